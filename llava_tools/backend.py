@@ -1,0 +1,97 @@
+"""The seam: what every engine offers, and the async twin that works for all of them.
+
+A backend turns a `Request` into a `Stream` of `Delta`s. Nothing above this file knows whether the
+model runs in this process or behind a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Protocol, runtime_checkable
+
+from llava_tools.types import Delta, Request
+
+
+class Stream(Iterator[Delta], Protocol):
+    """An answer on its way. Iterating gives `Delta`s, the last one with a finish reason."""
+
+    def close(self) -> None:
+        """Stop the generation and end the iteration. Safe from any thread, and more than once."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine, in-process or remote. All methods may be called from many threads at once."""
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model, as answers report it."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        ...
+
+    def stream(self, request: Request) -> Stream:
+        """Start answering a request.
+
+        Raises:
+            RequestError: The request cannot be answered as it is.
+            EngineError: The engine cannot take it.
+        """
+        ...
+
+    def count_tokens(self, request: Request) -> int:
+        """Return how many tokens the request's prompt takes, pictures included."""
+        ...
+
+    def close(self) -> None:
+        """Fail what is in flight and give the model's memory back. More than once is no error."""
+        ...
+
+
+async def astream(backend: Callable[[], Backend], request: Request) -> AsyncIterator[Delta]:
+    """Stream a request without blocking the event loop; leaving the iteration stops generation.
+
+    `backend` is called in the stream's thread, since having it may mean loading the model.
+
+    Each stream has a thread of its own for as long as it lasts, so that many streams that wait for
+    tokens never starve the loop's shared executor.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+    left = threading.Event()
+    started: list[Stream] = []
+
+    def put(item: Delta | BaseException | None) -> None:
+        if not left.is_set() and not loop.is_closed():
+            loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def pump() -> None:
+        try:
+            stream = backend().stream(request)
+            started.append(stream)
+            try:
+                if not left.is_set():
+                    for delta in stream:
+                        put(delta)
+            finally:
+                stream.close()
+            put(None)
+        except BaseException as error:  # handed over whole: it is raised in the caller's task
+            put(error)
+
+    threading.Thread(target=pump, name="llava-tools-astream", daemon=True).start()
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        for stream in started:
+            stream.close()

@@ -1,0 +1,94 @@
+"""The errors that users meet: one line each, saying what was wrong, why, and what to do next.
+
+Every error of this package derives from `LlavaToolsError`. `retryable` tells a caller whether the
+same request may work later (a full queue, a crashed step) or never will (a bad picture).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LlavaToolsError(Exception):
+    """Base of all errors.
+
+    Args:
+        message: What was wrong and why, naming the offending value.
+        hint: What to do next; appended to the message.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(" ".join(f"{message} {hint}".split()))
+
+    def __reduce__(self) -> tuple[type[LlavaToolsError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)
+
+
+class RequestError(LlavaToolsError, ValueError):
+    """The request itself is wrong: an unknown option, a bad value, an impossible conversation."""
+
+
+class ImageError(RequestError):
+    """A picture cannot be used: missing, unreadable, truncated, too large, or not allowed."""
+
+
+class ContextOverflowError(RequestError):
+    """The prompt and the tokens asked for do not fit into the model's context."""
+
+
+class ModelError(LlavaToolsError):
+    """The model cannot be had: unknown name, not a LLaVA, wrong weights, no room for it."""
+
+
+class ModelNotFoundError(ModelError):
+    """There is no model of that name, folder or revision."""
+
+
+class MissingExtraError(LlavaToolsError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(
+            f"{package} is not installed, and this needs it.",
+            f"Run: pip install 'llava-tools[{extra}]'",
+        )
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
+
+
+class EngineError(LlavaToolsError):
+    """The engine could not run the request to its end."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed before or during the request."""
+
+
+class EngineCrashedError(EngineError):
+    """A step of the model raised; the requests in flight are lost, the next one starts afresh."""
+
+    retryable = True
+
+
+class QueueFullError(EngineError):
+    """Too many requests are waiting."""
+
+    retryable = True
+
+
+def unknown_option(name: str, known: Iterable[str], where: str) -> RequestError:
+    """Return the error for a keyword that `where` does not take, with the nearest known one."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return RequestError(
+        f"{where} takes no option {name!r}.", f"{hint}Known options: {', '.join(names)}."
+    )

@@ -1,0 +1,176 @@
+"""`Llava`: what users hold. Questions and pictures in, answers out, through the seam."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+from llava_tools import backend as seam
+from llava_tools import registry
+from llava_tools.backend import Backend, Stream
+from llava_tools.errors import EngineClosedError, RequestError
+from llava_tools.images import ImageRef, ImageSource, open_image
+from llava_tools.options import EngineKeywords, EngineOptions
+from llava_tools.types import Answer, Delta, Message, Request, Sampling, SamplingOptions, fold
+
+Pictures = ImageSource | list[ImageSource] | tuple[ImageSource, ...]
+
+
+class Llava:
+    """LLaVA 1.5 on this machine.
+
+    Nothing is loaded until the first question; then once for the process, shared with every other
+    wrapper that asks for the same model. May be used from many threads and tasks at once: their
+    requests run in one batch.
+
+    Args:
+        model: `tiny` (the embedded model, the default), `7b`, `13b`, a hub id or a folder.
+        backend: An engine of your own instead (see `llava_tools.testing.ScriptedBackend`).
+        **options: Fields of `EngineOptions`: device, dtype, quantization, revision, offline, ...
+
+    Raises:
+        RequestError: An unknown or impossible option.
+    """
+
+    def __init__(
+        self,
+        model: str = "tiny",
+        *,
+        backend: Backend | None = None,
+        **options: Unpack[EngineKeywords],
+    ) -> None:
+        self.options = EngineOptions.of(model, options, "Llava")
+        self._given = backend
+        self._closed = False
+
+    @property
+    def backend(self) -> Backend:
+        """The engine; asking for it loads the model.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+            EngineClosedError: This object was closed.
+        """
+        if self._closed:
+            raise EngineClosedError("This Llava is closed.", "Make a new one.")
+        return self._given or registry.acquire(self.options, self)
+
+    def ask(
+        self,
+        question: str,
+        images: Pictures = (),
+        *,
+        history: Sequence[Message] = (),
+        system: str | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Answer:
+        """Ask about pictures, or without any.
+
+        Args:
+            question: What to ask.
+            images: One picture or several: paths, URLs, bytes, PIL images, or `ImageRef`s.
+            history: Earlier messages of the conversation.
+            system: Replaces LLaVA's system sentence; an empty string leaves it out.
+            **sampling: Fields of `Sampling`: max_tokens, temperature, stop, seed, ...
+
+        Raises:
+            RequestError: A bad picture, option or conversation, or more than the context holds.
+            ModelError: The model cannot be loaded.
+            EngineError: The engine could not finish.
+        """
+        request = _request(question, images, history, system, sampling, "ask")
+        return self._answer(request)
+
+    def stream(
+        self,
+        question: str,
+        images: Pictures = (),
+        *,
+        history: Sequence[Message] = (),
+        system: str | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Stream:
+        """Like `ask`, in steps. Closing the stream, or dropping it, stops the generation."""
+        request = _request(question, images, history, system, sampling, "stream")
+        return self.backend.stream(request)
+
+    async def aask(
+        self,
+        question: str,
+        images: Pictures = (),
+        *,
+        history: Sequence[Message] = (),
+        system: str | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Answer:
+        """`ask` without blocking the event loop; cancelling the task stops the generation."""
+        request = _request(question, images, history, system, sampling, "aask")
+        deltas = [delta async for delta in seam.astream(lambda: self.backend, request)]
+        return fold(deltas, self.backend.model_name)
+
+    async def astream(
+        self,
+        question: str,
+        images: Pictures = (),
+        *,
+        history: Sequence[Message] = (),
+        system: str | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> AsyncIterator[Delta]:
+        """`stream` without blocking the event loop; leaving the iteration stops the generation."""
+        request = _request(question, images, history, system, sampling, "astream")
+        async for delta in seam.astream(lambda: self.backend, request):
+            yield delta
+
+    def close(self) -> None:
+        """Give the model back; its memory is freed when no other open wrapper uses it."""
+        if not self._closed:
+            self._closed = True
+            if self._given is None:
+                registry.release(self.options, self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Llava({self.options.model!r})"
+
+    def _answer(self, request: Request) -> Answer:
+        backend = self.backend
+        stream = backend.stream(request)
+        try:
+            return fold(stream, backend.model_name)
+        finally:
+            stream.close()
+
+
+def _request(
+    question: str,
+    images: Pictures,
+    history: Sequence[Message],
+    system: str | None,
+    sampling: SamplingOptions,
+    where: str,
+) -> Request:
+    """Check everything that can be checked without the model."""
+    if not isinstance(question, str):
+        raise RequestError(f"The question is a {type(question).__name__}.", "Pass a string.")
+    told = () if system is None else (Message("system", (system,)),)
+    asked = Message("user", (*_open(images), question))
+    return Request((*told, *history, asked), Sampling.of(sampling, where))
+
+
+def _open(images: Pictures) -> list[ImageRef]:
+    """Open one picture or several; a single one needs no list around it."""
+    if isinstance(images, list | tuple):
+        return [open_image(image) for image in images]
+    return [open_image(images)]

@@ -1,0 +1,107 @@
+"""Which model runs, where and how: the options of an engine, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from typing import Literal, TypedDict
+
+from llava_tools.errors import RequestError, unknown_option
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+Quantization = Literal["4bit", "8bit"]
+
+#: Short names of models, as users type them.
+ALIASES = {
+    "tiny": "tiny",
+    "7b": "llava-hf/llava-1.5-7b-hf",
+    "13b": "llava-hf/llava-1.5-13b-hf",
+}
+
+
+class EngineKeywords(TypedDict, total=False):
+    """Keywords of `Llava` and `ChatLlava` that choose the engine; see `EngineOptions`."""
+
+    device: str
+    dtype: Dtype
+    quantization: Quantization | None
+    revision: str | None
+    offline: bool
+    context: int | None
+    reuse: bool
+    max_queue: int
+    base_url: str | None
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What one engine is loaded with. Equal options share one engine in a process.
+
+    Attributes:
+        model: `tiny` (the embedded model), `7b`, `13b`, a hub id or a local folder.
+        device: `auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name.
+        dtype: `auto` takes bfloat16 where the hardware computes in it, float16 on older GPUs and
+            MPS, else float32; the embedded model always runs in float32.
+        quantization: `4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU.
+        revision: Branch, tag or commit on the hub.
+        offline: Never ask the network; load from the cache or a folder only.
+        context: Tokens of prompt and answer together, at most; None for what the model was built
+            for (4,096 in LLaVA 1.5).
+        reuse: Keep pictures' features and the KV of shared prompt beginnings between requests.
+        max_queue: Requests in flight at most; one more is refused with `QueueFullError`.
+        base_url: Reserved for OpenAI-compatible servers.
+    """
+
+    model: str = "tiny"
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    quantization: Quantization | None = None
+    revision: str | None = None
+    offline: bool = False
+    context: int | None = None
+    reuse: bool = True
+    max_queue: int = 256
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        def refuse(name: str, rule: str) -> RequestError:
+            return RequestError(f"{name}={getattr(self, name)!r} is not possible.", f"Use {rule}.")
+
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise refuse("model", "'tiny', '7b', '13b', a hub id or a folder")
+        if self.dtype not in ("auto", "float32", "float16", "bfloat16"):
+            raise refuse("dtype", "'auto', 'float32', 'float16' or 'bfloat16'")
+        if self.quantization not in (None, "4bit", "8bit"):
+            raise refuse("quantization", "'4bit', '8bit' or None")
+        if self.context is not None and (not isinstance(self.context, int) or self.context < 64):
+            raise refuse("context", "a whole number of at least 64, or None")
+        if not isinstance(self.max_queue, int) or self.max_queue < 1:
+            raise refuse("max_queue", "a whole number of at least 1")
+        kind = self.device.split(":")[0]
+        if kind not in ("auto", "cpu", "cuda", "mps"):
+            near = difflib.get_close_matches(kind, ("auto", "cpu", "cuda", "mps"), n=1)
+            raise refuse("device", repr(near[0]) if near else "'auto', 'cpu', 'cuda' or 'mps'")
+        if self.base_url is not None:
+            raise RequestError(
+                "base_url is reserved for servers, which this version does not talk to yet.",
+                "Leave it out to run the model in this process.",
+            )
+
+    @classmethod
+    def of(cls, model: str, keywords: EngineKeywords, where: str) -> EngineOptions:
+        """Build from keywords.
+
+        Raises:
+            RequestError: An unknown keyword, or a value that is not possible.
+        """
+        known = {item.name for item in fields(cls)} - {"model"}
+        for name in keywords:
+            if name not in known:
+                raise unknown_option(name, known, where)
+        return cls(model, **keywords)
+
+    @property
+    def source(self) -> str:
+        """`tiny`, a hub id or a folder: the model with its short name resolved."""
+        return ALIASES.get(self.model, self.model)

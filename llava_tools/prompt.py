@@ -1,0 +1,175 @@
+"""LLaVA 1.5's conversation: messages in, pieces of a prompt out, token ids from the pieces.
+
+The text is the official `vicuna_v1` conversation (haotian-liu/LLaVA, llava/conversation.py), not
+the chat template of the converted checkpoints, which differs from what the model was trained on.
+Structure (pictures, ends of turns) is made of pieces of their own type and never parsed out of
+text, so a user's, a document's or a tool's text that spells `<image>` or `</s>` stays text.
+Pure: needs neither torch nor a tokenizer; `token_ids` is given one as a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llava_tools.errors import ContextOverflowError, RequestError
+from llava_tools.images import ImageRef
+from llava_tools.types import DEFAULT_MAX_TOKENS, Message
+
+#: The system sentence that LLaVA 1.5 was trained with.
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+
+
+@dataclass(frozen=True)
+class EndOfTurn:
+    """The `</s>` after an assistant's turn, as structure."""
+
+
+END_OF_TURN = EndOfTurn()
+
+Piece = str | ImageRef | EndOfTurn
+
+
+class EncodeText(Protocol):
+    """Turn text into token ids, reading nothing in it as structure.
+
+    `start` is True where the text opens a separately tokenized piece (the beginning of the prompt
+    or what follows a picture), False where it follows an end of turn.
+    """
+
+    def __call__(self, text: str, *, start: bool) -> list[int]:
+        """Return the ids of `text`, without `<s>`."""
+        ...
+
+
+def build(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
+    """Return the prompt of a conversation, ready for the assistant's next turn.
+
+    System messages replace `system`, joined by line breaks where there are several. The pictures of
+    a turn stand at its front, each followed by a line break, as in training. Messages of users and
+    tools that follow each other share one turn.
+
+    Args:
+        messages: The conversation; its last message is the user's or a tool's.
+        system: The system sentence where the conversation has none of its own.
+
+    Returns:
+        Texts, pictures and ends of turns; texts are never empty and never adjacent.
+
+    Raises:
+        RequestError: No message, nothing said in the last turn, or the last turn not the user's.
+    """
+    told = [message.text for message in messages if message.role == "system"]
+    prompt: list[Piece] = [("\n".join(told) if told else system) + " "]
+    turns = _turns([message for message in messages if message.role != "system"])
+    for role, texts, images in turns:
+        said = "\n".join(texts)
+        if role == "assistant":
+            _extend(prompt, [f"ASSISTANT: {said}", END_OF_TURN])
+        else:
+            opening = ["USER: "] + [piece for image in images for piece in (image, "\n")]
+            _extend(prompt, [*opening, f"{said} "])
+    _extend(prompt, ["ASSISTANT:"])
+    return prompt
+
+
+def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str], list[ImageRef]]]:
+    """Group messages into alternating turns, and refuse what cannot be answered."""
+    turns: list[tuple[str, list[str], list[ImageRef]]] = []
+    for message in messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        if not turns or turns[-1][0] != role:
+            turns.append((role, [], []))
+        if message.text:
+            turns[-1][1].append(message.text)
+        turns[-1][2].extend(message.images)
+    if not turns:
+        raise RequestError("The conversation has no user message.", "Add one with a question.")
+    role, texts, images = turns[-1]
+    if role == "assistant":
+        raise RequestError(
+            "The conversation ends with the assistant's message.", "End it with the user's."
+        )
+    if not images and not any(text.strip() for text in texts):
+        raise RequestError("The last user message is empty.", "Ask something, or add a picture.")
+    return turns
+
+
+def _extend(prompt: list[Piece], pieces: Iterable[Piece]) -> None:
+    """Append pieces, joining texts that meet, so that they are tokenized together."""
+    for piece in pieces:
+        if isinstance(piece, str) and isinstance(prompt[-1], str):
+            prompt[-1] += piece
+        else:
+            prompt.append(piece)
+
+
+def render(pieces: Iterable[Piece]) -> str:
+    """Return the prompt as text, pictures as `<image>`, ends of turns as `</s>`: for people."""
+    marks = {EndOfTurn: "</s>", ImageRef: "<image>"}
+    return "".join(p if isinstance(p, str) else marks[type(p)] for p in pieces)
+
+
+def token_ids(
+    pieces: Sequence[Piece],
+    encode: EncodeText,
+    *,
+    bos: Sequence[int],
+    end_of_turn: int,
+    image: Callable[[ImageRef], Sequence[int]],
+) -> list[int]:
+    """Return the prompt's token ids.
+
+    The pieces around a picture are tokenized separately, as the official code does
+    (llava/mm_utils.py, tokenizer_image_token).
+
+    Args:
+        pieces: From `build`.
+        encode: Tokenizer for plain text.
+        bos: What every prompt begins with; empty or one id.
+        end_of_turn: Id of `</s>`.
+        image: The ids that stand for a picture.
+    """
+    ids = list(bos)
+    after_end = False
+    for piece in pieces:
+        if isinstance(piece, str):
+            ids.extend(encode(piece, start=not after_end))
+        elif isinstance(piece, ImageRef):
+            ids.extend(image(piece))
+        else:
+            ids.append(end_of_turn)
+        after_end = isinstance(piece, EndOfTurn)
+    return ids
+
+
+def fit(
+    prompt_tokens: int, images: int, image_tokens: int, max_tokens: int | None, context: int
+) -> int:
+    """Return how many new tokens the request may have.
+
+    Args:
+        prompt_tokens: Tokens of the whole prompt, pictures included.
+        images: How many pictures it holds.
+        image_tokens: What each of them costs.
+        max_tokens: What the caller asked for; None for the default or what is left of the context.
+        context: What the model holds.
+
+    Raises:
+        ContextOverflowError: It does not fit; the message gives every figure.
+    """
+    wanted = 1 if max_tokens is None else max_tokens
+    if prompt_tokens + wanted > context:
+        text_tokens = prompt_tokens - images * image_tokens
+        raise ContextOverflowError(
+            f"The request needs {prompt_tokens + wanted} tokens, but the model's context holds "
+            f"{context}: {images} picture(s) at {image_tokens} tokens each, {text_tokens} of text, "
+            f"{wanted} for the answer.",
+            "Send fewer pictures, less text, or a smaller max_tokens.",
+        )
+    left = context - prompt_tokens
+    return min(DEFAULT_MAX_TOKENS, left) if max_tokens is None else max_tokens

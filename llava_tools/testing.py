@@ -1,0 +1,136 @@
+"""A backend that needs no model: for tests of whatever stands above the seam."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from llava_tools import prompt
+from llava_tools.errors import EngineClosedError
+from llava_tools.types import Delta, Request, Timings, TokenLogprob, Usage
+
+Script = Callable[[Request], str] | Sequence[str]
+
+
+class ScriptedBackend:
+    """Answers from a script, word by word, and remembers what it was asked.
+
+    Prompts are checked, built and counted as a real engine does (a word is a token, a picture
+    `image_tokens`), stop strings and `max_tokens` hold, logprobs are reported as 0.
+
+    Args:
+        script: A function from the request to the answer, or answers given one after the other (the
+            last one again and again).
+        image_tokens: What a picture costs; 576 as in LLaVA 1.5.
+        context: Tokens that prompt and answer may have together.
+        pause: Called before every delta, so that a test can hold a stream where it wants.
+
+    Attributes:
+        requests: Every request, in the order in which they came.
+        closed_early: How many streams were closed before they were finished.
+    """
+
+    model_name = "scripted"
+
+    def __init__(
+        self,
+        script: Script = ("ok",),
+        *,
+        image_tokens: int = 576,
+        context: int = 4096,
+        pause: Callable[[], None] | None = None,
+    ) -> None:
+        self.requests: list[Request] = []
+        self.closed_early = 0
+        self.context = context
+        self._script = script
+        self._image_tokens = image_tokens
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def stream(self, request: Request) -> ScriptedStream:
+        """Start answering; see `Backend.stream`."""
+        if self._closed:
+            raise EngineClosedError("This backend is closed.", "Make a new one.")
+        usage = self._usage(request)
+        limit = prompt.fit(
+            usage.prompt_tokens,
+            usage.image_tokens // self._image_tokens,
+            self._image_tokens,
+            request.sampling.max_tokens,
+            self.context,
+        )
+        with self._lock:
+            self.requests.append(request)
+            turn = len(self.requests) - 1
+        if callable(self._script):
+            text = self._script(request)
+        else:
+            text = self._script[min(turn, len(self._script) - 1)]
+        return ScriptedStream(self, _deltas(request, text, limit, usage))
+
+    def count_tokens(self, request: Request) -> int:
+        """Words plus what the pictures cost."""
+        return self._usage(request).prompt_tokens
+
+    def close(self) -> None:
+        """Refuse further requests."""
+        self._closed = True
+
+    def _usage(self, request: Request) -> Usage:
+        pieces = prompt.build(request.messages)
+        images = self._image_tokens * sum(len(message.images) for message in request.messages)
+        words = sum(len(piece.split()) for piece in pieces if isinstance(piece, str))
+        return Usage(prompt_tokens=words + images, image_tokens=images)
+
+
+class ScriptedStream:
+    """A `Stream` over prepared deltas."""
+
+    def __init__(self, backend: ScriptedBackend, deltas: list[Delta]) -> None:
+        self._backend = backend
+        self._deltas = deltas
+        self._next = 0
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        if self._backend._pause is not None and self._next < len(self._deltas):
+            self._backend._pause()
+        if self._closed or self._next >= len(self._deltas):
+            raise StopIteration
+        self._next += 1
+        return self._deltas[self._next - 1]
+
+    def close(self) -> None:
+        """Stop; see `Stream.close`."""
+        if not self._closed:
+            self._closed = True
+            with self._backend._lock:
+                self._backend.closed_early += self._next < len(self._deltas)
+
+
+def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Delta]:
+    """Cut a text into word deltas under the request's stop strings and token limit."""
+    stops = [text.find(stop) for stop in request.sampling.stop if stop in text]
+    if stops:
+        text = text[: min(stops)]
+    words = [word if i == 0 else " " + word for i, word in enumerate(text.split(" "))]
+    cut = len(words) > limit
+    words = words[:limit]
+    logprobs = request.sampling.logprobs
+    deltas = [
+        Delta(word, (i,), (TokenLogprob(word, 0.0),) if logprobs else ())
+        for i, word in enumerate(words)
+    ]
+    deltas[-1] = replace(
+        deltas[-1],
+        finish_reason="length" if cut else "stop",
+        usage=replace(usage, completion_tokens=len(words)),
+        timings=Timings(),
+    )
+    return deltas

@@ -1,0 +1,270 @@
+"""What crosses the seam: a `Request` goes in, `Delta`s come out, an `Answer` is their fold.
+
+Plain frozen values, checked when they are made, free of torch and of any framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypedDict
+
+from llava_tools.errors import RequestError, unknown_option
+from llava_tools.images import ImageRef
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length"]
+
+#: LLaVA's official limit of new tokens when the caller names none (llava/eval/run_llava.py).
+DEFAULT_MAX_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation.
+
+    Attributes:
+        role: Who speaks. `tool` carries what a tool returned.
+        content: Texts and pictures in the order in which they were given.
+    """
+
+    role: Role
+    content: tuple[str | ImageRef, ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant", "tool"):
+            raise RequestError(
+                f"{self.role!r} is not a role.", "Use 'system', 'user', 'assistant' or 'tool'."
+            )
+        if self.role in ("system", "assistant") and self.images:
+            raise RequestError(
+                f"A picture stands in the {self.role} message, where LLaVA cannot look at it.",
+                "Move it to a user or tool message.",
+            )
+
+    @property
+    def text(self) -> str:
+        """All texts of the message, joined without a separator."""
+        return "".join(part for part in self.content if isinstance(part, str))
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The pictures of the message in order."""
+        return tuple(part for part in self.content if isinstance(part, ImageRef))
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Keywords that every asking function takes; see `Sampling`."""
+
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    stop: str | Iterable[str]
+    seed: int | None
+    logprobs: bool
+    top_logprobs: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        max_tokens: New tokens at most, >= 1. None: 512, or what the context leaves if that is less.
+        temperature: >= 0. 0 takes the likeliest token (the benchmarks' way, and the default).
+        top_p: Nucleus mass in (0, 1].
+        top_k: Only the k likeliest tokens; 0 for all.
+        stop: Strings that end the answer; they are not part of it.
+        seed: Makes sampling repeatable whatever else runs in the batch. None: a fresh seed.
+        logprobs: Report the natural log-probability of every token under the unmodified
+            distribution (before temperature, top_k and top_p).
+        top_logprobs: How many alternatives to report for every token, 0 to 20; needs `logprobs`.
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        def refuse(name: str, rule: str) -> RequestError:
+            return RequestError(f"{name}={getattr(self, name)!r} is out of range.", f"Use {rule}.")
+
+        def whole(value: object) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool)
+
+        def number(value: object) -> bool:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+
+        if self.max_tokens is not None and not (whole(self.max_tokens) and self.max_tokens >= 1):
+            raise refuse("max_tokens", "a whole number of at least 1, or None")
+        if not (number(self.temperature) and 0 <= self.temperature <= 100):
+            raise refuse("temperature", "0 for the likeliest answer, up to 2 for more varied ones")
+        if not (number(self.top_p) and 0 < self.top_p <= 1):
+            raise refuse("top_p", "a number above 0, at most 1")
+        if not (whole(self.top_k) and self.top_k >= 0):
+            raise refuse("top_k", "0 (all tokens) or a whole number")
+        if self.seed is not None and not (whole(self.seed) and 0 <= self.seed < 2**63):
+            raise refuse("seed", "a whole number from 0 to 2**63 - 1, or None")
+        if not (whole(self.top_logprobs) and 0 <= self.top_logprobs <= 20):
+            raise refuse("top_logprobs", "a whole number from 0 to 20")
+        if self.top_logprobs and not self.logprobs:
+            raise RequestError("top_logprobs needs logprobs=True.", "Set both.")
+        if not all(isinstance(text, str) and text for text in self.stop):
+            raise refuse("stop", "strings of at least one character")
+
+    @classmethod
+    def of(cls, options: SamplingOptions, where: str) -> Sampling:
+        """Build from keywords.
+
+        Args:
+            options: Any of this class's fields; `stop` may be one string.
+            where: Who takes the keywords, for the error message.
+
+        Raises:
+            RequestError: An unknown keyword, or a value out of range.
+        """
+        known = {item.name for item in fields(cls)}
+        for name in options:
+            if name not in known:
+                raise unknown_option(name, known, where)
+        values = dict(options)
+        stop = options.get("stop") or ()
+        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that a backend needs to answer.
+
+    Attributes:
+        messages: The conversation; the last one is the user's or a tool's.
+        sampling: How tokens are drawn.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One generated token with its natural log-probability and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one request.
+
+    Attributes:
+        prompt_tokens: All tokens of the prompt, pictures included.
+        completion_tokens: Generated tokens, the end-of-turn token included.
+        image_tokens: How many of the prompt's tokens are pictures (576 each in LLaVA 1.5).
+        cached_tokens: How many of the prompt's tokens were reused from earlier requests.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    image_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of one request, measured by the backend.
+
+    Attributes:
+        prepare: Reading pictures, encoding the new ones, building the prompt.
+        first_token: From the request's arrival until its first token.
+        total: From the request's arrival until its last token.
+    """
+
+    prepare: float = 0.0
+    first_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A step of an answer. The last one of a stream has a `finish_reason`, usage and timings.
+
+    Attributes:
+        text: New text; may be empty.
+        token_ids: The tokens that came with this step.
+        logprobs: One entry for each of `token_ids` where the request asked for them.
+        finish_reason: `stop` (end of turn or a stop string) or `length` (`max_tokens` reached).
+    """
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer: the fold of a stream of `Delta`s.
+
+    Attributes:
+        text: The answer without surrounding white space.
+        finish_reason: `stop` or `length`.
+        model: Name of the model that answered.
+        token_ids: Generated tokens, the end-of-turn token included.
+        logprobs: One entry a token where asked for.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    model: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def fold(deltas: Iterable[Delta], model: str) -> Answer:
+    """Fold a stream of deltas into the answer that they spell.
+
+    Raises:
+        RequestError: The stream ended without a finish reason (its backend is broken).
+    """
+    text: list[str] = []
+    token_ids: list[int] = []
+    logprobs: list[TokenLogprob] = []
+    last: Delta | None = None
+    for last in deltas:
+        text.append(last.text)
+        token_ids.extend(last.token_ids)
+        logprobs.extend(last.logprobs)
+    if last is None or last.finish_reason is None:
+        raise RequestError(
+            "The stream ended before it was finished.", "It was closed while it was being read."
+        )
+    return Answer(
+        text="".join(text),
+        finish_reason=last.finish_reason,
+        usage=last.usage or Usage(),
+        timings=last.timings or Timings(),
+        model=model,
+        token_ids=tuple(token_ids),
+        logprobs=tuple(logprobs),
+    )
