@@ -46,6 +46,9 @@ class EncodeText(Protocol):
         ...
 
 
+ImageIds = Callable[[ImageRef], Sequence[int]]
+
+
 def build(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
     """Return the prompt of a conversation, ready for the assistant's next turn.
 
@@ -120,7 +123,7 @@ def token_ids(
     *,
     bos: Sequence[int],
     end_of_turn: int,
-    image: Callable[[ImageRef], Sequence[int]],
+    image: ImageIds,
 ) -> list[int]:
     """Return the prompt's token ids.
 

@@ -1,0 +1,67 @@
+"""Where and in which precision a model runs, chosen from what the machine has."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from llava_tools.errors import ModelError
+from llava_tools.options import EngineOptions
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the torch device for an `EngineOptions.device`.
+
+    Raises:
+        ModelError: The device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }[kind]
+    if (index and not index.isdigit()) or int(index or 0) >= there:
+        raise ModelError(
+            f"device={name!r} is not there: this machine has {there} {kind} device(s).",
+            "Use device='auto', or install a torch build for your accelerator.",
+        )
+    return torch.device(name if kind != "cuda" or index else "cuda:0")
+
+
+def pick_dtype(options: EngineOptions, device: torch.device) -> torch.dtype:
+    """Return the dtype for weights and KV.
+
+    Automatic: bfloat16 where the hardware computes in it, float16 on older GPUs and on MPS,
+    float32 on other CPUs, where bfloat16 runs but several times slower. The embedded model is small
+    enough for float32 everywhere, which keeps its answers equal across machines.
+    """
+    if options.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, options.dtype)
+        return dtype
+    if options.source == "tiny":
+        return torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "mps":
+        return torch.float16
+    return torch.bfloat16 if _cpu_computes_bfloat16() else torch.float32
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that new tensors on `device` may take."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
+    capabilities = torch.backends.cpu.get_cpu_capability
+    if "AVX512" not in capabilities():
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,177 @@
+"""`LlavaEngine`: the in-process backend. Requests in, streams out; see the package docstring."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from llava_tools import prompt
+from llava_tools.engine.load import Loaded
+from llava_tools.engine.runtime import PagedRuntime
+from llava_tools.engine.stream import EngineStream
+from llava_tools.engine.ticket import Ticket
+from llava_tools.engine.vision import ImageAwareEmbedding, ImageTable
+from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
+from llava_tools.images import ImageRef
+from llava_tools.options import EngineOptions
+from llava_tools.types import Request, Usage
+
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration
+
+
+class LlavaEngine:
+    """Runs a loaded LLaVA for many callers at once.
+
+    Args:
+        loaded: The model with its tokenizer and image processor.
+        options: What it was loaded with.
+    """
+
+    def __init__(self, loaded: Loaded, options: EngineOptions) -> None:
+        self._loaded = loaded
+        self._options = options
+        self._text = loaded.text
+        self._context = _context(loaded, options)
+        decoder = paged_decoder(loaded.model)
+        words = cast(nn.Embedding, decoder.get_input_embeddings())
+        self._images = ImageTable(
+            self._features, words.num_embeddings, loaded.image_tokens, reuse=options.reuse
+        )
+        decoder.set_input_embeddings(ImageAwareEmbedding(words, self._images))
+        self._ends = loaded.ends
+        self._runtime = PagedRuntime(decoder, self._ends, self._context, reuse=options.reuse)
+        self._serial = itertools.count()
+        self._places = threading.BoundedSemaphore(options.max_queue)
+        self._held: dict[str, list[range]] = {}
+        self._closed = False
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model; the embedded one says what it is."""
+        return self._loaded.name
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._context
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens that a picture takes."""
+        return self._images.tokens_per_image
+
+    @property
+    def device(self) -> str:
+        """Device and dtype, as `info` shows them."""
+        model = self._loaded.model
+        return f"{model.device} {str(model.dtype).removeprefix('torch.')}"
+
+    def stream(self, request: Request) -> EngineStream:
+        """Encode the request's new pictures, queue it, and return its answer on the way.
+
+        Raises:
+            RequestError: Not answerable: a bad picture or conversation, or too long.
+            QueueFullError: `max_queue` requests are in flight.
+            EngineClosedError: The engine was closed.
+        """
+        if self._closed:
+            raise EngineClosedError("The engine is closed.", "Make a new one.")
+        ticket = Ticket(f"r{next(self._serial)}", request.sampling, time.perf_counter())
+        pieces = prompt.build(request.messages)
+        length = self._length(pieces)
+        count = sum(isinstance(piece, ImageRef) for piece in pieces)
+        ticket.max_tokens = prompt.fit(
+            length, count, self.image_tokens, request.sampling.max_tokens, self._context
+        )
+        if not self._places.acquire(blocking=False):
+            raise QueueFullError(
+                f"{self._options.max_queue} requests are in flight, the most this engine takes.",
+                "Try again later, or set a larger max_queue.",
+            )
+        self._held[ticket.request_id] = []
+        try:
+            ids = self._ids(pieces, ticket)
+            usage = Usage(prompt_tokens=len(ids), image_tokens=count * self.image_tokens)
+            prepared = time.perf_counter()
+            self._runtime.submit(ids, ticket)
+        except BaseException:
+            self._leave(ticket)
+            raise
+        return EngineStream(ticket, self._text, self._ends, usage, prepared, self._leave)
+
+    def count_tokens(self, request: Request) -> int:
+        """Return the prompt's tokens without looking at any picture."""
+        return self._length(prompt.build(request.messages))
+
+    def close(self) -> None:
+        """Fail what is in flight and drop the model."""
+        if not self._closed:
+            self._closed = True
+            self._runtime.close()
+
+    def _ids(self, pieces: list[prompt.Piece], ticket: Ticket) -> list[int]:
+        """Return the prompt's ids; its pictures are held for the ticket from here on."""
+
+        def image(ref: ImageRef) -> range:
+            ids = self._images.acquire(ref)
+            self._held[ticket.request_id].append(ids)
+            return ids
+
+        return self._tokenize(pieces, image)
+
+    def _length(self, pieces: list[prompt.Piece]) -> int:
+        return len(self._tokenize(pieces, lambda ref: range(self.image_tokens)))
+
+    def _tokenize(self, pieces: list[prompt.Piece], image: prompt.ImageIds) -> list[int]:
+        return prompt.token_ids(
+            pieces,
+            self._text.encode,
+            bos=self._text.bos,
+            end_of_turn=self._text.end_of_turn,
+            image=image,
+        )
+
+    def _features(self, image: ImageRef) -> torch.Tensor:
+        """Encode one picture: [image_tokens, hidden] in the model's dtype."""
+        model = self._loaded.model
+        pixels = self._loaded.pixels([image]).to(model.device, model.dtype)
+        with torch.inference_mode():
+            features = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+        return cast(torch.Tensor, features[0])
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Free everything that a request held; called once, whichever way it ended."""
+        self._runtime.cancel(ticket)
+        for ids in self._held.pop(ticket.request_id, ()):
+            self._images.release(ids)
+        self._places.release()
+
+
+def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
+    """Return the language model of a LLaVA as a causal model of its own, sharing all weights."""
+    with torch.device("meta"):
+        shell = AutoModelForCausalLM.from_config(
+            model.config.text_config, attn_implementation="sdpa"
+        )
+    decoder = cast(PreTrainedModel, shell)
+    decoder.model = model.model.language_model
+    decoder.lm_head = model.lm_head
+    return decoder.eval()
+
+
+def _context(loaded: Loaded, options: EngineOptions) -> int:
+    """Return the context to run with; asking for more than the model was built for is an error."""
+    built_for: int = loaded.model.config.text_config.max_position_embeddings
+    if options.context is not None and options.context > built_for:
+        raise RequestError(
+            f"context={options.context} is more than {loaded.name} was built for ({built_for}).",
+            f"Use at most {built_for}.",
+        )
+    return options.context or built_for

@@ -1,0 +1,165 @@
+"""From tokens to deltas: detokenizing, stop strings, log-probabilities, usage, timings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from llava_tools.engine.text import TextCodec
+from llava_tools.engine.ticket import Step, Ticket
+from llava_tools.errors import EngineClosedError, EngineError
+from llava_tools.types import Delta, FinishReason, Timings, TokenLogprob, Usage
+
+
+class EngineStream:
+    """The answer of one request, read by the caller's thread.
+
+    Args:
+        ticket: The request in flight.
+        text: The checkpoint's tokenizer.
+        ends: Ids that end an answer.
+        usage: Prompt and image tokens, known before the first token.
+        prepared: `time.perf_counter()` when the request was submitted.
+        done: Called once when the answer is over or abandoned.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        text: TextCodec,
+        ends: Sequence[int],
+        usage: Usage,
+        prepared: float,
+        done: Callable[[Ticket], None],
+    ) -> None:
+        self._ticket = ticket
+        self._codec = text
+        self._ends = frozenset(ends)
+        self._prompt = usage
+        self._prepared = prepared
+        self._done = done
+        self._decoder = text.decode_stream()
+        self._words = StopText(ticket.sampling.stop)
+        self._read = 0
+        self._first: float | None = None
+        self._over = False
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        if self._over:
+            raise StopIteration
+        item = self._ticket.outputs.get()
+        if self._ticket.cancelled.is_set():
+            self._finish()
+            raise StopIteration
+        if isinstance(item, EngineError):
+            self._finish()
+            raise item
+        return self._delta(item)
+
+    def close(self) -> None:
+        """Stop the generation; a thread that waits for the next delta sees the end."""
+        if not self._over:
+            self._ticket.cancelled.set()
+            self._ticket.fail(EngineClosedError("The stream was closed."))  # wakes the reader
+            self._finish()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _delta(self, step: Step) -> Delta:
+        """Turn the tokens that came with a step into text."""
+        self._first = self._first or step.at
+        begin, new = self._read, step.tokens[self._read :]
+        text = ""
+        for count, token in enumerate(new, start=1):
+            if token in self._ends:
+                continue
+            text += self._words.feed(self._decoder.step(token))
+            if self._words.stopped:
+                new = new[:count]
+                break
+        self._read += len(new)
+        logprobs = self._logprobs(begin, new)
+        if not step.finished and not self._words.stopped:
+            return Delta(text, tuple(new), logprobs)
+        ended = self._words.stopped or bool(new and new[-1] in self._ends)
+        reason: FinishReason = "stop" if ended else "length"
+        self._finish()
+        return Delta(
+            text + self._words.rest(),
+            tuple(new),
+            logprobs,
+            reason,
+            Usage(
+                self._prompt.prompt_tokens,
+                self._read,
+                self._prompt.image_tokens,
+                self._ticket.cached_tokens,
+            ),
+            Timings(
+                prepare=self._prepared - self._ticket.arrived,
+                first_token=self._first - self._ticket.arrived,
+                total=time.perf_counter() - self._ticket.arrived,
+            ),
+        )
+
+    def _logprobs(self, begin: int, new: Sequence[int]) -> tuple[TokenLogprob, ...]:
+        if not self._ticket.sampling.logprobs:
+            return ()
+        name = self._codec.token_text
+        return tuple(
+            TokenLogprob(
+                name(token), record.logprob, tuple((name(other), p) for other, p in record.top)
+            )
+            for token, record in zip(new, self._ticket.records[begin:], strict=False)
+        )
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._over = True
+            self._done(self._ticket)
+
+
+class StopText:
+    """Text on its way out: held back while it may become a stop string or trailing space.
+
+    The official code strips answers; in a stream that means to drop white space at the beginning
+    and to hold it until something follows.
+
+    Attributes:
+        stopped: Whether a stop string was met; it and what follows are dropped.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.stopped = False
+        self._stops = stops
+        self._held = ""
+        self._begun = False
+
+    def feed(self, text: str) -> str:
+        """Take new text; return what may be shown."""
+        self._held += text
+        if not self._begun:
+            self._held = self._held.lstrip()
+            self._begun = bool(self._held)
+        met = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if met:
+            self.stopped = True
+            self._held = self._held[: min(met)]
+            return ""
+        sure = len(self._held.rstrip())
+        for stop in self._stops:
+            for length in range(min(len(stop) - 1, len(self._held)), 0, -1):
+                if self._held.endswith(stop[:length]):
+                    sure = min(sure, len(self._held[:-length].rstrip()))
+                    break
+        shown, self._held = self._held[:sure], self._held[sure:]
+        return shown
+
+    def rest(self) -> str:
+        """Return what is still held when the answer is over, without trailing white space."""
+        held, self._held = self._held.rstrip(), ""
+        return held

@@ -1,0 +1,111 @@
+"""Text to tokens and back, with structure kept out of text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from llava_tools.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class TextCodec:
+    """A checkpoint's tokenizer, used the way LLaVA's official code uses it.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer with a `tokenizers` backend.
+
+    Attributes:
+        bos: Ids that every prompt begins with: `<s>`, or nothing.
+        end_of_turn: Id of `</s>`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None or tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"The tokenizer {type(tokenizer).__name__} has no tokenizer.json or no </s>.",
+                "Use a checkpoint in the llava-hf layout.",
+            )
+        self.bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+        self.end_of_turn = int(tokenizer.eos_token_id)
+        self._decoder: Tokenizer = backend
+        self._structure = {
+            added.content: index for index, added in backend.get_added_tokens_decoder().items()
+        }
+        # The same tokenizer without its added tokens: nothing that a text spells can match one.
+        bare = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
+        self._encoder = Tokenizer.from_str(json.dumps(bare))
+        self._line_break = self._ids("\n")
+
+    def encode(self, text: str, *, start: bool = True) -> list[int]:
+        """Return the ids of plain text; no text gives the id of an added token.
+
+        Args:
+            text: Any text.
+            start: Whether it opens a piece. SentencePiece tokenizers put a space before the first
+                word of a piece; behind `</s>` LLaVA's official tokenizer puts none.
+        """
+        ids = self._ids(text)
+        if not start:
+            led = self._ids("\n" + text)
+            if led[: len(self._line_break)] == self._line_break:
+                ids = led[len(self._line_break) :]
+        if self._structure and not set(ids).isdisjoint(self._structure.values()):
+            return self._encode_apart(text, start=start)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ids, without special tokens."""
+        return str(self._decoder.decode(list(ids), skip_special_tokens=True))
+
+    def token_text(self, token: int) -> str:
+        """Return one token as text, its leading space kept, special tokens by their names."""
+        for name, index in self._structure.items():
+            if index == token:
+                return name
+        lead = self._line_break
+        return self.decode([*lead, token])[len(self.decode(lead)) :]
+
+    def decode_stream(self) -> IncrementalDecoder:
+        """Return a decoder that is fed one token after the other."""
+        return IncrementalDecoder(self._decoder)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _encode_apart(self, text: str, *, start: bool) -> list[int]:
+        """Encode a text whose merges lead to a special token (`</s>` is in Llama's vocabulary).
+
+        Cutting inside every spelled token keeps merges from building it.
+        """
+        for name in self._structure:
+            at = text.find(name)
+            if at >= 0 and len(name) > 1:
+                cut = at + 1
+                return [
+                    *self.encode(text[:cut], start=start),
+                    *self.encode(text[cut:], start=False),
+                ]
+        raise ModelError(
+            "The tokenizer gives plain text the id of a special token.", "Report this checkpoint."
+        )
+
+
+class IncrementalDecoder:
+    """Tokens in one by one, text out as soon as it is certain (never half a character)."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+
+    def step(self, token: int) -> str:
+        """Return the text that became certain with `token`; often that of the token itself."""
+        return self._stream.step(self._tokenizer, token) or ""

@@ -1,0 +1,70 @@
+"""One request inside the engine: what the model's thread and the caller's thread share."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from llava_tools.errors import EngineError
+from llava_tools.types import Sampling
+
+
+@dataclass(frozen=True)
+class TokenRecord:
+    """Log-probabilities of one generated token: its own and the likeliest ids with theirs."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """All tokens generated so far, and when the last of them was."""
+
+    tokens: list[int]
+    finished: bool
+    at: float
+
+
+class Ticket:
+    """A request in flight.
+
+    Attributes:
+        request_id: Unique in the process.
+        sampling: How its tokens are drawn.
+        max_tokens: New tokens at most.
+        arrived: `time.perf_counter()` of its arrival.
+        outputs: From the model's thread to the caller: steps, or the error that ended it.
+        cached_tokens: Prompt tokens found in the KV cache; written by the model's thread.
+        records: One entry a token where log-probabilities were asked for.
+        generator: Its source of randomness, made by the sampler where it needs one.
+        cancelled: Set when nobody reads the answer any more.
+    """
+
+    def __init__(self, request_id: str, sampling: Sampling, arrived: float) -> None:
+        self.request_id = request_id
+        self.sampling = sampling
+        self.max_tokens = 0
+        self.arrived = arrived
+        self.outputs: queue.SimpleQueue[Step | EngineError] = queue.SimpleQueue()
+        self.cached_tokens = 0
+        self.records: list[TokenRecord] = []
+        self.generator: torch.Generator | None = None
+        self.cancelled = threading.Event()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        # transformers copies a request's keywords when it preempts it; the ticket stays one.
+        return self
+
+    def report(self, tokens: list[int], finished: bool) -> None:
+        """Hand tokens to the caller; called by the model's thread."""
+        self.outputs.put(Step(tokens, finished, time.perf_counter()))
+
+    def fail(self, error: EngineError) -> None:
+        """End the request with an error; called by the model's thread or at shutdown."""
+        self.outputs.put(error)
