@@ -27,12 +27,13 @@ _CHUNK = 65536
 _REDIRECTS = (301, 302, 303, 307, 308)
 _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Routable on paper, yet not the public internet: Azure's metadata service, 6to4 relays and
-# addresses, Teredo, documentation.
+# Routable on paper or to some Pythons, yet not the public internet: Azure's metadata service,
+# protocol assignments, 6to4 relays; Teredo, 6to4, documentation.
 _SPECIAL = tuple(
     ipaddress.ip_network(network)
     for network in (
-        "168.63.129.16/32", "192.88.99.0/24", "2001::/32", "2002::/16", "3fff::/20", "5f00::/16"
+        "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24",
+        "2001::/32", "2002::/16", "3fff::/20",
     )
 )  # fmt: skip
 
@@ -213,7 +214,8 @@ def displayed(url: str) -> str:
         parts = urlsplit(url)
         text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
-        text = url.partition("?")[0]
+        scheme, _, rest = url.partition("?")[0].partition("://")
+        text = f"{scheme}://{rest.rpartition('@')[2]}"
     text = text if len(text) <= 100 else text[:60] + "…" + text[-39:]
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
@@ -284,12 +286,13 @@ def _connect(
             raise TimeoutError
         return seconds
 
-    for others, address in reversed(list(enumerate(reversed(addresses)))):
+    for tried, address in enumerate(addresses, 1):
         try:
-            sock = socket.create_connection((str(address), port), left() / (others + 1))
+            share = left() / (len(addresses) - tried + 1)
+            sock = socket.create_connection((str(address), port), share)
             break
         except OSError:
-            if others == 0:
+            if tried == len(addresses):
                 raise
     try:
         sock.settimeout(left())

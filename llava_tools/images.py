@@ -56,7 +56,7 @@ _DAMAGE = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    Warning,  # where the program around us makes errors of them
 )
 
 _UPRIGHT = {
@@ -129,6 +129,7 @@ class ImageRef:
             image = _plugin_image(self._content)
             if image is None:
                 raise _damaged(self.source, "its format is not known any more")
+            _scale_colour_key(image, self._content)
             return _shown(image, self._orientation)
         except _DAMAGE as error:
             if isinstance(error, ImageError):
@@ -405,29 +406,33 @@ def _too_many_pixels(name: str, pixels: str) -> ImageError:
 def _check_whole(image: ImageFile.ImageFile, data: bytes) -> None:
     """Raise what Pillow raises if the picture is cut off.
 
-    Decoding is the sure way and the slow one. A JPEG whose markers lead to its end and a PNG whose
-    checksums hold are not cut off, and finding that out is cheap.
+    Decoding is the sure way and the slow one: 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG that
+    has its end (5 ms) and a PNG whose checksums hold are not cut off; only the others are decoded.
     """
     if image.format in ("JPEG", "MPO") and _jpeg_ends(data):
         return
     if image.format == "PNG" and _png_ends(data):
         return
     image.load()
-
-
-_JPEG_NEXT = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+    if image.format == "JPEG2000" and b"\xff\xd9" not in data:  # decoded as far as it goes
+        raise OSError("the end of its codestream is missing")
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Follow a JPEG's segments and scans to its end-of-image marker."""
-    position, scans = 2, 0
-    while (found := _JPEG_NEXT.search(data, position)) is not None:
-        marker, position = data[found.end() - 1], found.end()
-        if marker == 0xD9:
-            return scans > 0
-        scans += marker == 0xDA
-        if marker != 0x01:
-            position += int.from_bytes(data[position : position + 2], "big")
+    """Follow a JPEG's segments to its first scan, and look for the end-of-image marker behind.
+
+    Inside a scan, 0xFF is always followed by a zero or a restart marker; before it, an embedded
+    thumbnail has an end of its own.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # filling
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            return data.find(b"\xff\xd9", position) >= 0
     return False
 
 
@@ -552,6 +557,18 @@ def _shown(image: Image.Image, orientation: int) -> Image.Image:
         shown = shown.transpose(_UPRIGHT[orientation])
     shown.info = {}  # an orientation left there would turn the picture a second time
     return shown
+
+
+def _scale_colour_key(image: Image.Image, data: bytes) -> None:
+    """Bring a PNG's transparent colour to 8 bit, as Pillow did with the pixels but not with it."""
+    key = image.info.get("transparency")
+    if image.format != "PNG" or key is None:
+        return
+    depth = data[24]  # in the header chunk, which always comes first
+    if image.mode == "L" and depth in (2, 4):
+        image.info["transparency"] = key * (255 // (2**depth - 1))
+    elif image.mode == "RGB" and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
