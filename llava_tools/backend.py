@@ -82,7 +82,7 @@ async def astream(backend: Callable[[], Backend], request: Request) -> AsyncIter
             finally:
                 stream.close()
             put(None)
-        except BaseException as error:  # handed over whole: it is raised in the caller's task
+        except BaseException as error:  # noqa: BLE001 - handed over and raised in the caller's task
             put(error)
 
     threading.Thread(target=pump, name="llava-tools-astream", daemon=True).start()

@@ -379,10 +379,12 @@ def _plugin_image(data: bytes) -> ImageFile.ImageFile | None:
         Image.init()
     for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept and accept(data[:16]) is not True):
+        if factory is None:
             continue
         try:
-            return factory(io.BytesIO(data), "")
+            accepted = accept is None or accept(data[:16])
+            if accepted and not isinstance(accepted, str):  # a string says why it cannot
+                return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, Unpack, cast
 
 from llava_tools import backend as seam
 from llava_tools import registry
@@ -14,7 +14,7 @@ from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.options import EngineKeywords, EngineOptions
 from llava_tools.types import Answer, Delta, Message, Request, Sampling, SamplingOptions, fold
 
-Pictures = ImageSource | list[ImageSource] | tuple[ImageSource, ...]
+Pictures = ImageSource | Sequence[ImageSource]
 
 
 class Llava:
@@ -173,4 +173,4 @@ def _open(images: Pictures) -> list[ImageRef]:
     """Open one picture or several; a single one needs no list around it."""
     if isinstance(images, list | tuple):
         return [open_image(image) for image in images]
-    return [open_image(images)]
+    return [open_image(cast(ImageSource, images))]

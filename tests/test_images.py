@@ -437,6 +437,7 @@ def test_files_that_give_no_bytes(small: Image.Image) -> None:
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"<!DOCTYPE html><title>404</title>", "web page"),
         (b"{'error': 1}", "looks like text"),
+        (b"P", "looks like text"),
         (b"\0" * 100, "no known picture format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "looks like text"),
     ],

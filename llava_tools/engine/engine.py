@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -157,18 +157,19 @@ class LlavaEngine:
 def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
     """Return the language model of a LLaVA as a causal model of its own, sharing all weights."""
     with torch.device("meta"):
-        shell = AutoModelForCausalLM.from_config(
+        decoder: PreTrainedModel = AutoModelForCausalLM.from_config(
             model.config.text_config, attn_implementation="sdpa"
         )
-    decoder = cast(PreTrainedModel, shell)
     decoder.model = model.model.language_model
     decoder.lm_head = model.lm_head
-    return decoder.eval()
+    decoder.eval()
+    return decoder
 
 
 def _context(loaded: Loaded, options: EngineOptions) -> int:
     """Return the context to run with; asking for more than the model was built for is an error."""
-    built_for: int = loaded.model.config.text_config.max_position_embeddings
+    text: Any = loaded.model.config.text_config
+    built_for: int = text.max_position_embeddings
     if options.context is not None and options.context > built_for:
         raise RequestError(
             f"context={options.context} is more than {loaded.name} was built for ({built_for}).",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.utils import logging
 
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.text import TextCodec
@@ -50,7 +53,7 @@ class Loaded:
     @property
     def image_tokens(self) -> int:
         """Tokens that a picture takes: 576 in LLaVA 1.5."""
-        config = self.model.config
+        config: Any = self.model.config
         side = config.vision_config.image_size // config.vision_config.patch_size
         return int(side**2) + int(config.vision_feature_select_strategy == "full")
 
@@ -144,16 +147,20 @@ def _model(
     extra: dict[str, Any] = {}
     if options.quantization:
         extra["quantization_config"] = _quantization(options.quantization, device)
-    model, report = LlavaForConditionalGeneration.from_pretrained(
-        where,
-        config=config,
-        dtype=pick_dtype(options, device),
-        device_map={"": device} if device.type != "cpu" else None,
-        attn_implementation="sdpa",
-        output_loading_info=True,
-        **extra,
-        **hub,
-    )
+    with _only_errors(progress=options.source != "tiny"):
+        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
+            where,
+            config=config,
+            dtype=pick_dtype(options, device),
+            device_map={"": device} if device.type != "cpu" else None,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported like the others, and refused below
+            **extra,
+            **hub,
+        )
+    model: LlavaForConditionalGeneration = loaded[0]
+    report: dict[str, Any] = loaded[1]
     faults = {
         "missing": sorted(report["missing_keys"]),
         "unexpected": sorted(k for k in report["unexpected_keys"] if not k.endswith(_COMPUTED)),
@@ -168,7 +175,23 @@ def _model(
             f"{'; '.join(told)}.",
             "Export or download the checkpoint again.",
         )
-    return model.eval()
+    model.eval()
+    return model
+
+
+@contextmanager
+def _only_errors(*, progress: bool) -> Iterator[None]:
+    """Keep transformers' report of faulty weights quiet: our error says the same in one line."""
+    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not progress:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfig:
@@ -179,10 +202,11 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
             "Leave quantization out, or use a smaller model; `llava-tools info` says what fits.",
         )
     try:
-        import bitsandbytes  # noqa: F401
+        import_module("bitsandbytes")
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"quantization={kind!r} needs the package bitsandbytes.", "Run: pip install bitsandbytes"
+            f"quantization={kind!r} needs the package bitsandbytes.",
+            "Run: pip install bitsandbytes",
         ) from error
     # The eye and the projector are small and sensitive: they stay in 16 bit.
     whole = ["vision_tower", "multi_modal_projector", "lm_head"]
@@ -198,7 +222,8 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
 
 def _processor(where: str, config: LlavaConfig, hub: dict[str, Any]) -> LlavaImageProcessorPil:
     """Return the image processor that pads as LLaVA was trained; checkpoints say to crop."""
-    size = config.vision_config.image_size
+    vision: Any = config.vision_config
+    size = vision.image_size
     return LlavaImageProcessorPil.from_pretrained(
         where,
         do_pad=True,

@@ -12,7 +12,7 @@ import atexit
 import math
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig
@@ -176,7 +176,7 @@ class _Manager(ContinuousBatchingManager):
 
     def __init__(
         self,
-        decoder: PreTrainedModel,
+        decoder: Any,
         end_of_turn: list[int],
         config: ContinuousBatchingConfig,
         router: _Router,
@@ -193,26 +193,15 @@ class _Manager(ContinuousBatchingManager):
         with torch.no_grad():
             # Here and not in the thread, so that a KV that does not fit is an error of the load.
             self.batch_processor = self._create_batch_processor()
-        self._tell_of_reuse(self.batch_processor)
+        _tell_of_reuse(self.batch_processor, router)
 
     def start(self) -> None:
         self.background_thread_status.clear()
-        self._generation_thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run_generation_loop, name="llava-tools-engine", daemon=True
         )
-        self._generation_thread.start()
-
-    def _tell_of_reuse(self, processor: ContinuousBatchProcessor) -> None:
-        """Let the router know how much of each prompt the cache already held."""
-        cache, router = processor.cache, self.output_router
-        search = cache.search_prefix_match
-
-        def search_and_tell(request_id: str, prompt_ids: list[int]) -> int:
-            found = search(request_id, prompt_ids)
-            router.cached(request_id, found)
-            return found
-
-        cache.search_prefix_match = search_and_tell
+        self._generation_thread = thread  # type: ignore[assignment]
+        thread.start()
 
     def _handle_critical_error(
         self, error: Exception, batch_processor: ContinuousBatchProcessor | None
@@ -220,6 +209,19 @@ class _Manager(ContinuousBatchingManager):
         # Under the lock no request can slip in between failing the waiting ones and refusing more.
         with self._submission:
             super()._handle_critical_error(error, batch_processor)
+
+
+def _tell_of_reuse(processor: ContinuousBatchProcessor, router: _Router) -> None:
+    """Let the router know how much of each prompt the cache already held."""
+    cache: Any = processor.cache
+    search = cache.search_prefix_match
+
+    def search_and_tell(request_id: str, prompt_ids: list[int]) -> int:
+        found: int = search(request_id, prompt_ids)
+        router.cached(request_id, found)
+        return found
+
+    cache.search_prefix_match = search_and_tell
 
 
 def _closed_while_running() -> EngineClosedError:
@@ -242,7 +244,9 @@ def _batching_config(
         return config
     text = decoder.config
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * head * decoder.dtype.itemsize
+    per_token = (
+        2 * text.num_hidden_layers * text.num_key_value_heads * head * decoder.dtype.itemsize
+    )
     blocks = math.ceil(context / PAGE) + 1
     free = free_bytes(decoder.device)
     if blocks * PAGE * per_token > free:

@@ -87,6 +87,8 @@ class EngineStream:
             return Delta(text, tuple(new), logprobs)
         ended = self._words.stopped or bool(new and new[-1] in self._ends)
         reason: FinishReason = "stop" if ended else "length"
+        if not self._words.stopped:
+            text += self._words.feed(self._decoder.rest())
         self._finish()
         return Delta(
             text + self._words.rest(),
@@ -145,10 +147,10 @@ class StopText:
         if not self._begun:
             self._held = self._held.lstrip()
             self._begun = bool(self._held)
-        met = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if met:
+        met = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if met:  # the one that is complete first, however the text was cut
             self.stopped = True
-            self._held = self._held[: min(met)]
+            self._held = self._held[: min(met)[1]]
             return ""
         sure = len(self._held.rstrip())
         for stop in self._stops:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from llava_tools.errors import ModelError
 
@@ -35,7 +34,7 @@ class TextCodec:
             )
         self.bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self.end_of_turn = int(tokenizer.eos_token_id)
-        self._decoder: Tokenizer = backend
+        self._decoder: Any = backend
         self._structure = {
             added.content: index for index, added in backend.get_added_tokens_decoder().items()
         }
@@ -61,7 +60,7 @@ class TextCodec:
             return self._encode_apart(text, start=start)
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""
         return str(self._decoder.decode(list(ids), skip_special_tokens=True))
 
@@ -69,13 +68,13 @@ class TextCodec:
         """Return one token as text, its leading space kept, special tokens by their names."""
         for name, index in self._structure.items():
             if index == token:
-                return name
+                return str(name)
         lead = self._line_break
         return self.decode([*lead, token])[len(self.decode(lead)) :]
 
     def decode_stream(self) -> IncrementalDecoder:
         """Return a decoder that is fed one token after the other."""
-        return IncrementalDecoder(self._decoder)
+        return IncrementalDecoder(self.decode)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
@@ -100,12 +99,35 @@ class TextCodec:
 
 
 class IncrementalDecoder:
-    """Tokens in one by one, text out as soon as it is certain (never half a character)."""
+    """Tokens in one by one, text out as soon as it is certain (never half a character).
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+    What a token adds is the difference between decoding a short window with and without it, since
+    decoders treat the first token of a text differently. (`tokenizers`' own DecodeStream raises
+    on bytes that are no UTF-8, which a model may well generate.)
+    """
+
+    #: Tokens without a certain end after which text is given out as it is: no character is longer.
+    PATIENCE = 8
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._shown = 0  # tokens of the window whose text was given out
 
     def step(self, token: int) -> str:
         """Return the text that became certain with `token`; often that of the token itself."""
-        return self._stream.step(self._tokenizer, token) or ""
+        self._window.append(token)
+        text = self._decode(self._window)
+        if text.endswith("\ufffd") and len(self._window) - self._shown < self.PATIENCE:
+            return ""
+        return self._advance(text)
+
+    def rest(self) -> str:
+        """Return what never became certain."""
+        return self._advance(self._decode(self._window))
+
+    def _advance(self, text: str) -> str:
+        new = text[len(self._decode(self._window[: self._shown])) :]
+        self._window = self._window[self._shown :]
+        self._shown = len(self._window)
+        return new

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests never ask a hub
+
+from llava_tools import Llava
+from llava_tools.backend import Backend
+from llava_tools.engine import load_engine
+from llava_tools.options import EngineOptions
+from tests.checkpoints import write_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random-weight LLaVA with a Llama-like tokenizer."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def llava(checkpoint: Path) -> Iterator[Llava]:
+    """A `Llava` on the random-weight checkpoint, loaded once for all tests."""
+    with Llava(str(checkpoint)) as model:
+        yield model
+
+
+@pytest.fixture
+def fresh(checkpoint: Path) -> Iterator[Callable[..., Llava]]:
+    """Makes `Llava`s whose engine is shared with nobody and has seen nothing yet."""
+    engines: list[Backend] = []
+
+    def make(**options: Any) -> Llava:
+        engines.append(load_engine(EngineOptions(str(checkpoint), **options)))
+        return Llava(backend=engines[-1])
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Six different pictures, wide, tall and square."""
+    drawn = []
+    for index, size in enumerate([(64, 64), (90, 40), (30, 80), (56, 56), (200, 120), (17, 19)]):
+        image = Image.new("RGB", size, (40 * index, 255 - 40 * index, 128))
+        draw = ImageDraw.Draw(image)
+        draw.ellipse((size[0] // 5, size[1] // 5, size[0] // 2, size[1] // 2), fill="red")
+        drawn.append(image)
+    return drawn

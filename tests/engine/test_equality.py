@@ -1,0 +1,145 @@
+"""The engine against plain `generate`: same pixels, same ids, same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import LlavaForConditionalGeneration
+
+from llava_tools import Llava, Message, prompt
+from llava_tools.engine.engine import LlavaEngine
+from llava_tools.images import ImageRef, open_image
+from llava_tools.types import Answer, Request, Sampling, fold
+
+NEW_TOKENS = 12
+QUESTIONS = [
+    "What is in the picture?",
+    "How many dogs are there?\nAnswer the question using a single word or phrase.",
+    "Describe the image.",
+    "Is it left or right of the line, above or below?",
+    "yes no yes no",
+]
+
+
+def _conversations(pictures: list[Image.Image]) -> list[tuple[Message, ...]]:
+    """50 conversations: none to three pictures, one to three turns, shared and own beginnings."""
+    refs = [open_image(picture) for picture in pictures]
+    found: list[tuple[Message, ...]] = []
+    for number in range(50):
+        count = number % 4
+        images = tuple(refs[(number // 4 + i) % len(refs)] for i in range(count))
+        turns = [Message("user", (*images, QUESTIONS[number % 5]))]
+        for turn in range(number % 3):
+            turns.append(Message("assistant", (f"Answer {turn} of {number}.",)))
+            extra = (refs[(number + turn) % len(refs)],) if turn == 1 and count < 3 else ()
+            turns.append(Message("user", (*extra, QUESTIONS[(number + turn + 1) % 5])))
+        if number % 7 == 0:
+            turns.insert(0, Message("system", ("You answer briefly.",)))
+        found.append(tuple(turns))
+    return found
+
+
+@dataclass
+class Reference:
+    """Plain `generate` on a model of its own."""
+
+    model: LlavaForConditionalGeneration
+    engine: LlavaEngine
+
+    def answer(self, messages: tuple[Message, ...]) -> list[int]:
+        pieces = prompt.build(messages)
+        text = self.engine._text
+        image_token = self.model.config.image_token_index
+        ids = prompt.token_ids(
+            pieces,
+            text.encode,
+            bos=text.bos,
+            end_of_turn=text.end_of_turn,
+            image=lambda ref: [image_token] * self.engine.image_tokens,
+        )
+        images = [piece for piece in pieces if isinstance(piece, ImageRef)]
+        seen = {"pixel_values": self.engine._loaded.pixels(images)} if images else {}
+        tokens = torch.tensor([ids])
+        with torch.inference_mode():
+            out = self.model.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                eos_token_id=text.end_of_turn,
+                pad_token_id=0,
+                **seen,
+            )
+        return out[0, len(ids) :].tolist()
+
+
+@pytest.fixture(scope="module")
+def conversations(pictures: list[Image.Image]) -> list[tuple[Message, ...]]:
+    return _conversations(pictures)
+
+
+@pytest.fixture(scope="module")
+def expected(
+    checkpoint: Path, llava: Llava, conversations: list[tuple[Message, ...]]
+) -> list[list[int]]:
+    model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    engine = llava.backend
+    assert isinstance(engine, LlavaEngine)
+    reference = Reference(model, engine)
+    return [reference.answer(conversation) for conversation in conversations]
+
+
+def _ask(model: Llava, messages: tuple[Message, ...]) -> Answer:
+    stream = model.backend.stream(Request(messages, Sampling(max_tokens=NEW_TOKENS)))
+    return fold(stream, "x")
+
+
+@pytest.mark.parametrize("reuse", [True, False], ids=["reuse", "no-reuse"])
+def test_greedy_equals_generate_alone_and_together(
+    fresh: Callable[..., Llava],
+    conversations: list[tuple[Message, ...]],
+    expected: list[list[int]],
+    reuse: bool,
+) -> None:
+    assert len({tuple(tokens) for tokens in expected}) > 25, "the reference hardly varies"
+    model = fresh(reuse=reuse)
+    alone = [_ask(model, conversation) for conversation in conversations]
+    with ThreadPoolExecutor(len(conversations)) as pool:
+        together = list(pool.map(lambda c: _ask(model, c), conversations))
+    assert [list(answer.token_ids) for answer in alone] == expected
+    assert [list(answer.token_ids) for answer in together] == expected
+    cached = sum(answer.usage.cached_tokens for answer in [*alone, *together])
+    assert (cached > 0) is reuse
+
+
+def test_a_follow_up_reuses_the_picture_and_what_was_said(
+    fresh: Callable[..., Llava], pictures: list[Image.Image]
+) -> None:
+    model = fresh()
+    first = model.ask("What is in the picture?", pictures[0], max_tokens=4)
+    history = [
+        Message("user", (open_image(pictures[0]), "What is in the picture?")),
+        Message("assistant", (first.text,)),
+    ]
+    second = model.ask("And where is it?", history=history, max_tokens=4)
+    assert first.usage.cached_tokens == 0
+    assert second.usage.cached_tokens >= 32 * (first.usage.prompt_tokens // 32)
+
+
+def test_pictures_never_share_what_was_computed_for_another(
+    fresh: Callable[..., Llava], pictures: list[Image.Image]
+) -> None:
+    """The same words about another picture: only what stands before the picture is shared."""
+    model = fresh()
+    answers = [model.ask("What is it?", picture, max_tokens=8) for picture in pictures]
+    engine = model.backend
+    assert isinstance(engine, LlavaEngine)
+    lead = len(engine._text.encode(prompt.SYSTEM + " USER: "))
+    assert all(answer.usage.cached_tokens <= lead + 1 for answer in answers)
+    assert len({answer.token_ids for answer in answers}) > 1
