@@ -36,6 +36,17 @@ class Message:
             raise RequestError(
                 f"{self.role!r} is not a role.", "Use 'system', 'user', 'assistant' or 'tool'."
             )
+        if not isinstance(self.content, tuple):
+            raise RequestError(
+                f"The content of a message is a {type(self.content).__name__}.",
+                "Pass a tuple of strings and ImageRefs.",
+            )
+        for part in self.content:
+            if not isinstance(part, str | ImageRef):
+                raise RequestError(
+                    f"A message holds a {type(part).__name__}.",
+                    "Pass strings, and pictures through llava_tools.open_image.",
+                )
         if self.role in ("system", "assistant") and self.images:
             raise RequestError(
                 f"A picture stands in the {self.role} message, where LLaVA cannot look at it.",
@@ -135,6 +146,8 @@ class Sampling:
                 raise unknown_option(name, known, where)
         values = dict(options)
         stop = options.get("stop") or ()
+        if not isinstance(stop, Iterable):
+            raise RequestError(f"stop={stop!r} is not possible.", "Use a string or several.")
         values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         return cls(**values)  # type: ignore[arg-type]
 

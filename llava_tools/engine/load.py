@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _model(
     extra: dict[str, Any] = {}
     if options.quantization:
         extra["quantization_config"] = _quantization(options.quantization, device)
-    with _only_errors(progress=options.source != "tiny"):
+    with _only_errors(progress=options.source != "tiny" and sys.stderr.isatty()):
         loaded: Any = LlavaForConditionalGeneration.from_pretrained(
             where,
             config=config,

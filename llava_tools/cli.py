@@ -1,0 +1,183 @@
+"""`llava-tools`: ask about pictures, and see what this machine can run. Thin: parse, call, print.
+
+Exit codes: 0 done, 2 a request that cannot be answered (one line on stderr says why), 1 the engine
+failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from llava_tools.errors import EngineError, LlavaToolsError, RequestError
+from llava_tools.info import LLAVA_NOTICE, TINY_NOTICE, Report, report, sizes
+from llava_tools.model import Llava
+from llava_tools.types import Delta, fold
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    warnings.showwarning = _show_warning
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except EngineError as error:
+        return _say(f"error: {error}", 1)
+    except LlavaToolsError as error:
+        return _say(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SystemExit(_say(f"error: {message}. Run: {self.prog} --help", 2))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="llava-tools", description=__doc__.split("\n")[0].split(": ", 1)[1])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    ask = commands.add_parser("ask", help="ask about pictures")
+    ask.set_defaults(run=_ask)
+    ask.add_argument(
+        "words", nargs="+", metavar="IMAGE... QUESTION", help="pictures, then a question"
+    )
+    ask.add_argument(
+        "--model", default="tiny", help="tiny (default), 7b, 13b, a hub id or a folder"
+    )
+    ask.add_argument("--base-url", help="reserved for OpenAI-compatible servers")
+    ask.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    ask.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
+    ask.add_argument("--quantization", help="8bit or 4bit (CUDA only)")
+    ask.add_argument("--revision", help="branch, tag or commit on the hub")
+    ask.add_argument("--offline", action="store_true", help="never ask the network")
+    ask.add_argument("--system", help="replaces LLaVA's system sentence")
+    ask.add_argument("--max-tokens", type=int)
+    ask.add_argument("--temperature", type=float, default=0.0)
+    ask.add_argument("--seed", type=int)
+    ask.add_argument("--stop", action="append", default=[], help="may be given more than once")
+    ask.add_argument("--json", action="store_true", help="answer, usage and timings as JSON")
+    info = commands.add_parser("info", help="what fits this machine, and the licences")
+    info.set_defaults(run=_info)
+    info.add_argument("--json", action="store_true")
+    return parser
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    *images, question = arguments.words
+    if Path(question).is_file():
+        raise RequestError(
+            f"The question is missing: the last word, {question!r}, is a file.",
+            f'Run: llava-tools ask {" ".join(arguments.words)} "What is this?"',
+        )
+    model = Llava(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        quantization=arguments.quantization,
+        revision=arguments.revision,
+        offline=arguments.offline,
+        base_url=arguments.base_url,
+    )
+    stream = model.stream(
+        question,
+        images,
+        system=arguments.system,
+        max_tokens=arguments.max_tokens,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+        stop=arguments.stop,
+    )
+    seen: list[Delta] = []
+    try:
+        for delta in stream:
+            seen.append(delta)
+            if not arguments.json:
+                print(delta.text, end="", flush=True)  # noqa: T201
+    finally:
+        stream.close()
+    if not arguments.json:
+        print()  # noqa: T201
+        if arguments.model == "tiny":
+            _say(f"note: {TINY_NOTICE}", 0)
+        return 0
+    answer = fold(seen, model.backend.model_name)
+    _print_json(
+        {
+            "answer": answer.text,
+            "finish_reason": answer.finish_reason,
+            "model": answer.model,
+            "usage": asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens},
+            "timings": asdict(answer.timings),
+        }
+    )
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    found = report()
+    if arguments.json:
+        licences = {name: size.licence for name, size in sizes().items()}
+        _print_json(asdict(found) | {"licences": licences, "notice": LLAVA_NOTICE})
+    else:
+        print(_table(found))  # noqa: T201
+    return 0
+
+
+def _table(found: Report) -> str:
+    """Lay the report out for a terminal."""
+    known = sizes()
+    lines = [
+        f"Device      {found.device}, {found.free_bytes / 1e9:.1f} GB free",
+        f"Downloaded  {', '.join(found.downloaded)}",
+        f"Loaded      {', '.join(found.loaded) or 'nothing in this process'}",
+        "",
+        f"{'model':7}{'size':>9}  {'precision':10}{'needs':>9}  runs here",
+    ]
+    for fit in found.fits:
+        count = known[fit.model].parameters
+        size = f"{count / 1e9:.1f} B" if count > 1e9 else f"{count / 1e6:.1f} M"
+        verdict = "yes" if fit.fits else f"no, {fit.why_not}"
+        needs = f"{fit.bytes_needed / 1e9:.2f} GB"
+        lines.append(f"{fit.model:7}{size:>9}  {fit.precision:10}{needs:>9}  {verdict}")
+    lines += ["", *(f"{name:7}{size.licence}" for name, size in known.items())]
+    return "\n".join([*lines, "", LLAVA_NOTICE, TINY_NOTICE])
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+
+
+def _say(text: str, code: int) -> int:
+    sys.stderr.write(f"llava-tools: {text}\n")
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Show what we say about a picture as one line; other packages' warnings are not for here."""
+    if category.__module__.startswith("llava_tools"):
+        _say(f"note: {message}", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
