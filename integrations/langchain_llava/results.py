@@ -1,0 +1,106 @@
+"""The seam's answers in, LangChain's results out.
+
+All metadata of an answer (usage, finish reason, logprobs, timings) comes once: with the message, or
+with the last chunk of a stream, so that added-up chunks equal the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from llava_tools.backend import Backend
+from llava_tools.errors import EngineError
+from llava_tools.types import Answer, Delta, TokenLogprob, Usage, fold
+
+PROVIDER = "llava"
+
+
+def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
+    """Translate a whole answer; `logprobs` tells whether they were asked for."""
+    metadata = _metadata(answer, logprobs)
+    message = AIMessage(
+        content=answer.text,
+        response_metadata=metadata,
+        usage_metadata=_usage(answer.usage),
+    )
+    generation = ChatGeneration(message=message, generation_info=_info(metadata))
+    return ChatResult(generations=[generation], llm_output={"model_name": answer.model})
+
+
+class Chunks:
+    """Translates a stream step by step; the last chunk carries what the whole answer told."""
+
+    def __init__(self, backend: Backend, *, logprobs: bool) -> None:
+        self._backend = backend
+        self._logprobs = logprobs
+        self._told: list[Delta] = []
+
+    def add(self, delta: Delta) -> ChatGenerationChunk:
+        """Translate the next step."""
+        self._told.append(delta)
+        if delta.finish_reason is None:
+            return ChatGenerationChunk(message=AIMessageChunk(content=delta.text))
+        answer = fold(self._told, self._backend.model_name)
+        metadata = _metadata(answer, self._logprobs)
+        message = AIMessageChunk(
+            content=delta.text,
+            response_metadata=metadata,
+            usage_metadata=_usage(answer.usage),
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=message, generation_info=_info(metadata))
+
+    def end(self) -> None:
+        """Refuse to pass off as whole what was cut off.
+
+        Raises:
+            EngineError: No step had a finish reason.
+        """
+        if not self._told or self._told[-1].finish_reason is None:
+            raise EngineError("The stream ended before it was finished.", "Ask again.")
+
+
+def _metadata(answer: Answer, logprobs: bool) -> dict[str, object]:
+    metadata: dict[str, object] = {
+        "model_name": answer.model,
+        "model_provider": PROVIDER,
+        "finish_reason": answer.finish_reason,
+        "timings": asdict(answer.timings),
+    }
+    if logprobs:
+        metadata["logprobs"] = {"content": _logprobs(answer.logprobs)}
+    return metadata
+
+
+def _info(metadata: dict[str, object]) -> dict[str, object]:
+    """Return what readers of `generation_info` look for."""
+    return {key: metadata[key] for key in ("finish_reason", "logprobs") if key in metadata}
+
+
+def _usage(usage: Usage) -> UsageMetadata:
+    # `image` is a key of our own, which InputTokenDetails allows.
+    details = {"cache_read": usage.cached_tokens, "image": usage.image_tokens}
+    return UsageMetadata(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        input_token_details=cast(InputTokenDetails, details),
+    )
+
+
+def _logprobs(tokens: Iterable[TokenLogprob]) -> list[dict[str, object]]:
+    """Return them in the layout of OpenAI's chat completions."""
+    return [
+        {
+            "token": item.token,
+            "logprob": item.logprob,
+            "top_logprobs": [{"token": token, "logprob": value} for token, value in item.top],
+        }
+        for item in tokens
+    ]

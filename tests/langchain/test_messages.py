@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import base64
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_llava.messages import Pictures, to_messages
+
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.fetch import Fetcher
+from llava_tools.images import ImageRef, open_image
+from llava_tools.types import Message
+
+Content = list[str | dict[str, Any]]
+NO_PATHS = Pictures()
+
+
+def translate(*messages: BaseMessage, pictures: Pictures = NO_PATHS) -> tuple[Message, ...]:
+    return to_messages(messages, pictures)
+
+
+def said(message: BaseMessage) -> tuple[str | ImageRef, ...]:
+    return translate(message)[0].content
+
+
+IMAGE_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "openai": lambda b64: {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/png;base64,{b64}", "detail": "low"},
+    },
+    "openai, a string": lambda b64: {
+        "type": "image_url",
+        "image_url": f"data:image/png;base64,{b64}",
+    },
+    "openai responses": lambda b64: {
+        "type": "input_image",
+        "image_url": f"data:image/png;base64,{b64}",
+    },
+    "v1 base64": lambda b64: {"type": "image", "base64": b64, "mime_type": "image/png"},
+    "v1 without a type": lambda b64: {"type": "image", "base64": b64, "id": "lc_1"},
+    "v1 url": lambda b64: {"type": "image", "url": f"data:image/png;base64,{b64}"},
+    "v1 data URL as base64": lambda b64: {
+        "type": "image",
+        "base64": f"data:image/png;base64,{b64}",
+    },
+    "v0 base64": lambda b64: {
+        "type": "image",
+        "source_type": "base64",
+        "data": b64,
+        "mime_type": "image/png",
+    },
+    "v0 url": lambda b64: {
+        "type": "image",
+        "source_type": "url",
+        "url": f"data:image/png;base64,{b64}",
+    },
+    "anthropic": lambda b64: {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": b64},
+        "cache_control": {"type": "ephemeral"},
+    },
+    "anthropic url": lambda b64: {
+        "type": "image",
+        "source": {"type": "url", "url": f"data:image/png;base64,{b64}"},
+    },
+    "bytes": lambda b64: {"type": "image", "base64": base64.b64decode(b64)},
+}
+
+
+@pytest.mark.parametrize("form", IMAGE_FORMS)
+@pytest.mark.parametrize("kind", ["human", "tool"])
+def test_every_form_of_image_block_is_the_picture(
+    form: str, kind: str, png: bytes, png_base64: str
+) -> None:
+    content: Content = ["before ", IMAGE_FORMS[form](png_base64), {"type": "text", "text": "after"}]
+    message = (
+        HumanMessage(content) if kind == "human" else ToolMessage(content, tool_call_id="call")
+    )
+    assert said(message) == ("before ", open_image(png), "after")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "url": "{}/x.png"},
+        {"type": "image_url", "image_url": {"url": "{}/x.png"}},
+        {"type": "image", "source": {"type": "url", "url": "{}/x.png"}},
+    ],
+)
+def test_urls_are_fetched_from_allowed_hosts(
+    block: dict[str, Any], picture_server: str, png: bytes
+) -> None:
+    block = json.loads(json.dumps(block).replace("{}", picture_server))
+    with pytest.raises(ImageError, match="private"):
+        said(HumanMessage([block]))
+    allowed = Pictures(fetcher=Fetcher(allowed_hosts=frozenset({"127.0.0.1"})))
+    assert translate(HumanMessage([block]), pictures=allowed)[0].content == (open_image(png),)
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_local_paths_need_permission(as_url: bool, tmp_path: Path, png: bytes) -> None:
+    path = tmp_path / "red.png"
+    path.write_bytes(png)
+    message = HumanMessage([{"type": "image", "url": path.as_uri() if as_url else str(path)}])
+    with pytest.raises(ImageError, match=r"red\.png.*allow_local_paths=True"):
+        said(message)
+    trusting = Pictures(allow_local_paths=True)
+    if as_url:
+        with pytest.raises(ImageError, match="Give the path itself"):
+            translate(message, pictures=trusting)
+    else:
+        assert translate(message, pictures=trusting)[0].images == (open_image(png),)
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("plain", ("plain",)),
+        ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}, ("a",)),
+        ({"text": "a"}, ("a",)),
+        ({"type": "input_text", "text": "a"}, ("a",)),
+        ({"type": "output_text", "text": "a", "annotations": []}, ("a",)),
+        ({"type": "text-plain", "text": "a", "mime_type": "text/plain"}, ("a",)),
+        ({"type": "refusal", "refusal": "no"}, ("no",)),
+        ({"type": "thinking", "thinking": "hm", "signature": "s"}, ()),
+        ({"type": "redacted_thinking", "data": "s"}, ()),
+        ({"type": "reasoning", "reasoning": "hm"}, ()),
+        ({"type": "tool_result", "tool_use_id": "1", "content": "a"}, ("a",)),
+        ({"type": "tool_result", "content": [{"type": "text", "text": "a"}]}, ("a",)),
+        ({"type": "tool_result", "tool_use_id": "1"}, ("",)),
+    ],
+)
+def test_text_blocks(block: str | dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert said(HumanMessage([block])) == expected
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"type": "audio", "base64": "aa", "mime_type": "audio/wav"}, ["'audio'", "Transcribe"]),
+        ({"type": "input_audio", "input_audio": {}}, ["'input_audio'", "Transcribe"]),
+        ({"type": "video", "url": "https://x/y.mp4"}, ["'video'", "frames"]),
+        ({"type": "file", "base64": "aa", "mime_type": "application/pdf"}, ["'file'", "pages"]),
+        ({"type": "document", "source": {}}, ["'document'", "pages"]),
+        ({"type": "text-plain", "url": "https://x/y.txt"}, ["'text-plain'", "text"]),
+        ({"type": "image"}, ["no picture", "'type'"]),
+        ({"type": "image", "base64": "", "mime_type": "image/png"}, ["'base64', 'mime_type'"]),
+        ({"type": "image_url", "image_url": {}}, ["no picture", "'image_url'"]),
+        ({"type": "image_url", "image_url": {"url": ""}}, ["no picture"]),
+        ({"type": "image", "source": {"type": "base64"}}, ["no picture", "'source'"]),
+        ({"type": "image", "file_id": "img_0123"}, ["file_id 'img_0123'", "base64"]),
+        ({"type": "image", "source_type": "id", "id": "img_1"}, ["file_id 'img_1'"]),
+        ({"type": "image", "source": {"type": "file", "file_id": "f"}}, ["file_id 'f'"]),
+        ({"type": "image", "base64": "%%%"}, ["base64"]),
+        ({"type": "image", "base64": "aGVsbG8="}, []),
+        ({"type": "text"}, ["without text", "'type'"]),
+        ({"type": "text", "text": 3}, ["without text"]),
+        ({"type": "hologram", "x": 1}, ["'hologram'", "'x'"]),
+        ({"type": ["text"]}, ["without text"]),
+        ({}, ["without text"]),
+    ],
+)
+@pytest.mark.parametrize("kind", [HumanMessage, ToolMessage])
+def test_no_block_is_dropped_in_silence(
+    block: dict[str, Any], words: list[str], kind: type[HumanMessage] | type[ToolMessage]
+) -> None:
+    more = {"tool_call_id": "1"} if kind is ToolMessage else {}
+    with pytest.raises(RequestError) as caught:
+        said(kind([{"type": "text", "text": "Look:"}, block], **more))
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_roles() -> None:
+    with warnings.catch_warnings(action="ignore"):
+        function = FunctionMessage(content="r", name="f")
+    messages = [
+        SystemMessage("s"),
+        HumanMessage("h", name="ann"),
+        AIMessage("a"),
+        ToolMessage("t", tool_call_id="1"),
+        function,
+        ChatMessage(content="d", role="developer"),
+        ChatMessage(content="u", role="User"),
+        ChatMessage(content="b", role="assistant"),
+        HumanMessageChunk(content="hc"),
+        AIMessageChunk(content="ac"),
+    ]
+    assert [(message.role, message.text) for message in translate(*messages)] == [
+        ("system", "s"),
+        ("user", "h"),
+        ("assistant", "a"),
+        ("tool", "t"),
+        ("tool", "r"),
+        ("system", "d"),
+        ("user", "u"),
+        ("assistant", "b"),
+        ("user", "hc"),
+        ("assistant", "ac"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "message", [ChatMessage(content="x", role="critic"), RemoveMessage(id="1")]
+)
+def test_an_unknown_role_is_refused(message: BaseMessage) -> None:
+    with pytest.raises(RequestError, match="is not a role"):
+        translate(message)
+
+
+def test_a_picture_from_the_system_or_the_assistant_is_refused(png_base64: str) -> None:
+    block = {"type": "image", "base64": png_base64}
+    for message in (SystemMessage([block]), AIMessage([block])):
+        with pytest.raises(RequestError, match="Move it to a user or tool message"):
+            translate(message)
+
+
+def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
+    message = AIMessage(
+        [
+            {"type": "text", "text": "Let me see."},
+            {"type": "tool_use", "id": "1", "name": "look", "input": {"at": "猫"}},
+        ],
+        tool_calls=[{"name": "look", "args": {"at": "猫"}, "id": "1"}],
+    )
+    (text, call) = said(message)
+    assert text == "Let me see."
+    assert json.loads(str(call)) == {"name": "look", "arguments": {"at": "猫"}}
+    assert "猫" in str(call)
+
+
+@pytest.mark.parametrize(
+    ("block", "arguments"),
+    [
+        ({"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}, {"a": 1}),
+        ({"type": "tool_call", "id": "1", "name": "f", "args": {"a": 1}}, {"a": 1}),
+        ({"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": 1}'}, {"a": 1}),
+        ({"type": "invalid_tool_call", "name": "f", "args": '{"a": '}, '{"a": '),
+        ({"type": "tool_use", "id": "1", "name": "f", "input": {}}, {}),
+    ],
+)
+def test_calls_in_blocks_alone_are_shown(block: dict[str, Any], arguments: object) -> None:
+    (call,) = said(AIMessage([block]))
+    assert json.loads(str(call)) == {"name": "f", "arguments": arguments}
+
+
+def test_content_is_left_as_it_was(png_base64: str) -> None:
+    message = HumanMessage([{"type": "image", "base64": png_base64}, "x"])
+    before = message.model_dump_json()
+    translate(message)
+    assert message.model_dump_json() == before
