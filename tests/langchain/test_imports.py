@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_making_a_model_loads_no_engine() -> None:
+    done = run(
+        "import sys, llava_tools, langchain_llava\n"
+        "langchain_llava.ChatLlava()\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'llava_tools.engine', 'langchain'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_without_langchain_the_extra_is_named() -> None:
+    done = run("import sys\nsys.modules['langchain_core'] = None\nimport langchain_llava")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("llava_tools.errors.MissingExtraError: langchain-core is not installed")
+    assert "pip install 'llava-tools[langchain]'" in last
