@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from llava_tools.types import Delta, Request
@@ -54,7 +55,7 @@ class Backend(Protocol):
         ...
 
 
-async def astream(backend: Callable[[], Backend], request: Request) -> AsyncIterator[Delta]:
+async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Delta]:
     """Stream a request without blocking the event loop; leaving the iteration stops generation.
 
     `backend` is called in the stream's thread, since having it may mean loading the model.
@@ -68,12 +69,16 @@ async def astream(backend: Callable[[], Backend], request: Request) -> AsyncIter
     started: list[Stream] = []
 
     def put(item: Delta | BaseException | None) -> None:
-        if not left.is_set() and not loop.is_closed():
-            loop.call_soon_threadsafe(arrived.put_nowait, item)
+        if not left.is_set():
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
 
     def pump() -> None:
         try:
-            stream = backend().stream(request)
+            chosen = backend()
+            if left.is_set():
+                return
+            stream = chosen.stream(request)
             started.append(stream)
             try:
                 if not left.is_set():

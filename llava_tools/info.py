@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from llava_tools import registry
-from llava_tools.options import ALIASES
+from llava_tools.options import ALIASES, CONTEXTS
 
 #: Shown wherever LLaVA 1.5's own weights are named.
 LLAVA_NOTICE = (
@@ -84,9 +84,9 @@ def sizes() -> dict[str, Size]:
     tiny = weights.stat().st_size // 2 if weights.is_file() else 0
     llama = "Llama 2 Community License"
     return {
-        "tiny": Size(tiny, 4096, 2048, "Apache-2.0"),
-        "7b": Size(7_063_000_000, 524_288, 4096, llama),
-        "13b": Size(13_351_000_000, 819_200, 4096, llama),
+        "tiny": Size(tiny, 4096, CONTEXTS["tiny"], "Apache-2.0"),
+        "7b": Size(7_063_000_000, 524_288, CONTEXTS[ALIASES["7b"]], llama),
+        "13b": Size(13_351_000_000, 819_200, CONTEXTS[ALIASES["13b"]], llama),
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack, cast
 
@@ -106,7 +107,8 @@ class Llava:
     ) -> Answer:
         """`ask` without blocking the event loop; cancelling the task stops the generation."""
         request = _request(question, images, history, system, sampling, "aask")
-        deltas = [delta async for delta in seam.astream(lambda: self.backend, request)]
+        async with aclosing(seam.astream(lambda: self.backend, request)) as stream:
+            deltas = [delta async for delta in stream]
         return fold(deltas, self.backend.model_name)
 
     async def astream(
@@ -117,11 +119,12 @@ class Llava:
         history: Sequence[Message] = (),
         system: str | None = None,
         **sampling: Unpack[SamplingOptions],
-    ) -> AsyncIterator[Delta]:
+    ) -> AsyncGenerator[Delta]:
         """`stream` without blocking the event loop; leaving the iteration stops the generation."""
         request = _request(question, images, history, system, sampling, "astream")
-        async for delta in seam.astream(lambda: self.backend, request):
-            yield delta
+        async with aclosing(seam.astream(lambda: self.backend, request)) as stream:
+            async for delta in stream:
+                yield delta
 
     def close(self) -> None:
         """Give the model back; its memory is freed when no other open wrapper uses it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields
 from typing import Literal, TypedDict
 
@@ -11,6 +10,9 @@ from llava_tools.errors import RequestError, unknown_option
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantization = Literal["4bit", "8bit"]
+
+#: Tokens of prompt and answer that the known models were built for.
+CONTEXTS = {"tiny": 2048, "llava-hf/llava-1.5-7b-hf": 4096, "llava-hf/llava-1.5-13b-hf": 4096}
 
 #: Short names of models, as users type them.
 ALIASES = {
@@ -76,12 +78,16 @@ class EngineOptions:
             raise refuse("quantization", "'4bit', '8bit' or None")
         if self.context is not None and (not isinstance(self.context, int) or self.context < 64):
             raise refuse("context", "a whole number of at least 64, or None")
-        if not isinstance(self.max_queue, int) or self.max_queue < 1:
+        if not isinstance(self.max_queue, int) or isinstance(self.max_queue, bool):
+            raise refuse("max_queue", "a whole number")
+        if self.max_queue < 1:
             raise refuse("max_queue", "a whole number of at least 1")
-        kind = self.device.split(":")[0]
+        for name in ("offline", "reuse"):
+            if not isinstance(getattr(self, name), bool):
+                raise refuse(name, "True or False")
+        kind = self.device.split(":")[0] if isinstance(self.device, str) else None
         if kind not in ("auto", "cpu", "cuda", "mps"):
-            near = difflib.get_close_matches(kind, ("auto", "cpu", "cuda", "mps"), n=1)
-            raise refuse("device", repr(near[0]) if near else "'auto', 'cpu', 'cuda' or 'mps'")
+            raise refuse("device", "'auto', 'cpu', 'mps', 'cuda', or one GPU like 'cuda:1'")
         if self.base_url is not None:
             raise RequestError(
                 "base_url is reserved for servers, which this version does not talk to yet.",

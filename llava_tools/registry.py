@@ -31,6 +31,10 @@ def acquire(options: EngineOptions, holder: object) -> Backend:
 
     Two engines with different options load side by side; two requests for one wait for one load.
 
+    Args:
+        options: What to load.
+        holder: Who wants it; must be hashable and weakly referable.
+
     Raises:
         ModelError: It cannot be loaded; the next call tries again.
     """

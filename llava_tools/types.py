@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
-from llava_tools.errors import RequestError, unknown_option
+from llava_tools.errors import EngineError, RequestError, unknown_option
 from llava_tools.images import ImageRef
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -235,7 +235,7 @@ class Answer:
     """A whole answer: the fold of a stream of `Delta`s.
 
     Attributes:
-        text: The answer without surrounding white space.
+        text: The texts of the deltas, one after the other.
         finish_reason: `stop` or `length`.
         model: Name of the model that answered.
         token_ids: Generated tokens, the end-of-turn token included.
@@ -258,7 +258,7 @@ def fold(deltas: Iterable[Delta], model: str) -> Answer:
     """Fold a stream of deltas into the answer that they spell.
 
     Raises:
-        RequestError: The stream ended without a finish reason (its backend is broken).
+        EngineError: The stream ended without a finish reason: somebody closed it.
     """
     text: list[str] = []
     token_ids: list[int] = []
@@ -269,7 +269,7 @@ def fold(deltas: Iterable[Delta], model: str) -> Answer:
         token_ids.extend(last.token_ids)
         logprobs.extend(last.logprobs)
     if last is None or last.finish_reason is None:
-        raise RequestError(
+        raise EngineError(
             "The stream ended before it was finished.", "It was closed while it was being read."
         )
     return Answer(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -49,7 +51,7 @@ def llama_like_tokenizer() -> PreTrainedTokenizerFast:
     core.train_from_iterator(_corpus(), trainer)
     state = core.get_vocab()
     # Bytes are ordinary vocabulary, not special tokens; rebuild with only the real ones added.
-    merges = _merges(core) + [("<", "/"), ("s", ">"), ("</", "s>")]
+    merges = [*_merges(core), ("<", "/"), ("s", ">"), ("</", "s>")]
     vocabulary = dict(state)
     for piece in ("</", "s>"):
         vocabulary.setdefault(piece, len(vocabulary))
@@ -73,50 +75,69 @@ def _corpus() -> Iterator[str]:
 
 
 def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
-    import json
-
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return [
         tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in merges
     ]
 
 
-def config(vocabulary: int, image_token: int) -> LlavaConfig:
-    """4x4 = 16 image tokens, two layers each; the real wiring."""
+@dataclass(frozen=True)
+class Geometry:
+    """Width and depth of both models, and the picture's size in pixels; patches are 14 px."""
+
+    vision: tuple[int, int] = (32, 3)
+    language: tuple[int, int] = (64, 2)
+    image: int = 56
+    context: int = 512
+
+    @property
+    def image_tokens(self) -> int:
+        return int((self.image // 14) ** 2)
+
+
+SMALL = Geometry()
+
+
+def config(vocabulary: int, image_token: int, shape: Geometry = SMALL) -> LlavaConfig:
+    """The real wiring: features of the layer before the last, without CLS; heads of 64 or 16."""
+
+    def heads(width: int) -> int:
+        return max(2, width // 64)
+
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            image_size=56,
+            hidden_size=shape.vision[0],
+            intermediate_size=4 * shape.vision[0],
+            num_hidden_layers=shape.vision[1],
+            num_attention_heads=heads(shape.vision[0]),
+            image_size=shape.image,
             patch_size=14,
-            projection_dim=32,
+            projection_dim=shape.vision[0],
         ),
         text_config=LlamaConfig(
             vocab_size=vocabulary,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=512,
+            hidden_size=shape.language[0],
+            intermediate_size=8 * shape.language[0] // 3 // 32 * 32,
+            num_hidden_layers=shape.language[1],
+            num_attention_heads=heads(shape.language[0]),
+            num_key_value_heads=heads(shape.language[0]),
+            max_position_embeddings=shape.context,
             bos_token_id=1,
             eos_token_id=2,
             pad_token_id=0,
         ),
         image_token_index=image_token,
-        image_seq_length=16,
+        image_seq_length=shape.image_tokens,
     )
 
 
 def random_model(
-    tokenizer: PreTrainedTokenizerFast, seed: int = 0
+    tokenizer: PreTrainedTokenizerFast, seed: int = 0, shape: Geometry = SMALL
 ) -> LlavaForConditionalGeneration:
     """Weights large enough that the likeliest token is never a matter of rounding."""
     torch.manual_seed(seed)
-    shape = config(len(tokenizer), tokenizer.convert_tokens_to_ids("<image>"))
-    model = LlavaForConditionalGeneration(shape)
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    model = LlavaForConditionalGeneration(config(len(tokenizer), image_token, shape))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -125,12 +146,17 @@ def random_model(
     return model
 
 
-def write_checkpoint(folder: Path, seed: int = 0) -> Path:
+def write_checkpoint(folder: Path, seed: int = 0, shape: Geometry = SMALL) -> Path:
     """Write a checkpoint as `save_pretrained` does and return its folder."""
     tokenizer = llama_like_tokenizer()
-    random_model(tokenizer, seed).save_pretrained(folder)
+    random_model(tokenizer, seed, shape).save_pretrained(folder)
+    write_processors(folder, tokenizer, shape.image)
+    return folder
+
+
+def write_processors(folder: Path, tokenizer: PreTrainedTokenizerFast, size: int) -> None:
+    """Write the tokenizer, and an image processor that crops, as the released ones say."""
     tokenizer.save_pretrained(folder)
     LlavaImageProcessorPil(
-        size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
     ).save_pretrained(folder)
-    return folder

@@ -12,14 +12,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests nev
 
 from llava_tools import Llava
 from llava_tools.backend import Backend
-from llava_tools.engine import load_engine
 from llava_tools.options import EngineOptions
-from tests.checkpoints import write_checkpoint
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random-weight LLaVA with a Llama-like tokenizer."""
+    from tests.checkpoints import write_checkpoint
+
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
@@ -33,6 +33,8 @@ def llava(checkpoint: Path) -> Iterator[Llava]:
 @pytest.fixture
 def fresh(checkpoint: Path) -> Iterator[Callable[..., Llava]]:
     """Makes `Llava`s whose engine is shared with nobody and has seen nothing yet."""
+    from llava_tools.engine import load_engine
+
     engines: list[Backend] = []
 
     def make(**options: Any) -> Llava:

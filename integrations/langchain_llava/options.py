@@ -9,7 +9,7 @@ from typing import Any, cast
 from langchain_core.language_models import ModelProfile
 
 from llava_tools.errors import RequestError, unknown_option
-from llava_tools.options import ALIASES, EngineKeywords, EngineOptions
+from llava_tools.options import ALIASES, CONTEXTS, EngineKeywords, EngineOptions
 from llava_tools.types import Sampling, SamplingOptions
 
 #: Options that choose and load the engine, besides `model`.
@@ -18,9 +18,6 @@ ENGINE = tuple(item.name for item in fields(EngineOptions) if item.name != "mode
 SAMPLING = tuple(item.name for item in fields(Sampling))
 #: Other names under which LangChain's users know our options.
 OTHER_NAMES = {"model_name": "model", "stop_sequences": "stop"}
-
-#: What LLaVA 1.5 was built for.
-_CONTEXT = 4096
 
 
 def known(options: Mapping[str, Any], names: Iterable[str], where: str) -> dict[str, Any]:
@@ -69,8 +66,7 @@ def sampling(options: Mapping[str, Any], where: str) -> Sampling:
 
 def profile(model: str, context: int | None) -> ModelProfile:
     """Return what LangChain wants to know of a model; `context` where it is known."""
-    if context is None and ALIASES.get(model, model).startswith("llava-hf/llava-1.5-"):
-        context = _CONTEXT
+    context = context or CONTEXTS.get(ALIASES.get(model, model))
     told = ModelProfile(
         text_inputs=True,
         image_inputs=True,

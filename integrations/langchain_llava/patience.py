@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import cached_property
-from typing import cast
 
 from langchain_llava.errors import LlavaTimeoutError
 from llava_tools import backend as seam
@@ -59,7 +58,7 @@ class PatientBackend:
 
     def astream(self, request: Request) -> AsyncGenerator[Delta]:
         """Stream in a thread of its own, in which the model is loaded too."""
-        return cast(AsyncGenerator[Delta], seam.astream(lambda: self, request))
+        return seam.astream(lambda: self, request)
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`."""

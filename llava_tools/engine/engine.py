@@ -32,10 +32,13 @@ class LlavaEngine:
     Args:
         loaded: The model with its tokenizer and image processor.
         options: What it was loaded with.
+
+    Attributes:
+        loaded: As given. Its language model's input embedding knows pictures from here on.
     """
 
     def __init__(self, loaded: Loaded, options: EngineOptions) -> None:
-        self._loaded = loaded
+        self.loaded = loaded
         self._options = options
         self._text = loaded.text
         self._context = _context(loaded, options)
@@ -55,7 +58,7 @@ class LlavaEngine:
     @property
     def model_name(self) -> str:
         """Name of the model; the embedded one says what it is."""
-        return self._loaded.name
+        return self.loaded.name
 
     @property
     def context(self) -> int:
@@ -70,7 +73,7 @@ class LlavaEngine:
     @property
     def device(self) -> str:
         """Device and dtype, as `info` shows them."""
-        model = self._loaded.model
+        model = self.loaded.model
         return f"{model.device} {str(model.dtype).removeprefix('torch.')}"
 
     def stream(self, request: Request) -> EngineStream:
@@ -124,24 +127,15 @@ class LlavaEngine:
             self._held[ticket.request_id].append(ids)
             return ids
 
-        return self._tokenize(pieces, image)
+        return self._text.tokenize(pieces, image)
 
     def _length(self, pieces: list[prompt.Piece]) -> int:
-        return len(self._tokenize(pieces, lambda ref: range(self.image_tokens)))
-
-    def _tokenize(self, pieces: list[prompt.Piece], image: prompt.ImageIds) -> list[int]:
-        return prompt.token_ids(
-            pieces,
-            self._text.encode,
-            bos=self._text.bos,
-            end_of_turn=self._text.end_of_turn,
-            image=image,
-        )
+        return len(self._text.tokenize(pieces, lambda ref: range(self.image_tokens)))
 
     def _features(self, image: ImageRef) -> torch.Tensor:
         """Encode one picture: [image_tokens, hidden] in the model's dtype."""
-        model = self._loaded.model
-        pixels = self._loaded.pixels([image]).to(model.device, model.dtype)
+        model = self.loaded.model
+        pixels = self.loaded.pixels([image]).to(model.device, model.dtype)
         with torch.inference_mode():
             features = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
         return cast(torch.Tensor, features[0])

@@ -32,7 +32,7 @@ from llava_tools.errors import EngineClosedError, EngineCrashedError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.generation.continuous_batching.requests import GenerationOutput
+    from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState
 
 #: Tokens of a KV block. Prompts share whole blocks, so small ones find more; 32 found 608 of 637
 #: prompt tokens of a follow-up question where 256 found 512.
@@ -194,6 +194,7 @@ class _Manager(ContinuousBatchingManager):
             # Here and not in the thread, so that a KV that does not fit is an error of the load.
             self.batch_processor = self._create_batch_processor()
         _tell_of_reuse(self.batch_processor, router)
+        _share_finished(self.batch_processor)
 
     def start(self) -> None:
         self.background_thread_status.clear()
@@ -222,6 +223,23 @@ def _tell_of_reuse(processor: ContinuousBatchProcessor, router: _Router) -> None
         return found
 
     cache.search_prefix_match = search_and_tell
+
+
+def _share_finished(processor: ContinuousBatchProcessor) -> None:
+    """Register the blocks of a request whose last step completed them.
+
+    Registration skips finished requests, which matters to asynchronous batching only; with it, an
+    answer of one token (a choice among labels, say) would leave nothing to share.
+    """
+    cache: Any = processor.cache
+
+    def mark(state: RequestState, complete_blocks: dict[str, int]) -> None:
+        if cache.allow_block_sharing:
+            tokens = state.initial_tokens + state.generated_tokens
+            for name, count in complete_blocks.items():
+                cache.cache_allocators[name].mark_complete_blocks(state.request_id, tokens, count)
+
+    cache.mark_complete_blocks = mark
 
 
 def _closed_while_running() -> EngineClosedError:

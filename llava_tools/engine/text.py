@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from llava_tools.errors import ModelError
+from llava_tools.prompt import ImageIds, Piece, token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,6 +60,12 @@ class TextCodec:
         if self._structure and not set(ids).isdisjoint(self._structure.values()):
             return self._encode_apart(text, start=start)
         return ids
+
+    def tokenize(self, pieces: Sequence[Piece], image: ImageIds) -> list[int]:
+        """Return the ids of a whole prompt; see `prompt.token_ids`."""
+        return token_ids(
+            pieces, self.encode, bos=self.bos, end_of_turn=self.end_of_turn, image=image
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""

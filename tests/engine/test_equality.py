@@ -54,17 +54,11 @@ class Reference:
 
     def answer(self, messages: tuple[Message, ...]) -> list[int]:
         pieces = prompt.build(messages)
-        text = self.engine._text
-        image_token = self.model.config.image_token_index
-        ids = prompt.token_ids(
-            pieces,
-            text.encode,
-            bos=text.bos,
-            end_of_turn=text.end_of_turn,
-            image=lambda ref: [image_token] * self.engine.image_tokens,
-        )
+        loaded = self.engine.loaded
+        placeholder = [self.model.config.image_token_index] * loaded.image_tokens
+        ids = loaded.text.tokenize(pieces, lambda ref: placeholder)
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        seen = {"pixel_values": self.engine._loaded.pixels(images)} if images else {}
+        seen = {"pixel_values": loaded.pixels(images)} if images else {}
         tokens = torch.tensor([ids])
         with torch.inference_mode():
             out = self.model.generate(
@@ -72,7 +66,7 @@ class Reference:
                 attention_mask=torch.ones_like(tokens),
                 max_new_tokens=NEW_TOKENS,
                 do_sample=False,
-                eos_token_id=text.end_of_turn,
+                eos_token_id=loaded.text.end_of_turn,
                 pad_token_id=0,
                 **seen,
             )
@@ -132,6 +126,15 @@ def test_a_follow_up_reuses_the_picture_and_what_was_said(
     assert second.usage.cached_tokens >= 32 * (first.usage.prompt_tokens // 32)
 
 
+def test_an_answer_of_one_token_leaves_its_prompt_to_share(
+    fresh: Callable[..., Llava], pictures: list[Image.Image]
+) -> None:
+    model = fresh()
+    first = model.ask("What is in the picture?", pictures[0], max_tokens=1)
+    second = model.ask("What is in the picture?", pictures[0], max_tokens=5)
+    assert second.usage.cached_tokens >= 32 * ((first.usage.prompt_tokens - 1) // 32) > 0
+
+
 def test_pictures_never_share_what_was_computed_for_another(
     fresh: Callable[..., Llava], pictures: list[Image.Image]
 ) -> None:
@@ -140,6 +143,6 @@ def test_pictures_never_share_what_was_computed_for_another(
     answers = [model.ask("What is it?", picture, max_tokens=8) for picture in pictures]
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    lead = len(engine._text.encode(prompt.SYSTEM + " USER: "))
+    lead = len(engine.loaded.text.encode(prompt.SYSTEM + " USER: "))
     assert all(answer.usage.cached_tokens <= lead + 1 for answer in answers)
     assert len({answer.token_ids for answer in answers}) > 1

@@ -139,10 +139,9 @@ def test_closing_fails_what_is_in_flight(fresh: Callable[..., Llava]) -> None:
     stream = model.stream("Tell a long story.", **LONG)
     next(stream)
     waiter = threading.Thread(target=_engine(model).close)
+    waiter.start()
     with pytest.raises(EngineClosedError):
-        waiter.start()
-        for _ in stream:
-            pass
+        list(stream)
     waiter.join()
     with pytest.raises(EngineClosedError):
         model.ask("Anyone?")

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any
 
-import langchain_llava
 import pytest
 from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
@@ -25,9 +24,10 @@ from langchain_core.outputs import LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
-from langchain_llava import ChatLlava
 from pydantic import BaseModel
 
+import langchain_llava
+from langchain_llava import ChatLlava
 from llava_tools import registry
 from llava_tools.errors import (
     ContextOverflowError,

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage
-from langchain_llava import ChatLlava
 from PIL import Image
+
+from langchain_llava import ChatLlava
 
 
 def about(colour: str, question: str) -> list[HumanMessage]:

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 from langchain_core import exceptions as langchain
-from langchain_llava import errors
 
+from langchain_llava import errors
 from llava_tools import errors as own
 from llava_tools.fetch import FetchError
 

@@ -20,8 +20,8 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
-from langchain_llava.messages import Pictures, to_messages
 
+from langchain_llava.messages import Pictures, to_messages
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
+
 from langchain_llava import ChatLlava, patience
 from langchain_llava.errors import LlavaTimeoutError
 from langchain_llava.patience import PatientBackend
-
 from llava_tools.backend import Stream
 from llava_tools.errors import EngineCrashedError, EngineError, LlavaToolsError, QueueFullError
 from llava_tools.testing import ScriptedBackend

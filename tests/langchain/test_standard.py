@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 from langchain_core.language_models import BaseChatModel
-from langchain_llava import ChatLlava
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
+from langchain_llava import ChatLlava
 from llava_tools.fetch import Fetcher
 
 # The package's `load` is a function that hides the module of that name.

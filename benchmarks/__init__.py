@@ -1,0 +1,1 @@
+"""Measurements. Each states its hardware and prints one JSON line last."""

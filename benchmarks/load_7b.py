@@ -1,0 +1,184 @@
+"""Load random weights of LLaVA-1.5-7B's real shape from the released layout, in bfloat16.
+
+Writes 14 GB in the key layout and shards of the llava-hf checkpoints (`language_model.model.*`,
+`vision_tower.vision_model.*`), loads them through `Llava`'s own loader in a process of its own, and
+reports whether every weight arrived and how much memory it took. Takes minutes; not part of CI.
+
+    python -m benchmarks.load_7b [--folder DIR] [--layers 32]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+from benchmarks.machine import describe
+from tests.checkpoints import llama_like_tokenizer, write_processors
+
+HIDDEN, MLP, VOCABULARY = 4096, 11008, 32064
+SHARD_BYTES = 5_000_000_000
+
+
+def config(layers: int) -> LlavaConfig:
+    """The configuration of llava-hf/llava-1.5-7b-hf."""
+    return LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=336,
+            patch_size=14,
+            projection_dim=768,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=HIDDEN,
+            intermediate_size=MLP,
+            num_hidden_layers=layers,
+            num_attention_heads=32,
+            num_key_value_heads=32,
+            max_position_embeddings=4096,
+        ),
+        image_token_index=32000,
+        image_seq_length=576,
+    )
+
+
+def weights(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes in the released layout."""
+    eye = "vision_tower.vision_model"
+    yield f"{eye}.embeddings.class_embedding", (1024,)
+    yield f"{eye}.embeddings.patch_embedding.weight", (1024, 3, 14, 14)
+    yield f"{eye}.embeddings.position_embedding.weight", (577, 1024)
+    for norm in ("pre_layrnorm", "post_layernorm"):
+        yield from ((f"{eye}.{norm}.{part}", (1024,)) for part in ("weight", "bias"))
+    for layer in range(24):
+        base = f"{eye}.encoder.layers.{layer}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield f"{base}.self_attn.{name}.weight", (1024, 1024)
+            yield f"{base}.self_attn.{name}.bias", (1024,)
+        for name, (out, into) in {"fc1": (4096, 1024), "fc2": (1024, 4096)}.items():
+            yield f"{base}.mlp.{name}.weight", (out, into)
+            yield f"{base}.mlp.{name}.bias", (out,)
+        for norm in ("layer_norm1", "layer_norm2"):
+            yield from ((f"{base}.{norm}.{part}", (1024,)) for part in ("weight", "bias"))
+    for name, into in {"linear_1": 1024, "linear_2": HIDDEN}.items():
+        yield f"multi_modal_projector.{name}.weight", (HIDDEN, into)
+        yield f"multi_modal_projector.{name}.bias", (HIDDEN,)
+    words = "language_model.model"
+    yield f"{words}.embed_tokens.weight", (VOCABULARY, HIDDEN)
+    for layer in range(layers):
+        base = f"{words}.layers.{layer}"
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            yield f"{base}.self_attn.{name}.weight", (HIDDEN, HIDDEN)
+        for name in ("gate_proj", "up_proj"):
+            yield f"{base}.mlp.{name}.weight", (MLP, HIDDEN)
+        yield f"{base}.mlp.down_proj.weight", (HIDDEN, MLP)
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            yield f"{base}.{norm}.weight", (HIDDEN,)
+    yield f"{words}.norm.weight", (HIDDEN,)
+    yield "language_model.lm_head.weight", (VOCABULARY, HIDDEN)
+
+
+def write(folder: Path, layers: int) -> int:
+    """Write the checkpoint and return the bytes of its weights."""
+    config(layers).save_pretrained(folder)
+    write_processors(folder, llama_like_tokenizer(), 336)
+    noise = torch.randn(1 << 20, dtype=torch.bfloat16) * 0.02
+    shard: dict[str, torch.Tensor] = {}
+    places: dict[str, int] = {}
+    total = held = number = 0
+
+    def flush() -> None:
+        nonlocal shard, held, number
+        number += 1
+        save_file(shard, folder / f"part-{number}.safetensors", metadata={"format": "pt"})
+        shard, held = {}, 0
+
+    for name, shape in weights(layers):
+        count = torch.Size(shape).numel()
+        if held + 2 * count > SHARD_BYTES:
+            flush()
+        repeats = -(-count // noise.numel())
+        shard[name] = noise.repeat(repeats)[:count].reshape(shape).clone()
+        places[name] = number + 1
+        held += 2 * count
+        total += 2 * count
+    flush()
+    names = {i: f"model-{i:05d}-of-{number:05d}.safetensors" for i in range(1, number + 1)}
+    for index, name in names.items():
+        (folder / f"part-{index}.safetensors").rename(folder / name)
+    index_file = {
+        "metadata": {"total_size": total},
+        "weight_map": {name: names[place] for name, place in places.items()},
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index_file))
+    return total
+
+
+def load(folder: Path) -> None:
+    """In a process of its own: load, look at every weight, print seconds and peak memory."""
+    import llava_tools.engine.load as loader
+    from llava_tools.options import EngineOptions
+
+    before = _peak_bytes()
+    begin = time.perf_counter()
+    loaded = loader.load(EngineOptions(str(folder), dtype="bfloat16", device="cpu"))
+    seconds = time.perf_counter() - begin
+    held = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+    blank = [name for name, p in loaded.model.named_parameters() if not bool(p.any())]
+    peak = _peak_bytes() - before  # after every weight was touched: mapped files count when read
+    print(json.dumps({"seconds": seconds, "peak": peak, "held": held, "blank": blank}))
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory of this process since it began, from the Linux kernel."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    """Write, load, report, and remove what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where 14 GB may lie for a while")
+    parser.add_argument("--layers", type=int, default=32, help="fewer for a quick look")
+    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.load:
+        load(options.load)
+        return
+    folder = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        total = write(folder, options.layers)
+        command = [sys.executable, "-m", "benchmarks.load_7b", "--load", str(folder)]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    finally:
+        shutil.rmtree(folder)
+    seen = json.loads(told.splitlines()[-1])
+    figures = {
+        "weights_gb": round(total / 1e9, 2),
+        "loaded_gb": round(seen["held"] / 1e9, 2),
+        "peak_gb": round(seen["peak"] / 1e9, 2),
+        "memory_ratio": round(seen["peak"] / total, 3),
+        "seconds": round(seen["seconds"], 1),
+        "all_weights_used": seen["held"] == total and not seen["blank"],
+    }
+    for name, value in figures.items():
+        print(f"{name:18}{value!s:>10}")
+    print(json.dumps({"benchmark": "load_7b", "layers": options.layers, **describe(), **figures}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+r"""Two steps over a folder of pictures: find the one that the question is about, then look at it.
+
+    python examples/find_and_ask.py
+    python examples/find_and_ask.py --model llava-hf/llava-1.5-7b-hf --folder photos \\
+        --find "Is there a dog in the picture?" --ask "What is the dog doing?"
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+
+from langchain_llava import ChatLlava
+
+HERE = Path(__file__).parent
+
+
+def question(picture: Path, words: str) -> list[HumanMessage]:
+    """A message with a picture, in LangChain's standard content blocks."""
+    image = {"type": "image", "base64": _base64(picture), "mime_type": "image/png"}
+    return [HumanMessage([image, {"type": "text", "text": words}])]
+
+
+def _base64(picture: Path) -> str:
+    import base64
+
+    return base64.b64encode(picture.read_bytes()).decode()
+
+
+def build_chain(model: ChatLlava) -> Runnable[dict[str, Any], dict[str, Any]]:
+    """Find, then look: every picture is asked in one batch, the found one once more."""
+
+    def find(state: dict[str, Any]) -> Path:
+        words = f"{state['find']}\nAnswer the question using a single word or phrase."
+        pictures = sorted(Path(state["folder"]).glob("*.png"))
+        replies = model.batch([question(picture, words) for picture in pictures])
+        for picture, reply in zip(pictures, replies, strict=True):
+            if reply.text.lower().startswith("yes"):
+                return picture
+        raise SystemExit(f"None of {len(pictures)} pictures: {state['find']}")
+
+    look: Runnable[dict[str, Any], Any] = (
+        RunnableLambda(lambda state: question(state["picture"], state["ask"])) | model
+    )
+    return RunnablePassthrough.assign(picture=find) | RunnablePassthrough.assign(answer=look)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--folder", default=HERE / "pictures")
+    parser.add_argument("--find", default="Is there a star in the picture?")
+    parser.add_argument("--ask", default="What colour is the star?")
+    options = vars(parser.parse_args())
+    chain = build_chain(ChatLlava(model=options.pop("model")))
+    begin = time.perf_counter()
+    result = chain.invoke(options)
+    message = result["answer"]
+    print(f"{result['find']}  ->  {result['picture'].name}")
+    print(f"{result['ask']}  ->  {message.text}")
+    usage, model = message.usage_metadata, message.response_metadata["model_name"]
+    print(f"{time.perf_counter() - begin:.1f} s in all, {usage['input_tokens']} tokens in, {model}")
