@@ -161,7 +161,7 @@ class Fetcher:
                 raise ImageError(
                     f"{name} leads into a private or reserved network ({address}), "
                     "which is not fetched from.",
-                    f"If you trust it, allow it: Fetcher(allowed_hosts={{{host!r}}}).",
+                    f"If you trust it, give Fetcher or ChatLlava allowed_hosts={{{host!r}}}.",
                 )
         return addresses
 

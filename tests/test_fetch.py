@@ -205,7 +205,7 @@ def test_private_addresses(address: str, names: dict[str, list[str]]) -> None:
     names["innocent.example"] = ["93.184.215.14", address]
     message = refusal("http://innocent.example/a.png", Fetcher())
     assert "private or reserved" in message
-    assert "allowed_hosts={'innocent.example'}" in message
+    assert "give Fetcher or ChatLlava allowed_hosts={'innocent.example'}" in message
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from llava_tools import images
+from llava_tools import image_bytes
 from llava_tools.errors import ImageError
 from llava_tools.images import ImageRef, ImageWarning, open_image
 from tests.strategies import encoded
@@ -463,7 +463,7 @@ def test_bounds_hold_before_decoding(
         with pytest.raises(ImageError, match="damaged"):
             ref.rgb()
     assert "pixels" in refusal(Image.new("1", (10_001, 10_000)))
-    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    monkeypatch.setattr(image_bytes, "MAX_BYTES", 1000)
     large = png((1, 1), 8, 0, os.urandom(2000))
     path = tmp_path / "large.png"
     path.write_bytes(large)

@@ -1,0 +1,137 @@
+"""The encoded bytes of a picture that is given as a path, an open file or a data URL.
+
+At most `MAX_BYTES` of them are read; whether they are a picture is not asked here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
+
+from llava_tools.errors import ImageError
+
+#: The most encoded bytes that a picture may have.
+MAX_BYTES = 50_000_000
+
+
+def short(value: object, *, quote: bool = True) -> str:
+    """Return a name for messages: printable, on one line, at most some 80 characters."""
+    text = str(value)
+    if len(text) > 80:
+        text = f"{text[:40]}…{text[-39:]}"
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return repr(safe) if quote else safe
+
+
+def check_bytes(size: int, name: str) -> None:
+    """Refuse more bytes than are read."""
+    if size > MAX_BYTES:
+        raise ImageError(
+            f"{name} has {size:,} bytes, more than the {MAX_BYTES:,} that are read.",
+            "Save it smaller: LLaVA looks at 336 x 336 pixels.",
+        )
+
+
+def read_file(file: BinaryIO, name: str) -> bytes:
+    """Read to the end, or to one byte more than is allowed."""
+    parts: list[bytes] = []
+    left = MAX_BYTES + 1
+    while left > 0:
+        try:
+            part = file.read(left)
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{name} cannot be read: {error}.", "Open it again.") from error
+        if not isinstance(part, bytes):
+            raise ImageError(
+                f"{name} gives {type(part).__name__} instead of bytes.", "Open it with mode 'rb'."
+            )
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
+        raise ImageError(
+            f"{name} has more than the {MAX_BYTES:,} bytes that are read.",
+            "Save it smaller: LLaVA looks at 336 x 336 pixels.",
+        )
+    return b"".join(parts)
+
+
+def read_path(source: str | Path) -> bytes:
+    """Read a regular file; a missing one is answered with the likeliest name near it."""
+    name = short(source)
+    try:
+        path = Path(source).expanduser()
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{name} is a folder, not a picture.", "Name a file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{name} is a device or a pipe.", "Open it and give its bytes.")
+        check_bytes(status.st_size, name)
+        with path.open("rb") as file:
+            return read_file(file, short(source, quote=False))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"There is no file {name}.", _nearest(path)) from error
+    except PermissionError as error:
+        raise ImageError(f"{name} may not be read.", "Check its permissions.") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, ImageError):
+            raise
+        hint = "Check the name."
+        if len(str(source)) > 200:
+            hint = "If this is base64, put 'data:image/png;base64,' before it."
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{name} is not a usable path: {reason}.", hint) from error
+
+
+def _nearest(path: Path) -> str:
+    """Return what to do about a missing file, with the likeliest name in its folder."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, 2000)]
+    except OSError:
+        return f"Its folder {short(path.parent)} cannot be read either."
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(path.name.lower(), lower, n=1)
+    return f"Did you mean {short(lower[near[0]])}?" if near else "Check the name."
+
+
+_DATA_URL = re.compile(
+    r"""data:
+    (?P<type>[^;,"\s]*)
+    (?P<parameters>(?:;\s*[^;,="\s]+=(?:"(?:[^"\\]|\\.)*"|[^;,"\s]*))*)
+    (?P<base64>\s*;\s*base64)?
+    ,""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def read_data_url(url: str) -> bytes:
+    """Decode a base64 data URL (RFC 2397, with the white space that the URL standard forgives)."""
+    name = short(url[:60] + "…" if len(url) > 60 else url)
+    example = "Write data:image/png;base64,…"
+    header = _DATA_URL.match(url)
+    if header is None:
+        raise ImageError(f"{name} is not a well-formed data URL.", example)
+    media_type = header["type"].lower()
+    if media_type and not media_type.startswith(("image/", "application/octet-stream")):
+        raise ImageError(f"{name} says that it holds {media_type}, not a picture.", example)
+    if not header["base64"]:
+        raise ImageError(f"{name} does not say ';base64'.", example)
+    check_bytes((len(url) - header.end()) // 4, "data URL")  # percent-encoding is at most 3 to 1
+    body = re.sub(rb"\s+", b"", unquote_to_bytes(url[header.end() :]))
+    body = body.rstrip(b"=") if len(body) % 4 == 0 else body
+    try:
+        data = base64.b64decode(body + b"=" * (-len(body) % 4), validate=True)
+    except binascii.Error as error:
+        raise ImageError(f"{name} is not valid base64 ({error}).", "Encode it again.") from error
+    check_bytes(len(data), "data URL")
+    return data

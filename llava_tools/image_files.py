@@ -1,0 +1,175 @@
+"""Encoded pictures: what their header says, whether they are in bounds, and whether they are whole.
+
+Pixels are decoded only where nothing cheaper tells that a file is not cut off.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+from PIL import Image, ImageFile
+
+from llava_tools.errors import ImageError
+
+#: The most pixels that a picture may decode to: 300 MB as RGB.
+MAX_PIXELS = 100_000_000
+
+#: What Pillow may try. Its other plug-ins are rare, start programs (EPS) or guess (TGA).
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
+
+# What Pillow's readers raise on damaged files, found by fuzzing them.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Warning,  # where the program around us makes errors of them
+)
+
+
+def read_header(data: bytes) -> ImageFile.ImageFile | None:
+    """Read the header, or return None where no allowed format knows it.
+
+    This is `Image.open` without its own pixel bound, which is a global that warns or raises
+    depending on the program around us; `check_pixels` takes its place.
+    """
+    Image.preinit()
+    if any(name not in Image.OPEN for name in FORMATS):
+        Image.init()
+    for name in FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        if factory is None:
+            continue
+        try:
+            accepted = accept is None or accept(data[:16])
+            if accepted and not isinstance(accepted, str):  # a string says why it cannot
+                return factory(io.BytesIO(data), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    return None
+
+
+def check_pixels(size: tuple[int, int], name: str) -> None:
+    """Refuse a picture with no pixels, or with more than are decoded."""
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise too_many_pixels(name, f"{width:,} x {height:,}")
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width} x {height}).", "Give another picture.")
+
+
+def too_many_pixels(name: str, pixels: str) -> ImageError:
+    """Return the error for a picture that would decode to too much."""
+    return ImageError(
+        f"{name} has {pixels} pixels, more than the {MAX_PIXELS:,} that are decoded.",
+        "Save it smaller: LLaVA looks at 336 x 336 pixels.",
+    )
+
+
+def check_whole(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Raise what Pillow raises if the picture is cut off.
+
+    Decoding is the sure way and the slow one: 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG that
+    has its end (5 ms) and a PNG whose checksums hold are not cut off; only the others are decoded.
+    """
+    if image.format in ("JPEG", "MPO") and _jpeg_ends(data):
+        return
+    if image.format == "PNG" and _png_ends(data):
+        return
+    image.load()
+    if image.format == "JPEG2000" and b"\xff\xd9" not in data:  # decoded as far as it goes
+        raise OSError("the end of its codestream is missing")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Follow a JPEG's segments to its first scan, and look for the end-of-image marker behind.
+
+    Inside a scan, 0xFF is always followed by a zero or a restart marker; before it, an embedded
+    thumbnail has an end of its own.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # filling
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            return data.find(b"\xff\xd9", position) >= 0
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    """Follow a PNG's chunks to its end, comparing their checksums."""
+    view, position = memoryview(data), 8
+    while position + 12 <= len(data):
+        length = int.from_bytes(view[position : position + 4], "big")
+        end = position + 8 + length
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return False
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position = end + 4
+    return False
+
+
+def read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
+    """Return the EXIF orientation, 1 (upright) to 8; damaged EXIF counts as upright."""
+    if image.format == "TIFF":  # Pillow turns these itself
+        return 1
+    if image.format == "PNG" and "exif" not in image.info and b"eXIf" in data:
+        image.load()  # the chunk may stand behind the pixels
+    try:
+        # Not `image.getexif()`: for a PNG that would decode all of it, EXIF or not.
+        value = Image.Image.getexif(image).get(0x0112, 1)
+    except DAMAGE:
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def several_frames(image: ImageFile.ImageFile) -> str:
+    """Return what to say of a picture with several frames or pages, or nothing."""
+    try:
+        several = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except DAMAGE:
+        return ""
+    if not several:
+        return ""
+    if image.format == "TIFF":
+        return "has several pages; only the first is looked at."
+    return f"is an animated {image.format}; only its first frame is looked at."
+
+
+def not_a_picture(data: bytes, name: str) -> ImageError:
+    """Return the error for bytes that no format knows, saying what they look like."""
+    head = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n")
+    lower = head.lower()
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"mif1"):
+        looks, hint = "is a HEIC picture", "Convert it to JPEG, or open it with pillow-heif."
+    elif b"<svg" in lower and lower.startswith(b"<"):
+        looks, hint = "is an SVG drawing", "Render it to PNG first, for example with cairosvg."
+    elif lower.startswith(b"%pdf"):
+        looks, hint = "is a PDF", "Render its pages to pictures first, for example with pypdfium2."
+    elif lower.startswith((b"<!doctype html", b"<html")):
+        looks, hint = "is a web page", "Give the address of the picture itself."
+    else:
+        hint = f"Use one of {', '.join(FORMATS)}."
+        looks = "looks like text" if _is_text(data[:2048]) else "has no known picture format"
+    return ImageError(f"{name} is not a picture that can be read: it {looks}.", hint)
+
+
+def _is_text(head: bytes) -> bool:
+    text = head.decode("utf-8", "ignore")
+    return len(text.encode()) >= len(head) - 3 and all(c.isprintable() or c.isspace() for c in text)
