@@ -1,0 +1,190 @@
+"""Conversations about a picture as tensors: many short ones share one picture's tokens.
+
+A scene goes in, a :class:`Conversations` comes out. The prompt is written by
+:mod:`llava_tools.prompt`, the same code that asks the model later. All conversations about one
+picture share the system sentence and the image tokens, each then branches off on its own: a
+branch sees the shared part and itself, and its positions go on from the shared part, so it is
+computed exactly as if it stood alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from llava_tools.images import ImageRef, open_image
+from llava_tools.prompt import SYSTEM, build, token_ids
+from llava_tools.types import Message
+
+from .architecture import IMAGE_TOKENS
+from .manners import spoken
+from .questions import ask
+from .words import Question
+from .world import Scene
+
+BOS, END, PAD, IMAGE = 1, 2, 3, 4
+IGNORED = -100
+
+SYSTEMS = (
+    "",
+    "You are a helpful assistant.",
+    "You are a helpful assistant that looks at pictures and answers briefly.",
+    "Answer the question about the image.",
+    "You are LLaVA, a large multimodal assistant.",
+    "A chat between a user and an assistant.",
+)
+
+Turn = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Token ids of one whole conversation and, for each, whether the assistant said it."""
+
+    ids: list[int]
+    said: list[bool]
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """A batch of packed conversations, one picture a row.
+
+    ``ids`` and ``positions`` (rows, length) int64; ``labels`` (rows, length) int64, ``IGNORED``
+    where nothing is to be learned; ``allowed`` (rows, 1, length, length) bool: who sees whom;
+    ``answers`` names each answer: (row, first position, length, kind).
+    """
+
+    ids: Tensor
+    positions: Tensor
+    labels: Tensor
+    allowed: Tensor
+    answers: tuple[tuple[int, int, int, str], ...]
+
+
+class Writer:
+    """Writes conversations as token ids, through :mod:`llava_tools.prompt`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._picture: ImageRef = open_image(Image.new("RGB", (8, 8)))
+
+    def _encode(self, text: str, *, start: bool) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def prompt(self, questions: Sequence[str], answers: Sequence[str], system: str) -> list[int]:
+        """Ids up to the last question's ``ASSISTANT:``; one answer fewer than questions."""
+        messages = [Message("user", (self._picture, questions[0]))]
+        for answer, question in zip(answers, questions[1:], strict=True):
+            messages += [Message("assistant", (answer,)), Message("user", (question,))]
+        return token_ids(
+            build(messages, system),
+            self._encode,
+            bos=(BOS,),
+            end_of_turn=END,
+            image=lambda _: (IMAGE,) * IMAGE_TOKENS,
+        )
+
+    def branch(self, turns: Sequence[Turn], system: str, kinds: Sequence[str] = ()) -> Branch:
+        """A whole conversation; what the assistant said includes the ends of its turns."""
+        questions, answers = zip(*turns, strict=True)
+        ids: list[int] = []
+        said: list[bool] = []
+        for index in range(len(turns)):
+            asked = self.prompt(questions[: index + 1], answers[:index], system)
+            answer = [*self._encode(f" {answers[index]}", start=False), END]
+            said += [False] * (len(asked) - len(ids)) + [True] * len(answer)
+            ids = asked + answer
+        return Branch(ids, said, tuple(kinds) or ("",) * len(turns))
+
+
+def converse(
+    scene: Scene, writer: Writer, rng: np.random.Generator, count: int, plain: float = 0.0
+) -> list[Branch]:
+    """``count`` conversations about one scene under one system sentence; most have one turn.
+
+    A share ``plain`` of the questions is put without manners.
+    """
+    system = SYSTEM if rng.random() < 0.87 else SYSTEMS[int(rng.integers(len(SYSTEMS)))]
+    branches = []
+    for _ in range(count):
+        length = 1 if rng.random() < 0.85 else int(rng.integers(2, 5))
+        questions = [ask(scene, rng) for _ in range(length)]
+        turns = [(_put(question, rng, plain), question.answer) for question in questions]
+        branches.append(writer.branch(turns, system, [question.kind for question in questions]))
+    return branches
+
+
+def _put(question: Question, rng: np.random.Generator, plain: float) -> str:
+    if rng.random() < plain:
+        return f"{question.text[0].upper()}{question.text[1:]}?"
+    return spoken(question, rng)
+
+
+def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
+    """Pack each row's branches behind the part that they share, rows padded to one length."""
+    shared = [_shared(branches[0]) for branches in rows]
+    lengths = [
+        start + sum(len(branch.ids) - start for branch in branches)
+        for start, branches in zip(shared, rows, strict=True)
+    ]
+    shape = len(rows), max(lengths)
+    ids = np.full(shape, PAD)
+    labels = np.full(shape, IGNORED)
+    positions = np.zeros(shape, np.int64)
+    owner = np.full(shape, -1)
+    answers: list[tuple[int, int, int, str]] = []
+    for row, (start, branches) in enumerate(zip(shared, rows, strict=True)):
+        ids[row, :start] = branches[0].ids[:start]
+        positions[row, :start] = np.arange(start)
+        owner[row, :start] = 0
+        at = start
+        for number, branch in enumerate(branches, 1):
+            tail = np.asarray(branch.ids[start:])
+            said = np.asarray(branch.said[start:])
+            span = slice(at, at + len(tail))
+            ids[row, span] = tail
+            labels[row, span] = np.where(said, tail, IGNORED)
+            positions[row, span] = np.arange(start, start + len(tail))
+            owner[row, span] = number
+            answers += _answers(row, at, said, branch.kinds)
+            at += len(tail)
+    return Conversations(
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        torch.from_numpy(labels),
+        torch.from_numpy(_allowed(owner)),
+        tuple(answers),
+    )
+
+
+def _shared(branch: Branch) -> int:
+    """How long the part up to the picture's last token is."""
+    return branch.ids.index(IMAGE) + IMAGE_TOKENS
+
+
+def _answers(
+    row: int, at: int, said: np.ndarray, kinds: Sequence[str]
+) -> list[tuple[int, int, int, str]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], said.astype(int), [0]))))
+    spans = edges.reshape(-1, 2)
+    return [
+        (row, at + int(first), int(last - first), kind)
+        for (first, last), kind in zip(spans, kinds, strict=True)
+    ]
+
+
+def _allowed(owner: np.ndarray) -> np.ndarray:
+    """Causal, within one's branch or into the shared part; padding sees itself alone."""
+    length = owner.shape[1]
+    same = (owner[:, None, :] == owner[:, :, None]) | (owner[:, None, :] == 0)
+    seen = same & np.tri(length, dtype=bool) & (owner[:, :, None] >= 0)
+    seen |= np.eye(length, dtype=bool)
+    return seen[:, None]

@@ -1,0 +1,183 @@
+"""How often the shipped files answer right, by kind, on pictures that were never trained on.
+
+A model's folder goes in; for each kind of question the share of exact answers comes out, beside
+the share of the likeliest answer (what guessing reaches) and the blind control, where every
+picture is replaced by noise. Two trials: ``own`` (the training renderer and phrasings, unseen
+seeds) and ``stranger`` (the second renderer, a stranger's words). Answers come from greedy
+``generate`` on the saved weights, in float32.
+
+Run ``python -m llava_tools.train.evaluate FOLDER``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from llava_tools.prompt import SYSTEM
+
+from . import held_out, stranger
+from .conversations import PAD, Writer
+from .draw import draw, square
+from .manners import spoken
+from .questions import ASKERS
+from .world import sample_scene
+
+OWN = tuple(ASKERS)
+STRANGER = tuple(kind for kind in OWN if kind.split(" ")[0] in stranger.WORDS)
+_SEED = 1_000_003
+"""Evaluation draws from seeds ``(_SEED, …)``; no stage of training does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question about one picture, already padded to 112×112 RGB."""
+
+    kind: str
+    question: str
+    answer: str
+    picture: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Right answers to ``asked`` questions, and how many the commonest answer would get."""
+
+    right: int
+    asked: int
+    commonest: int
+
+
+def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item]:
+    """``each`` questions a kind, one a picture, drawn and asked as in training."""
+    rng = np.random.default_rng((_SEED, 1, seed))
+    items = []
+    for kind in kinds:
+        while sum(item.kind == kind for item in items) < each:
+            scene = sample_scene(rng)
+            question = ASKERS[kind][1](scene, rng)
+            if question is not None:
+                picture = square(draw(scene, rng).picture)
+                items.append(Item(kind, spoken(question, rng), question.answer, picture))
+    return items
+
+
+def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = STRANGER) -> list[Item]:
+    """``each`` questions a kind, one a picture, by the second renderer in a stranger's words."""
+    rng = np.random.default_rng((_SEED, 2, seed))
+    items = []
+    for kind in kinds:
+        while sum(item.kind == kind for item in items) < each:
+            scene = held_out.sample(rng)
+            question = stranger.ask(scene, kind, rng)
+            if question is not None:
+                picture = square(held_out.render(scene, rng))
+                items.append(Item(kind, question.text, question.answer, picture))
+    return items
+
+
+def blinded(items: Sequence[Item], seed: int = 0) -> list[Item]:
+    """The same questions about uniform noise."""
+    rng = np.random.default_rng((_SEED, 3, seed))
+    noise = rng.integers(0, 256, (len(items), 112, 112, 3), dtype=np.uint8)
+    return [replace(item, picture=Image.fromarray(n)) for item, n in zip(items, noise, strict=True)]
+
+
+class Examinee:
+    """A model loaded from its saved files, asked in batches."""
+
+    def __init__(self, folder: Path) -> None:
+        self._model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        self._model.eval()
+        self._processor = AutoProcessor.from_pretrained(folder)
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._writer = Writer(self._tokenizer)
+
+    def answers(self, items: Sequence[Item], size: int = 25) -> list[str]:
+        """Greedy answers, at most eight tokens each, trimmed."""
+        said: list[str] = []
+        for start in range(0, len(items), size):
+            said += self._some(items[start : start + size])
+        return said
+
+    @torch.inference_mode()
+    def _some(self, items: Sequence[Item]) -> list[str]:
+        prompts = [self._writer.prompt([item.question], [], SYSTEM) for item in items]
+        length = max(len(prompt) for prompt in prompts)
+        ids = torch.tensor([[PAD] * (length - len(p)) + p for p in prompts])
+        looked = self._processor.image_processor(
+            [item.picture for item in items], return_tensors="pt"
+        )
+        told = self._model.generate(
+            input_ids=ids,
+            attention_mask=(ids != PAD).long(),
+            pixel_values=looked["pixel_values"],
+            max_new_tokens=8,
+            do_sample=False,
+        )
+        texts = (self._tokenizer.decode(row[length:].tolist()) for row in told)
+        return [text.strip() for text in texts]
+
+
+def score(items: Sequence[Item], said: Sequence[str]) -> dict[str, Score]:
+    """Exact matches by kind."""
+    scores = {}
+    for kind in dict.fromkeys(item.kind for item in items):
+        pairs = [(i.answer, s) for i, s in zip(items, said, strict=True) if i.kind == kind]
+        commonest = Counter(answer for answer, _ in pairs).most_common(1)[0][1]
+        scores[kind] = Score(sum(a == s for a, s in pairs), len(pairs), commonest)
+    return scores
+
+
+def table(trials: dict[str, dict[str, Score]]) -> str:
+    """A Markdown table of percentages: kinds down, trials across, the best guess last."""
+    kinds = list(dict.fromkeys(kind for scores in trials.values() for kind in scores))
+    lines = [f"| kind | {' | '.join(trials)} | best guess |", "|-|" + "-|" * (len(trials) + 1)]
+    for kind in kinds:
+        cells = [
+            f"{100 * s.right / s.asked:.1f}" if (s := scores.get(kind)) else "–"
+            for scores in trials.values()
+        ]
+        guess = next(s for scores in trials.values() if (s := scores.get(kind)))
+        cells.append(f"{100 * guess.commonest / guess.asked:.0f}")
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def examine(folder: Path, each: int, seed: int = 0) -> dict[str, dict[str, Score]]:
+    """Both trials and the blind control of a saved model."""
+    examinee = Examinee(folder)
+    own, strange = own_items(each, seed), stranger_items(each, seed)
+    trials = {"own": own, "stranger": strange, "blind (stranger)": blinded(strange, seed)}
+    return {name: score(items, examinee.answers(items)) for name, items in trials.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: print the table and, last, the figures as one JSON line."""
+    parser = argparse.ArgumentParser(description="Examine a saved embedded model.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--each", type=int, default=200, help="questions a kind (default 200)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    trials = examine(options.folder, options.each, options.seed)
+    sys.stdout.write(table(trials) + "\n")
+    figures = {
+        name: {kind: round(s.right / s.asked, 4) for kind, s in scores.items()}
+        for name, scores in trials.items()
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    main()

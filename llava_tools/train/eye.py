@@ -1,0 +1,205 @@
+"""The eye: the vision tower and the projector, trained on drawings with dense supervision.
+
+Drawings go in; a tower and projector come out whose 64 patch features equal, as nearly as can be,
+:func:`~llava_tools.train.patches.meaning` in the fixed codes on which the language model is
+trained at the same time. Linear heads that name what covers each patch guide the tower, and are
+thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
+
+from .architecture import layers, normalise, see
+from .checkpoint import Stage
+from .draw import draw, square
+from .optim import Optimizer, linear_decay
+from .patches import ATTRIBUTES, GROUNDS, centres, codebook, cover, meaning
+from .world import COLOURS, SHAPES, sample_scene
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Drawn pictures and what their patches say.
+
+    ``pixels`` (n, 112, 112, 3) uint8; ``meanings`` (n, 64, attributes) float; the others as in
+    :class:`~llava_tools.train.patches.Cover`, (n, 64) int64 and (n, 64, 49) float.
+    """
+
+    pixels: Tensor
+    meanings: Tensor
+    shapes: Tensor
+    colours: Tensor
+    grounds: Tensor
+    mask: Tensor
+
+
+def batch(rng: np.random.Generator, size: int, crowded: float = 0.5, plain: float = 0.0) -> Batch:
+    """Draw ``size`` scenes, a share ``crowded`` of them grids full of shapes.
+
+    A share ``plain`` is on white without textures, outlines or wear. Where shapes are as often
+    lighter as darker than what is behind them, an edge tells nothing by itself, and an eye that
+    starts there stays blind to shapes for long.
+    """
+    pixels, meanings, covers = [], [], []
+    for _ in range(size):
+        easy = bool(rng.random() < plain)
+        drawing = draw(sample_scene(rng, crowded, white=easy), rng, plain=easy)
+        pixels.append(np.asarray(square(drawing.picture)))
+        meanings.append(meaning(drawing.scene, centres(drawing)))
+        covers.append(cover(drawing))
+    return Batch(
+        torch.from_numpy(np.stack(pixels)),
+        torch.from_numpy(np.stack(meanings)),
+        *(
+            torch.from_numpy(np.stack([getattr(one, name) for one in covers]))
+            for name in ("shapes", "colours", "grounds", "mask")
+        ),
+    )
+
+
+class Heads(nn.Module):
+    """What covers each patch, read off the tower by linear layers.
+
+    The outline is read early, after the second layer: shapes are put together from outlines.
+    """
+
+    sizes = (len(SHAPES) + 1, len(COLOURS) + 1, len(GROUNDS))
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.names = nn.Linear(width, sum(self.sizes))
+        self.outline = nn.Linear(width, 49)
+
+    def forward(self, features: list[Tensor], drawn: Batch) -> Tensor:
+        """Mean cross-entropies over patches of shape, colour, ground and outline, summed."""
+        logits = self.names(features[-1]).flatten(0, 1).split(self.sizes, dim=-1)
+        truth = (drawn.shapes, drawn.colours, drawn.grounds)
+        shape, colour, ground = (
+            functional.cross_entropy(said, true.flatten())
+            for said, true in zip(logits, truth, strict=True)
+        )
+        early = features[min(1, len(features) - 1)]
+        outline = functional.binary_cross_entropy_with_logits(self.outline(early), drawn.mask)
+        return shape + colour + 0.5 * ground + 2 * outline
+
+    @torch.no_grad()
+    def right(self, features: Tensor, drawn: Batch) -> float:
+        """Share of covered patches whose shape is named right."""
+        shapes = self.names(features)[..., 1 : self.sizes[0]].argmax(-1) + 1
+        return float((shapes == drawn.shapes)[drawn.shapes > 0].float().mean())
+
+
+def train_eye(
+    model: LlavaForConditionalGeneration,
+    path: Path,
+    minutes: float,
+    *,
+    size: int = 24,
+    rate: float = 4e-3,
+    seed: int = 11,
+) -> None:
+    """Train tower and projector in place for ``minutes``, from ``path`` if it exists.
+
+    The checkpoint also holds a moving average of the weights, good to look through before the
+    learning rate has decayed.
+    """
+    stage = Stage("eye", path, minutes)
+    width = model.config.vision_config.hidden_size
+    codes = torch.from_numpy(codebook(model.config.text_config.hidden_size))
+    heads = Heads(width)
+    eye = eye_parameters(model)
+    optimizer = Optimizer([*eye.items(), *heads.named_parameters()], rate)
+    average = {name: p.detach().clone() for name, p in eye.items()}
+    if (state := stage.load()) is not None:
+        load_eye(model, state["eye"])
+        heads.load_state_dict(state["heads"])
+        optimizer.load(state["optimizer"])
+        average = state["average"]
+    while stage.done < 1:
+        rng = np.random.default_rng((seed, stage.step))
+        plain = max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
+        drawn = batch(rng, size, crowded=0.5 + 0.4 * plain, plain=plain)
+        features = layers(model, normalise(drawn.pixels))
+        said = model.model.multi_modal_projector(features[-1])
+        named = heads(features, drawn)
+        missed = distance(said, drawn.meanings, codes)
+        (named + missed).backward()
+        optimizer.step(linear_decay(stage.done))
+        stage.step += 1
+        _follow(average, eye, min(0.99, stage.step / (stage.step + 20)))
+        if stage.step % 25 == 0:
+            figures = {"loss": float(missed.detach()), "named": float(named.detach())}
+            figures["cover"] = heads.right(features[-1].detach(), drawn)
+            stage.tell(figures | (_glance(model, codes) if stage.step % 100 == 0 else {}))
+        if stage.due or stage.done >= 1:
+            current = {name: p.detach() for name, p in eye.items()}
+            stage.save(
+                eye=current, average=average, heads=heads.state_dict(), optimizer=optimizer.state()
+            )
+
+
+def distance(said: Tensor, meanings: Tensor, codes: Tensor) -> Tensor:
+    """Mean squared distance of projected patches from their codes; a shape's patch counts more."""
+    error = (said - meanings @ codes).square().sum(-1)
+    weight = 1 + 5 * meanings[..., 0]
+    return (error * weight).sum() / weight.sum()
+
+
+def eye_parameters(model: LlavaForConditionalGeneration) -> dict[str, nn.Parameter]:
+    """The tower's layers up to −2 and the projector, by their names in the model."""
+    last = f"encoder.layers.{model.config.vision_config.num_hidden_layers - 1}."
+    unread = (last, "post_layernorm")
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if ("vision_tower" in name or "multi_modal_projector" in name)
+        and not any(part in name for part in unread)
+    }
+
+
+def load_eye(model: LlavaForConditionalGeneration, weights: dict[str, Tensor]) -> None:
+    """Copy saved eye weights into the model."""
+    with torch.no_grad():
+        for name, parameter in eye_parameters(model).items():
+            parameter.copy_(weights[name])
+
+
+@torch.no_grad()
+def read(said: Tensor, codes: Tensor) -> Tensor:
+    """Projected patches as weights over attributes, (batch, 64, attributes)."""
+    return said @ codes.T
+
+
+@torch.no_grad()
+def _glance(model: LlavaForConditionalGeneration, codes: Tensor) -> dict[str, float]:
+    """Share of right colours, shapes and counts on 64 pictures that are not trained on."""
+    drawn = batch(np.random.default_rng(987_654_321), 64, crowded=0.0)
+    said = read(model.model.multi_modal_projector(see(model, normalise(drawn.pixels))), codes)
+    here = drawn.meanings[..., 0] > 0.6
+    first, middle = 1 + len(COLOURS), 1 + len(COLOURS) + len(SHAPES)
+
+    def right(low: int, high: int) -> float:
+        same = said[..., low:high].argmax(-1) == drawn.meanings[..., low:high].argmax(-1)
+        return float(same[here].float().mean())
+
+    counted = said[..., 0].sum(-1).round() == drawn.meanings[..., 0].sum(-1).round()
+    assert len(ATTRIBUTES) == said.shape[-1]
+    return {
+        "colour": right(1, first),
+        "shape": right(first, middle),
+        "count": float(counted.float().mean()),
+    }
+
+
+def _follow(average: dict[str, Tensor], now: dict[str, nn.Parameter], keep: float) -> None:
+    with torch.no_grad():
+        for name, parameter in now.items():
+            average[name].lerp_(parameter.detach(), 1 - keep)

@@ -1,0 +1,207 @@
+"""The language model, trained to answer about pictures that were never drawn.
+
+Scenes go in as :func:`~llava_tools.train.patches.meaning` in fixed codes, blurred a little as an
+eye would blur them, with conversations about them; the loss counts what the assistant says and
+its ``</s>``. At the same time the eye learns to produce these very codes from pixels, so the two
+fit together without either having waited for the other. :func:`learn` is the loop that tuning on
+real drawings shares.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
+
+from .checkpoint import Stage
+from .conversations import IGNORED, IMAGE, Conversations, Writer, converse, pack
+from .optim import Optimizer, linear_decay
+from .patches import ATTRIBUTES, PATCHES, codebook, meaning
+from .words import PLURALS, SINGULARS
+from .world import COLOURS, SHAPES, Scene, sample_scene
+
+Look = Callable[[np.random.Generator, int], tuple[list[Scene], Tensor]]
+"""Makes that many scenes, and what the language model sees of them: (n, 64, width) float."""
+
+
+def imagine(width: int) -> Look:
+    """Scenes in codes, straight from the ground truth, without drawing."""
+    codes = torch.from_numpy(codebook(width))
+
+    def look(rng: np.random.Generator, count: int) -> tuple[list[Scene], Tensor]:
+        scenes = [sample_scene(rng) for _ in range(count)]
+        weights = torch.from_numpy(np.stack([blurred(meaning(scene), rng) for scene in scenes]))
+        noise = rng.normal(0, rng.uniform(0, 0.04), (count, PATCHES, width)).astype(np.float32)
+        return scenes, weights @ codes + torch.from_numpy(noise)
+
+    return look
+
+
+def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Weights as an imperfect eye reports them: unsure of some colours, shapes and places."""
+    weights = weights * rng.normal(1, 0.06, weights.shape).astype(np.float32)
+    weights += rng.normal(0, 0.015, weights.shape).astype(np.float32)
+    here = np.flatnonzero(weights[:, 0] > 0.2)
+    for patch in here:
+        if rng.random() < 0.15:
+            low, size = ((1, len(COLOURS)), (1 + len(COLOURS), len(SHAPES)))[int(rng.integers(2))]
+            share = float(rng.uniform(0, 0.35))
+            weights[patch, low : low + size] *= 1 - share
+            weights[patch, low + int(rng.integers(size))] += share
+    assert weights.shape == (PATCHES, len(ATTRIBUTES))
+    return weights
+
+
+def train_language(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    path: Path,
+    minutes: float,
+    *,
+    pictures: int = 4,
+    questions: int = 12,
+    rate: float = 3e-3,
+    seed: int = 23,
+) -> None:
+    """Train the language model in place on imagined scenes for ``minutes``."""
+    stage = Stage("language", path, minutes)
+    ground_words(model, tokenizer)
+    weights = dict(model.model.language_model.named_parameters())
+    look = imagine(model.config.text_config.hidden_size)
+    optimizer = Optimizer(weights.items(), rate)
+    learn(
+        model,
+        tokenizer,
+        stage,
+        weights,
+        optimizer,
+        look,
+        pictures,
+        questions,
+        seed,
+        plainness=lambda step: max(0.1, 0.9 - step / 500),
+    )
+
+
+def ground_words(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> None:
+    """Start the words for colours and shapes at the codes that patches carry for them.
+
+    The first two layers' queries and keys start alike, so that a word attends to the patches that
+    show it. Both are only a start: all of it goes on learning.
+    """
+    width = model.config.text_config.hidden_size
+    codes = dict(zip(ATTRIBUTES, torch.from_numpy(codebook(width)), strict=True))
+    embeddings = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for name in (*COLOURS, *SHAPES):
+            for word in {name, name.title(), *PLURALS.get(name, ()), *SINGULARS.get(name, ())}:
+                ids = tokenizer.encode(word, add_special_tokens=False).ids
+                if len(ids) == 1:
+                    embeddings[ids[0]] = 1.2 * codes[name] + 0.3 * embeddings[ids[0]]
+        for layer in model.model.language_model.layers[:2]:
+            nn.init.normal_(layer.self_attn.q_proj.weight, std=0.8 * width**-0.5)
+            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+
+
+def learn(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    stage: Stage,
+    weights: dict[str, nn.Parameter],
+    optimizer: Optimizer,
+    look: Look,
+    pictures: int,
+    questions: int,
+    seed: int,
+    plainness: Callable[[int], float] = lambda _: 0.1,
+) -> None:
+    """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
+    if (state := stage.load()) is not None:
+        restore(weights, state["weights"])
+        optimizer.load(state["optimizer"])
+    writer = Writer(tokenizer)
+    record = _Record()
+    while stage.done < 1:
+        rng = np.random.default_rng((seed, stage.step))
+        scenes, features = look(rng, pictures)
+        plain = plainness(stage.step)
+        told = pack([converse(scene, writer, rng, questions, plain) for scene in scenes])
+        loss = step_loss(model, told, features, record)
+        loss.backward()
+        optimizer.step(linear_decay(stage.done))
+        stage.step += 1
+        if stage.step % 25 == 0:
+            stage.tell(record.figures())
+        if stage.due or stage.done >= 1:
+            kept = {name: p.detach() for name, p in weights.items()}
+            stage.save(weights=kept, optimizer=optimizer.state())
+
+
+def step_loss(
+    model: LlavaForConditionalGeneration,
+    told: Conversations,
+    features: Tensor,
+    record: _Record | None = None,
+) -> Tensor:
+    """Mean cross-entropy over what the assistant says.
+
+    Args:
+        model: The model; its eye is not used.
+        told: Packed conversations, one picture a row.
+        features: Projected image features, (rows, 64, width).
+        record: Keeps count of right answers by kind.
+    """
+    embedded = model.get_input_embeddings()(told.ids)
+    image = told.ids == IMAGE
+    embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
+    hidden = model.model.language_model(
+        inputs_embeds=embedded,
+        attention_mask=told.allowed,
+        position_ids=told.positions,
+        use_cache=False,
+    ).last_hidden_state
+    rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
+    logits = model.lm_head(hidden[rows, spots - 1])
+    truth = told.labels[rows, spots]
+    if record is not None:
+        right = torch.ones_like(told.labels, dtype=torch.bool)
+        right[rows, spots] = logits.detach().argmax(-1) == truth
+        loss = functional.cross_entropy(logits, truth)
+        record.add(told, right, float(loss.detach()))
+        return loss
+    return functional.cross_entropy(logits, truth)
+
+
+def restore(weights: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
+    """Copy saved weights into the parameters of the same names."""
+    with torch.no_grad():
+        for name, parameter in weights.items():
+            parameter.copy_(saved[name])
+
+
+class _Record:
+    """Loss and share of right answers by kind since the last progress line."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._right: defaultdict[str, list[bool]] = defaultdict(list)
+
+    def add(self, told: Conversations, right: Tensor, loss: float) -> None:
+        self._losses.append(loss)
+        for row, first, length, kind in told.answers:
+            self._right[kind].append(bool(right[row, first : first + length].all()))
+
+    def figures(self) -> dict[str, float]:
+        """What was collected, and start anew."""
+        told = {"loss": sum(self._losses) / len(self._losses)}
+        told |= {kind: sum(hits) / len(hits) for kind, hits in sorted(self._right.items())}
+        self._losses.clear()
+        self._right.clear()
+        return told

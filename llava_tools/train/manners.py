@@ -1,0 +1,130 @@
+"""How people put their questions: greetings, contexts, answer formats, case, typing.
+
+A plain :class:`~llava_tools.train.questions.Question` goes in, the text of a user's turn comes
+out. Now and then words that mean nothing are strewn in, so that the model learns to hear the
+question through words that it does not know.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .lexicon import WORDS
+from .phrasings import phrase
+from .words import Question
+
+BEFORE = (
+    "{please|please,|hey,|hi,|hello,|hello.|ok,|okay,|so,|and|now|well,}",
+    "{quick question:|question:|q:|please,|hello!}",
+    "look {at|closely at|carefully at} {the|this} {picture|image|photo|drawing}{.|:|,|. now}",
+    "{looking at|given|considering|based on|according to|judging by|using} {the|this} "
+    "{picture|image|photo|drawing|scene},",
+    "{in|on|for} {the|this} {picture|image|photo|drawing|scene|attached image},",
+    "{could|can|would} you {please|kindly|} {help me|answer this|help}{.|:|?}",
+    "{answer|please answer} {the question|this question|the following|this}{.|:}",
+    "{i have|here is|here's|this is|i made|take} {a|an|my|another} {picture|image|drawing}.",
+    "{thanks|thank you}. {now|and|next,}",
+)
+AFTER = (
+    "{in|on} {the|this} {picture|image|photo|drawing|scene|canvas}",
+    "{here|please|, please|then|exactly|in your view|, do you think|overall}",
+    "that {you can see|is shown|you see}",
+)
+ONE_WORD = (
+    "answer the question using a single word or phrase.",
+    "answer the question using a single word or phrase.",
+    "{answer|reply|respond} {with|in|using} {one word|a single word|one word only|just one word}.",
+    "{one word|one word only|a single word|just one word|short answer|be brief|keep it short}.",
+    "{answer|reply} {briefly|shortly|concisely|in a word}.",
+    "{just|only} {say|give|name|tell me} {it|the answer|the word}.",
+    "give {a short answer|only the answer|just the answer}.",
+)
+YES_NO = (
+    "answer yes or no.",
+    "{please|} {answer|reply|respond} {with|} {yes or no|'yes' or 'no'|only yes or no}.",
+    "{yes or no|yes/no|(yes/no)|yes or no?}",
+)
+NUMBER = (
+    "{answer|reply|respond} {with|in|using} {a number|a digit|digits|one number|a number only}.",
+    "{just|only|give me|give} {the|a} number.",
+    "{number only|a number|in digits|as a digit}.",
+)
+
+
+def spoken(question: Question, rng: np.random.Generator) -> str:
+    """The question as a stranger may type it: one user's turn."""
+    text = question.text
+    chance = rng.random(8)
+    if chance[0] < 0.12:
+        text = f"{text} {phrase(rng, AFTER)}".replace(" ,", ",")
+    if chance[1] < 0.16:
+        text = f"{phrase(rng, BEFORE)} {text}"
+    if chance[2] < 0.16:
+        text = _strewn(text, rng)
+    text = _ended(text, rng)
+    if chance[3] < 0.08:
+        text = f"{_chatter(rng)} {text}"
+    text = _cased(text, rng)
+    if chance[4] < 0.34:
+        text += _format(question, rng)
+    return text
+
+
+def _ended(text: str, rng: np.random.Generator) -> str:
+    chance = rng.random()
+    if text.endswith((".", "?")) or chance < 0.15:
+        return text
+    if chance < 0.22:
+        return f"{text}."
+    return f"{text} ?" if chance < 0.24 else f"{text}?"
+
+
+def _cased(text: str, rng: np.random.Generator) -> str:
+    chance = rng.random()
+    if chance < 0.76:
+        return text[0].upper() + text[1:]
+    if chance < 0.97:
+        return text
+    return text.upper() if chance < 0.985 else text.title()
+
+
+def _format(question: Question, rng: np.random.Generator) -> str:
+    """The answer's wished form, on a line of its own as the benchmarks write it, or after it."""
+    options = ONE_WORD
+    if question.answer in ("yes", "no") and rng.random() < 0.6:
+        options = YES_NO
+    elif question.kind.startswith("count") and rng.random() < 0.5:
+        options = NUMBER
+    words = phrase(rng, options)
+    words = words[0].upper() + words[1:] if rng.random() < 0.85 else words
+    return ("\n" if rng.random() < 0.6 else " ") + words
+
+
+def _strewn(text: str, rng: np.random.Generator) -> str:
+    """Slips of the keyboard and words of no meaning here, at random places."""
+    words = text.split(" ")
+    for _ in range(int(rng.integers(1, 4))):
+        place = int(rng.integers(0, len(words) + 1))
+        manner = rng.random()
+        if manner < 0.7:
+            words.insert(place, _noise(rng))
+        elif manner < 0.85:
+            light = [i for i, word in enumerate(words) if word in ("the", "is", "are", "do", "of")]
+            if light:
+                del words[light[int(rng.integers(len(light)))]]
+        else:
+            words.insert(place, ("really", "actually", "just", "exactly")[int(rng.integers(4))])
+    return " ".join(words)
+
+
+def _noise(rng: np.random.Generator) -> str:
+    if rng.random() < 0.8:
+        return WORDS[int(rng.integers(len(WORDS)))]
+    letters = rng.integers(97, 123, size=int(rng.integers(2, 9)))
+    return "".join(chr(int(letter)) for letter in letters)
+
+
+def _chatter(rng: np.random.Generator) -> str:
+    """A sentence of random words before the question."""
+    words = [_noise(rng) for _ in range(int(rng.integers(2, 8)))]
+    return " ".join(words) + (".", "!", ",", ":")[int(rng.integers(4))]

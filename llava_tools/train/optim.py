@@ -1,0 +1,97 @@
+"""Muon for the hidden matrices, AdamW for everything else, one learning-rate schedule for both.
+
+Muon (Jordan et al., 2024) orthogonalises the momentum of every matrix by Newton–Schulz steps. Its
+updates are scaled to the size of AdamW's (Liu et al., 2025), so one learning rate serves both.
+Kept in float32: CPUs without bfloat16 units are sixty times slower in the usual bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Optimizer:
+    """Both optimisers behind one ``step``.
+
+    ``rate`` is Muon's learning rate; AdamW's is ``ratio`` times that. Parameters whose names
+    contain ``slow`` learn at ``slowness`` times the rate.
+    """
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        rate: float,
+        ratio: float = 0.5,
+        momentum: float = 0.95,
+        slow: str = "",
+        slowness: float = 0.08,
+    ) -> None:
+        parameters = list(named)
+        paces = [slowness if slow and slow in name else 1.0 for name, _ in parameters]
+        matrix = [p.ndim == 2 and "embed" not in name for name, p in parameters]
+        rows = list(zip(parameters, paces, matrix, strict=True))
+        self.rate, self.ratio, self.momentum = rate, ratio, momentum
+        self._matrices = [(p, pace, torch.zeros_like(p)) for (_, p), pace, is_m in rows if is_m]
+        self._others = [(p, pace) for (_, p), pace, is_m in rows if not is_m]
+        self._adam = torch.optim.AdamW(
+            [{"params": [p]} for p, _ in self._others],
+            lr=rate * ratio,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        )
+
+    def step(self, share: float, clip: float = 1.0) -> None:
+        """Apply the gradients at ``share`` × the learning rates, then clear them."""
+        torch.nn.utils.clip_grad_norm_([p for p, _ in self._others], clip)
+        for group, (_, pace) in zip(self._adam.param_groups, self._others, strict=True):
+            group["lr"] = self.rate * self.ratio * share * pace
+        self._adam.step()
+        self._adam.zero_grad()
+        with torch.no_grad():
+            for parameter, pace, moment in self._matrices:
+                if parameter.grad is None:
+                    continue
+                moment.lerp_(parameter.grad, 1 - self.momentum)
+                ahead = parameter.grad.lerp(moment, self.momentum)
+                rate = self.rate * share * pace
+                parameter.mul_(1 - 0.01 * rate)
+                size = 0.2 * max(parameter.shape) ** 0.5
+                parameter.sub_(orthogonal(ahead), alpha=rate * size)
+                parameter.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """Everything that :meth:`load` needs to go on."""
+        return {
+            "moments": [moment for *_, moment in self._matrices],
+            "adam": self._adam.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a saved :meth:`state`."""
+        self._adam.load_state_dict(state["adam"])
+        for (*_, moment), saved in zip(self._matrices, state["moments"], strict=True):
+            moment.copy_(saved)
+
+
+def orthogonal(matrix: Tensor, steps: int = 4) -> Tensor:
+    """The nearest semi-orthogonal matrix, roughly: singular values end near one."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = 3.4445 * x + torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315) @ x
+    return x.T if tall else x
+
+
+def linear_decay(done: float, warm: float = 0.03, hold: float = 0.35) -> float:
+    """Share of the learning rate when ``done`` (0–1) of the stage is over: up, level, down to 0."""
+    if done < warm:
+        return max(done / warm, 0.02)
+    if done < hold:
+        return 1.0
+    return max(0.0, (1.0 - done) / (1.0 - hold))

@@ -1,0 +1,113 @@
+"""Everything in order: the command that trains, exports and examines the embedded model.
+
+``python -m llava_tools.train.tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
+the language model side by side in a process of one thread each, tunes them together on two
+threads, writes the model's files to ``DIR`` and prints how it does. Checkpoints go to
+``--work``; the same command after a kill goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import LlavaForConditionalGeneration
+
+from .architecture import new_model, tiny_config
+from .evaluate import examine, table
+from .export import export
+from .eye import load_eye, train_eye
+from .language import restore, train_language
+from .tokenizer import save_tokenizer, train_tokenizer
+from .tune import tune
+
+EYE_AND_LANGUAGE = 0.6
+"""Share of the minutes for the first two stages, which run side by side; tuning has the rest."""
+
+_QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def ready_tokenizer(work: Path) -> Tokenizer:
+    """The tokenizer in ``work``, trained first if it is not there yet."""
+    if not (work / "tokenizer.json").exists():
+        save_tokenizer(train_tokenizer(), work)
+    return Tokenizer.from_file(str(work / "tokenizer.json"))
+
+
+def start(work: Path, width: int = 256, depth: int = 4) -> LlavaForConditionalGeneration:
+    """The untrained model that every stage begins with."""
+    return new_model(tiny_config(ready_tokenizer(work).get_vocab_size(), width, depth), seed=1)
+
+
+def run_eye(work: Path, minutes: float) -> None:
+    """Train the eye on one thread, checkpoints in ``work/eye.pt``."""
+    torch.set_num_threads(1)
+    train_eye(start(work), work / "eye.pt", minutes)
+
+
+def run_language(work: Path, minutes: float) -> None:
+    """Train the language model on one thread, checkpoints in ``work/language.pt``."""
+    torch.set_num_threads(1)
+    train_language(start(work), ready_tokenizer(work), work / "language.pt", minutes)
+
+
+def joined(work: Path) -> LlavaForConditionalGeneration:
+    """The model with the eye and the language model of their latest checkpoints."""
+    model = start(work)
+    load_eye(model, torch.load(work / "eye.pt", weights_only=True)["average"])
+    spoken = torch.load(work / "language.pt", weights_only=True)["weights"]
+    restore(dict(model.model.language_model.named_parameters()), spoken)
+    return model
+
+
+def run_tune(work: Path, minutes: float, threads: int = 2) -> LlavaForConditionalGeneration:
+    """Tune the joined model; ``minutes`` of the clock on ``threads`` free cores."""
+    torch.set_num_threads(threads)
+    model = joined(work)
+    tune(model, ready_tokenizer(work), work / "tune.pt", minutes * threads)
+    return model
+
+
+def train(out: Path, work: Path, minutes: float) -> None:
+    """All stages within about ``minutes`` on two free cores; the model's files go to ``out``."""
+    work.mkdir(parents=True, exist_ok=True)
+    ready_tokenizer(work)
+    apart = minutes * EYE_AND_LANGUAGE
+    _side_by_side([(run_eye, work, apart), (run_language, work, apart)])
+    export(run_tune(work, minutes - apart), ready_tokenizer(work), out)
+
+
+def _side_by_side(jobs: Sequence[tuple[Callable[[Path, float], None], Path, float]]) -> None:
+    """Run each job in a process of its own; idle threads sleep rather than spin."""
+    os.environ.update(_QUIET)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=job, args=rest) for job, *rest in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError("a stage failed; its error is above. The same command goes on from it.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train the embedded model from scratch.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model's files")
+    parser.add_argument("--minutes", type=float, default=80, help="on two free cores (80)")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints (default OUT.work)")
+    parser.add_argument("--each", type=int, default=200, help="questions a kind to examine with")
+    options = parser.parse_args(arguments)
+    work = options.work or options.out.with_name(options.out.name + ".work")
+    train(options.out, work, options.minutes)
+    sys.stdout.write(table(examine(options.out, options.each)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

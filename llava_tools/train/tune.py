@@ -1,0 +1,60 @@
+"""Visual instruction tuning: the language model and, slowly, the projector, on real drawings.
+
+What LLaVA calls its second stage. Drawn pictures go through the frozen eye; conversations about
+them are learned from, the loss counting what the assistant says. The projector learns at a
+twelfth of the pace: at the full one, features that the eye had learned well are lost.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+
+from .architecture import normalise, see
+from .checkpoint import Stage
+from .draw import draw, square
+from .language import Look, learn
+from .optim import Optimizer
+from .world import Scene, sample_scene
+
+
+def looking(model: LlavaForConditionalGeneration) -> Look:
+    """Scenes, drawn and seen through the model's own eye; only the projector has gradients."""
+
+    def look(rng: np.random.Generator, count: int) -> tuple[list[Scene], Tensor]:
+        scenes = [sample_scene(rng) for _ in range(count)]
+        pictures = [square(draw(scene, rng).picture) for scene in scenes]
+        pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        with torch.no_grad():
+            features = see(model, normalise(pixels))
+        projected: Tensor = model.model.multi_modal_projector(features)
+        return scenes, projected
+
+    return look
+
+
+def tune(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    path: Path,
+    minutes: float,
+    *,
+    pictures: int = 6,
+    questions: int = 12,
+    rate: float = 1e-3,
+    seed: int = 37,
+) -> None:
+    """Tune language model and projector in place for ``minutes``, from ``path`` if it exists."""
+    stage = Stage("tune", path, minutes)
+    weights = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if "language_model" in name or "multi_modal_projector" in name
+    }
+    optimizer = Optimizer(weights.items(), rate, slow="projector")
+    learn(model, tokenizer, stage, weights, optimizer, looking(model), pictures, questions, seed)
