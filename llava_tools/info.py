@@ -120,15 +120,9 @@ def _device() -> tuple[str, str, int]:
     free = psutil.virtual_memory().available
     if find_spec("torch") is None:
         return "cpu", "CPU (torch is not installed: pip install 'llava-tools[torch]')", free
-    import torch
+    from llava_tools.engine.device import describe
 
-    from llava_tools.engine.device import free_bytes, pick_device
-
-    device = pick_device("auto")
-    if device.type == "cuda":
-        return "cuda", torch.cuda.get_device_name(device), free_bytes(device)
-    name = "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {torch.get_num_threads()} threads"
-    return device.type, name, free
+    return describe()
 
 
 def _downloaded() -> tuple[str, ...]:

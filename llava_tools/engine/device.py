@@ -59,6 +59,14 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def describe() -> tuple[str, str, int]:
+    """Return kind, name and free bytes of the device that `auto` picks."""
+    device = pick_device("auto")
+    names = {"mps": "Apple GPU (MPS)", "cpu": f"CPU, {torch.get_num_threads()} threads"}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else names[device.type]
+    return device.type, name, free_bytes(device)
+
+
 def _cpu_computes_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
     capabilities = torch.backends.cpu.get_cpu_capability

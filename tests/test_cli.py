@@ -1,0 +1,162 @@
+"""The command line: what it prints, and that bad input is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from llava_tools import cli, registry
+from llava_tools.errors import EngineCrashedError
+from llava_tools.options import EngineOptions
+from llava_tools.testing import ScriptedBackend
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
+    scripted = ScriptedBackend(["It is red."])
+
+    def load(options: EngineOptions) -> ScriptedBackend:
+        return scripted
+
+    monkeypatch.setattr(registry, "_load", load)
+    monkeypatch.setattr(registry, "_entries", {})
+    return scripted
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
+    return str(tmp_path / "red.png")
+
+
+def test_ask_prints_the_answer(
+    backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", picture, picture, "What colour?", "--max-tokens", "7"]) == 0
+    out = capsys.readouterr()
+    assert out.out == "It is red.\n"
+    assert "embedded model knows drawn shapes" in out.err
+    assert len(backend.requests[0].messages[-1].images) == 2
+    assert backend.requests[0].sampling.max_tokens == 7
+
+
+def test_ask_json(
+    backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", picture, "What colour?", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["answer"] == "It is red."
+    assert told["finish_reason"] == "stop"
+    assert told["usage"]["image_tokens"] == 576
+    assert set(told["timings"]) == {"prepare", "first_token", "total"}
+
+
+def test_an_animation_is_said_to_be_one(
+    backend: ScriptedBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    assert cli.main(["ask", str(tmp_path / "two.gif"), "What?"]) == 0
+    err = capsys.readouterr().err
+    assert "first" in err
+    assert "two.gif" in err
+
+
+def _bad_files(folder: Path) -> dict[str, bytes]:
+    jpeg = folder / "whole.jpg"
+    Image.effect_noise((64, 64), 50).save(jpeg)
+    header = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (50_000).to_bytes(4, "big") * 2
+    return {
+        "empty.png": b"",
+        "text.png": b"these are only words, no picture at all\n",
+        "cut.jpg": jpeg.read_bytes()[:900],
+        "huge.png": header + b"\x08\x02\0\0\0" + b"\0\0\0\0",
+    }
+
+
+@pytest.mark.parametrize("name", ["nofile.png", "", "empty.png", "text.png", "cut.jpg", "huge.png"])
+def test_bad_pictures_are_one_line_and_exit_2(
+    backend: ScriptedBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for file, content in _bad_files(tmp_path).items():
+        (tmp_path / file).write_bytes(content)
+    assert cli.main(["ask", str(tmp_path / name), "What?"]) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert out.err.count("\n") == 1
+    assert out.err.startswith("llava-tools: error: ")
+    assert (name or tmp_path.name) in out.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--max-tokens", "-3"], "max_tokens=-3"),
+        (["--temperature", "-1"], "temperature=-1.0"),
+        (["--quantization", "3bit"], "quantization='3bit'"),
+        (["--base-url", "http://localhost"], "base_url is reserved"),
+        (["--max-token", "x"], "--max-token"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_2(
+    backend: ScriptedBackend,
+    picture: str,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    try:
+        code: object = cli.main(["ask", picture, "What?", *arguments])
+    except SystemExit as exit_:
+        code = exit_.code
+    err = capsys.readouterr().err
+    assert code == 2
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_unknown_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ask", "Hello?", "--model", "tny"]) == 2
+    assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+def test_a_forgotten_question_is_noticed(
+    backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", picture]) == 2
+    assert "question is missing" in capsys.readouterr().err
+
+
+def test_a_failing_engine_exits_1(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(request: object) -> object:
+        raise EngineCrashedError("a fuse blew.")
+
+    monkeypatch.setattr(backend, "stream", crash)
+    assert cli.main(["ask", "Hello?"]) == 1
+    assert capsys.readouterr().err == "llava-tools: error: a fuse blew.\n"
+
+
+def test_interrupting_exits_130(backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(request: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backend, "stream", interrupt)
+    assert cli.main(["ask", "Hello?"]) == 130
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "non-commercial" in out
+    assert "Llama 2 Community License" in out
+    assert cli.main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["free_bytes"] > 0
+    assert {fit["model"] for fit in told["fits"]} == {"tiny", "7b", "13b"}
+    assert told["downloaded"][0] == "tiny"

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import pytest
+
+from llava_tools import info
+from llava_tools.info import Fit, report, sizes
+from llava_tools.options import CONTEXTS
+
+
+def _fits(monkeypatch: pytest.MonkeyPatch, kind: str, free: float) -> dict[tuple[str, str], Fit]:
+    monkeypatch.setattr(info, "_device", lambda: (kind, "a machine", int(free * 1e9)))
+    return {(fit.model, fit.precision): fit for fit in report().fits}
+
+
+def test_what_fits_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = _fits(monkeypatch, "cpu", 8)
+    assert fits["tiny", "float32"].fits
+    assert fits["7b", "4bit"].why_not == "needs a CUDA GPU"
+    assert fits["7b", "16 bit"].why_not == "8.3 GB short"
+
+
+def test_what_fits_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = _fits(monkeypatch, "cuda", 8)
+    assert [
+        precision for (model, precision), fit in small.items() if model == "7b" and fit.fits
+    ] == ["4bit"]
+    large = _fits(monkeypatch, "cuda", 80)
+    assert all(fit.fits for fit in large.values())
+
+
+def test_the_published_sizes() -> None:
+    assert sizes()["7b"].bytes_needed("16 bit") == pytest.approx(14.126e9 + 524_288 * 4096)
+
+
+def test_the_embedded_model_is_what_is_said_of_it() -> None:
+    config = json.loads((files("llava_tools") / "tiny" / "config.json").read_text())
+    text = config["text_config"]
+    assert CONTEXTS["tiny"] == text["max_position_embeddings"]
+    kv = 2 * 2 * text["num_hidden_layers"] * text["hidden_size"]
+    assert sizes()["tiny"].kv_bytes == kv
+    assert 5e6 < sizes()["tiny"].parameters < 12.5e6

@@ -1,0 +1,97 @@
+"""What may depend on what: kept by looking at what a fresh process has loaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import llava_tools
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "numpy", "tokenizers", "accelerate")
+
+
+def _loaded(program: str) -> set[str]:
+    """Return the top-level names of the modules that a fresh interpreter ends up with."""
+    show = "; import sys; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", program + show], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import llava_tools; llava_tools.Llava('7b', quantization='4bit')",
+        "import llava_tools, langchain_llava; langchain_llava.ChatLlava()",
+        "from llava_tools import cli; cli._parser()",
+        "from llava_tools import Llava, testing;"
+        "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
+    ],
+)
+def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
+    assert _loaded(program).isdisjoint(HEAVY)
+
+
+def test_the_core_knows_no_framework() -> None:
+    names = [
+        "model",
+        "cli",
+        "info",
+        "registry",
+        "testing",
+        "options",
+        "prompt",
+        "types",
+        "images",
+        "fetch",
+        "backend",
+    ]
+    program = "import " + ", ".join(f"llava_tools.{name}" for name in names)
+    assert _loaded(program).isdisjoint({"langchain_core", "llama_index", "pydantic"})
+
+
+def _imports(folder: str) -> set[str]:
+    found: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "never"),
+    [
+        ("llava_tools/engine", ("llava_tools.train", "llava_tools.cli", "langchain")),
+        ("llava_tools/train", ("llava_tools.engine", "langchain")),
+        ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),
+    ],
+)
+def test_neighbours_do_not_reach_into_each_other(folder: str, never: tuple[str, ...]) -> None:
+    assert not [name for name in _imports(folder) if name.startswith(never)]
+
+
+def test_public_names() -> None:
+    assert sorted(llava_tools.__all__) == [
+        "Answer",
+        "Delta",
+        "ImageRef",
+        "Llava",
+        "LlavaToolsError",
+        "Message",
+        "Sampling",
+        "open_image",
+    ]
+    for name in llava_tools.__all__:
+        assert getattr(llava_tools, name).__name__ == name
+    assert set(llava_tools.__all__) <= set(dir(llava_tools))
+    with pytest.raises(AttributeError, match="no attribute 'Lava'"):
+        _ = llava_tools.Lava

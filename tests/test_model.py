@@ -1,0 +1,176 @@
+"""The facade, over a scripted backend."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from llava_tools import Llava, Message, registry
+from llava_tools.backend import Backend
+from llava_tools.errors import (
+    ContextOverflowError,
+    EngineClosedError,
+    ImageError,
+    ModelError,
+    RequestError,
+)
+from llava_tools.options import EngineOptions
+from llava_tools.testing import ScriptedBackend
+from llava_tools.types import Request
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+def test_a_question_becomes_a_request(picture: Path) -> None:
+    backend = ScriptedBackend(["It is red."])
+    answer = Llava(backend=backend).ask(
+        "What colour?",
+        [picture, str(picture), Image.open(picture)],
+        system="Be brief.",
+        history=[Message("user", ("Hello",)), Message("assistant", ("Hi",))],
+        max_tokens=9,
+        stop="!",
+    )
+    assert answer.text == "It is red."
+    assert answer.model == "scripted"
+    assert answer.usage.image_tokens == 3 * 576
+    (request,) = backend.requests
+    assert [message.role for message in request.messages] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert len(request.messages[-1].images) == 3
+    assert request.messages[-1].text == "What colour?"
+    assert (request.sampling.max_tokens, request.sampling.stop) == (9, ("!",))
+
+
+def test_one_picture_needs_no_list(picture: Path) -> None:
+    backend = ScriptedBackend()
+    model = Llava(backend=backend)
+    for source in (picture, str(picture), picture.read_bytes(), Image.open(picture)):
+        model.ask("?", source)
+    assert [len(request.messages[-1].images) for request in backend.requests] == [1] * 4
+
+
+async def test_all_four_ways_give_the_same_answer() -> None:
+    model = Llava(backend=ScriptedBackend(["A red circle, I think."]))
+    asked = model.ask("What?").text
+    assert "".join(delta.text for delta in model.stream("What?")) == asked
+    assert (await model.aask("What?")).text == asked
+    assert "".join([delta.text async for delta in model.astream("What?")]) == asked
+
+
+async def test_leaving_an_async_stream_closes_it() -> None:
+    gate = threading.Semaphore(2)
+    backend = ScriptedBackend(["one two three four"], pause=gate.acquire)
+    stream = Llava(backend=backend).astream("What?")
+    assert (await anext(stream)).text == "one"
+    await stream.aclose()
+    gate.release(9)
+    assert backend.closed_early == 1
+
+
+async def test_errors_reach_the_task_that_asked() -> None:
+    model = Llava(backend=ScriptedBackend(context=20))
+    with pytest.raises(ContextOverflowError):
+        await model.aask("word " * 40)
+
+
+async def test_answers_belong_to_their_questions() -> None:
+    backend = ScriptedBackend(lambda request: f"echo {request.messages[-1].text}")
+    model = Llava(backend=backend)
+    answers = await asyncio.gather(*(model.aask(f"q{n}") for n in range(32)))
+    assert [answer.text for answer in answers] == [f"echo q{n}" for n in range(32)]
+
+
+def test_mistakes_are_found_before_anything_is_loaded(picture: Path) -> None:
+    model = Llava("nobody/nothing")  # would fail if it were loaded
+    with pytest.raises(ImageError, match="nofile"):
+        model.ask("What?", "nofile.png")
+    with pytest.raises(RequestError, match="Did you mean 'temperature'"):
+        model.ask("What?", temperatur=1)  # type: ignore[call-arg]
+    with pytest.raises(RequestError, match="max_tokens=-1"):
+        model.stream("What?", max_tokens=-1)
+    with pytest.raises(RequestError, match="question is a list"):
+        model.ask(["What?"])
+    with pytest.raises(RequestError, match="Did you mean 'quantization'"):
+        Llava("7b", quantisation="4bit")  # type: ignore[call-arg]
+
+
+def test_a_closed_model_refuses() -> None:
+    model = Llava(backend=ScriptedBackend())
+    with model:
+        assert model.ask("?").text == "ok"
+    with pytest.raises(EngineClosedError):
+        model.ask("?")
+    model.close()
+
+
+class Loads:
+    """Counts what the registry loads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.fail = False
+        self.backends: list[ScriptedBackend] = []
+        monkeypatch.setattr(registry, "_load", self)
+        monkeypatch.setattr(registry, "_entries", {})
+
+    def __call__(self, options: EngineOptions) -> Backend:
+        self.count += 1
+        if self.fail:
+            raise ModelError("no room")
+        self.backends.append(ScriptedBackend())
+        return self.backends[-1]
+
+
+def test_wrappers_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = Loads(monkeypatch)
+    first, second, other = Llava(), Llava("tiny"), Llava("tiny", reuse=False)
+    assert loads.count == 0
+    barrier = threading.Barrier(2)
+
+    def use(model: Llava) -> None:
+        barrier.wait()
+        model.ask("?")
+
+    threads = [threading.Thread(target=use, args=(model,)) for model in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.ask("?")
+    assert loads.count == 2
+    first.close()
+    assert second.ask("?").text == "ok"
+    second.close()
+    with pytest.raises(EngineClosedError):
+        loads.backends[0].stream(Request((Message("user", ("?",)),)))
+    assert list(registry.loaded()) == [other.options]
+
+
+def test_a_load_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = Loads(monkeypatch)
+    loads.fail = True
+    model = Llava()
+    with pytest.raises(ModelError):
+        model.ask("?")
+    loads.fail = False
+    assert model.ask("?").text == "ok"
+
+
+def test_a_forgotten_wrapper_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = Loads(monkeypatch)
+    for _ in range(3):
+        Llava().ask("?")
+    assert loads.count == 1
