@@ -12,6 +12,7 @@ import atexit
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,10 +26,11 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.logits_process import LogitsProcessorList
 
+from llava_tools.engine.convoy import Convoy
 from llava_tools.engine.device import free_bytes
 from llava_tools.engine.sampler import Sampler
 from llava_tools.engine.ticket import Ticket
-from llava_tools.errors import EngineClosedError, EngineCrashedError, ModelError
+from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,12 +65,16 @@ class PagedRuntime:
         self, decoder: PreTrainedModel, end_of_turn: Sequence[int], context: int, *, reuse: bool
     ) -> None:
         self._decoder = decoder
+        self._words: int = decoder.config.get_text_config().vocab_size
         self._end_of_turn = list(end_of_turn)
         self._config = _batching_config(decoder, context, reuse=reuse)
-        self._router = _Router()
-        self._lock = threading.Lock()  # submission against crash and close
+        # Submission, cancellation, crash and close exclude each other. Reentrant, since failing the
+        # requests of a crash comes back here through the router.
+        self._lock = threading.RLock()
+        self._convoy: Convoy[_Start] | None = Convoy() if reuse else None
+        self._router = _Router(self)
         self._closed = False
-        self._manager = self._start()
+        self._manager = self._new_manager()
         atexit.register(self.close)
 
     def submit(self, ids: Sequence[int], ticket: Ticket) -> None:
@@ -82,21 +88,27 @@ class PagedRuntime:
                 raise EngineClosedError("The engine is closed.", "Make a new one.")
             if self._manager.background_thread_status.can_accept_new_requests() is not None:
                 self._manager.join(0.0, timeout=None)
-                self._manager = self._start()
+                self._manager = self._new_manager()
+                self._convoy = self._convoy and Convoy()
             self._router.expect(ticket)
-            self._manager.add_request(
-                list(ids),
-                request_id=ticket.request_id,
-                max_new_tokens=ticket.max_tokens,
-                streaming=True,
-                eos_token_id=self._end_of_turn,
-                ticket=ticket,
-            )
+            start = _Start(list(ids), ticket)
+            shared = _until_last_picture(ids, self._words)
+            convoy = self._convoy if shared else None
+            if convoy is None or convoy.join(hash(shared), ticket.request_id, start):
+                self._add(start)
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop generating for a request and free its KV; nothing more reaches its ticket."""
-        if self._router.forget(ticket):
-            self._manager.cancel_request(ticket.request_id)
+        with self._lock:
+            if not self._router.forget(ticket):
+                return
+            started, next_ones = True, list[_Start]()
+            if self._convoy is not None:
+                started, next_ones = self._convoy.left(ticket.request_id)
+            if started:
+                self._manager.cancel_request(ticket.request_id)
+            for start in next_ones:
+                self._add(start)
 
     def close(self) -> None:
         """Fail the requests in flight with `EngineClosedError` and end the thread."""
@@ -114,19 +126,53 @@ class PagedRuntime:
         """Requests that were submitted and are not over."""
         return len(self._router)
 
-    def _start(self) -> _Manager:
+    def begun(self, ticket: Ticket) -> None:
+        """Called by the model's thread with a request's first token: its convoy may follow."""
+        if self._convoy is not None:
+            with self._lock:
+                for start in self._convoy.begun(ticket.request_id):
+                    self._add(start)
+
+    def failed(self, ticket: Ticket, error: EngineError) -> None:
+        """Called by the model's thread when a request failed: those that waited for it do too."""
+        if self._convoy is not None:
+            with self._lock:
+                for start in self._convoy.failed(ticket.request_id):
+                    if self._router.forget(start.ticket):
+                        start.ticket.fail(error)
+
+    def _add(self, start: _Start) -> None:
+        self._manager.add_request(
+            start.ids,
+            request_id=start.ticket.request_id,
+            max_new_tokens=start.ticket.max_tokens,
+            streaming=True,
+            eos_token_id=self._end_of_turn,
+            ticket=start.ticket,
+        )
+
+    def _new_manager(self) -> _Manager:
         """Make a manager with a KV of its own and start its thread."""
         manager = _Manager(self._decoder, self._end_of_turn, self._config, self._router, self._lock)
         manager.start()
         return manager
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What it takes to start a request."""
+
+    ids: list[int]
+    ticket: Ticket
+
+
 class _Router(OutputRouter):
     """Brings what the batch produced to the ticket that waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: PagedRuntime) -> None:
         super().__init__()
         self.closing = False
+        self._runtime = runtime
         self._tickets: dict[str, Ticket] = {}
 
     def expect(self, ticket: Ticket) -> None:
@@ -146,16 +192,19 @@ class _Router(OutputRouter):
         if output.is_finished():
             self.forget(ticket)
         if output.status != RequestStatus.FAILED:
+            if not ticket.begun:
+                ticket.begun = True
+                self._runtime.begun(ticket)
             ticket.report(output.generated_tokens, output.is_finished())
-        elif self.closing:
-            ticket.fail(_closed_while_running())
-        else:
-            ticket.fail(
-                EngineCrashedError(
-                    f"The model failed while answering: {output.error}.",
-                    "The engine starts afresh with the next request.",
-                )
+            return
+        error: EngineError = _closed_while_running()
+        if not self.closing:
+            error = EngineCrashedError(
+                f"The model failed while answering: {output.error}.",
+                "The engine starts afresh with the next request.",
             )
+        ticket.fail(error)
+        self._runtime.failed(ticket, error)
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
         for output in outputs:
@@ -180,7 +229,7 @@ class _Manager(ContinuousBatchingManager):
         end_of_turn: list[int],
         config: ContinuousBatchingConfig,
         router: _Router,
-        lock: threading.Lock,
+        lock: threading.RLock,
     ) -> None:
         sampler = LogitsProcessorList([Sampler()])
         decoder._get_logits_processor = lambda generation_config: sampler
@@ -210,6 +259,12 @@ class _Manager(ContinuousBatchingManager):
         # Under the lock no request can slip in between failing the waiting ones and refusing more.
         with self._submission:
             super()._handle_critical_error(error, batch_processor)
+
+
+def _until_last_picture(ids: Sequence[int], words: int) -> tuple[int, ...]:
+    """Return the whole blocks of a prompt up to its last picture: what is worth waiting for."""
+    end = max((place for place, token in enumerate(ids, start=1) if token >= words), default=0)
+    return tuple(ids[: end // PAGE * PAGE])
 
 
 def _tell_of_reuse(processor: ContinuousBatchProcessor, router: _Router) -> None:

@@ -43,6 +43,7 @@ class Ticket:
         cached_tokens: Prompt tokens found in the KV cache; written by the model's thread.
         records: One entry a token where log-probabilities were asked for.
         generator: Its source of randomness, made by the sampler where it needs one.
+        begun: Whether a first token was there; written by the model's thread.
         cancelled: Set when nobody reads the answer any more.
     """
 
@@ -55,6 +56,7 @@ class Ticket:
         self.cached_tokens = 0
         self.records: list[TokenRecord] = []
         self.generator: torch.Generator | None = None
+        self.begun = False
         self.cancelled = threading.Event()
 
     def __deepcopy__(self, memo: object) -> Self:

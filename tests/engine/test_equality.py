@@ -135,6 +135,15 @@ def test_an_answer_of_one_token_leaves_its_prompt_to_share(
     assert second.usage.cached_tokens >= 32 * ((first.usage.prompt_tokens - 1) // 32) > 0
 
 
+def test_questions_that_arrive_together_compute_their_picture_once(
+    fresh: Callable[..., Llava], pictures: list[Image.Image]
+) -> None:
+    model = fresh()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda q: model.ask(q, pictures[:3]), QUESTIONS * 2))
+    assert sum(answer.usage.cached_tokens == 0 for answer in answers) == 1
+
+
 def test_pictures_never_share_what_was_computed_for_another(
     fresh: Callable[..., Llava], pictures: list[Image.Image]
 ) -> None:
