@@ -6,6 +6,7 @@ r"""Two steps over a folder of pictures: find the one that the question is about
 """
 
 import argparse
+import base64
 import time
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,9 @@ HERE = Path(__file__).parent
 
 def question(picture: Path, words: str) -> list[HumanMessage]:
     """A message with a picture, in LangChain's standard content blocks."""
-    image = {"type": "image", "base64": _base64(picture), "mime_type": "image/png"}
+    data = base64.b64encode(picture.read_bytes()).decode()
+    image = {"type": "image", "base64": data, "mime_type": "image/png"}
     return [HumanMessage([image, {"type": "text", "text": words}])]
-
-
-def _base64(picture: Path) -> str:
-    import base64
-
-    return base64.b64encode(picture.read_bytes()).decode()
 
 
 def build_chain(model: ChatLlava) -> Runnable[dict[str, Any], dict[str, Any]]:
@@ -42,9 +38,7 @@ def build_chain(model: ChatLlava) -> Runnable[dict[str, Any], dict[str, Any]]:
                 return picture
         raise SystemExit(f"None of {len(pictures)} pictures: {state['find']}")
 
-    look: Runnable[dict[str, Any], Any] = (
-        RunnableLambda(lambda state: question(state["picture"], state["ask"])) | model
-    )
+    look = RunnableLambda[dict[str, Any], Any](lambda s: question(s["picture"], s["ask"])) | model
     return RunnablePassthrough.assign(picture=find) | RunnablePassthrough.assign(answer=look)
 
 

@@ -9,7 +9,6 @@ Importing this package loads neither torch nor a model; the first question does.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from llava_tools.model import Llava
     from llava_tools.types import Answer, Delta, Message, Sampling
 
-__version__ = version("llava-tools")
+__version__ = "0.1.0"
 
 __all__ = [
     "Answer",

@@ -1,8 +1,9 @@
 """The in-process engine: transformers and torch behind the seam.
 
 `load` brings the weights, `text` turns text into tokens and back, `vision` turns pictures into
-features and virtual token ids, `runtime` is the only contact with continuous batching, `sampler`
-picks tokens, `stream` turns them into deltas, `engine` holds it together.
+features and virtual token ids, `batching` is the contact with continuous batching, `sampler` picks
+tokens, `runtime` leads requests through it, `stream` turns tokens into deltas, `engine` holds all of
+it together.
 """
 
 from __future__ import annotations
