@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
-from llava_tools.info import LLAVA_NOTICE, TINY_NOTICE, Report, report, sizes
+from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.model import Llava
+from llava_tools.options import TINY_NOTICE
 from llava_tools.types import Delta, fold
 
 

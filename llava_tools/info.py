@@ -17,10 +17,6 @@ LLAVA_NOTICE = (
     "LLaVA 1.5's weights are under the Llama 2 Community License; its training data was made "
     "partly with ChatGPT and GPT-4, whose terms make it for non-commercial use."
 )
-TINY_NOTICE = (
-    "The embedded model knows drawn shapes on plain backgrounds and nothing else; photographs and "
-    "documents need '7b' or '13b'."
-)
 
 #: Bytes a parameter takes; the quantized ones with their scales and the parts kept in 16 bit.
 _PRECISIONS = {"float32": 4.0, "16 bit": 2.0, "8bit": 1.08, "4bit": 0.62}

@@ -11,6 +11,12 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantization = Literal["4bit", "8bit"]
 
+#: What the embedded model is, shown wherever it answers a person.
+TINY_NOTICE = (
+    "The embedded model knows drawn shapes and nothing else; photographs and documents need '7b' "
+    "or '13b'."
+)
+
 #: Tokens of prompt and answer that the known models were built for.
 CONTEXTS = {"tiny": 2048, "llava-hf/llava-1.5-7b-hf": 4096, "llava-hf/llava-1.5-13b-hf": 4096}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +61,9 @@ CUDA_ROOM = Room(step_tokens=4096, kv_tokens=65_536, kv_share=0.6)
 class Listener(Protocol):
     """Who is told, in the model's thread, what becomes of requests."""
 
+    #: Some requests have no reader any more.
+    dropped: Callable[[], None]
+
     def begun(self, ticket: Ticket) -> None:
         """A request's first token is there."""
         ...
@@ -95,6 +99,9 @@ class Router(OutputRouter):
         """Hand a step or a failure to its ticket; called by the model's thread."""
         ticket = self._tickets.get(output.request_id)
         if ticket is None:  # cancelled while the step ran
+            return
+        if ticket.dropped:
+            self._listener.dropped()
             return
         if output.is_finished():
             self.forget(ticket)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -49,7 +51,10 @@ class LlavaEngine:
         )
         decoder.set_input_embeddings(ImageAwareEmbedding(words, self._images))
         self._ends = loaded.ends
-        self._runtime = PagedRuntime(decoder, self._ends, self._context, reuse=options.reuse)
+        self._dropped: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._runtime = PagedRuntime(
+            decoder, self._ends, self._context, reuse=options.reuse, on_dropped=self._sweep
+        )
         self._serial = itertools.count()
         self._places = threading.BoundedSemaphore(options.max_queue)
         self._held: dict[str, list[range]] = {}
@@ -86,6 +91,7 @@ class LlavaEngine:
         """
         if self._closed:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
+        self._sweep()
         ticket = Ticket(f"r{next(self._serial)}", request.sampling, time.perf_counter())
         pieces = prompt.build(request.messages)
         length = self._length(pieces)
@@ -107,7 +113,9 @@ class LlavaEngine:
         except BaseException:
             self._leave(ticket)
             raise
-        return EngineStream(ticket, self._text, self._ends, usage, prepared, self._leave)
+        return EngineStream(
+            ticket, self._text, self._ends, usage, prepared, self._leave, self._dropped.put
+        )
 
     def count_tokens(self, request: Request) -> int:
         """Return the prompt's tokens without looking at any picture."""
@@ -139,6 +147,12 @@ class LlavaEngine:
         with torch.inference_mode():
             features = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
         return cast(torch.Tensor, features[0])
+
+    def _sweep(self) -> None:
+        """Free what streams held that were dropped without being closed."""
+        with suppress(queue.Empty):
+            while True:
+                self._leave(self._dropped.get_nowait())
 
     def _leave(self, ticket: Ticket) -> None:
         """Free everything that a request held; called once, whichever way it ended."""

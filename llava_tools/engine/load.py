@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,13 +23,15 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.text import TextCodec
 from llava_tools.errors import ModelError, ModelNotFoundError
 from llava_tools.images import ImageRef
-from llava_tools.options import ALIASES, EngineOptions, Quantization
+from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, Quantization
+
+_log = logging.getLogger(__name__)
 
 #: Buffers that older exporters wrote into checkpoints and that are computed, not learned.
 _COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
@@ -93,6 +96,14 @@ def load(options: EngineOptions) -> Loaded:
         ) from error
     text = TextCodec(tokenizer)
     name = "llava-tools/tiny" if options.source == "tiny" else options.source
+    _log.info(
+        "Loaded %s: %.1f million parameters, %s, on %s.%s",
+        name,
+        model.num_parameters() / 1e6,
+        str(model.dtype).removeprefix("torch."),
+        model.device,
+        f" {TINY_NOTICE}" if options.source == "tiny" else "",
+    )
     return Loaded(name, model, text, processor, _ends(model, text))
 
 
@@ -183,16 +194,17 @@ def _model(
 @contextmanager
 def _only_errors(*, progress: bool) -> Iterator[None]:
     """Keep transformers' report of faulty weights quiet: our error says the same in one line."""
-    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    told = transformers_logging
+    verbosity, shown = told.get_verbosity(), told.is_progress_bar_enabled()
+    told.set_verbosity_error()
     if not progress:
-        logging.disable_progress_bar()
+        told.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        told.set_verbosity(verbosity)
         if shown:
-            logging.enable_progress_bar()
+            told.enable_progress_bar()
 
 
 def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfig:

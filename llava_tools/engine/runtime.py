@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,15 +32,23 @@ class PagedRuntime:
         end_of_turn: Ids that end an answer.
         context: Tokens that one request may need.
         reuse: Share the KV of common prompt beginnings.
+        on_dropped: Called in the model's thread when a request turns out to have no reader.
 
     Raises:
         ModelError: Not even one request's KV fits into memory.
     """
 
     def __init__(
-        self, decoder: PreTrainedModel, end_of_turn: Sequence[int], context: int, *, reuse: bool
+        self,
+        decoder: PreTrainedModel,
+        end_of_turn: Sequence[int],
+        context: int,
+        *,
+        reuse: bool,
+        on_dropped: Callable[[], None],
     ) -> None:
         self._decoder = decoder
+        self.dropped = on_dropped
         self._words: int = decoder.config.get_text_config().vocab_size
         self._end_of_turn = list(end_of_turn)
         self._config = batching_config(decoder, context, reuse=reuse)

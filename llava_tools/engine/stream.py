@@ -20,7 +20,9 @@ class EngineStream:
         ends: Ids that end an answer.
         usage: Prompt and image tokens, known before the first token.
         prepared: `time.perf_counter()` when the request was submitted.
-        done: Called once when the answer is over or abandoned.
+        done: Called once when the answer is over or the stream closed.
+        dropped: Called instead where the garbage collector finds the stream unfinished; runs at any
+            point of any thread, so it may only take a note.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class EngineStream:
         usage: Usage,
         prepared: float,
         done: Callable[[Ticket], None],
+        dropped: Callable[[Ticket], None],
     ) -> None:
         self._ticket = ticket
         self._codec = text
@@ -38,6 +41,7 @@ class EngineStream:
         self._prompt = usage
         self._prepared = prepared
         self._done = done
+        self._dropped = dropped
         self._decoder = text.decode_stream()
         self._words = StopText(ticket.sampling.stop)
         self._read = 0
@@ -67,7 +71,9 @@ class EngineStream:
             self._finish()
 
     def __del__(self) -> None:
-        self.close()
+        if not self._over:
+            self._ticket.dropped = True
+            self._dropped(self._ticket)
 
     def _delta(self, step: Step) -> Delta:
         """Turn the tokens that came with a step into text."""

@@ -44,7 +44,8 @@ class Ticket:
         records: One entry a token where log-probabilities were asked for.
         generator: Its source of randomness, made by the sampler where it needs one.
         begun: Whether a first token was there; written by the model's thread.
-        cancelled: Set when nobody reads the answer any more.
+        cancelled: Set when its stream was closed.
+        dropped: Whether its stream was garbage-collected before it was over.
     """
 
     def __init__(self, request_id: str, sampling: Sampling, arrived: float) -> None:
@@ -58,6 +59,7 @@ class Ticket:
         self.generator: torch.Generator | None = None
         self.begun = False
         self.cancelled = threading.Event()
+        self.dropped = False
 
     def __deepcopy__(self, memo: object) -> Self:
         # transformers copies a request's keywords when it preempts it; the ticket stays one.

@@ -64,6 +64,19 @@ def test_a_stream_that_is_dropped_stops_too(fresh: Callable[..., Llava]) -> None
     _endless(model)
     next(model.stream("Tell a long story.", **LONG))
     gc.collect()
+    model.ask("Still there?", max_tokens=3)
+    assert _idle(model)
+
+
+def test_a_stream_that_is_never_read_holds_nothing_for_ever(fresh: Callable[..., Llava]) -> None:
+    model = fresh(max_queue=1)
+    for _ in range(3):
+        stream = model.stream("Hello?", max_tokens=1)
+        while _engine(model)._runtime.in_flight:
+            pass
+        del stream
+        gc.collect()
+    assert model.ask("Still there?", max_tokens=1).usage.completion_tokens == 1
     assert _idle(model)
 
 

@@ -1,0 +1,38 @@
+"""The examples, run as their readers run them, on the embedded model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def _run(*arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / arguments[0]), *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("find", "ask", "picture", "answer"),
+    [
+        ("Is there a star in the picture?", "What colour is the star?", "night.png", "yellow"),
+        ("Do you see a diamond?", "What is the background colour?", "sea.png", "blue"),
+        ("Is there a cross?", "How many shapes are in the picture?", "paper.png", "2"),
+    ],
+)
+def test_find_and_ask(find: str, ask: str, picture: str, answer: str) -> None:
+    found, said, times = _run("find_and_ask.py", "--find", find, "--ask", ask).splitlines()
+    assert found == f"{find}  ->  {picture}"
+    assert said == f"{ask}  ->  {answer}"
+    assert "llava-tools/tiny" in times
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_examples_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
