@@ -6,6 +6,8 @@ projector, a Llama language model with tied embeddings: about 8.6 million parame
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -61,8 +63,8 @@ def new_model(config: LlavaConfig, seed: int) -> LlavaForConditionalGeneration:
     instead, and its queries and keys alike, so that patches attend to near and similar ones.
     """
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config).float()
-    nn.init.normal_(model.get_input_embeddings().weight, std=0.08)
+    model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(config).float()
+    nn.init.normal_(model.model.language_model.embed_tokens.weight, std=0.08)
     tower = model.model.vision_tower
     with torch.no_grad():
         positions = tower.embeddings.position_embedding.weight
@@ -71,6 +73,18 @@ def new_model(config: LlavaConfig, seed: int) -> LlavaForConditionalGeneration:
             nn.init.normal_(layer.self_attn.q_proj.weight, std=0.8 * positions.shape[1] ** -0.5)
             layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
     return model
+
+
+def text_width(model: LlavaForConditionalGeneration) -> int:
+    """Width of the language model, and so of projected patch features."""
+    width: int = cast(Any, model.config).text_config.hidden_size
+    return width
+
+
+def eye_shape(model: LlavaForConditionalGeneration) -> tuple[int, int]:
+    """Width and number of layers of the vision tower."""
+    vision = cast(Any, model.config).vision_config
+    return vision.hidden_size, vision.num_hidden_layers
 
 
 def waves(grid: int, width: int) -> Tensor:

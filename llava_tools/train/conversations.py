@@ -24,7 +24,7 @@ from llava_tools.types import Message
 
 from .architecture import IMAGE_TOKENS
 from .manners import spoken
-from .questions import ask
+from .questions import ask, clear
 from .words import Question
 from .world import Scene
 
@@ -39,6 +39,8 @@ SYSTEMS = (
     "You are LLaVA, a large multimodal assistant.",
     "A chat between a user and an assistant.",
 )
+
+FOCUS = ("colour", "shape")
 
 Turn = tuple[str, str]
 
@@ -105,19 +107,34 @@ class Writer:
         return Branch(ids, said, tuple(kinds) or ("",) * len(turns))
 
 
-def converse(
-    scene: Scene, writer: Writer, rng: np.random.Generator, count: int, plain: float = 0.0
-) -> list[Branch]:
-    """``count`` conversations about one scene under one system sentence; most have one turn.
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is asked for the moment.
 
-    A share ``plain`` of the questions is put without manners.
+    A share ``plain`` of the questions is put without manners; a share ``focus`` of the
+    conversations is about colours and shapes alone.
     """
+
+    plain: float = 0.1
+    focus: float = 0.0
+
+
+def converse(
+    scene: Scene,
+    writer: Writer,
+    rng: np.random.Generator,
+    count: int,
+    lesson: Lesson | None = None,
+) -> list[Branch]:
+    """``count`` conversations about one scene under one system sentence; most have one turn."""
+    lesson = lesson or Lesson()
     system = SYSTEM if rng.random() < 0.87 else SYSTEMS[int(rng.integers(len(SYSTEMS)))]
     branches = []
     for _ in range(count):
         length = 1 if rng.random() < 0.85 else int(rng.integers(2, 5))
-        questions = [ask(scene, rng) for _ in range(length)]
-        turns = [(_put(question, rng, plain), question.answer) for question in questions]
+        kinds = FOCUS if clear(scene) and rng.random() < lesson.focus else ()
+        questions = [ask(scene, rng, kinds) for _ in range(length)]
+        turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
         branches.append(writer.branch(turns, system, [question.kind for question in questions]))
     return branches
 
@@ -186,5 +203,5 @@ def _allowed(owner: np.ndarray) -> np.ndarray:
     length = owner.shape[1]
     same = (owner[:, None, :] == owner[:, :, None]) | (owner[:, None, :] == 0)
     seen = same & np.tri(length, dtype=bool) & (owner[:, :, None] >= 0)
-    seen |= np.eye(length, dtype=bool)
-    return seen[:, None]
+    whole: np.ndarray = seen | np.eye(length, dtype=bool)
+    return whole[:, None]

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class Score:
 def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item]:
     """``each`` questions a kind, one a picture, drawn and asked as in training."""
     rng = np.random.default_rng((_SEED, 1, seed))
-    items = []
+    items: list[Item] = []
     for kind in kinds:
         while sum(item.kind == kind for item in items) < each:
             scene = sample_scene(rng)
@@ -76,7 +77,7 @@ def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item
 def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = STRANGER) -> list[Item]:
     """``each`` questions a kind, one a picture, by the second renderer in a stranger's words."""
     rng = np.random.default_rng((_SEED, 2, seed))
-    items = []
+    items: list[Item] = []
     for kind in kinds:
         while sum(item.kind == kind for item in items) < each:
             scene = held_out.sample(rng)
@@ -119,7 +120,7 @@ class Examinee:
         looked = self._processor.image_processor(
             [item.picture for item in items], return_tensors="pt"
         )
-        told = self._model.generate(
+        told = cast(Any, self._model).generate(
             input_ids=ids,
             attention_mask=(ids != PAD).long(),
             pixel_values=looked["pixel_values"],

@@ -102,7 +102,7 @@ def _verify(scene: Scene, rng: np.random.Generator, yes: bool) -> Question:
     wrong = pick(rng, near if near and rng.random() < 0.5 else others)
     colour = shape.colour if yes else wrong
     slots = {"thing": singular(rng, shape.kind), "colour": colour, "kind": shape.kind}
-    templates = phrasings.VERIFY
+    templates: tuple[str, ...] = phrasings.VERIFY
     if (
         not any(s.colour == colour and s.kind == shape.kind for s in scene.shapes) and not yes
     ) or shape not in alone(scene, "colour"):

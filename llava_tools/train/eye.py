@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
-from .architecture import layers, normalise, see
+from .architecture import eye_shape, layers, normalise, see, text_width
 from .checkpoint import Stage
 from .draw import draw, square
 from .optim import Optimizer, linear_decay
@@ -53,8 +53,8 @@ def batch(rng: np.random.Generator, size: int, crowded: float = 0.5, plain: floa
         easy = bool(rng.random() < plain)
         drawing = draw(sample_scene(rng, crowded, white=easy), rng, plain=easy)
         pixels.append(np.asarray(square(drawing.picture)))
-        meanings.append(meaning(drawing.scene, centres(drawing)))
         covers.append(cover(drawing))
+        meanings.append(meaning(drawing.scene, centres(drawing), covers[-1].shares))
     return Batch(
         torch.from_numpy(np.stack(pixels)),
         torch.from_numpy(np.stack(meanings)),
@@ -112,8 +112,8 @@ def train_eye(
     learning rate has decayed.
     """
     stage = Stage("eye", path, minutes)
-    width = model.config.vision_config.hidden_size
-    codes = torch.from_numpy(codebook(model.config.text_config.hidden_size))
+    width, _ = eye_shape(model)
+    codes = torch.from_numpy(codebook(text_width(model)))
     heads = Heads(width)
     eye = eye_parameters(model)
     optimizer = Optimizer([*eye.items(), *heads.named_parameters()], rate)
@@ -126,7 +126,7 @@ def train_eye(
     while stage.done < 1:
         rng = np.random.default_rng((seed, stage.step))
         plain = max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
-        drawn = batch(rng, size, crowded=0.5 + 0.4 * plain, plain=plain)
+        drawn = batch(rng, size, crowded=0.65 + 0.25 * plain, plain=plain)
         features = layers(model, normalise(drawn.pixels))
         said = model.model.multi_modal_projector(features[-1])
         named = heads(features, drawn)
@@ -155,8 +155,8 @@ def distance(said: Tensor, meanings: Tensor, codes: Tensor) -> Tensor:
 
 def eye_parameters(model: LlavaForConditionalGeneration) -> dict[str, nn.Parameter]:
     """The tower's layers up to −2 and the projector, by their names in the model."""
-    last = f"encoder.layers.{model.config.vision_config.num_hidden_layers - 1}."
-    unread = (last, "post_layernorm")
+    _, depth = eye_shape(model)
+    unread = (f"encoder.layers.{depth - 1}.", "post_layernorm")
     return {
         name: parameter
         for name, parameter in model.named_parameters()
@@ -175,7 +175,7 @@ def load_eye(model: LlavaForConditionalGeneration, weights: dict[str, Tensor]) -
 @torch.no_grad()
 def read(said: Tensor, codes: Tensor) -> Tensor:
     """Projected patches as weights over attributes, (batch, 64, attributes)."""
-    return said @ codes.T
+    return said @ (codes / codes.square().sum(dim=1, keepdim=True)).T
 
 
 @torch.no_grad()

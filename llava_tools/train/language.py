@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,8 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
+from .architecture import text_width
 from .checkpoint import Stage
-from .conversations import IGNORED, IMAGE, Conversations, Writer, converse, pack
+from .conversations import (
+    IGNORED,
+    IMAGE,
+    Conversations,
+    Lesson,
+    Writer,
+    converse,
+    pack,
+)
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, PATCHES, codebook, meaning
 from .words import PLURALS, SINGULARS
@@ -48,7 +58,7 @@ def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Weights as an imperfect eye reports them: unsure of some colours, shapes and places."""
     weights = weights * rng.normal(1, 0.06, weights.shape).astype(np.float32)
     weights += rng.normal(0, 0.015, weights.shape).astype(np.float32)
-    here = np.flatnonzero(weights[:, 0] > 0.2)
+    here = np.flatnonzero(weights[:, 1 : 1 + len(COLOURS)].sum(axis=1) > 0.2)
     for patch in here:
         if rng.random() < 0.15:
             low, size = ((1, len(COLOURS)), (1 + len(COLOURS), len(SHAPES)))[int(rng.integers(2))]
@@ -65,8 +75,8 @@ def train_language(
     path: Path,
     minutes: float,
     *,
-    pictures: int = 4,
-    questions: int = 12,
+    pictures: int = 6,
+    questions: int = 8,
     rate: float = 3e-3,
     seed: int = 23,
 ) -> None:
@@ -74,8 +84,8 @@ def train_language(
     stage = Stage("language", path, minutes)
     ground_words(model, tokenizer)
     weights = dict(model.model.language_model.named_parameters())
-    look = imagine(model.config.text_config.hidden_size)
-    optimizer = Optimizer(weights.items(), rate)
+    look = imagine(text_width(model))
+    optimizer = Optimizer(weights.items(), rate, slow="embed_tokens", slowness=0.15)
     learn(
         model,
         tokenizer,
@@ -86,7 +96,15 @@ def train_language(
         pictures,
         questions,
         seed,
-        plainness=lambda step: max(0.1, 0.9 - step / 500),
+        lesson=first_lessons,
+    )
+
+
+def first_lessons(step: int) -> Lesson:
+    """Colours and shapes in plain words first: they teach which patch a word is about."""
+    return Lesson(
+        plain=min(0.9, max(0.1, 0.9 - (step - 200) / 400)),
+        focus=min(0.8, max(0.0, 0.8 - (step - 250) / 250)),
     )
 
 
@@ -96,16 +114,16 @@ def ground_words(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> 
     The first two layers' queries and keys start alike, so that a word attends to the patches that
     show it. Both are only a start: all of it goes on learning.
     """
-    width = model.config.text_config.hidden_size
+    width = text_width(model)
     codes = dict(zip(ATTRIBUTES, torch.from_numpy(codebook(width)), strict=True))
-    embeddings = model.get_input_embeddings().weight
+    embeddings = model.model.language_model.embed_tokens.weight
     with torch.no_grad():
         for name in (*COLOURS, *SHAPES):
             for word in {name, name.title(), *PLURALS.get(name, ()), *SINGULARS.get(name, ())}:
                 ids = tokenizer.encode(word, add_special_tokens=False).ids
                 if len(ids) == 1:
-                    embeddings[ids[0]] = 1.2 * codes[name] + 0.3 * embeddings[ids[0]]
-        for layer in model.model.language_model.layers[:2]:
+                    embeddings[ids[0]] = 0.6 * codes[name] + 0.3 * embeddings[ids[0]]
+        for layer in cast(Any, model).model.language_model.layers[:2]:
             nn.init.normal_(layer.self_attn.q_proj.weight, std=0.8 * width**-0.5)
             layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
 
@@ -120,7 +138,7 @@ def learn(
     pictures: int,
     questions: int,
     seed: int,
-    plainness: Callable[[int], float] = lambda _: 0.1,
+    lesson: Callable[[int], Lesson] = lambda _: Lesson(),
 ) -> None:
     """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
     if (state := stage.load()) is not None:
@@ -131,8 +149,8 @@ def learn(
     while stage.done < 1:
         rng = np.random.default_rng((seed, stage.step))
         scenes, features = look(rng, pictures)
-        plain = plainness(stage.step)
-        told = pack([converse(scene, writer, rng, questions, plain) for scene in scenes])
+        manner = lesson(stage.step)
+        told = pack([converse(scene, writer, rng, questions, manner) for scene in scenes])
         loss = step_loss(model, told, features, record)
         loss.backward()
         optimizer.step(linear_decay(stage.done))

@@ -90,7 +90,7 @@ def _cased(text: str, rng: np.random.Generator) -> str:
 
 def _format(question: Question, rng: np.random.Generator) -> str:
     """The answer's wished form, on a line of its own as the benchmarks write it, or after it."""
-    options = ONE_WORD
+    options: tuple[str, ...] = ONE_WORD
     if question.answer in ("yes", "no") and rng.random() < 0.6:
         options = YES_NO
     elif question.kind.startswith("count") and rng.random() < 0.5:

@@ -80,7 +80,7 @@ class Optimizer:
 def orthogonal(matrix: Tensor, steps: int = 4) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly: singular values end near one."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: Tensor = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T

@@ -44,18 +44,36 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+_LOUD = 2.0
+_QUIET = 0.7
+
+
 def codebook(size: int, seed: int = 7) -> Floats:
-    """One fixed code an attribute: orthonormal rows, (attributes, ``size``) float32."""
+    """One fixed code an attribute: orthogonal rows, (attributes, ``size``) float32.
+
+    What a shape says is louder than what every patch says, its place and its ground: shapes fill
+    few patches, and an attention that still looks everywhere would not hear them.
+    """
     noise = np.random.default_rng(seed).normal(size=(size, len(ATTRIBUTES)))
-    return np.linalg.qr(noise)[0].T.astype(np.float32).copy()
+    codes = np.linalg.qr(noise)[0].T
+    loudness = np.ones((len(ATTRIBUTES), 1))
+    loudness[:_GROUND] = _LOUD
+    loudness[_ROW:] = _QUIET
+    return (codes * loudness).astype(np.float32)
 
 
-def meaning(scene: Scene, centres: Floats | None = None) -> Floats:
+def meaning(scene: Scene, centres: Floats | None = None, shares: Floats | None = None) -> Floats:
     """Weights of every attribute in every patch, row by row: (64, attributes) float32 in 0–1.
 
-    A shape speaks from the patch that holds its centre alone (shared softly between neighbours
-    where the centre lies on their border), so that counting shapes is counting patches.
-    ``centres`` (n, 2) in 0–1 on the padded square overrides the scene's own.
+    Every patch says its place, its ground, and the colour and kind of the shape that covers it,
+    as far as it is covered. The patch that holds a shape's centre also says that a shape is here
+    (softly shared between neighbours where the centre lies on their border), so that counting
+    shapes is counting patches.
+
+    Args:
+        scene: What is drawn.
+        centres: The shapes' centres on the padded square, (shapes, 2) in 0–1; else the scene's.
+        shares: How much of each patch each shape covers, (shapes, 64) in 0–1; else guessed.
     """
     weights = np.zeros((PATCHES, len(ATTRIBUTES)), np.float32)
     ground = len(COLOURS) if scene.background is None else COLOURS.index(scene.background)
@@ -65,12 +83,25 @@ def meaning(scene: Scene, centres: Floats | None = None) -> Floats:
     weights[np.arange(PATCHES), _ROW + rows] = 1
     weights[np.arange(PATCHES), _COLUMN + columns] = 1
     spots = centres if centres is not None else [scene.padded(shape) for shape in scene.shapes]
-    for shape, (x, y) in zip(scene.shapes, spots, strict=True):
-        share = np.outer(_split(float(y)), _split(float(x))).reshape(PATCHES)
-        weights[:, 0] += share
-        weights[:, _COLOUR + COLOURS.index(shape.colour)] += share
-        weights[:, _SHAPE + SHAPES.index(shape.kind)] += share
+    covered = shares if shares is not None else _guessed(scene)
+    for shape, (x, y), share in zip(scene.shapes, spots, covered, strict=True):
+        here = np.outer(_split(float(y)), _split(float(x))).reshape(PATCHES)
+        said = np.maximum(here, share)
+        weights[:, 0] += here
+        weights[:, _COLOUR + COLOURS.index(shape.colour)] += said
+        weights[:, _SHAPE + SHAPES.index(shape.kind)] += said
     return np.minimum(weights, 1)
+
+
+def _guessed(scene: Scene) -> Floats:
+    """Roughly how much of each patch each shape covers, taking shapes for discs: (shapes, 64)."""
+    fine = (np.arange(4 * GRID) + 0.5) / (4 * GRID)
+    shares = np.zeros((len(scene.shapes), PATCHES), np.float32)
+    for index, shape in enumerate(scene.shapes):
+        x, y = scene.padded(shape)
+        inside = np.hypot(fine[None] - x, fine[:, None] - y) < 0.75 * shape.radius
+        shares[index] = inside.reshape(GRID, 4, GRID, 4).mean(axis=(1, 3)).reshape(PATCHES)
+    return shares
 
 
 def centres(drawing: Drawing) -> Floats:
@@ -90,13 +121,15 @@ class Cover:
 
     ``shapes``, ``colours`` and ``grounds`` (64,) int64: shapes and colours count from 1, 0 is a
     patch that no shape covers noticeably; grounds index ``GROUNDS``. ``mask`` (64, 49) float32 in
-    0–1: how much of each of a patch's 7×7 cells any shape covers.
+    0–1: how much of each of a patch's 7×7 cells any shape covers. ``shares`` (shapes, 64) float32
+    in 0–1: how much of each patch each shape covers.
     """
 
     shapes: Ints
     colours: Ints
     grounds: Ints
     mask: Floats
+    shares: Floats
 
 
 def cover(drawing: Drawing, least: float = 0.12) -> Cover:
@@ -108,10 +141,13 @@ def cover(drawing: Drawing, least: float = 0.12) -> Cover:
     for index, outline in enumerate(drawing.outlines):
         pen.polygon([((x + left) * side, (y + top) * side) for x, y in outline], fill=index + 1)
     step = side // GRID
-    cells = np.asarray(owners).reshape(GRID, step, GRID, step).swapaxes(1, 2)
-    cells = cells.reshape(PATCHES, step * step)
-    shares = np.stack([(cells == i + 1).mean(axis=1) for i in range(len(scene.shapes))] or [[0.0]])
-    best, most = shares.argmax(axis=0), shares.max(axis=0)
+    tiles = np.asarray(owners).reshape(GRID, step, GRID, step).swapaxes(1, 2)
+    cells = tiles.reshape(PATCHES, step * step)
+    shares = np.zeros((len(scene.shapes), PATCHES), np.float32)
+    for index in range(len(scene.shapes)):
+        shares[index] = (cells == index + 1).mean(axis=1)
+    best = shares.argmax(axis=0) if scene.shapes else np.zeros(PATCHES, np.int64)
+    most = shares.max(axis=0, initial=0.0)
     shapes = np.array([SHAPES.index(shape.kind) + 1 for shape in scene.shapes] or [0])
     colours = np.array([COLOURS.index(shape.colour) + 1 for shape in scene.shapes] or [0])
     covered = np.broadcast_to(most >= least, (PATCHES,))
@@ -123,6 +159,7 @@ def cover(drawing: Drawing, least: float = 0.12) -> Cover:
         np.where(covered, colours[best], 0),
         np.where(_inside(scene), ground, len(COLOURS) + 1),
         mask.reshape(PATCHES, half * half),
+        shares,
     )
 
 

@@ -30,6 +30,11 @@ def _two(rng: np.random.Generator, true: str, among: Sequence[str]) -> dict[str,
     return {"first": pair[0], "second": pair[1]}
 
 
+def clear(scene: Scene) -> bool:
+    """Whether the colour of some kind, or the kind of some colour, is beyond doubt."""
+    return bool(alone(scene, "kind") or alone(scene, "colour"))
+
+
 def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     """The colour of the only circle, of all circles where they agree, or of the only shape."""
     sure = alone(scene, "kind")

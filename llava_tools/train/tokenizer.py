@@ -59,8 +59,8 @@ def call(rng: np.random.Generator) -> str:
     return json.dumps(told)
 
 
-def train_tokenizer(seed: int = 5, vocabulary: int = 1536) -> Tokenizer:
-    """Train the tokenizer; ``vocabulary`` counts special tokens and all 256 bytes."""
+def train_tokenizer(seed: int = 5, vocabulary: int = 1536, questions: int = 12_000) -> Tokenizer:
+    """Train on ``questions`` questions; ``vocabulary`` counts special tokens and all bytes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -77,7 +77,7 @@ def train_tokenizer(seed: int = 5, vocabulary: int = 1536) -> Tokenizer:
         min_frequency=3,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(seed), trainer)
+    tokenizer.train_from_iterator(corpus(seed, questions), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
     )

@@ -75,7 +75,8 @@ _OWNER = np.array([i for i, name in enumerate(_NAMES) for _ in ANCHORS[name]])
 
 def nearest_name(tone: Tone) -> str:
     """The colour name that owns the anchor nearest to ``tone`` in RGB."""
-    return _NAMES[_OWNER[((_TABLE - np.asarray(tone)) ** 2).sum(axis=1).argmin()]]
+    nearest = int(((_TABLE - np.asarray(tone)) ** 2).sum(axis=1).argmin())
+    return _NAMES[int(_OWNER[nearest])]
 
 
 def sample_tone(rng: np.random.Generator, name: str | None, purity: float = 0.3) -> Tone:

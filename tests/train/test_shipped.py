@@ -1,0 +1,61 @@
+"""The shipped model answers about pictures and in words that it was never trained on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import llava_tools
+from llava_tools.train.evaluate import (
+    Examinee,
+    Item,
+    Score,
+    blinded,
+    own_items,
+    score,
+    stranger_items,
+)
+
+FOLDER = Path(llava_tools.__file__).parent / "tiny"
+REQUIRED = ("colour", "shape", "count", "exist", "background")
+
+
+@pytest.fixture(scope="module")
+def examinee() -> Examinee:
+    torch.set_num_threads(2)
+    return Examinee(FOLDER)
+
+
+def share(found: Score) -> float:
+    return found.right / found.asked
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_a_strangers_pictures_and_words(examinee: Examinee, kind: str) -> None:
+    items = stranger_items(60, seed=77, kinds=(kind,))
+    assert share(score(items, examinee.answers(items))[kind]) >= 0.85
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_its_own_pictures_and_words(examinee: Examinee, kind: str) -> None:
+    items = own_items(60, seed=77, kinds=(kind,))
+    assert share(score(items, examinee.answers(items))[kind]) >= 0.85
+
+
+def test_it_needs_the_picture(examinee: Examinee) -> None:
+    items: list[Item] = blinded(stranger_items(60, seed=78, kinds=("colour", "shape")))
+    for found in score(items, examinee.answers(items)).values():
+        assert share(found) < 0.5
+
+
+def test_the_files_are_small_and_complete() -> None:
+    assert (FOLDER / "model.safetensors").stat().st_size < 20_000_000
+    for name in (
+        "config.json",
+        "generation_config.json",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "README.md",
+    ):
+        assert (FOLDER / name).is_file(), name

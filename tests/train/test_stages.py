@@ -1,0 +1,148 @@
+"""Every stage, for a few steps on a toy: the loss falls, a killed stage goes on, files load."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from llava_tools.train import evaluate
+from llava_tools.train.architecture import new_model, tiny_config
+from llava_tools.train.checkpoint import Stage
+from llava_tools.train.conversations import Writer, converse, pack
+from llava_tools.train.draw import draw
+from llava_tools.train.export import export
+from llava_tools.train.eye import batch, train_eye
+from llava_tools.train.language import imagine, step_loss, train_language
+from llava_tools.train.optim import linear_decay, orthogonal
+from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
+from llava_tools.train.tokenizer import train_tokenizer
+from llava_tools.train.tune import looking, tune
+from llava_tools.train.world import SHAPES, Scene, Shape, sample_scene
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(vocabulary=500, questions=200)
+
+
+@pytest.fixture
+def model() -> LlavaForConditionalGeneration:
+    torch.set_num_threads(1)
+    return new_model(tiny_config(500, width=64, depth=2), seed=0)
+
+
+def losses(err: str) -> list[float]:
+    """Losses of a stage's progress lines."""
+    words = [line.split() for line in err.splitlines() if " step " in line]
+    return [float(line[line.index("loss") + 1]) for line in words]
+
+
+def test_the_eye_learns_and_goes_on(
+    model: LlavaForConditionalGeneration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_eye(model, tmp_path / "eye.pt", 0.1, size=4)
+    first = torch.load(tmp_path / "eye.pt", weights_only=True)
+    told = losses(capsys.readouterr().err)
+    assert told[-1] < told[0]
+    train_eye(model, tmp_path / "eye.pt", 0.12, size=4)
+    again = torch.load(tmp_path / "eye.pt", weights_only=True)
+    assert again["step"] > first["step"]
+    assert again["elapsed"] > first["elapsed"]
+
+
+def test_the_language_model_learns(
+    model: LlavaForConditionalGeneration, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    def loss() -> float:
+        rng = np.random.default_rng(9)
+        scenes, features = imagine(64)(rng, 4)
+        told = pack([converse(scene, Writer(tokenizer), rng, 6) for scene in scenes])
+        with torch.no_grad():
+            return float(step_loss(model, told, features))
+
+    before = loss()
+    train_language(model, tokenizer, tmp_path / "language.pt", 0.1, pictures=2, questions=4)
+    assert loss() < 0.7 * before
+
+
+def test_tuning_learns_and_leaves_the_eye_alone(
+    model: LlavaForConditionalGeneration, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    def loss() -> float:
+        rng = np.random.default_rng(9)
+        scenes, features = looking(model)(rng, 4)
+        told = pack([converse(scene, Writer(tokenizer), rng, 6) for scene in scenes])
+        with torch.no_grad():
+            return float(step_loss(model, told, features))
+
+    tower = {k: v.clone() for k, v in model.model.vision_tower.state_dict().items()}
+    before = loss()
+    tune(model, tokenizer, tmp_path / "tune.pt", 0.1, pictures=2, questions=4)
+    assert loss() < 0.8 * before
+    for name, value in model.model.vision_tower.state_dict().items():
+        assert torch.equal(value, tower[name])
+
+
+def test_exported_files_load_and_answer(
+    model: LlavaForConditionalGeneration, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    export(model, tokenizer, tmp_path)
+    loaded = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
+    for name, value in loaded.state_dict().items():
+        assert torch.allclose(value, model.state_dict()[name], atol=1e-3), name
+    assert AutoProcessor.from_pretrained(tmp_path).patch_size == 14
+    trials = evaluate.examine(tmp_path, each=2)
+    assert set(trials["own"]) == set(evaluate.OWN)
+    assert evaluate.table(trials).count("\n") == len(evaluate.OWN) + 1
+
+
+def test_a_stage_counts_its_lives_together(tmp_path: Path) -> None:
+    stage = Stage("toy", tmp_path / "toy.pt", minutes=1)
+    stage.step = 7
+    stage.save(value=torch.ones(2))
+    later = Stage("toy", tmp_path / "toy.pt", minutes=1)
+    state = later.load()
+    assert state is not None
+    assert later.step == 7
+    assert later.elapsed >= state["elapsed"] > 0
+
+
+def test_the_rate_rises_holds_and_falls_to_nothing() -> None:
+    assert linear_decay(0.0) < linear_decay(0.02) < linear_decay(0.1) == 1.0
+    assert linear_decay(0.7) > linear_decay(0.9) > linear_decay(1.0) == 0.0
+
+
+def test_muon_evens_out_singular_values() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonal(torch.randn(24, 64), steps=5))
+    assert values.min() > 0.3
+    assert values.max() < 1.4
+
+
+def test_patches_say_what_the_scene_holds() -> None:
+    scene = Scene(
+        (Shape("star", "red", 0.3, 0.3, 0.1), Shape("cross", "blue", 0.8, 0.7, 0.1)), None
+    )
+    weights = meaning(scene)
+    assert weights[:, 0].sum() == pytest.approx(2)
+    assert weights[:, ATTRIBUTES.index("red")].sum() == pytest.approx(1)
+    assert weights[2 * 8 + 2, ATTRIBUTES.index("star")] > 0.5
+    codes = codebook(96)
+    assert np.allclose(codes @ codes.T, np.eye(len(ATTRIBUTES)), atol=1e-5)
+    assert np.allclose((weights @ codes) @ codes.T, weights, atol=1e-5)
+
+
+def test_cover_and_centres_agree_with_the_drawing() -> None:
+    scene = Scene((Shape("square", "green", 0.5, 0.25, 0.2),), "white", 1.0, 0.5)
+    drawing = draw(scene, np.random.default_rng(0), plain=True)
+    assert centres(drawing) == pytest.approx(np.array([[0.5, 0.5]]), abs=0.02)
+    labels = cover(drawing)
+    assert labels.shapes.reshape(8, 8)[4, 4] == SHAPES.index("square") + 1
+    assert labels.shapes.reshape(8, 8)[0].sum() == 0
+    assert labels.mask.max() == 1.0
+    drawn = batch(np.random.default_rng(0), 3)
+    assert drawn.pixels.shape == (3, 112, 112, 3)
+    assert len(sample_scene(np.random.default_rng(0), crowded=1.0).shapes) > 1
