@@ -234,9 +234,9 @@ def modes() -> Iterator[tuple[str, Image.Image, NDArray[Any], float]]:
     ink = ramp(5, 7, 4).astype(float)
     cmyk = Image.fromarray(ink.astype(np.uint8), "CMYK")
     yield "CMYK", cmyk, (255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255, 1
-    luma = np.full((5, 7, 3), (150, 100, 140), np.uint8)
+    luma = np.full((8, 8, 3), (150, 100, 140), np.uint8)
     shown = [150 + 1.402 * 12, 150 - 0.344136 * -28 - 0.714136 * 12, 150 + 1.772 * -28]
-    yield "YCbCr", Image.fromarray(luma, "YCbCr"), np.full((5, 7, 3), shown), 1
+    yield "YCbCr", Image.fromarray(luma, "YCbCr"), np.full((8, 8, 3), shown), 2
 
 
 MODES = [pytest.param(*rest, id=name) for name, *rest in modes()]
@@ -246,6 +246,8 @@ MODES = [pytest.param(*rest, id=name) for name, *rest in modes()]
 @pytest.mark.parametrize(("image", "expected", "tolerance"), MODES)
 def test_modes(image: Image.Image, expected: NDArray[Any], tolerance: float) -> None:
     kind = "PNG" if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF"
+    if image.mode == "YCbCr":  # before Pillow 13 its TIFF writer leaves such files incomplete
+        kind = "JPEG"
     for source in (image, encoded(image, kind)):
         shown = pixels(open_image(source)).astype(float)
         assert shown.shape == expected.shape
