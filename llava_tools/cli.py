@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from llava_tools import __version__
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.model import Llava
@@ -50,6 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="llava-tools", description=__doc__.split("\n")[0].split(": ", 1)[1])
+    parser.add_argument("--version", action="version", version=f"llava-tools {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     ask = commands.add_parser("ask", help="ask about pictures")
     ask.set_defaults(run=_ask)
