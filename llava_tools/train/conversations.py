@@ -23,8 +23,9 @@ from llava_tools.prompt import SYSTEM, build, token_ids
 from llava_tools.types import Message
 
 from .architecture import IMAGE_TOKENS
+from .drills import drill
 from .manners import spoken
-from .questions import ask, clear
+from .questions import ask
 from .words import Question
 from .world import Scene
 
@@ -39,8 +40,6 @@ SYSTEMS = (
     "You are LLaVA, a large multimodal assistant.",
     "A chat between a user and an assistant.",
 )
-
-FOCUS = ("colour", "shape")
 
 Turn = tuple[str, str]
 
@@ -111,12 +110,12 @@ class Writer:
 class Lesson:
     """What is asked for the moment.
 
-    A share ``plain`` of the questions is put without manners; a share ``focus`` of the
-    conversations is about colours and shapes alone.
+    A share ``drill`` of the conversations is a single exercise in the plainest words; a share
+    ``plain`` of the other questions is put without manners.
     """
 
+    drill: float = 0.0
     plain: float = 0.1
-    focus: float = 0.0
 
 
 def converse(
@@ -131,9 +130,13 @@ def converse(
     system = SYSTEM if rng.random() < 0.87 else SYSTEMS[int(rng.integers(len(SYSTEMS)))]
     branches = []
     for _ in range(count):
-        length = 1 if rng.random() < 0.85 else int(rng.integers(2, 5))
-        kinds = FOCUS if clear(scene) and rng.random() < lesson.focus else ()
-        questions = [ask(scene, rng, kinds) for _ in range(length)]
+        if rng.random() < lesson.drill:
+            exercise = drill(scene, rng)
+            turn = exercise.text, exercise.answer
+            branches.append(writer.branch([turn], system, [exercise.kind]))
+            continue
+        length = 1 if rng.random() < 0.92 else int(rng.integers(2, 5))
+        questions = [ask(scene, rng) for _ in range(length)]
         turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
         branches.append(writer.branch(turns, system, [question.kind for question in questions]))
     return branches

@@ -59,10 +59,10 @@ def spoken(question: Question, rng: np.random.Generator) -> str:
         text = f"{text} {phrase(rng, AFTER)}".replace(" ,", ",")
     if chance[1] < 0.16:
         text = f"{phrase(rng, BEFORE)} {text}"
-    if chance[2] < 0.16:
+    if chance[2] < 0.13:
         text = _strewn(text, rng)
     text = _ended(text, rng)
-    if chance[3] < 0.08:
+    if chance[3] < 0.06:
         text = f"{_chatter(rng)} {text}"
     text = _cased(text, rng)
     if chance[4] < 0.34:

@@ -7,7 +7,7 @@ Kept in float32: CPUs without bfloat16 units are sixty times slower in the usual
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 class Optimizer:
     """Both optimisers behind one ``step``.
 
-    ``rate`` is Muon's learning rate; AdamW's is ``ratio`` times that. Parameters whose names
-    contain ``slow`` learn at ``slowness`` times the rate.
+    ``rate`` is Muon's learning rate; AdamW's is ``ratio`` times that. ``paces`` slows parameters
+    down by a part of their names: ``{"projector": 0.08}``.
     """
 
     def __init__(
@@ -27,13 +27,15 @@ class Optimizer:
         rate: float,
         ratio: float = 0.5,
         momentum: float = 0.95,
-        slow: str = "",
-        slowness: float = 0.08,
+        paces: Mapping[str, float] | None = None,
     ) -> None:
         parameters = list(named)
-        paces = [slowness if slow and slow in name else 1.0 for name, _ in parameters]
+        slowed = [
+            next((pace for part, pace in (paces or {}).items() if part in name), 1.0)
+            for name, _ in parameters
+        ]
         matrix = [p.ndim == 2 and "embed" not in name for name, p in parameters]
-        rows = list(zip(parameters, paces, matrix, strict=True))
+        rows = list(zip(parameters, slowed, matrix, strict=True))
         self.rate, self.ratio, self.momentum = rate, ratio, momentum
         self._matrices = [(p, pace, torch.zeros_like(p)) for (_, p), pace, is_m in rows if is_m]
         self._others = [(p, pace) for (_, p), pace, is_m in rows if not is_m]
@@ -88,7 +90,7 @@ def orthogonal(matrix: Tensor, steps: int = 4) -> Tensor:
     return x.T if tall else x
 
 
-def linear_decay(done: float, warm: float = 0.03, hold: float = 0.35) -> float:
+def linear_decay(done: float, warm: float = 0.01, hold: float = 0.35) -> float:
     """Share of the learning rate when ``done`` (0–1) of the stage is over: up, level, down to 0."""
     if done < warm:
         return max(done / warm, 0.02)

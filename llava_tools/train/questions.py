@@ -30,11 +30,6 @@ def _two(rng: np.random.Generator, true: str, among: Sequence[str]) -> dict[str,
     return {"first": pair[0], "second": pair[1]}
 
 
-def clear(scene: Scene) -> bool:
-    """Whether the colour of some kind, or the kind of some colour, is beyond doubt."""
-    return bool(alone(scene, "kind") or alone(scene, "colour"))
-
-
 def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     """The colour of the only circle, of all circles where they agree, or of the only shape."""
     sure = alone(scene, "kind")
@@ -141,8 +136,8 @@ ASKERS: dict[str, tuple[float, Asker]] = {
     "count both": (0.04, ask_count_both),
     "exist": (0.2, ask_exist),
     "background": (0.08, ask_background),
-    "relation": (0.06, ask_relation),
-    "position": (0.04, ask_position),
+    "relation": (0.02, ask_relation),
+    "position": (0.02, ask_position),
 }
 """Every kind with its share of the training questions."""
 

@@ -44,8 +44,8 @@ def tune(
     path: Path,
     minutes: float,
     *,
-    pictures: int = 6,
-    questions: int = 12,
+    pictures: int = 5,
+    questions: int = 16,
     rate: float = 1e-3,
     seed: int = 37,
 ) -> None:
@@ -56,5 +56,5 @@ def tune(
         for name, parameter in model.named_parameters()
         if "language_model" in name or "multi_modal_projector" in name
     }
-    optimizer = Optimizer(weights.items(), rate, slow="projector")
+    optimizer = Optimizer(weights.items(), rate, paces={"projector": 0.08, "embed_tokens": 0.3})
     learn(model, tokenizer, stage, weights, optimizer, looking(model), pictures, questions, seed)
