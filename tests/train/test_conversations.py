@@ -27,7 +27,9 @@ def writer(tokenizer: Tokenizer) -> Writer:
 
 @pytest.fixture(scope="module")
 def model() -> LlavaForConditionalGeneration:
-    return new_model(tiny_config(500, width=64, depth=2), seed=0).eval()
+    untrained = new_model(tiny_config(500, width=64, depth=2), seed=0)
+    untrained.eval()
+    return untrained
 
 
 def alone(
