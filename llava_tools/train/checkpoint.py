@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -59,12 +59,12 @@ class Stage:
         """Whether it is time for the next checkpoint."""
         return time.monotonic() - self._saved > self._every
 
-    def tell(self, figures: dict[str, float], stream: TextIO = sys.stderr) -> None:
+    def tell(self, figures: dict[str, float]) -> None:
         """A progress line: step, figures, steps a second and the time left."""
         left = max(0.0, self.seconds - self.elapsed)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        stream.write(
+        sys.stderr.write(
             f"{self.name:9} step {self.step:5}  {text}  "
             f"{self.elapsed / max(self.step, 1):.2f} s/step  left {left / 60:.1f} min\n"
         )
-        stream.flush()
+        sys.stderr.flush()

@@ -126,7 +126,8 @@ def train_eye(
     while stage.done < 1:
         rng = np.random.default_rng((seed, stage.step))
         plain = max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
-        drawn = batch(rng, size, crowded=0.65 + 0.25 * plain, plain=plain)
+        crowded = 0.65 + 0.25 * plain if stage.done < 0.65 else 0.35
+        drawn = batch(rng, size, crowded, plain)
         features = layers(model, normalise(drawn.pixels))
         said = model.model.multi_modal_projector(features[-1])
         named = heads(features, drawn)
@@ -147,10 +148,19 @@ def train_eye(
 
 
 def distance(said: Tensor, meanings: Tensor, codes: Tensor) -> Tensor:
-    """Mean squared distance of projected patches from their codes; a shape's patch counts more."""
+    """How far projected patches are from their codes.
+
+    The mean squared distance, in which a shape's own patch counts more, and the error of each
+    picture's number of shapes: small false alarms in many patches spoil a count.
+    """
     error = (said - meanings @ codes).square().sum(-1)
     weight = 1 + 5 * meanings[..., 0]
-    return (error * weight).sum() / weight.sum()
+    here = read(said, codes[:1])[..., 0]
+    truth = meanings[..., 0]
+    missed = (here - truth).square().sum(-1)
+    counted = (here.sum(-1) - truth.sum(-1)).square()
+    number = 0.3 * ((missed + counted) / (1 + truth.sum(-1))).mean()
+    return (error * weight).sum() / weight.sum() + number
 
 
 def eye_parameters(model: LlavaForConditionalGeneration) -> dict[str, nn.Parameter]:
@@ -172,7 +182,6 @@ def load_eye(model: LlavaForConditionalGeneration, weights: dict[str, Tensor]) -
             parameter.copy_(weights[name])
 
 
-@torch.no_grad()
 def read(said: Tensor, codes: Tensor) -> Tensor:
     """Projected patches as weights over attributes, (batch, 64, attributes)."""
     return said @ (codes / codes.square().sum(dim=1, keepdim=True)).T

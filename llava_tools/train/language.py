@@ -34,6 +34,7 @@ from .conversations import (
 )
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, PATCHES, codebook, meaning
+from .team import Team
 from .words import PLURALS, SINGULARS
 from .world import COLOURS, SHAPES, Scene, sample_scene
 
@@ -157,8 +158,9 @@ def _names() -> dict[str, str]:
 def _slow_rows(layer: Any, heads: int) -> tuple[Tensor, Tensor, list[int]]:
     """A layer's queries and keys, and those of their rows that RoPE turns slowly."""
     size = layer.self_attn.head_dim
-    rows = [row for row in range(heads * size) if row % (size // 2) >= size // 4]
-    return layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight, rows
+    query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+    last = min(heads * size, len(query))
+    return query, key, [row for row in range(last) if row % (size // 2) >= size // 4]
 
 
 def learn(
@@ -172,25 +174,29 @@ def learn(
     questions: int,
     seed: int,
     lesson: Callable[[int], Lesson] = lambda _: Lesson(),
+    team: Team | None = None,
 ) -> None:
     """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
+    team = team or Team()
     if (state := stage.load()) is not None:
         restore(weights, state["weights"])
         optimizer.load(state["optimizer"])
     writer = Writer(tokenizer)
     record = _Record()
-    while stage.done < 1:
-        rng = np.random.default_rng((seed, stage.step))
+    done = stage.done
+    while done < 1:
+        rng = np.random.default_rng((seed + team.rank, stage.step))
         scenes, features = look(rng, pictures)
         manner = lesson(stage.step)
         told = pack([converse(scene, writer, rng, questions, manner) for scene in scenes])
         loss = step_loss(model, told, features, record)
         loss.backward()
-        optimizer.step(linear_decay(stage.done))
+        optimizer.step(linear_decay(done))
         stage.step += 1
-        if stage.step % 25 == 0:
+        done = team.meet(stage.step, weights.values(), stage.done)
+        if stage.step % 25 == 0 and team.leads:
             stage.tell(record.figures())
-        if stage.due or stage.done >= 1:
+        if team.leads and (stage.due or done >= 1):
             kept = {name: p.detach() for name, p in weights.items()}
             stage.save(weights=kept, optimizer=optimizer.state())
 

@@ -128,13 +128,13 @@ def ask_background(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 ASKERS: dict[str, tuple[float, Asker]] = {
-    "colour": (0.17, ask_colour),
-    "shape": (0.15, ask_shape),
-    "count": (0.1, ask_count),
-    "count colour": (0.08, ask_count_colour),
-    "count shape": (0.08, ask_count_shape),
-    "count both": (0.04, ask_count_both),
-    "exist": (0.2, ask_exist),
+    "colour": (0.13, ask_colour),
+    "shape": (0.12, ask_shape),
+    "count": (0.15, ask_count),
+    "count colour": (0.12, ask_count_colour),
+    "count shape": (0.12, ask_count_shape),
+    "count both": (0.05, ask_count_both),
+    "exist": (0.19, ask_exist),
     "background": (0.08, ask_background),
     "relation": (0.02, ask_relation),
     "position": (0.02, ask_position),

@@ -1,8 +1,8 @@
 """Everything in order: the command that trains, exports and examines the embedded model.
 
 ``python -m llava_tools.train.tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
-the language model side by side in a process of one thread each, tunes them together on two
-threads, writes the model's files to ``DIR`` and prints how it does. Checkpoints go to
+the language model side by side in a process of one thread each, tunes them together in two such
+processes, writes the model's files to ``DIR`` and prints how it does. Checkpoints go to
 ``--work``; the same command after a kill goes on where it was.
 """
 
@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -24,6 +25,7 @@ from .evaluate import examine, table
 from .export import export
 from .eye import load_eye, train_eye
 from .language import restore, train_language
+from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
 from .tune import tune
 
@@ -66,11 +68,19 @@ def joined(work: Path) -> LlavaForConditionalGeneration:
     return model
 
 
-def run_tune(work: Path, minutes: float, threads: int = 2) -> LlavaForConditionalGeneration:
-    """Tune the joined model; ``minutes`` of the clock on ``threads`` free cores."""
-    torch.set_num_threads(threads)
+def run_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
+    """Tune the joined model as one of ``size`` processes, checkpoints in ``work/tune.pt``."""
+    torch.set_num_threads(1)
+    team = Team.join(work / "meeting", rank, size)
+    tune(joined(work), ready_tokenizer(work), work / "tune.pt", minutes, team=team)
+
+
+def finished(work: Path) -> LlavaForConditionalGeneration:
+    """The model as tuned so far."""
     model = joined(work)
-    tune(model, ready_tokenizer(work), work / "tune.pt", minutes * threads)
+    tuned = torch.load(work / "tune.pt", weights_only=True)["weights"]
+    parameters = dict(model.named_parameters())
+    restore({name: parameters[name] for name in tuned}, tuned)
     return model
 
 
@@ -80,10 +90,13 @@ def train(out: Path, work: Path, minutes: float) -> None:
     ready_tokenizer(work)
     apart = minutes * EYE_AND_LANGUAGE
     _side_by_side([(run_eye, work, apart), (run_language, work, apart)])
-    export(run_tune(work, minutes - apart), ready_tokenizer(work), out)
+    (work / "meeting").unlink(missing_ok=True)
+    together = minutes - apart
+    _side_by_side([(run_tune, work, together, rank, 2) for rank in range(2)])
+    export(finished(work), ready_tokenizer(work), out)
 
 
-def _side_by_side(jobs: Sequence[tuple[Callable[[Path, float], None], Path, float]]) -> None:
+def _side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -> None:
     """Run each job in a process of its own; idle threads sleep rather than spin."""
     os.environ.update(_QUIET)
     context = multiprocessing.get_context("spawn")

@@ -20,6 +20,7 @@ from .checkpoint import Stage
 from .draw import draw, square
 from .language import Look, learn
 from .optim import Optimizer
+from .team import Team
 from .world import Scene, sample_scene
 
 
@@ -46,8 +47,9 @@ def tune(
     *,
     pictures: int = 5,
     questions: int = 16,
-    rate: float = 1e-3,
+    rate: float = 8e-4,
     seed: int = 37,
+    team: Team | None = None,
 ) -> None:
     """Tune language model and projector in place for ``minutes``, from ``path`` if it exists."""
     stage = Stage("tune", path, minutes)
@@ -57,4 +59,15 @@ def tune(
         if "language_model" in name or "multi_modal_projector" in name
     }
     optimizer = Optimizer(weights.items(), rate, paces={"projector": 0.08, "embed_tokens": 0.3})
-    learn(model, tokenizer, stage, weights, optimizer, looking(model), pictures, questions, seed)
+    learn(
+        model,
+        tokenizer,
+        stage,
+        weights,
+        optimizer,
+        looking(model),
+        pictures,
+        questions,
+        seed,
+        team=team,
+    )

@@ -43,11 +43,11 @@ def losses(err: str) -> list[float]:
 def test_the_eye_learns_and_goes_on(
     model: LlavaForConditionalGeneration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_eye(model, tmp_path / "eye.pt", 0.1, size=4)
+    train_eye(model, tmp_path / "eye.pt", 0.08, size=4)
     first = torch.load(tmp_path / "eye.pt", weights_only=True)
     told = losses(capsys.readouterr().err)
     assert told[-1] < told[0]
-    train_eye(model, tmp_path / "eye.pt", 0.12, size=4)
+    train_eye(model, tmp_path / "eye.pt", 0.1, size=4)
     again = torch.load(tmp_path / "eye.pt", weights_only=True)
     assert again["step"] > first["step"]
     assert again["elapsed"] > first["elapsed"]
@@ -64,7 +64,7 @@ def test_the_language_model_learns(
             return float(step_loss(model, told, features))
 
     before = loss()
-    train_language(model, tokenizer, tmp_path / "language.pt", 0.1, pictures=2, questions=4)
+    train_language(model, tokenizer, tmp_path / "language.pt", 0.08, pictures=2, questions=4)
     assert loss() < 0.7 * before
 
 
@@ -80,7 +80,7 @@ def test_tuning_learns_and_leaves_the_eye_alone(
 
     tower = {k: v.clone() for k, v in model.model.vision_tower.state_dict().items()}
     before = loss()
-    tune(model, tokenizer, tmp_path / "tune.pt", 0.1, pictures=2, questions=4)
+    tune(model, tokenizer, tmp_path / "tune.pt", 0.08, pictures=2, questions=4)
     assert loss() < 0.8 * before
     for name, value in model.model.vision_tower.state_dict().items():
         assert torch.equal(value, tower[name])
@@ -111,7 +111,7 @@ def test_a_stage_counts_its_lives_together(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing() -> None:
-    assert linear_decay(0.0) < linear_decay(0.02) < linear_decay(0.1) == 1.0
+    assert linear_decay(0.0) < linear_decay(0.005) < linear_decay(0.1) == 1.0
     assert linear_decay(0.7) > linear_decay(0.9) > linear_decay(1.0) == 0.0
 
 
@@ -128,11 +128,13 @@ def test_patches_say_what_the_scene_holds() -> None:
     )
     weights = meaning(scene)
     assert weights[:, 0].sum() == pytest.approx(2)
-    assert weights[:, ATTRIBUTES.index("red")].sum() == pytest.approx(1)
+    assert weights[2 * 8 + 2, ATTRIBUTES.index("red")] > 0.5
+    assert weights[:, ATTRIBUTES.index("green")].sum() == 0
     assert weights[2 * 8 + 2, ATTRIBUTES.index("star")] > 0.5
     codes = codebook(96)
-    assert np.allclose(codes @ codes.T, np.eye(len(ATTRIBUTES)), atol=1e-5)
-    assert np.allclose((weights @ codes) @ codes.T, weights, atol=1e-5)
+    loudness = (codes**2).sum(axis=1)
+    assert np.allclose(codes @ codes.T, np.diag(loudness), atol=1e-5)
+    assert np.allclose((weights @ codes) @ codes.T / loudness, weights, atol=1e-5)
 
 
 def test_cover_and_centres_agree_with_the_drawing() -> None:
