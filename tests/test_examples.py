@@ -23,7 +23,7 @@ def _run(*arguments: str) -> str:
     [
         ("Is there a star in the picture?", "What colour is the star?", "night.png", "yellow"),
         ("Do you see a diamond?", "What is the background colour?", "sea.png", "blue"),
-        ("Is there a cross?", "How many shapes are in the picture?", "paper.png", "2"),
+        ("Is there a cross?", "What colour is the cross?", "paper.png", "red"),
     ],
 )
 def test_find_and_ask(find: str, ask: str, picture: str, answer: str) -> None:
