@@ -17,9 +17,9 @@ from llava_tools.train.evaluate import (
 )
 
 FOLDER = Path(llava_tools.__file__).parent / "tiny"
-#: What the shipped model must not fall below: its card's figures less what 60 questions may miss.
-#: Counting is its weak spot, said so in the card; the aim for all five kinds is 0.85.
-FLOORS = {"colour": 0.85, "shape": 0.75, "count": 0.4, "exist": 0.7, "background": 0.75}
+REQUIRED = ("colour", "shape", "count", "exist", "background")
+#: Counting on its own renderer's harder pictures is its weak spot; the card says so.
+OWN = {"colour": 0.85, "shape": 0.85, "count": 0.65, "exist": 0.85, "background": 0.85}
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +32,16 @@ def share(found: Score) -> float:
     return found.right / found.asked
 
 
-@pytest.mark.parametrize("kind", FLOORS)
+@pytest.mark.parametrize("kind", REQUIRED)
 def test_a_strangers_pictures_and_words(examinee: Examinee, kind: str) -> None:
     items = stranger_items(60, seed=77, kinds=(kind,))
-    assert share(score(items, examinee.answers(items))[kind]) >= FLOORS[kind]
+    assert share(score(items, examinee.answers(items))[kind]) >= 0.85
 
 
-@pytest.mark.parametrize("kind", FLOORS)
+@pytest.mark.parametrize("kind", OWN)
 def test_its_own_pictures_and_words(examinee: Examinee, kind: str) -> None:
     items = own_items(60, seed=77, kinds=(kind,))
-    assert share(score(items, examinee.answers(items))[kind]) >= FLOORS[kind]
+    assert share(score(items, examinee.answers(items))[kind]) >= OWN[kind]
 
 
 def test_it_needs_the_picture(examinee: Examinee) -> None:
