@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from llava_tools import toolcall
+from llava_tools.constraint import FREE, Constraint
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.types import DEFAULT_MAX_TOKENS, Message
@@ -49,16 +51,20 @@ class EncodeText(Protocol):
 ImageIds = Callable[[ImageRef], Sequence[int]]
 
 
-def build(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
+def build(
+    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = FREE
+) -> list[Piece]:
     """Return the prompt of a conversation, ready for the assistant's next turn.
 
-    System messages replace `system`, joined by line breaks where there are several. The pictures of
-    a turn stand at its front, each followed by a line break, as in training. Messages of users and
+    System messages replace `system`, joined by line breaks where there are several; what the model
+    has to know of tools and of the answer's form follows it (see `toolcall`). The pictures of a
+    turn stand at its front, each followed by a line break, as in training. Messages of users and
     tools that follow each other share one turn.
 
     Args:
         messages: The conversation; its last message is the user's or a tool's.
         system: The system sentence where the conversation has none of its own.
+        constraint: What the answer has to be.
 
     Returns:
         Texts, pictures and ends of turns; texts are never empty and never adjacent.
@@ -66,8 +72,9 @@ def build(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
     Raises:
         RequestError: No message, nothing said in the last turn, or the last turn not the user's.
     """
-    told = [message.text for message in messages if message.role == "system"]
-    prompt: list[Piece] = [("\n".join(told) if told else system) + " "]
+    told = [message.text for message in messages if message.role == "system"] or [system]
+    told.append(toolcall.instructions(constraint))
+    prompt: list[Piece] = ["\n".join(text for text in told if text) + " "]
     turns = _turns([message for message in messages if message.role != "system"])
     for role, texts, images in turns:
         said = "\n".join(texts)
@@ -83,12 +90,20 @@ def build(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
 def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str], list[ImageRef]]]:
     """Group messages into alternating turns, and refuse what cannot be answered."""
     turns: list[tuple[str, list[str], list[ImageRef]]] = []
+    names: dict[str, str] = {}
     for message in messages:
         role = "assistant" if message.role == "assistant" else "user"
         if not turns or turns[-1][0] != role:
             turns.append((role, [], []))
-        if message.text:
-            turns[-1][1].append(message.text)
+        text = message.text
+        if message.role == "tool":
+            name = message.name or names.get(message.call_id, "") or "tool"
+            text = toolcall.write_result(name, text, error=message.failed)
+        elif message.calls:
+            names |= {call.id: call.name for call in message.calls}
+            text = toolcall.write_turn(text, message.calls)
+        if text:
+            turns[-1][1].append(text)
         turns[-1][2].extend(message.images)
     if not turns:
         raise RequestError("The conversation has no user message.", "Add one with a question.")
@@ -100,6 +115,22 @@ def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str], list[Image
     if not images and not any(text.strip() for text in texts):
         raise RequestError("The last user message is empty.", "Ask something, or add a picture.")
     return turns
+
+
+def check_results(messages: Iterable[Message]) -> None:
+    """Refuse a tool's result that answers no call.
+
+    Raises:
+        RequestError: A tool message whose `call_id` no earlier assistant message has.
+    """
+    known: set[str] = set()
+    for message in messages:
+        known |= {call.id for call in message.calls}
+        if message.role == "tool" and message.call_id not in known:
+            raise RequestError(
+                f"A tool message answers the call {message.call_id!r}, which nobody made.",
+                "Put the assistant's message with that call before it.",
+            )
 
 
 def _extend(prompt: list[Piece], pieces: Iterable[Piece]) -> None:

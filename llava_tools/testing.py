@@ -80,7 +80,7 @@ class ScriptedBackend:
         self._closed = True
 
     def _usage(self, request: Request) -> Usage:
-        pieces = prompt.build(request.messages)
+        pieces = prompt.build(request.messages, constraint=request.constraint)
         images = self._image_tokens * sum(len(message.images) for message in request.messages)
         words = sum(len(piece.split()) for piece in pieces if isinstance(piece, str))
         return Usage(prompt_tokens=words + images, image_tokens=images)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
+from llava_tools.constraint import FREE, Constraint, ToolCall
 from llava_tools.errors import EngineError, RequestError, unknown_option
 from llava_tools.images import ImageRef
 
@@ -26,10 +27,18 @@ class Message:
     Attributes:
         role: Who speaks. `tool` carries what a tool returned.
         content: Texts and pictures in the order in which they were given.
+        calls: What the assistant called in this message.
+        call_id: Which call a tool's message answers.
+        name: Name of the tool whose message it is; "" takes it from the call.
+        failed: Whether the tool failed, and the content is its error.
     """
 
     role: Role
     content: tuple[str | ImageRef, ...]
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+    name: str = ""
+    failed: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant", "tool"):
@@ -51,6 +60,10 @@ class Message:
             raise RequestError(
                 f"A picture stands in the {self.role} message, where LLaVA cannot look at it.",
                 "Move it to a user or tool message.",
+            )
+        if self.calls and self.role != "assistant":
+            raise RequestError(
+                f"The {self.role} message holds tool calls.", "Only the assistant calls tools."
             )
 
     @property
@@ -159,10 +172,12 @@ class Request:
     Attributes:
         messages: The conversation; the last one is the user's or a tool's.
         sampling: How tokens are drawn.
+        constraint: What the answer has to be; free text by default.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    constraint: Constraint = FREE
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def test_system_messages_are_joined_and_replace_the_sentence() -> None:
 def test_messages_that_follow_each_other_share_a_turn() -> None:
     messages = [user("First."), user(CAT, "Second."), Message("tool", (DOG, "Third."))]
     assert render(build(messages)) == (
-        SYSTEM + " USER: <image>\n<image>\nFirst.\nSecond.\nThird. ASSISTANT:"
+        SYSTEM + " USER: <image>\n<image>\nFirst.\nSecond.\nResult of tool: Third. ASSISTANT:"
     )
     pieces = build(messages)
     assert [piece for piece in pieces if isinstance(piece, ImageRef)] == [CAT, DOG]

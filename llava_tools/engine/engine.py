@@ -93,7 +93,7 @@ class LlavaEngine:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
         self._sweep()
         ticket = Ticket(f"r{next(self._serial)}", request.sampling, time.perf_counter())
-        pieces = prompt.build(request.messages)
+        pieces = prompt.build(request.messages, constraint=request.constraint)
         length = self._length(pieces)
         count = sum(isinstance(piece, ImageRef) for piece in pieces)
         ticket.max_tokens = prompt.fit(
@@ -119,7 +119,7 @@ class LlavaEngine:
 
     def count_tokens(self, request: Request) -> int:
         """Return the prompt's tokens without looking at any picture."""
-        return self._length(prompt.build(request.messages))
+        return self._length(prompt.build(request.messages, constraint=request.constraint))
 
     def close(self) -> None:
         """Fail what is in flight and drop the model."""
