@@ -41,6 +41,10 @@ class ContextOverflowError(RequestError):
     """The prompt and the tokens asked for do not fit into the model's context."""
 
 
+class SchemaError(RequestError):
+    """A schema is no JSON schema, or demands what cannot be enforced."""
+
+
 class ModelError(LlavaToolsError):
     """The model cannot be had: unknown name, not a LLaVA, wrong weights, no room for it."""
 
@@ -66,6 +70,10 @@ class MissingExtraError(LlavaToolsError, ImportError):
 
 class EngineError(LlavaToolsError):
     """The engine could not run the request to its end."""
+
+
+class OutputError(EngineError):
+    """The model's answer is not what it had to be: cut off, or not of the schema asked for."""
 
 
 class EngineClosedError(EngineError):

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llava_tools import prompt
+from llava_tools import prompt, schemas
+from llava_tools.backend import Stream
 from llava_tools.errors import EngineClosedError
+from llava_tools.output import Constrained
 from llava_tools.types import Delta, Request, Timings, TokenLogprob, Usage
 
 Script = Callable[[Request], str] | Sequence[str]
@@ -18,6 +20,7 @@ class ScriptedBackend:
 
     Prompts are checked, built and counted as a real engine does (a word is a token, a picture
     `image_tokens`), stop strings and `max_tokens` hold, logprobs are reported as 0.
+    Under a constraint the script writes calls as `toolcall.write_call` does.
 
     Args:
         script: A function from the request to the answer, or answers given one after the other (the
@@ -50,10 +53,12 @@ class ScriptedBackend:
         self._lock = threading.Lock()
         self._closed = False
 
-    def stream(self, request: Request) -> ScriptedStream:
+    def stream(self, request: Request) -> Stream:
         """Start answering; see `Backend.stream`."""
         if self._closed:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
+        prompt.check_results(request.messages)
+        schemas.check_constraint(request.constraint)
         usage = self._usage(request)
         limit = prompt.fit(
             usage.prompt_tokens,
@@ -69,7 +74,8 @@ class ScriptedBackend:
             text = self._script(request)
         else:
             text = self._script[min(turn, len(self._script) - 1)]
-        return ScriptedStream(self, _deltas(request, text, limit, usage))
+        stream = ScriptedStream(self, _deltas(request, text, limit, usage))
+        return stream if request.constraint.free else Constrained(stream, request.constraint)
 
     def count_tokens(self, request: Request) -> int:
         """Words plus what the pictures cost."""

@@ -5,6 +5,7 @@ Plain frozen values, checked when they are made, free of torch and of any framew
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
@@ -14,7 +15,7 @@ from llava_tools.errors import EngineError, RequestError, unknown_option
 from llava_tools.images import ImageRef
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 #: LLaVA's official limit of new tokens when the caller names none (llava/eval/run_llava.py).
 DEFAULT_MAX_TOKENS = 512
@@ -227,6 +228,23 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class CallDelta:
+    """A piece of a tool call on its way.
+
+    Attributes:
+        index: Which call of the answer, from 0.
+        arguments: The next characters of the arguments' JSON; may be empty.
+        id: Name of the call, with its first piece only.
+        name: Name of the tool, with the call's first piece only.
+    """
+
+    index: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class Delta:
     """A step of an answer. The last one of a stream has a `finish_reason`, usage and timings.
 
@@ -234,7 +252,10 @@ class Delta:
         text: New text; may be empty.
         token_ids: The tokens that came with this step.
         logprobs: One entry for each of `token_ids` where the request asked for them.
-        finish_reason: `stop` (end of turn or a stop string) or `length` (`max_tokens` reached).
+        finish_reason: `stop` (end of turn or a stop string), `length` (`max_tokens` reached) or
+            `tool_calls` (tools are to be called, and their results given back).
+        calls: New pieces of tool calls, which are no part of the text.
+        best_effort: With the last one: part of the constraint could only be checked, not enforced.
     """
 
     text: str = ""
@@ -243,6 +264,8 @@ class Delta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    calls: tuple[CallDelta, ...] = ()
+    best_effort: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,10 +274,12 @@ class Answer:
 
     Attributes:
         text: The texts of the deltas, one after the other.
-        finish_reason: `stop` or `length`.
+        finish_reason: `stop`, `length` or `tool_calls`.
         model: Name of the model that answered.
         token_ids: Generated tokens, the end-of-turn token included.
         logprobs: One entry a token where asked for.
+        calls: The tools that the model wants called.
+        best_effort: Part of the constraint could only be checked, not enforced (lenient mode).
     """
 
     text: str
@@ -264,6 +289,8 @@ class Answer:
     model: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    best_effort: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -278,11 +305,14 @@ def fold(deltas: Iterable[Delta], model: str) -> Answer:
     text: list[str] = []
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] = []
+    calls: dict[int, list[CallDelta]] = {}
     last: Delta | None = None
     for last in deltas:
         text.append(last.text)
         token_ids.extend(last.token_ids)
         logprobs.extend(last.logprobs)
+        for piece in last.calls:
+            calls.setdefault(piece.index, []).append(piece)
     if last is None or last.finish_reason is None:
         raise EngineError(
             "The stream ended before it was finished.", "It was closed while it was being read."
@@ -295,4 +325,12 @@ def fold(deltas: Iterable[Delta], model: str) -> Answer:
         model=model,
         token_ids=tuple(token_ids),
         logprobs=tuple(logprobs),
+        calls=tuple(_call(pieces) for pieces in calls.values()),
+        best_effort=last.best_effort,
     )
+
+
+def _call(pieces: list[CallDelta]) -> ToolCall:
+    """Put a call together; a backend has checked that its arguments are whole."""
+    arguments = "".join(piece.arguments for piece in pieces)
+    return ToolCall(pieces[0].id or "", pieces[0].name or "", json.loads(arguments))

@@ -146,7 +146,7 @@ class Manager(ContinuousBatchingManager):
         router: Router,
         lock: threading.RLock,
     ) -> None:
-        sampler = LogitsProcessorList([Sampler()])
+        sampler = LogitsProcessorList([Sampler(end_of_turn[0])])
         decoder._get_logits_processor = lambda generation_config: sampler
         super().__init__(
             decoder, GenerationConfig(do_sample=False, eos_token_id=end_of_turn), config

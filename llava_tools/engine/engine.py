@@ -14,6 +14,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_tools import prompt
+from llava_tools.backend import Stream
+from llava_tools.engine.grammar import Grammars
 from llava_tools.engine.load import Loaded
 from llava_tools.engine.runtime import PagedRuntime
 from llava_tools.engine.stream import EngineStream
@@ -22,6 +24,7 @@ from llava_tools.engine.vision import ImageAwareEmbedding, ImageTable
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
+from llava_tools.output import Constrained
 from llava_tools.types import Request, Usage
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class LlavaEngine:
         )
         decoder.set_input_embeddings(ImageAwareEmbedding(words, self._images))
         self._ends = loaded.ends
+        self._grammars = Grammars(loaded.text.tokenizer, words.num_embeddings)
         self._dropped: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._runtime = PagedRuntime(
             decoder, self._ends, self._context, reuse=options.reuse, on_dropped=self._sweep
@@ -81,11 +85,12 @@ class LlavaEngine:
         model = self.loaded.model
         return f"{model.device} {str(model.dtype).removeprefix('torch.')}"
 
-    def stream(self, request: Request) -> EngineStream:
+    def stream(self, request: Request) -> Stream:
         """Encode the request's new pictures, queue it, and return its answer on the way.
 
         Raises:
-            RequestError: Not answerable: a bad picture or conversation, or too long.
+            RequestError: Not answerable: a bad picture or conversation, too long, or a schema that
+                cannot be enforced.
             QueueFullError: `max_queue` requests are in flight.
             EngineClosedError: The engine was closed.
         """
@@ -93,7 +98,11 @@ class LlavaEngine:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
         self._sweep()
         ticket = Ticket(f"r{next(self._serial)}", request.sampling, time.perf_counter())
+        prompt.check_results(request.messages)
         pieces = prompt.build(request.messages, constraint=request.constraint)
+        best_effort = False
+        if not request.constraint.free:
+            ticket.matcher, best_effort = self._grammars.matcher(request.constraint)
         length = self._length(pieces)
         count = sum(isinstance(piece, ImageRef) for piece in pieces)
         ticket.max_tokens = prompt.fit(
@@ -113,9 +122,12 @@ class LlavaEngine:
         except BaseException:
             self._leave(ticket)
             raise
-        return EngineStream(
+        stream = EngineStream(
             ticket, self._text, self._ends, usage, prepared, self._leave, self._dropped.put
         )
+        if request.constraint.free:
+            return stream
+        return Constrained(stream, request.constraint, best_effort=best_effort)
 
     def count_tokens(self, request: Request) -> int:
         """Return the prompt's tokens without looking at any picture."""

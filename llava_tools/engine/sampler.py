@@ -33,7 +33,8 @@ class Sampler(ContinuousBatchingLogitsProcessor):
     supported_kwargs = {"ticket": Ticket}  # noqa: RUF012 - an instance attribute of the base class
     ignored_kwargs = ()
 
-    def __init__(self) -> None:
+    def __init__(self, end_of_turn: int) -> None:
+        self._end_of_turn = end_of_turn
         self._rows: list[Ticket] = []
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
@@ -56,17 +57,38 @@ class Sampler(ContinuousBatchingLogitsProcessor):
             scores: float32 [rows, vocabulary], the model's logits.
             tensor_arg: Unused.
         """
-        wishes = [ticket.sampling for ticket in self._rows]
-        if not any(wish.temperature > 0 or wish.logprobs for wish in wishes):
+        if not any(map(_has_wishes, self._rows)):
             return scores
         picked = scores.argmax(dim=-1)
         for row, ticket in enumerate(self._rows):
-            if ticket.sampling.temperature > 0:
-                picked[row] = self._draw(scores[row : row + 1], ticket)
+            if _has_wishes(ticket):
+                picked[row] = self._pick(scores[row : row + 1], ticket)
             if ticket.sampling.logprobs:
                 ticket.records.append(_record(scores[row], picked[row], ticket.sampling))
         alone = torch.full_like(scores, -torch.inf)
         return alone.scatter_(1, picked.unsqueeze(1), 0.0)
+
+    def _pick(self, scores: torch.Tensor, ticket: Ticket) -> torch.Tensor:
+        """Choose one token of a row [1, vocabulary] by the request's constraint and settings."""
+        matcher = ticket.matcher
+        if matcher is not None:
+            forbidden = matcher.forbidden(scores.device)
+            if ticket.fault or (forbidden.all() and self._fail(ticket)):
+                forbidden = torch.ones_like(forbidden)
+                forbidden[self._end_of_turn] = False
+            scores = scores.masked_fill(forbidden, -torch.inf)
+        picked = scores[0].argmax()
+        if ticket.sampling.temperature > 0:
+            picked = self._draw(scores, ticket)
+        if matcher is not None and not ticket.fault:
+            matcher.accept(int(picked))
+        return picked
+
+    def _fail(self, ticket: Ticket) -> bool:
+        """End one request whose matcher is stuck, without hurting the others of the batch."""
+        assert ticket.matcher is not None
+        ticket.fault = ticket.matcher.fault or "no token may come next"
+        return True
 
     def _draw(self, scores: torch.Tensor, ticket: Ticket) -> torch.Tensor:
         """Draw one token from a row [1, vocabulary] by the request's own settings."""
@@ -79,6 +101,12 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         shaped = _warpers(ticket.sampling)(None, scores)  # type: ignore[arg-type]
         odds = shaped.softmax(dim=-1)
         return torch.multinomial(odds, 1, generator=ticket.generator)[0, 0]
+
+
+def _has_wishes(ticket: Ticket) -> bool:
+    """Return whether a row needs more than its likeliest token."""
+    wish = ticket.sampling
+    return wish.temperature > 0 or wish.logprobs or ticket.matcher is not None
 
 
 def _warpers(sampling: Sampling) -> LogitsProcessorList:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from llava_tools.engine.text import TextCodec
 from llava_tools.engine.ticket import Step, Ticket
-from llava_tools.errors import EngineClosedError, EngineError
+from llava_tools.errors import EngineClosedError, EngineError, OutputError
 from llava_tools.types import Delta, FinishReason, Timings, TokenLogprob, Usage
 
 
@@ -61,6 +61,12 @@ class EngineStream:
         if isinstance(item, EngineError):
             self._finish()
             raise item
+        if item.finished and self._ticket.fault:
+            self._finish()
+            raise OutputError(
+                f"The constraint could not be followed: {self._ticket.fault}.",
+                "Make the schema simpler.",
+            )
         return self._delta(item)
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ class TextCodec:
         tokenizer: The checkpoint's tokenizer with a `tokenizers` backend.
 
     Attributes:
+        tokenizer: As given.
         bos: Ids that every prompt begins with: `<s>`, or nothing.
         end_of_turn: Id of `</s>`.
     """
@@ -33,6 +34,7 @@ class TextCodec:
                 f"The tokenizer {type(tokenizer).__name__} has no tokenizer.json or no </s>.",
                 "Use a checkpoint in the llava-hf layout.",
             )
+        self.tokenizer = tokenizer
         self.bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self.end_of_turn = int(tokenizer.eos_token_id)
         self._decoder: Any = backend

@@ -6,12 +6,15 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from llava_tools.errors import EngineError
 from llava_tools.types import Sampling
+
+if TYPE_CHECKING:
+    from llava_tools.engine.grammar import Matcher
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Ticket:
         outputs: From the model's thread to the caller: steps, or the error that ended it.
         cached_tokens: Prompt tokens found in the KV cache; written by the model's thread.
         records: One entry a token where log-probabilities were asked for.
+        matcher: Which tokens may come next; None for any.
+        fault: What went wrong in the matcher; written by the model's thread before the last step.
         generator: Its source of randomness, made by the sampler where it needs one.
         begun: Whether a first token was there; written by the model's thread.
         cancelled: Set when its stream was closed.
@@ -56,6 +61,8 @@ class Ticket:
         self.outputs: queue.SimpleQueue[Step | EngineError] = queue.SimpleQueue()
         self.cached_tokens = 0
         self.records: list[TokenRecord] = []
+        self.matcher: Matcher | None = None
+        self.fault = ""
         self.generator: torch.Generator | None = None
         self.begun = False
         self.cancelled = threading.Event()

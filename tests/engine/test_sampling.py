@@ -13,7 +13,7 @@ from llava_tools.types import Sampling
 
 
 def _pick(scores: torch.Tensor, *samplings: Sampling) -> list[int]:
-    sampler = Sampler()
+    sampler = Sampler(end_of_turn=2)
     sampler._rows = [Ticket(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
     out: list[int] = sampler(scores, torch.zeros(len(samplings))).argmax(-1).tolist()
     return out
@@ -35,7 +35,7 @@ def test_every_row_follows_its_own_rules() -> None:
 def test_samples_follow_the_distribution() -> None:
     scores = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
     ticket = Ticket("one", Sampling(temperature=1.0, seed=1), 0.0)
-    sampler = Sampler()
+    sampler = Sampler(end_of_turn=2)
     sampler._rows = [ticket]
     drawn = torch.tensor([int(sampler(scores, torch.zeros(1)).argmax()) for _ in range(2000)])
     shares = torch.bincount(drawn, minlength=3) / 2000

@@ -329,7 +329,7 @@ class Cut(ScriptedBackend):
     """Its streams end before they are finished, as those of an engine that is closed do."""
 
     def stream(self, request: Request) -> Any:
-        stream = super().stream(request)
+        stream: Any = super().stream(request)
         stream._deltas = stream._deltas[:-1]
         return stream
 
@@ -635,7 +635,7 @@ def test_tools_are_not_promised_yet() -> None:
 def test_an_empty_delta_is_a_chunk_like_any_other() -> None:
     class Empty(ScriptedBackend):
         def stream(self, request: Request) -> Any:
-            stream = super().stream(request)
+            stream: Any = super().stream(request)
             stream._deltas.insert(0, Delta("", (0,)))
             return stream
 

@@ -45,7 +45,7 @@ class Begins(ScriptedBackend):
         super().__init__(["all went well"])
         self.begins = list(begins)
 
-    def stream(self, request: Request) -> Stream:  # type: ignore[override]
+    def stream(self, request: Request) -> Stream:
         return self.begins.pop(0)() if self.begins else super().stream(request)
 
 
