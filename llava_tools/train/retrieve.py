@@ -9,7 +9,7 @@ hundred pictures of a hundred different scenes are searched, several times over.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from . import held_out
 from .captions import NUMBERS, Caption, Claim, groups_of, part, whole
 from .draw import draw
 from .words import an, pick
-from .world import Scene, sample_scene
+from .world import COLOURS, SHAPES, Scene, sample_scene
 
 _SEED = 1_000_003
 """Evaluation draws from seeds ``(_SEED, …)``; no stage of training does."""
@@ -48,6 +48,8 @@ PART = (
     "Every slide on which {what} appears",
 )
 """Phrasings for evaluation only, written by hand; a test holds that training has none of them."""
+
+RESPECTS = ("colour", "shape", "background", "number", "colours swapped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,62 @@ def figures(
         "part 1": float(true[np.arange(len(true)), asked.argmax(1)].mean()),
         "part chance": float(true.mean()),
     }
+
+
+def neighbours(
+    embed_texts: Callable[[Sequence[str]], Vectors],
+    embed_images: Callable[[Sequence[Image.Image]], Vectors],
+    pairs: int = 200,
+) -> dict[str, float]:
+    """How often a caption lies nearer its own picture than one that differs in a single respect.
+
+    By respect, 0–1, on the training renderer in words never trained on; chance is a half.
+    """
+    told = {}
+    for number, respect in enumerate(RESPECTS):
+        rng = np.random.default_rng((_SEED, 8, number))
+        found: list[tuple[Scene, Scene]] = []
+        while len(found) < pairs:
+            scene = sample_scene(rng)
+            other = differing(scene, respect, rng)
+            if other is not None:
+                found.append((scene, other))
+        texts = embed_texts([strange_whole(scene, rng).text for scene, _ in found])
+        own = embed_images([draw(scene, rng).picture for scene, _ in found])
+        others = embed_images([draw(other, rng).picture for _, other in found])
+        told[respect] = float(((texts * own).sum(1) > (texts * others).sum(1)).mean())
+    return told
+
+
+def differing(scene: Scene, respect: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with one thing changed, or ``None`` where it cannot be.
+
+    "number" takes one of several equal shapes away; "colours swapped" exchanges two colours, so
+    that only which goes with which has changed.
+    """
+    shapes = [scene.shapes[int(i)] for i in rng.permutation(len(scene.shapes))]
+    if not shapes:
+        return None
+    first, rest = shapes[0], shapes[1:]
+    used = {scene.background, *(shape.colour for shape in shapes)}
+    unused = [colour for colour in COLOURS if colour not in used]
+    if respect == "colour":
+        return replace(scene, shapes=(replace(first, colour=pick(rng, unused)), *rest))
+    if respect == "shape":
+        kinds = [kind for kind in SHAPES if kind != first.kind]
+        return replace(scene, shapes=(replace(first, kind=pick(rng, kinds)), *rest))
+    if respect == "background":
+        return replace(scene, background=pick(rng, unused)) if scene.background else None
+    if respect == "number":
+        several = scene.count(first.colour, first.kind) > 1
+        return replace(scene, shapes=tuple(rest)) if several else None
+    if not rest or len({shape.kind for shape in shapes}) < 2:
+        return None
+    second = rest[0]
+    swapped = (replace(first, colour=second.colour), replace(second, colour=first.colour))
+    other = replace(scene, shapes=(*swapped, *rest[1:]))
+    alike = sorted(groups_of(scene, rng)) == sorted(groups_of(other, rng))
+    return None if alike else other
 
 
 def _within(scores: Vectors, first: int) -> float:

@@ -112,6 +112,26 @@ def test_figures_of_perfect_and_of_blind_vectors() -> None:
     assert "| chance | 1 | 5 | 1 | 5 |" in retrieve.table({"stranger": told, "blind": blind})
 
 
+def test_neighbours_differ_in_one_respect() -> None:
+    rng = np.random.default_rng(7)
+
+    def changed(respect: str) -> Scene:
+        while (other := retrieve.differing(SCENE, respect, rng)) is None:
+            pass
+        return other
+
+    assert changed("background").shapes
+    assert changed("background").background not in ("green", "red", "blue")
+    assert changed("number").count("blue", "star") == 1
+    assert changed("colours swapped").count("blue", "circle") == 1
+    assert changed("colours swapped").count("red", "star") == 1
+    assert sum(changed("colour").count(colour=c) for c in ("red", "blue")) == 2
+    assert changed("shape").count("red") == 1
+    lone = replace(SCENE, shapes=SCENE.shapes[:1], background=None)
+    for respect in ("background", "number", "colours swapped"):
+        assert retrieve.differing(lone, respect, rng) is None
+
+
 def test_numbers_are_words_or_digits() -> None:
     rng = np.random.default_rng(6)
     said = {captions._number(rng, 2, "red star", "red stars") for _ in range(200)}
