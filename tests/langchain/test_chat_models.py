@@ -187,8 +187,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[EngineOptions]:
         asked.append(options)
         return Named(options.source)
 
-    monkeypatch.setattr(registry, "_entries", {})
-    monkeypatch.setattr(registry, "_load", load_engine)
+    monkeypatch.setattr(registry, "_engines", registry._Shelf(load_engine))
     return asked
 
 
