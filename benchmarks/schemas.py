@@ -2,8 +2,8 @@
 
 All pydantic models of `tests/foreign_schemas.py` are compiled with the embedded model's tokenizer.
 `--asked` of them, drawn by chance, are then asked for: greedy and at temperature 1, from the
-embedded model and from random weights. An answer is valid, or an error since it was cut off by `max_tokens`,
-or refused beforehand (the schema, or the context it needs); anything else counts as wrong.
+embedded model and from random weights. An answer is valid, or an error since it was cut off by
+`max_tokens`, or refused beforehand (the schema, or the context it needs); anything else is wrong.
 
     python -m benchmarks.schemas [--asked 60] [--max-tokens 300]
 """
