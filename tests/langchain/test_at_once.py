@@ -26,7 +26,7 @@ def form(number: int) -> dict[str, Any]:
 
 
 async def test_thirty_two_mixed_requests(checkpoint: Path) -> None:
-    model = ChatLlava(model=str(checkpoint), max_tokens=60)
+    model = ChatLlava(model=str(checkpoint), max_tokens=150)
 
     def ask(number: int) -> Any:
         question = f"Question {number}?"
@@ -57,7 +57,7 @@ async def test_thirty_two_mixed_requests(checkpoint: Path) -> None:
 
 
 async def test_calls_stream_from_a_real_engine(checkpoint: Path) -> None:
-    model = ChatLlava(model=str(checkpoint), max_tokens=80).bind_tools([tool(7)], tool_choice="any")
+    model = ChatLlava(model=str(checkpoint), max_tokens=150).bind_tools([tool(7)], tool_choice="any")
     whole: Any = None
     pieces = []
     async for chunk in model.astream("Well?", parallel_tool_calls=False):
