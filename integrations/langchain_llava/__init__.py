@@ -16,5 +16,6 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
+from langchain_llava.pictures import image_block, with_handles
 
-__all__ = ["ChatLlava", "LlavaEmbeddings"]
+__all__ = ["ChatLlava", "LlavaEmbeddings", "image_block", "with_handles"]

@@ -63,7 +63,12 @@ def total(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 
 
 def test_the_public_names() -> None:
-    assert langchain_llava.__all__ == ["ChatLlava", "LlavaEmbeddings"]
+    assert langchain_llava.__all__ == [
+        "ChatLlava",
+        "LlavaEmbeddings",
+        "image_block",
+        "with_handles",
+    ]
 
 
 # ---- options --------------------------------------------------------------------------------
