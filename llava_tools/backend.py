@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
+from llava_tools.errors import RequestError
 from llava_tools.types import Delta, Request
 
 
@@ -46,6 +47,24 @@ class Backend(Protocol):
         """
         ...
 
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """Return how likely each label is as the whole answer; nothing is sampled.
+
+        Args:
+            request: What is asked. Its sampling plays no part, and its constraint is only told to
+                the model.
+            labels: See `check_labels`.
+
+        Returns:
+            For each label the natural log-probability of its tokens and the end of the turn, <= 0,
+            under the unmodified distribution.
+
+        Raises:
+            RequestError: The request or a label is not possible.
+            EngineError: The engine cannot take it, or could not finish.
+        """
+        ...
+
     def count_tokens(self, request: Request) -> int:
         """Return how many tokens the request's prompt takes, pictures included."""
         ...
@@ -57,6 +76,23 @@ class Backend(Protocol):
     def close(self) -> None:
         """Fail what is in flight and give the model's memory back. More than once is no error."""
         ...
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse what cannot be an answer: answers are text without white space around it.
+
+    Raises:
+        RequestError: No label, one that is blank or has white space around it, or one twice.
+    """
+    if isinstance(labels, str) or not labels:
+        raise RequestError(f"labels={labels!r} is no list of labels.", "Give one or more strings.")
+    for label in labels:
+        if not isinstance(label, str) or not label or label != label.strip():
+            raise RequestError(
+                f"{label!r} cannot be a label.", "Give text without white space around it."
+            )
+        if labels.count(label) > 1:
+            raise RequestError(f"The label {label!r} is given twice.", "Give it once.")
 
 
 async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Delta]:

@@ -2,8 +2,8 @@
 
 `load` brings the weights, `text` turns text into tokens and back, `vision` turns pictures into
 features and virtual token ids, `batching` is the contact with continuous batching, `sampler` picks
-tokens, `runtime` leads requests through it, `stream` turns tokens into deltas, `engine` holds it
-all together.
+tokens, `runtime` leads requests through it, `stream` turns tokens into deltas, `scoring` has labels
+spelled, `engine` holds it all together.
 """
 
 from __future__ import annotations
