@@ -1,10 +1,10 @@
-"""LLaVA 1.5 on your own machine as a LangChain chat model.
+"""LLaVA 1.5 on your own machine as a LangChain chat model, and as eyes for any agent.
 
     from langchain_llava import ChatLlava
     ChatLlava().invoke("Hello")
 
-Importing this package and making a `ChatLlava` load neither torch nor a model; the first request
-does.
+Importing this package and making a `ChatLlava` or a `LlavaToolkit` load neither torch nor a model;
+the first request does.
 """
 
 try:
@@ -16,5 +16,6 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.pictures import image_block, with_handles
+from langchain_llava.toolkit import LlavaToolkit
 
-__all__ = ["ChatLlava", "image_block", "with_handles"]
+__all__ = ["ChatLlava", "LlavaToolkit", "image_block", "with_handles"]

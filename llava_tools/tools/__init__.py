@@ -56,26 +56,28 @@ def named(names: Iterable[str] | None = None) -> list[VisualTool[Any, Any]]:
     return [TOOLS[name] for name in chosen]
 
 
-def openai_tools(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+def openai_tools(
+    names: Iterable[str] | None = None, album: Album | None = None
+) -> list[dict[str, Any]]:
     """Return tools as OpenAI's `tools` parameter takes them.
 
     Args:
         names: Which; all by default.
+        album: Which pictures may be named; by default those in the gallery of the process.
 
     Raises:
         RequestError: There is no tool of a name.
     """
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.parameters,
-            },
+    described = []
+    for tool in named(names):
+        shown = tool if album is None else tool.for_album(album)
+        function = {
+            "name": shown.name,
+            "description": shown.description,
+            "parameters": shown.parameters,
         }
-        for tool in named(names)
-    ]
+        described.append({"type": "function", "function": function})
+    return described
 
 
 def call(model: Llava, name: str, arguments: object, album: Album | None = None) -> Result:

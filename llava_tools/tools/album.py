@@ -47,6 +47,11 @@ class Album:
                 raise RequestError(f"There is no folder {short(folder)}.", "Allow folders only.")
         self._fetcher = Fetcher(allowed_hosts=frozenset(allowed_hosts), no_others=True)
 
+    @property
+    def handles_only(self) -> bool:
+        """Whether nothing but handles leads to pictures."""
+        return not self._folders and not self._fetcher.allowed_hosts
+
     def add(self, source: ImageSource) -> str:
         """Keep a picture that the developer gives, and return its handle.
 

@@ -15,7 +15,7 @@ from llava_tools import choosing
 from llava_tools.tools.album import Album
 from llava_tools.tools.spec import (
     Arguments,
-    ImageName,
+    ImageNames,
     Plan,
     Result,
     VisualTool,
@@ -34,9 +34,7 @@ TOGETHER = (
 class CompareArguments(Arguments):
     """Pictures, and a question that can be asked of each."""
 
-    images: list[ImageName] = Field(
-        min_length=2, max_length=8, description="Handles of the pictures."
-    )
+    images: ImageNames
     question: str = Field(
         min_length=1,
         max_length=500,

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, aclosing, closing
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
 from llava_tools import backend as seam
+from llava_tools import handles
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.model import Llava
@@ -43,9 +44,20 @@ class Result(BaseModel):
         return self.model_dump_json(exclude_defaults=True)
 
 
+#: A picture's handle. The pattern is for those who write calls: `handles` narrows it to the
+#: pictures of the conversation. Which names lead to a picture is the album's to say.
 ImageName = Annotated[
-    str, Field(min_length=1, max_length=500, description="Handle of the picture: img_...")
+    str,
+    WithJsonSchema(dict(handles.ARGUMENT)),
+    Field(description="Handle of the picture: img_..."),
 ]
+AnyName = Annotated[
+    str, Field(description="Handle of the picture (img_...), or its path or URL where allowed.")
+]
+ImageNames = Annotated[
+    list[ImageName], Field(min_length=2, max_length=8, description="Handles of the pictures.")
+]
+AnyNames = Annotated[list[AnyName], Field(min_length=2, max_length=8, description="The pictures.")]
 
 
 @dataclass(frozen=True)
@@ -138,11 +150,21 @@ class VisualTool(Generic[A, R]):
                 f"{self.name}: {faults(error)}.", f"It takes: {', '.join(self._names)}."
             ) from None
 
+    def for_album(self, album: Album) -> Self:
+        """Return the tool as it is described where pictures may be named as this album allows."""
+        if album.handles_only:
+            return self
+        base: Any = self.arguments
+        wider: Any = {"image": AnyName, "images": AnyNames}
+        fields = {name: kind for name, kind in wider.items() if name in self._names}
+        return replace(self, arguments=create_model(base.__name__, __base__=base, **fields))
+
     @property
     def parameters(self) -> dict[str, Any]:
         """JSON schema of the arguments, without what only people read."""
         schema = self.arguments.model_json_schema()
-        del schema["title"], schema["description"]
+        del schema["title"]
+        schema.pop("description", None)
         for field in schema["properties"].values():
             del field["title"]
         return schema

@@ -8,6 +8,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from llava_tools import Llava, prompt, tools
+from llava_tools import Llava, handles, prompt, tools
 from llava_tools.constraint import Constraint, ToolSpec
 from llava_tools.engine.grammar import Grammars
 from llava_tools.engine.text import TextCodec
@@ -318,6 +319,19 @@ def test_openai_tools_are_short_and_can_be_enforced() -> None:
     _, best_effort = grammars.matcher(Constraint(tools=specs))
     assert not best_effort
     assert [tool["function"]["name"] for tool in tools.openai_tools(["zoom"])] == ["zoom"]
+
+
+def test_picture_arguments_take_handles_unless_more_is_allowed(tmp_path: Path) -> None:
+    def schemas(album: Album | None) -> list[dict[str, Any]]:
+        described = tools.openai_tools(album=album)
+        return [tool["function"]["parameters"]["properties"] for tool in described]
+
+    for properties in schemas(None) + schemas(Album(Gallery())):
+        image = properties["image"] if "image" in properties else properties["images"]["items"]
+        assert image["pattern"] == handles.PATTERN
+    wider = schemas(Album(Gallery(), allowed_directories=[tmp_path]))
+    assert handles.PATTERN not in json.dumps(wider)
+    assert [list(properties) for properties in wider] == [list(old) for old in schemas(None)]
 
 
 def test_all_pictures_of_a_call_share_a_batch() -> None:
