@@ -53,8 +53,27 @@ def check_abstain(abstain: float | None) -> None:
 
 
 def short(question: str) -> str:
-    """Return a question that asks for a short answer."""
-    return f"{question}\n{SHORT}"
+    """Return a question that asks for a short answer.
+
+    Raises:
+        RequestError: It is no string.
+    """
+    return f"{_words(question, 'The question')}\n{SHORT}"
+
+
+def shows(text: str) -> str:
+    """Return the question whether a picture shows what a text says.
+
+    Raises:
+        RequestError: It is no string.
+    """
+    return SHOWS.format(text=_words(text, "The text"))
+
+
+def _words(text: str, what: str) -> str:
+    if not isinstance(text, str):
+        raise RequestError(f"{what} is a {type(text).__name__}.", "Pass a string.")
+    return text
 
 
 def choose(labels: Sequence[str], scores: Sequence[float], abstain: float | None) -> Choice:

@@ -168,7 +168,7 @@ class Llava:
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
-        request = _request(choosing.SHOWS.format(text=text), image, (), None, {}, "score")
+        request = _request(choosing.shows(text), image, (), None, {}, "score")
         return choosing.yes(self.backend.score(request, choosing.YES_OR_NO))
 
     async def achoose(

@@ -55,6 +55,13 @@ def test_impossible_labels_are_refused_before_anything_is_loaded(labels: object)
         Llava("nobody/nothing").choose("?", (), labels)
 
 
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(RequestError, match="question is a list"):
+        Llava("nobody/nothing").choose(["?"], (), ["a"])
+    with pytest.raises(RequestError, match="text is a NoneType"):
+        Llava("nobody/nothing").score(None, Image.new("RGB", (4, 4)))
+
+
 async def test_the_async_twins() -> None:
     model, _ = _scripted()
     picture = Image.new("RGB", (4, 4))

@@ -69,7 +69,7 @@ def _locate(arguments: LocateArguments, album: Album) -> Plan[Located]:
     picture = album.open(arguments.image)
     asked = question(PROMPT.format(thing=arguments.thing), picture, max_tokens=48)
     (answer,) = yield from answers(replace(asked, constraint=_FORM))
-    shows = question(choosing.SHOWS.format(text=arguments.thing), picture, max_tokens=1)
+    shows = question(choosing.shows(arguments.thing), picture, max_tokens=1)
     certainty = choosing.yes((yield from scores(shows, choosing.YES_OR_NO)))
     box = unpadded(json.loads(answer.text), picture.size)
     width, height = picture.size

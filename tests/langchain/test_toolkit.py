@@ -7,21 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import ToolCall, ToolMessage
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import ToolCall as Called
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
+from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image
 
-from langchain_llava import LlavaToolkit
+from langchain_llava import ChatLlava, LlavaToolkit
 from langchain_llava.errors import LlavaEngineClosedError
 from llava_tools import Llava, handles, registry, tools
+from llava_tools.constraint import ToolCall
 from llava_tools.errors import RequestError
 from llava_tools.gallery import Gallery
 from llava_tools.testing import ScriptedBackend
+from llava_tools.toolcall import write_call
 from llava_tools.tools import TOOLS
 from llava_tools.tools.locate import Located
+from llava_tools.types import Request
 
 WIDE = Image.new("RGB", (400, 200), "navy")
 TALL = Image.new("RGB", (20, 40), "navy")
@@ -49,7 +56,7 @@ def tool_of(kit: LlavaToolkit, name: str) -> BaseTool:
 
 
 def call(tool: BaseTool, **arguments: Any) -> ToolMessage:
-    message = tool.invoke(ToolCall(name=tool.name, args=arguments, id="1", type="tool_call"))
+    message = tool.invoke(Called(name=tool.name, args=arguments, id="1", type="tool_call"))
     assert isinstance(message, ToolMessage)
     return message
 
@@ -179,3 +186,32 @@ def test_mistakes_are_told_at_once(tmp_path: Path) -> None:
         LlavaToolkit(allowed_directories=[tmp_path / "missing"]).get_tools()
     with pytest.raises(ValueError, match="Extra inputs"):
         LlavaToolkit(model="7b")  # type: ignore[call-arg]
+
+
+def _plan(request: Request) -> str:
+    """Zoom into the picture, look at what that gave, then answer."""
+    results = [message.text for message in request.messages if message.role == "tool"]
+    named = handles.known(request.messages)
+    if not results:
+        return write_call(ToolCall("", "zoom", {"image": named[0], "box": [0, 0, 50, 50]}))
+    if len(results) == 1:
+        arguments = {"image": named[-1], "question": "What number?"}
+        return write_call(ToolCall("", "look", arguments))
+    return f"It says {json.loads(results[1])['text']}."
+
+
+def test_an_agent_with_eyes_and_a_small_checkpoint() -> None:
+    kit = LlavaToolkit(llava=Llava(backend=ScriptedBackend(["42"])))
+    noise = Image.effect_noise((600, 400), 90).convert("RGB")
+    saver = InMemorySaver()
+    planner = ChatLlava(backend=ScriptedBackend(_plan))
+    agent = create_agent(planner, kit.get_tools(), checkpointer=saver)
+    thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    asked = HumanMessage(f"What number is in {kit.add(noise)}?")
+    said = agent.invoke({"messages": [asked]}, thread)["messages"]
+    assert [message.status for message in said if isinstance(message, ToolMessage)] == [
+        "success",
+        "success",
+    ]
+    assert said[-1].text == "It says 42."
+    assert max(len(data) for _, data in saver.blobs.values()) < 10_000

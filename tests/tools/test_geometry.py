@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,8 @@ from PIL import Image, ImageDraw
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools.tools.geometry import Box, clipped, unpadded
+from llava_tools.train.draw import draw
+from llava_tools.train.world import sample_scene
 
 lengths = st.integers(1, 3000)
 sizes = st.tuples(lengths, lengths)
@@ -111,3 +114,39 @@ def test_against_what_the_model_is_shown(size: tuple[int, int]) -> None:
     assert found is not None
     for edge, expected in zip(found, box, strict=True):
         assert abs(edge - expected) <= 2
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    both = clipped(
+        (
+            max(one.x1, other.x1),
+            max(one.y1, other.y1),
+            min(one.x2, other.x2),
+            min(one.y2, other.y2),
+        ),
+        (10**6, 10**6),
+    )
+    areas = [(b.x2 - b.x1) * (b.y2 - b.y1) for b in (one, other)]
+    shared = (both.x2 - both.x1) * (both.y2 - both.y1) if both else 0
+    return shared / (sum(areas) - shared)
+
+
+def test_boxes_of_drawn_shapes_in_two_decimals() -> None:
+    """What a perfect model reaches: the rest is lost to writing hundredths."""
+    rng = np.random.default_rng(5)
+    found: dict[str, list[float]] = {"wide": [], "tall": [], "square": []}
+    while min(map(len, found.values())) < 100:
+        scene = sample_scene(rng)
+        drawing = draw(scene, rng)
+        width, height = size = drawing.picture.size
+        form = "wide" if width > height else "tall" if height > width else "square"
+        for outline in drawing.outlines:
+            xs, ys = zip(*outline, strict=True)
+            edges = (min(xs), min(ys), max(xs), max(ys))
+            true = clipped([round(edge * max(size)) for edge in edges], size)
+            assert true is not None
+            told = unpadded([round(corner, 2) for corner in padded(true, size)], size)
+            found[form].append(0.0 if told is None else _overlap(told, true))
+    means = {form: round(float(np.mean(values)), 3) for form, values in found.items()}
+    assert min(means.values()) > 0.95, means
