@@ -20,15 +20,13 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     CompletionResponseAsyncGen,
     CompletionResponseGen,
-    ImageBlock,
 )
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.schema import ImageNode
 
 from llama_index.llms.llava import options, results
 from llama_index.llms.llava.configured import Configured
-from llama_index.llms.llava.messages import to_messages, to_question
+from llama_index.llms.llava.messages import Pictured, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
 from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
 from llava_tools import backend as seam
@@ -38,7 +36,7 @@ from llava_tools.types import Message, Request, fold
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
 
-ImageDocuments = Sequence[ImageNode | ImageBlock]
+ImageDocuments = Sequence[Pictured]
 
 
 class Llava(Configured, StructuredPrediction):

@@ -75,8 +75,8 @@ class Configured(FunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex serializes this class."""
-        return "llava_llm"
+        """Return the name under which LlamaIndex serializes this class and knows that it sees."""
+        return "llava_multi_modal_llm"
 
     @property
     def metadata(self) -> LLMMetadata:

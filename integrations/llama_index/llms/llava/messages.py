@@ -30,7 +30,7 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 from llama_index.core.llms import ChatMessage
-from llama_index.core.schema import ImageNode
+from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
 from llava_tools.constraint import ToolCall
@@ -38,6 +38,9 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.types import Message, Role
+
+#: What names or holds a picture in LlamaIndex; a `Node` in its `image_resource`.
+Pictured = ImageBlock | ImageNode | Node
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -67,7 +70,7 @@ class Pictures:
     allow_local_paths: bool = False
     fetcher: Fetcher = field(default_factory=Fetcher)
 
-    def open(self, block: ImageBlock | ImageNode) -> ImageRef:
+    def open(self, block: Pictured) -> ImageRef:
         """Open the picture of a block or a node: its bytes, else its path, else its URL.
 
         Raises:
@@ -100,9 +103,7 @@ def to_messages(messages: Iterable[ChatMessage], pictures: Pictures) -> tuple[Me
     return tuple(_message(message, pictures) for message in messages)
 
 
-def to_question(
-    prompt: str, documents: Sequence[ImageNode | ImageBlock], pictures: Pictures
-) -> Message:
+def to_question(prompt: str, documents: Sequence[Pictured], pictures: Pictures) -> Message:
     """Return the message of a completion about pictures, which the caller hands over himself.
 
     Raises:
@@ -110,7 +111,7 @@ def to_question(
         ImageError: A picture is not usable.
     """
     for document in documents:
-        if not isinstance(document, ImageNode | ImageBlock):
+        if not isinstance(document, ImageBlock | ImageNode | Node):
             raise RequestError(
                 f"image_documents holds a {type(document).__name__}.",
                 "Use ImageDocuments, ImageNodes or ImageBlocks.",
@@ -119,15 +120,16 @@ def to_question(
     return Message("user", (*(own.open(document) for document in documents), prompt))
 
 
-def _named(
-    block: ImageBlock | ImageNode,
-) -> tuple[bytes | IOBase | None, Path | None, object]:
+def _named(block: Pictured) -> tuple[bytes | IOBase | None, Path | None, object]:
     """Return the bytes, the path and the URL that a block or a node names."""
     if isinstance(block, ImageBlock):
         return block.image, block.path, block.url
+    if isinstance(block, Node):
+        held = block.image_resource
+        return (held.data, held.path, held.url) if held else (None, None, None)
     url = block.image_url
     path = block.image_path or (block.metadata.get("file_path") if url is None else None)
-    image = block.image.encode() if isinstance(block.image, str) else block.image
+    image = block.image.encode() if block.image else None
     return image, None if path is None else Path(path), url
 
 
