@@ -50,6 +50,10 @@ class Backend(Protocol):
         """Return how many tokens the request's prompt takes, pictures included."""
         ...
 
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of plain text, nothing in it read as structure."""
+        ...
+
     def close(self) -> None:
         """Fail what is in flight and give the model's memory back. More than once is no error."""
         ...

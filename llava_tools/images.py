@@ -103,6 +103,14 @@ class ImageRef:
         self._content.save(buffer, "PNG")
         return buffer.getvalue()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the picture takes now: the file, or pixels and their PNG once it is made."""
+        if isinstance(self._content, bytes):
+            return len(self._content)
+        encoded = self.__dict__.get("_png", b"")
+        return 3 * self._content.width * self._content.height + len(encoded)
+
     def rgb(self) -> Image.Image:
         """Decode the picture as a viewer shows it, in 8-bit RGB; the caller owns the result.
 

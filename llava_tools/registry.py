@@ -1,4 +1,4 @@
-"""The one engine of a process for each set of options, shared by every wrapper that asks for it.
+"""What a process has one of: an engine for each set of options, and the gallery of its pictures.
 
 Weights are large: they are loaded on the first request, once, and live until the last open wrapper
 closes them or the process ends. A wrapper that is merely forgotten closes nothing, so that
@@ -12,6 +12,7 @@ import weakref
 from dataclasses import dataclass, field
 
 from llava_tools.backend import Backend
+from llava_tools.gallery import Gallery
 from llava_tools.options import EngineOptions
 
 
@@ -23,7 +24,13 @@ class _Entry:
 
 
 _entries: dict[EngineOptions, _Entry] = {}
+_gallery = Gallery()
 _lock = threading.Lock()
+
+
+def shared() -> Gallery:
+    """Return the gallery of this process, which handles lead to where nobody brings their own."""
+    return _gallery
 
 
 def acquire(options: EngineOptions, holder: object) -> Backend:

@@ -2,8 +2,8 @@
 
 The way of a call: `_prepare` turns messages (messages.py) and options into a `Request`, the engine
 of `llava_tools` answers it in `Delta`s (patience.py adds `timeout` and `max_retries`), results.py
-turns those into messages or chunks, errors.py makes errors LangChain's. Not covered yet: tools,
-structured output, and pictures by `file_id`.
+turns those into messages or chunks, errors.py makes errors LangChain's. Tools and schemas are bound
+in constrained.py and become the request's constraint in binding.py.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models import ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.utils import secret_from_env
 from pydantic import (
     Field,
     PrivateAttr,
@@ -27,7 +29,8 @@ from pydantic import (
     model_validator,
 )
 
-from langchain_llava import options, results
+from langchain_llava import binding, options, results
+from langchain_llava.constrained import ConstrainedChatModel
 from langchain_llava.errors import as_langchain, of_validation
 from langchain_llava.messages import Pictures, to_messages
 from langchain_llava.patience import PatientBackend
@@ -40,7 +43,7 @@ from llava_tools.options import Dtype, EngineKeywords, EngineOptions, Quantizati
 from llava_tools.types import Message, Request, fold
 
 
-class ChatLlava(BaseChatModel):
+class ChatLlava(ConstrainedChatModel):
     """LLaVA 1.5 on this machine, as a LangChain chat model that sees.
 
     Making one loads nothing. The first request loads the model, once for the process, shared with
@@ -68,8 +71,10 @@ class ChatLlava(BaseChatModel):
     reuse: bool = True
     max_queue: int = 256
     base_url: str | None = None
-    api_key: SecretStr | None = None
-    """For the server at `base_url`; a model in this process needs none."""
+    api_key: SecretStr | None = Field(
+        default_factory=secret_from_env("LLAVA_API_KEY", default=None)
+    )
+    """For the server at `base_url`, from LLAVA_API_KEY; a model in this process needs none."""
     # How tokens are drawn: see `llava_tools.types.Sampling`. None is that class's default.
     max_tokens: int | None = None
     temperature: float | None = None
@@ -202,14 +207,18 @@ class ChatLlava(BaseChatModel):
         Pictures cost what they cost the model (576 tokens each in LLaVA 1.5).
         """
         with as_langchain():
-            if tools:
-                raise RequestError("Tools cannot be counted yet.", "Leave them out.")
-            backend, request = self._prepare(messages, None, {})
+            backend, request = self._prepare(messages, None, {"tools": tools} if tools else {})
             last = request.messages[-1].role if request.messages else None
             if last not in ("user", "tool"):
                 # A part of a conversation, as trim_messages asks for: a word closes it.
-                request = Request((*request.messages, Message("user", ("?",))), request.sampling)
+                closed = (*request.messages, Message("user", ("?",)))
+                request = replace(request, messages=closed)
             return backend.count_tokens(request)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the ids of plain text in the model's own vocabulary; loads the model."""
+        with as_langchain():
+            return self._engine(None).backend.token_ids(text)
 
     def close(self) -> None:
         """Give the model's memory back if nobody else uses it; the next request loads it again."""
@@ -222,7 +231,11 @@ class ChatLlava(BaseChatModel):
         """Return whom to ask and what; nothing is loaded yet."""
         # `stream` is LangChain's own, and obeyed before it comes here.
         asked = {name: value for name, value in given.items() if name != "stream"}
-        told = options.known(asked, ("model", *options.SAMPLING), "A ChatLlava call")
+        names = ("model", *options.SAMPLING, *binding.KEYWORDS)
+        told = options.known(asked, names, "A ChatLlava call")
+        constraint = binding.constraint(told)
+        for name in binding.KEYWORDS:
+            told.pop(name, None)
         engine = self._engine(told.pop("model", None))
         if stop is not None:
             told["stop"] = stop
@@ -233,7 +246,7 @@ class ChatLlava(BaseChatModel):
         if self.system is not None and not any(message.role == "system" for message in said):
             said = (Message("system", (self.system,)), *said)
         backend = PatientBackend(lambda: engine.backend, self.timeout, self.max_retries)
-        return backend, Request(said, sampling)
+        return backend, Request(said, sampling, constraint)
 
     def _engine(self, model: str | None) -> Llava:
         """Return the holder of the engine, another model's where the call names one."""

@@ -24,6 +24,10 @@ class LlavaImageError(own.ImageError, langchain.ModelInvalidRequestError):
     """A picture cannot be used."""
 
 
+class LlavaSchemaError(own.SchemaError, langchain.ModelInvalidRequestError):
+    """A schema is none, or demands what cannot be enforced."""
+
+
 class LlavaFetchError(FetchError, langchain.ModelConnectionError):
     """A picture's server or the network failed; the same URL may work later."""
 
@@ -42,6 +46,10 @@ class LlavaModelNotFoundError(own.ModelNotFoundError, langchain.ModelNotFoundErr
 
 class LlavaEngineError(own.EngineError, langchain.ModelError):
     """The engine could not finish the request."""
+
+
+class LlavaOutputError(own.OutputError, langchain.ModelError):
+    """The answer was cut off, or is not of the schema asked for."""
 
 
 class LlavaEngineClosedError(own.EngineClosedError, langchain.ModelError):
@@ -65,11 +73,13 @@ class LlavaTimeoutError(own.EngineError, langchain.ModelTimeoutError):
 _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
     own.RequestError: LlavaRequestError,
     own.ImageError: LlavaImageError,
+    own.SchemaError: LlavaSchemaError,
     FetchError: LlavaFetchError,
     own.ContextOverflowError: LlavaContextOverflowError,
     own.ModelError: LlavaModelError,
     own.ModelNotFoundError: LlavaModelNotFoundError,
     own.EngineError: LlavaEngineError,
+    own.OutputError: LlavaOutputError,
     own.EngineClosedError: LlavaEngineClosedError,
     own.EngineCrashedError: LlavaEngineCrashedError,
     own.QueueFullError: LlavaQueueFullError,

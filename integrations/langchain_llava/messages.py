@@ -13,8 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    ToolMessage,
+)
 
+from llava_tools import registry, toolcall
+from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image
@@ -69,8 +77,18 @@ class Pictures:
     allow_local_paths: bool = False
     fetcher: Fetcher = field(default_factory=Fetcher)
 
+    def known(self, handle: str) -> ImageRef:
+        """Return the picture of a handle (`img_...`).
+
+        Raises:
+            ImageError: This process has not been given that picture.
+        """
+        return registry.shared().get(handle)
+
     def open(self, source: str | bytes) -> ImageRef:
         """Open a URL, a data URL, encoded bytes or, where allowed, a local path.
+
+        The picture is known by its handle from here on, so that tools can be asked about it.
 
         Raises:
             ImageError: It is not allowed, or not a usable picture.
@@ -85,7 +103,9 @@ class Pictures:
                     "Send an http(s) or data: URL or base64, or set allow_local_paths=True where "
                     "all messages are your own.",
                 )
-        return open_image(source, allow_paths=self.allow_local_paths, fetcher=self.fetcher)
+        image = open_image(source, allow_paths=self.allow_local_paths, fetcher=self.fetcher)
+        registry.shared().add(image)
+        return image
 
 
 def to_messages(messages: Iterable[BaseMessage], pictures: Pictures) -> tuple[Message, ...]:
@@ -106,23 +126,60 @@ def _message(message: BaseMessage, pictures: Pictures) -> Message:
         raise RequestError(
             f"{kind!r} is not a role that LLaVA knows.", f"Use one of: {', '.join(_ROLES)}."
         )
-    calls = message.tool_calls if isinstance(message, AIMessage) else []
-    told = [call["id"] for call in calls if call["id"]]
-    parts = list(_parts(message.content, _ROLES[kind], told, pictures))
-    for call in calls:
-        parts.append(("\n" if parts else "") + _call(call["name"], call["args"]))
-    return Message(_ROLES[kind], tuple(parts))
+    role = _ROLES[kind]
+    parts = tuple(_parts(message.content, role, pictures))
+    if isinstance(message, FunctionMessage):  # of an interface that had no ids of calls
+        lead = toolcall.write_result(message.name, "", error=False)
+        return Message("user", (lead, *parts))
+    if isinstance(message, ToolMessage):
+        return Message(
+            role,
+            parts,
+            call_id=message.tool_call_id,
+            name=message.name or "",
+            failed=message.status == "error",
+        )
+    return Message(role, parts, tuple(_calls(message)))
 
 
-def _parts(content: object, role: Role, told: list[str], pictures: Pictures) -> Iterator[Part]:
-    """Translate content; calls whose ids are in `told` are told elsewhere."""
+def _calls(message: BaseMessage) -> Iterator[ToolCall]:
+    """Yield an assistant's calls: `tool_calls`, and those that only its content blocks tell of."""
+    if not isinstance(message, AIMessage):
+        return
+    known = {call["id"] for call in message.tool_calls}
+    for call in message.tool_calls:
+        yield ToolCall(call["id"] or "", call["name"], call["args"])
+    for block in message.content if isinstance(message.content, list) else ():
+        if isinstance(block, Mapping) and (told := _call_of(block)) and told.id not in known:
+            yield told
+
+
+def _call_of(block: Block) -> ToolCall | None:
+    """Return the call that a block tells of; None if it is none, or cannot be read."""
+    if block.get("type") not in _CALLS or not isinstance(name := block.get("name"), str):
+        return None
+    arguments = _arguments(block)
+    identity = next(_given(block, "call_id", "id"), "")
+    return ToolCall(str(identity), name, arguments) if isinstance(arguments, Mapping) else None
+
+
+def _arguments(block: Block) -> object:
+    arguments = next(_given(block, "input", "args", "arguments"), {})
+    if isinstance(arguments, str):
+        with suppress(ValueError):
+            return json.loads(arguments)
+    return arguments
+
+
+def _parts(content: object, role: Role, pictures: Pictures) -> Iterator[Part]:
+    """Translate content but for calls, which are told of elsewhere."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
-        yield from _block(content, role, told, pictures)
+        yield from _block(content, role, pictures)
     elif isinstance(content, Sequence) and not isinstance(content, bytes):
         for item in content:
-            yield from _parts(item, role, told, pictures)
+            yield from _parts(item, role, pictures)
     else:
         raise RequestError(
             f"The content of a {role} message holds a {type(content).__name__}.",
@@ -130,18 +187,20 @@ def _parts(content: object, role: Role, told: list[str], pictures: Pictures) -> 
         )
 
 
-def _block(block: Block, role: Role, told: list[str], pictures: Pictures) -> Iterator[Part]:
+def _block(block: Block, role: Role, pictures: Pictures) -> Iterator[Part]:
     named = block.get("type")
     kind = named if isinstance(named, str) else "text" if "text" in block else ""
     if kind in _TEXTS and isinstance(text := block.get(_TEXTS[kind]), str):
         yield text
     elif kind in _PICTURES:
-        yield pictures.open(_source(block))
+        handle = _handle(block)
+        yield pictures.open(_source(block)) if handle is None else pictures.known(handle)
     elif kind in _CALLS:
-        if block.get("id") not in told and block.get("call_id") not in told:
-            yield _call(block.get("name"), next(_given(block, "input", "args", "arguments"), {}))
+        if _call_of(block) is None:  # shown as the model wrote it
+            attempt = {"name": block.get("name"), "arguments": _arguments(block)}
+            yield json.dumps(attempt, ensure_ascii=False, default=str)
     elif kind == "tool_result":
-        yield from _parts(block.get("content") or "", role, told, pictures)
+        yield from _parts(block.get("content") or "", role, pictures)
     elif kind in _WAYS_OUT:
         raise RequestError(
             f"The {role} message has a {kind!r} block, and LLaVA takes text and pictures only.",
@@ -156,11 +215,23 @@ def _block(block: Block, role: Role, told: list[str], pictures: Pictures) -> Ite
         )
 
 
+def _handle(block: Block) -> str | None:
+    """Return the handle by which an image block names a picture that is known already."""
+    for holder in (block.get("source"), block.get("image_url"), block):
+        if isinstance(holder, Mapping):
+            handle = next(_given(holder, "file_id"), None)
+            if handle is None and holder.get("source_type") == "id":
+                handle = holder.get("id")
+            if handle is not None:
+                return str(handle)
+    return None
+
+
 def _source(block: Block) -> str | bytes:
     """Return what an image block of any of the known forms names.
 
-    OpenAI: `image_url` (a dict with `url`, or a string). LangChain v1: `base64`, `url` or
-    `file_id`. LangChain v0: `source_type` with `data`, `url` or `id`. Anthropic: all in `source`.
+    OpenAI: `image_url` (a dict with `url`, or a string). LangChain v1: `base64` or `url`.
+    LangChain v0: `source_type` with `data` or `url`. Anthropic: all in `source`.
     """
     inner = next(_given(block, "source", "image_url"), None)
     if isinstance(inner, Mapping):
@@ -178,13 +249,6 @@ def _source_of(holder: Block, block: Block) -> str | bytes:
     if isinstance(data, str):
         media_type = next(_given(holder, "mime_type", "media_type"), "")
         return data if data[:5].lower() == "data:" else f"data:{media_type};base64,{data}"
-    handle = next(_given(holder, "file_id", "id"), None)
-    if handle is not None and ("file_id" in holder or holder.get("source_type") == "id"):
-        raise ImageError(
-            f"An image block names the file_id {_shown(str(handle))}, and this version keeps no "
-            "files to look it up in.",
-            "Send the picture itself: base64, a data: URL or an http(s) URL.",
-        )
     raise ImageError(
         f"An image block holds no picture (keys: {_keys(block)}).",
         "Give it 'url' or 'base64', or use {'type': 'image_url', 'image_url': {'url': …}}.",
@@ -194,14 +258,6 @@ def _source_of(holder: Block, block: Block) -> str | bytes:
 def _given(block: Block, *keys: str) -> Iterator[object]:
     """Yield the values of those keys that hold something."""
     return (block[key] for key in keys if block.get(key))
-
-
-def _call(name: object, arguments: object) -> str:
-    """Return a call as the text that the assistant is shown to have said."""
-    if isinstance(arguments, str):
-        with suppress(ValueError):  # a call that was not valid is shown as it was
-            arguments = json.loads(arguments)
-    return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False, default=str)
 
 
 def _keys(block: Block) -> str:

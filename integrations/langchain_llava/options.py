@@ -80,8 +80,10 @@ def profile(model: str, context: int | None) -> ModelProfile:
         audio_outputs=False,
         video_outputs=False,
         reasoning_output=False,
-        tool_calling=False,
-        structured_output=False,
+        tool_calling=True,
+        tool_choice=True,
+        tool_call_streaming=True,
+        structured_output=True,
         temperature=True,
         open_weights=True,
     )

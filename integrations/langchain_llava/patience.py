@@ -64,6 +64,10 @@ class PatientBackend:
         """See `Backend.count_tokens`."""
         return self._backend.count_tokens(request)
 
+    def token_ids(self, text: str) -> list[int]:
+        """See `Backend.token_ids`."""
+        return self._backend.token_ids(text)
+
     def close(self) -> None:
         """See `Backend.close`."""
         self._backend.close()

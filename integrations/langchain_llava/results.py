@@ -12,6 +12,7 @@ from typing import cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llava_tools.backend import Backend
@@ -26,6 +27,10 @@ def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
     metadata = _metadata(answer, logprobs)
     message = AIMessage(
         content=answer.text,
+        tool_calls=[
+            tool_call(name=call.name, args=dict(call.arguments), id=call.id)
+            for call in answer.calls
+        ],
         response_metadata=metadata,
         usage_metadata=_usage(answer.usage),
     )
@@ -44,12 +49,18 @@ class Chunks:
     def add(self, delta: Delta) -> ChatGenerationChunk:
         """Translate the next step."""
         self._told.append(delta)
+        calls = [
+            tool_call_chunk(name=piece.name, args=piece.arguments, id=piece.id, index=piece.index)
+            for piece in delta.calls
+        ]
         if delta.finish_reason is None:
-            return ChatGenerationChunk(message=AIMessageChunk(content=delta.text))
+            message = AIMessageChunk(content=delta.text, tool_call_chunks=calls)
+            return ChatGenerationChunk(message=message)
         answer = fold(self._told, self._backend.model_name)
         metadata = _metadata(answer, self._logprobs)
         message = AIMessageChunk(
             content=delta.text,
+            tool_call_chunks=calls,
             response_metadata=metadata,
             usage_metadata=_usage(answer.usage),
             chunk_position="last",
@@ -73,6 +84,8 @@ def _metadata(answer: Answer, logprobs: bool) -> dict[str, object]:
         "finish_reason": answer.finish_reason,
         "timings": asdict(answer.timings),
     }
+    if answer.best_effort:
+        metadata["best_effort"] = True
     if logprobs:
         metadata["logprobs"] = {"content": _logprobs(answer.logprobs)}
     return metadata

@@ -133,6 +133,10 @@ class LlavaEngine:
         """Return the prompt's tokens without looking at any picture."""
         return self._length(prompt.build(request.messages, constraint=request.constraint))
 
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of plain text, without `<s>`."""
+        return self._text.encode(text)
+
     def close(self) -> None:
         """Fail what is in flight and drop the model."""
         if not self._closed:

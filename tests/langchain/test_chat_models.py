@@ -10,7 +10,6 @@ import pytest
 from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumps, load, loads
 from langchain_core.messages import (
     AIMessage,
@@ -105,7 +104,8 @@ def test_a_wrong_option_is_one_line(options: dict[str, Any], words: list[str]) -
     ("options", "words"),
     [
         ({"max_token": 3}, ["no option 'max_token'", "Did you mean 'max_tokens'?"]),
-        ({"tools": []}, ["no option 'tools'"]),
+        ({"tools": "f"}, ["tools='f' is no list"]),
+        ({"tool_choice": "any"}, ["tool_choice='any'", "no tool"]),
         ({"device": "cpu"}, ["no option 'device'"]),
         ({"max_tokens": 0}, ["max_tokens=0"]),
         ({"model": "7b"}, ["model='7b'", "backend"]),
@@ -624,12 +624,10 @@ def test_pictures_are_counted_as_the_model_counts_them(png_base64: str) -> None:
     conversation = [asked, AIMessage("a car"), HumanMessage("what colour?")]
     kept = trim_messages(conversation, max_tokens=50, token_counter=model, start_on="human")
     assert kept == conversation[-1:]
-    with pytest.raises(RequestError, match="Tools"):
+    tool = {"name": "look", "description": "Look at a picture.", "parameters": {"type": "object"}}
+    assert model.get_num_tokens_from_messages([asked], tools=[tool]) > alone + 576
+    with pytest.raises(RequestError, match="cannot be bound"):
         model.get_num_tokens_from_messages([asked], tools=[{}])
-
-
-def test_tools_are_not_promised_yet() -> None:
-    assert ChatLlava.bind_tools is BaseChatModel.bind_tools
 
 
 def test_an_empty_delta_is_a_chunk_like_any_other() -> None:

@@ -22,6 +22,7 @@ from langchain_core.messages import (
 )
 
 from langchain_llava.messages import Pictures, to_messages
+from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image
@@ -164,9 +165,9 @@ def test_text_blocks(block: str | dict[str, Any], expected: tuple[str, ...]) -> 
         ({"type": "image_url", "image_url": {}}, ["no picture", "'image_url'"]),
         ({"type": "image_url", "image_url": {"url": ""}}, ["no picture"]),
         ({"type": "image", "source": {"type": "base64"}}, ["no picture", "'source'"]),
-        ({"type": "image", "file_id": "img_0123"}, ["file_id 'img_0123'", "base64"]),
-        ({"type": "image", "source_type": "id", "id": "img_1"}, ["file_id 'img_1'"]),
-        ({"type": "image", "source": {"type": "file", "file_id": "f"}}, ["file_id 'f'"]),
+        ({"type": "image", "file_id": "img_0123"}, ["no picture 'img_0123'", "never given"]),
+        ({"type": "image", "source_type": "id", "id": "img_1"}, ["no picture 'img_1'"]),
+        ({"type": "image", "source": {"type": "file", "file_id": "f"}}, ["no picture 'f'"]),
         ({"type": "image", "base64": "%%%"}, ["base64"]),
         ({"type": "image", "base64": "aGVsbG8="}, []),
         ({"type": "text"}, ["without text", "'type'"]),
@@ -208,7 +209,7 @@ def test_roles() -> None:
         ("user", "h"),
         ("assistant", "a"),
         ("tool", "t"),
-        ("tool", "r"),
+        ("user", "Result of f: r"),
         ("system", "d"),
         ("user", "u"),
         ("assistant", "b"),
@@ -240,25 +241,54 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
         ],
         tool_calls=[{"name": "look", "args": {"at": "猫"}, "id": "1"}],
     )
-    (text, call) = said(message)
-    assert text == "Let me see."
-    assert json.loads(str(call)) == {"name": "look", "arguments": {"at": "猫"}}
-    assert "猫" in str(call)
+    (said,) = translate(message)
+    assert said.text == "Let me see."
+    assert said.calls == (ToolCall("1", "look", {"at": "猫"}),)
 
 
 @pytest.mark.parametrize(
-    ("block", "arguments"),
+    ("block", "call"),
     [
-        ({"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}, {"a": 1}),
-        ({"type": "tool_call", "id": "1", "name": "f", "args": {"a": 1}}, {"a": 1}),
-        ({"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": 1}'}, {"a": 1}),
-        ({"type": "invalid_tool_call", "name": "f", "args": '{"a": '}, '{"a": '),
-        ({"type": "tool_use", "id": "1", "name": "f", "input": {}}, {}),
+        ({"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}, ("1", {"a": 1})),
+        ({"type": "tool_call", "id": "1", "name": "f", "args": {"a": 1}}, ("1", {"a": 1})),
+        (
+            {"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": 1}'},
+            ("1", {"a": 1}),
+        ),
+        ({"type": "tool_use", "name": "f", "input": {}}, ("", {})),
     ],
 )
-def test_calls_in_blocks_alone_are_shown(block: dict[str, Any], arguments: object) -> None:
-    (call,) = said(AIMessage([block]))
-    assert json.loads(str(call)) == {"name": "f", "arguments": arguments}
+def test_calls_in_blocks_alone_count(block: dict[str, Any], call: tuple[str, object]) -> None:
+    (said,) = translate(AIMessage([block]))
+    assert [(told.id, told.arguments) for told in said.calls] == [call]
+    assert not said.content
+
+
+def test_a_call_that_cannot_be_read_is_shown_as_it_was() -> None:
+    block = {"type": "invalid_tool_call", "name": "f", "args": '{"a": '}
+    (said,) = translate(AIMessage([block]))
+    assert not said.calls
+    assert json.loads(said.text) == {"name": "f", "arguments": '{"a": '}
+
+
+def test_results_of_tools_know_their_call() -> None:
+    call = {"name": "f", "args": {}, "id": "c"}
+    _, result = translate(
+        AIMessage("", tool_calls=[call]), ToolMessage("no", tool_call_id="c", status="error")
+    )
+    assert (result.call_id, result.failed) == ("c", True)
+
+
+def test_a_picture_is_named_by_its_handle_once_it_was_given(png_base64: str) -> None:
+    (first,) = translate(HumanMessage([{"type": "image", "base64": png_base64}]))
+    handle = first.images[0].handle
+    for block in (
+        {"type": "image", "file_id": handle},
+        {"type": "image", "source_type": "id", "id": handle},
+        {"type": "image", "source": {"type": "file", "file_id": handle}},
+    ):
+        (again,) = translate(HumanMessage([block]))
+        assert again.images == first.images
 
 
 def test_content_is_left_as_it_was(png_base64: str) -> None:

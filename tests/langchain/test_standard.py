@@ -1,13 +1,11 @@
-"""LangChain's own suites: what every chat model has to do.
+"""LangChain's own suites on the embedded model: what every chat model has to do.
 
-`supports_image_tool_message` and `supports_anthropic_inputs` stay off until tools can be bound: the
-suite binds some in those tests. What they say about messages is tested in test_messages.py.
+Every flag that can hold for LLaVA is on. Those that cannot are about audio, video and PDF.
 """
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,34 +24,31 @@ lc_load = importlib.import_module("langchain_core.load.load")
 _AWAY = "https://raw.githubusercontent.com"
 
 
-class TestUnits(ChatModelUnitTests):
-    @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatLlava
+class Flags:
+    """What the suites are told of the model."""
+
+    chat_model_class: type[BaseChatModel] = ChatLlava
+    has_tool_calling = True
+    has_tool_choice = True
+    has_structured_output = True
+    supports_json_mode = True
+    supports_image_inputs = True
+    supports_image_urls = True
+    supports_image_tool_message = True
+    supports_anthropic_inputs = True
+    supports_model_override = True
+    returns_usage_metadata = True
+    model_override_value = "tiny"
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "tiny"}
 
-    @property
-    def has_tool_calling(self) -> bool:
-        return False
 
+class TestUnits(Flags, ChatModelUnitTests):
     @property
-    def has_structured_output(self) -> bool:
-        return False
-
-    @property
-    def supports_image_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_image_urls(self) -> bool:
-        return True
-
-    @property
-    def supports_model_override(self) -> bool:
-        return True
+    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        return {"LLAVA_API_KEY": "secret"}, {"model": "tiny"}, {"api_key": "secret"}
 
     @pytest.fixture(autouse=True)
     def _known_to_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,32 +62,10 @@ class TestUnits(ChatModelUnitTests):
         monkeypatch.setattr(lc_load, "_default_class_paths_cache", {})
 
 
-class IntegrationTests(ChatModelIntegrationTests):
-    """The flags; where the model comes from is the subclasses' matter."""
-
+class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
     @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatLlava
-
-    @property
-    def has_tool_calling(self) -> bool:
-        return False
-
-    @property
-    def has_structured_output(self) -> bool:
-        return False
-
-    @property
-    def supports_image_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_image_urls(self) -> bool:
-        return True
-
-    @property
-    def supports_model_override(self) -> bool:
-        return True
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "tiny", "allowed_hosts": ["127.0.0.1"]}
 
     @pytest.fixture(autouse=True)
     def _pictures_from_here(self, picture_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,19 +81,3 @@ class IntegrationTests(ChatModelIntegrationTests):
 
         monkeypatch.setattr(httpx, "get", get_here)
         monkeypatch.setattr(Fetcher, "get", fetch_here)
-
-
-class TestRandomWeights(IntegrationTests):
-    """A real engine on a checkpoint that has learned nothing."""
-
-    @pytest.fixture(autouse=True)
-    def _checkpoint(self, checkpoint: Path) -> None:
-        self.folder = str(checkpoint)
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"model": self.folder, "allowed_hosts": ["127.0.0.1"], "max_tokens": 8}
-
-    @property
-    def model_override_value(self) -> str:
-        return self.folder

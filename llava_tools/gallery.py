@@ -1,0 +1,68 @@
+"""Pictures by their handles: what conversations, checkpoints and tool calls name as `img_…`.
+
+A picture goes in and its handle comes out; the handle gives the picture back for as long as there
+is room. Handles are digests of content, so whoever can name one has had the picture or its name
+from somebody who had; a path or an address never leads anywhere from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.images import ImageRef
+
+
+class Gallery:
+    """Keeps pictures by handle, within bounds. May be used from many threads at once.
+
+    Args:
+        max_bytes: Memory that the pictures may take, >= 1; 1 GiB by default. Those used longest ago
+            leave first; the one added last always stays.
+
+    Raises:
+        RequestError: A bound that is not possible.
+    """
+
+    def __init__(self, max_bytes: int = 1 << 30) -> None:
+        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
+            raise RequestError(f"max_bytes={max_bytes!r} is not possible.", "Use at least 1.")
+        self._max_bytes = max_bytes
+        self._sizes = 0
+        self._images: OrderedDict[str, tuple[ImageRef, int]] = OrderedDict()  # latest use last
+        self._lock = threading.Lock()
+
+    def add(self, image: ImageRef) -> str:
+        """Keep a picture and return its handle."""
+        size = image.nbytes
+        with self._lock:
+            _, before = self._images.pop(image.handle, (image, 0))
+            self._images[image.handle] = (image, size)
+            self._sizes += size - before
+            while self._sizes > self._max_bytes and len(self._images) > 1:
+                self._sizes -= self._images.popitem(last=False)[1][1]
+        return image.handle
+
+    def get(self, handle: str) -> ImageRef:
+        """Return the picture of a handle.
+
+        Raises:
+            ImageError: It was never added, or left to make room.
+        """
+        with self._lock:
+            if handle in self._images:
+                self._images.move_to_end(handle)
+                return self._images[handle][0]
+        raise ImageError(
+            f"There is no picture {str(handle)[:80]!r} here: it was never given, or had to make "
+            "room for others.",
+            "Give the picture itself, or a handle (img_…) from this conversation.",
+        )
+
+    def __contains__(self, handle: object) -> bool:
+        with self._lock:
+            return handle in self._images
+
+    def __len__(self) -> int:
+        return len(self._images)
