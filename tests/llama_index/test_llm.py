@@ -8,7 +8,7 @@ import pickle
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, ToolCallBlock
@@ -230,7 +230,7 @@ def test_it_can_be_written_down_and_copied() -> None:
 
 
 class _Events(BaseEventHandler):
-    seen: ClassVar[list[str]] = []
+    seen: list[str]
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
         self.seen.append(event.class_name())
@@ -239,7 +239,7 @@ class _Events(BaseEventHandler):
 async def test_events_and_callbacks(png: bytes) -> None:
     counter = TokenCountingHandler()
     llm, _ = _llm(callback_manager=CallbackManager([counter]))
-    events = _Events()
+    events = _Events(seen=[])
     get_dispatcher().add_event_handler(events)
     try:
         llm.chat([ChatMessage([ImageBlock(image=png), TextBlock(text="What is it?")])])

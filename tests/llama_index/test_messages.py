@@ -23,6 +23,7 @@ from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.schema import ImageDocument, ImageNode
 
 from llama_index.llms.llava.messages import Pictures, to_messages, to_question
+from llava_tools import registry
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
@@ -50,7 +51,6 @@ def _picture(block: ImageBlock, pictures: Pictures | None = None) -> ImageRef:
         ("chatbot", "assistant"),
         ("model", "assistant"),
         ("tool", "tool"),
-        ("function", "tool"),
     ],
 )
 def test_every_role(role: str, own: Role) -> None:
@@ -174,6 +174,18 @@ def test_calls_in_the_older_place(arguments: object) -> None:
         _one(ChatMessage("", role="assistant", additional_kwargs={"tool_calls": ["look()"]}))
 
 
+def test_a_function_that_was_called_without_an_id() -> None:
+    result = ChatMessage("red", role="function", additional_kwargs={"name": "look"})
+    assert _one(result) == Message("user", ("Result of look: ", "red"))
+    result = ChatMessage("red", role="function", additional_kwargs={"tool_call_id": "c1"})
+    assert _one(result) == Message("tool", ("red",), call_id="c1")
+
+
+def test_every_picture_is_known_by_its_handle(png: bytes) -> None:
+    picture = _picture(ImageBlock(image=png))
+    assert registry.shared().get(picture.handle) == picture
+
+
 def test_a_call_whose_arguments_were_cut_off_is_refused() -> None:
     call = ToolCallBlock(tool_call_id="c1", tool_name="look", tool_kwargs='{"at": "im')
     with pytest.raises(RequestError, match="no JSON object"):
@@ -193,8 +205,8 @@ def test_pictures_of_completions_may_be_local(png: bytes, tmp_path: Path) -> Non
     assert asked == Message("user", (*[open_image(png)] * 4, "What?"))
     with pytest.raises(ImageError):
         to_question("What?", [ImageNode(image_url="file:///etc/passwd")], Pictures())
-    with pytest.raises(RequestError, match="holds a str"):
-        to_question("What?", ["a.png"], Pictures())
+    with pytest.raises(RequestError, match="holds a PosixPath"):
+        to_question("What?", [path], Pictures())
     with pytest.raises(ImageError, match="no file"):
         to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], Pictures())
 

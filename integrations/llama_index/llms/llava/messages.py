@@ -29,10 +29,11 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
     VideoBlock,
 )
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
+from llava_tools import registry, toolcall
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
@@ -73,10 +74,16 @@ class Pictures:
     def open(self, block: Pictured) -> ImageRef:
         """Open the picture of a block or a node: its bytes, else its path, else its URL.
 
+        The picture is known by its handle from here on, so that tools can be asked about it.
+
         Raises:
             ImageError: It has none, or one that is not allowed or not usable.
         """
-        image, path, url = _named(block)
+        picture = self._read(*_named(block))
+        registry.shared().add(picture)
+        return picture
+
+    def _read(self, image: bytes | IOBase | None, path: Path | None, url: object) -> ImageRef:
         if image:
             return open_image(_content(image))
         if path is not None:
@@ -140,14 +147,13 @@ def _message(message: ChatMessage, pictures: Pictures) -> Message:
     calls = [_call(block) for block in blocks if isinstance(block, ToolCallBlock)]
     if not calls and told.get("tool_calls"):
         calls = [_older_call(call) for call in told["tool_calls"]]
-    answers = role == "tool"
-    return Message(
-        role,
-        tuple(_parts(blocks, role, pictures)),
-        tuple(calls),
-        call_id=str(told.get("tool_call_id") or "") if answers else "",
-        name=str(told.get("name") or "") if answers else "",
-    )
+    parts = tuple(_parts(blocks, role, pictures))
+    if role != "tool":
+        return Message(role, parts, tuple(calls))
+    name, call_id = str(told.get("name") or ""), str(told.get("tool_call_id") or "")
+    if message.role is MessageRole.FUNCTION and not call_id:  # of an interface without ids
+        return Message("user", (toolcall.write_result(name or "tool", "", error=False), *parts))
+    return Message(role, parts, tuple(calls), call_id, name)
 
 
 def _parts(

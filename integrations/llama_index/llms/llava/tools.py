@@ -15,7 +15,7 @@ from llama_index.core.tools import BaseTool
 from pydantic import BaseModel, PydanticUserError
 from pydantic_core import from_json
 
-from llava_tools.constraint import Constraint, Schema, ToolSpec
+from llava_tools.constraint import FREE, Constraint, Schema, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 
 #: What a call may bring besides its sampling.
@@ -39,9 +39,12 @@ def to_constraint(
         RequestError: Something that is no tool, choice or format.
         SchemaError: Arguments or an output class that have no JSON schema.
     """
+    choice = _choice(tool_choice)
+    if not tools and response_format is None and choice == "auto":
+        return FREE
     return Constraint(
         tools=tuple(_spec(tool) for tool in tools or ()),
-        choice=_choice(tool_choice),
+        choice=choice,
         parallel=allow_parallel_tool_calls,
         schema=_schema(response_format),
         lenient=lenient,
