@@ -50,7 +50,6 @@ def _picture(block: ImageBlock, pictures: Pictures | None = None) -> ImageRef:
         ("assistant", "assistant"),
         ("chatbot", "assistant"),
         ("model", "assistant"),
-        ("tool", "tool"),
     ],
 )
 def test_every_role(role: str, own: Role) -> None:
@@ -174,10 +173,11 @@ def test_calls_in_the_older_place(arguments: object) -> None:
         _one(ChatMessage("", role="assistant", additional_kwargs={"tool_calls": ["look()"]}))
 
 
-def test_a_function_that_was_called_without_an_id() -> None:
-    result = ChatMessage("red", role="function", additional_kwargs={"name": "look"})
+@pytest.mark.parametrize("role", ["tool", "function"])
+def test_a_result_whose_call_had_no_id(role: str) -> None:
+    result = ChatMessage("red", role=role, additional_kwargs={"name": "look"})
     assert _one(result) == Message("user", ("Result of look: ", "red"))
-    result = ChatMessage("red", role="function", additional_kwargs={"tool_call_id": "c1"})
+    result = ChatMessage("red", role=role, additional_kwargs={"tool_call_id": "c1"})
     assert _one(result) == Message("tool", ("red",), call_id="c1")
 
 

@@ -29,7 +29,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
     VideoBlock,
 )
-from llama_index.core.llms import ChatMessage, MessageRole
+from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
@@ -151,7 +151,7 @@ def _message(message: ChatMessage, pictures: Pictures) -> Message:
     if role != "tool":
         return Message(role, parts, tuple(calls))
     name, call_id = str(told.get("name") or ""), str(told.get("tool_call_id") or "")
-    if message.role is MessageRole.FUNCTION and not call_id:  # of an interface without ids
+    if not call_id:  # as ReAct agents and older function calls tell of results
         return Message("user", (toolcall.write_result(name or "tool", "", error=False), *parts))
     return Message(role, parts, tuple(calls), call_id, name)
 
