@@ -1,4 +1,4 @@
-"""LlamaIndex's agents finish tasks that need a picture: scripted planners, and the embedded model."""
+"""LlamaIndex's agents finish tasks that need a picture, scripted and with the embedded model."""
 
 from __future__ import annotations
 
