@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llava_tools import toolcall
+from llava_tools import handles, toolcall
 from llava_tools.constraint import FREE, Constraint
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
@@ -58,8 +58,8 @@ def build(
 
     System messages replace `system`, joined by line breaks where there are several; what the model
     has to know of tools and of the answer's form follows it (see `toolcall`). The pictures of a
-    turn stand at its front, each followed by a line break, as in training. Messages of users and
-    tools that follow each other share one turn.
+    turn stand at its front, each followed by a line break, as in training; their handles are told
+    where a tool can be given one. Messages of users and tools that follow each other share a turn.
 
     Args:
         messages: The conversation; its last message is the user's or a tool's.
@@ -75,9 +75,10 @@ def build(
     told = [message.text for message in messages if message.role == "system"] or [system]
     told.append(toolcall.instructions(constraint))
     prompt: list[Piece] = ["\n".join(text for text in told if text) + " "]
+    naming = handles.wanted(constraint)
     turns = _turns([message for message in messages if message.role != "system"])
     for role, texts, images in turns:
-        said = "\n".join(texts)
+        said = "\n".join([toolcall.write_handles(images), *texts] if naming and images else texts)
         if role == "assistant":
             _extend(prompt, [f"ASSISTANT: {said}", END_OF_TURN])
         else:

@@ -57,10 +57,15 @@ def _values(schema: Any) -> list[str]:
 
 
 def _followed(schema: Any, root: Schema) -> Schema:
-    """Follow references within the document to the schema that they mean."""
+    """Follow references within the document to the schema that they mean.
+
+    Of references that lead in a circle the last one is returned.
+    """
     seen: set[str] = set()
     while isinstance(schema, Mapping) and isinstance(pointer := schema.get("$ref"), str):
-        if pointer in seen or not pointer.startswith("#"):
+        if pointer in seen:
+            return schema
+        if not pointer.startswith("#"):
             return {}
         seen.add(pointer)
         schema = root
@@ -78,7 +83,7 @@ def _finite(schema: Any, root: Schema, above: tuple[int, ...], known: set[int]) 
     schema = _followed(schema, root)
     if id(schema) in known:
         return True
-    if id(schema) in above:
+    if id(schema) in above or isinstance(schema.get("$ref"), str):
         return False
     inside = (*above, id(schema))
 

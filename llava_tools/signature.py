@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llava_tools import handles
 from llava_tools.constraint import Schema, ToolSpec
 
 _BOUNDS = (("minimum", "at least"), ("maximum", "at most"))
@@ -99,6 +100,8 @@ class _Writer:
         return f"{{{self.fields(schema)}}}"
 
     def _scalar(self, schema: Schema) -> str:
+        if schema.get("pattern") == handles.PATTERN:
+            return "picture"
         rules = [str(schema[key]) for key in ("format", "pattern") if key in schema]
         rules += [f"{word} {schema[key]}" for key, word in _BOUNDS if key in schema]
         return f"{schema['type']} ({', '.join(rules)})" if rules else str(schema["type"])

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llava_tools import prompt, schemas
+from llava_tools import handles, prompt, schemas
 from llava_tools.backend import Stream
 from llava_tools.errors import EngineClosedError
 from llava_tools.output import Constrained
@@ -75,7 +75,8 @@ class ScriptedBackend:
         else:
             text = self._script[min(turn, len(self._script) - 1)]
         stream = ScriptedStream(self, _deltas(request, text, limit, usage))
-        return stream if request.constraint.free else Constrained(stream, request.constraint)
+        constraint = handles.narrowed(request.constraint, request.messages)
+        return stream if constraint.free else Constrained(stream, constraint)
 
     def count_tokens(self, request: Request) -> int:
         """Words plus what the pictures cost."""

@@ -8,7 +8,8 @@ the ordinary conversation:
   are separated by a line break. It is the layout that many open models were trained on, and that
   servers have parsers for. Only what the model generates is ever read as a call: the same letters
   in a user's text or a tool's result stay text;
-- a result is ``Result of look: ...`` in the user's turn, a failure ``Error of look: ...``.
+- a result is ``Result of look: ...`` in the user's turn, a failure ``Error of look: ...``;
+- where a tool takes pictures, a turn with pictures begins ``Pictures: img_..., img_...``.
 
 The embedded model is trained on exactly this text. Pure: needs neither torch nor a tokenizer.
 """
@@ -16,11 +17,12 @@ The embedded model is trained on exactly this text. Pure: needs neither torch no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llava_tools import signature
 from llava_tools.constraint import Constraint, ToolCall
+from llava_tools.images import ImageRef
 
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
@@ -62,6 +64,11 @@ def write_turn(text: str, calls: tuple[ToolCall, ...]) -> str:
 def write_result(name: str, text: str, *, error: bool) -> str:
     """Return what a tool gave back as the model reads it."""
     return f"{'Error' if error else 'Result'} of {name}: {text}"
+
+
+def write_handles(images: Iterable[ImageRef]) -> str:
+    """Return how the model is told what a turn's pictures are called, in their order."""
+    return f"Pictures: {', '.join(image.handle for image in images)}"
 
 
 def write_json(value: Any) -> str:

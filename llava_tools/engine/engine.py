@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from llava_tools import prompt
+from llava_tools import handles, prompt
 from llava_tools.backend import Stream
 from llava_tools.engine.grammar import Grammars
 from llava_tools.engine.load import Loaded
@@ -99,10 +99,11 @@ class LlavaEngine:
         self._sweep()
         ticket = Ticket(f"r{next(self._serial)}", request.sampling, time.perf_counter())
         prompt.check_results(request.messages)
+        constraint = handles.narrowed(request.constraint, request.messages)
         pieces = prompt.build(request.messages, constraint=request.constraint)
         best_effort = False
-        if not request.constraint.free:
-            ticket.matcher, best_effort = self._grammars.matcher(request.constraint)
+        if not constraint.free:
+            ticket.matcher, best_effort = self._grammars.matcher(constraint)
         length = self._length(pieces)
         count = sum(isinstance(piece, ImageRef) for piece in pieces)
         ticket.max_tokens = prompt.fit(
@@ -125,9 +126,9 @@ class LlavaEngine:
         stream = EngineStream(
             ticket, self._text, self._ends, usage, prepared, self._leave, self._dropped.put
         )
-        if request.constraint.free:
+        if constraint.free:
             return stream
-        return Constrained(stream, request.constraint, best_effort=best_effort)
+        return Constrained(stream, constraint, best_effort=best_effort)
 
     def count_tokens(self, request: Request) -> int:
         """Return the prompt's tokens without looking at any picture."""
