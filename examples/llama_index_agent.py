@@ -11,37 +11,38 @@ and the model sees it in the tool's result.
 import argparse
 import asyncio
 from pathlib import Path
+from typing import Annotated
 
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.llms import ImageBlock, TextBlock
-from llama_index.core.tools import FunctionTool
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field
 
 from llama_index.llms.llava import Llava
-from llava_tools import open_image
+from llava_tools import handles, open_image
 from llava_tools.gallery import Gallery
 
+# A string of this pattern can only be the handle of a picture that the conversation names.
+Handle = Annotated[str, Field(json_schema_extra={"pattern": handles.PATTERN})]
 NIGHT = Path(__file__).parent / "pictures" / "night.png"
 
 
-def make_agent(model: Llava, gallery: Gallery, handle: str, ask: str) -> FunctionAgent:
-    """An agent that may open a picture of the gallery, and does so first."""
+def make_agent(model: Llava, gallery: Gallery, ask: str) -> FunctionAgent:
+    """An agent that may open the pictures that it is told of, and opens one first."""
 
-    def open_picture(picture: str) -> list[ImageBlock | TextBlock]:
+    def open_picture(picture: Handle) -> list[ImageBlock | TextBlock]:
         """Open a picture, to look at it."""
         return [ImageBlock(image=gallery.get(picture).data), TextBlock(text=ask)]
 
-    known = Field(json_schema_extra={"enum": [handle]})  # the grammar allows no other handle
-    arguments: type[BaseModel] = create_model("open_picture", picture=(str, known))
-    tool = FunctionTool.from_defaults(open_picture, fn_schema=arguments)
-    return FunctionAgent(name="looker", llm=model, tools=[tool], initial_tool_choice="open_picture")
+    return FunctionAgent(
+        name="looker", llm=model, tools=[open_picture], initial_tool_choice="open_picture"
+    )
 
 
 async def main(model: str, picture: Path, ask: str) -> None:
     """Ask the agent alone, and as part of a workflow."""
     gallery = Gallery()
     handle = gallery.add(open_image(picture))
-    agent = make_agent(Llava(model=model), gallery, handle, ask)
+    agent = make_agent(Llava(model=model), gallery, ask)
     for way in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):
         result = await way.run(user_msg=f"{ask} Look at {handle}.")
         (call,) = result.tool_calls

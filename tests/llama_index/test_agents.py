@@ -20,7 +20,7 @@ from llama_index.core.tools import FunctionTool
 from pydantic import Field, create_model
 
 from llama_index.llms.llava import Llava
-from llava_tools import open_image, registry
+from llava_tools import handles, open_image, registry
 from llava_tools.constraint import ToolCall
 from llava_tools.images import ImageRef
 from llava_tools.testing import ScriptedBackend
@@ -43,6 +43,13 @@ def _show(picture: str) -> list[ImageBlock | TextBlock]:
     """Open a picture, to look at it."""
     found = registry.shared().get(picture)
     return [ImageBlock(image=found.data), TextBlock(text=ASK)]
+
+
+def _tool() -> FunctionTool:
+    """`_show`, whose argument can only be a picture of the conversation."""
+    handle = Field(pattern=handles.PATTERN)
+    arguments = create_model("show", picture=(str, handle))
+    return FunctionTool.from_defaults(_show, name="show", fn_schema=arguments)
 
 
 def _handle(request: Request) -> str:
@@ -72,7 +79,7 @@ async def test_a_planner_sees_the_picture_that_a_tool_returned(
         return _call("show", picture=_handle(request))
 
     backend = ScriptedBackend(plan)
-    tool = FunctionTool.from_defaults(_show, name="show")
+    tool = _tool()
     agent: Any = FunctionAgent(name="eyes", llm=Llava(backend=backend), tools=[tool])
     if whole is AgentWorkflow:
         agent = AgentWorkflow(agents=[agent], root_agent="eyes")
@@ -103,7 +110,7 @@ async def test_agents_hand_over_to_each_other(night: ImageRef) -> None:
         name="eyes",
         description="Looks.",
         llm=llm,
-        tools=[FunctionTool.from_defaults(_show, name="show")],
+        tools=[_tool()],
         can_handoff_to=[],
     )
     workflow = AgentWorkflow(agents=[boss, eyes], root_agent="boss")
@@ -147,9 +154,7 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
 async def test_the_embedded_model_opens_a_picture_and_looks_at_it(
     night: ImageRef, whole: type
 ) -> None:
-    known = Field(json_schema_extra={"enum": [night.handle]})
-    arguments = create_model("show", picture=(str, known))
-    tool = FunctionTool.from_defaults(_show, name="show", fn_schema=arguments)
+    tool = _tool()
     agent: Any = FunctionAgent(name="eyes", llm=Llava(), tools=[tool], initial_tool_choice="show")
     if whole is AgentWorkflow:
         agent = AgentWorkflow(agents=[agent], root_agent="eyes")
