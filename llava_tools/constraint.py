@@ -47,7 +47,7 @@ class ToolSpec:
                 f"{self.name!r} is not a name that a tool can have.",
                 "Use 1 to 128 letters, digits, '_', '.' or '-'.",
             )
-        check_schema(self.parameters, f"the parameters of the tool {self.name}")
+        check_schema(self.parameters, f"the schema of the tool {self.name}")
         if self.parameters.get("type", "object") != "object":
             raise RequestError(
                 f"The parameters of the tool {self.name} are of type {self.parameters['type']!r}.",
@@ -141,7 +141,7 @@ def check_schema(schema: object, what: str) -> None:
     """
     if not isinstance(schema, Mapping):
         raise RequestError(
-            f"{what[0].upper()}{what[1:]} are a {type(schema).__name__}, not a JSON schema.",
+            f"{what[0].upper()}{what[1:]} is a {type(schema).__name__}, not a JSON schema.",
             "Pass a dict such as {'type': 'object', 'properties': {...}}.",
         )
     try:
@@ -153,7 +153,7 @@ def check_schema(schema: object, what: str) -> None:
         ) from None
     if size > LARGEST_SCHEMA:
         raise RequestError(
-            f"{what[0].upper()}{what[1:]} have {size:,} characters; {LARGEST_SCHEMA:,} are the "
+            f"{what[0].upper()}{what[1:]} has {size:,} characters; {LARGEST_SCHEMA:,} are the "
             "most that are taken.",
             "Describe less: the model reads every character of it.",
         )

@@ -119,10 +119,12 @@ class Reader:
                 schemas.check(
                     json.loads(arguments),
                     self._tools[name].parameters,
-                    f"The arguments of the call of {name}",
+                    f"The call of {name}",
                 )
             return rest, "tool_calls"
         if self._constraint.forced:
+            if reason == "length":
+                raise _cut("A tool call", reason)
             raise OutputError(
                 "The model answered in words where it had to call a tool.",
                 "Use a backend that enforces tool_choice.",

@@ -21,7 +21,7 @@ def check_constraint(constraint: Constraint) -> None:
         SchemaError: What is wrong with which schema, and where.
     """
     for tool in constraint.callable:
-        _check_schema(tool.parameters, f"The parameters of the tool {tool.name}")
+        _check_schema(tool.parameters, f"The schema of the tool {tool.name}")
     if constraint.schema is not None:
         _check_schema(constraint.schema, "The schema of the answer")
 
@@ -130,7 +130,7 @@ def check(value: Any, schema: Schema, what: str) -> None:
     try:
         for error in _validator(schema).iter_errors(value):
             raise OutputError(
-                f"{what} are not of the schema at {error.json_path}: {error.message}",
+                f"{what} is not of its schema at {error.json_path}: {error.message}",
                 "Ask again, or make the schema simpler.",
             )
     except Unresolvable as error:
@@ -143,12 +143,12 @@ def check(value: Any, schema: Schema, what: str) -> None:
 def _check_schema(schema: Schema, what: str) -> None:
     for error in _meta(type(_validator(schema))).iter_errors(schema):
         raise SchemaError(
-            f"{what} are no JSON schema: {error.message} at {error.json_path}.",
+            f"{what} is no JSON schema: {error.message} at {error.json_path}.",
             "See https://json-schema.org/learn.",
         )
     if not _finite(schema, schema, (), set()):
         raise SchemaError(
-            f"{what} refer to themselves without end: no finite value satisfies them.",
+            f"{what} refers to itself without end: no finite value satisfies them.",
             "Make the recursive field optional, or allow null or an empty list.",
         )
 

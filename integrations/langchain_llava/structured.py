@@ -22,6 +22,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
 from langchain_llava import binding
+from llava_tools.constraint import Constraint
 from llava_tools.errors import RequestError
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
@@ -55,6 +56,7 @@ def structured(
         llm = model.bind(response_format={"type": "json_object"})
         return _answered(llm, JsonOutputParser(), include_raw)
     schema = binding.schema_of(form)
+    Constraint(schema=schema)  # checks it
     known = {"kwargs": {"method": method, "strict": strict}, "schema": _for_traces(form, schema)}
     pydantic = isinstance(form, type) and is_basemodel_subclass(form)
     if method == "function_calling":

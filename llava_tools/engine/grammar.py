@@ -90,7 +90,7 @@ class Grammars:
         lenient = False
         rules = []
         for number, tool in enumerate(constraint.callable):
-            what = f"The parameters of the tool {tool.name}"
+            what = f"The schema of the tool {tool.name}"
             schema, loose = self._enforceable(tool.parameters, constraint, what)
             lenient |= loose
             begin = f'{OPEN}{{"name": {json.dumps(tool.name)}, "arguments": '
@@ -100,7 +100,9 @@ class Grammars:
                 f"call_{number}: OPEN_{number} %json {json.dumps(schema)} CLOSE",
             ]
         if constraint.schema is not None and not constraint.forced:
-            schema, loose = self._enforceable(constraint.schema, constraint, "The schema")
+            schema, loose = self._enforceable(
+                constraint.schema, constraint, "The schema of the answer"
+            )
             lenient |= loose
             rules.append(f"answer: / ?/ %json {json.dumps(schema)}")
         grammar = "\n".join([*rules, *_start(constraint)])
