@@ -11,7 +11,7 @@ and the model sees it in the tool's result.
 import argparse
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.llms import ImageBlock, TextBlock
@@ -44,7 +44,7 @@ async def main(model: str, picture: Path, ask: str) -> None:
     handle = gallery.add(open_image(picture))
     agent = make_agent(Llava(model=model), gallery, ask)
     for way in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):
-        result = await way.run(user_msg=f"{ask} Look at {handle}.")
+        result: Any = await way.run(user_msg=f"{ask} Look at {handle}.")
         (call,) = result.tool_calls
         told = f"{call.tool_name}({call.tool_kwargs['picture']})  ->  {result.response.content}"
         print(f"{type(way).__name__}: {told}")

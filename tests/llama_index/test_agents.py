@@ -130,7 +130,7 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
     def look(picture: str, question: str) -> str:
         """Answer a question about a picture."""
         found = ImageBlock(image=registry.shared().get(picture).data)
-        return eyes.complete(question, image_documents=[found]).text
+        return str(eyes.complete(question, image_documents=[found]))
 
     def plan(request: Request) -> str:
         assert not any(message.images for message in request.messages)  # ReActAgent drops them

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, ToolCallBlock
 from llama_index.core.callbacks import CallbackManager, CBEventType, TokenCountingHandler
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import ImageDocument
 from llama_index.core.tools import FunctionTool
+from llama_index_instrumentation import get_dispatcher
 
 from llama_index.llms.llava import Llava
 from llava_tools.constraint import ToolCall
@@ -67,6 +67,7 @@ async def test_all_four_chats_say_the_same() -> None:
     assert len({response.model_dump_json(exclude={"delta"}) for response in responses}) == 1
     assert responses[0].message.content == WORDS
     assert [len(tokens) for tokens in responses[0].logprobs or []] == [1] * 4
+    assert responses[0].raw
     assert responses[0].raw["finish_reason"] == "stop"
     assert responses[0].additional_kwargs["completion_tokens"] == 4
     assert len(set(map(repr, backend.requests))) == 1
@@ -214,7 +215,8 @@ def test_bad_calls() -> None:
 def test_metadata_needs_no_model() -> None:
     assert Llava().metadata.context_window == 2048
     assert Llava(model="7b", max_tokens=99).metadata.num_output == 99
-    assert Llava(model="some/where", context_window=1000).metadata.context_window == 1000
+    other_name: dict[str, Any] = {"context_window": 1000}
+    assert Llava(model="some/where", **other_name).metadata.context_window == 1000
     told = Llava(model="7b").metadata
     assert told.model_name == "7b"
     assert told.is_chat_model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import (
@@ -205,8 +206,9 @@ def test_pictures_of_completions_may_be_local(png: bytes, tmp_path: Path) -> Non
     assert asked == Message("user", (*[open_image(png)] * 4, "What?"))
     with pytest.raises(ImageError):
         to_question("What?", [ImageNode(image_url="file:///etc/passwd")], Pictures())
+    wrong: Any = path
     with pytest.raises(RequestError, match="holds a PosixPath"):
-        to_question("What?", [path], Pictures())
+        to_question("What?", [wrong], Pictures())
     with pytest.raises(ImageError, match="no file"):
         to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], Pictures())
 

@@ -117,8 +117,14 @@ def _asked(draw: random.Random) -> Asked:
             turns.append(Turn("user", _parts(draw)))
     tools = draw.sample(list(CALLS), draw.randrange(len(CALLS) + 1))
     choices = [None, "auto", "none", "any", "required", True, *tools]
-    every = {"max_tokens": 50, "temperature": 0.7, "top_p": 0.9, "top_k": 5, "seed": 7}
-    sampling = {name: every[name] for name in every if draw.random() < 0.4}
+    every: dict[str, Any] = {
+        "max_tokens": 50,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 5,
+        "seed": 7,
+    }
+    sampling: dict[str, Any] = {name: every[name] for name in every if draw.random() < 0.4}
     if draw.random() < 0.3:
         sampling["stop"] = ["\nUSER:"]
     return Asked(
@@ -155,7 +161,7 @@ def _for_langchain(turn: Turn) -> BaseMessage:
     if turn.role == "assistant":
         calls = [{"id": c.id, "name": c.name, "args": c.arguments} for c in turn.calls]
         return AIMessage(content, tool_calls=calls)
-    return {"system": SystemMessage, "user": HumanMessage}[turn.role](content)
+    return SystemMessage(content) if turn.role == "system" else HumanMessage(content)
 
 
 def _for_llama_index(turn: Turn) -> ChatMessage:

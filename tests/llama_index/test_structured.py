@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 from llama_index.llms.llava import Llava
@@ -59,7 +59,7 @@ async def test_all_four_ways_give_the_instance() -> None:
 def test_steps_fill_the_fields() -> None:
     llm, _ = _llm()
     *steps, last = llm.stream_structured_predict(Car, PROMPT, thing="car")
-    assert [step.colour for step in steps if isinstance(step, BaseModel)][:3] == [
+    assert [getattr(step, "colour", None) for step in steps][:3] == [
         None,
         "dark",
         "dark red",
