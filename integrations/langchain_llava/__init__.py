@@ -15,5 +15,6 @@ except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from langchain_llava.chat_models import ChatLlava
+from langchain_llava.pictures import image_block, with_handles
 
-__all__ = ["ChatLlava"]
+__all__ = ["ChatLlava", "image_block", "with_handles"]
