@@ -33,6 +33,22 @@ def test_find_and_ask(find: str, ask: str, picture: str, answer: str) -> None:
     assert "llava-tools/tiny" in times
 
 
+@pytest.mark.parametrize(
+    ("picture", "ask", "answer"),
+    [
+        ("night.png", "What colour is the star?", "yellow"),
+        ("sea.png", "What is the background colour?", "blue"),
+    ],
+)
+def test_llama_index_agent(picture: str, ask: str, answer: str) -> None:
+    path = str(EXAMPLES / "pictures" / picture)
+    lines = _run("llama_index_agent.py", "--picture", path, "--ask", ask).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["FunctionAgent", "AgentWorkflow"]
+    for line in lines:
+        assert "open_picture(img_" in line
+        assert line.endswith(f"  ->  {answer}")
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60

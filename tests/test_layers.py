@@ -41,6 +41,11 @@ def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
     assert _loaded(program).isdisjoint(HEAVY)
 
 
+def test_llama_index_loads_no_engine() -> None:
+    loaded = _loaded("from llama_index.llms.llava import Llava; Llava(model='7b').metadata")
+    assert loaded.isdisjoint({"torch", "transformers", "accelerate", "langchain_core"})
+
+
 def test_the_core_knows_no_framework() -> None:
     names = [
         "model",
@@ -77,6 +82,7 @@ def _imports(folder: str) -> set[str]:
         ("llava_tools/engine", ("llava_tools.train", "llava_tools.cli", "langchain")),
         ("llava_tools/train", ("llava_tools.engine", "langchain")),
         ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),
+        ("integrations/llama_index", ("llava_tools.engine", "torch", "langchain")),
     ],
 )
 def test_neighbours_do_not_reach_into_each_other(folder: str, never: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ import torch
 
 from llava_tools import schemas
 from llava_tools.constraint import Constraint, Schema
+from llava_tools.engine.formats import NARROWED
 from llava_tools.errors import MissingExtraError, SchemaError
 from llava_tools.toolcall import BETWEEN, CLOSE, OPEN
 
@@ -162,7 +163,7 @@ class Matcher:
 
 
 def prepared(schema: Schema) -> dict[str, Any]:
-    """Return a schema with bounded integers, closed objects and disjoint `oneOf`s as `anyOf`s.
+    """Return a schema with bounded integers and times, closed objects, `anyOf` for safe `oneOf`s.
 
     Whatever satisfies it satisfies the schema that was given.
     """
@@ -197,6 +198,8 @@ def _prepared(schema: Any, root: Schema, *, closing: bool) -> Any:
             ready["minimum"] = -_LARGEST_INTEGER
         if not {"maximum", "exclusiveMaximum"} & ready.keys():
             ready["maximum"] = _LARGEST_INTEGER
+    if ready.get("format") in NARROWED:
+        ready.setdefault("pattern", NARROWED[ready["format"]])
     if "oneOf" in ready and "anyOf" not in ready and schemas.disjoint(ready, root):
         ready["anyOf"] = ready.pop("oneOf")
     if closing and "properties" in ready and "patternProperties" not in ready:

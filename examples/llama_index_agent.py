@@ -1,0 +1,58 @@
+r"""Agents that open a picture through a tool and look at it: a FunctionAgent, and an AgentWorkflow.
+
+    python examples/llama_index_agent.py
+    python examples/llama_index_agent.py --model 7b --picture street.jpg \\
+        --ask "What is parked in the street?"
+
+The conversation names the picture by its handle (img_...). The tool gives the picture itself back,
+and the model sees it in the tool's result.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.llms import ImageBlock, TextBlock
+from pydantic import Field
+
+from llama_index.llms.llava import Llava
+from llava_tools import handles, open_image
+from llava_tools.gallery import Gallery
+
+# A string of this pattern can only be the handle of a picture that the conversation names.
+Handle = Annotated[str, Field(json_schema_extra={"pattern": handles.PATTERN})]
+NIGHT = Path(__file__).parent / "pictures" / "night.png"
+
+
+def make_agent(model: Llava, gallery: Gallery, ask: str) -> FunctionAgent:
+    """An agent that may open the pictures that it is told of, and opens one first."""
+
+    def open_picture(picture: Handle) -> list[ImageBlock | TextBlock]:
+        """Open a picture, to look at it."""
+        return [ImageBlock(image=gallery.get(picture).data), TextBlock(text=ask)]
+
+    return FunctionAgent(
+        name="looker", llm=model, tools=[open_picture], initial_tool_choice="open_picture"
+    )
+
+
+async def main(model: str, picture: Path, ask: str) -> None:
+    """Ask the agent alone, and as part of a workflow."""
+    gallery = Gallery()
+    handle = gallery.add(open_image(picture))
+    agent = make_agent(Llava(model=model), gallery, ask)
+    for way in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):
+        result: Any = await way.run(user_msg=f"{ask} Look at {handle}.")
+        (call,) = result.tool_calls
+        told = f"{call.tool_name}({call.tool_kwargs['picture']})  ->  {result.response.content}"
+        print(f"{type(way).__name__}: {told}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--picture", type=Path, default=NIGHT)
+    parser.add_argument("--ask", default="What colour is the star?")
+    asyncio.run(main(**vars(parser.parse_args())))

@@ -1,0 +1,18 @@
+"""LLaVA 1.5 on your own machine as a LlamaIndex LLM that sees and calls tools.
+
+    from llama_index.llms.llava import Llava
+    Llava().complete("Hello")
+
+Importing this package and making a `Llava` load neither torch nor a model; the first request does.
+"""
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as error:
+    from llava_tools.errors import MissingExtraError
+
+    raise MissingExtraError("llama-index-core", "llama-index") from error
+
+from llama_index.llms.llava.base import Llava
+
+__all__ = ["Llava"]

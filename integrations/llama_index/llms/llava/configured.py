@@ -1,0 +1,110 @@
+"""What a `Llava` is made with: fields, checked before anything is loaded, and their engine."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from llama_index.core.base.llms.types import LLMMetadata
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+
+from llama_index.llms.llava import options
+from llama_index.llms.llava.messages import Pictures
+from llava_tools.backend import Backend
+from llava_tools.fetch import Fetcher
+from llava_tools.model import Llava as Engine
+from llava_tools.options import ALIASES, CONTEXTS, Dtype, EngineKeywords, Quantization
+from llava_tools.types import DEFAULT_MAX_TOKENS
+
+
+class Configured(FunctionCallingLLM):
+    """The options of `Llava`, and the engine that they choose."""
+
+    model: str = "tiny"
+    """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
+    # What the engine is loaded with: see `llava_tools.options.EngineOptions`.
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    quantization: Quantization | None = None
+    revision: str | None = None
+    offline: bool = False
+    context: int | None = None
+    """Tokens of prompt and answer together. Also `context_window`."""
+    reuse: bool = True
+    max_queue: int = 256
+    base_url: str | None = None
+    # How tokens are drawn: see `llava_tools.types.Sampling`. None is that class's default.
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: list[str] | None = None
+    seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    lenient: bool = False
+    """Take schemas that cannot be enforced in full; the answer is checked, and `best_effort`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts ("host" or "host:port") in private networks that picture URLs may lead to."""
+    allow_local_paths: bool = False
+    """Whether blocks of messages may name local files. Only where nobody else writes messages."""
+    backend: Backend | None = Field(default=None, exclude=True, repr=False)
+    """An engine of your own, instead of the one that `model` and its options would load."""
+
+    _engine: Engine | None = PrivateAttr(default=None)
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise options.of_validation(error) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_options(cls, given: Any) -> Any:
+        """Check what can be checked without the model, so that a typo fails here."""
+        if not isinstance(given, dict):
+            return given  # a Llava that is somebody's field
+        return options.checked(given, cls.model_fields, cls.__name__)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        Fetcher(allowed_hosts=frozenset(hosts))
+        return tuple(sorted(hosts))
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex serializes this class and knows that it sees."""
+        return "llava_multi_modal_llm"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex wants to know of the model, told without loading it."""
+        known = CONTEXTS.get(ALIASES.get(self.model, self.model))
+        own = self.backend.context if self.backend is not None else self.context
+        told = LLMMetadata(
+            num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
+            is_chat_model=True,
+            is_function_calling_model=True,
+            model_name=self.model if self.backend is None else self.backend.model_name,
+        )
+        window = own or known
+        return told if window is None else told.model_copy(update={"context_window": window})
+
+    def close(self) -> None:
+        """Give the model's memory back if nobody else uses it; the next request loads it again."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _backend(self) -> Backend:
+        """Return the engine; loads the model if nobody has yet."""
+        if self._engine is None:
+            keywords = cast(EngineKeywords, {name: getattr(self, name) for name in options.ENGINE})
+            self._engine = Engine(self.model, backend=self.backend, **keywords)
+        return self._engine.backend
+
+    @property
+    def _pictures(self) -> Pictures:
+        return Pictures(self.allow_local_paths, Fetcher(frozenset(self.allowed_hosts)))

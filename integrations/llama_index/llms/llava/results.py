@@ -1,0 +1,117 @@
+"""The seam's answers in, LlamaIndex's responses out.
+
+Text and calls come as blocks, cumulative while they stream. What an answer tells about itself
+(usage, finish reason, timings, logprobs) comes once: with the answer, or with the last chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    ContentBlock,
+    LogProb,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+)
+
+from llava_tools.backend import Backend
+from llava_tools.errors import EngineError
+from llava_tools.types import Answer, Delta, TokenLogprob, fold
+
+
+def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:
+    """Translate a whole answer; `delta` is its last piece where it was streamed."""
+    calls = [
+        ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=dict(call.arguments))
+        for call in answer.calls
+    ]
+    usage = {**asdict(answer.usage), "total_tokens": answer.usage.total_tokens}
+    raw = {
+        "model": answer.model,
+        "finish_reason": answer.finish_reason,
+        "usage": usage,
+        "timings": asdict(answer.timings),
+        "best_effort": answer.best_effort,
+    }
+    return ChatResponse(
+        message=_message(answer.text, calls),
+        delta=delta,
+        raw=raw,
+        logprobs=_logprobs(answer.logprobs) or None,
+        additional_kwargs={
+            name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+        },
+    )
+
+
+def to_completion(response: ChatResponse) -> CompletionResponse:
+    """Translate a chat's response, or a chunk of one, into a completion's."""
+    return CompletionResponse(
+        text=response.message.content or "",
+        delta=response.delta,
+        raw=response.raw,
+        logprobs=response.logprobs,
+        additional_kwargs=response.additional_kwargs,
+    )
+
+
+class Chunks:
+    """Translates a stream step by step; the last chunk is what the whole answer would be."""
+
+    def __init__(self, backend: Callable[[], Backend]) -> None:
+        self._backend = backend
+        self._told: list[Delta] = []
+        self._text = ""
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def add(self, delta: Delta) -> ChatResponse:
+        """Translate the next step."""
+        self._told.append(delta)
+        if delta.finish_reason is not None:
+            return to_response(fold(self._told, self._backend().model_name), delta.text)
+        self._text += delta.text
+        for piece in delta.calls:
+            if piece.index not in self._calls:
+                self._calls[piece.index] = {
+                    "tool_call_id": piece.id,
+                    "tool_name": piece.name,
+                    "tool_kwargs": "",
+                }
+            self._calls[piece.index]["tool_kwargs"] += piece.arguments
+        calls = [ToolCallBlock(**call) for call in self._calls.values()]
+        return ChatResponse(message=_message(self._text, calls), delta=delta.text)
+
+    def end(self) -> None:
+        """Refuse to pass off as whole what was cut off.
+
+        Raises:
+            EngineError: No step had a finish reason.
+        """
+        if not self._told or self._told[-1].finish_reason is None:
+            raise EngineError("The stream ended before it was finished.", "Ask again.")
+
+
+def _message(text: str, calls: list[ToolCallBlock]) -> ChatMessage:
+    words: list[ContentBlock] = [TextBlock(text=text)] if text or not calls else []
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=[*words, *calls])
+
+
+def _logprobs(tokens: Iterable[TokenLogprob]) -> list[list[LogProb]]:
+    """Return for every token the chosen one first, then its likeliest alternatives."""
+    return [
+        [
+            LogProb(token=token, logprob=value, bytes=list(token.encode()))
+            for token, value in [
+                (item.token, item.logprob),
+                *(pair for pair in item.top if pair[0] != item.token),
+            ]
+        ]
+        for item in tokens
+    ]

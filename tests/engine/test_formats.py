@@ -1,0 +1,68 @@
+"""Dates, times and durations that a grammar lets through are ones that pydantic can read."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, time, timedelta
+
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+from pydantic import TypeAdapter
+
+from llava_tools.engine.formats import NARROWED
+from llava_tools.engine.grammar import prepared
+
+TYPES = {"date": date, "date-time": datetime, "time": time, "duration": timedelta}
+BYTES = LLTokenizer("byte")
+
+
+def _lets(format_: str, value: str) -> bool:
+    ready = prepared({"type": "string", "format": format_})
+    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_json_schema(json.dumps(ready)), log_level=0)
+    assert not matcher.is_error(), matcher.get_error()
+    tokens = list(json.dumps(value).encode())
+    return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+
+
+@pytest.mark.parametrize(
+    ("format_", "value"),
+    [
+        ("date", "2021-02-28"),
+        ("date", "2024-02-29"),
+        ("date", "0476-09-04"),
+        ("date", "2000-12-31"),
+        ("date-time", "2024-02-29T23:59:59Z"),
+        ("date-time", "1999-01-30T00:00:00.123456+05:30"),
+        ("time", "12:30:00Z"),
+        ("duration", "P1Y2M3DT4H5M6S"),
+        ("duration", "PT90M"),
+        ("duration", "P3W"),
+    ],
+)
+def test_what_pydantic_reads_is_let_through(format_: str, value: str) -> None:
+    assert _lets(format_, value)
+    TypeAdapter(TYPES[format_]).validate_json(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("format_", "value"),
+    [
+        ("date", "0000-01-01"),
+        ("date", "2021-02-29"),
+        ("date", "2021-04-31"),
+        ("date-time", "2021-02-29T00:00:00Z"),
+        ("date-time", "2021-06-30T23:59:60Z"),
+        ("date-time", "2021-01-01T00:00:00.1234567890123Z"),
+        ("time", "00:00:60Z"),
+        ("duration", "P99999999999Y"),
+        ("duration", "P"),
+    ],
+)
+def test_what_pydantic_refuses_is_not(format_: str, value: str) -> None:
+    assert not _lets(format_, value)
+
+
+def test_a_pattern_of_the_schema_itself_stays() -> None:
+    own = {"type": "string", "format": "date", "pattern": "^2024-.*$"}
+    assert prepared(own) == own
+    assert set(NARROWED) == set(TYPES)

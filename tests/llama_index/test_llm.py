@@ -1,0 +1,276 @@
+"""`Llava` as LlamaIndex's users hold it: chats, completions, their streams and async twins."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import pickle
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, ToolCallBlock
+from llama_index.core.callbacks import CallbackManager, CBEventType, TokenCountingHandler
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.schema import ImageDocument
+from llama_index.core.tools import FunctionTool
+from llama_index_instrumentation import get_dispatcher
+
+from llama_index.llms.llava import Llava
+from llava_tools.constraint import ToolCall
+from llava_tools.errors import EngineError, RequestError
+from llava_tools.images import open_image
+from llava_tools.testing import ScriptedBackend
+from llava_tools.toolcall import write_call
+from llava_tools.types import Message, Sampling
+
+WORDS = "The circle is red."
+CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))
+HELLO = [ChatMessage("Which colour is the circle?")]
+
+
+def look(at: str, question: str) -> str:
+    """Look at a picture."""
+    return f"{at}: {question}"
+
+
+LOOK = FunctionTool.from_defaults(look)
+
+
+def _llm(*script: str, **options: Any) -> tuple[Llava, ScriptedBackend]:
+    backend = ScriptedBackend(script or (WORDS,))
+    return Llava(backend=backend, **options), backend
+
+
+async def _all(stream: AsyncIterator[Any]) -> list[Any]:
+    return [chunk async for chunk in stream]
+
+
+async def _every_way(llm: Llava, **given: Any) -> list[ChatResponse]:
+    """The answer of `chat` and the last chunks of its twins."""
+    return [
+        llm.chat(HELLO, **given),
+        list(llm.stream_chat(HELLO, **given))[-1],
+        await llm.achat(HELLO, **given),
+        (await _all(await llm.astream_chat(HELLO, **given)))[-1],
+    ]
+
+
+async def test_all_four_chats_say_the_same() -> None:
+    llm, backend = _llm()
+    responses = await _every_way(llm, max_tokens=20, logprobs=True)
+    assert len({response.model_dump_json(exclude={"delta"}) for response in responses}) == 1
+    assert responses[0].message.content == WORDS
+    assert [len(tokens) for tokens in responses[0].logprobs or []] == [1] * 4
+    assert responses[0].raw
+    assert responses[0].raw["finish_reason"] == "stop"
+    assert responses[0].additional_kwargs["completion_tokens"] == 4
+    assert len(set(map(repr, backend.requests))) == 1
+    assert backend.requests[0].sampling == Sampling(max_tokens=20, logprobs=True)
+
+
+@pytest.mark.parametrize("script", [WORDS, CALL, f"{CALL}\n{CALL}"])
+def test_chunks_are_cumulative_and_fold_to_the_message(script: str) -> None:
+    llm, _ = _llm(script)
+    tools = {"tools": [LOOK]}
+    chunks = list(llm.stream_chat(HELLO, **tools))
+    whole = llm.chat(HELLO, **tools)
+    assert "".join(chunk.delta or "" for chunk in chunks) == (whole.message.content or "")
+    text = ""
+    for before, chunk in pairwise(chunks):
+        text += before.delta or ""
+        assert (before.message.content or "") == text
+        assert len(_calls(before)) <= len(_calls(chunk))
+    last = chunks[-1].message
+    assert last.content == whole.message.content
+    assert [(c.tool_name, c.tool_kwargs) for c in _calls(chunks[-1])] == [
+        (c.tool_name, c.tool_kwargs) for c in _calls(whole)
+    ]
+    assert len(_calls(whole)) == script.count("<tool_call>")
+
+
+def _calls(response: ChatResponse) -> list[ToolCallBlock]:
+    return [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+
+
+def test_leaving_a_stream_stops_the_generation() -> None:
+    llm, backend = _llm("one two three four")
+    stream = llm.stream_chat(HELLO)
+    next(stream)
+    stream.close()
+    assert backend.closed_early == 1
+    completions = llm.stream_complete("hi")
+    next(completions)
+    completions.close()
+    assert backend.closed_early == 2
+
+
+async def test_leaving_an_async_stream_stops_the_generation() -> None:
+    llm, backend = _llm(" ".join(["word"] * 2000))
+    for number, begin in enumerate([llm.astream_chat(HELLO), llm.astream_complete("hi")], start=1):
+        async with aclosing(await begin) as stream:
+            async for _ in stream:
+                break
+        for _ in range(200):
+            if backend.closed_early == number:
+                break
+            await asyncio.sleep(0.01)
+        assert backend.closed_early == number
+
+
+async def test_cancelling_a_task_stops_the_generation() -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def pause() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+
+    backend = ScriptedBackend(["one two three"], pause=pause)
+    task = asyncio.create_task(Llava(backend=backend).achat(HELLO))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert backend.closed_early == 1
+    go.set()
+
+
+async def test_all_four_completions(png: bytes) -> None:
+    llm, backend = _llm()
+    pictures = [ImageDocument(image=base64.b64encode(png).decode())]
+    answers: list[CompletionResponse] = [
+        llm.complete("What?", image_documents=pictures),
+        list(llm.stream_complete("What?", image_documents=pictures))[-1],
+        await llm.acomplete("What?", image_documents=pictures),
+        (await _all(await llm.astream_complete("What?", image_documents=pictures)))[-1],
+    ]
+    assert {answer.text for answer in answers} == {WORDS}
+    assert {r.messages for r in backend.requests} == {
+        (Message("user", (open_image(png), "What?")),)
+    }
+    chunks = list(llm.stream_complete("What?"))
+    assert [chunk.text for chunk in chunks][:2] == ["The", "The circle"]
+    assert "".join(chunk.delta or "" for chunk in chunks) == WORDS
+
+
+def test_prompts_are_formatted_once() -> None:
+    llm, backend = _llm(completion_to_prompt=lambda prompt: f"Q: {prompt}")
+    llm.complete("a")
+    llm.complete("b", formatted=True)
+    assert [r.messages[0].text for r in backend.requests] == ["Q: a", "b"]
+
+
+def test_the_system_prompt_reaches_predictions() -> None:
+    llm, backend = _llm(system_prompt="Be brief.")
+    assert llm.predict(PromptTemplate("Name a {thing}."), thing="fruit") == WORDS
+    said = backend.requests[0].messages
+    assert said == (Message("system", ("Be brief.",)), Message("user", ("Name a fruit.",)))
+
+
+def test_options_of_a_call_override_the_fields() -> None:
+    llm, backend = _llm(temperature=0.5, stop="circle", seed=1)
+    assert llm.chat(HELLO).message.content == "The "
+    llm.chat(HELLO, stop=["is", "red"], seed=2, max_tokens=3)
+    assert backend.requests[1].sampling == Sampling(3, 0.5, stop=("is", "red"), seed=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tempersture": 1}, "Did you mean 'temperature'"),
+        ({"temperature": -1}, "temperature=-1"),
+        ({"allow_local_paths": "maybe"}, "allow_local_paths='maybe'"),
+        ({"allowed_hosts": ["http://x"]}, "not a host's name"),
+        ({"model": ""}, "model=''"),
+        ({"model": "7b", "model_name": "13b"}, "given twice"),
+        ({"quantization": "2bit"}, "quantization='2bit'"),
+    ],
+)
+def test_a_typo_fails_when_the_model_is_made(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(RequestError, match=says) as caught:
+        Llava(**given)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_calls() -> None:
+    llm, backend = _llm()
+    for given in ({"tempersture": 1}, {"temperature": -1}, {"verbosity": "high"}):
+        with pytest.raises(ValueError, match=r"temp|verb"):
+            llm.chat(HELLO, **given)
+    with pytest.raises(ValueError, match="no message"):
+        llm.chat([])
+    with pytest.raises(ValueError, match="no user message"):
+        llm.chat([ChatMessage("Be brief.", role="system")])
+    with pytest.raises(ValueError, match="context"):
+        llm.chat([ChatMessage("word " * 5000)])
+    assert not backend.requests
+
+
+def test_metadata_needs_no_model() -> None:
+    assert Llava().metadata.context_window == 2048
+    assert Llava(model="7b", max_tokens=99).metadata.num_output == 99
+    other_name: dict[str, Any] = {"context_window": 1000}
+    assert Llava(model="some/where", **other_name).metadata.context_window == 1000
+    told = Llava(model="7b").metadata
+    assert told.model_name == "7b"
+    assert told.is_chat_model
+    assert told.is_function_calling_model
+
+
+def test_it_can_be_written_down_and_copied() -> None:
+    llm = Llava(model="7b", temperature=0.5, stop=["x"], allowed_hosts=["b", "a"])
+    assert Llava.from_dict(llm.to_dict()).to_dict() == llm.to_dict()
+    assert pickle.loads(pickle.dumps(llm)).to_dict() == llm.to_dict()
+    assert llm.model_copy(update={"seed": 1}).seed == 1
+    assert "temperature" not in llm.to_payload()
+
+
+class _Events(BaseEventHandler):
+    seen: list[str]
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        self.seen.append(event.class_name())
+
+
+async def test_events_and_callbacks(png: bytes) -> None:
+    counter = TokenCountingHandler()
+    llm, _ = _llm(callback_manager=CallbackManager([counter]))
+    events = _Events(seen=[])
+    get_dispatcher().add_event_handler(events)
+    try:
+        llm.chat([ChatMessage([ImageBlock(image=png), TextBlock(text="What is it?")])])
+        await _all(await llm.astream_chat(HELLO))
+        llm.complete("hi")
+    finally:
+        get_dispatcher().event_handlers.remove(events)
+    assert events.seen[:2] == ["LLMChatStartEvent", "LLMChatEndEvent"]
+    assert events.seen.count("LLMChatInProgressEvent") == 4
+    assert events.seen[-2:] == ["LLMCompletionStartEvent", "LLMCompletionEndEvent"]
+    assert counter.total_llm_token_count > 600  # a picture is 576
+    assert CBEventType.LLM not in counter.event_ends_to_ignore
+
+
+def test_a_stream_that_somebody_ends_is_no_answer() -> None:
+    class Cut(ScriptedBackend):
+        def stream(self, request: Any) -> Any:
+            stream = super().stream(request)
+            stream.close()
+            return stream
+
+    llm = Llava(backend=Cut())
+    with pytest.raises(EngineError, match="ended before"):
+        list(llm.stream_chat(HELLO))
+
+
+def test_closing_gives_the_engine_back() -> None:
+    llm, backend = _llm()
+    llm.chat(HELLO)
+    llm.close()
+    assert llm.chat(HELLO).message.content == WORDS
+    assert len(backend.requests) == 2

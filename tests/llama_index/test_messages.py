@@ -1,0 +1,219 @@
+"""LlamaIndex's messages become the seam's: every block is there, or an error names it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    CacheControl,
+    CachePoint,
+    CitableBlock,
+    CitationBlock,
+    ContentBlock,
+    DocumentBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.schema import ImageDocument, ImageNode
+
+from llama_index.llms.llava.messages import Pictures, to_messages, to_question
+from llava_tools import registry
+from llava_tools.constraint import ToolCall
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.fetch import Fetcher
+from llava_tools.images import ImageRef, open_image
+from llava_tools.types import Message, Role
+
+
+def _one(message: ChatMessage, pictures: Pictures | None = None) -> Message:
+    (translated,) = to_messages([message], pictures or Pictures())
+    return translated
+
+
+def _picture(block: ImageBlock, pictures: Pictures | None = None) -> ImageRef:
+    (picture,) = _one(ChatMessage(blocks=[block]), pictures).images
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("role", "own"),
+    [
+        ("system", "system"),
+        ("developer", "system"),
+        ("user", "user"),
+        ("assistant", "assistant"),
+        ("chatbot", "assistant"),
+        ("model", "assistant"),
+    ],
+)
+def test_every_role(role: str, own: Role) -> None:
+    assert _one(ChatMessage("hi", role=role)) == Message(own, ("hi",))
+
+
+def test_bytes_base64_files_data_urls_and_urls_are_one_picture(
+    png: bytes, png_base64: str, picture_server: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png)
+    wanted = open_image(png)
+    host = picture_server.removeprefix("http://")
+    allowed = Pictures(allow_local_paths=True, fetcher=Fetcher(frozenset({host})))
+    blocks = [
+        ImageBlock(image=png),
+        ImageBlock(image=png_base64.encode()),
+        ImageBlock(image=io.BytesIO(png)),
+        ImageBlock.model_construct(image=png),
+        ImageBlock(url=f"data:image/png;base64,{png_base64}"),
+        ImageBlock(url=f"{picture_server}/a.png"),
+        ImageBlock(path=path),
+        ImageBlock.model_validate(ImageBlock(image=png).model_dump()),
+    ]
+    assert [_picture(block, allowed) for block in blocks] == [wanted] * len(blocks)
+
+
+def test_an_open_file_is_read_anew_each_time(png: bytes) -> None:
+    block = ImageBlock(image=io.BytesIO(png))
+    assert _picture(block) == _picture(block)
+
+
+def test_texts_and_pictures_keep_their_order(png: bytes) -> None:
+    message = ChatMessage(
+        blocks=[
+            TextBlock(text="a"),
+            TextBlock(text="b"),
+            ImageBlock(image=png),
+            TextBlock(text="c"),
+        ]
+    )
+    assert _one(message).content == ("a", "\nb", open_image(png), "c")
+    assert _one(ChatMessage(blocks=message.blocks[:2])).text == "a\nb"  # as ChatMessage.content
+
+
+def test_messages_may_not_name_local_files_unless_the_developer_says_so(
+    tmp_path: Path, png: bytes
+) -> None:
+    path = tmp_path / "secret.png"
+    path.write_bytes(png)
+    with pytest.raises(ImageError, match=r"secret.png.*allow_local_paths=True"):
+        _picture(ImageBlock(path=path))
+    assert _picture(ImageBlock(path=path), Pictures(allow_local_paths=True)) == open_image(png)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://169.254.169.254/", "ftp://a/b.png"])
+def test_urls_never_lead_into_this_machine_or_its_network(url: str) -> None:
+    with pytest.raises(ImageError):
+        _picture(ImageBlock(url=url), Pictures(allow_local_paths=True))
+
+
+def test_a_private_server_is_refused_unless_allowed(picture_server: str) -> None:
+    with pytest.raises(ImageError, match="allowed_hosts"):
+        _picture(ImageBlock(url=f"{picture_server}/a.png"))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        AudioBlock(audio=b"RIFF0000WAVE", format="wav"),
+        VideoBlock(video=b"0000ftypmp42"),
+        DocumentBlock(data=b"%PDF-1.4", document_mimetype="application/pdf"),
+    ],
+)
+def test_other_media_are_refused_by_name(block: ContentBlock) -> None:
+    with pytest.raises(RequestError, match=f"{type(block).__name__}.*text and pictures only"):
+        _one(ChatMessage(blocks=[TextBlock(text="hi"), block]))
+
+
+def test_nothing_in_an_image_block(png: bytes) -> None:
+    with pytest.raises(ImageError, match="holds no picture"):
+        _picture(ImageBlock())
+    with pytest.raises(ImageError, match="not a picture"):
+        _picture(ImageBlock(image=b"hello there, I am text"))
+    with pytest.raises(RequestError, match="assistant"):
+        _one(ChatMessage(role="assistant", blocks=[ImageBlock(image=png)]))
+
+
+def test_thoughts_and_cache_points_are_left_out_and_citations_are_read(png: bytes) -> None:
+    blocks: list[ContentBlock] = [
+        ThinkingBlock(content="hm"),
+        CachePoint(cache_control=CacheControl(type="ephemeral")),
+        CitableBlock(
+            title="t", source="s", content=[TextBlock(text="page"), ImageBlock(image=png)]
+        ),
+        CitationBlock(
+            cited_content=TextBlock(text="cited"),
+            source="s",
+            title="t",
+            additional_location_info={},
+        ),
+    ]
+    assert _one(ChatMessage(blocks=blocks)).content == ("page", open_image(png), "cited")
+
+
+def test_calls_and_their_results(png: bytes) -> None:
+    call = ToolCallBlock(tool_call_id="c1", tool_name="look", tool_kwargs={"at": "img_1"})
+    said = _one(ChatMessage(role="assistant", blocks=[TextBlock(text="wait"), call]))
+    assert said == Message("assistant", ("wait",), (ToolCall("c1", "look", {"at": "img_1"}),))
+    blocks = [TextBlock(text="here"), ImageBlock(image=png)]
+    result = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
+    assert _one(result) == Message("tool", ("here", open_image(png)), call_id="c1")
+
+
+@pytest.mark.parametrize("arguments", ['{"at": "img_1"}', {"at": "img_1"}])
+def test_calls_in_the_older_place(arguments: object) -> None:
+    older = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}}
+    message = ChatMessage("", role="assistant", additional_kwargs={"tool_calls": [older]})
+    assert _one(message).calls == (ToolCall("c1", "look", {"at": "img_1"}),)
+    with pytest.raises(RequestError, match="no call"):
+        _one(ChatMessage("", role="assistant", additional_kwargs={"tool_calls": ["look()"]}))
+
+
+@pytest.mark.parametrize("role", ["tool", "function"])
+def test_a_result_whose_call_had_no_id(role: str) -> None:
+    result = ChatMessage("red", role=role, additional_kwargs={"name": "look"})
+    assert _one(result) == Message("user", ("Result of look: ", "red"))
+    result = ChatMessage("red", role=role, additional_kwargs={"tool_call_id": "c1"})
+    assert _one(result) == Message("tool", ("red",), call_id="c1")
+
+
+def test_every_picture_is_known_by_its_handle(png: bytes) -> None:
+    picture = _picture(ImageBlock(image=png))
+    assert registry.shared().get(picture.handle) == picture
+
+
+def test_a_call_whose_arguments_were_cut_off_is_refused() -> None:
+    call = ToolCallBlock(tool_call_id="c1", tool_name="look", tool_kwargs='{"at": "im')
+    with pytest.raises(RequestError, match="no JSON object"):
+        _one(ChatMessage(role="assistant", blocks=[call]))
+
+
+def test_pictures_of_completions_may_be_local(png: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png)
+    documents = [
+        ImageDocument(image_path=str(path)),
+        ImageDocument(image=base64.b64encode(png).decode()),
+        ImageNode(metadata={"file_path": str(path)}),
+        ImageBlock(path=path),
+    ]
+    asked = to_question("What?", documents, Pictures())
+    assert asked == Message("user", (*[open_image(png)] * 4, "What?"))
+    with pytest.raises(ImageError):
+        to_question("What?", [ImageNode(image_url="file:///etc/passwd")], Pictures())
+    wrong: Any = path
+    with pytest.raises(RequestError, match="holds a PosixPath"):
+        to_question("What?", [wrong], Pictures())
+    with pytest.raises(ImageError, match="no file"):
+        to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], Pictures())
+
+
+def test_a_picture_that_cannot_be_reached() -> None:
+    fetcher = Fetcher(frozenset({"127.0.0.1:9"}), timeout=1)
+    with pytest.raises(ImageError):
+        _picture(ImageBlock(url="http://127.0.0.1:9/a.png"), Pictures(fetcher=fetcher))
