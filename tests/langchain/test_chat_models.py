@@ -66,6 +66,7 @@ def test_the_public_names() -> None:
     assert langchain_llava.__all__ == [
         "ChatLlava",
         "LlavaEmbeddings",
+        "LlavaToolkit",
         "image_block",
         "with_handles",
     ]
