@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
+from llava_tools.images import ImageRef
 from llava_tools.types import Delta, Request
 
 
@@ -56,6 +57,32 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Fail what is in flight and give the model's memory back. More than once is no error."""
+        ...
+
+
+class EmbeddingModel(Protocol):
+    """What turns texts and pictures into vectors; called from many threads at once."""
+
+    @property
+    def model_name(self) -> str:
+        """Name of the CLIP, as an index should remember it."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return a vector of length one for each text."""
+        ...
+
+    def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
+        """Return a vector of length one for each picture."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back."""
         ...
 
 

@@ -27,6 +27,9 @@ ALIASES = {
     "13b": "llava-hf/llava-1.5-13b-hf",
 }
 
+#: The CLIP whose vision tower LLaVA 1.5 looks through, unchanged by LLaVA's training.
+CLIP = "openai/clip-vit-large-patch14-336"
+
 
 class EngineKeywords(TypedDict, total=False):
     """Keywords of `Llava` and `ChatLlava` that choose the engine; see `EngineOptions`."""
@@ -117,3 +120,71 @@ class EngineOptions:
     def source(self) -> str:
         """`tiny`, a hub id or a folder: the model with its short name resolved."""
         return ALIASES.get(self.model, self.model)
+
+
+class EmbeddingKeywords(TypedDict, total=False):
+    """Keywords of `Embedder` and `LlavaEmbeddings`; see `EmbeddingOptions`."""
+
+    device: str
+    dtype: Dtype
+    revision: str | None
+    offline: bool
+    clip: str | None
+    clip_revision: str | None
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """What one embedding model is loaded with. Equal options share one in a process.
+
+    Attributes:
+        model: The LLaVA whose eye looks: `tiny`, `7b`, `13b`, a hub id or a local folder.
+        device: `auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name.
+        dtype: As in `EngineOptions`; the vectors are float whatever it is.
+        revision: Of the LLaVA: branch, tag or commit on the hub.
+        offline: Never ask the network; load from the cache or a folder only.
+        clip: Hub id or folder of the CLIP that the eye was taken from, in transformers' layout.
+            None for `clip/` in the model's own folder, else the one of LLaVA 1.5.
+        clip_revision: Of that CLIP.
+    """
+
+    model: str = "tiny"
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    revision: str | None = None
+    offline: bool = False
+    clip: str | None = None
+    clip_revision: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.engine  # checks what both have in common
+        if self.clip is not None and not (isinstance(self.clip, str) and self.clip.strip()):
+            raise RequestError(
+                f"clip={self.clip!r} is not possible.", f"Use a hub id like {CLIP!r} or a folder."
+            )
+
+    @classmethod
+    def of(cls, model: str, keywords: EmbeddingKeywords, where: str) -> EmbeddingOptions:
+        """Build from keywords.
+
+        Raises:
+            RequestError: An unknown keyword, or a value that is not possible.
+        """
+        known = {item.name for item in fields(cls)} - {"model"}
+        for name in keywords:
+            if name not in known:
+                raise unknown_option(name, known, where)
+        return cls(model, **keywords)
+
+    @property
+    def engine(self) -> EngineOptions:
+        """What the LLaVA would be loaded with."""
+        return EngineOptions(
+            self.model, self.device, self.dtype, revision=self.revision, offline=self.offline
+        )
+
+    @property
+    def usual_clip(self) -> str | None:
+        """The CLIP of LLaVA 1.5 where `model` is one of its released checkpoints, else None."""
+        released = {name for name in ALIASES.values() if "/" in name}
+        return CLIP if self.engine.source in released else None

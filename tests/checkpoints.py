@@ -6,16 +6,23 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTokenizer,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools.prompt import SYSTEM
@@ -160,3 +167,51 @@ def write_processors(folder: Path, tokenizer: PreTrainedTokenizerFast, size: int
     LlavaImageProcessorPil(
         size={"shortest_edge": size}, crop_size={"height": size, "width": size}
     ).save_pretrained(folder)
+
+
+def clip_like_tokenizer() -> CLIPTokenizer:
+    """A tokenizer built as CLIP's is: lower case, bytes, `<|endoftext|>` the last of all ids."""
+    letters = sorted(ByteLevel.alphabet())
+    merges = [("r", "e"), ("re", "d</w>"), ("s", "t"), ("a", "r</w>"), ("st", "ar</w>")]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(m) for m in merges)]
+    names = [*pieces, "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer({name: index for index, name in enumerate(names)}, merges)
+
+
+def write_clip(folder: Path, llava: Path, end: int | None = None, seed: int = 5) -> CLIPModel:
+    """Write the CLIP whose vision tower a LLaVA checkpoint has, as OpenAI's are laid out.
+
+    Args:
+        folder: Where to.
+        llava: The checkpoint's folder.
+        end: `eos_token_id` in the configuration; the released ones say 2, which is another token.
+        seed: Of what LLaVA has not.
+    """
+    eye = LlavaForConditionalGeneration.from_pretrained(llava, dtype=torch.float32)
+    tokenizer = clip_like_tokenizer()
+    torch.manual_seed(seed)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        bos_token_id=0,
+        eos_token_id=tokenizer.eos_token_id if end is None else end,
+        pad_token_id=1,
+    )
+    vision: Any = eye.config.vision_config
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
+    model.vision_model.load_state_dict(eye.model.vision_tower.state_dict())
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = vision.image_size
+    CLIPImageProcessorPil(
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+    ).save_pretrained(folder)
+    return model

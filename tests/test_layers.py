@@ -29,6 +29,8 @@ def _loaded(program: str) -> set[str]:
     [
         "import llava_tools; llava_tools.Llava('7b', quantization='4bit')",
         "import llava_tools, langchain_llava; langchain_llava.ChatLlava()",
+        "import langchain_llava; langchain_llava.LlavaEmbeddings()",
+        "from llava_tools.embedding import Embedder; Embedder('7b').embed_texts([])",
         "from llava_tools import cli; cli._parser()",
         "from llava_tools import Llava, testing;"
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
@@ -56,6 +58,7 @@ def test_the_core_knows_no_framework() -> None:
         "images",
         "fetch",
         "backend",
+        "embedding",
     ]
     program = "import " + ", ".join(f"llava_tools.{name}" for name in names)
     assert _loaded(program).isdisjoint({"langchain_core", "llama_index", "pydantic"})

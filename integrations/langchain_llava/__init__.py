@@ -1,10 +1,10 @@
-"""LLaVA 1.5 on your own machine as a LangChain chat model.
+"""LLaVA 1.5 on your own machine as a LangChain chat model, and its eye as embeddings.
 
-    from langchain_llava import ChatLlava
+    from langchain_llava import ChatLlava, LlavaEmbeddings
     ChatLlava().invoke("Hello")
+    LlavaEmbeddings().embed_images(["a.png"])
 
-Importing this package and making a `ChatLlava` load neither torch nor a model; the first request
-does.
+Importing this package and making either loads neither torch nor a model; the first request does.
 """
 
 try:
@@ -15,5 +15,6 @@ except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from langchain_llava.chat_models import ChatLlava
+from langchain_llava.embeddings import LlavaEmbeddings
 
-__all__ = ["ChatLlava"]
+__all__ = ["ChatLlava", "LlavaEmbeddings"]

@@ -3,17 +3,21 @@
 `load` brings the weights, `text` turns text into tokens and back, `vision` turns pictures into
 features and virtual token ids, `batching` is the contact with continuous batching, `sampler` picks
 tokens, `runtime` leads requests through it, `stream` turns tokens into deltas, `engine` holds it
-all together.
+all together. Apart from requests, `clip` loads what CLIP has and LLaVA lacks, and `embedding` turns
+texts and pictures into vectors with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from llava_tools.backend import Backend
 from llava_tools.errors import MissingExtraError
-from llava_tools.options import EngineOptions
+from llava_tools.options import EmbeddingOptions, EngineOptions
 
 if TYPE_CHECKING:
+    from llava_tools.engine.embedding import ClipEmbedding
     from llava_tools.engine.engine import LlavaEngine
 
 
@@ -24,6 +28,34 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
     """
+    _need_torch()
+    from llava_tools.engine.engine import LlavaEngine
+    from llava_tools.engine.load import load
+
+    return LlavaEngine(load(options), options)
+
+
+def load_embedding(
+    options: EmbeddingOptions, engines: Callable[[], Mapping[EngineOptions, Backend]]
+) -> ClipEmbedding:
+    """Load what turns texts and pictures into vectors.
+
+    Args:
+        options: What to load.
+        engines: Those that are loaded at the moment; one of the same model lends its eye.
+
+    Raises:
+        MissingExtraError: torch, transformers or accelerate are not installed.
+        ModelError: The CLIP cannot be found, is none, or does not belong to the model's eye.
+    """
+    _need_torch()
+    from llava_tools.engine.clip import load_clip
+    from llava_tools.engine.embedding import ClipEmbedding
+
+    return ClipEmbedding(load_clip(options), options, engines)
+
+
+def _need_torch() -> None:
     for package in ("torch", "transformers", "accelerate"):
         try:
             __import__(package)
@@ -31,7 +63,3 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
             if error.name != package:
                 raise
             raise MissingExtraError(package, "torch") from None
-    from llava_tools.engine.engine import LlavaEngine
-    from llava_tools.engine.load import load
-
-    return LlavaEngine(load(options), options)

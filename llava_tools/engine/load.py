@@ -80,15 +80,15 @@ def load(options: EngineOptions) -> Loaded:
         ModelError: Not a LLaVA 1.5, weights missing or unexpected, or no way to run it here.
     """
     device = pick_device(options.device)
-    where = _locate(options)
+    where = locate(options)
     hub: dict[str, Any] = {"revision": options.revision, "local_files_only": options.offline}
     config = _config(where, options, hub)
     try:
         model = _model(where, config, options, device, hub)
         tokenizer = AutoTokenizer.from_pretrained(where, **hub)
-        processor = _processor(where, config, hub)
+        processor = picture_processor(where, config.vision_config, hub)
     except OSError as error:
-        raise _not_found(options, error) from error
+        raise not_found(options.model, options.revision, options.offline, error) from error
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{options.model} does not fit into the memory of {device}.",
@@ -107,7 +107,7 @@ def load(options: EngineOptions) -> Loaded:
     return Loaded(name, model, text, processor, _ends(model, text))
 
 
-def _locate(options: EngineOptions) -> str:
+def locate(options: EngineOptions) -> str:
     """Return the folder or hub id; a name that can be neither is refused without a look outside."""
     name = options.source
     if name == "tiny":
@@ -134,7 +134,7 @@ def _config(where: str, options: EngineOptions, hub: dict[str, Any]) -> LlavaCon
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(where, **hub)
     except OSError as error:
-        raise _not_found(options, error) from error
+        raise not_found(options.model, options.revision, options.offline, error) from error
     except ValueError as error:
         raise ModelError(
             f"{options.model!r} is of a kind that transformers does not know: {error}",
@@ -159,7 +159,7 @@ def _model(
     extra: dict[str, Any] = {}
     if options.quantization:
         extra["quantization_config"] = _quantization(options.quantization, device)
-    with _only_errors(progress=options.source != "tiny" and sys.stderr.isatty()):
+    with only_errors(progress=options.source != "tiny" and sys.stderr.isatty()):
         loaded: Any = LlavaForConditionalGeneration.from_pretrained(
             where,
             config=config,
@@ -172,7 +172,17 @@ def _model(
             **hub,
         )
     model: LlavaForConditionalGeneration = loaded[0]
-    report: dict[str, Any] = loaded[1]
+    refuse_faults(loaded[1], options.model)
+    model.eval()
+    return model
+
+
+def refuse_faults(report: dict[str, Any], name: str) -> None:
+    """Make sure that all of a checkpoint's weights arrived, as transformers' report says.
+
+    Raises:
+        ModelError: Some are missing, unexpected or of the wrong shape.
+    """
     faults = {
         "missing": sorted(report["missing_keys"]),
         "unexpected": sorted(k for k in report["unexpected_keys"] if not k.endswith(_COMPUTED)),
@@ -183,16 +193,13 @@ def _model(
     ]
     if told:
         raise ModelError(
-            f"The weights of {options.model!r} are not those of its config.json: "
-            f"{'; '.join(told)}.",
+            f"The weights of {name!r} are not those of its config.json: {'; '.join(told)}.",
             "Export or download the checkpoint again.",
         )
-    model.eval()
-    return model
 
 
 @contextmanager
-def _only_errors(*, progress: bool) -> Iterator[None]:
+def only_errors(*, progress: bool) -> Iterator[None]:
     """Keep transformers' report of faulty weights quiet: our error says the same in one line."""
     told = transformers_logging
     verbosity, shown = told.get_verbosity(), told.is_progress_bar_enabled()
@@ -233,9 +240,8 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
     )
 
 
-def _processor(where: str, config: LlavaConfig, hub: dict[str, Any]) -> LlavaImageProcessorPil:
+def picture_processor(where: str, vision: Any, hub: dict[str, Any]) -> LlavaImageProcessorPil:
     """Return the image processor that pads as LLaVA was trained; checkpoints say to crop."""
-    vision: Any = config.vision_config
     size = vision.image_size
     return LlavaImageProcessorPil.from_pretrained(
         where,
@@ -252,12 +258,13 @@ def _ends(model: LlavaForConditionalGeneration, text: TextCodec) -> tuple[int, .
     return tuple(dict.fromkeys([*listed, text.end_of_turn]))
 
 
-def _not_found(options: EngineOptions, error: OSError) -> ModelNotFoundError:
-    revision = f" at revision {options.revision!r}" if options.revision else ""
+def not_found(name: str, revision: str | None, offline: bool, error: OSError) -> ModelNotFoundError:
+    """Return the error for a checkpoint that transformers could not read."""
+    at = f" at revision {revision!r}" if revision else ""
     reason = str(error).strip().split("\n")[0]
     return ModelNotFoundError(
-        f"The model {options.model!r}{revision} cannot be read: {reason}",
+        f"The model {name!r}{at} cannot be read: {reason}",
         "It is not in the local cache, and offline=True forbids asking the hub."
-        if options.offline
+        if offline
         else "Check the name and the network, or name a local folder.",
     )

@@ -63,7 +63,7 @@ def total(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 
 
 def test_the_public_names() -> None:
-    assert langchain_llava.__all__ == ["ChatLlava"]
+    assert langchain_llava.__all__ == ["ChatLlava", "LlavaEmbeddings"]
 
 
 # ---- options --------------------------------------------------------------------------------

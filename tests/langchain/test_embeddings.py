@@ -1,0 +1,156 @@
+"""`LlavaEmbeddings`: LangChain's own tests, errors, and words that find drawn pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from langchain_core import exceptions as langchain
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_tests.integration_tests import EmbeddingsIntegrationTests
+from langchain_tests.unit_tests import EmbeddingsUnitTests
+from PIL import Image
+from pydantic import BaseModel
+
+from langchain_llava import LlavaEmbeddings
+from llava_tools import registry
+from llava_tools.errors import ImageError, ModelNotFoundError, RequestError
+from llava_tools.train.held_out import render
+from llava_tools.train.world import Scene, Shape
+
+
+class TestUnit(EmbeddingsUnitTests):
+    @property
+    def embeddings_class(self) -> type[Embeddings]:
+        return LlavaEmbeddings
+
+    @property
+    def embedding_model_params(self) -> dict[str, str]:
+        return {"device": "cpu"}
+
+
+class TestIntegration(EmbeddingsIntegrationTests):
+    @property
+    def embeddings_class(self) -> type[Embeddings]:
+        return LlavaEmbeddings
+
+
+SCENES = {
+    "one red circle": Scene((Shape("circle", "red", 0.5, 0.5, 0.3),), "white"),
+    "one green cross": Scene((Shape("cross", "green", 0.5, 0.5, 0.3),), "yellow"),
+    "one blue star": Scene((Shape("star", "blue", 0.4, 0.5, 0.3),), "white"),
+    "two pink squares": Scene(
+        (Shape("square", "pink", 0.25, 0.5, 0.15), Shape("square", "pink", 0.75, 0.5, 0.15)),
+        "black",
+    ),
+    "circle and triangle": Scene(
+        (Shape("circle", "orange", 0.25, 0.3, 0.15), Shape("triangle", "purple", 0.7, 0.7, 0.2)),
+        "white",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Image.Image]:
+    rng = np.random.default_rng(8)
+    return {name: render(scene, rng) for name, scene in SCENES.items()}
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> LlavaEmbeddings:
+    return LlavaEmbeddings()
+
+
+def store_of(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> InMemoryVectorStore:
+    """The store's own `add_documents` embeds texts; vectors of pictures go in beside them."""
+    store = InMemoryVectorStore(embeddings)
+    vectors = embeddings.embed_images(list(drawn.values()))
+    for name, vector in zip(drawn, vectors, strict=True):
+        store.store[name] = {"id": name, "vector": vector, "text": name, "metadata": {}}
+    return store
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("a red circle on a white background", "one red circle"),
+        ("pictures with a green cross", "one green cross"),
+        ("Which image has a blue star?", "one blue star"),
+        ("two pink squares", "two pink squares"),
+        ("an orange circle and a purple triangle", "circle and triangle"),
+    ],
+)
+def test_words_find_the_picture(
+    embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image], query: str, name: str
+) -> None:
+    found = store_of(embeddings, drawn).similarity_search(query, k=1)
+    assert [document.page_content for document in found] == [name]
+
+
+def test_a_picture_finds_its_like(
+    embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
+) -> None:
+    store = store_of(embeddings, drawn)
+    again = render(SCENES["one blue star"], np.random.default_rng(9))
+    (vector,) = embeddings.embed_images([again])
+    (found,) = store.similarity_search_by_vector(vector, k=1)
+    assert found.page_content == "one blue star"
+
+
+async def test_async_twins_say_the_same(
+    embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
+) -> None:
+    pictures = list(drawn.values())
+    assert await embeddings.aembed_images(pictures) == embeddings.embed_images(pictures)
+    assert await embeddings.aembed_query("a star") == embeddings.embed_query("a star")
+    assert sum(x * x for x in embeddings.embed_query("a star")) == pytest.approx(1)
+
+
+def test_all_of_a_process_share_one_model(embeddings: LlavaEmbeddings) -> None:
+    before = embeddings.embed_query("a star")
+    loaded = registry._embeddings.loaded()
+    assert LlavaEmbeddings().embed_query("a star") == before
+    assert registry._embeddings.loaded() == loaded
+
+
+def test_a_closed_one_loads_again(embeddings: LlavaEmbeddings) -> None:
+    mine = LlavaEmbeddings(offline=True)
+    before = mine.embed_query("a star")
+    mine.close()
+    mine.close()
+    assert mine.embed_query("a star") == before
+    mine.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"modle": "7b"}, "LlavaEmbeddings takes no option 'modle'. Did you mean 'model'?"),
+        ({"temperature": 1}, "LlavaEmbeddings takes no option 'temperature'."),
+        ({"dtype": "float8"}, "dtype='float8' is not possible."),
+        ({"model": "7b", "model_name": "13b"}, "model was given twice"),
+    ],
+)
+def test_bad_options_are_refused_at_once(options: dict[str, object], told: str) -> None:
+    with pytest.raises(RequestError, match=told) as raised:
+        LlavaEmbeddings(**options)
+    assert isinstance(raised.value, langchain.ModelInvalidRequestError)
+
+
+def test_errors_are_langchains_too(embeddings: LlavaEmbeddings, tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as raised:
+        embeddings.embed_images([tmp_path / "none.png"])
+    assert isinstance(raised.value, langchain.ModelInvalidRequestError)
+    with pytest.raises(ModelNotFoundError) as missing:
+        LlavaEmbeddings(model_name="7b", offline=True).embed_query("a star")
+    assert isinstance(missing.value, langchain.ModelNotFoundError)
+
+
+def test_it_can_be_somebodys_field(embeddings: LlavaEmbeddings) -> None:
+    class Holder(BaseModel):
+        embeddings: LlavaEmbeddings
+
+    assert Holder(embeddings=embeddings).embeddings is embeddings
+    assert "model='tiny'" in repr(embeddings)
