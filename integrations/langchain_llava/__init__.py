@@ -1,10 +1,11 @@
-"""LLaVA 1.5 on your own machine as a LangChain chat model, and its eye as embeddings.
+"""LLaVA 1.5 on your own machine for LangChain: a chat model, embeddings, and eyes for any agent.
 
     from langchain_llava import ChatLlava, LlavaEmbeddings
     ChatLlava().invoke("Hello")
     LlavaEmbeddings().embed_images(["a.png"])
 
-Importing this package and making either loads neither torch nor a model; the first request does.
+Importing this package and making any of its classes loads neither torch nor a model; the first
+request does.
 """
 
 try:
@@ -16,5 +17,7 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
+from langchain_llava.pictures import image_block, with_handles
+from langchain_llava.toolkit import LlavaToolkit
 
-__all__ = ["ChatLlava", "LlavaEmbeddings"]
+__all__ = ["ChatLlava", "LlavaEmbeddings", "LlavaToolkit", "image_block", "with_handles"]

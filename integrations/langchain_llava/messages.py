@@ -171,6 +171,18 @@ def _arguments(block: Block) -> object:
     return arguments
 
 
+def picture_of(block: Block, pictures: Pictures) -> ImageRef | None:
+    """Return the picture of an image block; None if the block is none.
+
+    Raises:
+        ImageError: It is not allowed, unknown, or not a usable picture.
+    """
+    if block.get("type") not in _PICTURES:
+        return None
+    handle = _handle(block)
+    return pictures.open(_source(block)) if handle is None else pictures.known(handle)
+
+
 def _parts(content: object, role: Role, pictures: Pictures) -> Iterator[Part]:
     """Translate content but for calls, which are told of elsewhere."""
     if isinstance(content, str):
@@ -192,9 +204,8 @@ def _block(block: Block, role: Role, pictures: Pictures) -> Iterator[Part]:
     kind = named if isinstance(named, str) else "text" if "text" in block else ""
     if kind in _TEXTS and isinstance(text := block.get(_TEXTS[kind]), str):
         yield text
-    elif kind in _PICTURES:
-        handle = _handle(block)
-        yield pictures.open(_source(block)) if handle is None else pictures.known(handle)
+    elif (image := picture_of(block, pictures)) is not None:
+        yield image
     elif kind in _CALLS:
         if _call_of(block) is None:  # shown as the model wrote it
             attempt = {"name": block.get("name"), "arguments": _arguments(block)}

@@ -186,7 +186,7 @@ BAD_TOOLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: bound("x", parallel_tool_calls="no"), "parallel_tool_calls='no'"),
     (lambda: bound("x", response_format="json"), "response_format='json'"),
-    (lambda: ChatLlava().with_structured_output(Look, method="magic"), "method='magic'"),  # type: ignore[arg-type]
+    (lambda: ChatLlava().with_structured_output(Look, method="magic"), "method='magic'"),
     (lambda: ChatLlava().with_structured_output(), "needs a schema"),
     (lambda: ChatLlava().with_structured_output(Look, strictly=True), "Did you mean 'strict'"),
     (

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 
 from llama_index.llms.llava import Llava
@@ -54,6 +55,12 @@ async def test_answers_are_valid_or_refused_up_front(llm: Llava, temperature: fl
     assert set(outcomes) <= {"valid", "refused", "cut off"}, outcomes
     assert outcomes["refused"] == len(REFUSED)
     assert outcomes["valid"] >= 5
+
+
+def test_a_tool_that_cannot_be_enforced_is_refused(llm: Llava) -> None:
+    odd = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}, "required": ["a"]}
+    with pytest.raises(ValueError, match="the tool f cannot be enforced"):
+        llm.chat([ChatMessage("hi")], tools=[{"name": "f", "parameters": odd}])
 
 
 def test_there_are_enough_of_them() -> None:

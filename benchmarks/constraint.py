@@ -1,0 +1,133 @@
+"""What a constraint costs: time per output token under a grammar, and the tokens of tools.
+
+Time: random weights with LLaVA 1.5's 576 tokens a picture (vision 256x6, language 768x12), the same
+question free and under a schema that never lets the answer end, in turns, medians of the seconds
+between the first and the last token. Tokens: how the model is told of 1, 5 and 20 tools, against
+the same tools as JSON, by the embedded model's tokenizer.
+
+    python -m benchmarks.constraint [--rounds 9] [--threads 1] [--dtype float32]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from benchmarks.follow_up import SHAPE
+from benchmarks.machine import describe
+from llava_tools import Llava, Message, open_image
+from llava_tools.constraint import FREE, Constraint, ToolSpec
+from llava_tools.engine.engine import LlavaEngine
+from llava_tools.toolcall import instructions
+from llava_tools.types import Request, Sampling
+from tests.checkpoints import write_checkpoint
+
+TOKENS = 65
+ENDLESS = Constraint(schema={"type": "array", "items": {"type": "string"}, "minItems": 500})
+ARGUMENTS = {
+    "place": {"type": "string", "description": "City and country, e.g. Ulm, Germany"},
+    "days": {"type": "integer", "minimum": 1, "maximum": 7},
+    "unit": {"enum": ["celsius", "fahrenheit"]},
+}
+SUBJECTS = (
+    *("weather", "traffic", "news", "prices", "flights", "trains", "hotels", "events", "maps"),
+    *("images", "documents", "invoices", "contacts", "calendar", "tasks", "notes", "recipes"),
+    *("sensors", "orders", "tickets"),
+)
+
+
+def token_seconds(engine: LlavaEngine, constraint: Constraint, number: int) -> float:
+    """Return the mean seconds between tokens of one answer."""
+    image = open_image(Image.new("RGB", (400, 300), (number % 256, 90, 40)))
+    asked = (Message("user", (image, "What is in the picture?")),)
+    times = []
+    sampling = Sampling(max_tokens=TOKENS)
+    stream = engine.stream(Request(asked, sampling, constraint))
+    try:
+        while len(times) < TOKENS - 1:  # the last one would be the error of an answer cut off
+            next(stream)
+            times.append(time.perf_counter())
+    finally:
+        stream.close()
+    return (times[-1] - times[0]) / (len(times) - 1)
+
+
+def cost_of_time(rounds: int, dtype: str) -> dict[str, float]:
+    """Return medians of seconds per token, free and constrained, and their ratio."""
+    folder = write_checkpoint(Path(tempfile.mkdtemp()), shape=SHAPE)
+    model = Llava(str(folder), dtype=dtype)  # type: ignore[arg-type]
+    engine = model.backend
+    assert isinstance(engine, LlavaEngine)
+    seen: dict[str, list[float]] = {"free": [], "constrained": []}
+    for number in range(rounds + 1):  # the first round warms up
+        seen["free"].append(token_seconds(engine, FREE, number))
+        seen["constrained"].append(token_seconds(engine, ENDLESS, number))
+    model.close()
+    free, constrained = (statistics.median(seen[name][1:]) for name in ("free", "constrained"))
+    ratios = [b / a for a, b in zip(seen["free"][1:], seen["constrained"][1:], strict=True)]
+    return {
+        "free_ms": round(1e3 * free, 2),
+        "constrained_ms": round(1e3 * constrained, 2),
+        "ratio": round(constrained / free, 3),
+        "ratio_of_pairs": round(statistics.median(ratios), 3),
+    }
+
+
+def cost_of_tools() -> dict[str, dict[str, int]]:
+    """Return what 1, 5 and 20 tools take in the prompt, and what they would take as JSON."""
+    costs = {}
+    with Llava() as model:
+        for count in (1, 5, 20):
+            tools = tuple(
+                ToolSpec(
+                    f"search_{subject}",
+                    f"Search {subject} near a place for the coming days.",
+                    {"type": "object", "properties": ARGUMENTS, "required": ["place"]},
+                )
+                for subject in SUBJECTS[:count]
+            )
+            told = instructions(Constraint(tools))
+            whole = json.dumps(
+                [
+                    {"name": t.name, "description": t.description, "parameters": t.parameters}
+                    for t in tools
+                ]
+            )
+            costs[str(count)] = {
+                "tokens": len(model.backend.token_ids(told)),
+                "characters": len(told),
+                "tokens_as_json": len(model.backend.token_ids(whole)),
+                "characters_as_json": len(whole),
+            }
+    return costs
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="float32")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(
+        json.dumps(
+            {
+                "time": cost_of_time(options.rounds, options.dtype),
+                "tools": cost_of_tools(),
+                "dtype": options.dtype,
+                **describe(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
