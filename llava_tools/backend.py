@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
+from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.types import Delta, Request
 
@@ -44,6 +45,24 @@ class Backend(Protocol):
         Raises:
             RequestError: The request cannot be answered as it is.
             EngineError: The engine cannot take it.
+        """
+        ...
+
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """Return how likely each label is as the whole answer; nothing is sampled.
+
+        Args:
+            request: What is asked. Its sampling plays no part, and its constraint is only told to
+                the model.
+            labels: See `check_labels`.
+
+        Returns:
+            For each label the natural log-probability of its tokens and the end of the turn, <= 0,
+            under the unmodified distribution.
+
+        Raises:
+            RequestError: The request or a label is not possible.
+            EngineError: The engine cannot take it, or could not finish.
         """
         ...
 
@@ -84,6 +103,23 @@ class EmbeddingModel(Protocol):
     def close(self) -> None:
         """Give the memory back."""
         ...
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse what cannot be an answer: answers are text without white space around it.
+
+    Raises:
+        RequestError: No label, one that is blank or has white space around it, or one twice.
+    """
+    if isinstance(labels, str) or not labels:
+        raise RequestError(f"labels={labels!r} is no list of labels.", "Give one or more strings.")
+    for label in labels:
+        if not isinstance(label, str) or not label or label != label.strip():
+            raise RequestError(
+                f"{label!r} cannot be a label.", "Give text without white space around it."
+            )
+        if labels.count(label) > 1:
+            raise RequestError(f"The label {label!r} is given twice.", "Give it once.")
 
 
 async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Delta]:

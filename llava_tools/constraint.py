@@ -80,6 +80,8 @@ class Constraint:
             Or the name of a tool, which is then called once.
         parallel: Whether one answer may hold several calls.
         schema: JSON schema of the answer where it is not calls; None for free text.
+        told: Whether the prompt tells the model of the schema. False where the question asks for
+            that form already, in words that the model was trained on.
         lenient: Accept a schema that cannot be enforced in full; what cannot be is left to the
             check of the finished answer, which is marked `best_effort`.
 
@@ -91,6 +93,7 @@ class Constraint:
     choice: str = "auto"
     parallel: bool = True
     schema: Schema | None = None
+    told: bool = True
     lenient: bool = False
 
     def __post_init__(self) -> None:

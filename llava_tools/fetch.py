@@ -51,12 +51,14 @@ class Fetcher:
     Attributes:
         allowed_hosts: Names ("host" or "host:port") that may be fetched from even if they lie in
             a private network. All others must be public.
+        no_others: Fetch from `allowed_hosts` only, redirects included.
         max_bytes: The most bytes that a body may have.
         timeout: Seconds for the whole download, redirects included (but not for resolving names).
         max_redirects: How many redirects are followed.
     """
 
     allowed_hosts: frozenset[str] = frozenset()
+    no_others: bool = False
     max_bytes: int = 50_000_000
     timeout: float = 20.0
     max_redirects: int = 5
@@ -102,7 +104,8 @@ class Fetcher:
         """Return the body, or where a redirect leads."""
         parts, host, port = _parse(url)
         name = displayed(url)
-        addresses = self._resolve(host, port, name)
+        allowed = self._allows(host, port, name)
+        addresses = self._resolve(host, port, name, allowed)
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
         if parts.query:
             target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
@@ -143,8 +146,19 @@ class Fetcher:
                 f"{name} cannot be fetched: {reason}.", "Check the address and the network."
             ) from error
 
-    def _resolve(self, host: str, port: int, name: str) -> list[Address]:
-        """Return the host's addresses, once all of them are allowed."""
+    def _allows(self, host: str, port: int, name: str) -> bool:
+        """Return whether a host is allowed by name, which it may have to be."""
+        shown_host = f"[{host}]" if ":" in host else host
+        allowed = bool({host, shown_host, f"{shown_host}:{port}"} & self.allowed_hosts)
+        if self.no_others and not allowed:
+            raise ImageError(
+                f"{name} lies on a host that is not among those allowed.",
+                f"Use one of: {', '.join(sorted(self.allowed_hosts)) or 'none is allowed'}.",
+            )
+        return allowed
+
+    def _resolve(self, host: str, port: int, name: str, allowed: bool) -> list[Address]:
+        """Return the host's addresses; unless it is allowed by name, all have to be public."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -154,8 +168,6 @@ class Fetcher:
         addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
         if not addresses:
             raise FetchError(f"{name}: the host {host!r} has no address.", "Check its name.")
-        shown_host = f"[{host}]" if ":" in host else host
-        allowed = {host, shown_host, f"{shown_host}:{port}"} & self.allowed_hosts
         for address in addresses:
             if not allowed and not is_public(address):
                 raise ImageError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack, cast
 
 from llava_tools import backend as seam
-from llava_tools import registry
+from llava_tools import choosing, registry
 from llava_tools.backend import Backend, Stream
+from llava_tools.choosing import Choice
 from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.options import EngineKeywords, EngineOptions
@@ -125,6 +127,64 @@ class Llava:
         async with aclosing(seam.astream(lambda: self.backend, request)) as stream:
             async for delta in stream:
                 yield delta
+
+    def choose(
+        self,
+        question: str,
+        images: Pictures,
+        labels: Sequence[str],
+        *,
+        abstain: float | None = None,
+    ) -> Choice:
+        """Choose among labels by their probabilities as the answer; nothing is sampled.
+
+        The question is asked as LLaVA was trained to be asked for short answers.
+
+        Args:
+            question: What to ask.
+            images: One picture, several, or none.
+            labels: The possible answers, at least one, different from each other.
+            abstain: The probability, 0 to 1, below which the likeliest label is not chosen. None
+                always chooses.
+
+        Raises:
+            RequestError: A bad picture, label or threshold, or more than the context holds.
+            ModelError: The model cannot be loaded.
+            EngineError: The engine could not finish.
+        """
+        choosing.check_abstain(abstain)
+        seam.check_labels(labels)
+        request = _request(choosing.short(question), images, (), None, {}, "choose")
+        return choosing.choose(labels, self.backend.score(request, labels), abstain)
+
+    def score(self, text: str, image: ImageSource) -> float:
+        """Return how probably a picture shows what a text says, 0 to 1: for ranking pictures.
+
+        This is VQAScore (Lin et al. 2024): the probability of "Yes" to 'Does this figure show
+        "{text}"? Please answer yes or no.', here as its share among yes and no.
+
+        Raises:
+            RequestError: A bad picture, or more than the context holds.
+            ModelError: The model cannot be loaded.
+            EngineError: The engine could not finish.
+        """
+        request = _request(choosing.shows(text), image, (), None, {}, "score")
+        return choosing.yes(self.backend.score(request, choosing.YES_OR_NO))
+
+    async def achoose(
+        self,
+        question: str,
+        images: Pictures,
+        labels: Sequence[str],
+        *,
+        abstain: float | None = None,
+    ) -> Choice:
+        """`choose` without blocking the event loop; it runs to its end in a thread."""
+        return await asyncio.to_thread(self.choose, question, images, labels, abstain=abstain)
+
+    async def ascore(self, text: str, image: ImageSource) -> float:
+        """`score` without blocking the event loop; it runs to its end in a thread."""
+        return await asyncio.to_thread(self.score, text, image)
 
     def close(self) -> None:
         """Give the model back; its memory is freed when no other open wrapper uses it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from llava_tools import handles, prompt, schemas
-from llava_tools.backend import Stream
+from llava_tools.backend import Stream, check_labels
 from llava_tools.errors import EngineClosedError
 from llava_tools.output import Constrained
 from llava_tools.types import Delta, Request, Timings, TokenLogprob, Usage
@@ -28,6 +28,7 @@ class ScriptedBackend:
         image_tokens: What a picture costs; 576 as in LLaVA 1.5.
         context: Tokens that prompt and answer may have together.
         pause: Called before every delta, so that a test can hold a stream where it wants.
+        scores: A function from a request and a label to the label's log-probability.
 
     Attributes:
         requests: Every request, in the order in which they came.
@@ -43,6 +44,7 @@ class ScriptedBackend:
         image_tokens: int = 576,
         context: int = 4096,
         pause: Callable[[], None] | None = None,
+        scores: Callable[[Request, str], float] = lambda request, label: -1.0,
     ) -> None:
         self.requests: list[Request] = []
         self.closed_early = 0
@@ -50,26 +52,13 @@ class ScriptedBackend:
         self._script = script
         self._image_tokens = image_tokens
         self._pause = pause
+        self._scores = scores
         self._lock = threading.Lock()
         self._closed = False
 
     def stream(self, request: Request) -> Stream:
         """Start answering; see `Backend.stream`."""
-        if self._closed:
-            raise EngineClosedError("This backend is closed.", "Make a new one.")
-        prompt.check_results(request.messages)
-        schemas.check_constraint(request.constraint)
-        usage = self._usage(request)
-        limit = prompt.fit(
-            usage.prompt_tokens,
-            usage.image_tokens // self._image_tokens,
-            self._image_tokens,
-            request.sampling.max_tokens,
-            self.context,
-        )
-        with self._lock:
-            self.requests.append(request)
-            turn = len(self.requests) - 1
+        usage, limit, turn = self._take(request, request.sampling.max_tokens)
         if callable(self._script):
             text = self._script(request)
         else:
@@ -77,6 +66,12 @@ class ScriptedBackend:
         stream = ScriptedStream(self, _deltas(request, text, limit, usage))
         constraint = handles.narrowed(request.constraint, request.messages)
         return stream if constraint.free else Constrained(stream, constraint)
+
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """Return what the script says of each label; see `Backend.score`."""
+        check_labels(labels)
+        self._take(request, max(len(label.split()) for label in labels))
+        return [self._scores(request, label) for label in labels]
 
     def count_tokens(self, request: Request) -> int:
         """Words plus what the pictures cost."""
@@ -89,6 +84,21 @@ class ScriptedBackend:
     def close(self) -> None:
         """Refuse further requests."""
         self._closed = True
+
+    def _take(self, request: Request, max_tokens: int | None) -> tuple[Usage, int, int]:
+        """Check and note a request; return its usage, its token limit and its number."""
+        if self._closed:
+            raise EngineClosedError("This backend is closed.", "Make a new one.")
+        prompt.check_results(request.messages)
+        schemas.check_constraint(request.constraint)
+        usage = self._usage(request)
+        images = usage.image_tokens // self._image_tokens
+        limit = prompt.fit(
+            usage.prompt_tokens, images, self._image_tokens, max_tokens, self.context
+        )
+        with self._lock:
+            self.requests.append(request)
+            return usage, limit, len(self.requests) - 1
 
     def _usage(self, request: Request) -> Usage:
         pieces = prompt.build(request.messages, constraint=request.constraint)

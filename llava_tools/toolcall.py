@@ -44,7 +44,7 @@ def instructions(constraint: Constraint) -> str:
             parts.append(f"Answer with a call of {constraint.choice}: {_FORM}")
         else:
             parts.append(f"Call a tool when it helps: {_FORM}")
-    if constraint.schema is not None and not constraint.forced:
+    if constraint.schema is not None and constraint.told and not constraint.forced:
         lead = "Otherwise answer" if tools else "Answer"
         parts.append(f"{lead} in JSON: {signature.of_schema(constraint.schema)}")
     return "\n".join(parts)

@@ -21,8 +21,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
     def load(options: EngineOptions) -> ScriptedBackend:
         return scripted
 
-    monkeypatch.setattr(registry, "_load", load)
-    monkeypatch.setattr(registry, "_entries", {})
+    monkeypatch.setattr(registry, "_engines", registry._Shelf(load))
     return scripted
 
 

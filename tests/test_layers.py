@@ -34,6 +34,7 @@ def _loaded(program: str) -> set[str]:
         "from llava_tools import cli; cli._parser()",
         "from llava_tools import Llava, testing;"
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
+        "from llava_tools import tools; tools.openai_tools()",
     ],
 )
 def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:

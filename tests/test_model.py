@@ -123,8 +123,7 @@ class Loads:
         self.count = 0
         self.fail = False
         self.backends: list[ScriptedBackend] = []
-        monkeypatch.setattr(registry, "_load", self)
-        monkeypatch.setattr(registry, "_entries", {})
+        monkeypatch.setattr(registry, "_engines", registry._Shelf(self))
 
     def __call__(self, options: EngineOptions) -> Backend:
         self.count += 1

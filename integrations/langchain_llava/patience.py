@@ -8,7 +8,7 @@ been handed out.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import cached_property
 
 from langchain_llava.errors import LlavaTimeoutError
@@ -59,6 +59,10 @@ class PatientBackend:
     def astream(self, request: Request) -> AsyncGenerator[Delta]:
         """Stream in a thread of its own, in which the model is loaded too."""
         return seam.astream(lambda: self, request)
+
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """See `Backend.score`."""
+        return self._backend.score(request, labels)
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`."""

@@ -2,9 +2,9 @@
 
 `load` brings the weights, `text` turns text into tokens and back, `vision` turns pictures into
 features and virtual token ids, `batching` is the contact with continuous batching, `sampler` picks
-tokens, `runtime` leads requests through it, `stream` turns tokens into deltas, `engine` holds it
-all together. Apart from requests, `clip` loads what CLIP has and LLaVA lacks, and `embedding` turns
-texts and pictures into vectors with it.
+tokens, `runtime` leads requests through it, `stream` turns tokens into deltas, `scoring` has labels
+spelled, `engine` holds it all together. Apart from requests, `clip` loads what CLIP has and LLaVA
+lacks, and `embedding` turns texts and pictures into vectors with it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import itertools
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_tools import handles, prompt
-from llava_tools.backend import Stream
+from llava_tools.backend import Stream, check_labels
+from llava_tools.engine import scoring
 from llava_tools.engine.grammar import Grammars
 from llava_tools.engine.load import Loaded
 from llava_tools.engine.runtime import PagedRuntime
@@ -25,10 +27,12 @@ from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
 from llava_tools.output import Constrained
-from llava_tools.types import Request, Usage
+from llava_tools.types import Request, Sampling, Usage
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
+
+_SPELLED = Sampling(logprobs=True)
 
 
 class LlavaEngine:
@@ -49,12 +53,13 @@ class LlavaEngine:
         self._context = _context(loaded, options)
         decoder = paged_decoder(loaded.model)
         words = cast(nn.Embedding, decoder.get_input_embeddings())
+        self._words = words.num_embeddings
         self._images = ImageTable(
-            self._features, words.num_embeddings, loaded.image_tokens, reuse=options.reuse
+            self._features, self._words, loaded.image_tokens, reuse=options.reuse
         )
         decoder.set_input_embeddings(ImageAwareEmbedding(words, self._images))
         self._ends = loaded.ends
-        self._grammars = Grammars(loaded.text.tokenizer, words.num_embeddings)
+        self._grammars = Grammars(loaded.text.tokenizer, self._words)
         self._dropped: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._runtime = PagedRuntime(
             decoder, self._ends, self._context, reuse=options.reuse, on_dropped=self._sweep
@@ -94,10 +99,7 @@ class LlavaEngine:
             QueueFullError: `max_queue` requests are in flight.
             EngineClosedError: The engine was closed.
         """
-        if self._closed:
-            raise EngineClosedError("The engine is closed.", "Make a new one.")
-        self._sweep()
-        ticket = Ticket(f"r{next(self._serial)}", request.sampling, time.perf_counter())
+        ticket = self._ticket(request.sampling)
         prompt.check_results(request.messages)
         constraint = handles.narrowed(request.constraint, request.messages)
         pieces = prompt.build(request.messages, constraint=request.constraint)
@@ -109,12 +111,7 @@ class LlavaEngine:
         ticket.max_tokens = prompt.fit(
             length, count, self.image_tokens, request.sampling.max_tokens, self._context
         )
-        if not self._places.acquire(blocking=False):
-            raise QueueFullError(
-                f"{self._options.max_queue} requests are in flight, the most this engine takes.",
-                "Try again later, or set a larger max_queue.",
-            )
-        self._held[ticket.request_id] = []
+        self._enter(ticket)
         try:
             ids = self._ids(pieces, ticket)
             usage = Usage(prompt_tokens=len(ids), image_tokens=count * self.image_tokens)
@@ -130,6 +127,26 @@ class LlavaEngine:
             return stream
         return Constrained(stream, constraint, best_effort=best_effort)
 
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """Return the log-probabilities of labels as answers; see `Backend.score`."""
+        check_labels(labels)
+        lead = self._ticket(_SPELLED)
+        prompt.check_results(request.messages)
+        pieces = prompt.build(request.messages, constraint=request.constraint)
+        ends = [scoring.spell(label, self._text) for label in labels]
+        longest = max(map(len, ends))
+        count = sum(isinstance(piece, ImageRef) for piece in pieces)
+        prompt.fit(self._length(pieces), count, self.image_tokens, longest, self._context)
+        self._enter(lead)  # it holds the pictures, and one place for all labels
+        scores: list[float] = []
+        try:
+            ids = self._ids(pieces, lead)
+            for start in range(0, len(ends), scoring.AT_ONCE):
+                scores += self._spelled(ids, ends[start : start + scoring.AT_ONCE])
+        finally:
+            self._leave(lead)
+        return scores
+
     def count_tokens(self, request: Request) -> int:
         """Return the prompt's tokens without looking at any picture."""
         return self._length(prompt.build(request.messages, constraint=request.constraint))
@@ -144,6 +161,21 @@ class LlavaEngine:
             self._closed = True
             self._runtime.close()
 
+    def _ticket(self, sampling: Sampling) -> Ticket:
+        if self._closed:
+            raise EngineClosedError("The engine is closed.", "Make a new one.")
+        self._sweep()
+        return Ticket(f"r{next(self._serial)}", sampling, time.perf_counter())
+
+    def _enter(self, ticket: Ticket) -> None:
+        """Take a place for a request; `_leave` gives it back."""
+        if not self._places.acquire(blocking=False):
+            raise QueueFullError(
+                f"{self._options.max_queue} requests are in flight, the most this engine takes.",
+                "Try again later, or set a larger max_queue.",
+            )
+        self._held[ticket.request_id] = []
+
     def _ids(self, pieces: list[prompt.Piece], ticket: Ticket) -> list[int]:
         """Return the prompt's ids; its pictures are held for the ticket from here on."""
 
@@ -156,6 +188,21 @@ class LlavaEngine:
 
     def _length(self, pieces: list[prompt.Piece]) -> int:
         return len(self._text.tokenize(pieces, lambda ref: range(self.image_tokens)))
+
+    def _spelled(self, ids: list[int], labels: list[list[int]]) -> list[float]:
+        """Let the model spell each label after a prompt; return their log-probabilities."""
+        tickets = []
+        try:
+            for label in labels:
+                ticket = self._ticket(_SPELLED)
+                ticket.matcher = scoring.Spelling(label, self._words)
+                ticket.max_tokens = len(label)
+                tickets.append(ticket)
+                self._runtime.submit(ids, ticket)
+            return scoring.read(tickets)
+        finally:
+            for ticket in tickets:
+                self._runtime.cancel(ticket)
 
     def _features(self, image: ImageRef) -> torch.Tensor:
         """Encode one picture: [image_tokens, hidden] in the model's dtype."""

@@ -6,15 +6,29 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 import torch
 
 from llava_tools.errors import EngineError
 from llava_tools.types import Sampling
 
-if TYPE_CHECKING:
-    from llava_tools.engine.grammar import Matcher
+
+class Rules(Protocol):
+    """Which tokens an answer may be made of: a grammar, or the spelling of a label."""
+
+    @property
+    def fault(self) -> str:
+        """What went wrong; "" as long as nothing did."""
+        ...
+
+    def forbidden(self, device: torch.device) -> torch.Tensor:
+        """Return which tokens may not come next, bool [vocabulary]."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Go on by a token that was not forbidden."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Ticket:
         self.outputs: queue.SimpleQueue[Step | EngineError] = queue.SimpleQueue()
         self.cached_tokens = 0
         self.records: list[TokenRecord] = []
-        self.matcher: Matcher | None = None
+        self.matcher: Rules | None = None
         self.fault = ""
         self.generator: torch.Generator | None = None
         self.begun = False

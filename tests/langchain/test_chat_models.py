@@ -63,7 +63,12 @@ def total(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 
 
 def test_the_public_names() -> None:
-    assert langchain_llava.__all__ == ["ChatLlava", "LlavaEmbeddings"]
+    assert langchain_llava.__all__ == [
+        "ChatLlava",
+        "LlavaEmbeddings",
+        "image_block",
+        "with_handles",
+    ]
 
 
 # ---- options --------------------------------------------------------------------------------
@@ -187,8 +192,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[EngineOptions]:
         asked.append(options)
         return Named(options.source)
 
-    monkeypatch.setattr(registry, "_entries", {})
-    monkeypatch.setattr(registry, "_load", load_engine)
+    monkeypatch.setattr(registry, "_engines", registry._Shelf(load_engine))
     return asked
 
 

@@ -15,6 +15,7 @@ def test_making_a_model_loads_no_engine() -> None:
         "import sys, llava_tools, langchain_llava\n"
         "langchain_llava.ChatLlava()\n"
         "langchain_llava.LlavaEmbeddings()\n"
+        "langchain_llava.LlavaToolkit().get_tools()\n"
         "heavy = {'torch', 'transformers', 'numpy', 'llava_tools.engine', 'langchain'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

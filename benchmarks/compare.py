@@ -1,0 +1,125 @@
+"""compare: each picture asked by itself against all pictures in one prompt, on drawn pairs.
+
+Pairs of the second renderer (never trained on) by the embedded model. Three questions whose answer
+is known for both pictures; half of the pairs agree. Ways: `merge` asks each picture in a prompt of
+its own and compares the answers; `together` shows both and asks whether the answers agree;
+`ordinal` shows both and asks about the first and the second, then compares the answers.
+
+    python -m benchmarks.compare [--pairs 100] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.machine import describe
+from llava_tools import Llava, open_image
+from llava_tools.choosing import short
+from llava_tools.gallery import Gallery
+from llava_tools.images import ImageRef
+from llava_tools.tools import TOOLS, Album
+from llava_tools.tools.compare import agree
+from llava_tools.train import held_out
+from llava_tools.train.world import Scene
+
+QUESTIONS = {
+    "background": "What is the colour of the background?",
+    "count": "How many shapes are there in the picture?",
+    "shape": "What shape is in the picture?",
+}
+NTH = "Look at the {nth} picture only. {question}"
+SEED = 2_000_003
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures, a question about them, and its answers."""
+
+    kind: str
+    images: tuple[ImageRef, ImageRef]
+    answers: tuple[str, str]
+
+    @property
+    def same(self) -> bool:
+        """Whether the answers agree."""
+        return self.answers[0] == self.answers[1]
+
+
+def _answer(scene: Scene, kind: str) -> str | None:
+    """The answer, or None where the question would be ambiguous."""
+    if kind == "background":
+        return scene.background
+    if kind == "count":
+        return str(len(scene.shapes))
+    return scene.shapes[0].kind if len(scene.shapes) == 1 else None
+
+
+def drawn_pairs(each: int) -> Iterator[Pair]:
+    """Draw `each` pairs a question, of which every other one agrees."""
+    rng = np.random.default_rng(SEED)
+
+    def scene(kind: str) -> tuple[ImageRef, str]:
+        while True:
+            sampled = held_out.sample(rng)
+            answer = _answer(sampled, kind)
+            if answer is not None:
+                return open_image(held_out.render(sampled, rng)), answer
+
+    for kind in QUESTIONS:
+        for number in range(each):
+            first, one = scene(kind)
+            second, other = scene(kind)
+            while (one == other) != (number % 2 == 0):
+                second, other = scene(kind)
+            yield Pair(kind, (first, second), (one, other))
+
+
+def measure(model: Llava, each: int) -> dict[str, float]:
+    """Return the share of right verdicts by question and way, and of right single answers."""
+    album = Album(Gallery())
+    right: Counter[str] = Counter()
+    for pair in drawn_pairs(each):
+        question = QUESTIONS[pair.kind]
+        images = [album.add(image) for image in pair.images]
+        for way in ("merge", "together"):
+            asked = {"images": images, "question": question, "together": way == "together"}
+            compare = TOOLS["compare"]
+            found = compare.run(model, compare.parse(asked), album)
+            right[f"{pair.kind}_{way}"] += found.same == pair.same
+            if way == "merge":
+                right[f"{pair.kind}_merge_answers"] += found.answers == pair.answers
+        said = [
+            model.ask(short(NTH.format(nth=nth, question=question)), pair.images).text
+            for nth in ("first", "second")
+        ]
+        right[f"{pair.kind}_ordinal"] += agree(said) == pair.same
+        right[f"{pair.kind}_ordinal_answers"] += tuple(said) == pair.answers
+    figures = {name: round(count / each, 3) for name, count in right.items()}
+    for way in ("merge", "together", "ordinal"):
+        figures[way] = round(sum(right[f"{kind}_{way}"] for kind in QUESTIONS) / each / 3, 3)
+    return figures
+
+
+def main() -> None:
+    """Measure and print a table, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=100, help="pairs a question")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with Llava() as model:
+        figures = measure(model, options.pairs)
+    for name, value in figures.items():
+        print(f"{name:28}{value:>8}")
+    print(json.dumps({"benchmark": "compare", **vars(options), **describe(), **figures}))
+
+
+if __name__ == "__main__":
+    main()

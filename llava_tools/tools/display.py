@@ -1,0 +1,63 @@
+"""Results that show themselves in a notebook: the picture, with boxes where there are any."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import Self
+
+from PIL import ImageDraw
+from pydantic import PrivateAttr
+
+from llava_tools.images import ImageRef
+from llava_tools.tools.geometry import Box
+from llava_tools.tools.spec import Result
+
+#: Pixels of the longer side of a picture in a notebook.
+LARGEST = 800
+
+
+class Shown(Result):
+    """A result with a picture. It is no part of the result's data, which stays short."""
+
+    _picture: ImageRef | None = PrivateAttr(None)
+    _box: Box | None = PrivateAttr(None)
+
+    def with_picture(self, picture: ImageRef, box: Box | None = None) -> Self:
+        """Return the result with what it shows."""
+        self._picture, self._box = picture, box
+        return self
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the picture with its box, at most 800 pixels a side; None without a picture."""
+        return None if self._picture is None else drawn(self._picture, self._box)
+
+    def _repr_html_(self) -> str | None:
+        """Return the picture with its box above what the result says."""
+        if (png := self._repr_png_()) is None:
+            return None
+        data = base64.b64encode(png).decode()
+        caption = html.escape(str(self))
+        return (
+            f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
+            f"<figcaption><code>{caption}</code></figcaption></figure>"
+        )
+
+
+def drawn(picture: ImageRef, box: Box | None) -> bytes:
+    """Return a picture as PNG with a box drawn on it, at most `LARGEST` pixels a side."""
+    image = picture.rgb()
+    scale = min(1.0, LARGEST / max(image.size))
+    if scale < 1:
+        image = image.resize([max(1, round(length * scale)) for length in image.size])
+    if box is not None:
+        x1, y1, x2, y2 = (round(edge * scale) for edge in box)
+        corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
+        pen = ImageDraw.Draw(image)
+        width = max(1, round(max(image.size) / 200))
+        pen.rectangle(corners, outline="white", width=3 * width)
+        pen.rectangle(corners, outline="red", width=width)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,40 @@
+"""Boxes: from LLaVA's coordinates on the padded square to pixels of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """A region in pixels of the picture as shown: x to the right, y down, x2 and y2 outside it."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+
+def unpadded(corners: Sequence[float], size: tuple[int, int]) -> Box | None:
+    """Return where LLaVA's box lies on the picture, or None if it has no area there.
+
+    LLaVA sees a picture in the middle of a square of its longer side, and says corners as fractions
+    of that square.
+
+    Args:
+        corners: x1, y1, x2, y2 in 0-1 on the square; opposite corners in any order.
+        size: Width and height of the picture in pixels.
+    """
+    side = max(size)
+    left, top = ((side - length) // 2 for length in size)
+    x1, x2 = sorted(round(corner * side) - left for corner in corners[0::2])
+    y1, y2 = sorted(round(corner * side) - top for corner in corners[1::2])
+    return clipped((x1, y1, x2, y2), size)
+
+
+def clipped(box: Sequence[int], size: tuple[int, int]) -> Box | None:
+    """Return the part of a box that lies on a picture of that size, or None if none does."""
+    width, height = size
+    x1, y1, x2, y2 = box
+    inside = Box(max(x1, 0), max(y1, 0), min(x2, width), min(y2, height))
+    return inside if inside.x1 < inside.x2 and inside.y1 < inside.y2 else None
