@@ -47,7 +47,7 @@ def token_seconds(engine: LlavaEngine, constraint: Constraint, number: int) -> f
     """Return the mean seconds between tokens of one answer."""
     image = open_image(Image.new("RGB", (400, 300), (number % 256, 90, 40)))
     asked = (Message("user", (image, "What is in the picture?")),)
-    times = []
+    times: list[float] = []
     sampling = Sampling(max_tokens=TOKENS)
     stream = engine.stream(Request(asked, sampling, constraint))
     try:

@@ -57,9 +57,8 @@ async def test_thirty_two_mixed_requests(checkpoint: Path) -> None:
 
 
 async def test_calls_stream_from_a_real_engine(checkpoint: Path) -> None:
-    model = ChatLlava(model=str(checkpoint), max_tokens=150).bind_tools(
-        [tool(7)], tool_choice="any"
-    )
+    chat = ChatLlava(model=str(checkpoint), max_tokens=150)
+    model: Any = chat.bind_tools([tool(7)], tool_choice="any")
     whole: Any = None
     pieces = []
     async for chunk in model.astream("Well?", parallel_tool_calls=False):
