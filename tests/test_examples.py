@@ -49,6 +49,17 @@ def test_llama_index_agent(picture: str, ask: str, answer: str) -> None:
         assert line.endswith(f"  ->  {answer}")
 
 
+@pytest.mark.parametrize(
+    ("ask", "answer", "picture"),
+    [
+        ("What colour is the star?", "yellow", "night.png"),
+        ("What colour is the cross?", "red", "paper.png"),
+    ],
+)
+def test_llama_index_pages(ask: str, answer: str, picture: str) -> None:
+    assert _run("llama_index_pages.py", "--ask", ask) == f"{ask}  ->  {answer}  ({picture})\n"
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60

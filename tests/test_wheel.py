@@ -33,6 +33,8 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
         "llava_tools/tiny/model.safetensors",
         "langchain_llava/py.typed",
         "llama_index/llms/llava/py.typed",
+        "llama_index/embeddings/llava/py.typed",
+        "llama_index/tools/llava/py.typed",
     } <= files
 
 

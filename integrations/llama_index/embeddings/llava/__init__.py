@@ -1,0 +1,19 @@
+"""CLIP beside LLaVA as a LlamaIndex embedding model of texts and pictures.
+
+    from llama_index.embeddings.llava import LlavaEmbedding
+    LlavaEmbedding().get_query_embedding("a red star")
+
+Importing this package and making a `LlavaEmbedding` load neither torch nor a model; the first text
+or picture does.
+"""
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as error:
+    from llava_tools.errors import MissingExtraError
+
+    raise MissingExtraError("llama-index-core", "llama-index") from error
+
+from llama_index.embeddings.llava.base import LlavaEmbedding
+
+__all__ = ["LlavaEmbedding"]

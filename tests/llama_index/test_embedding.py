@@ -1,0 +1,113 @@
+"""`LlavaEmbedding`: LlamaIndex's ways to ask for vectors, on vectors that tell lengths."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core.indices import MultiModalVectorStoreIndex
+from llama_index.core.schema import ImageNode
+from PIL import Image
+
+from llama_index.embeddings.llava import LlavaEmbedding
+from llava_tools import registry
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.images import ImageRef
+from llava_tools.options import EmbeddingOptions
+
+
+class Lengths:
+    """Remembers its batches."""
+
+    model_name = "lengths"
+    dimensions = 2
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.closed = False
+
+    def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        self.batches.append(len(texts))
+        return [[float(len(text)), 1.0] for text in texts]
+
+    def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
+        self.batches.append(len(images))
+        return [[float(image.size[0]), 1.0] for image in images]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def lengths(monkeypatch: pytest.MonkeyPatch) -> Lengths:
+    model = Lengths()
+
+    def load(options: EmbeddingOptions) -> Lengths:
+        return model
+
+    monkeypatch.setattr(registry, "_embeddings", registry._Shelf(load))
+    return model
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (7, 3)).save(path)
+    return str(path)
+
+
+async def test_texts(lengths: Lengths) -> None:
+    embedding = LlavaEmbedding(embed_batch_size=2)
+    assert embedding.get_query_embedding("one") == [3.0, 1.0]
+    assert await embedding.aget_query_embedding("one") == [3.0, 1.0]
+    assert embedding.get_text_embedding("four") == [4.0, 1.0]
+    assert await embedding.aget_text_embedding("four") == [4.0, 1.0]
+    wanted = [[3.0, 1.0]] * 3
+    lengths.batches.clear()
+    assert embedding.get_text_embedding_batch(["one"] * 3) == wanted
+    assert await embedding.aget_text_embedding_batch(["one"] * 3) == wanted
+    assert lengths.batches == [2, 1, 2, 1]
+
+
+async def test_pictures(lengths: Lengths, path: str) -> None:
+    embedding = LlavaEmbedding(embed_batch_size=2)
+    file = io.BytesIO(Path(path).read_bytes())
+    assert embedding.get_image_embedding(path) == [7.0, 1.0]
+    assert await embedding.aget_image_embedding(file) == [7.0, 1.0]
+    lengths.batches.clear()
+    assert embedding.get_image_embedding_batch([path] * 3) == [[7.0, 1.0]] * 3
+    assert await embedding.aget_image_embedding_batch([path] * 3) == [[7.0, 1.0]] * 3
+    assert lengths.batches == [2, 1, 2, 1]
+    with pytest.raises(ImageError):
+        embedding.get_image_embedding("http://169.254.169.254/a.png")
+
+
+def test_an_index_of_pictures(lengths: Lengths, path: str) -> None:
+    embedding = LlavaEmbedding()
+    node = ImageNode(image_path=path, metadata={"file_name": "a.png"})
+    index = MultiModalVectorStoreIndex([node], embed_model=embedding, image_embed_model=embedding)
+    (found,) = index.as_retriever(image_similarity_top_k=1).retrieve("words")
+    assert found.node.metadata == {"file_name": "a.png"}
+
+
+def test_options() -> None:
+    assert LlavaEmbedding().model_name == "tiny"
+    assert LlavaEmbedding(model="7b").model_name == "7b"
+    told = LlavaEmbedding(model_name="7b", device="cpu", embed_batch_size=3)
+    assert LlavaEmbedding.from_dict(told.to_dict()).to_dict() == told.to_dict()
+    bad: list[dict[str, Any]] = [{"devise": "cpu"}, {"device": "tpu"}, {"embed_batch_size": 0}]
+    for given in bad:
+        with pytest.raises(RequestError) as caught:
+            LlavaEmbedding(**given)
+        assert "\n" not in str(caught.value)
+
+
+def test_closing_and_going_on(lengths: Lengths) -> None:
+    embedding = LlavaEmbedding()
+    embedding.get_query_embedding("one")
+    embedding.close()
+    assert lengths.closed
+    assert embedding.get_query_embedding("one") == [3.0, 1.0]

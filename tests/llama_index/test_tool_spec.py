@@ -1,0 +1,97 @@
+"""`LlavaToolSpec`: the visual tools in LlamaIndex, called directly and by agents."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
+from llama_index.core.tools import FunctionTool, ToolMetadata
+from PIL import Image
+
+from llama_index.llms.llava import Llava as Planner
+from llama_index.llms.llava.tools import describe
+from llama_index.tools.llava import LlavaToolSpec
+from llava_tools import Llava, handles
+from llava_tools.constraint import ToolCall
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.gallery import Gallery
+from llava_tools.testing import ScriptedBackend
+from llava_tools.toolcall import write_call
+from llava_tools.tools import TOOLS
+from llava_tools.tools.look import Words
+from llava_tools.types import Request
+
+NAVY = Image.new("RGB", (400, 200), "navy")
+
+
+def _spec(*script: str, **options: Any) -> LlavaToolSpec:
+    backend = ScriptedBackend(script or ("dark blue",))
+    return LlavaToolSpec(Llava(backend=backend), gallery=Gallery(), **options)
+
+
+def _tool(spec: LlavaToolSpec, name: str) -> FunctionTool:
+    (tool,) = spec.to_tool_list([name])
+    return tool
+
+
+def test_every_tool_is_there() -> None:
+    tools = _spec().to_tool_list()
+    assert [tool.metadata.name for tool in tools] == list(TOOLS)
+    for tool in tools:
+        own = TOOLS[tool.metadata.get_name()]
+        assert tool.metadata.description == own.description
+        assert describe(tool)["function"]["parameters"] == own.arguments.model_json_schema()
+    assert [t.metadata.name for t in _spec(names=["zoom"]).to_tool_list()] == ["zoom"]
+
+
+async def test_a_call_gives_short_json_and_the_result() -> None:
+    spec = _spec()
+    arguments = {"image": spec.add(NAVY), "question": "Which colour?"}
+    tool = _tool(spec, "look")
+    for output in (tool.call(**arguments), await tool.acall(**arguments)):
+        assert json.loads(output.content) == {"text": "dark blue"}
+        assert output.raw_output == Words(text="dark blue")
+
+
+def test_what_cannot_be_done_is_an_error() -> None:
+    tool = _tool(_spec(), "look")
+    with pytest.raises(ImageError, match="no picture"):
+        tool.call(image="/etc/passwd", question="Which colour?")
+    with pytest.raises(RequestError, match="question"):
+        tool.call(image="img_0")
+    with pytest.raises(RequestError, match="lock"):
+        _spec(names=["lock"])
+    with pytest.raises(RequestError, match="lock"):
+        _spec().to_tool_list(["lock"])
+
+
+def test_other_descriptions() -> None:
+    other = ToolMetadata("Schau.", "look", fn_schema=TOOLS["look"].arguments)
+    (tool,) = _spec().to_tool_list([("look", "alook")], {"look": other})
+    assert tool.metadata.description == "Schau."
+
+
+async def test_an_agent_looks_and_is_told_what_it_did_wrong() -> None:
+    spec = _spec()
+    handle = spec.add(NAVY)
+
+    def plan(request: Request) -> str:
+        (tool,) = request.constraint.tools
+        assert tool.parameters["properties"]["image"]["pattern"] == handles.PATTERN
+        last = request.messages[-1]
+        if last.role == "user":
+            return write_call(ToolCall("", "look", {"image": missing, "question": "Colour?"}))
+        if "no picture" in last.text:
+            return write_call(ToolCall("", "look", {"image": handle, "question": "Colour?"}))
+        return f"It is {json.loads(last.text)['text']}."
+
+    missing = f"img_{'0' * 24}"
+    planner = Planner(backend=ScriptedBackend(plan))
+    agent = FunctionAgent(llm=planner, tools=spec.to_tool_list(["look"]))
+    run = agent.run(user_msg=f"Which colour has {handle}, or {missing}?")
+    results = [e async for e in run.stream_events() if isinstance(e, ToolCallResult)]
+    assert [event.tool_output.is_error for event in results] == [True, False]
+    result: Any = await run
+    assert result.response.content == "It is dark blue."
