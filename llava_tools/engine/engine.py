@@ -199,6 +199,8 @@ class LlavaEngine:
                 ticket.max_tokens = len(label)
                 tickets.append(ticket)
                 self._runtime.submit(ids, ticket)
+                if len(tickets) == 1:
+                    scoring.begun(ticket)  # so that the others find the prompt computed
             return scoring.read(tickets)
         finally:
             for ticket in tickets:

@@ -52,6 +52,11 @@ def spell(label: str, text: TextCodec) -> list[int]:
     return [*text.encode(f" {label}", start=False), text.end_of_turn]
 
 
+def begun(ticket: Ticket) -> None:
+    """Wait until a request has computed its prompt, or failed."""
+    ticket.outputs.put(ticket.outputs.get())
+
+
 def read(tickets: Sequence[Ticket]) -> list[float]:
     """Wait for forced answers and return the sum of each one's log-probabilities.
 
