@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import pickle
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
@@ -111,16 +113,22 @@ def test_leaving_a_stream_stops_the_generation() -> None:
 
 
 async def test_leaving_an_async_stream_stops_the_generation() -> None:
-    llm, backend = _llm(" ".join(["word"] * 2000))
-    for number, begin in enumerate([llm.astream_chat(HELLO), llm.astream_complete("hi")], start=1):
-        async with aclosing(await begin) as stream:
+    for name in ("astream_chat", "astream_complete"):
+        passed, go_on = itertools.count(1), threading.Event()
+
+        def pause(passed: Iterator[int] = passed, go_on: threading.Event = go_on) -> None:
+            if next(passed) > 1:  # the first word comes, the others wait
+                go_on.wait(30)
+
+        backend = ScriptedBackend(["one two three"], pause=pause)
+        asked: Any = HELLO if name == "astream_chat" else "hi"
+        async with aclosing(await getattr(Llava(backend=backend), name)(asked)) as stream:
             async for _ in stream:
                 break
-        for _ in range(200):
-            if backend.closed_early == number:
-                break
-            await asyncio.sleep(0.01)
-        assert backend.closed_early == number
+        async with asyncio.timeout(10):
+            while not backend.closed_early:
+                await asyncio.sleep(0)
+        go_on.set()
 
 
 async def test_cancelling_a_task_stops_the_generation() -> None:
