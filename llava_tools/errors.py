@@ -86,6 +86,12 @@ class EngineCrashedError(EngineError):
     retryable = True
 
 
+class AnswerTimeoutError(EngineError):
+    """The answer took longer than its `timeout`."""
+
+    retryable = True
+
+
 class QueueFullError(EngineError):
     """Too many requests are waiting."""
 

@@ -1,9 +1,9 @@
 """`ChatLlava`: LangChain's messages and options in, a `Request` through the seam, messages out.
 
 The way of a call: `_prepare` turns messages (messages.py) and options into a `Request`, the engine
-of `llava_tools` answers it in `Delta`s (patience.py adds `timeout` and `max_retries`), results.py
-turns those into messages or chunks, errors.py makes errors LangChain's. Tools and schemas are bound
-in constrained.py and become the request's constraint in binding.py.
+of `llava_tools` answers it in `Delta`s, results.py turns those into messages or chunks, errors.py
+makes errors LangChain's. Tools and schemas are bound in constrained.py and become the request's
+constraint in binding.py.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from langchain_llava import binding, options, results
 from langchain_llava.constrained import ConstrainedChatModel
 from langchain_llava.errors import as_langchain, of_validation
 from langchain_llava.messages import Pictures, to_messages
-from langchain_llava.patience import PatientBackend
 from llava_tools import __version__
 from llava_tools.backend import Backend
 from llava_tools.errors import RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.model import Llava
 from llava_tools.options import Dtype, EngineKeywords, EngineOptions, Quantization
+from llava_tools.patience import PatientBackend
 from llava_tools.types import Message, Request, fold
 
 

@@ -64,10 +64,8 @@ class LlavaQueueFullError(own.QueueFullError, langchain.ModelRateLimitError):
     """Too many requests are waiting; the same request may work later."""
 
 
-class LlavaTimeoutError(own.EngineError, langchain.ModelTimeoutError):
+class LlavaTimeoutError(own.AnswerTimeoutError, langchain.ModelTimeoutError):
     """The answer took longer than `timeout`."""
-
-    retryable = True
 
 
 _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
@@ -83,6 +81,7 @@ _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
     own.EngineClosedError: LlavaEngineClosedError,
     own.EngineCrashedError: LlavaEngineCrashedError,
     own.QueueFullError: LlavaQueueFullError,
+    own.AnswerTimeoutError: LlavaTimeoutError,
 }
 
 

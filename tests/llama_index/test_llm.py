@@ -24,12 +24,13 @@ from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index.llms.llava import Llava
+from llava_tools.backend import Stream
 from llava_tools.constraint import ToolCall
-from llava_tools.errors import EngineError, RequestError
+from llava_tools.errors import AnswerTimeoutError, EngineError, QueueFullError, RequestError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
 from llava_tools.toolcall import write_call
-from llava_tools.types import Message, Sampling
+from llava_tools.types import Message, Request, Sampling
 
 WORDS = "The circle is red."
 CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))
@@ -282,3 +283,25 @@ def test_closing_gives_the_engine_back() -> None:
     llm.close()
     assert llm.chat(HELLO).message.content == WORDS
     assert len(backend.requests) == 2
+
+
+async def test_an_answer_that_takes_too_long_is_an_error() -> None:
+    go_on = threading.Event()
+    backend = ScriptedBackend(["one two"], pause=lambda: None if go_on.wait(30) else None)
+    llm = Llava(backend=backend, timeout=0.05)
+    with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.05"):
+        await llm.achat(HELLO)
+    go_on.set()
+
+
+def test_a_full_queue_is_tried_again() -> None:
+    class Full(ScriptedBackend):
+        def stream(self, request: Request) -> Stream:
+            if not self.requests:
+                self.requests.append(request)
+                raise QueueFullError("full")
+            return super().stream(request)
+
+    assert Llava(backend=Full(["ok"]), max_retries=1).chat(HELLO).message.content == "ok"
+    with pytest.raises(QueueFullError):
+        Llava(backend=Full(["ok"])).chat(HELLO)

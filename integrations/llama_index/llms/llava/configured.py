@@ -14,6 +14,7 @@ from llava_tools.backend import Backend
 from llava_tools.fetch import Fetcher
 from llava_tools.model import Llava as Engine
 from llava_tools.options import ALIASES, CONTEXTS, Dtype, EngineKeywords, Quantization
+from llava_tools.patience import PatientBackend
 from llava_tools.types import DEFAULT_MAX_TOKENS
 
 
@@ -48,6 +49,10 @@ class Configured(FunctionCallingLLM):
     """Hosts ("host" or "host:port") in private networks that picture URLs may lead to."""
     allow_local_paths: bool = False
     """Whether blocks of messages may name local files. Only where nobody else writes messages."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that an answer may take, loading the model not counted."""
+    max_retries: int = Field(default=0, ge=0)
+    """How often a request that met a full queue or a crashed step is sent again."""
     backend: Backend | None = Field(default=None, exclude=True, repr=False)
     """An engine of your own, instead of the one that `model` and its options would load."""
 
@@ -99,11 +104,12 @@ class Configured(FunctionCallingLLM):
             self._engine = None
 
     def _backend(self) -> Backend:
-        """Return the engine; loads the model if nobody has yet."""
+        """Return the engine, which loads the model when it is first used."""
         if self._engine is None:
             keywords = cast(EngineKeywords, {name: getattr(self, name) for name in options.ENGINE})
             self._engine = Engine(self.model, backend=self.backend, **keywords)
-        return self._engine.backend
+        engine = self._engine
+        return PatientBackend(lambda: engine.backend, self.timeout, self.max_retries)
 
     @property
     def _pictures(self) -> Pictures:

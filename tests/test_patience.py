@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
 
-from langchain_llava import ChatLlava, patience
-from langchain_llava.errors import LlavaTimeoutError
-from langchain_llava.patience import PatientBackend
+from langchain_llava import ChatLlava
+from llava_tools import patience
 from llava_tools.backend import Stream
-from llava_tools.errors import EngineCrashedError, EngineError, LlavaToolsError, QueueFullError
+from llava_tools.errors import (
+    AnswerTimeoutError,
+    EngineCrashedError,
+    EngineError,
+    LlavaToolsError,
+    QueueFullError,
+)
+from llava_tools.patience import PatientBackend
 from llava_tools.testing import ScriptedBackend
 from llava_tools.types import Delta, Message, Request, fold
 
@@ -86,7 +92,7 @@ def patient(backend: ScriptedBackend, timeout: float | None, retries: int) -> Pa
 def test_a_stream_that_takes_too_long_is_closed(deltas: int) -> None:
     stuck = Stuck(deltas)
     stream = patient(Begins(lambda: stuck), 0.01, 0).stream(ASKED)
-    with pytest.raises(LlavaTimeoutError, match=r"timeout=0\.01 seconds"):
+    with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.01 seconds"):
         list(stream)
     assert stuck.closed.is_set()
     assert list(stream) == []

@@ -1,6 +1,6 @@
-"""LangChain's standard `timeout` and `max_retries` over any backend.
+"""`timeout` and `max_retries` over any backend.
 
-A stream that takes too long is closed and ends in `LlavaTimeoutError`. A request that failed for a
+A stream that takes too long is closed and ends in `AnswerTimeoutError`. A request that failed for a
 passing reason (a full queue, a crashed step) is sent again as long as nothing of its answer has
 been handed out.
 """
@@ -11,10 +11,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import cached_property
 
-from langchain_llava.errors import LlavaTimeoutError
 from llava_tools import backend as seam
 from llava_tools.backend import Backend, Stream
-from llava_tools.errors import LlavaToolsError
+from llava_tools.errors import AnswerTimeoutError, LlavaToolsError
 from llava_tools.types import Delta, Request
 
 _FIRST_PAUSE = 0.1
@@ -122,7 +121,7 @@ class PatientStream:
         expired, self._expired = self._expired, False
         self.close()
         if expired:
-            raise LlavaTimeoutError(
+            raise AnswerTimeoutError(
                 f"The answer was not finished after timeout={self._timeout} seconds.",
                 "Allow more time, or ask for fewer tokens (max_tokens).",
             )
