@@ -287,7 +287,11 @@ def test_closing_gives_the_engine_back() -> None:
 
 async def test_an_answer_that_takes_too_long_is_an_error() -> None:
     go_on = threading.Event()
-    backend = ScriptedBackend(["one two"], pause=lambda: None if go_on.wait(30) else None)
+
+    def pause() -> None:
+        go_on.wait(30)
+
+    backend = ScriptedBackend(["one two"], pause=pause)
     llm = Llava(backend=backend, timeout=0.05)
     with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.05"):
         await llm.achat(HELLO)
