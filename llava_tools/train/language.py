@@ -30,8 +30,10 @@ from .conversations import (
     Lesson,
     Writer,
     converse,
+    lectures,
     pack,
 )
+from .copying import attention_loss
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, PATCHES, codebook, meaning
 from .team import Team
@@ -174,6 +176,8 @@ def learn(
     questions: int,
     seed: int,
     lesson: Callable[[int], Lesson] = lambda _: Lesson(),
+    hold: float = 0.35,
+    guide: float = 0.0,
     team: Team | None = None,
 ) -> None:
     """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
@@ -186,12 +190,16 @@ def learn(
     done = stage.done
     while done < 1:
         rng = np.random.default_rng((seed + team.rank, stage.step))
-        scenes, features = look(rng, pictures)
         manner = lesson(stage.step)
-        told = pack([converse(scene, writer, rng, questions, manner) for scene in scenes])
-        loss = step_loss(model, told, features, record)
+        scenes, features = look(rng, pictures + manner.shown)
+        rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:pictures]]
+        rows += [lectures(writer, rng, manner.length, scene) for scene in scenes[pictures:]]
+        rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
+        told = pack(rows)
+        guided = guide * (done < hold)
+        loss = step_loss(model, told, features, record, guided)
         loss.backward()
-        optimizer.step(linear_decay(done))
+        optimizer.step(linear_decay(done, hold=hold))
         stage.step += 1
         done = team.meet(stage.step, weights.values(), stage.done)
         if stage.step % 25 == 0 and team.leads:
@@ -206,34 +214,39 @@ def step_loss(
     told: Conversations,
     features: Tensor,
     record: _Record | None = None,
+    guide: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy over what the assistant says.
 
     Args:
         model: The model; its eye is not used.
-        told: Packed conversations, one picture a row.
-        features: Projected image features, (rows, 64, width).
+        told: Packed conversations, at most one picture a row.
+        features: Projected image features of the rows with a picture, (these rows, 64, width).
         record: Keeps count of right answers by kind.
+        guide: Weight of :func:`~llava_tools.train.copying.attention_loss` beside it.
     """
     embedded = model.get_input_embeddings()(told.ids)
     image = told.ids == IMAGE
     embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    hidden = model.model.language_model(
+    passed = model.model.language_model(
         inputs_embeds=embedded,
         attention_mask=told.allowed,
         position_ids=told.positions,
         use_cache=False,
-    ).last_hidden_state
+        output_hidden_states=bool(guide),
+    )
+    hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
     logits = model.lm_head(hidden[rows, spots - 1])
     truth = told.labels[rows, spots]
     if record is not None:
         right = torch.ones_like(told.labels, dtype=torch.bool)
         right[rows, spots] = logits.detach().argmax(-1) == truth
-        loss = functional.cross_entropy(logits, truth)
-        record.add(told, right, float(loss.detach()))
-        return loss
-    return functional.cross_entropy(logits, truth)
+    loss = functional.cross_entropy(logits, truth)
+    looks = attention_loss(model, told, passed.hidden_states) if guide else torch.zeros(())
+    if record is not None:
+        record.add(told, right, float(loss.detach()), float(looks.detach()))
+    return loss + guide * looks
 
 
 def restore(weights: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
@@ -248,17 +261,21 @@ class _Record:
 
     def __init__(self) -> None:
         self._losses: list[float] = []
+        self._looks: list[float] = []
         self._right: defaultdict[str, list[bool]] = defaultdict(list)
 
-    def add(self, told: Conversations, right: Tensor, loss: float) -> None:
+    def add(self, told: Conversations, right: Tensor, loss: float, looks: float) -> None:
         self._losses.append(loss)
+        self._looks.append(looks)
         for row, first, length, kind in told.answers:
             self._right[kind].append(bool(right[row, first : first + length].all()))
 
     def figures(self) -> dict[str, float]:
         """What was collected, and start anew."""
         told = {"loss": sum(self._losses) / len(self._losses)}
+        told["looks"] = sum(self._looks) / len(self._looks)
         told |= {kind: sum(hits) / len(hits) for kind, hits in sorted(self._right.items())}
         self._losses.clear()
+        self._looks.clear()
         self._right.clear()
         return told

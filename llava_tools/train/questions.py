@@ -151,3 +151,9 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: Sequence[str] = ()) -> Qu
         if question is not None:
             return question
     raise ValueError(f"nothing unambiguous to ask of kind {', '.join(names)} about {scene}")
+
+
+def spatial(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """A question about where something is, if the scene leaves one to ask."""
+    first, second = rng.permutation([ask_relation, ask_position])
+    return first(scene, rng) or second(scene, rng)

@@ -2,8 +2,8 @@
 
 ``python -m llava_tools.train.tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
 the language model side by side in a process of one thread each, tunes them together in two such
-processes, writes the model's files to ``DIR`` and prints how it does. Checkpoints go to
-``--work``; the same command after a kill goes on where it was.
+processes, teaches the whole to call tools, writes the model's files to ``DIR`` and prints how it
+does. Checkpoints go to ``--work``; the same command after a kill goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from .evaluate import examine, table
 from .export import export
 from .eye import load_eye, train_eye
 from .language import restore, train_language
+from .talk import talk
 from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
 from .tune import tune
 
-EYE_AND_LANGUAGE = 0.6
-"""Share of the minutes for the first two stages, which run side by side; tuning has the rest."""
+EYE_AND_LANGUAGE, TUNING, TALKING = 0.4, 0.15, 0.45
+"""Shares of the minutes: eye and language side by side, tuning on drawings, tools beside them."""
 
 _QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -75,12 +76,20 @@ def run_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
     tune(joined(work), ready_tokenizer(work), work / "tune.pt", minutes, team=team)
 
 
-def finished(work: Path) -> LlavaForConditionalGeneration:
-    """The model as tuned so far."""
+def run_talk(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
+    """Teach the tuned model tools as one of ``size`` processes, checkpoints in ``work/talk.pt``."""
+    torch.set_num_threads(1)
+    team = Team.join(work / "meeting", rank, size)
+    model = finished(work, "tune.pt")
+    talk(model, ready_tokenizer(work), work / "talk.pt", minutes, team=team)
+
+
+def finished(work: Path, checkpoint: str = "talk.pt") -> LlavaForConditionalGeneration:
+    """The model as one of the two last stages has left it so far."""
     model = joined(work)
-    tuned = torch.load(work / "tune.pt", weights_only=True)["weights"]
+    learned = torch.load(work / checkpoint, weights_only=True)["weights"]
     parameters = dict(model.named_parameters())
-    restore({name: parameters[name] for name in tuned}, tuned)
+    restore({name: parameters[name] for name in learned}, learned)
     return model
 
 
@@ -90,9 +99,9 @@ def train(out: Path, work: Path, minutes: float) -> None:
     ready_tokenizer(work)
     apart = minutes * EYE_AND_LANGUAGE
     _side_by_side([(run_eye, work, apart), (run_language, work, apart)])
-    (work / "meeting").unlink(missing_ok=True)
-    together = minutes - apart
-    _side_by_side([(run_tune, work, together, rank, 2) for rank in range(2)])
+    for stage, share in ((run_tune, TUNING), (run_talk, TALKING)):
+        (work / "meeting").unlink(missing_ok=True)
+        _side_by_side([(stage, work, minutes * share, rank, 2) for rank in range(2)])
     export(finished(work), ready_tokenizer(work), out)
 
 
