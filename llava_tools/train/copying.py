@@ -27,6 +27,10 @@ MATCH_LAYER, MATCH_HEADS = 2, (0, 1, 2, 3)
 _FASTEST = 17
 """RoPE's frequencies from here on turn slowly enough for contents to be compared over."""
 
+_EVEN = 16.0
+"""Values are this long, so that their matrix is no smaller than others: Muon's steps have one size
+for all matrices, and would undo a small one at once."""
+
 
 @torch.no_grad()
 def ground_copying(
@@ -35,8 +39,8 @@ def ground_copying(
     features: Tensor,
     *,
     sharpness: float = 120.0,
-    match: float = 12.0,
-    gain: float = 1.0,
+    match: float = 18.0,
+    gain: float = 0.5,
     seed: int = 11,
 ) -> None:
     """Lay the circuit down in place.
@@ -65,8 +69,8 @@ def ground_copying(
         rows = slice(head * size, (head + 1) * size)
         _look_back(attention, head, distance, constant, sharpness)
         told_of, way = _free(size, width, generator), _free(size, width, generator)
-        attention.v_proj.weight[rows] = _fit(usual, names[near[0]] @ told_of.T)
-        attention.o_proj.weight[:, rows] = loud * way.T
+        attention.v_proj.weight[rows] = _EVEN * _fit(usual, names[near[0]] @ told_of.T)
+        attention.o_proj.weight[:, rows] = loud / _EVEN * way.T
     attention = layers[MATCH_LAYER].self_attn
     usual = _usual(model, told, features, MATCH_LAYER)
     slow = torch.cat([torch.arange(_FASTEST, size // 2), torch.arange(_FASTEST, size // 2) + 32])
@@ -84,8 +88,8 @@ def ground_copying(
             matrix[rows] = 0
             matrix[head * size + slow] = scale * _fit(usual, sought)
         part = whole[number * size : (number + 1) * size]
-        attention.v_proj.weight[rows] = _fit(usual, names[near[0]] @ part.T)
-        attention.o_proj.weight[:, rows] = loud * part.T
+        attention.v_proj.weight[rows] = _EVEN * _fit(usual, names[near[0]] @ part.T)
+        attention.o_proj.weight[:, rows] = loud / _EVEN * part.T
 
 
 def _near(told: Conversations) -> list[Tensor]:
@@ -103,7 +107,9 @@ def _fit(given: Tensor, sought: Tensor) -> Tensor:
     return found.T
 
 
-def _look_back(attention: Any, head: int, distance: int, constant: Tensor, sharpness: float) -> None:
+def _look_back(
+    attention: Any, head: int, distance: int, constant: Tensor, sharpness: float
+) -> None:
     """Attend to the token ``distance`` back, whatever it is, by RoPE alone.
 
     ``constant`` makes about 1 of what any token is, so that all ask and are asked alike.
@@ -160,7 +166,9 @@ def _kept(told: Conversations) -> Tensor:
     return kept
 
 
-def attention_loss(model: LlavaForConditionalGeneration, told: Conversations, states: Any) -> Tensor:
+def attention_loss(
+    model: LlavaForConditionalGeneration, told: Conversations, states: Any
+) -> Tensor:
     """How far those heads are from looking where they should, averaged over heads and tokens.
 
     The back heads should look one and two tokens back from everywhere; the match heads, from the

@@ -178,6 +178,7 @@ def learn(
     lesson: Callable[[int], Lesson] = lambda _: Lesson(),
     hold: float = 0.35,
     guide: float = 0.0,
+    emphasis: float = 1.0,
     team: Team | None = None,
 ) -> None:
     """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
@@ -197,7 +198,7 @@ def learn(
         rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
         told = pack(rows)
         guided = guide * (done < hold)
-        loss = step_loss(model, told, features, record, guided)
+        loss = step_loss(model, told, features, record, guided, pictures, emphasis)
         loss.backward()
         optimizer.step(linear_decay(done, hold=hold))
         stage.step += 1
@@ -215,6 +216,8 @@ def step_loss(
     features: Tensor,
     record: _Record | None = None,
     guide: float = 0.0,
+    asked: int = 0,
+    emphasis: float = 1.0,
 ) -> Tensor:
     """Mean cross-entropy over what the assistant says.
 
@@ -224,6 +227,8 @@ def step_loss(
         features: Projected image features of the rows with a picture, (these rows, 64, width).
         record: Keeps count of right answers by kind.
         guide: Weight of :func:`~llava_tools.train.copying.attention_loss` beside it.
+        asked: How many rows, the first ones, count ``emphasis`` times as much.
+        emphasis: See ``asked``.
     """
     embedded = model.get_input_embeddings()(told.ids)
     image = told.ids == IMAGE
@@ -242,7 +247,9 @@ def step_loss(
     if record is not None:
         right = torch.ones_like(told.labels, dtype=torch.bool)
         right[rows, spots] = logits.detach().argmax(-1) == truth
-    loss = functional.cross_entropy(logits, truth)
+    losses = functional.cross_entropy(logits, truth, reduction="none")
+    loud = torch.where(rows < asked, emphasis, 1.0)
+    loss = (losses * loud).sum() / loud.sum()
     looks = attention_loss(model, told, passed.hidden_states) if guide else torch.zeros(())
     if record is not None:
         record.add(told, right, float(loss.detach()), float(looks.detach()))
