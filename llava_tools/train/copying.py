@@ -58,7 +58,7 @@ def ground_copying(
     layers = cast(Any, model).model.language_model.layers
     attention = layers[BACK_LAYER].self_attn
     size, width = attention.head_dim, attention.q_proj.in_features
-    table = model.get_input_embeddings().weight
+    table = cast(Tensor, model.get_input_embeddings().weight)
     centred = table - table.mean(dim=0)
     names = centred / centred.norm(dim=1, keepdim=True)
     near = _near(told)
@@ -129,7 +129,8 @@ def _look_back(
 
 def _free(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Orthonormal rows in random directions."""
-    return torch.linalg.qr(torch.randn(columns, rows, generator=generator))[0].T
+    square: Tensor = torch.linalg.qr(torch.randn(columns, rows, generator=generator))[0]
+    return square.T
 
 
 def _usual(
@@ -230,7 +231,8 @@ def _scores(block: Any, states: Tensor, turning: tuple[Tensor, Tensor], heads: A
     def score(row: int, head: int) -> Any:
         def of(asked: Tensor | None) -> Tensor:
             chosen = query[row, head] if asked is None else query[row, head][asked]
-            return chosen @ key[row, head].T * size**-0.5
+            scores: Tensor = chosen @ key[row, head].T * size**-0.5
+            return scores
 
         return of
 

@@ -155,5 +155,6 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: Sequence[str] = ()) -> Qu
 
 def spatial(scene: Scene, rng: np.random.Generator) -> Question | None:
     """A question about where something is, if the scene leaves one to ask."""
-    first, second = rng.permutation([ask_relation, ask_position])
-    return first(scene, rng) or second(scene, rng)
+    if rng.random() < 0.5:
+        return ask_relation(scene, rng) or ask_position(scene, rng)
+    return ask_position(scene, rng) or ask_relation(scene, rng)

@@ -109,7 +109,7 @@ def integer(rng: np.random.Generator, *, signed: bool = True) -> int:
 def decimal(rng: np.random.Generator) -> float:
     """A number with one or two places."""
     places = int(rng.integers(1, 3))
-    return round(int(rng.integers(1, 10 ** int(rng.integers(2, 5)))) / 10**places, places)
+    return float(f"{int(rng.integers(1, 10 ** int(rng.integers(2, 5)))) / 10**places:.{places}f}")
 
 
 def value(rng: np.random.Generator, schema: dict[str, Any]) -> Any:
