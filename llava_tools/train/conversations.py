@@ -18,14 +18,17 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from llava_tools.constraint import FREE, Constraint
 from llava_tools.images import ImageRef, open_image
 from llava_tools.prompt import SYSTEM, build, token_ids
+from llava_tools.toolcall import write_turn
 from llava_tools.types import Message
 
 from .architecture import IMAGE_TOKENS
 from .drills import drill
 from .manners import spoken
-from .questions import ask
+from .questions import ask, spatial
+from .tool_talk import Talk, lecture
 from .words import Question
 from .world import Scene
 
@@ -74,7 +77,8 @@ class Writer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._picture: ImageRef = open_image(Image.new("RGB", (8, 8)))
+        self.picture: ImageRef = open_image(Image.new("RGB", (8, 8)))
+        """Stands for the picture of a conversation."""
 
     def _encode(self, text: str, *, start: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -82,16 +86,10 @@ class Writer:
 
     def prompt(self, questions: Sequence[str], answers: Sequence[str], system: str) -> list[int]:
         """Ids up to the last question's ``ASSISTANT:``; one answer fewer than questions."""
-        messages = [Message("user", (self._picture, questions[0]))]
+        messages = [Message("user", (self.picture, questions[0]))]
         for answer, question in zip(answers, questions[1:], strict=True):
             messages += [Message("assistant", (answer,)), Message("user", (question,))]
-        return token_ids(
-            build(messages, system),
-            self._encode,
-            bos=(BOS,),
-            end_of_turn=END,
-            image=lambda _: (IMAGE,) * IMAGE_TOKENS,
-        )
+        return self.asked(messages, system)
 
     def branch(self, turns: Sequence[Turn], system: str, kinds: Sequence[str] = ()) -> Branch:
         """A whole conversation; what the assistant said includes the ends of its turns."""
@@ -105,17 +103,48 @@ class Writer:
             ids = asked + answer
         return Branch(ids, said, tuple(kinds) or ("",) * len(turns))
 
+    def talk(self, talk: Talk, system: str, constraint: Constraint) -> Branch:
+        """A conversation of which only some of the assistant's messages are learned."""
+        ids: list[int] = []
+        said: list[bool] = []
+        for index in sorted(talk.kinds):
+            asked = self.asked(talk.messages[:index], system, constraint)
+            message = talk.messages[index]
+            told = write_turn(message.text, message.calls)
+            answer = [*self._encode(f" {told}", start=False), END]
+            said += [False] * (len(asked) - len(ids)) + [True] * len(answer)
+            ids = asked + answer
+        return Branch(ids, said, tuple(talk.kinds[index] for index in sorted(talk.kinds)))
+
+    def asked(
+        self, messages: Sequence[Message], system: str, constraint: Constraint = FREE
+    ) -> list[int]:
+        """Ids up to the ``ASSISTANT:`` that is to answer ``messages``."""
+        return token_ids(
+            build(messages, system, constraint),
+            self._encode,
+            bos=(BOS,),
+            end_of_turn=END,
+            image=lambda _: (IMAGE,) * IMAGE_TOKENS,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """What is asked for the moment.
 
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
-    ``plain`` of the other questions is put without manners.
+    ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
+    things are. ``shown`` rows with tools are about a picture and ``unseen`` about none, each about
+    ``length`` tokens long.
     """
 
     drill: float = 0.0
     plain: float = 0.1
+    spatial: float = 0.0
+    shown: int = 0
+    unseen: int = 0
+    length: int = 600
 
 
 def converse(
@@ -136,10 +165,29 @@ def converse(
             branches.append(writer.branch([turn], system, [exercise.kind]))
             continue
         length = 1 if rng.random() < 0.92 else int(rng.integers(2, 5))
-        questions = [ask(scene, rng) for _ in range(length)]
+        questions = [_question(scene, rng, lesson.spatial) for _ in range(length)]
         turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
         branches.append(writer.branch(turns, system, [question.kind for question in questions]))
     return branches
+
+
+def lectures(
+    writer: Writer, rng: np.random.Generator, length: int, scene: Scene | None = None
+) -> list[Branch]:
+    """Conversations with tools or JSON under one system turn, about ``length`` tokens packed."""
+    told = lecture(rng, 12, scene, writer.picture if scene else None)
+    branches: list[Branch] = []
+    for talk in told.talks:
+        branch = writer.talk(talk, told.system, told.constraint)
+        if branches and packed_length([*branches, branch]) > length:
+            break
+        branches.append(branch)
+    return branches
+
+
+def _question(scene: Scene, rng: np.random.Generator, share: float) -> Question:
+    where = spatial(scene, rng) if rng.random() < share else None
+    return where or ask(scene, rng)
 
 
 def _put(question: Question, rng: np.random.Generator, plain: float) -> str:
@@ -150,12 +198,8 @@ def _put(question: Question, rng: np.random.Generator, plain: float) -> str:
 
 def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
     """Pack each row's branches behind the part that they share, rows padded to one length."""
-    shared = [_shared(branches[0]) for branches in rows]
-    lengths = [
-        start + sum(len(branch.ids) - start for branch in branches)
-        for start, branches in zip(shared, rows, strict=True)
-    ]
-    shape = len(rows), max(lengths)
+    shared = [_shared(branches) for branches in rows]
+    shape = len(rows), max(packed_length(branches) for branches in rows)
     ids = np.full(shape, PAD)
     labels = np.full(shape, IGNORED)
     positions = np.zeros(shape, np.int64)
@@ -185,9 +229,20 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
     )
 
 
-def _shared(branch: Branch) -> int:
-    """How long the part up to the picture's last token is."""
-    return branch.ids.index(IMAGE) + IMAGE_TOKENS
+def packed_length(branches: Sequence[Branch]) -> int:
+    """How long a row of these branches is."""
+    start = _shared(branches)
+    return start + sum(len(branch.ids) - start for branch in branches)
+
+
+def _shared(branches: Sequence[Branch]) -> int:
+    """How many tokens all branches begin with, none of them said by the assistant."""
+    same = 0
+    for tokens in zip(*(branch.ids for branch in branches), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        same += 1
+    return min(same, *(branch.said.index(True) - 1 for branch in branches))
 
 
 def _answers(

@@ -1,10 +1,11 @@
-"""How often the shipped files answer right, by kind, on pictures that were never trained on.
+"""How often the shipped files answer right, by kind, on what was never trained on.
 
 A model's folder goes in; for each kind of question the share of exact answers comes out, beside
 the share of the likeliest answer (what guessing reaches) and the blind control, where every
 picture is replaced by noise. Two trials: ``own`` (the training renderer and phrasings, unseen
-seeds) and ``stranger`` (the second renderer, a stranger's words). Answers come from greedy
-``generate`` on the saved weights, in float32.
+seeds) and ``stranger`` (the second renderer, a stranger's words). Where tools are bound, the exact
+call is asked for, in names and sentences of :mod:`~llava_tools.train.tool_exam`, and no grammar
+helps. Answers come from greedy ``generate`` on the saved weights, in float32.
 
 Run ``python -m llava_tools.train.evaluate FOLDER``.
 """
@@ -28,11 +29,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from llava_tools.prompt import SYSTEM
 
-from . import held_out, stranger
+from . import held_out, stranger, tool_exam
 from .conversations import PAD, Writer
 from .draw import draw, square
 from .manners import spoken
 from .questions import ASKERS
+from .tool_exam import ToolItem
 from .world import sample_scene
 
 OWN = tuple(ASKERS)
@@ -112,20 +114,35 @@ class Examinee:
             said += self._some(items[start : start + size])
         return said
 
-    @torch.inference_mode()
+    def calls(self, items: Sequence[ToolItem], size: int = 32) -> list[str]:
+        """What it says where tools are bound, unconstrained, at most 96 tokens each, trimmed."""
+        order = sorted(range(len(items)), key=lambda at: len(items[at].answer))
+        said = [""] * len(items)
+        for start in range(0, len(items), size):
+            some = order[start : start + size]
+            asked = [(items[at].messages, items[at].constraint) for at in some]
+            prompts = [self._writer.asked(messages, SYSTEM, told) for messages, told in asked]
+            for at, text in zip(some, self._generate(prompts, 96), strict=True):
+                said[at] = text
+        return said
+
     def _some(self, items: Sequence[Item]) -> list[str]:
         prompts = [self._writer.prompt([item.question], [], SYSTEM) for item in items]
-        length = max(len(prompt) for prompt in prompts)
-        ids = torch.tensor([[PAD] * (length - len(p)) + p for p in prompts])
         looked = self._processor.image_processor(
             [item.picture for item in items], return_tensors="pt"
         )
+        return self._generate(prompts, 8, pixel_values=looked["pixel_values"])
+
+    @torch.inference_mode()
+    def _generate(self, prompts: list[list[int]], limit: int, **seen: torch.Tensor) -> list[str]:
+        length = max(len(prompt) for prompt in prompts)
+        ids = torch.tensor([[PAD] * (length - len(p)) + p for p in prompts])
         told = cast(Any, self._model).generate(
             input_ids=ids,
             attention_mask=(ids != PAD).long(),
-            pixel_values=looked["pixel_values"],
-            max_new_tokens=8,
+            max_new_tokens=limit,
             do_sample=False,
+            **seen,
         )
         texts = (self._tokenizer.decode(row[length:].tolist()) for row in told)
         return [text.strip() for text in texts]
@@ -164,6 +181,19 @@ def examine(folder: Path, each: int, seed: int = 0) -> dict[str, dict[str, Score
     return {name: score(items, examinee.answers(items)) for name, items in trials.items()}
 
 
+def tool_table(parts: dict[str, tuple[int, int]]) -> str:
+    """A Markdown table of what was right where tools are bound."""
+    lines = ["| tools | right | of |", "|-|-|-|"]
+    lines += [f"| {part} | {100 * hits / n:.1f} | {n} |" for part, (hits, n) in parts.items()]
+    return "\n".join(lines)
+
+
+def examine_tools(folder: Path) -> dict[str, tuple[int, int]]:
+    """Right and asked of :mod:`~llava_tools.train.tool_exam`, by every part of the kinds."""
+    items = [*tool_exam.call_items(), *tool_exam.result_items(), *tool_exam.plain_items()]
+    return tool_exam.by_part(items, Examinee(folder).calls(items))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: print the table and, last, the figures as one JSON line."""
     parser = argparse.ArgumentParser(description="Examine a saved embedded model.")
@@ -172,11 +202,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     trials = examine(options.folder, options.each, options.seed)
-    sys.stdout.write(table(trials) + "\n")
+    tools = examine_tools(options.folder)
+    sys.stdout.write(f"{table(trials)}\n\n{tool_table(tools)}\n")
     figures = {
         name: {kind: round(s.right / s.asked, 4) for kind, s in scores.items()}
         for name, scores in trials.items()
     }
+    figures["tools"] = {part: round(hits / asked, 4) for part, (hits, asked) in tools.items()}
     sys.stdout.write(json.dumps(figures) + "\n")
 
 

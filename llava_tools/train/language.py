@@ -30,8 +30,10 @@ from .conversations import (
     Lesson,
     Writer,
     converse,
+    lectures,
     pack,
 )
+from .copying import attention_loss, ground_copying
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, PATCHES, codebook, meaning
 from .team import Team
@@ -76,17 +78,21 @@ def train_language(
     path: Path,
     minutes: float,
     *,
-    pictures: int = 5,
+    pictures: int = 2,
     questions: int = 16,
-    rate: float = 1e-3,
+    rate: float = 1.2e-3,
     seed: int = 23,
+    team: Team | None = None,
 ) -> None:
-    """Train the language model in place on imagined scenes for ``minutes``."""
+    """Train the language model in place on imagined scenes and tools for ``minutes``."""
     stage = Stage("language", path, minutes)
     ground_words(model, tokenizer)
+    rng, writer = np.random.default_rng((seed, 1 << 31)), Writer(tokenizer)
+    heard = pack([lectures(writer, rng, 450) for _ in range(24)])
+    ground_copying(model, heard, torch.zeros(0, PATCHES, text_width(model)))
     weights = dict(model.model.language_model.named_parameters())
     look = imagine(text_width(model))
-    optimizer = Optimizer(weights.items(), rate, paces={"embed_tokens": 0.3})
+    optimizer = Optimizer(weights.items(), rate, paces={"embed_tokens": 0.4})
     learn(
         model,
         tokenizer,
@@ -98,12 +104,19 @@ def train_language(
         questions,
         seed,
         lesson=first_lessons,
+        hold=0.45,
+        guide=0.3,
+        emphasis=3.0,
+        team=team,
     )
 
 
 def first_lessons(step: int) -> Lesson:
-    """Exercises first, then plain words, then all manners."""
+    """Exercises first, then plain words, then all manners; tools from the beginning."""
     return Lesson(
+        unseen=3,
+        length=420,
+        spatial=0.1,
         drill=min(1.0, max(0.05, 1.0 - (step - 400) / 150)),
         plain=min(0.9, max(0.1, 0.9 - (step - 500) / 300)),
     )
@@ -129,11 +142,11 @@ def ground_words(model: LlavaForConditionalGeneration, tokenizer: Tokenizer, see
     embeddings = model.model.language_model.embed_tokens.weight
     layers = cast(Any, model).model.language_model.layers
     with torch.no_grad():
-        embeddings.normal_(std=0.02, generator=generator)
+        embeddings.normal_(std=0.05, generator=generator)
         for word, name in _names().items():
             ids = tokenizer.encode(word, add_special_tokens=False).ids
             if len(ids) == 1:
-                embeddings[ids[0]] = 0.6 * meant[name] + 0.5 * embeddings[ids[0]]
+                embeddings[ids[0]] = 0.6 * meant[name] + 0.2 * embeddings[ids[0]]
         space = embeddings[tokenizer.encode(" ", add_special_tokens=False).ids[0]]
         for layer in layers:
             for matrix in (layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight):
@@ -174,6 +187,9 @@ def learn(
     questions: int,
     seed: int,
     lesson: Callable[[int], Lesson] = lambda _: Lesson(),
+    hold: float = 0.35,
+    guide: float = 0.0,
+    emphasis: float = 1.0,
     team: Team | None = None,
 ) -> None:
     """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
@@ -186,12 +202,16 @@ def learn(
     done = stage.done
     while done < 1:
         rng = np.random.default_rng((seed + team.rank, stage.step))
-        scenes, features = look(rng, pictures)
         manner = lesson(stage.step)
-        told = pack([converse(scene, writer, rng, questions, manner) for scene in scenes])
-        loss = step_loss(model, told, features, record)
+        scenes, features = look(rng, pictures + manner.shown)
+        rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:pictures]]
+        rows += [lectures(writer, rng, manner.length, scene) for scene in scenes[pictures:]]
+        rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
+        told = pack(rows)
+        guided = guide * (done < hold)
+        loss = step_loss(model, told, features, record, guided, pictures, emphasis)
         loss.backward()
-        optimizer.step(linear_decay(done))
+        optimizer.step(linear_decay(done, hold=hold))
         stage.step += 1
         done = team.meet(stage.step, weights.values(), stage.done)
         if stage.step % 25 == 0 and team.leads:
@@ -206,34 +226,45 @@ def step_loss(
     told: Conversations,
     features: Tensor,
     record: _Record | None = None,
+    guide: float = 0.0,
+    asked: int = 0,
+    emphasis: float = 1.0,
 ) -> Tensor:
     """Mean cross-entropy over what the assistant says.
 
     Args:
         model: The model; its eye is not used.
-        told: Packed conversations, one picture a row.
-        features: Projected image features, (rows, 64, width).
+        told: Packed conversations, at most one picture a row.
+        features: Projected image features of the rows with a picture, (these rows, 64, width).
         record: Keeps count of right answers by kind.
+        guide: Weight of :func:`~llava_tools.train.copying.attention_loss` beside it.
+        asked: How many rows, the first ones, count ``emphasis`` times as much.
+        emphasis: See ``asked``.
     """
     embedded = model.get_input_embeddings()(told.ids)
     image = told.ids == IMAGE
     embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    hidden = model.model.language_model(
+    passed = model.model.language_model(
         inputs_embeds=embedded,
         attention_mask=told.allowed,
         position_ids=told.positions,
         use_cache=False,
-    ).last_hidden_state
+        output_hidden_states=bool(guide),
+    )
+    hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
     logits = model.lm_head(hidden[rows, spots - 1])
     truth = told.labels[rows, spots]
     if record is not None:
         right = torch.ones_like(told.labels, dtype=torch.bool)
         right[rows, spots] = logits.detach().argmax(-1) == truth
-        loss = functional.cross_entropy(logits, truth)
-        record.add(told, right, float(loss.detach()))
-        return loss
-    return functional.cross_entropy(logits, truth)
+    losses = functional.cross_entropy(logits, truth, reduction="none")
+    loud = torch.where(rows < asked, emphasis, 1.0)
+    loss = (losses * loud).sum() / loud.sum()
+    looks = attention_loss(model, told, passed.hidden_states) if guide else torch.zeros(())
+    if record is not None:
+        record.add(told, right, float(loss.detach()), float(looks.detach()))
+    return loss + guide * looks
 
 
 def restore(weights: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
@@ -248,17 +279,21 @@ class _Record:
 
     def __init__(self) -> None:
         self._losses: list[float] = []
+        self._looks: list[float] = []
         self._right: defaultdict[str, list[bool]] = defaultdict(list)
 
-    def add(self, told: Conversations, right: Tensor, loss: float) -> None:
+    def add(self, told: Conversations, right: Tensor, loss: float, looks: float) -> None:
         self._losses.append(loss)
+        self._looks.append(looks)
         for row, first, length, kind in told.answers:
             self._right[kind].append(bool(right[row, first : first + length].all()))
 
     def figures(self) -> dict[str, float]:
         """What was collected, and start anew."""
         told = {"loss": sum(self._losses) / len(self._losses)}
+        told["looks"] = sum(self._looks) / len(self._looks)
         told |= {kind: sum(hits) / len(hits) for kind, hits in sorted(self._right.items())}
         self._losses.clear()
+        self._looks.clear()
         self._right.clear()
         return told

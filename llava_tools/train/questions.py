@@ -151,3 +151,10 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: Sequence[str] = ()) -> Qu
         if question is not None:
             return question
     raise ValueError(f"nothing unambiguous to ask of kind {', '.join(names)} about {scene}")
+
+
+def spatial(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """A question about where something is, if the scene leaves one to ask."""
+    if rng.random() < 0.5:
+        return ask_relation(scene, rng) or ask_position(scene, rng)
+    return ask_position(scene, rng) or ask_relation(scene, rng)

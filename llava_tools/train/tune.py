@@ -17,11 +17,15 @@ from transformers import LlavaForConditionalGeneration
 
 from .architecture import normalise, see
 from .checkpoint import Stage
+from .conversations import Lesson
 from .draw import draw, square
 from .language import Look, learn
 from .optim import Optimizer
 from .team import Team
 from .world import Scene, sample_scene
+
+LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450)
+"""Most questions are about drawings; tools are kept up, sometimes beside a picture."""
 
 
 def looking(model: LlavaForConditionalGeneration) -> Look:
@@ -45,7 +49,7 @@ def tune(
     path: Path,
     minutes: float,
     *,
-    pictures: int = 5,
+    pictures: int = 2,
     questions: int = 16,
     rate: float = 8e-4,
     seed: int = 37,
@@ -69,5 +73,7 @@ def tune(
         pictures,
         questions,
         seed,
+        lesson=lambda _: LESSON,
+        emphasis=3.0,
         team=team,
     )

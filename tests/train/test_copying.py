@@ -1,0 +1,75 @@
+"""The start for copying: heads look back, and heads find what came next before."""
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import LlavaForConditionalGeneration
+
+from llava_tools.train.architecture import new_model, tiny_config
+from llava_tools.train.conversations import Branch, Writer, lectures, pack
+from llava_tools.train.copying import (
+    BACK_HEADS,
+    BACK_LAYER,
+    MATCH_LAYER,
+    _sources,
+    ground_copying,
+)
+from llava_tools.train.language import step_loss
+from llava_tools.train.tokenizer import train_tokenizer
+
+NOTHING_SEEN = torch.zeros(0, 64, 256)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(vocabulary=500, questions=200)
+
+
+@pytest.fixture(scope="module")
+def model() -> LlavaForConditionalGeneration:
+    torch.set_num_threads(1)
+    return new_model(tiny_config(500, width=256, depth=3), seed=0)
+
+
+@torch.no_grad()
+def test_heads_look_back(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> None:
+    rng = np.random.default_rng(0)
+    rows = [lectures(Writer(tokenizer), rng, 300) for _ in range(8)]
+    ground_copying(model, pack(rows[:7]), NOTHING_SEEN)
+    ids = torch.tensor([rows[7][0].ids])
+    model.set_attn_implementation("eager")
+    seen = model.model.language_model(ids, output_attentions=True).attentions[BACK_LAYER][0]
+    for distance, head in enumerate(BACK_HEADS, 1):
+        assert float(seen[head].diagonal(-distance).mean()) > 0.7
+
+
+def test_guidance_has_gradients(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> None:
+    model.set_attn_implementation("sdpa")
+    told = pack([lectures(Writer(tokenizer), np.random.default_rng(1), 200)])
+    plain = step_loss(model, told, NOTHING_SEEN)
+    guided = step_loss(model, told, NOTHING_SEEN, guide=1.0)
+    assert guided.item() > plain.item()
+    guided.backward()
+    for layer in (BACK_LAYER, MATCH_LAYER):
+        query = model.model.language_model.layers[layer].self_attn.q_proj.weight
+        assert query.grad is not None
+        assert float(query.grad.abs().max()) > 0
+
+
+def test_sources_are_the_longest_like_runs() -> None:
+    ids = torch.tensor([[7, 10, 11, 12, 9, 11, 13, 8, 10, 11, 12]])
+    causal = torch.ones(11, 11, dtype=torch.bool).tril()
+    places = _sources(ids[0], causal, torch.tensor([9, 8]))
+    assert places[0].nonzero().flatten().tolist() == [3]
+    assert places[1].nonzero().flatten().tolist() == [2]
+
+
+def test_only_what_is_allowed_is_a_source() -> None:
+    ids = [1, 5, 6, 7, 20, 21, 22, 2]
+    branch = Branch(ids, [False] * 6 + [True] * 2, ("",))
+    other = Branch([1, 5, 6, 7, 30, 21, 22, 2], [False] * 6 + [True] * 2, ("",))
+    told = pack([[branch, other]])
+    learned = (told.labels[0] >= 0).nonzero().flatten() - 1
+    places = _sources(told.ids[0], told.allowed[0, 0], learned)
+    assert not places.any()
