@@ -69,7 +69,8 @@ async def test_texts(lengths: Lengths) -> None:
     lengths.batches.clear()
     assert embedding.get_text_embedding_batch(["one"] * 3) == wanted
     assert await embedding.aget_text_embedding_batch(["one"] * 3) == wanted
-    assert lengths.batches == [2, 1, 2, 1]
+    assert lengths.batches[:2] == [2, 1]
+    assert sorted(lengths.batches[2:]) == [1, 2]  # at once, in any order
 
 
 async def test_pictures(lengths: Lengths, path: str) -> None:
@@ -80,7 +81,8 @@ async def test_pictures(lengths: Lengths, path: str) -> None:
     lengths.batches.clear()
     assert embedding.get_image_embedding_batch([path] * 3) == [[7.0, 1.0]] * 3
     assert await embedding.aget_image_embedding_batch([path] * 3) == [[7.0, 1.0]] * 3
-    assert lengths.batches == [2, 1, 2, 1]
+    assert lengths.batches[:2] == [2, 1]
+    assert sorted(lengths.batches[2:]) == [1, 2]  # at once, in any order
     with pytest.raises(ImageError):
         embedding.get_image_embedding("http://169.254.169.254/a.png")
 
