@@ -134,7 +134,8 @@ class Grammars:
             fault = _line("; ".join(told))
         raise SchemaError(
             f"{what} cannot be enforced: {fault}.",
-            "Describe it without that, or set lenient=True to have it checked afterwards only.",
+            "Describe it without that, or have it checked afterwards only: lenient=True, which is "
+            "strict=False in LangChain.",
         )
 
 
