@@ -28,7 +28,7 @@ from .architecture import IMAGE_TOKENS
 from .drills import drill
 from .manners import spoken
 from .questions import ask, spatial
-from .tool_talk import Talk, lecture
+from .talk.lectures import Talk, lecture
 from .words import Question
 from .world import Scene
 

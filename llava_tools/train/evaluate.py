@@ -4,7 +4,7 @@ A model's folder goes in; for each kind of question the share of exact answers c
 the share of the likeliest answer (what guessing reaches) and the blind control, where every
 picture is replaced by noise. Two trials: ``own`` (the training renderer and phrasings, unseen
 seeds) and ``stranger`` (the second renderer, a stranger's words). Where tools are bound, the exact
-call is asked for, in names and sentences of :mod:`~llava_tools.train.tool_exam`, and no grammar
+call is asked for, in names and sentences of :mod:`~llava_tools.train.talk.exam`, and no grammar
 helps. Answers come from greedy ``generate`` on the saved weights, in float32.
 
 Run ``python -m llava_tools.train.evaluate FOLDER``.
@@ -29,12 +29,13 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from llava_tools.prompt import SYSTEM
 
-from . import held_out, stranger, tool_exam
+from . import held_out, stranger
 from .conversations import PAD, Writer
 from .draw import draw, square
 from .manners import spoken
 from .questions import ASKERS
-from .tool_exam import ToolItem
+from .talk import exam
+from .talk.exam import ToolItem
 from .world import sample_scene
 
 OWN = tuple(ASKERS)
@@ -189,9 +190,9 @@ def tool_table(parts: dict[str, tuple[int, int]]) -> str:
 
 
 def examine_tools(folder: Path) -> dict[str, tuple[int, int]]:
-    """Right and asked of :mod:`~llava_tools.train.tool_exam`, by every part of the kinds."""
-    items = [*tool_exam.call_items(), *tool_exam.result_items(), *tool_exam.plain_items()]
-    return tool_exam.by_part(items, Examinee(folder).calls(items))
+    """Right and asked of :mod:`~llava_tools.train.talk.exam`, by every part of the kinds."""
+    items = [*exam.call_items(), *exam.result_items(), *exam.plain_items()]
+    return exam.by_part(items, Examinee(folder).calls(items))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

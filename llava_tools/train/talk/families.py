@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .phrasings import phrase
-from .tool_kit import Tool, new_tool, random_tool, string
-from .tool_names import NOUNS, PLACES, named
-from .tool_values import foreign, proper, sentence, text, word
-from .words import pick
+from llava_tools.train.phrasings import phrase
+from llava_tools.train.words import pick
+
+from .kit import Tool, new_tool, random_tool, string
+from .names import NOUNS, PLACES, named
+from .values import foreign, proper, sentence, text, word
 
 _LOOKING = ("get", "find", "fetch", "check", "read", "lookup", "show", "query", "tell", "retrieve")
 _MAKING = ("create", "add", "register", "make", "open", "save", "new", "store", "insert")

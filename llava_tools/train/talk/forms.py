@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from llava_tools.toolcall import write_json
+from llava_tools.train.words import pick
+from llava_tools.train.world import Scene
 
-from .tool_asking import fill, listed, pairs, said
-from .tool_kit import properties
-from .tool_values import integer, made_up, proper, value, word
-from .words import pick
-from .world import Scene
+from .asking import fill, listed, pairs, said
+from .kit import properties
+from .values import integer, made_up, proper, value, word
 
 Ask = Callable[[np.random.Generator], tuple[str, str]]
 """Makes a question and the JSON that answers it."""

@@ -15,18 +15,18 @@ import numpy as np
 from llava_tools.constraint import Constraint, ToolCall
 from llava_tools.images import ImageRef
 from llava_tools.prompt import SYSTEM
+from llava_tools.train.manners import spoken
+from llava_tools.train.questions import ask
+from llava_tools.train.words import pick
+from llava_tools.train.world import Scene
 from llava_tools.types import Message
 
-from .json_talk import form, form_of_scene
-from .manners import spoken
-from .questions import ask
-from .small_talk import chat, unfitting
-from .tool_asking import Asked, ask_for
-from .tool_families import any_tool
-from .tool_kit import Tool
-from .tool_results import result_of
-from .words import pick
-from .world import Scene
+from .asking import Asked, ask_for
+from .families import any_tool
+from .forms import form, form_of_scene
+from .kit import Tool
+from .results import result_of
+from .small import chat, unfitting
 
 SYSTEMS = (
     "You are a helpful assistant.",

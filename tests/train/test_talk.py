@@ -12,13 +12,13 @@ from tokenizers import Tokenizer
 from llava_tools.constraint import Constraint
 from llava_tools.prompt import SYSTEM
 from llava_tools.train.conversations import IMAGE, Writer, lectures, pack, packed_length
-from llava_tools.train.small_talk import chat
+from llava_tools.train.talk.asking import ask_for
+from llava_tools.train.talk.exam import TOOLS, by_part, call_items, plain_items, result_items
+from llava_tools.train.talk.families import any_tool
+from llava_tools.train.talk.lectures import Lecture, lecture
+from llava_tools.train.talk.names import HELD_OUT
+from llava_tools.train.talk.small import chat
 from llava_tools.train.tokenizer import train_tokenizer
-from llava_tools.train.tool_asking import ask_for
-from llava_tools.train.tool_exam import TOOLS, by_part, call_items, plain_items, result_items
-from llava_tools.train.tool_families import any_tool
-from llava_tools.train.tool_names import HELD_OUT
-from llava_tools.train.tool_talk import Lecture, lecture
 from llava_tools.train.world import sample_scene
 
 seeds = st.integers(0, 2**32)

@@ -1,7 +1,7 @@
 """Tools, names and sentences for the examination alone, never for training.
 
-Written by hand. Names and descriptions use words of :data:`~llava_tools.train.tool_names.HELD_OUT`,
-and no sentence is one that the templates of :mod:`~llava_tools.train.tool_asking` compose (a test
+Written by hand. Names and descriptions use words of :data:`~llava_tools.train.talk.names.HELD_OUT`,
+and no sentence is one that the templates of :mod:`~llava_tools.train.talk.asking` compose (a test
 holds both). :func:`call_items` binds each case among one to four tools.
 """
 
@@ -15,9 +15,8 @@ import numpy as np
 
 from llava_tools.constraint import Constraint, ToolCall, ToolSpec
 from llava_tools.toolcall import write_turn
+from llava_tools.train.words import pick
 from llava_tools.types import Message
-
-from .words import pick
 
 
 def _spec(name: str, description: str, /, **types: Any) -> ToolSpec:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .lexicon import WORDS
-from .words import pick
+from llava_tools.train.lexicon import WORDS
+from llava_tools.train.words import pick
 
 SCRIPTS: tuple[tuple[int, int], ...] = (
     (0x4E00, 0x9FA5),  # Chinese
@@ -113,7 +113,7 @@ def decimal(rng: np.random.Generator) -> float:
 
 
 def value(rng: np.random.Generator, schema: dict[str, Any]) -> Any:
-    """A value that satisfies a schema as :mod:`~llava_tools.train.tool_kit` writes them."""
+    """A value that satisfies a schema as :mod:`~llava_tools.train.talk.kit` writes them."""
     if "enum" in schema:
         return pick(rng, schema["enum"])
     kind = schema["type"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .phrasings import phrase
-from .tool_asking import fill
-from .tool_families import any_tool
-from .tool_names import NOUNS
-from .tool_values import text
-from .words import pick
+from llava_tools.train.phrasings import phrase
+from llava_tools.train.words import pick
+
+from .asking import fill
+from .families import any_tool
+from .names import NOUNS
+from .values import text
 
 NO_TOOL = "I have no tool for that."
 UNKNOWN = "I do not know."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lexicon import WORDS
+from llava_tools.train.lexicon import WORDS
 
 _HELD_OUT = """
 magic weather greeting customer unicode generator adder joke pirate paris tokyo animal boat bridge

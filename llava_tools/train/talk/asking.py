@@ -1,6 +1,6 @@
 """How people ask for a tool: like a function, with named arguments, as JSON, or naturally.
 
-A :class:`~llava_tools.train.tool_kit.Tool` goes in; the words of a request and the arguments that
+A :class:`~llava_tools.train.talk.kit.Tool` goes in; the words of a request and the arguments that
 a call must then have come out.
 """
 
@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .phrasings import phrase
-from .tool_kit import Tool
-from .tool_values import word
-from .words import pick
+from llava_tools.train.phrasings import phrase
+from llava_tools.train.words import pick
+
+from .kit import Tool
+from .values import word
 
 STYLES = ("function", "keywords", "json", "natural")
 _FUNCTION = (

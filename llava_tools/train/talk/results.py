@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .tool_asking import Asked, listed
-from .tool_names import NOUNS
-from .tool_values import decimal, integer, proper, sentence, text, word
-from .words import pick
+from llava_tools.train.words import pick
+
+from .asking import Asked, listed
+from .names import NOUNS
+from .values import decimal, integer, proper, sentence, text, word
 
 _STATUS = ("ok", "done", "success", "OK", "true", "saved", "null", "None")
 _FAULTS = (

@@ -1,7 +1,7 @@
 """Tools that never were: names, descriptions and arguments made of common words.
 
 Each comes with what is needed to ask for it: some, of a family such as "look a thing up" or
-"create a named thing" (:mod:`~llava_tools.train.tool_families`), can be asked for naturally; all
+"create a named thing" (:mod:`~llava_tools.train.talk.families`), can be asked for naturally; all
 can be asked for by name.
 """
 
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from llava_tools.constraint import ToolSpec
+from llava_tools.train.phrasings import phrase
+from llava_tools.train.words import pick
 
-from .phrasings import phrase
-from .tool_names import ANY, NOUNS, named
-from .tool_values import made_up, value, word
-from .words import pick
+from .names import ANY, NOUNS, named
+from .values import made_up, value, word
 
 
 @dataclass(frozen=True, slots=True)
