@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from llava_tools import handles, toolcall
 from llava_tools.constraint import FREE, Constraint
@@ -34,6 +34,21 @@ class EndOfTurn:
 END_OF_TURN = EndOfTurn()
 
 Piece = str | ImageRef | EndOfTurn
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says, all of its messages together.
+
+    Attributes:
+        role: Who speaks; tools speak as the user.
+        text: Words, calls and results as the model reads them.
+        images: They stand before the text.
+    """
+
+    role: Literal["user", "assistant"]
+    text: str
+    images: tuple[ImageRef, ...]
 
 
 class EncodeText(Protocol):
@@ -72,28 +87,48 @@ def build(
     Raises:
         RequestError: No message, nothing said in the last turn, or the last turn not the user's.
     """
-    told = [message.text for message in messages if message.role == "system"] or [system]
-    told.append(toolcall.instructions(constraint))
-    prompt: list[Piece] = ["\n".join(text for text in told if text) + " "]
-    naming = handles.wanted(constraint)
-    turns = _turns([message for message in messages if message.role != "system"])
-    for role, texts, images in turns:
-        said = "\n".join([toolcall.write_handles(images), *texts] if naming and images else texts)
-        if role == "assistant":
-            _extend(prompt, [f"ASSISTANT: {said}", END_OF_TURN])
+    told, turns = conversation(messages, system, constraint)
+    prompt: list[Piece] = [f"{told} "]
+    for turn in turns:
+        if turn.role == "assistant":
+            _extend(prompt, [f"ASSISTANT: {turn.text}", END_OF_TURN])
         else:
-            opening = ["USER: "] + [piece for image in images for piece in (image, "\n")]
-            _extend(prompt, [*opening, f"{said} "])
+            opening = ["USER: "] + [piece for image in turn.images for piece in (image, "\n")]
+            _extend(prompt, [*opening, f"{turn.text} "])
     _extend(prompt, ["ASSISTANT:"])
     return prompt
 
 
-def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str], list[ImageRef]]]:
+def conversation(
+    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = FREE
+) -> tuple[str, list[Turn]]:
+    """Return what the system turn says, "" if nothing, and the turns that follow it.
+
+    The turns alternate; the last one is the user's. See `build` for what stands in them, for the
+    arguments and the errors.
+    """
+    told = [message.text for message in messages if message.role == "system"] or [system]
+    told.append(toolcall.instructions(constraint))
+    naming = handles.wanted(constraint)
+    turns = [
+        Turn(
+            role,
+            "\n".join([toolcall.write_handles(images), *texts] if naming and images else texts),
+            tuple(images),
+        )
+        for role, texts, images in _turns([m for m in messages if m.role != "system"])
+    ]
+    return "\n".join(text for text in told if text), turns
+
+
+def _turns(
+    messages: Sequence[Message],
+) -> list[tuple[Literal["user", "assistant"], list[str], list[ImageRef]]]:
     """Group messages into alternating turns, and refuse what cannot be answered."""
-    turns: list[tuple[str, list[str], list[ImageRef]]] = []
+    turns: list[tuple[Literal["user", "assistant"], list[str], list[ImageRef]]] = []
     names: dict[str, str] = {}
     for message in messages:
-        role = "assistant" if message.role == "assistant" else "user"
+        role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
         if not turns or turns[-1][0] != role:
             turns.append((role, [], []))
         text = message.text

@@ -1,9 +1,8 @@
 """Constraints as grammars: which tokens may come next, by llguidance.
 
 A `Constraint` goes in, a `Matcher` for one answer comes out. llguidance is strict: what it cannot
-enforce it refuses, naming the keyword; it was never seen to let a wrong answer through. Two things
-are prepared for it: integers are given bounds, since digits would go on without end, and objects
-that name their properties are closed to others.
+enforce it refuses, naming the keyword; it was never seen to let a wrong answer through. lark.py
+writes what it is given.
 """
 
 from __future__ import annotations
@@ -18,11 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from llava_tools import schemas
+from llava_tools import lark, schemas
 from llava_tools.constraint import Constraint, Schema
-from llava_tools.engine.formats import NARROWED
 from llava_tools.errors import MissingExtraError, SchemaError
-from llava_tools.toolcall import BETWEEN, CLOSE, OPEN
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 
 #: Grammars kept: agents ask again and again with the same tools.
 KEPT = 64
-_LARGEST_INTEGER = 10**15 - 1
-_SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_COMBINING = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "$ref", "$dynamicRef"})
 
 
 @dataclass(frozen=True)
@@ -88,24 +82,14 @@ class Grammars:
             tokenizer = cast(Any, self._tokenizer)  # any fast tokenizer will do
             self._guide = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self._vocabulary)
         lenient = False
-        rules = []
-        for number, tool in enumerate(constraint.callable):
-            what = f"The schema of the tool {tool.name}"
-            schema, loose = self._enforceable(tool.parameters, constraint, what)
+
+        def enforceable(schema: Schema, what: str) -> Mapping[str, Any]:
+            nonlocal lenient
+            ready, loose = self._enforceable(schema, constraint, what)
             lenient |= loose
-            begin = f'{OPEN}{{"name": {json.dumps(tool.name)}, "arguments": '
-            rules += [
-                # Tokenizers may begin with a space of their own, so it is one with the tag.
-                f"OPEN_{number}: / ?/ {json.dumps(begin)}",
-                f"call_{number}: OPEN_{number} %json {json.dumps(schema)} CLOSE",
-            ]
-        if constraint.schema is not None and not constraint.forced:
-            schema, loose = self._enforceable(
-                constraint.schema, constraint, "The schema of the answer"
-            )
-            lenient |= loose
-            rules.append(f"answer: / ?/ %json {json.dumps(schema)}")
-        grammar = "\n".join([*rules, *_start(constraint)])
+            return ready
+
+        grammar = lark.write(constraint, enforceable)
         matcher = llguidance.LLMatcher(
             self._guide, llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0
         )
@@ -125,8 +109,7 @@ class Grammars:
         assert self._guide is not None
         fault = ""
         for lenient in (False, True) if constraint.lenient else (False,):
-            options = {**_SPACING, **({"lenient": True, "coerce_one_of": True} if lenient else {})}
-            ready = {**prepared(schema), "x-guidance": options}
+            ready = lark.ready(schema, lenient=lenient)
             grammar = LLMatcher.grammar_from_json_schema(json.dumps(ready))
             failed, told = LLMatcher.validate_grammar_with_warnings(grammar, self._guide)
             if not failed:
@@ -161,69 +144,6 @@ class Matcher:
     def accept(self, token: int) -> None:
         """Go on by a token that was not forbidden."""
         self._matcher.consume_token(token)
-
-
-def prepared(schema: Schema) -> dict[str, Any]:
-    """Return a schema with bounded integers and times, closed objects, `anyOf` for safe `oneOf`s.
-
-    Whatever satisfies it satisfies the schema that was given.
-    """
-    ready: dict[str, Any] = _prepared(schema, schema, closing=True)
-    return ready
-
-
-def _prepared(schema: Any, root: Schema, *, closing: bool) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    ready = dict(schema)
-    closing = closing and not _COMBINING & ready.keys()
-    for key in ("properties", "$defs", "definitions", "patternProperties"):
-        if isinstance(ready.get(key), Mapping):
-            inside = closing or key in ("$defs", "definitions")
-            ready[key] = {
-                name: _prepared(field, root, closing=True if key == "properties" else inside)
-                for name, field in ready[key].items()
-            }
-    for key in ("items", "additionalProperties"):
-        if key in ready:
-            ready[key] = _prepared(ready[key], root, closing=True)
-    alone = not {"properties", "required", "allOf"} & ready.keys()
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(ready.get(key), list):
-            inside = alone and key != "allOf"
-            ready[key] = [_prepared(part, root, closing=inside) for part in ready[key]]
-    if isinstance(ready.get("prefixItems"), list):
-        ready["prefixItems"] = [_prepared(p, root, closing=True) for p in ready["prefixItems"]]
-    if ready.get("type") == "integer" and "enum" not in ready and "const" not in ready:
-        if not {"minimum", "exclusiveMinimum"} & ready.keys():
-            ready["minimum"] = -_LARGEST_INTEGER
-        if not {"maximum", "exclusiveMaximum"} & ready.keys():
-            ready["maximum"] = _LARGEST_INTEGER
-    if ready.get("format") in NARROWED:
-        ready.setdefault("pattern", NARROWED[ready["format"]])
-    if "oneOf" in ready and "anyOf" not in ready and schemas.disjoint(ready, root):
-        ready["anyOf"] = ready.pop("oneOf")
-    if closing and "properties" in ready and "patternProperties" not in ready:
-        ready.setdefault("additionalProperties", False)
-    return ready
-
-
-def _start(constraint: Constraint) -> list[str]:
-    """Return the rules that put calls, JSON and words together."""
-    rules, ways = [], []
-    tools = constraint.callable
-    if tools:
-        several = constraint.parallel and constraint.choice in ("auto", "any")
-        call = " | ".join(f"call_{number}" for number in range(len(tools)))
-        more = f" ({json.dumps(BETWEEN)} call)*" if several else ""
-        rules += [f'CLOSE: "}}{CLOSE}"', f"call: {call}", f"calls: call{more}"]
-        ways.append("calls")
-    if constraint.schema is not None and not constraint.forced:
-        ways.append("answer")
-    elif not constraint.forced:
-        rules.append(rf"WORDS: /(.|\n)*/ & ~/(.|\n)*{OPEN}(.|\n)*/")
-        ways.append("WORDS")
-    return [*rules, f"start: {' | '.join(ways)}"]
 
 
 def _key(constraint: Constraint) -> str:

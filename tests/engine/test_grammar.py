@@ -17,8 +17,9 @@ from transformers import AutoTokenizer
 import llava_tools
 from llava_tools import Llava
 from llava_tools.constraint import Constraint, ToolSpec
-from llava_tools.engine.grammar import Grammars, prepared
+from llava_tools.engine.grammar import Grammars
 from llava_tools.errors import OutputError, RequestError, SchemaError
+from llava_tools.lark import prepared
 from llava_tools.types import Answer, Message, Request, Sampling, fold
 from tests.foreign_schemas import foreign_schemas
 
