@@ -61,7 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "--model", default="tiny", help="tiny (default), 7b, 13b, a hub id or a folder"
     )
-    ask.add_argument("--base-url", help="reserved for OpenAI-compatible servers")
+    ask.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="ask an OpenAI-compatible server, like http://localhost:8000/v1; "
+        "its key, if any, is taken from LLAVA_API_KEY",
+    )
     ask.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     ask.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
     ask.add_argument("--quantization", help="8bit or 4bit (CUDA only)")
@@ -114,7 +119,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         stream.close()
     if not arguments.json:
         print()  # noqa: T201
-        if arguments.model == "tiny":
+        if arguments.model == "tiny" and arguments.base_url is None:
             _say(f"note: {TINY_NOTICE}", 0)
         return 0
     answer = fold(seen, model.backend.model_name)

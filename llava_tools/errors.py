@@ -92,6 +92,12 @@ class AnswerTimeoutError(EngineError):
     retryable = True
 
 
+class ServerError(EngineError):
+    """The server behind `base_url` cannot be reached, failed, or broke off."""
+
+    retryable = True
+
+
 class QueueFullError(EngineError):
     """Too many requests are waiting."""
 

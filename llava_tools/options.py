@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
 from llava_tools.errors import RequestError, unknown_option
@@ -31,6 +32,11 @@ ALIASES = {
 CLIP = "openai/clip-vit-large-patch14-336"
 
 
+#: Options that a server takes when it is started, not from us.
+_LOCAL = ("device", "dtype", "quantization", "revision", "offline", "reuse")
+_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+
+
 class EngineKeywords(TypedDict, total=False):
     """Keywords of `Llava` and `ChatLlava` that choose the engine; see `EngineOptions`."""
 
@@ -43,6 +49,7 @@ class EngineKeywords(TypedDict, total=False):
     reuse: bool
     max_queue: int
     base_url: str | None
+    api_key: str | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class EngineOptions:
             for (4,096 in LLaVA 1.5).
         reuse: Keep pictures' features and the KV of shared prompt beginnings between requests.
         max_queue: Requests in flight at most; one more is refused with `QueueFullError`.
-        base_url: Reserved for OpenAI-compatible servers.
+        base_url: Address of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
+            instead; `tiny`, the default, is then whichever model it serves.
+        api_key: For that server; by default what LLAVA_API_KEY holds.
     """
 
     model: str = "tiny"
@@ -74,6 +83,7 @@ class EngineOptions:
     reuse: bool = True
     max_queue: int = 256
     base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         def refuse(name: str, rule: str) -> RequestError:
@@ -98,10 +108,22 @@ class EngineOptions:
         if kind not in ("auto", "cpu", "cuda", "mps"):
             raise refuse("device", "'auto', 'cpu', 'mps', 'cuda', or one GPU like 'cuda:1'")
         if self.base_url is not None:
+            self._check_remote()
+
+    def _check_remote(self) -> None:
+        """Refuse what is the server's to choose."""
+        if not isinstance(self.base_url, str) or not _URL.fullmatch(self.base_url):
             raise RequestError(
-                "base_url is reserved for servers, which this version does not talk to yet.",
-                "Leave it out to run the model in this process.",
+                f"base_url={self.base_url!r} is not possible.",
+                "Write the address of the server's API, like 'http://localhost:8000/v1'.",
             )
+        for item in fields(self):
+            if item.name in _LOCAL and getattr(self, item.name) != item.default:
+                raise RequestError(
+                    f"{item.name}={getattr(self, item.name)!r} does not go with base_url: the "
+                    "server chose how the model runs.",
+                    "Leave it out, and start the server with it.",
+                )
 
     @classmethod
     def of(cls, model: str, keywords: EngineKeywords, where: str) -> EngineOptions:

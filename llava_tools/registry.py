@@ -109,7 +109,11 @@ def release_embedding(options: EmbeddingOptions, holder: object) -> None:
 
 
 def _load(options: EngineOptions) -> Backend:
-    """Import torch and load: with `_load_embedding`, the only way from above into the engine."""
+    """Load, or connect: with `_load_embedding`, the only way from above into the engine."""
+    if options.base_url is not None:
+        from llava_tools.remote import connect
+
+        return connect(options)
     from llava_tools.engine import load_engine
 
     return load_engine(options)

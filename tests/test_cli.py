@@ -96,7 +96,7 @@ def test_bad_pictures_are_one_line_and_exit_2(
         (["--max-tokens", "-3"], "max_tokens=-3"),
         (["--temperature", "-1"], "temperature=-1.0"),
         (["--quantization", "3bit"], "quantization='3bit'"),
-        (["--base-url", "http://localhost"], "base_url is reserved"),
+        (["--base-url", "localhost"], "base_url='localhost'"),
         (["--max-token", "x"], "--max-token"),
         (["--nonsense"], "--nonsense"),
     ],

@@ -28,6 +28,7 @@ def _loaded(program: str) -> set[str]:
     "program",
     [
         "import llava_tools; llava_tools.Llava('7b', quantization='4bit')",
+        "import llava_tools.remote.backend; import llava_tools.lark",
         "import llava_tools, langchain_llava; langchain_llava.ChatLlava()",
         "import langchain_llava; langchain_llava.LlavaEmbeddings()",
         "from llava_tools.embedding import Embedder; Embedder('7b').embed_texts([])",
@@ -39,6 +40,21 @@ def _loaded(program: str) -> set[str]:
 )
 def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
     assert _loaded(program).isdisjoint(HEAVY)
+
+
+def test_a_server_needs_its_extra_only_when_it_is_asked() -> None:
+    program = (
+        "import sys; sys.modules['openai'] = None\n"
+        "from llava_tools import Llava\n"
+        "model = Llava(base_url='http://127.0.0.1:9/v1')\n"
+        "try: model.ask('What?')\n"
+        "except ImportError as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("MissingExtraError openai is not installed")
+    assert "llava-tools[remote]" in done.stdout
 
 
 def test_llama_index_loads_no_engine() -> None:

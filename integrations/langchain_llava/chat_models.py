@@ -71,6 +71,7 @@ class ChatLlava(ConstrainedChatModel):
     reuse: bool = True
     max_queue: int = 256
     base_url: str | None = None
+    """Address of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
     api_key: SecretStr | None = Field(
         default_factory=secret_from_env("LLAVA_API_KEY", default=None)
     )
@@ -258,6 +259,8 @@ class ChatLlava(ConstrainedChatModel):
                 )
             return Llava(self.model, backend=self.backend)
         keywords = cast(EngineKeywords, {name: getattr(self, name) for name in options.ENGINE})
+        if self.base_url is not None and self.api_key is not None:
+            keywords["api_key"] = self.api_key.get_secret_value()
         name = self.model if model is None else model
         if name != self.model:
             keywords["revision"] = None  # it names a state of our own model
@@ -294,7 +297,8 @@ class ChatLlava(ConstrainedChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile:
         own = self.backend.context if self.backend is not None else self.context
-        return options.profile(self.model, own)
+        unnamed = self.base_url is not None and self.model == "tiny"
+        return options.profile("" if unnamed else self.model, own)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         # The cache's key. A backend of the user's own is not serialized, yet it answers.

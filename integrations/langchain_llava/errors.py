@@ -68,6 +68,10 @@ class LlavaTimeoutError(own.AnswerTimeoutError, langchain.ModelTimeoutError):
     """The answer took longer than `timeout`."""
 
 
+class LlavaServerError(own.ServerError, langchain.ModelConnectionError):
+    """The server behind `base_url` cannot be reached, failed, or broke off."""
+
+
 _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
     own.RequestError: LlavaRequestError,
     own.ImageError: LlavaImageError,
@@ -82,6 +86,7 @@ _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
     own.EngineCrashedError: LlavaEngineCrashedError,
     own.QueueFullError: LlavaQueueFullError,
     own.AnswerTimeoutError: LlavaTimeoutError,
+    own.ServerError: LlavaServerError,
 }
 
 

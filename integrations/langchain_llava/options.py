@@ -12,8 +12,8 @@ from llava_tools.errors import RequestError, unknown_option
 from llava_tools.options import ALIASES, CONTEXTS, EngineKeywords, EngineOptions
 from llava_tools.types import Sampling, SamplingOptions
 
-#: Options that choose and load the engine, besides `model`.
-ENGINE = tuple(item.name for item in fields(EngineOptions) if item.name != "model")
+#: Options that choose and load the engine, besides `model` and the key, which is nobody's to read.
+ENGINE = tuple(i.name for i in fields(EngineOptions) if i.name not in ("model", "api_key"))
 #: Options that a call may bring as well.
 SAMPLING = tuple(item.name for item in fields(Sampling))
 #: Other names under which LangChain's users know our options.

@@ -111,7 +111,8 @@ def test_quantization_needs_a_gpu(checkpoint: Path, kind: str) -> None:
         ({"context": 3}, "context=3"),
         ({"max_queue": 0}, "max_queue=0"),
         ({"model": ""}, "model=''"),
-        ({"base_url": "http://localhost"}, "base_url is reserved"),
+        ({"base_url": "localhost"}, "base_url='localhost'"),
+        ({"base_url": "http://x/v1", "dtype": "float16"}, "dtype='float16' does not go with"),
     ],
 )
 def test_impossible_options_are_refused_before_anything_loads(

@@ -88,7 +88,7 @@ def test_the_public_names() -> None:
         ({"model": "a", "model_name": "b"}, ["model was given twice"]),
         ({"device": "cud"}, ["device='cud'", "cuda"]),
         ({"quantization": "3bit"}, ["quantization='3bit'"]),
-        ({"base_url": "http://x/v1"}, ["base_url"]),
+        ({"base_url": "x/v1"}, ["base_url='x/v1'"]),
         ({"offline": "perhaps"}, ["offline='perhaps'"]),
         ({"timeout": 0}, ["timeout=0"]),
         ({"max_retries": -1}, ["max_retries=-1"]),

@@ -6,7 +6,14 @@ from typing import Any, cast
 
 from llama_index.core.base.llms.types import LLMMetadata
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from llama_index.llms.llava import options
 from llama_index.llms.llava.messages import Pictures
@@ -34,6 +41,9 @@ class Configured(FunctionCallingLLM):
     reuse: bool = True
     max_queue: int = 256
     base_url: str | None = None
+    """Address of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """For that server; by default what LLAVA_API_KEY holds."""
     # How tokens are drawn: see `llava_tools.types.Sampling`. None is that class's default.
     max_tokens: int | None = None
     temperature: float | None = None
@@ -86,7 +96,8 @@ class Configured(FunctionCallingLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex wants to know of the model, told without loading it."""
-        known = CONTEXTS.get(ALIASES.get(self.model, self.model))
+        unnamed = self.base_url is not None and self.model == "tiny"
+        known = None if unnamed else CONTEXTS.get(ALIASES.get(self.model, self.model))
         own = self.backend.context if self.backend is not None else self.context
         told = LLMMetadata(
             num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
@@ -107,6 +118,8 @@ class Configured(FunctionCallingLLM):
         """Return the engine, which loads the model when it is first used."""
         if self._engine is None:
             keywords = cast(EngineKeywords, {name: getattr(self, name) for name in options.ENGINE})
+            if self.api_key is not None:
+                keywords["api_key"] = self.api_key.get_secret_value()
             self._engine = Engine(self.model, backend=self.backend, **keywords)
         engine = self._engine
         return PatientBackend(lambda: engine.backend, self.timeout, self.max_retries)
