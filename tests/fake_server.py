@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import jinja2
 import uvicorn
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from llguidance import LLMatcher, LLTokenizer
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -74,7 +74,9 @@ class FakeServer:
         self._models = models
         self._context = context
         self._api_key = api_key
-        self._template = jinja2.Environment().from_string(TEMPLATE.read_text())
+        # As transformers renders chat templates, and with it vLLM.
+        jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        self._template = jinja.from_string(TEMPLATE.read_text())
         routes = [
             Route("/v1/models", self._list),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),

@@ -589,6 +589,17 @@ async def test_chat_llava(serve: Callable[..., FakeServer]) -> None:
     model.close()
 
 
+def test_llama_index(serve: Callable[..., FakeServer]) -> None:
+    from llama_index.llms.llava import Llava as LlamaIndexLlava
+
+    server = serve("A star.", api_key="secret")
+    model = LlamaIndexLlava(base_url=server.url, api_key="secret")
+    assert model.complete("What?").text == "A star."
+    assert "".join(step.delta or "" for step in model.stream_complete("What?")) == "A star."
+    assert "secret" not in model.to_json()
+    model.close()
+
+
 def _impatient(server: FakeServer) -> RemoteBackend:
     return RemoteBackend(server.url, pauses=())
 
