@@ -47,8 +47,8 @@ class FakeServer:
     Attributes:
         requests: The JSON of every chat completion but the questions about the server itself.
         prompts: The same as rendered text.
-        faults: Taken one for each such request: a status, or "drop", "short", "html", "noise",
-            "error", "silent", "hold" (after two words).
+        faults: Taken one for each such request: a status, or "later", "drop", "short", "html",
+            "noise", "error", "silent", "hold" (after two words).
         gone: Set when a client left a stream.
         held: Set when a stream waits.
         connections: Ports that requests came from.
@@ -131,6 +131,8 @@ class FakeServer:
         fault = self.faults.pop(0) if self.faults and not probing else None
         if isinstance(fault, int):
             return _refusal(fault, "busy")
+        if fault == "later":
+            return _refusal(429, "busy", {"retry-after": "7"})
         if fault == "html":
             return Response("<html>Welcome!</html>", media_type="text/html")
         prompt, tokens = self._rendered(asked)
@@ -285,5 +287,6 @@ def _chunk(delta: dict[str, Any], **more: Any) -> str:
     return f"data: {json.dumps({'id': 'x', 'model': 'llava', 'choices': [choice]})}\n\n"
 
 
-def _refusal(status: int, message: str) -> Response:
-    return JSONResponse({"error": {"message": message, "code": status}}, status_code=status)
+def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    told = {"error": {"message": message, "code": status}}
+    return JSONResponse(told, status_code=status, headers=headers)

@@ -38,6 +38,7 @@ from llava_tools.errors import (
 )
 from llava_tools.remote import RemoteBackend
 from llava_tools.remote.enforcement import call_schema
+from llava_tools.remote.faults import wanted_pause
 from llava_tools.remote.pictures import squared
 from llava_tools.testing import ScriptedBackend
 from llava_tools.toolcall import write_call
@@ -424,6 +425,18 @@ def test_what_breaks_midway_is_not_repeated(
         list(stream)
     assert len(server.requests) == 1
     assert _answer(backend, Request(QUESTION)).text == "one two three four"
+
+
+def test_a_server_says_how_long_it_wants_to_be_left_alone(
+    serve: Callable[..., FakeServer], connect: Connect
+) -> None:
+    server = serve()
+    backend = connect(server, pauses=())
+    server.faults = ["later"]
+    with pytest.raises(QueueFullError) as caught:
+        _answer(backend, Request(QUESTION))
+    assert wanted_pause(caught.value) == 7
+    assert wanted_pause(QueueFullError("")) == 0
 
 
 def test_a_silent_server_is_given_up(serve: Callable[..., FakeServer], connect: Connect) -> None:

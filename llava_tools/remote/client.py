@@ -21,7 +21,7 @@ from llava_tools.errors import (
     RequestError,
     ServerError,
 )
-from llava_tools.remote.faults import told
+from llava_tools.remote.faults import told, wanted_pause
 from llava_tools.remote.wire import ChunkReader
 from llava_tools.types import Delta
 
@@ -177,7 +177,7 @@ class Client:
         hopeless = not error.retryable or isinstance(error, AnswerTimeoutError)
         if hopeless or attempt >= len(self._pauses):
             raise error
-        await asyncio.sleep(self._pauses[attempt])
+        await asyncio.sleep(max(self._pauses[attempt], wanted_pause(error)))
 
     def close(self) -> None:
         """Break off what is in flight and close the connections. More than once is no error."""

@@ -29,6 +29,8 @@ _OVERFLOW = re.compile(
 _CONSTRAINT = re.compile(
     r"grammar|schema|structured|guided|regex|response_format|lark", re.IGNORECASE
 )
+#: Seconds that a server's wish to be left alone is heeded.
+LONGEST_PAUSE = 30.0
 _GARBAGE = (AttributeError, TypeError, LookupError, ValueError)
 
 
@@ -83,6 +85,15 @@ def translate(error: openai.APIError, url: str) -> LlavaToolsError:
             f"The server at {url} has too much to do: {said}", "Try again later, or ask it less."
         )
     return ServerError(f"The server at {url} failed ({status}): {said}", "See its log; ask again.")
+
+
+def wanted_pause(error: LlavaToolsError) -> float:
+    """Return how many seconds the server asked to be left alone, within reason."""
+    cause = error.__cause__
+    if not isinstance(cause, openai.APIStatusError):
+        return 0.0
+    seconds = cause.response.headers.get("retry-after", "")
+    return min(float(seconds), LONGEST_PAUSE) if seconds.isdecimal() else 0.0
 
 
 def _refused(said: str) -> LlavaToolsError:
