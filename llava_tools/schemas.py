@@ -32,7 +32,7 @@ def disjoint(schema: Schema, root: Schema) -> bool:
     Branches are told apart by their types, or by a property that every one requires with values
     of its own, as in the tagged unions of pydantic.
     """
-    branches = [_followed(branch, root) for branch in schema["oneOf"]]
+    branches = [followed(branch, root) for branch in schema["oneOf"]]
     kinds = [branch.get("type") for branch in branches]
     if all(isinstance(kind, str) for kind in kinds) and len(set(kinds)) == len(kinds):
         return not {"integer", "number"} <= set(kinds)
@@ -56,7 +56,7 @@ def _values(schema: Any) -> list[str]:
     return [json.dumps(value, sort_keys=True) for value in allowed]
 
 
-def _followed(schema: Any, root: Schema) -> Schema:
+def followed(schema: Any, root: Schema) -> Schema:
     """Follow references within the document to the schema that they mean.
 
     Of references that lead in a circle the last one is returned.
@@ -80,7 +80,7 @@ def _finite(schema: Any, root: Schema, above: tuple[int, ...], known: set[int]) 
 
     `above` are the schemas that this one stands in, `known` those that were found to have one.
     """
-    schema = _followed(schema, root)
+    schema = followed(schema, root)
     if id(schema) in known:
         return True
     if id(schema) in above or isinstance(schema.get("$ref"), str):

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llava_tools import handles
+from llava_tools import handles, schemas
 from llava_tools.constraint import Schema, ToolSpec
 
 _BOUNDS = (("minimum", "at least"), ("maximum", "at most"))
@@ -55,7 +55,7 @@ class _Writer:
 
     def notes(self, schema: Schema) -> list[str]:
         """Return a line for every field that has a description."""
-        properties = _mapping(self._resolved(schema).get("properties"))
+        properties = _mapping(schemas.followed(schema, self._root).get("properties"))
         return [
             f"  {name}: {_line(field['description'])}"
             for name, field in properties.items()
@@ -110,19 +110,8 @@ class _Writer:
         name = pointer.rsplit("/", 1)[-1]
         if name in ("", "#"):
             return "the whole"
-        self._referred.setdefault(name, self._resolved({"$ref": pointer}))
+        self._referred.setdefault(name, schemas.followed({"$ref": pointer}, self._root))
         return name
-
-    def _resolved(self, schema: Schema) -> Schema:
-        """Follow a reference within the document; anything else is the schema itself."""
-        seen: set[str] = set()
-        while isinstance(pointer := schema.get("$ref"), str) and pointer not in seen:
-            seen.add(pointer)
-            found: Any = self._root
-            for step in pointer.removeprefix("#").strip("/").split("/"):
-                found = found.get(step) if isinstance(found, Mapping) and step else found
-            schema = found if isinstance(found, Mapping) else {}
-        return schema
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
