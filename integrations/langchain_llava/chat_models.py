@@ -33,7 +33,7 @@ from langchain_llava import binding, options, results
 from langchain_llava.constrained import ConstrainedChatModel
 from langchain_llava.errors import as_langchain, of_validation
 from langchain_llava.messages import Pictures, to_messages
-from llava_tools import __version__
+from llava_tools import __version__, keywords
 from llava_tools.backend import Backend
 from llava_tools.errors import RequestError
 from llava_tools.fetch import Fetcher
@@ -115,7 +115,7 @@ class ChatLlava(ConstrainedChatModel):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a ChatLlava that is somebody's field
-        return options.checked(given, cls.model_fields, cls.__name__)
+        return keywords.checked(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -232,16 +232,16 @@ class ChatLlava(ConstrainedChatModel):
         """Return whom to ask and what; nothing is loaded yet."""
         # `stream` is LangChain's own, and obeyed before it comes here.
         asked = {name: value for name, value in given.items() if name != "stream"}
-        names = ("model", *options.SAMPLING, *binding.KEYWORDS)
-        told = options.known(asked, names, "A ChatLlava call")
+        names = ("model", *keywords.SAMPLING, *binding.KEYWORDS)
+        told = keywords.known(asked, names, "A ChatLlava call", options.OTHER_NAMES)
         constraint = binding.constraint(told)
         for name in binding.KEYWORDS:
             told.pop(name, None)
         engine = self._engine(told.pop("model", None))
         if stop is not None:
             told["stop"] = stop
-        usual = {name: getattr(self, name) for name in options.SAMPLING}
-        sampling = options.sampling({**usual, **told}, "A ChatLlava call")
+        usual = {name: getattr(self, name) for name in keywords.SAMPLING}
+        sampling = keywords.sampling({**usual, **told}, "A ChatLlava call")
         fetcher = Fetcher(allowed_hosts=frozenset(self.allowed_hosts))
         said = to_messages(messages, Pictures(self.allow_local_paths, fetcher))
         if self.system is not None and not any(message.role == "system" for message in said):
@@ -258,14 +258,14 @@ class ChatLlava(ConstrainedChatModel):
                     "Make another ChatLlava for that model.",
                 )
             return Llava(self.model, backend=self.backend)
-        keywords = cast(EngineKeywords, {name: getattr(self, name) for name in options.ENGINE})
+        chosen = cast(EngineKeywords, {name: getattr(self, name) for name in keywords.ENGINE})
         if self.base_url is not None and self.api_key is not None:
-            keywords["api_key"] = self.api_key.get_secret_value()
+            chosen["api_key"] = self.api_key.get_secret_value()
         name = self.model if model is None else model
         if name != self.model:
-            keywords["revision"] = None  # it names a state of our own model
-        wanted = EngineOptions.of(name, keywords, type(self).__name__)
-        return self._engines.setdefault(wanted, Llava(name, **keywords))
+            chosen["revision"] = None  # it names a state of our own model
+        wanted = EngineOptions.of(name, chosen, type(self).__name__)
+        return self._engines.setdefault(wanted, Llava(name, **chosen))
 
     # ---- what LangChain wants to know ----------------------------------------------------------
 
@@ -275,7 +275,7 @@ class ChatLlava(ConstrainedChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = ("model", *options.ENGINE, *options.SAMPLING, "system")
+        names = ("model", *keywords.ENGINE, *keywords.SAMPLING, "system")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -13,6 +13,7 @@ from langchain_core import exceptions as langchain
 from pydantic import ValidationError
 
 from llava_tools import errors as own
+from llava_tools import keywords
 from llava_tools.fetch import FetchError
 
 
@@ -117,10 +118,4 @@ def as_langchain() -> Iterator[None]:
 
 def of_validation(error: ValidationError) -> own.LlavaToolsError:
     """Return the one-line error of what pydantic found wrong first."""
-    first = error.errors(include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, own.LlavaToolsError):
-        return twin(cause)
-    name = ".".join(str(part) for part in first["loc"][:1]) or "ChatLlava"
-    value = f"={first['input']!r:.80}" if first["loc"] else ""
-    return LlavaRequestError(f"{name}{value} is not possible.", f"{first['msg']}.")
+    return twin(keywords.of_validation(error, "ChatLlava"))

@@ -14,8 +14,8 @@ from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 from pydantic import PrivateAttr, ValidationError, model_validator
 
+from llava_tools import keywords
 from llava_tools.embedding import Embedder
-from llava_tools.errors import LlavaToolsError, RequestError, unknown_option
 from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions
 
 #: Options that choose and load the model, besides its name.
@@ -55,7 +55,7 @@ class LlavaEmbedding(MultiModalEmbedding):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise _one_line(error) from None
+            raise keywords.of_validation(error, "LlavaEmbedding") from None
         self._embedder = self._new_embedder()
 
     @model_validator(mode="before")
@@ -64,10 +64,7 @@ class LlavaEmbedding(MultiModalEmbedding):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a LlavaEmbedding that is somebody's field
-        told = {"model_name" if name == "model" else name: given[name] for name in given}
-        for name in told:
-            if name not in cls.model_fields:
-                raise unknown_option(name, cls.model_fields, cls.__name__)
+        told = keywords.known(given, cls.model_fields, cls.__name__, {"model": "model_name"})
         chosen = {name: told[name] for name in _CHOICES if name in told}
         name = told.get("model_name", "tiny")
         EmbeddingOptions.of(name, cast(EmbeddingKeywords, chosen), cls.__name__)
@@ -116,13 +113,3 @@ class LlavaEmbedding(MultiModalEmbedding):
     def _new_embedder(self) -> Embedder:
         chosen = {name: getattr(self, name) for name in _CHOICES}
         return Embedder(self.model_name, **cast(EmbeddingKeywords, chosen))
-
-
-def _one_line(error: ValidationError) -> LlavaToolsError:
-    """Return the one-line error of what pydantic found wrong first."""
-    first = error.errors(include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, LlavaToolsError):
-        return cause
-    name = ".".join(str(part) for part in first["loc"][:1]) or "LlavaEmbedding"
-    return RequestError(f"{name}={first['input']!r:.80} is not possible.", f"{first['msg']}.")

@@ -24,12 +24,13 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
 
-from llama_index.llms.llava import options, results
+from llama_index.llms.llava import results
 from llama_index.llms.llava.configured import Configured
 from llama_index.llms.llava.messages import Pictured, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
 from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
 from llava_tools import backend as seam
+from llava_tools import keywords
 from llava_tools.errors import RequestError
 from llava_tools.types import Message, Request, fold
 
@@ -204,15 +205,15 @@ class Llava(Configured, StructuredPrediction):
 
     def _request(self, said: tuple[Message, ...], given: dict[str, Any]) -> Request:
         """Check all that can be checked without the model; nothing is loaded yet."""
-        options.refuse_unknown(given, (*options.SAMPLING, *NAMES), "A Llava call")
+        keywords.known(given, (*keywords.SAMPLING, *NAMES), "A Llava call", {})
         about = {name: given[name] for name in NAMES if name in given}
-        usual = {name: getattr(self, name) for name in options.SAMPLING}
-        told = {name: given[name] for name in options.SAMPLING if name in given}
+        usual = {name: getattr(self, name) for name in keywords.SAMPLING}
+        told = {name: given[name] for name in keywords.SAMPLING if name in given}
         if not said:
             raise RequestError("There is no message.", "Give at least the user's question.")
         return Request(
             said,
-            options.sampling({**usual, **told}, "A Llava call"),
+            keywords.sampling({**usual, **told}, "A Llava call"),
             to_constraint(**{"lenient": self.lenient, **about}),
         )
 

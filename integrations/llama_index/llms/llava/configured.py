@@ -15,14 +15,17 @@ from pydantic import (
     model_validator,
 )
 
-from llama_index.llms.llava import options
 from llama_index.llms.llava.messages import Pictures
+from llava_tools import keywords
 from llava_tools.backend import Backend
 from llava_tools.fetch import Fetcher
 from llava_tools.model import Llava as Engine
 from llava_tools.options import ALIASES, CONTEXTS, Dtype, EngineKeywords, Quantization
 from llava_tools.patience import PatientBackend
 from llava_tools.types import DEFAULT_MAX_TOKENS
+
+#: Other names under which LlamaIndex's users know our options.
+OTHER_NAMES = {"model_name": "model", "context_window": "context"}
 
 
 class Configured(FunctionCallingLLM):
@@ -72,7 +75,7 @@ class Configured(FunctionCallingLLM):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise options.of_validation(error) from None
+            raise keywords.of_validation(error, "Llava") from None
 
     @model_validator(mode="before")
     @classmethod
@@ -80,7 +83,7 @@ class Configured(FunctionCallingLLM):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a Llava that is somebody's field
-        return options.checked(given, cls.model_fields, cls.__name__)
+        return keywords.checked(given, cls.model_fields, cls.__name__, OTHER_NAMES)
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -117,10 +120,10 @@ class Configured(FunctionCallingLLM):
     def _backend(self) -> Backend:
         """Return the engine, which loads the model when it is first used."""
         if self._engine is None:
-            keywords = cast(EngineKeywords, {name: getattr(self, name) for name in options.ENGINE})
+            chosen = cast(EngineKeywords, {name: getattr(self, name) for name in keywords.ENGINE})
             if self.api_key is not None:
-                keywords["api_key"] = self.api_key.get_secret_value()
-            self._engine = Engine(self.model, backend=self.backend, **keywords)
+                chosen["api_key"] = self.api_key.get_secret_value()
+            self._engine = Engine(self.model, backend=self.backend, **chosen)
         engine = self._engine
         return PatientBackend(lambda: engine.backend, self.timeout, self.max_retries)
 
