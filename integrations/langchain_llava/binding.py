@@ -15,16 +15,21 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import PydanticUserError
 
-from llava_tools.constraint import FREE, Constraint, Schema, ToolSpec
+from llava_tools.constraint import FREE, Constraint, Schema
 from llava_tools.errors import RequestError
+from llava_tools.openai_layout import (
+    ANY_OBJECT,
+    FORMATS,
+    answer_schema,
+    tool_choice,
+    tool_spec,
+)
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 ToolChoice = Mapping[str, Any] | str | bool | None
 
 #: Keywords of a call that make up its constraint.
 KEYWORDS = ("tools", "tool_choice", "strict", "parallel_tool_calls", "response_format")
-_CHOICES = {None: "auto", True: "any", False: "none", "required": "any"}
-_ANY_OBJECT: Schema = {"type": "object"}
 
 
 def tool_dict(tool: Tool) -> dict[str, Any]:
@@ -42,15 +47,10 @@ def tool_dict(tool: Tool) -> dict[str, Any]:
             "Bind a function with type hints and a docstring, a pydantic class, a TypedDict, a "
             "LangChain tool or an OpenAI tool dict.",
         ) from error
-    function = told.get("function")
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise RequestError(
-            f"The tool {dict(told)!r:.120} is none that this model can call.",
-            "Tools that a provider runs itself do not exist here; bind functions.",
-        )
+    tool_spec(told)  # raises for those that a provider runs itself
     schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
     own = {"parameters": _of_pydantic(schema)} if _is_pydantic(schema) else {}
-    return {"type": "function", "function": {**function, **own}}
+    return {"type": "function", "function": {**told["function"], **own}}
 
 
 def schema_of(form: Any) -> Schema:
@@ -65,7 +65,7 @@ def schema_of(form: Any) -> Schema:
         return form
     function: Mapping[str, Any] = tool_dict(form)["function"]
     description = {key: function[key] for key in ("description",) if key in function}
-    parameters: Mapping[str, Any] = function.get("parameters") or _ANY_OBJECT
+    parameters: Mapping[str, Any] = function.get("parameters") or ANY_OBJECT
     return {**description, **parameters}
 
 
@@ -75,7 +75,7 @@ def format_dict(given: object) -> Mapping[str, Any]:
     Raises:
         RequestError: It is none.
     """
-    if isinstance(given, Mapping) and given.get("type") in ("text", "json_object", "json_schema"):
+    if isinstance(given, Mapping) and given.get("type") in FORMATS:
         return given
     named = getattr(given, "__name__", "answer")
     return {"type": "json_schema", "json_schema": {"name": named, "schema": _answer(given)}}
@@ -91,66 +91,36 @@ def constraint(given: Mapping[str, Any]) -> Constraint:
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         raise RequestError(f"tools={tools!r:.80} is no list.", "Pass a list of tools.")
     schema = _answer(given.get("response_format"))
-    specs = tuple(_spec(tool_dict(tool)["function"]) for tool in tools)
+    specs = tuple(tool_spec(tool_dict(tool)) for tool in tools)
     parallel = given.get("parallel_tool_calls")
     strict = given.get("strict")
     for name, value in (("parallel_tool_calls", parallel), ("strict", strict)):
         if value is not None and not isinstance(value, bool):
             raise RequestError(f"{name}={value!r} is not possible.", "Use True, False or None.")
-    if not specs and schema is None and given.get("tool_choice") is None:
+    choice = given.get("tool_choice")
+    if not specs and schema is None and choice is None:
         return FREE
     return Constraint(
         specs,
-        _choice(given.get("tool_choice")),
+        "none" if choice is False else tool_choice(choice),
         parallel=parallel is not False,
         schema=schema,
         lenient=strict is False,
     )
 
 
-def _choice(given: object) -> str:
-    """Return OpenAI's, Anthropic's or LangChain's way to choose as the seam's."""
-    if isinstance(given, Mapping):
-        function = given.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else given.get("name")
-        if isinstance(name, str):
-            return name
-        given = given.get("type") if given.get("type") in ("auto", "any", "none") else dict(given)
-    if given is None or isinstance(given, str | bool):
-        return _CHOICES.get(given, str(given))
-    raise RequestError(
-        f"tool_choice={given!r:.120} is not possible.",
-        "Use 'auto', 'any', 'none', the name of a tool, or "
-        "{'type': 'function', 'function': {'name': …}}.",
-    )
-
-
 def _answer(given: object) -> Schema | None:
     """Return the schema that `response_format` asks for."""
-    if given is None or (isinstance(given, Mapping) and given.get("type") == "text"):
+    if given is None:
         return None
-    if isinstance(given, Mapping) and given.get("type") == "json_object":
-        return _ANY_OBJECT
-    if isinstance(given, Mapping) and given.get("type") == "json_schema":
-        inner = given.get("json_schema")
-        if isinstance(inner, Mapping) and isinstance(inner.get("schema"), Mapping):
-            return cast(Schema, inner["schema"])
-        raise RequestError(
-            f"response_format={dict(given)!r:.120} holds no schema.",
-            "Use {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
-        )
+    if isinstance(given, Mapping) and given.get("type") in FORMATS:
+        return answer_schema(given)
     if isinstance(given, Mapping | type):
         return schema_of(given)
     raise RequestError(
         f"response_format={given!r:.120} is not possible.",
         "Use {'type': 'json_schema', …}, {'type': 'json_object'}, a class or a JSON schema.",
     )
-
-
-def _spec(function: Mapping[str, Any]) -> ToolSpec:
-    parameters = function.get("parameters")
-    known = {} if parameters is None else {"parameters": parameters}
-    return ToolSpec(function["name"], str(function.get("description") or ""), **known)
 
 
 def _is_pydantic(form: object) -> bool:

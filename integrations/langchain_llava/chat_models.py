@@ -32,7 +32,7 @@ from pydantic import (
 from langchain_llava import binding, options, results
 from langchain_llava.constrained import ConstrainedChatModel
 from langchain_llava.errors import as_langchain, of_validation
-from langchain_llava.messages import Pictures, to_messages
+from langchain_llava.messages import to_messages
 from llava_tools import __version__, keywords
 from llava_tools.backend import Backend
 from llava_tools.errors import RequestError
@@ -40,6 +40,7 @@ from llava_tools.fetch import Fetcher
 from llava_tools.model import Llava
 from llava_tools.options import Dtype, EngineKeywords, EngineOptions, Quantization
 from llava_tools.patience import PatientBackend
+from llava_tools.trust import Pictures
 from llava_tools.types import Message, Request, fold
 
 

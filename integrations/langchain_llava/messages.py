@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from langchain_core.messages import (
     AIMessage,
@@ -21,11 +20,11 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from llava_tools import registry, toolcall
+from llava_tools import toolcall
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.fetch import Fetcher
-from llava_tools.images import ImageRef, open_image
+from llava_tools.images import ImageRef
+from llava_tools.trust import Pictures
 from llava_tools.types import Message, Role
 
 Block = Mapping[str, object]
@@ -64,48 +63,6 @@ _WAYS_OUT = {
     "document": _DOCUMENT,
     "text-plain": _DOCUMENT,
 }
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Which pictures messages may name, and how they are opened.
-
-    Content of messages may have been written by a model or have come over a network, so local
-    paths are refused unless the developer allows them.
-    """
-
-    allow_local_paths: bool = False
-    fetcher: Fetcher = field(default_factory=Fetcher)
-
-    def known(self, handle: str) -> ImageRef:
-        """Return the picture of a handle (`img_...`).
-
-        Raises:
-            ImageError: This process has not been given that picture.
-        """
-        return registry.shared().get(handle)
-
-    def open(self, source: str | bytes) -> ImageRef:
-        """Open a URL, a data URL, encoded bytes or, where allowed, a local path.
-
-        The picture is known by its handle from here on, so that tools can be asked about it.
-
-        Raises:
-            ImageError: It is not allowed, or not a usable picture.
-        """
-        if isinstance(source, str) and not self.allow_local_paths:
-            named = re.match(r"(https?|data):", source, re.IGNORECASE)
-            if not named:
-                raise ImageError(
-                    f"An image block names {_shown(source)}, which would be a local path, and "
-                    "messages may not name those, since a model or a stranger may have written "
-                    "them.",
-                    "Send an http(s) or data: URL or base64, or set allow_local_paths=True where "
-                    "all messages are your own.",
-                )
-        image = open_image(source, allow_paths=self.allow_local_paths, fetcher=self.fetcher)
-        registry.shared().add(image)
-        return image
 
 
 def to_messages(messages: Iterable[BaseMessage], pictures: Pictures) -> tuple[Message, ...]:
@@ -273,7 +230,3 @@ def _given(block: Block, *keys: str) -> Iterator[object]:
 
 def _keys(block: Block) -> str:
     return ", ".join(repr(key) for key in block)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:40]}…{text[-39:]}")

@@ -18,9 +18,10 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from langchain_llava.errors import as_langchain
-from langchain_llava.messages import Pictures, picture_of
+from langchain_llava.messages import picture_of
 from llava_tools import registry
 from llava_tools.images import ImageSource, open_image
+from llava_tools.trust import Pictures
 
 
 def image_block(source: ImageSource) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_llava.messages import Pictures, to_messages
+from langchain_llava.messages import to_messages
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image
+from llava_tools.trust import Pictures
 from llava_tools.types import Message
 
 Content = list[str | dict[str, Any]]

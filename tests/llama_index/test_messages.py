@@ -23,12 +23,13 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.schema import ImageDocument, ImageNode
 
-from llama_index.llms.llava.messages import Pictures, to_messages, to_question
+from llama_index.llms.llava.messages import to_messages, to_question
 from llava_tools import registry
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image
+from llava_tools.trust import Pictures
 from llava_tools.types import Message, Role
 
 

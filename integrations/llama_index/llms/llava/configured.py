@@ -15,13 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from llama_index.llms.llava.messages import Pictures
 from llava_tools import keywords
 from llava_tools.backend import Backend
 from llava_tools.fetch import Fetcher
 from llava_tools.model import Llava as Engine
 from llava_tools.options import ALIASES, CONTEXTS, Dtype, EngineKeywords, Quantization
 from llava_tools.patience import PatientBackend
+from llava_tools.trust import Pictures
 from llava_tools.types import DEFAULT_MAX_TOKENS
 
 #: Other names under which LlamaIndex's users know our options.

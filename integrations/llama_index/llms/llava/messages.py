@@ -11,7 +11,6 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from io import IOBase
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -33,11 +32,11 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
-from llava_tools import registry, toolcall
+from llava_tools import toolcall
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.fetch import Fetcher
-from llava_tools.images import ImageRef, ImageSource, open_image
+from llava_tools.images import ImageRef, ImageSource
+from llava_tools.trust import Pictures
 from llava_tools.types import Message, Role
 
 #: What names or holds a picture in LlamaIndex; a `Node` in its `image_resource`.
@@ -58,46 +57,6 @@ _WAYS_OUT: dict[type[BaseContentBlock], str] = {
     VideoBlock: "Send single frames of it as ImageBlocks.",
     DocumentBlock: "Turn its pages into pictures and send those, or send its text.",
 }
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Which pictures may be named, and how they are opened.
-
-    Blocks of messages may have been written by a model or have come over a network, so the local
-    paths that they name are refused unless the developer allows them.
-    """
-
-    allow_local_paths: bool = False
-    fetcher: Fetcher = field(default_factory=Fetcher)
-
-    def open(self, block: Pictured) -> ImageRef:
-        """Open the picture of a block or a node: its bytes, else its path, else its URL.
-
-        The picture is known by its handle from here on, so that tools can be asked about it.
-
-        Raises:
-            ImageError: It has none, or one that is not allowed or not usable.
-        """
-        picture = self._read(*_named(block))
-        registry.shared().add(picture)
-        return picture
-
-    def _read(self, image: bytes | IOBase | None, path: Path | None, url: object) -> ImageRef:
-        if image:
-            return open_image(_content(image))
-        if path is not None:
-            if not self.allow_local_paths:
-                raise ImageError(
-                    f"An image block names the local file {str(path)[-80:]!r}, and messages may "
-                    "not, since a model or a stranger may have written them.",
-                    "Send the picture's bytes or an http(s) or data: URL, or set "
-                    "allow_local_paths=True where all messages are your own.",
-                )
-            return open_image(path)
-        if url is not None:
-            return open_image(str(url), allow_paths=False, fetcher=self.fetcher)
-        raise ImageError("An image block holds no picture.", "Give it an image, a path or a url.")
 
 
 def to_messages(messages: Iterable[ChatMessage], pictures: Pictures) -> tuple[Message, ...]:
@@ -124,7 +83,17 @@ def to_question(prompt: str, documents: Sequence[Pictured], pictures: Pictures) 
                 "Use ImageDocuments, ImageNodes or ImageBlocks.",
             )
     own = Pictures(allow_local_paths=True, fetcher=pictures.fetcher)
-    return Message("user", (*(own.open(document) for document in documents), prompt))
+    return Message("user", (*(own.open(_source(document)) for document in documents), prompt))
+
+
+def _source(block: Pictured) -> ImageSource:
+    """Return what a block or a node holds: its bytes, else its path, else its URL."""
+    image, path, url = _named(block)
+    if image:
+        return _content(image)
+    if path is None and url is None:
+        raise ImageError("An image block holds no picture.", "Give it an image, a path or a url.")
+    return str(url) if path is None else path
 
 
 def _named(block: Pictured) -> tuple[bytes | IOBase | None, Path | None, object]:
@@ -165,7 +134,7 @@ def _parts(
             yield f"\n{block.text}" if after_text else block.text
             after_text = True
         elif isinstance(block, ImageBlock):
-            yield pictures.open(block)
+            yield pictures.open(_source(block))
             after_text = False
         elif isinstance(block, CitableBlock | CitationBlock):
             yield from _parts(block.nested_blocks, role, pictures)

@@ -15,8 +15,10 @@ from llama_index.core.tools import BaseTool
 from pydantic import BaseModel, PydanticUserError
 from pydantic_core import from_json
 
-from llava_tools.constraint import FREE, Constraint, Schema, ToolSpec
+from llava_tools import openai_layout
+from llava_tools.constraint import FREE, Constraint, Schema
 from llava_tools.errors import OutputError, RequestError, SchemaError
+from llava_tools.openai_layout import answer_schema, tool_spec
 
 #: What a call may bring besides its sampling.
 NAMES = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "lenient")
@@ -39,11 +41,11 @@ def to_constraint(
         RequestError: Something that is no tool, choice or format.
         SchemaError: Arguments or an output class that have no JSON schema.
     """
-    choice = _choice(tool_choice)
+    choice = openai_layout.tool_choice(None if tool_choice is False else tool_choice)
     if not tools and response_format is None and choice == "auto":
         return FREE
     return Constraint(
-        tools=tuple(_spec(tool) for tool in tools or ()),
+        tools=tuple(tool_spec(describe(tool)) for tool in tools or ()),
         choice=choice,
         parallel=allow_parallel_tool_calls,
         schema=_schema(response_format),
@@ -127,52 +129,11 @@ def _arguments(told: dict[str, Any] | str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _spec(tool: Tool) -> ToolSpec:
-    told = describe(tool)
-    function = told.get("function", told)
-    if not isinstance(function, Mapping) or "name" not in function:
-        raise RequestError(
-            f"A tool was described without a name (keys: {', '.join(map(repr, told))}).",
-            "Use {'type': 'function', 'function': {'name': …, 'parameters': …}}.",
-        )
-    return ToolSpec(
-        function["name"],
-        function.get("description") or "",
-        *([function["parameters"]] if function.get("parameters") else []),
-    )
-
-
-def _choice(choice: ToolChoice) -> str:
-    if isinstance(choice, Mapping):
-        function = choice.get("function", choice)
-        named = function.get("name") if isinstance(function, Mapping) else None
-        choice = named or choice.get("type")
-    if choice is None or choice is False:
-        return "auto"
-    if choice is True or choice == "required":
-        return "any"
-    if not isinstance(choice, str):
-        raise RequestError(
-            f"tool_choice={choice!r} is not possible.",
-            "Use 'auto', 'none', 'required', or a tool's name.",
-        )
-    return choice
-
-
 def _schema(form: ResponseFormat) -> Schema | None:
-    if form is None:
-        return None
     if isinstance(form, type) and issubclass(form, BaseModel):
         return schema_of(form)
-    kind = form.get("type") if isinstance(form, Mapping) else None
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {"type": "object"}
-    inner = form.get("json_schema") if kind == "json_schema" and isinstance(form, Mapping) else None
-    if isinstance(inner, Mapping) and isinstance(inner.get("schema"), Mapping):
-        schema: Schema = inner["schema"]
-        return schema
+    if form is None or isinstance(form, Mapping):
+        return None if form is None else answer_schema(form)
     raise RequestError(
         f"response_format={form!r:.80} is not possible.",
         "Use a pydantic model or {'type': 'json_schema', 'json_schema': {'schema': {…}}}.",
