@@ -9,7 +9,7 @@ computed exactly as if it stood alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,8 @@ from .architecture import IMAGE_TOKENS
 from .drills import drill
 from .manners import spoken
 from .questions import ask, spatial
-from .talk.lectures import Talk, lecture
+from .talk.lectures import lecture
+from .talk.talks import Lecture, Talk
 from .words import Question
 from .world import Scene
 
@@ -136,7 +137,7 @@ class Lesson:
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
     ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
     things are. ``shown`` rows with tools are about a picture and ``unseen`` about none, each about
-    ``length`` tokens long.
+    ``length`` tokens long. A share ``react`` of the steps is one row of an agent that thinks aloud.
     """
 
     drill: float = 0.0
@@ -145,6 +146,7 @@ class Lesson:
     shown: int = 0
     unseen: int = 0
     length: int = 600
+    react: float = 0.0
 
 
 def converse(
@@ -172,10 +174,14 @@ def converse(
 
 
 def lectures(
-    writer: Writer, rng: np.random.Generator, length: int, scene: Scene | None = None
+    writer: Writer,
+    rng: np.random.Generator,
+    length: int,
+    scene: Scene | None = None,
+    make: Callable[..., Lecture] = lecture,
 ) -> list[Branch]:
     """Conversations with tools or JSON under one system turn, about ``length`` tokens packed."""
-    told = lecture(rng, 12, scene, writer.picture if scene else None)
+    told = make(rng, 12, scene, writer.picture if scene else None)
     branches: list[Branch] = []
     for talk in told.talks:
         branch = writer.talk(talk, told.system, told.constraint)

@@ -9,7 +9,6 @@ real drawings shares.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -36,9 +35,14 @@ from .conversations import (
 from .copying import attention_loss, ground_copying
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, PATCHES, codebook, meaning
+from .record import Record
+from .talk.react import react
 from .team import Team
 from .words import PLURALS, SINGULARS
 from .world import COLOURS, SHAPES, Scene, sample_scene
+
+REACT_LENGTH = 1900
+"""Tokens of a row of an agent that thinks aloud: most of them its instructions."""
 
 Look = Callable[[np.random.Generator, int], tuple[list[Scene], Tensor]]
 """Makes that many scenes, and what the language model sees of them: (n, 64, width) float."""
@@ -198,18 +202,24 @@ def learn(
         restore(weights, state["weights"])
         optimizer.load(state["optimizer"])
     writer = Writer(tokenizer)
-    record = _Record()
+    record = Record()
     done = stage.done
     while done < 1:
         rng = np.random.default_rng((seed + team.rank, stage.step))
         manner = lesson(stage.step)
-        scenes, features = look(rng, pictures + manner.shown)
-        rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:pictures]]
-        rows += [lectures(writer, rng, manner.length, scene) for scene in scenes[pictures:]]
-        rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
-        told = pack(rows)
+        aloud = rng.random() < manner.react
+        asked = 0 if aloud else pictures
+        scenes, features = look(rng, 1 if aloud else pictures + manner.shown)
+        if aloud:
+            scene = scenes[0] if rng.random() < 0.3 else None
+            rows = [lectures(writer, rng, REACT_LENGTH, scene, react)]
+            features = features[: scene is not None]
+        else:
+            rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:pictures]]
+            rows += [lectures(writer, rng, manner.length, scene) for scene in scenes[pictures:]]
+            rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
         guided = guide * (done < hold)
-        loss = step_loss(model, told, features, record, guided, pictures, emphasis)
+        loss = step_loss(model, pack(rows), features, record, guided, asked, emphasis)
         loss.backward()
         optimizer.step(linear_decay(done, hold=hold))
         stage.step += 1
@@ -225,7 +235,7 @@ def step_loss(
     model: LlavaForConditionalGeneration,
     told: Conversations,
     features: Tensor,
-    record: _Record | None = None,
+    record: Record | None = None,
     guide: float = 0.0,
     asked: int = 0,
     emphasis: float = 1.0,
@@ -272,28 +282,3 @@ def restore(weights: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in weights.items():
             parameter.copy_(saved[name])
-
-
-class _Record:
-    """Loss and share of right answers by kind since the last progress line."""
-
-    def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._looks: list[float] = []
-        self._right: defaultdict[str, list[bool]] = defaultdict(list)
-
-    def add(self, told: Conversations, right: Tensor, loss: float, looks: float) -> None:
-        self._losses.append(loss)
-        self._looks.append(looks)
-        for row, first, length, kind in told.answers:
-            self._right[kind].append(bool(right[row, first : first + length].all()))
-
-    def figures(self) -> dict[str, float]:
-        """What was collected, and start anew."""
-        told = {"loss": sum(self._losses) / len(self._losses)}
-        told["looks"] = sum(self._looks) / len(self._looks)
-        told |= {kind: sum(hits) / len(hits) for kind, hits in sorted(self._right.items())}
-        self._losses.clear()
-        self._looks.clear()
-        self._right.clear()
-        return told

@@ -24,7 +24,7 @@ from .optim import Optimizer
 from .team import Team
 from .world import Scene, sample_scene
 
-LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450)
+LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
 
 

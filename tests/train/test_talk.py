@@ -7,23 +7,28 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tokenizers import Tokenizer
 
 from llava_tools.constraint import Constraint
+from llava_tools.images import open_image
 from llava_tools.prompt import SYSTEM
 from llava_tools.train.conversations import IMAGE, Writer, lectures, pack, packed_length
 from llava_tools.train.talk.asking import ask_for
 from llava_tools.train.talk.exam import TOOLS, by_part, call_items, plain_items, result_items
 from llava_tools.train.talk.families import any_tool
-from llava_tools.train.talk.lectures import Lecture, lecture
+from llava_tools.train.talk.lectures import lecture
 from llava_tools.train.talk.names import HELD_OUT
+from llava_tools.train.talk.react import KNOWN, THOUGHT, react
 from llava_tools.train.talk.small import chat
+from llava_tools.train.talk.talks import Lecture
 from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.world import sample_scene
 
 seeds = st.integers(0, 2**32)
 TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list}
 OUTSIDE = ("magic_function", "get_weather", "greeting_generator", "unicode_customer")
+PICTURE = open_image(Image.new("RGB", (8, 8)))
 SENTENCES = ("San Francisco", "你好", "こんにちは", "Pirate", "customer_name")
 
 
@@ -93,6 +98,34 @@ def test_lectures_are_conversations_that_end_as_learned(seed: int) -> None:
                 answer = json.loads(message.text)
                 assert told.constraint.schema is not None
                 assert list(answer) == list(told.constraint.schema["properties"])
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_agents_that_think_aloud_write_what_frameworks_parse(seed: int, seen: bool) -> None:
+    rng = np.random.default_rng(seed)
+    told = react(rng, 3, sample_scene(rng) if seen else None, PICTURE if seen else None)
+    named = re.findall("^> Tool Name: (.+)$", told.system, re.MULTILINE)
+    assert re.search(rf"^Action: .*{re.escape(', '.join(named))}", told.system, re.MULTILINE)
+    for talk in told.talks:
+        assert talk.messages[0].images == ((PICTURE,) if seen else ())
+        ((learned, kind),) = talk.kinds.items()
+        assert learned == len(talk.messages) - 1
+        text = talk.messages[learned].text
+        if kind == "react call":
+            action = re.fullmatch(
+                f"Thought: {re.escape(THOUGHT)}\nAction: (.+)\nAction Input: (.+)", text
+            )
+            assert action
+            assert action[1] in named
+            schema = re.search(
+                rf"> Tool Name: {re.escape(action[1])}\n.*\n.*\nTool Args: (.+)", told.system
+            )
+            assert schema
+            assert set(json.loads(action[2])) <= set(json.loads(schema[1])["properties"])
+        else:
+            assert text.startswith(f"Thought: {KNOWN}\nAnswer: ")
+            assert (len(talk.messages) == 4) == (kind == "react answer")
 
 
 def test_the_examination_is_never_trained_on() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from llava_tools.train.phrasings import phrase
+from llava_tools.train.questions import ask
 from llava_tools.train.words import pick
+from llava_tools.train.world import sample_scene
 
 from .kit import Tool, new_tool, random_tool, string
 from .names import NOUNS, PLACES, named
-from .values import foreign, proper, sentence, text, word
+from .values import foreign, handle, proper, sentence, text, word
 
 _LOOKING = ("get", "find", "fetch", "check", "read", "lookup", "show", "query", "tell", "retrieve")
 _MAKING = ("create", "add", "register", "make", "open", "save", "new", "store", "insert")
@@ -25,8 +27,21 @@ def any_tool(rng: np.random.Generator) -> Tool:
     chance = rng.random()
     if chance < 0.34:
         return random_tool(rng)
-    makers = (look_up, look_up, create, create, generate, search, compute, control, now, collect)
+    makers = (
+        *(look_up, look_up, create, create, generate, search, compute, control, now, collect),
+        look_at,
+    )
     return pick(rng, makers)(rng)
+
+
+def some_tools(rng: np.random.Generator, chances: Sequence[float]) -> list[Tool]:
+    """Tools of different names, as many as ``chances`` (of one, of two, …) say."""
+    count = 1 + int(rng.choice(len(chances), p=chances))
+    tools: dict[str, Tool] = {}
+    while len(tools) < count:
+        tool = any_tool(rng)
+        tools.setdefault(tool.spec.name, tool)
+    return list(tools.values())
 
 
 def look_up(rng: np.random.Generator) -> Tool:
@@ -248,3 +263,34 @@ def collect(rng: np.random.Generator) -> Tool:
     )
     schema = {key: {"type": "array", "items": {"type": inner}}}
     return new_tool(rng, named(rng, "add", "to", noun), told, schema, topic="", asks=asks)
+
+
+def look_at(rng: np.random.Generator) -> Tool:
+    """What colour is the star? Look at img_…: a picture by its handle, and a question about it."""
+    noun = pick(rng, ("image", "picture", "photo", "handle", "page"))
+    about = pick(rng, ("question", "question", "prompt", "ask", "query"))
+    verb = pick(rng, ("look", "ask", "inspect", "view", "see", "examine"))
+    name = verb if rng.random() < 0.3 else named(rng, verb, pick(rng, ("at", "image", "picture")))
+    told = phrase(
+        rng,
+        (
+            f"{{Answer|Ask}} a question about {{a|the|one}} {noun}.",
+            f"{{Look at|Examine|See}} {{a|one}} {noun}{{| and answer a question}}.",
+        ),
+    )
+    keys = [noun, about] if rng.random() < 0.75 else [about, noun]
+    slot, asked = f"<{noun}>", f"<{about}>"
+    asks = (
+        f"{asked} {{See|Look at|It is about|I mean|The picture is|In}} {slot}{{|.}}",
+        f"{{look at|see|here is|in|for|about|take}} {slot}{{:|.|,|;}} {asked}",
+        f"{asked} ({slot})",
+        f"{slot}: {asked}",
+    )
+    make = {noun: handle, about: _question}
+    schema = {key: string(rng) for key in keys}
+    return new_tool(rng, name, told, schema, topic="answer", asks=asks, make=make)
+
+
+def _question(rng: np.random.Generator) -> str:
+    text = ask(sample_scene(rng), rng).text
+    return f"{text[:1].upper()}{text[1:]}?"

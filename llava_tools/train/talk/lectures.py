@@ -7,8 +7,7 @@ that the prompt is written by the very code that asks the model later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,11 +21,12 @@ from llava_tools.train.world import Scene
 from llava_tools.types import Message
 
 from .asking import Asked, ask_for
-from .families import any_tool
+from .families import some_tools
 from .forms import form, form_of_scene
 from .kit import Tool
 from .results import result_of
 from .small import chat, unfitting
+from .talks import Lecture, Talk
 
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -35,23 +35,6 @@ SYSTEMS = (
     "You are an agent. Answer briefly.",
     "",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Talk:
-    """One conversation; ``kinds`` names the messages that are learned, by their place in it."""
-
-    messages: tuple[Message, ...]
-    kinds: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Lecture:
-    """Conversations under one system sentence and one constraint."""
-
-    system: str
-    constraint: Constraint
-    talks: tuple[Talk, ...]
 
 
 def lecture(
@@ -74,7 +57,7 @@ def lecture(
         return Lecture(
             system, Constraint(), tuple(_words(rng, scene, picture) for _ in range(count))
         )
-    tools = _tools(rng)
+    tools = some_tools(rng, (0.4, 0.24, 0.17, 0.11, 0.08))
     choice = str(rng.choice(["auto", "any", "named"], p=[0.52, 0.34, 0.14]))
     if choice == "named":
         choice = tools[0].spec.name
@@ -83,15 +66,6 @@ def lecture(
     usable = [tool for tool in tools if tool.spec in constraint.callable]
     talks = [_Agent(rng, usable, choice, scene, picture).talk() for _ in range(count)]
     return Lecture(system, constraint, tuple(talks))
-
-
-def _tools(rng: np.random.Generator) -> list[Tool]:
-    count = int(rng.choice((1, 2, 3, 4, 5), p=(0.4, 0.24, 0.17, 0.11, 0.08)))
-    tools: dict[str, Tool] = {}
-    while len(tools) < count:
-        tool = any_tool(rng)
-        tools.setdefault(tool.spec.name, tool)
-    return list(tools.values())
 
 
 def _said(turns: Sequence[tuple[str, str, str]], picture: ImageRef | None) -> Talk:

@@ -99,6 +99,11 @@ def text(rng: np.random.Generator) -> str:
     return foreign(rng) if chance < 0.88 else code(rng)
 
 
+def handle(rng: np.random.Generator) -> str:
+    """The handle of a picture that never was (see :mod:`llava_tools.handles`)."""
+    return "img_" + "".join("0123456789abcdef"[digit] for digit in rng.integers(16, size=24))
+
+
 def integer(rng: np.random.Generator, *, signed: bool = True) -> int:
     """One to five digits; small numbers more often."""
     digits = int(rng.choice((1, 1, 2, 2, 3, 4, 5)))
