@@ -1,7 +1,7 @@
-"""`llava-tools`: ask about pictures, and see what this machine can run. Thin: parse, call, print.
+"""`llava-tools`: ask about pictures, see what this machine can run, train.
 
-Exit codes: 0 done, 2 a request that cannot be answered (one line on stderr says why), 1 the engine
-failed, 130 interrupted.
+Thin: parse, call, print. Exit codes: 0 done, 2 a request that cannot be answered (one line on
+stderr says why), 1 the engine or a training failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llava_tools import __version__
+from llava_tools import __version__, cli_train
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.model import Llava
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what fits this machine, and the licences")
     info.set_defaults(run=_info)
     info.add_argument("--json", action="store_true")
+    cli_train.add(commands)
     return parser
 
 
