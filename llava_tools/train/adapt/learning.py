@@ -50,7 +50,7 @@ def choose(model: LlavaForConditionalGeneration, options: TuneOptions) -> dict[s
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
     if options.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 

@@ -41,7 +41,7 @@ class Memory:
     """A tuning's folder: `state.pt`, `losses.jsonl`.
 
     Args:
-        folder: Made where it is missing.
+        folder: Made by `keep` where it is missing.
         options: Of the tuning; a folder of another one is refused.
 
     Raises:
@@ -53,7 +53,6 @@ class Memory:
         self._state = folder / "state.pt"
         self._losses = folder / "losses.jsonl"
         self._options = _identity(options)
-        folder.mkdir(parents=True, exist_ok=True)
 
     def recall(self) -> dict[str, Any] | None:
         """Return what `save` kept last, or None at the beginning."""
@@ -86,6 +85,7 @@ class Memory:
 
     def keep(self, rows: Iterable[Row]) -> None:
         """Write the steps down anew."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         fresh = self._losses.with_suffix(".part")
         fresh.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
         fresh.replace(self._losses)

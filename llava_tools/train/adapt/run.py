@@ -17,7 +17,7 @@ from llava_tools.errors import RequestError
 from llava_tools.options import EngineOptions
 from llava_tools.train.adapt.batches import plan
 from llava_tools.train.adapt.learning import changes, choose
-from llava_tools.train.adapt.loop import Loop
+from llava_tools.train.adapt.loop import Loop, share
 from llava_tools.train.adapt.material import Material
 from llava_tools.train.adapt.memory import Memory, Row
 from llava_tools.train.adapt.merge import check_names, merge, shards
@@ -39,6 +39,11 @@ def run(options: TuneOptions) -> float:
     material = Material(records, loaded, max_length)
     cut = material.check()
     steps = plan(records, options.epochs, options.batch, options.micro_batch, options.seed)
+    if share(len(steps) - 1, len(steps), options.warmup) == 0:
+        raise RequestError(
+            f"{len(records)} records make one step of {options.batch}, and the rate begins at 0.",
+            "Choose a smaller batch, more epochs, or warmup=0.",
+        )
     learning = choose(loaded.model, options)
     learned = changes(loaded.model)
     check_names(weights, learned)
