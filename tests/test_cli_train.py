@@ -10,6 +10,7 @@ import pytest
 
 from llava_tools import Llava, cli
 from llava_tools.train import adapt
+from llava_tools.train.tokenizer import save_tokenizer, train_tokenizer
 
 
 def test_what_is_not_given_stays_the_official_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,9 @@ def test_wrong_use_is_one_line_and_exit_2(
 def test_a_short_training_of_the_embedded_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "tiny"
+    out, work = tmp_path / "tiny", tmp_path / "tiny.work"
+    work.mkdir()
+    save_tokenizer(train_tokenizer(vocabulary=500, questions=200), work)
     assert cli.main(["train", "tiny", "--minutes", "0.05", "--each", "1", "--out", str(out)]) == 0
     assert "colour" in capsys.readouterr().out
     with Llava(str(out)) as model:

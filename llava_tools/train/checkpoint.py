@@ -41,8 +41,8 @@ class Stage:
 
     @property
     def done(self) -> float:
-        """How much of the budget is spent, 0–1."""
-        return min(1.0, self.elapsed / self.seconds)
+        """How much of the budget is spent, 0–1; never all of it before the first step is made."""
+        return min(1.0, self.elapsed / self.seconds) if self.step else 0.0
 
     def load(self) -> dict[str, Any] | None:
         """The saved state of an earlier life, or ``None``."""
