@@ -42,10 +42,7 @@ class Memory:
 
     Args:
         folder: Made by `keep` where it is missing.
-        options: Of the tuning; a folder of another one is refused.
-
-    Raises:
-        RequestError: The folder belongs to a tuning with other options or other data.
+        options: Of the tuning.
     """
 
     def __init__(self, folder: Path, options: TuneOptions) -> None:
@@ -55,7 +52,11 @@ class Memory:
         self._options = _identity(options)
 
     def recall(self) -> dict[str, Any] | None:
-        """Return what `save` kept last, or None at the beginning."""
+        """Return what `save` kept last, or None at the beginning.
+
+        Raises:
+            RequestError: The folder belongs to a tuning with other options or other data.
+        """
         if not self._state.exists():
             return None
         state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
