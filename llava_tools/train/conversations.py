@@ -27,9 +27,11 @@ from llava_tools.types import Message
 from .architecture import IMAGE_TOKENS
 from .drills import drill
 from .manners import spoken
-from .questions import ask, spatial
+from .questions import spatial
+from .sights import Sight, ask_sight
 from .talk.lectures import lecture
 from .talk.talks import Lecture, Talk
+from .wide.questions import SPELLED
 from .words import Question
 from .world import Scene
 
@@ -93,16 +95,27 @@ class Writer:
         return self.asked(messages, system)
 
     def branch(self, turns: Sequence[Turn], system: str, kinds: Sequence[str] = ()) -> Branch:
-        """A whole conversation; what the assistant said includes the ends of its turns."""
+        """A whole conversation; what the assistant said includes the ends of its turns.
+
+        Answers of :data:`~llava_tools.train.wide.questions.SPELLED` kinds are written one letter a
+        token: what is read letter by letter is also said so.
+        """
         questions, answers = zip(*turns, strict=True)
+        kinds = tuple(kinds) or ("",) * len(turns)
         ids: list[int] = []
         said: list[bool] = []
-        for index in range(len(turns)):
+        heard = 0
+        for index, kind in enumerate(kinds):
             asked = self.prompt(questions[: index + 1], answers[:index], system)
-            answer = [*self._encode(f" {answers[index]}", start=False), END]
-            said += [False] * (len(asked) - len(ids)) + [True] * len(answer)
-            ids = asked + answer
-        return Branch(ids, said, tuple(kinds) or ("",) * len(turns))
+            usual = self._encode(f" {answers[index]}", start=False)
+            answer = self._spell(answers[index]) if kind in SPELLED else usual
+            ids += [*asked[heard:], *answer, END]
+            said += [False] * (len(asked) - heard) + [True] * (len(answer) + 1)
+            heard = len(asked) + len(usual) + 1
+        return Branch(ids, said, kinds)
+
+    def _spell(self, text: str) -> list[int]:
+        return [one for letter in f" {text}" for one in self._encode(letter, start=False)]
 
     def talk(self, talk: Talk, system: str, constraint: Constraint) -> Branch:
         """A conversation of which only some of the assistant's messages are learned."""
@@ -136,13 +149,15 @@ class Lesson:
 
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
     ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
-    things are. ``shown`` rows with tools are about a picture and ``unseen`` about none, each about
-    ``length`` tokens long. A share ``react`` of the steps is one row of an agent that thinks aloud.
+    things are, a share ``more`` of those about shapes for boxes and captions. ``shown`` rows with
+    tools are about a picture and ``unseen`` about none, each about ``length`` tokens long. A share
+    ``react`` of the steps is one row of an agent that thinks aloud.
     """
 
     drill: float = 0.0
     plain: float = 0.1
     spatial: float = 0.0
+    more: float = 0.0
     shown: int = 0
     unseen: int = 0
     length: int = 600
@@ -150,24 +165,24 @@ class Lesson:
 
 
 def converse(
-    scene: Scene,
+    scene: Sight,
     writer: Writer,
     rng: np.random.Generator,
     count: int,
     lesson: Lesson | None = None,
 ) -> list[Branch]:
-    """``count`` conversations about one scene under one system sentence; most have one turn."""
+    """``count`` conversations about one picture under one system sentence; most have one turn."""
     lesson = lesson or Lesson()
     system = SYSTEM if rng.random() < 0.87 else SYSTEMS[int(rng.integers(len(SYSTEMS)))]
     branches = []
     for _ in range(count):
-        if rng.random() < lesson.drill:
+        if isinstance(scene, Scene) and rng.random() < lesson.drill:
             exercise = drill(scene, rng)
             turn = exercise.text, exercise.answer
             branches.append(writer.branch([turn], system, [exercise.kind]))
             continue
         length = 1 if rng.random() < 0.92 else int(rng.integers(2, 5))
-        questions = [_question(scene, rng, lesson.spatial) for _ in range(length)]
+        questions = [_question(scene, rng, lesson) for _ in range(length)]
         turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
         branches.append(writer.branch(turns, system, [question.kind for question in questions]))
     return branches
@@ -191,9 +206,11 @@ def lectures(
     return branches
 
 
-def _question(scene: Scene, rng: np.random.Generator, share: float) -> Question:
-    where = spatial(scene, rng) if rng.random() < share else None
-    return where or ask(scene, rng)
+def _question(scene: Sight, rng: np.random.Generator, lesson: Lesson) -> Question:
+    where = None
+    if isinstance(scene, Scene) and rng.random() < lesson.spatial:
+        where = spatial(scene, rng)
+    return where or ask_sight(scene, rng, lesson.more)
 
 
 def _put(question: Question, rng: np.random.Generator, plain: float) -> str:

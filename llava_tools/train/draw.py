@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -25,7 +25,10 @@ PADDING: Tone = (122, 116, 104)
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A drawn scene; ``outlines`` are polygons in the scene's coordinates, one a shape."""
+    """A drawn scene; ``outlines`` are polygons in the scene's coordinates, one a shape.
+
+    The scene's shapes know their boxes.
+    """
 
     picture: Image.Image
     scene: Scene
@@ -41,22 +44,25 @@ def draw(scene: Scene, rng: np.random.Generator, plain: bool = False) -> Drawing
     finest = 3 if longer <= 160 else 2
     scale = 1 if rng.random() < 0.3 else finest
     size = max(8, round(scene.width * longer)), max(8, round(scene.height * longer))
-    ground, tone = _background(scene, rng, (size[0] * scale, size[1] * scale), plain)
+    ground, tone = paint_ground(scene.background, rng, (size[0] * scale, size[1] * scale), plain)
     turn = _Turns(rng, plain)
     pen = _Pen(rng, plain)
     form = _Forms(rng, plain)
     same_tones: dict[str, Tone] | None = {} if rng.random() < 0.6 else None
     canvas = ImageDraw.Draw(ground)
-    outlines = []
+    outlines, drawn = [], []
     for shape in scene.shapes:
         outline = form(shape, turn(shape.kind))
-        fill = _fill(rng, shape.colour, tone, same_tones)
+        fill = sample_fill(rng, shape.colour, tone, same_tones)
         points = [(x * longer * scale, y * longer * scale) for x, y in outline]
         edge, width = pen(shape, fill, longer * scale)
         _stroke(canvas, points, None if pen.hollow else fill, edge, width)
         outlines.append(tuple(outline))
+        xs, ys = zip(*outline, strict=True)
+        drawn.append(replace(shape, box=(min(xs), min(ys), max(xs), max(ys))))
     picture = ground if scale == 1 else ground.resize(size, Image.Resampling.BOX)
-    return Drawing(picture if plain else _wear(picture, rng), scene, tuple(outlines))
+    picture = picture if plain else wear(picture, rng)
+    return Drawing(picture, replace(scene, shapes=tuple(drawn)), tuple(outlines))
 
 
 def square(picture: Image.Image, side: int = 112) -> Image.Image:
@@ -175,7 +181,7 @@ def _in_box(outline: list[Point], shape: Shape, right_angled: bool) -> list[Poin
     return [(apex, y - down * side), (x + side, y + down * side), (x - side, y + down * side)]
 
 
-def _fill(
+def sample_fill(
     rng: np.random.Generator, name: str, ground: Tone, shared: dict[str, Tone] | None
 ) -> Tone:
     """A tone that stands out from the ground; the same for all of a name where ``shared``."""
@@ -234,15 +240,15 @@ def _stroke(
         canvas.line([*points, points[0], points[1]], fill=edge, width=width, joint="curve")
 
 
-def _background(
-    scene: Scene, rng: np.random.Generator, size: tuple[int, int], plain: bool
+def paint_ground(
+    background: str | None, rng: np.random.Generator, size: tuple[int, int], plain: bool
 ) -> tuple[Image.Image, Tone]:
-    """A plain, shaded or noisy ground, and the tone that it has on the whole."""
-    tone = sample_tone(rng, scene.background, purity=0.5)
+    """A plain, shaded or noisy ground of that colour, and the tone that it has on the whole."""
+    tone = sample_tone(rng, background, purity=0.5)
     style = rng.random()
     if plain or style < 0.6:
         return Image.new("RGB", size, tone), tone
-    strength = float(rng.uniform(4, 26 if scene.background else 60))
+    strength = float(rng.uniform(4, 26 if background else 60))
     if style < 0.7:
         texture = _slope(rng, size) * strength
     elif style < 0.85:
@@ -252,7 +258,7 @@ def _background(
         texture = texture[: size[1], : size[0]]
     elif style < 0.9:
         texture = _stripes(rng, size) * strength
-    elif scene.background is None and style < 0.95:
+    elif background is None and style < 0.95:
         return _static(rng, size), (128, 128, 128)
     else:
         small = rng.normal(0, strength * 2, (8, 8)).astype(np.float32)
@@ -289,7 +295,7 @@ def _static(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     )
 
 
-def _wear(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def wear(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """What happens to pictures on their way: noise over all, blur, resizing, JPEG."""
     chance = rng.random(4)
     if chance[0] < 0.12:

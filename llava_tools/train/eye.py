@@ -21,7 +21,10 @@ from .architecture import eye_shape, layers, normalise, see, text_width
 from .checkpoint import Stage
 from .draw import draw, square
 from .optim import Optimizer, linear_decay
-from .patches import ATTRIBUTES, GROUNDS, centres, codebook, cover, meaning
+from .patches import ATTRIBUTES, GROUNDS, WIDE, codebook
+from .sights import Drawn, draw_sight, drawn_meaning, sample_sight
+from .wide.codes import EDGE, GLYPHS, INDEX, ROLE, SLOTS, glyph_labels
+from .wide.things import MOST_GLYPHS
 from .world import COLOURS, SHAPES, sample_scene
 
 
@@ -29,35 +32,51 @@ from .world import COLOURS, SHAPES, sample_scene
 class Batch:
     """Drawn pictures and what their patches say.
 
-    ``pixels`` (n, 112, 112, 3) uint8; ``meanings`` (n, 64, attributes) float; the others as in
-    :class:`~llava_tools.train.patches.Cover`, (n, 64) int64 and (n, 64, 49) float.
+    ``pixels`` (n, 112, 112, 3) uint8; ``meanings`` (n, 64, attributes) float; ``letters`` and
+    ``order`` (n, 64, 3) int64 as :func:`~llava_tools.train.wide.codes.glyph_labels` has them; the
+    others as in :class:`~llava_tools.train.patches.Cover`, (n, 64) int64 and (n, 64, 49) float.
     """
 
     pixels: Tensor
     meanings: Tensor
+    letters: Tensor
+    order: Tensor
     shapes: Tensor
     colours: Tensor
     grounds: Tensor
     mask: Tensor
 
 
-def batch(rng: np.random.Generator, size: int, crowded: float = 0.5, plain: float = 0.0) -> Batch:
-    """Draw ``size`` scenes, a share ``crowded`` of them grids full of shapes.
+def batch(
+    rng: np.random.Generator,
+    size: int,
+    crowded: float = 0.5,
+    plain: float = 0.0,
+    wide: float = 0.0,
+) -> Batch:
+    """Draw ``size`` pictures, a share ``crowded`` of those of shapes grids full of them.
 
-    A share ``plain`` is on white without textures, outlines or wear. Where shapes are as often
-    lighter as darker than what is behind them, an edge tells nothing by itself, and an eye that
-    starts there stays blind to shapes for long.
+    A share ``wide`` shows writing, charts or pages. A share ``plain`` is shapes on white without
+    textures, outlines or wear. Where shapes are as often lighter as darker than what is behind
+    them, an edge tells nothing by itself, and an eye that starts there stays blind to shapes for
+    long.
     """
-    pixels, meanings, covers = [], [], []
+    pixels, meanings, covers, glyphs = [], [], [], []
     for _ in range(size):
-        easy = bool(rng.random() < plain)
-        drawing = draw(sample_scene(rng, crowded, white=easy), rng, plain=easy)
-        pixels.append(np.asarray(square(drawing.picture)))
-        covers.append(cover(drawing))
-        meanings.append(meaning(drawing.scene, centres(drawing), covers[-1].shares))
+        drawn: Drawn
+        if rng.random() < plain:
+            drawn = draw(sample_scene(rng, crowded, white=True), rng, plain=True)
+        else:
+            drawn = draw_sight(sample_sight(rng, wide, crowded), rng)
+        said, covered = drawn_meaning(drawn)
+        pixels.append(np.asarray(square(drawn.picture)))
+        meanings.append(said)
+        covers.append(covered)
+        glyphs.append(glyph_labels(said[:, WIDE:]))
     return Batch(
         torch.from_numpy(np.stack(pixels)),
         torch.from_numpy(np.stack(meanings)),
+        *(torch.from_numpy(np.stack(labels)) for labels in zip(*glyphs, strict=True)),
         *(
             torch.from_numpy(np.stack([getattr(one, name) for one in covers]))
             for name in ("shapes", "colours", "grounds", "mask")
@@ -72,11 +91,15 @@ class Heads(nn.Module):
     """
 
     sizes = (len(SHAPES) + 1, len(COLOURS) + 1, len(GROUNDS))
+    glyphs = len(GLYPHS) + 1
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.names = nn.Linear(width, sum(self.sizes))
         self.outline = nn.Linear(width, 49)
+        self.letters = nn.Linear(width, SLOTS * self.glyphs)
+        self.order = nn.Linear(width, SLOTS * MOST_GLYPHS)
+        self.parts = nn.Linear(width, EDGE - ROLE)
 
     def forward(self, features: list[Tensor], drawn: Batch) -> Tensor:
         """Mean cross-entropies over patches of shape, colour, ground and outline, summed."""
@@ -87,8 +110,39 @@ class Heads(nn.Module):
             for said, true in zip(logits, truth, strict=True)
         )
         early = features[min(1, len(features) - 1)]
-        outline = functional.binary_cross_entropy_with_logits(self.outline(early), drawn.mask)
-        return shape + colour + 0.5 * ground + 2 * outline
+        looked = drawn.mask.clamp_min(0)
+        outlines = functional.binary_cross_entropy_with_logits(
+            self.outline(early), looked, weight=(drawn.mask >= 0).float()
+        )
+        return shape + colour + 0.5 * ground + 2 * outlines
+
+    def wide(self, features: Tensor, drawn: Batch) -> Tensor:
+        """The same for characters, their order, and parts of charts and pages.
+
+        Empty slots count little: there are many, and nothing is learned by calling all empty.
+        """
+        said = self.letters(features).view(-1, self.glyphs)
+        rare = torch.full((self.glyphs,), 1.0)
+        rare[0] = 0.1
+        letters = functional.cross_entropy(said, drawn.letters.flatten(), weight=rare)
+        if not (drawn.order >= 0).any():
+            return letters
+        orders = self.order(features).view(-1, MOST_GLYPHS)
+        order = functional.cross_entropy(orders, drawn.order.flatten())
+        parts = drawn.meanings[..., WIDE + ROLE : WIDE + EDGE]
+        part = functional.binary_cross_entropy_with_logits(self.parts(features), parts)
+        return letters + order + 2 * part
+
+    @torch.no_grad()
+    def read(self, features: Tensor, drawn: Batch) -> dict[str, float]:
+        """Shares of characters that are named right and put in the right order."""
+        there = drawn.letters > 0
+        letters = self.letters(features).view(*there.shape, self.glyphs)[..., 1:].argmax(-1) + 1
+        order = self.order(features).view(*there.shape, MOST_GLYPHS).argmax(-1)
+        return {
+            "letter": float((letters == drawn.letters)[there].float().mean()),
+            "order": float((order == drawn.order)[there].float().mean()),
+        }
 
     @torch.no_grad()
     def right(self, features: Tensor, drawn: Batch) -> float:
@@ -105,11 +159,14 @@ def train_eye(
     size: int = 24,
     rate: float = 4e-3,
     seed: int = 11,
+    wide: float = 0.0,
+    start: Path | None = None,
 ) -> None:
     """Train tower and projector in place for ``minutes``, from ``path`` if it exists.
 
-    The checkpoint also holds a moving average of the weights, good to look through before the
-    learning rate has decayed.
+    ``start`` names another eye's checkpoint whose weights it begins with otherwise; a share
+    ``wide`` of the pictures shows writing, charts or pages. The checkpoint also holds a moving
+    average of the weights, good to look through before the learning rate has decayed.
     """
     stage = Stage("eye", path, minutes)
     width, _ = eye_shape(model)
@@ -123,14 +180,21 @@ def train_eye(
         heads.load_state_dict(state["heads"])
         optimizer.load(state["optimizer"])
         average = state["average"]
+    elif start is not None:
+        begun = torch.load(start, weights_only=True)
+        load_eye(model, begun["average"])
+        heads.load_state_dict(begun["heads"], strict=False)
+        average = {name: p.detach().clone() for name, p in eye.items()}
     while stage.done < 1:
         rng = np.random.default_rng((seed, stage.step))
-        plain = max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
+        plain = 0.03 if start else max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
         crowded = 0.65 + 0.25 * plain if stage.done < 0.65 else 0.35
-        drawn = batch(rng, size, crowded, plain)
+        drawn = batch(rng, size, crowded, plain, wide)
         features = layers(model, normalise(drawn.pixels))
         said = model.model.multi_modal_projector(features[-1])
         named = heads(features, drawn)
+        if wide:
+            named = named + heads.wide(features[-1], drawn)
         missed = distance(said, drawn.meanings, codes)
         (named + missed).backward()
         optimizer.step(linear_decay(stage.done))
@@ -139,6 +203,8 @@ def train_eye(
         if stage.step % 25 == 0:
             figures = {"loss": float(missed.detach()), "named": float(named.detach())}
             figures["cover"] = heads.right(features[-1].detach(), drawn)
+            if wide:
+                figures |= heads.read(features[-1].detach(), drawn)
             stage.tell(figures | (_glance(model, codes) if stage.step % 100 == 0 else {}))
         if stage.due or stage.done >= 1:
             current = {name: p.detach() for name, p in eye.items()}
@@ -150,11 +216,13 @@ def train_eye(
 def distance(said: Tensor, meanings: Tensor, codes: Tensor) -> Tensor:
     """How far projected patches are from their codes.
 
-    The mean squared distance, in which a shape's own patch counts more, and the error of each
+    The mean squared distance, in which a patch with a shape's or a character's middle counts more,
+    and the error of each
     picture's number of shapes: small false alarms in many patches spoil a count.
     """
     error = (said - meanings @ codes).square().sum(-1)
-    weight = 1 + 5 * meanings[..., 0]
+    there = meanings[..., WIDE + INDEX : WIDE + ROLE].sum(-1)
+    weight = 1 + 5 * torch.maximum(meanings[..., 0], there.clamp(max=1))
     here = read(said, codes[:1])[..., 0]
     truth = meanings[..., 0]
     missed = (here - truth).square().sum(-1)

@@ -34,28 +34,36 @@ from .conversations import (
 )
 from .copying import attention_loss, ground_copying
 from .optim import Optimizer, linear_decay
-from .patches import ATTRIBUTES, PATCHES, codebook, meaning
+from .patches import ATTRIBUTES, PATCHES, WIDE, codebook
 from .record import Record
+from .sights import Sight, sample_sight, sight_meaning
 from .talk.react import react
 from .team import Team
+from .wide.codes import mistake
 from .words import PLURALS, SINGULARS
 from .world import COLOURS, SHAPES, Scene, sample_scene
 
 REACT_LENGTH = 1900
 """Tokens of a row of an agent that thinks aloud: most of them its instructions."""
 
-Look = Callable[[np.random.Generator, int], tuple[list[Scene], Tensor]]
-"""Makes that many scenes, and what the language model sees of them: (n, 64, width) float."""
+Look = Callable[[np.random.Generator, int, int], tuple[list[Sight], Tensor]]
+"""Makes so many pictures and then so many of shapes only, and what the language model sees of all:
+(both, 64, width) float."""
 
 
-def imagine(width: int) -> Look:
-    """Scenes in codes, straight from the ground truth, without drawing."""
+def imagine(width: int, wide: float = 0.0) -> Look:
+    """Pictures in codes, straight from the ground truth, without drawing.
+
+    A share ``wide`` of them shows writing, charts or pages.
+    """
     codes = torch.from_numpy(codebook(width))
 
-    def look(rng: np.random.Generator, count: int) -> tuple[list[Scene], Tensor]:
-        scenes = [sample_scene(rng) for _ in range(count)]
-        weights = torch.from_numpy(np.stack([blurred(meaning(scene), rng) for scene in scenes]))
-        noise = rng.normal(0, rng.uniform(0, 0.04), (count, PATCHES, width)).astype(np.float32)
+    def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
+        scenes = [sample_sight(rng, wide) for _ in range(count)]
+        scenes += [sample_scene(rng) for _ in range(shapes)]
+        weights = torch.from_numpy(np.stack([blurred(sight_meaning(s), rng) for s in scenes]))
+        shape = len(scenes), PATCHES, width
+        noise = rng.standard_normal(shape, np.float32) * np.float32(rng.uniform(0, 0.04))
         return scenes, weights @ codes + torch.from_numpy(noise)
 
     return look
@@ -63,8 +71,8 @@ def imagine(width: int) -> Look:
 
 def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Weights as an imperfect eye reports them: unsure of some colours, shapes and places."""
-    weights = weights * rng.normal(1, 0.06, weights.shape).astype(np.float32)
-    weights += rng.normal(0, 0.015, weights.shape).astype(np.float32)
+    weights = weights * (1 + 0.06 * rng.standard_normal(weights.shape, np.float32))
+    weights += 0.015 * rng.standard_normal(weights.shape, np.float32)
     here = np.flatnonzero(weights[:, 1 : 1 + len(COLOURS)].sum(axis=1) > 0.2)
     for patch in here:
         if rng.random() < 0.15:
@@ -72,6 +80,7 @@ def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             share = float(rng.uniform(0, 0.35))
             weights[patch, low : low + size] *= 1 - share
             weights[patch, low + int(rng.integers(size))] += share
+    mistake(weights[:, WIDE:], rng)
     assert weights.shape == (PATCHES, len(ATTRIBUTES))
     return weights
 
@@ -110,6 +119,47 @@ def train_language(
         lesson=first_lessons,
         hold=0.45,
         guide=0.3,
+        emphasis=3.0,
+        team=team,
+    )
+
+
+def continue_language(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    path: Path,
+    minutes: float,
+    start: Path,
+    lesson: Lesson,
+    *,
+    wide: float = 0.5,
+    pictures: int = 2,
+    questions: int = 16,
+    rate: float = 8e-4,
+    seed: int = 53,
+    team: Team | None = None,
+) -> None:
+    """Go on from the language model of the checkpoint ``start``, on a wider imagined world.
+
+    A share ``wide`` of the pictures shows writing, charts or pages. Checkpoints go to ``path``,
+    and where there is one it counts rather than ``start``.
+    """
+    stage = Stage("language", path, minutes)
+    weights = dict(model.model.language_model.named_parameters())
+    restore(weights, torch.load(start, weights_only=True)["weights"])
+    optimizer = Optimizer(weights.items(), rate, paces={"embed_tokens": 0.4})
+    learn(
+        model,
+        tokenizer,
+        stage,
+        weights,
+        optimizer,
+        imagine(text_width(model), wide),
+        pictures,
+        questions,
+        seed,
+        lesson=lambda _: lesson,
+        hold=0.45,
         emphasis=3.0,
         team=team,
     )
@@ -209,14 +259,15 @@ def learn(
         manner = lesson(stage.step)
         aloud = rng.random() < manner.react
         asked = 0 if aloud else pictures
-        scenes, features = look(rng, 1 if aloud else pictures + manner.shown)
+        scenes, features = look(rng, asked, 1 if aloud else manner.shown)
+        shapes = [scene for scene in scenes[asked:] if isinstance(scene, Scene)]
         if aloud:
-            scene = scenes[0] if rng.random() < 0.3 else None
+            scene = shapes[0] if rng.random() < 0.3 else None
             rows = [lectures(writer, rng, REACT_LENGTH, scene, react)]
             features = features[: scene is not None]
         else:
-            rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:pictures]]
-            rows += [lectures(writer, rng, manner.length, scene) for scene in scenes[pictures:]]
+            rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:asked]]
+            rows += [lectures(writer, rng, manner.length, scene) for scene in shapes]
             rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
         guided = guide * (done < hold)
         loss = step_loss(model, pack(rows), features, record, guided, asked, emphasis)

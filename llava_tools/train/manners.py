@@ -50,6 +50,25 @@ NUMBER = (
     "{number only|a number|in digits|as a digit}.",
 )
 
+LETTERS = (
+    "{write|give|copy|answer with} {it|the text|the word} {exactly|} as {it is written|written}.",
+    "{just|only} the {word|text|letters}.",
+    "{answer|reply} with the {word|text|letters} only.",
+)
+BOX = (
+    "{as|in the form|use|format:} [x1, y1, x2, y2].",
+    "{answer|reply|respond} with {the|} coordinates {only|}.",
+    "{give|use} {fractions|numbers} {between|from} 0 {and|to} 1.",
+)
+SENTENCE = (
+    "{answer|reply} {in|with} {one|a single|a short} {sentence|line}.",
+    "{one sentence|a short sentence|be brief|keep it short|briefly}.",
+)
+
+_FORMATS = {"number": NUMBER, "word": LETTERS, "letters": LETTERS, "title": LETTERS}
+LONG = ("box", "caption")
+"""Kinds that no single word answers."""
+
 
 def spoken(question: Question, rng: np.random.Generator) -> str:
     """The question as a stranger may type it: one user's turn."""
@@ -95,6 +114,10 @@ def _format(question: Question, rng: np.random.Generator) -> str:
         options = YES_NO
     elif question.kind.startswith("count") and rng.random() < 0.5:
         options = NUMBER
+    elif question.kind in LONG:
+        options = BOX if question.kind == "box" else SENTENCE
+    elif question.kind in _FORMATS and rng.random() < 0.5:
+        options = _FORMATS[question.kind]
     words = phrase(rng, options)
     words = words[0].upper() + words[1:] if rng.random() < 0.85 else words
     return ("\n" if rng.random() < 0.6 else " ") + words

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .draw import Drawing
+from .wide.codes import EDGE, WIDE_ATTRIBUTES, boxes_of, say_boxes, say_wide
+from .wide.render import Sheet
+from .wide.things import Wide
 from .world import COLOURS, SHAPES, Scene
 
 GRID = 8
@@ -23,7 +26,7 @@ GRID = 8
 PATCHES = GRID * GRID
 
 GROUNDS = (*COLOURS, "unnamed", "padding")
-ATTRIBUTES = (
+FIRST_ATTRIBUTES = (
     "shape here",
     *COLOURS,
     *SHAPES,
@@ -31,11 +34,15 @@ ATTRIBUTES = (
     *(f"row {i}" for i in range(GRID)),
     *(f"column {i}" for i in range(GRID)),
 )
+ATTRIBUTES = (*FIRST_ATTRIBUTES, *WIDE_ATTRIBUTES)
+"""What a patch can say; the codes of the first ones stay as they were before there were others."""
 _COLOUR = 1
 _SHAPE = _COLOUR + len(COLOURS)
 _GROUND = _SHAPE + len(SHAPES)
 _ROW = _GROUND + len(GROUNDS)
 _COLUMN = _ROW + GRID
+WIDE = len(FIRST_ATTRIBUTES)
+"""Where the attributes of writing, charts, pages and boxes begin."""
 
 _SOFT = 1.0 / 7
 """Half-width, in patches, of the band in which a centre belongs to two neighbours: 2 px of 14."""
@@ -46,23 +53,36 @@ Ints = NDArray[np.int64]
 
 _LOUD = 2.0
 _QUIET = 0.7
+_CLEAR = 1.5
 
 
 def codebook(size: int, seed: int = 7) -> Floats:
     """One fixed code an attribute: orthogonal rows, (attributes, ``size``) float32.
 
     What a shape says is louder than what every patch says, its place and its ground: shapes fill
-    few patches, and an attention that still looks everywhere would not hear them.
+    few patches, and an attention that still looks everywhere would not hear them. Where ``size``
+    leaves no room for more orthogonal rows, the later attributes have random ones.
     """
-    noise = np.random.default_rng(seed).normal(size=(size, len(ATTRIBUTES)))
-    codes = np.linalg.qr(noise)[0].T
+    noise = np.random.default_rng(seed).normal(size=(size, len(FIRST_ATTRIBUTES)))
+    first = np.linalg.qr(noise)[0].T
+    more = np.random.default_rng(seed + 1).normal(size=(len(WIDE_ATTRIBUTES), size))
+    more -= more @ first.T @ first
+    if size >= len(ATTRIBUTES):
+        more = np.linalg.qr(more.T)[0].T
+    else:
+        more /= np.linalg.norm(more, axis=1, keepdims=True)
     loudness = np.ones((len(ATTRIBUTES), 1))
     loudness[:_GROUND] = _LOUD
-    loudness[_ROW:] = _QUIET
-    return (codes * loudness).astype(np.float32)
+    loudness[_ROW:WIDE] = _QUIET
+    loudness[WIDE : WIDE + EDGE] = _CLEAR
+    return (np.concatenate([first, more]) * loudness).astype(np.float32)
 
 
-def meaning(scene: Scene, centres: Floats | None = None, shares: Floats | None = None) -> Floats:
+def meaning(
+    scene: Scene,
+    centres: Floats | None = None,
+    shares: Floats | None = None,
+) -> Floats:
     """Weights of every attribute in every patch, row by row: (64, attributes) float32 in 0–1.
 
     Every patch says its place, its ground, and the colour and kind of the shape that covers it,
@@ -75,13 +95,7 @@ def meaning(scene: Scene, centres: Floats | None = None, shares: Floats | None =
         centres: The shapes' centres on the padded square, (shapes, 2) in 0–1; else the scene's.
         shares: How much of each patch each shape covers, (shapes, 64) in 0–1; else guessed.
     """
-    weights = np.zeros((PATCHES, len(ATTRIBUTES)), np.float32)
-    ground = len(COLOURS) if scene.background is None else COLOURS.index(scene.background)
-    inside = _inside(scene)
-    weights[np.arange(PATCHES), _GROUND + np.where(inside, ground, len(COLOURS) + 1)] = 1
-    rows, columns = np.divmod(np.arange(PATCHES), GRID)
-    weights[np.arange(PATCHES), _ROW + rows] = 1
-    weights[np.arange(PATCHES), _COLUMN + columns] = 1
+    weights = _empty(scene)
     spots = centres if centres is not None else [scene.padded(shape) for shape in scene.shapes]
     covered = shares if shares is not None else _guessed(scene)
     for shape, (x, y), share in zip(scene.shapes, spots, covered, strict=True):
@@ -90,7 +104,31 @@ def meaning(scene: Scene, centres: Floats | None = None, shares: Floats | None =
         weights[:, 0] += here
         weights[:, _COLOUR + COLOURS.index(shape.colour)] += said
         weights[:, _SHAPE + SHAPES.index(shape.kind)] += said
+    say_boxes(weights[:, WIDE:], spots, boxes_of(scene))
     return np.minimum(weights, 1)
+
+
+def wide_meaning(scene: Wide, sheet: Sheet | None = None) -> Floats:
+    """As :func:`meaning`, of writing, a chart or a page; characters' places from its drawing."""
+    weights = _empty(scene)
+    say_wide(weights[:, WIDE:], weights[:, _COLOUR:_SHAPE], scene, sheet)
+    return np.minimum(weights, 1, out=weights)
+
+
+def _empty(scene: Scene | Wide) -> Floats:
+    """Patches that say their place and their ground."""
+    weights = np.zeros((PATCHES, len(ATTRIBUTES)), np.float32)
+    weights[np.arange(PATCHES), _GROUND + _grounds(scene)] = 1
+    rows, columns = np.divmod(np.arange(PATCHES), GRID)
+    weights[np.arange(PATCHES), _ROW + rows] = 1
+    weights[np.arange(PATCHES), _COLUMN + columns] = 1
+    return weights
+
+
+def _grounds(scene: Scene | Wide) -> Ints:
+    """What each patch's ground is, an index of ``GROUNDS``: (64,)."""
+    ground = len(COLOURS) if scene.background is None else COLOURS.index(scene.background)
+    return np.where(_inside(scene), ground, len(COLOURS) + 1)
 
 
 def _guessed(scene: Scene) -> Floats:
@@ -121,8 +159,8 @@ class Cover:
 
     ``shapes``, ``colours`` and ``grounds`` (64,) int64: shapes and colours count from 1, 0 is a
     patch that no shape covers noticeably; grounds index ``GROUNDS``. ``mask`` (64, 49) float32 in
-    0–1: how much of each of a patch's 7×7 cells any shape covers. ``shares`` (shapes, 64) float32
-    in 0–1: how much of each patch each shape covers.
+    0–1: how much of each of a patch's 7×7 cells any shape covers, or −1 where nobody looks for
+    shapes. ``shares`` (shapes, 64) float32 in 0–1: how much of each patch each shape covers.
     """
 
     shapes: Ints
@@ -151,19 +189,32 @@ def cover(drawing: Drawing, least: float = 0.12) -> Cover:
     shapes = np.array([SHAPES.index(shape.kind) + 1 for shape in scene.shapes] or [0])
     colours = np.array([COLOURS.index(shape.colour) + 1 for shape in scene.shapes] or [0])
     covered = np.broadcast_to(most >= least, (PATCHES,))
-    ground = len(COLOURS) if scene.background is None else COLOURS.index(scene.background)
     half = step // 2
     mask = (cells > 0).reshape(PATCHES, half, 2, half, 2).mean(axis=(2, 4), dtype=np.float32)
     return Cover(
         np.where(covered, shapes[best], 0),
         np.where(covered, colours[best], 0),
-        np.where(_inside(scene), ground, len(COLOURS) + 1),
+        _grounds(scene),
         mask.reshape(PATCHES, half * half),
         shares,
     )
 
 
-def _inside(scene: Scene) -> NDArray[np.bool_]:
+def wide_cover(scene: Wide, said: Floats) -> Cover:
+    """As :func:`cover`, from what the patches say; a colour that is not sure counts as −100."""
+    colours = said[:, _COLOUR:_SHAPE]
+    most = colours.max(axis=1)
+    sure = np.where(most > 0.5, colours.argmax(axis=1) + 1, np.where(most < 0.05, 0, -100))
+    return Cover(
+        np.zeros(PATCHES, np.int64),
+        sure,
+        _grounds(scene),
+        np.full((PATCHES, 49), -1, np.float32),
+        np.zeros((0, PATCHES), np.float32),
+    )
+
+
+def _inside(scene: Scene | Wide) -> NDArray[np.bool_]:
     """Which patches' centres lie on the canvas rather than on its padding: (64,)."""
     middle = np.abs((np.arange(GRID) + 0.5) / GRID - 0.5)
     return np.outer(middle < scene.height / 2, middle < scene.width / 2).reshape(PATCHES)

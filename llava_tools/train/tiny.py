@@ -91,14 +91,14 @@ def train(out: Path, work: Path, minutes: float) -> None:
     work.mkdir(parents=True, exist_ok=True)
     ready_tokenizer(work)
     apart = minutes * EYE_AND_LANGUAGE
-    _side_by_side([(run_eye, work, apart), (run_language, work, apart)])
+    side_by_side([(run_eye, work, apart), (run_language, work, apart)])
     (work / "meeting").unlink(missing_ok=True)
     together = minutes - apart
-    _side_by_side([(run_tune, work, together, rank, 2) for rank in range(2)])
+    side_by_side([(run_tune, work, together, rank, 2) for rank in range(2)])
     export(finished(work), ready_tokenizer(work), out)
 
 
-def _side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -> None:
+def side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -> None:
     """Run each job in a process of its own; idle threads sleep rather than spin."""
     os.environ.update(_QUIET)
     context = multiprocessing.get_context("spawn")

@@ -7,6 +7,7 @@ twelfth of the pace: at the full one, features that the eye had learned well are
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +22,30 @@ from .conversations import Lesson
 from .draw import draw, square
 from .language import Look, learn
 from .optim import Optimizer
+from .sights import Sight, draw_sight, sample_sight
 from .team import Team
-from .world import Scene, sample_scene
+from .world import sample_scene
 
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
 
 
-def looking(model: LlavaForConditionalGeneration) -> Look:
-    """Scenes, drawn and seen through the model's own eye; only the projector has gradients."""
+def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:
+    """Pictures, drawn and seen through the model's own eye; only the projector has gradients.
 
-    def look(rng: np.random.Generator, count: int) -> tuple[list[Scene], Tensor]:
-        scenes = [sample_scene(rng) for _ in range(count)]
-        pictures = [square(draw(scene, rng).picture) for scene in scenes]
+    A share ``wide`` of them shows writing, charts or pages.
+    """
+
+    def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
+        scenes = [sample_sight(rng, wide) for _ in range(count)]
+        drawn = [draw_sight(scene, rng) for scene in scenes]
+        drawn += [draw(sample_scene(rng), rng) for _ in range(shapes)]
+        pictures = [square(one.picture) for one in drawn]
         pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
         with torch.no_grad():
             features = see(model, normalise(pixels))
         projected: Tensor = model.model.multi_modal_projector(features)
-        return scenes, projected
+        return [one.scene for one in drawn], projected
 
     return look
 
@@ -53,9 +60,13 @@ def tune(
     questions: int = 16,
     rate: float = 8e-4,
     seed: int = 37,
+    wide: float = 0.0,
     team: Team | None = None,
 ) -> None:
-    """Tune language model and projector in place for ``minutes``, from ``path`` if it exists."""
+    """Tune language model and projector in place for ``minutes``, from ``path`` if it exists.
+
+    A share ``wide`` of the pictures shows writing, charts or pages.
+    """
     stage = Stage("tune", path, minutes)
     weights = {
         name: parameter
@@ -69,11 +80,11 @@ def tune(
         stage,
         weights,
         optimizer,
-        looking(model),
+        looking(model, wide),
         pictures,
         questions,
         seed,
-        lesson=lambda _: LESSON,
+        lesson=lambda _: replace(LESSON, more=0.12 if wide else 0.0),
         emphasis=3.0,
         team=team,
     )

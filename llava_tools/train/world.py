@@ -37,13 +37,17 @@ SMALLEST_RADIUS = 0.045
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One filled shape: its kind, its colour's name, its centre and its circumscribed radius."""
+    """One filled shape: its kind, its colour's name, its centre and its circumscribed radius.
+
+    ``box`` (left, top, right, bottom in the scene's coordinates) is known once it is drawn.
+    """
 
     kind: str
     colour: str
     x: float
     y: float
     radius: float
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,8 @@ def sample_scene(rng: np.random.Generator, crowded: float = 0.0, white: bool = F
 
     ``white`` asks for a white background.
     """
-    width, height = _canvas(rng)
-    background = COLOURS[rng.integers(10)] if rng.random() < 0.72 else None
-    if background is not None and rng.random() < 0.35:
-        background = ("white", "black")[int(rng.random() < 0.35)]
+    width, height = sample_canvas(rng)
+    background = sample_background(rng)
     if white:
         background = "white"
     if rng.random() < crowded:
@@ -95,7 +97,16 @@ def sample_scene(rng: np.random.Generator, crowded: float = 0.0, white: bool = F
     return Scene(shapes, background, width, height)
 
 
-def _canvas(rng: np.random.Generator) -> tuple[float, float]:
+def sample_background(rng: np.random.Generator) -> str | None:
+    """A colour's name, white and black more often than others, or ``None`` for what has none."""
+    background = COLOURS[rng.integers(10)] if rng.random() < 0.72 else None
+    if background is not None and rng.random() < 0.35:
+        return ("white", "black")[int(rng.random() < 0.35)]
+    return background
+
+
+def sample_canvas(rng: np.random.Generator) -> tuple[float, float]:
+    """Width and height of a canvas whose longer side is 1; mostly a square."""
     if rng.random() < 0.72:
         return 1.0, 1.0
     short = float(rng.uniform(0.5, 0.95))

@@ -1,0 +1,75 @@
+"""Fonts to draw with, out of Python packages of the extra ``train``.
+
+matplotlib brings DejaVu, STIX and Computer Modern, three packages bring Roboto, Source Sans and
+Source Serif, Pillow brings Aileron. Roboto, STIX and one Computer Modern are never trained on.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import ImageFont
+
+from llava_tools.errors import MissingExtraError
+
+_FOLDERS = {
+    "matplotlib": "mpl-data/fonts/ttf",
+    "font_roboto": "files",
+    "font_source_sans_pro": "files",
+    "font_source_serif_pro": "files",
+}
+PILLOW = "Aileron"
+TRAINED = (
+    PILLOW, PILLOW, PILLOW,
+    "DejaVuSans", "DejaVuSans", "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Bold",
+    "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif",
+    "DejaVuSerif-Bold", "DejaVuSerif-Italic", "cmr10", "cmss10", "cmb10",
+    "SourceSansPro-Regular", "SourceSansPro-Regular", "SourceSansPro-Bold", "SourceSansPro-It",
+    "SourceSansPro-Light", "SourceSansPro-Black", "SourceSansPro-Semibold",
+    "SourceSerifPro-Regular", "SourceSerifPro-Bold", "SourceSerifPro-It", "SourceSerifPro-Semibold",
+)  # fmt: skip
+HELD_OUT = (
+    "Roboto-Regular", "Roboto-Medium", "Roboto-Bold", "Roboto-Italic", "STIXGeneral",
+    "STIXGeneralBol", "cmtt10",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """The font of that name, ``size`` pixels to the em.
+
+    Raises:
+        MissingExtraError: If the package that brings the font is not installed.
+    """
+    if name == PILLOW:
+        found = ImageFont.load_default(size)
+        assert isinstance(found, ImageFont.FreeTypeFont)
+        return found
+    return ImageFont.truetype(str(_files()[name]), size)
+
+
+@lru_cache(maxsize=65536)
+def advance(name: str, size: int, letter: str) -> float:
+    """How far a character moves the pen, in pixels."""
+    return font(name, size).getlength(letter)
+
+
+@lru_cache(maxsize=256)
+def capital(name: str) -> float:
+    """The height of a capital letter in ems."""
+    _, top, _, bottom = font(name, 200).getbbox("H")
+    return (bottom - top) / 200
+
+
+@lru_cache(maxsize=1)
+def _files() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for package, folder in _FOLDERS.items():
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
+            raise MissingExtraError(package, "train")
+        files = sorted((Path(spec.origin).parent / folder).glob("*.*tf"))
+        found |= {path.stem: path for path in files}
+    return found
