@@ -32,14 +32,23 @@ from llava_tools.prompt import SYSTEM
 from . import held_out, stranger
 from .conversations import PAD, Writer
 from .draw import draw, square
-from .manners import spoken
+from .manners import LONG, spoken
 from .questions import ASKERS
+from .sights import ask_sight, draw_sight, sample_sight
 from .talk import exam
 from .talk.exam import ToolItem
+from .wide import stranger as wide_stranger
+from .wide.questions import KINDS as WIDE_KINDS
+from .wide.questions import overlap, read_box
 from .world import sample_scene
 
-OWN = tuple(ASKERS)
-STRANGER = tuple(kind for kind in OWN if kind.split(" ")[0] in stranger.WORDS)
+OWN = (*ASKERS, *WIDE_KINDS)
+STRANGER = (
+    *(kind for kind in ASKERS if kind.split(" ")[0] in stranger.WORDS),
+    *wide_stranger.KINDS,
+)
+LEAST_OVERLAP = 0.6
+"""How much of a box has to be right: intersection over union."""
 _SEED = 1_000_003
 """Evaluation draws from seeds ``(_SEED, …)``; no stage of training does."""
 
@@ -69,6 +78,9 @@ def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item
     items: list[Item] = []
     for kind in kinds:
         while sum(item.kind == kind for item in items) < each:
+            if kind in WIDE_KINDS:
+                items += _wide_item(kind, rng)
+                continue
             scene = sample_scene(rng)
             question = ASKERS[kind][1](scene, rng)
             if question is not None:
@@ -77,12 +89,26 @@ def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item
     return items
 
 
+def _wide_item(kind: str, rng: np.random.Generator) -> list[Item]:
+    """A question of that kind, if chance has it; boxes are asked for as they came to be drawn."""
+    sight, seed = sample_sight(rng, wide=0.8), int(rng.integers(2**32))
+    if ask_sight(sight, np.random.default_rng(seed), more=0.5).kind != kind:
+        return []
+    drawn = draw_sight(sight, rng)
+    question = ask_sight(drawn.scene, np.random.default_rng(seed), more=0.5)
+    return [Item(kind, spoken(question, rng), question.answer, square(drawn.picture))]
+
+
 def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = STRANGER) -> list[Item]:
     """``each`` questions a kind, one a picture, by the second renderer in a stranger's words."""
     rng = np.random.default_rng((_SEED, 2, seed))
     items: list[Item] = []
     for kind in kinds:
         while sum(item.kind == kind for item in items) < each:
+            if kind in wide_stranger.KINDS:
+                if (found := wide_stranger.item(kind, rng)) is not None:
+                    items.append(Item(kind, found[0].text, found[0].answer, square(found[1])))
+                continue
             scene = held_out.sample(rng)
             question = stranger.ask(scene, kind, rng)
             if question is not None:
@@ -109,10 +135,13 @@ class Examinee:
         self._writer = Writer(self._tokenizer)
 
     def answers(self, items: Sequence[Item], size: int = 25) -> list[str]:
-        """Greedy answers, at most eight tokens each, trimmed."""
-        said: list[str] = []
+        """Greedy answers, at most 12 tokens each, 64 for boxes and captions, trimmed."""
+        order = sorted(range(len(items)), key=lambda at: items[at].kind in LONG)
+        said = [""] * len(items)
         for start in range(0, len(items), size):
-            said += self._some(items[start : start + size])
+            some = order[start : start + size]
+            for at, text in zip(some, self._some([items[at] for at in some]), strict=True):
+                said[at] = text
         return said
 
     def calls(self, items: Sequence[ToolItem], size: int = 32) -> list[str]:
@@ -132,7 +161,8 @@ class Examinee:
         looked = self._processor.image_processor(
             [item.picture for item in items], return_tensors="pt"
         )
-        return self._generate(prompts, 8, pixel_values=looked["pixel_values"])
+        limit = 64 if any(item.kind in LONG for item in items) else 12
+        return self._generate(prompts, limit, pixel_values=looked["pixel_values"])
 
     @torch.inference_mode()
     def _generate(self, prompts: list[list[int]], limit: int, **seen: torch.Tensor) -> list[str]:
@@ -150,13 +180,19 @@ class Examinee:
 
 
 def score(items: Sequence[Item], said: Sequence[str]) -> dict[str, Score]:
-    """Exact matches by kind."""
+    """Right answers by kind: exact ones, and boxes that overlap the true one enough."""
     scores = {}
     for kind in dict.fromkeys(item.kind for item in items):
         pairs = [(i.answer, s) for i, s in zip(items, said, strict=True) if i.kind == kind]
         commonest = Counter(answer for answer, _ in pairs).most_common(1)[0][1]
-        scores[kind] = Score(sum(a == s for a, s in pairs), len(pairs), commonest)
+        right = sum(a == s or (kind == "box" and _near(a, s)) for a, s in pairs)
+        scores[kind] = Score(right, len(pairs), commonest)
     return scores
+
+
+def _near(true: str, said: str) -> bool:
+    first, second = read_box(true), read_box(said)
+    return bool(first and second and overlap(first, second) >= LEAST_OVERLAP)
 
 
 def table(trials: dict[str, dict[str, Score]]) -> str:

@@ -7,6 +7,7 @@ boxes as LLaVA 1.5 says them: ``[x1, y1, x2, y2]``, fractions of the padded squa
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,6 +24,12 @@ from .things import Bar, Chart, Page, Writing
 
 SPELLED = frozenset({"word", "letters", "title", "stamp's word"})
 """Kinds whose answers are learned letter by letter, one token each."""
+
+KINDS = (
+    "number", "word", "letters", "tallest", "shortest", "bar's colour", "count bars", "title",
+    "total", "count lines", "stamp", "stamp's word", "stamp there", "box", "caption",
+)  # fmt: skip
+"""What this module asks beside backgrounds."""
 
 T = TypeVar("T")
 Asker = Callable[[T, np.random.Generator], Question | None]
@@ -146,6 +153,24 @@ def ask_box(scene: Scene, rng: np.random.Generator) -> Question | None:
 def written_box(box: Box) -> str:
     """A box as LLaVA 1.5 writes it, two places a number."""
     return "[" + ", ".join(f"{min(max(edge, 0.0), 1.0):.2f}" for edge in box) + "]"
+
+
+def read_box(text: str) -> Box | None:
+    """The box that an answer says, or ``None`` if it says none."""
+    numbers = re.findall(r"\d*\.?\d+", text)
+    if len(numbers) != 4:
+        return None
+    x1, y1, x2, y2 = (float(number) for number in numbers)
+    return x1, y1, x2, y2
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes, 0–1."""
+    wide = max(0.0, min(first[2], second[2]) - max(first[0], second[0]))
+    tall = max(0.0, min(first[3], second[3]) - max(first[1], second[1]))
+    areas = [max(0.0, b[2] - b[0]) * max(0.0, b[3] - b[1]) for b in (first, second)]
+    union = sum(areas) - wide * tall
+    return wide * tall / union if union else 0.0
 
 
 def caption_shapes(scene: Scene, rng: np.random.Generator) -> Question | None:
