@@ -183,6 +183,7 @@ def train_eye(
     elif start is not None:
         begun = torch.load(start, weights_only=True)
         load_eye(model, begun["average"])
+        # An eye of the narrow world has no heads for writing; those start anew.
         heads.load_state_dict(begun["heads"], strict=False)
         average = {name: p.detach().clone() for name, p in eye.items()}
     while stage.done < 1:

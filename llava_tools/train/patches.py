@@ -54,6 +54,7 @@ Ints = NDArray[np.int64]
 _LOUD = 2.0
 _QUIET = 0.7
 _CLEAR = 1.5
+_FAINT = 0.7
 
 
 def codebook(size: int, seed: int = 7) -> Floats:
@@ -75,6 +76,7 @@ def codebook(size: int, seed: int = 7) -> Floats:
     loudness[:_GROUND] = _LOUD
     loudness[_ROW:WIDE] = _QUIET
     loudness[WIDE : WIDE + EDGE] = _CLEAR
+    loudness[WIDE + EDGE :] = _FAINT
     return (np.concatenate([first, more]) * loudness).astype(np.float32)
 
 

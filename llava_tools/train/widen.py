@@ -1,10 +1,9 @@
 """Continue the eye and the language model on the wide world, from checkpoints of the narrow one.
 
-``python -m llava_tools.train.widen eye --from EYE.pt --work DIR --minutes N`` and the same with
+``python -m llava_tools.train.widen --work DIR eye --from EYE.pt --minutes N`` and the same with
 ``language`` read another run's checkpoint once and then keep their own, ``DIR/eye.pt`` and
-``DIR/language.pt``: the same command after a kill goes on where it was, and
-:mod:`~llava_tools.train.tiny` finds them there for tuning. ``DIR`` has to hold the tokenizer of the
-checkpoint.
+``DIR/language.pt``; ``tune`` joins these two, and ``export --out FOLDER`` writes the model's files.
+The same command after a kill goes on where it was. ``DIR`` has to hold the checkpoints' tokenizer.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from pathlib import Path
 import torch
 
 from .conversations import Lesson
+from .export import export
 from .eye import train_eye
 from .language import continue_language
 from .team import Team
-from .tiny import ready_tokenizer, side_by_side, start
+from .tiny import finished, joined, ready_tokenizer, side_by_side, start
+from .tune import tune
 
 WIDE = 0.5
 """Share of pictures that show writing, charts or pages."""
@@ -45,24 +46,47 @@ def widen_language(
     )
 
 
+def widen_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
+    """Tune the two together on drawings as one of ``size`` processes, in ``work/tune.pt``."""
+    torch.set_num_threads(1)
+    team = Team.join(work / "meeting", rank, size)
+    tune(joined(work), ready_tokenizer(work), work / "tune.pt", minutes, wide=WIDE, team=team)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Continue training on the wide world.")
-    parser.add_argument("stage", choices=("eye", "language"))
-    parser.add_argument("--from", dest="begun", type=Path, required=True, help="a checkpoint")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--cores", type=int, default=1, help="processes for language (1)")
+    stages = parser.add_subparsers(dest="stage", required=True)
+    for stage in ("eye", "language", "tune"):
+        trained = stages.add_parser(stage)
+        trained.add_argument("--minutes", type=float, required=True)
+        if stage != "tune":
+            trained.add_argument(
+                "--from", dest="begun", type=Path, required=True, help="checkpoint"
+            )
+        if stage != "eye":
+            trained.add_argument("--cores", type=int, default=1, help="processes (1)")
+    written = stages.add_parser("export")
+    written.add_argument("--out", type=Path, required=True, help="folder for the model's files")
     options = parser.parse_args(arguments)
-    if options.stage == "eye":
-        widen_eye(options.work, options.minutes, options.begun)
+    work: Path = options.work
+    if options.stage == "export":
+        export(finished(work), ready_tokenizer(work), options.out)
         return
-    (options.work / "meeting").unlink(missing_ok=True)
-    jobs = [
-        (widen_language, options.work, options.minutes, options.begun, rank, options.cores)
-        for rank in range(options.cores)
-    ]
-    side_by_side(jobs)
+    if options.stage == "eye":
+        side_by_side([(widen_eye, work, options.minutes, options.begun)])
+        return
+    (work / "meeting").unlink(missing_ok=True)
+    ranks = range(options.cores)
+    if options.stage == "tune":
+        jobs = [(widen_tune, work, options.minutes, rank, options.cores) for rank in ranks]
+        side_by_side(jobs)
+        return
+    begun = options.begun
+    side_by_side(
+        [(widen_language, work, options.minutes, begun, rank, options.cores) for rank in ranks]
+    )
 
 
 if __name__ == "__main__":

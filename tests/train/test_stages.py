@@ -12,11 +12,11 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from llava_tools.train import evaluate
 from llava_tools.train.architecture import new_model, tiny_config
 from llava_tools.train.checkpoint import Stage
-from llava_tools.train.conversations import Writer, converse, pack
+from llava_tools.train.conversations import Lesson, Writer, converse, pack
 from llava_tools.train.draw import draw
 from llava_tools.train.export import export
 from llava_tools.train.eye import batch, train_eye
-from llava_tools.train.language import imagine, step_loss, train_language
+from llava_tools.train.language import continue_language, imagine, step_loss, train_language
 from llava_tools.train.optim import linear_decay, orthogonal
 from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
 from llava_tools.train.tokenizer import train_tokenizer
@@ -52,6 +52,49 @@ def test_the_eye_learns_and_goes_on(
     again = torch.load(tmp_path / "eye.pt", weights_only=True)
     assert again["step"] > first["step"]
     assert again["elapsed"] > first["elapsed"]
+
+
+def test_an_eye_goes_on_in_the_wide_world(
+    model: LlavaForConditionalGeneration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_eye(model, tmp_path / "narrow.pt", 0.02, size=2)
+    begun = torch.load(tmp_path / "narrow.pt", weights_only=True)
+    begun["heads"] = {k: v for k, v in begun["heads"].items() if k.startswith(("names", "out"))}
+    torch.save(begun, tmp_path / "narrow.pt")
+    train_eye(
+        model, tmp_path / "wide.pt", 0.06, size=4, wide=0.7, rate=0.0, start=tmp_path / "narrow.pt"
+    )
+    assert "letter" in capsys.readouterr().err
+    after = torch.load(tmp_path / "wide.pt", weights_only=True)["eye"]
+    for name, value in begun["average"].items():
+        assert torch.allclose(after[name], value, atol=1e-6), name
+
+
+def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    model = new_model(tiny_config(500, width=64, depth=2), seed=0)
+    weights = {k: p.detach().clone() for k, p in model.model.language_model.named_parameters()}
+    torch.save({"weights": weights}, tmp_path / "narrow.pt")
+
+    def loss() -> float:
+        rng = np.random.default_rng(9)
+        scenes, features = imagine(64, wide=1.0)(rng, 4, 0)
+        told = pack([converse(scene, Writer(tokenizer), rng, 6) for scene in scenes])
+        with torch.no_grad():
+            return float(step_loss(model, told, features))
+
+    before = loss()
+    continue_language(
+        model,
+        tokenizer,
+        tmp_path / "language.pt",
+        0.12,
+        tmp_path / "narrow.pt",
+        Lesson(more=0.2),
+        pictures=2,
+        questions=4,
+    )
+    assert loss() < 0.8 * before
 
 
 def test_the_language_model_learns(tokenizer: Tokenizer, tmp_path: Path) -> None:
