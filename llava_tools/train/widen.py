@@ -24,7 +24,7 @@ from .tune import tune
 
 WIDE = 0.5
 """Share of pictures that show writing, charts or pages."""
-LESSON = Lesson(spatial=0.1, more=0.15, unseen=3, length=420)
+LESSON = Lesson(spatial=0.1, more=0.15, unseen=3, length=420, react=0.1)
 
 
 def widen_eye(work: Path, minutes: float, begun: Path, rate: float = 2e-3) -> None:
