@@ -43,10 +43,9 @@ def sample_writing(rng: np.random.Generator, fresh: bool = False) -> Writing:
     most = min(0.94 * width / span(text, 1.0), 0.7 * height)
     tall = float(np.exp(rng.uniform(math.log(LOWEST), math.log(max(LOWEST, most)))))
     tall = min(tall, max(most, 0.07))
-    wide = span(text, tall)
-    x, y = _spot(rng, width, wide), _spot(rng, height, tall * 1.6)
-    colour = _ink(rng, background)
-    line = Line(text, x, y, tall, min(wide * 1.15, 0.97 * width), colour, "writing", kind)
+    room = min(span(text, tall) * 1.15, 0.97 * width)
+    x, y = _spot(rng, width, room), _spot(rng, height, tall * 1.6)
+    line = Line(text, x, y, tall, room, _ink(rng, background), "writing", kind)
     return Writing((line,), background, width, height)
 
 
