@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,56 +32,17 @@ from .conversations import (
     pack,
 )
 from .copying import attention_loss, ground_copying
+from .grounding import ground_words
+from .imagining import Look, imagine
 from .optim import Optimizer, linear_decay
-from .patches import ATTRIBUTES, PATCHES, WIDE, codebook
+from .patches import PATCHES
 from .record import Record
-from .sights import Sight, sample_sight, sight_meaning
 from .talk.react import react
 from .team import Team
-from .wide.codes import mistake
-from .words import PLURALS, SINGULARS
-from .world import COLOURS, SHAPES, Scene, sample_scene
+from .world import Scene
 
 REACT_LENGTH = 1900
 """Tokens of a row of an agent that thinks aloud: most of them its instructions."""
-
-Look = Callable[[np.random.Generator, int, int], tuple[list[Sight], Tensor]]
-"""Makes so many pictures and then so many of shapes only, and what the language model sees of all:
-(both, 64, width) float."""
-
-
-def imagine(width: int, wide: float = 0.0) -> Look:
-    """Pictures in codes, straight from the ground truth, without drawing.
-
-    A share ``wide`` of them shows writing, charts or pages.
-    """
-    codes = torch.from_numpy(codebook(width))
-
-    def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
-        scenes = [sample_sight(rng, wide) for _ in range(count)]
-        scenes += [sample_scene(rng) for _ in range(shapes)]
-        weights = torch.from_numpy(np.stack([blurred(sight_meaning(s), rng) for s in scenes]))
-        shape = len(scenes), PATCHES, width
-        noise = rng.standard_normal(shape, np.float32) * np.float32(rng.uniform(0, 0.04))
-        return scenes, weights @ codes + torch.from_numpy(noise)
-
-    return look
-
-
-def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Weights as an imperfect eye reports them: unsure of some colours, shapes and places."""
-    weights = weights * (1 + 0.06 * rng.standard_normal(weights.shape, np.float32))
-    weights += 0.015 * rng.standard_normal(weights.shape, np.float32)
-    here = np.flatnonzero(weights[:, 1 : 1 + len(COLOURS)].sum(axis=1) > 0.2)
-    for patch in here:
-        if rng.random() < 0.15:
-            low, size = ((1, len(COLOURS)), (1 + len(COLOURS), len(SHAPES)))[int(rng.integers(2))]
-            share = float(rng.uniform(0, 0.35))
-            weights[patch, low : low + size] *= 1 - share
-            weights[patch, low + int(rng.integers(size))] += share
-    mistake(weights[:, WIDE:], rng)
-    assert weights.shape == (PATCHES, len(ATTRIBUTES))
-    return weights
 
 
 def train_language(
@@ -174,60 +134,6 @@ def first_lessons(step: int) -> Lesson:
         drill=min(1.0, max(0.05, 1.0 - (step - 400) / 150)),
         plain=min(0.9, max(0.1, 0.9 - (step - 500) / 300)),
     )
-
-
-def ground_words(model: LlavaForConditionalGeneration, tokenizer: Tokenizer, seed: int = 3) -> None:
-    """Start the language model where a word finds the patches that show what it names.
-
-    A word's embedding is the code of what it names under a fixed rotation; some heads of the first
-    layer have keys that are their queries under the inverse rotation, so that "circle" attends to
-    circles and not to itself; some heads of the second let the space before an answer attend to
-    such words. Finding these two steps out by gradient alone takes a long plateau, for neither
-    helps without the other. It is only a start: all of it goes on learning. Rows of queries and
-    keys that turn fast with the distance (RoPE) are left out of it.
-    """
-    width = text_width(model)
-    generator = torch.Generator().manual_seed(seed)
-    rotation = torch.linalg.qr(torch.randn(width, width, generator=generator))[0]
-    codes = torch.from_numpy(codebook(width))
-    codes = codes / codes.norm(dim=1, keepdim=True)
-    meant = dict(zip(ATTRIBUTES, codes @ rotation.T, strict=True))
-    named = torch.stack([meant[name] for name in (*COLOURS, *SHAPES)]).sum(dim=0)
-    embeddings = model.model.language_model.embed_tokens.weight
-    layers = cast(Any, model).model.language_model.layers
-    with torch.no_grad():
-        embeddings.normal_(std=0.05, generator=generator)
-        for word, name in _names().items():
-            ids = tokenizer.encode(word, add_special_tokens=False).ids
-            if len(ids) == 1:
-                embeddings[ids[0]] = 0.6 * meant[name] + 0.2 * embeddings[ids[0]]
-        space = embeddings[tokenizer.encode(" ", add_special_tokens=False).ids[0]]
-        for layer in layers:
-            for matrix in (layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight):
-                matrix.normal_(std=0.6 * width**-0.5, generator=generator)
-        query, key, rows = _slow_rows(layers[0], heads=3)
-        query[rows] = torch.randn(len(rows), width, generator=generator) * 1.4 * width**-0.5
-        key[rows] = query[rows] @ rotation
-        query, key, rows = _slow_rows(layers[1], heads=2)
-        chance = torch.randn(len(rows), 1, generator=generator) * (2 / len(rows)) ** 0.5
-        query[rows] = 0.5 * chance * space / space.norm()
-        key[rows] = 0.5 * chance * named
-
-
-def _names() -> dict[str, str]:
-    """Words and the attribute that each of them names."""
-    words = {word: name for name in (*COLOURS, *SHAPES) for word in (name, name.title())}
-    words |= {word: kind for kind in SHAPES for word in (*PLURALS[kind], *SINGULARS[kind])}
-    anything = ("shape", "object", "figure", "thing", "item", "form", "element")
-    return words | {word + end: "shape here" for word in anything for end in ("", "s")}
-
-
-def _slow_rows(layer: Any, heads: int) -> tuple[Tensor, Tensor, list[int]]:
-    """A layer's queries and keys, and those of their rows that RoPE turns slowly."""
-    size = layer.self_attn.head_dim
-    query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
-    last = min(heads * size, len(query))
-    return query, key, [row for row in range(last) if row % (size // 2) >= size // 4]
 
 
 def learn(

@@ -20,7 +20,8 @@ from .architecture import normalise, see
 from .checkpoint import Stage
 from .conversations import Lesson
 from .draw import draw, square
-from .language import Look, learn
+from .imagining import Look
+from .language import learn
 from .optim import Optimizer
 from .sights import Sight, draw_sight, sample_sight
 from .team import Team

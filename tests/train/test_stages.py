@@ -16,7 +16,8 @@ from llava_tools.train.conversations import Lesson, Writer, converse, pack
 from llava_tools.train.draw import draw
 from llava_tools.train.export import export
 from llava_tools.train.eye import batch, train_eye
-from llava_tools.train.language import continue_language, imagine, step_loss, train_language
+from llava_tools.train.imagining import imagine
+from llava_tools.train.language import continue_language, step_loss, train_language
 from llava_tools.train.optim import linear_decay, orthogonal
 from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
 from llava_tools.train.tokenizer import train_tokenizer

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from llava_tools.train.draw import paint_ground, wear
+from llava_tools.train.draw import wear
+from llava_tools.train.ground import paint_ground
 from llava_tools.train.tones import ANCHORS, Tone, distance, sample_tone
 from llava_tools.train.words import pick
 

@@ -1,0 +1,52 @@
+"""Pictures that were never drawn: what an eye would tell of them, straight from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .patches import ATTRIBUTES, PATCHES, WIDE, codebook
+from .sights import Sight, sample_sight, sight_meaning
+from .wide.codes import mistake
+from .world import COLOURS, SHAPES, sample_scene
+
+Look = Callable[[np.random.Generator, int, int], tuple[list[Sight], Tensor]]
+"""Makes so many pictures and then so many of shapes only, and what the language model sees of all:
+(both, 64, width) float."""
+
+
+def imagine(width: int, wide: float = 0.0) -> Look:
+    """Pictures in codes, straight from the ground truth, without drawing.
+
+    A share ``wide`` of them shows writing, charts or pages.
+    """
+    codes = torch.from_numpy(codebook(width))
+
+    def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
+        scenes = [sample_sight(rng, wide) for _ in range(count)]
+        scenes += [sample_scene(rng) for _ in range(shapes)]
+        weights = torch.from_numpy(np.stack([blurred(sight_meaning(s), rng) for s in scenes]))
+        shape = len(scenes), PATCHES, width
+        noise = rng.standard_normal(shape, np.float32) * np.float32(rng.uniform(0, 0.04))
+        return scenes, weights @ codes + torch.from_numpy(noise)
+
+    return look
+
+
+def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Weights as an imperfect eye reports them: unsure of some colours, shapes and places."""
+    weights = weights * (1 + 0.06 * rng.standard_normal(weights.shape, np.float32))
+    weights += 0.015 * rng.standard_normal(weights.shape, np.float32)
+    here = np.flatnonzero(weights[:, 1 : 1 + len(COLOURS)].sum(axis=1) > 0.2)
+    for patch in here:
+        if rng.random() < 0.15:
+            low, size = ((1, len(COLOURS)), (1 + len(COLOURS), len(SHAPES)))[int(rng.integers(2))]
+            share = float(rng.uniform(0, 0.35))
+            weights[patch, low : low + size] *= 1 - share
+            weights[patch, low + int(rng.integers(size))] += share
+    mistake(weights[:, WIDE:], rng)
+    assert weights.shape == (PATCHES, len(ATTRIBUTES))
+    return weights
