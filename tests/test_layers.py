@@ -36,6 +36,7 @@ def _loaded(program: str) -> set[str]:
         "from llava_tools import Llava, testing;"
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
         "from llava_tools import tools; tools.openai_tools()",
+        "from llava_tools.retrieval import PageIndex; PageIndex('nowhere')",
     ],
 )
 def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
