@@ -50,6 +50,11 @@ class Hit:
     size: tuple[int, int]
     digest: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return document, page, score, handle and snippet, as JSON can hold them."""
+        names = ("document", "page", "score", "handle", "snippet")
+        return {name: getattr(self, name) for name in names}
+
 
 def check(query: str, k: int, mode: str) -> None:
     """Refuse what cannot be searched.
