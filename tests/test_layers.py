@@ -37,6 +37,7 @@ def _loaded(program: str) -> set[str]:
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
         "from llava_tools import tools; tools.openai_tools()",
         "from llava_tools.retrieval import PageIndex; PageIndex('nowhere')",
+        "import langchain_llava; langchain_llava.PageRetriever(index='nowhere')",
     ],
 )
 def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
@@ -96,6 +97,8 @@ def _imports(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "never"),
     [
+        ("llava_tools/tools", ("llava_tools.retrieval", "llava_tools.engine", "langchain")),
+        ("llava_tools/retrieval", ("llava_tools.cli", "llava_tools.engine", "langchain", "torch")),
         ("llava_tools/engine", ("llava_tools.train", "llava_tools.cli", "langchain")),
         ("llava_tools/train", ("llava_tools.engine", "langchain")),
         ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),

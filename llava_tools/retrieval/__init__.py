@@ -13,16 +13,19 @@ Importing this loads neither a database nor a model; the first `update` or searc
 from llava_tools.retrieval.answering import Citation, DocumentAnswer, aask, ask
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.index import PageIndex, Progress, Report
+from llava_tools.retrieval.loading import Loaded, load
 from llava_tools.retrieval.search import Hit
 
 __all__ = [
     "Citation",
     "DocumentAnswer",
     "Hit",
+    "Loaded",
     "PageIndex",
     "Progress",
     "Report",
     "Skipped",
     "aask",
     "ask",
+    "load",
 ]

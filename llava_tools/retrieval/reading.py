@@ -127,7 +127,7 @@ def plan(store: Store, files: Sequence[str]) -> Plan:
                 known = frozenset(store.known_pages(digest))
                 work[digest] = Work(open_document(path, digest, stamp), known)
         except (DocumentError, ImageError, OSError) as error:
-            made.skipped.append(_skipped(path, error))
+            made.skipped.append(skipped_for(path, error))
     return Plan(list(work.values()), made.copies, unchanged, made.skipped)
 
 
@@ -142,7 +142,7 @@ def drawn(works: Iterable[Work]) -> Generator[Event]:
             yield Event(work)
         except (DocumentError, ImageError, OSError) as error:
             for path in (work.document.path, *work.also):
-                yield Event(work, skipped=_skipped(path, error), dropped=left)
+                yield Event(work, skipped=skipped_for(path, error), dropped=left)
                 left = 0
 
 
@@ -206,7 +206,8 @@ def thumbnail(image: ImageRef) -> bytes:
     return buffer.getvalue()
 
 
-def _skipped(path: str, error: DocumentError | ImageError | OSError) -> Skipped:
+def skipped_for(path: str, error: DocumentError | ImageError | OSError) -> Skipped:
+    """Return why a file is left out."""
     if isinstance(error, OSError):
         return Skipped(path, f"It cannot be read: {error.strerror}.", keep=True)
     return Skipped(path, str(error))

@@ -83,7 +83,7 @@ def test_a_thing_is_boxed_by_the_text_or_else_by_the_model(index: PageIndex) -> 
 def test_a_sure_answer_outweighs_two_unsure_ones(index: PageIndex) -> None:
     class Weighing(ScriptedBackend):
         def stream(self, request: Request) -> Any:
-            stream = super().stream(request)
+            stream: Any = super().stream(request)
             chance = 0.9 if "90" in str(stream._deltas[0].text) else 0.3
             stream._deltas = [
                 replace(
