@@ -2,7 +2,8 @@
 
 Each is an `ImageDocument`: the page's picture, its text layer, and metadata that name the document,
 the page and the picture's handle. The metadata are kept from the model and from embeddings: they
-say nothing about what the page shows.
+say nothing about what the page shows. Only the document's path is embedded where a page has no
+text, since LlamaIndex leaves nodes without any content out of its indexes.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ class LlavaPageReader(BaseReader):
 
 
 def _document(item: Loaded) -> ImageDocument:
-    picture = item.page.image
+    picture, kept = item.page.image, list(item.metadata)
     return ImageDocument(
         id_=f"{item.page.digest[:32]}-{item.page.number}",
         text=item.page.text,
         image=base64.b64encode(picture.data),
         image_mimetype=picture.media_type,
         metadata=item.metadata,
-        excluded_embed_metadata_keys=list(item.metadata),
-        excluded_llm_metadata_keys=list(item.metadata),
+        excluded_embed_metadata_keys=kept if item.page.text else kept[1:],
+        excluded_llm_metadata_keys=kept,
     )
