@@ -25,6 +25,7 @@ from llava_tools.retrieval.pipeline import ahead
 from llava_tools.retrieval.reading import BATCH, Encoder, Plan, drawn, encoded, plan
 from llava_tools.retrieval.search import Hit, Mode, check, find_pages, reranked
 from llava_tools.retrieval.store import Meta, Store, locked
+from llava_tools.retrieval.trust import picture_weight
 from llava_tools.tools.geometry import Box
 
 
@@ -126,8 +127,11 @@ class PageIndex:
         begun = time.perf_counter()
         found = find([paths] if isinstance(paths, str | Path) else paths)
         with locked(self.folder):
+            given = self._embedder is not None
             store = self._store = self._opened()
             todo = plan(store, found.files)
+            if given or todo.work:  # asking an embedder for its name loads its model
+                self._check(store)
             skipped = [*found.skipped, *todo.skipped]
             store.put_documents(todo.copies)
             added = self._add(store, todo, skipped, progress)
@@ -136,6 +140,8 @@ class PageIndex:
             gone = [name for name in rows if name in bad or is_gone(name, found)]
             store.remove(gone)
             store.sweep()
+            if added or gone or not store.trusts(store.count()):
+                store.trust(picture_weight(store, self.embedder))
             self._store = Store(self.folder)  # what was found of it before is out of date
             return Report(
                 documents=len(rows) - len(gone),
@@ -212,23 +218,21 @@ class PageIndex:
     def _opened(self) -> Store:
         """Open the index for writing, or make it."""
         if self._embedder is None and (self.folder / "pages.lance").is_dir():
-            return self._checked(Store(self.folder))
+            return Store(self.folder)
         embedder = self._embedder = self._embedder or Embedder()
         model = embedder.options.model if isinstance(embedder, Embedder) else embedder.model_name
         meta = Meta(model, embedder.model_name, embedder.dimensions)
-        return self._checked(Store(self.folder, meta))
+        return Store(self.folder, meta)
 
-    def _checked(self, store: Store) -> Store:
+    def _check(self, store: Store) -> None:
         """Refuse an index of another embedder."""
-        self._store, meta = store, store.meta
-        embedder = self.embedder
+        embedder, meta = self.embedder, store.meta
         if (embedder.model_name, embedder.dimensions) != (meta.clip, meta.dimensions):
             raise IndexStoreError(
                 f"The index in {str(self.folder)!r} holds vectors of {meta.clip}, not of "
                 f"{embedder.model_name}.",
                 "Index into another folder, or use that model.",
             )
-        return store
 
     def _add(
         self,

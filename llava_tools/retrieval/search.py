@@ -1,8 +1,9 @@
 """Which pages words are about: two rankings, fused.
 
 Pictures are ranked by the nearness of their vectors to that of the words, texts by BM25. Their
-numbers cannot be compared, their ranks can: reciprocal rank fusion (Cormack et al. 2009). The
-vectors rank every page; where the words stand nowhere, they alone decide.
+numbers cannot be compared, their ranks can: reciprocal rank fusion (Cormack et al. 2009), where for
+pages with a text the vectors have the weight that they earned on this index (`trust`). They rank
+every page; where the words stand nowhere, they alone decide.
 """
 
 from __future__ import annotations
@@ -76,26 +77,33 @@ def find_pages(store: Store, encoder: Encoder, query: str, k: int, mode: Mode) -
     rankings = []
     if mode != "text":
         (vector,) = encoder.embed_texts([query])
-        rankings.append(store.nearest(vector, depth))
+        weight = store.picture_weight if mode == "hybrid" else 1.0
+        rankings.append((store.nearest(vector, depth), weight))
     if mode != "picture":
-        rankings.append(store.saying(query, depth))
+        rankings.append((store.saying(query, depth), 1.0))
     scores, rows = fused(rankings)
     best = sorted(scores, key=lambda page: (-scores[page], page))[:k]
     return [_hit(store, rows[page], scores[page], query) for page in best]
 
 
 def fused(
-    rankings: Sequence[Sequence[dict[str, Any]]],
+    rankings: Sequence[tuple[Sequence[dict[str, Any]], float]],
 ) -> tuple[dict[tuple[str, int], float], dict[tuple[str, int], dict[str, Any]]]:
-    """Return each page's reciprocal rank score, 1 at most, and its row."""
+    """Return each page's reciprocal rank score, 1 at most, and its row.
+
+    Args:
+        rankings: Rows, best first, each ranking with its weight, 0 to 1, for pages with a text;
+            for pages without one it is 1.
+    """
     scores: dict[tuple[str, int], float] = {}
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     most = len(rankings) / (DAMPING + 1)
-    for ranking in rankings:
+    for ranking, weight in rankings:
         for rank, row in enumerate(ranking, start=1):
             page = (row["digest"], row["page"])
             rows[page] = row
-            scores[page] = scores.get(page, 0.0) + 1 / (DAMPING + rank) / most
+            share = (weight if row["text"] else 1.0) / (DAMPING + rank) / most
+            scores[page] = scores.get(page, 0.0) + share
     return scores, rows
 
 

@@ -22,6 +22,7 @@ from llava_tools.errors import IndexStoreError, MissingExtraError
 #: From how many pages on an index for vectors pays; below, all are compared.
 MANY = 20_000
 _VERSION = 1
+_TRUST = "trust.json"
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
 
 
@@ -132,6 +133,35 @@ class Store:
     def _digests(self) -> set[str]:
         column = self._pages.search().select(["digest"]).to_arrow()["digest"]
         return set(column.unique().to_pylist())
+
+    def sample(self, many: int) -> list[dict[str, Any]]:
+        """Return text and vector of pages that are spread evenly over the index."""
+        count = self.count()
+        places = range(0, count, max(1, -(-count // many)))
+        if not places:
+            return []
+        rows: list[dict[str, Any]] = (
+            self._pages.take_offsets(list(places)).select(["text", "vector"]).to_list()
+        )
+        return rows
+
+    @cached_property
+    def picture_weight(self) -> float:
+        """How far vectors are trusted for pages with a text (see `trust`); 1 if not measured."""
+        path = self.folder / _TRUST
+        return float(json.loads(path.read_text())["pictures"]) if path.is_file() else 1.0
+
+    def trusts(self, pages: int) -> bool:
+        """Return whether the weight was measured when there were this many pages."""
+        path = self.folder / _TRUST
+        return path.is_file() and json.loads(path.read_text())["pages"] == pages
+
+    def trust(self, weight: float) -> None:
+        """Keep the weight of the vectors."""
+        with _writing(self.folder):
+            new = self.folder / f"{_TRUST}.new"
+            new.write_text(json.dumps({"pictures": round(weight, 4), "pages": self.count()}))
+            new.replace(self.folder / _TRUST)
 
     def known_pages(self, digest: str) -> set[int]:
         """Return which pages of a content are stored."""

@@ -69,8 +69,8 @@ def test_impossible_searches(tmp_path: Path) -> None:
 
 @given(st.lists(st.permutations(range(9)), min_size=1, max_size=2))
 def test_who_is_before_in_every_ranking_scores_higher(rankings: list[list[int]]) -> None:
-    rows = [[{"digest": "d", "page": page} for page in ranking] for ranking in rankings]
-    scores, _ = fused(rows)
+    rows = [[{"digest": "d", "page": page, "text": ""} for page in one] for one in rankings]
+    scores, _ = fused([(ranking, 0.5) for ranking in rows])
     assert all(0 < score <= 1 for score in scores.values())
     for one in range(9):
         for other in range(9):
