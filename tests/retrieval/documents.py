@@ -36,15 +36,43 @@ def encrypt(path: Path) -> Path:
         b"<< /Filter /Standard /V 1 /R 2 /Length 40 /P -4 /O <%s> /U <%s> >>"
         % (b"ab" * 32, b"cd" * 32),
     ]
-    data, places = b"%PDF-1.4\n", []
+    end = b"/Encrypt 4 0 R /ID [<00> <00>]"
+    return _write(path, objects, end)
+
+
+def write_long_pdf(path: Path, pages: int) -> Path:
+    """Write many small pages that say their numbers; pdfium would take minutes for thousands."""
+    kids = b" ".join(b"%d 0 R" % (4 + 2 * page) for page in range(pages))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d /MediaBox [0 0 30 40] "
+        b"/Resources << /Font << /F 3 0 R >> >> >>" % (kids, pages),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for page in range(pages):
+        words = b"BT /F 9 Tf 2 20 Td (%d) Tj ET" % (page + 1)
+        objects += [
+            b"<< /Type /Page /Parent 2 0 R /Contents %d 0 R >>" % (5 + 2 * page),
+            b"<< /Length %d >>\nstream\n%s\nendstream" % (len(words), words),
+        ]
+    return _write(path, objects, b"")
+
+
+def _write(path: Path, objects: Sequence[bytes], trailer: bytes) -> Path:
+    """Write objects with their table; the first one is the catalogue."""
+    data, places = bytearray(b"%PDF-1.4\n"), []
     for number, body in enumerate(objects, start=1):
         places.append(len(data))
         data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    end = b"<< /Size 5 /Root 1 0 R /Encrypt 4 0 R /ID [<00> <00>] >>"
-    data += b"xref\n0 5\n0000000000 65535 f \n%strailer\n%s\nstartxref\n%d\n%%%%EOF\n" % (
-        *(table, end),
-        data.rindex(b"endobj\n") + len(b"endobj\n"),
+    table, start, size = (
+        b"".join(b"%010d 00000 n \n" % p for p in places),
+        len(data),
+        len(places) + 1,
+    )
+    data += b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, table)
+    data += b"trailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n%d\n%%%%EOF\n" % (
+        *(size, trailer),
+        start,
     )
     path.write_bytes(data)
     return path

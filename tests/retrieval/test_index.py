@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from lancedb.table import LanceTable
 from PIL import Image
 
 from llava_tools.errors import DocumentError, IndexStoreError
+from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex, Report, index, pages, reading
 from llava_tools.retrieval.store import Store, locked
 from llava_tools.testing import ScriptedEmbedder
-from tests.retrieval.documents import encrypt, write_pdf
+from tests.retrieval.documents import encrypt, write_long_pdf, write_pdf
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,6 +173,26 @@ def test_many_pages_and_large_pages_are_bounded(
     assert "3 pages, more than the 2" in skip.reason
 
 
+def test_two_thousand_pages_are_bounded_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "SIDE", 32)
+    alive: weakref.WeakSet[ImageRef] = weakref.WeakSet()
+    most = 0
+
+    def images(image: ImageRef) -> tuple[float, float]:
+        nonlocal most
+        alive.add(image)
+        most = max(most, len(alive))
+        return (1.0, 0.0)
+
+    write_long_pdf(tmp_path / "long.pdf", 2000)
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
+    assert told(index.update([tmp_path / "long.pdf"])) == (1, 2000, 0, 0, 0)
+    assert most <= 4 * reading.BATCH
+    assert [hit.page for hit in index.search("1999", mode="text")] == [1999]
+
+
 def test_other_embedders_and_other_writers_are_refused(folder: Path, tmp_path: Path) -> None:
     where = tmp_path / "index"
     with pytest.raises(IndexStoreError, match="There is no index in"):
@@ -265,3 +288,57 @@ def test_kill_after_every_write_loses_and_doubles_nothing(tmp_path: Path) -> Non
     assert len(stored(where)) == 42
     embedder = ScriptedEmbedder()
     assert told(PageIndex(where, embedder).update([inside])) == (2, 0, 2, 0, 0)
+
+
+TALKING_CHILD = """
+import sys
+from llava_tools.retrieval import PageIndex, pages, reading, store
+from llava_tools.testing import ScriptedEmbedder
+
+pages.SIDE, reading.BATCH = 32, 4
+
+def telling(work):
+    def run(*given):
+        print(flush=True)
+        return work(*given)
+    return run
+
+for name in ("put_documents", "add_pages", "remove", "sweep"):
+    setattr(store.Store, name, telling(getattr(store.Store, name)))
+embedder = ScriptedEmbedder(images=telling(lambda image: (1.0, 0.0)))
+PageIndex(sys.argv[1], embedder).update([sys.argv[2]])
+print("done", flush=True)
+"""
+
+
+def test_kill_at_ten_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Each run is killed from outside, while it goes on, after a random number of steps."""
+    where, inside = tmp_path / "index", tmp_path / "in"
+    inside.mkdir()
+    for name in range(10):
+        write_long_pdf(inside / f"{name}.pdf", 30 + name)
+    moments = random.Random(3)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TALKING_CHILD, str(where), str(inside)]
+    before = 0
+    for _ in range(10):
+        with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            for _ in range(moments.randint(1, 30)):
+                assert child.stdout.readline() == b"\n"
+            child.kill()
+        if (where / "pages.lance").is_dir():
+            pages = stored(where)
+            assert set(pages.values()) <= {1}
+            assert len(pages) >= before
+            before = len(pages)
+            rows = Store(where).documents().values()
+            complete = {row.digest for row in rows if row.complete}
+            assert all((digest, page) in pages for digest in complete for page in range(1, 31))
+    embedder = ScriptedEmbedder()
+    index = PageIndex(where, embedder)
+    report = index.update([inside])
+    assert (report.documents, report.added, report.skipped) == (10, 345 - before, ())
+    assert embedder.embedded == 345 - before
+    assert len(stored(where)) == 345
+    assert 0 < before < 345
