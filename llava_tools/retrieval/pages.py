@@ -13,7 +13,7 @@ import os
 import threading
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ MAX_PAGES = 5_000
 #: The most characters of a page's text that are kept.
 MAX_TEXT = 20_000
 
-_pdfium_lock = threading.Lock()
+_pdfium_lock = threading.RLock()  # a forgotten iterator may be closed in the middle of another
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def open_document(path: str, digest: str, stamp: tuple[int, int]) -> Document:
         is_pdf = b"%PDF-" in file.read(1024)
     pages = 1
     if is_pdf:
-        with _pdf(path) as pdf:
+        with _pdf(path) as pdf, _pdfium_lock:
             pages = len(pdf)
         if not 1 <= pages <= MAX_PAGES:
             many = f"{pages:,} pages, more than the {MAX_PAGES:,} that are read"
@@ -116,9 +116,13 @@ def read_pages(document: Document, known: Collection[int] = ()) -> Iterator[Page
         ImageError: A picture that cannot be used.
         OSError: It cannot be read.
     """
-    for number in range(1, document.pages + 1):
-        if number not in known:
-            yield read_page(document, number)
+    wanted = [number for number in range(1, document.pages + 1) if number not in known]
+    if document.is_pdf and wanted:
+        with _pdf(document.path) as pdf:  # once: reading a long file's table takes its time
+            for number in wanted:
+                yield _drawn(pdf, document, number)
+    elif wanted:
+        yield read_page(document, 1)
     if _stamp(os.stat(document.path)) != document.stamp:
         raise DocumentError(f"{short(document.path)} changed while it was read.", "Index it again.")
 
@@ -128,17 +132,25 @@ def read_page(document: Document, number: int) -> PageImage:
     if not document.is_pdf:
         return PageImage(document.digest, number, _picture(document.path), "")
     with _pdf(document.path) as pdf:
+        return _drawn(pdf, document, number)
+
+
+def _drawn(pdf: Any, document: Document, number: int) -> PageImage:
+    name = short(document.path, quote=False)
+    with _pdfium_lock:
         try:
-            page = pdf[number - 1]
-            scale = SIDE / max(*page.get_size(), 1.0)
-            pixels = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True).to_pil()
-            text = page.get_textpage().get_text_range(errors="replace")
+            with closing(pdf[number - 1]) as page:
+                scale = SIDE / max(*page.get_size(), 1.0)
+                drawn = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True)
+                pixels = drawn.to_pil()
+                with closing(page.get_textpage()) as words:
+                    text = words.get_text_range(errors="replace")
         except _damage() as error:
             raise DocumentError(
                 f"{short(document.path)}: page {number} cannot be drawn ({error}).",
                 "Repair the file, for example with qpdf.",
             ) from error
-    image = replace(open_image(pixels), source=f"{short(document.path, quote=False)}, p. {number}")
+    image = replace(open_image(pixels), source=f"{name}, p. {number}")
     return PageImage(document.digest, number, image, " ".join(text.split())[:MAX_TEXT])
 
 
@@ -150,7 +162,7 @@ def place_of(document: Document, number: int, words: str, size: tuple[int, int])
     """
     if not document.is_pdf or not words.strip():
         return None
-    with _pdf(document.path) as pdf:
+    with _pdf(document.path) as pdf, _pdfium_lock:
         page = pdf[number - 1]
         text = page.get_textpage()
         place = text.search(words.strip(), match_whole_word=True).get_next()
@@ -179,17 +191,18 @@ def _picture(path: str) -> ImageRef:
 
 @contextmanager
 def _pdf(path: str) -> Iterator[Any]:
-    """Open a PDF, with pdfium for this thread alone until it is closed."""
+    """Open a PDF; whatever is done with it is done under `_pdfium_lock`."""
     pdfium = _pdfium()
     with _pdfium_lock:
         try:
             pdf = pdfium.PdfDocument(path)
         except pdfium.PdfiumError as error:
             raise _unreadable(path, str(error)) from error
-        try:
-            yield pdf
-        finally:
-            pdf.close()
+    try:
+        yield pdf
+    finally:
+        with _pdfium_lock:
+            pdf.close()  # and its pages
 
 
 def _unreadable(path: str, told: str) -> DocumentError:
