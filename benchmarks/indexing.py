@@ -113,7 +113,7 @@ def search_times(folder: Path, vectors: int) -> dict[str, float]:
         times = []
         for _ in range(50):
             begun = time.perf_counter()
-            index.search(f"word{noise.randrange(vectors)}", mode=mode)  # type: ignore[arg-type]
+            index.search(f"word{noise.randrange(vectors)}", mode=mode)
             times.append(time.perf_counter() - begun)
         told[f"{mode}_ms"] = round(1000 * statistics.median(times), 1)
     return told
