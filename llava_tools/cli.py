@@ -1,9 +1,8 @@
-"""`llava-tools`: ask about pictures and documents, see what this machine can run.
+"""`llava-tools`: ask about pictures and documents, see what this machine can run, train.
 
-Thin: parse, call, print. What is about documents is in `cli_documents`.
-
-Exit codes: 0 done, 1 the engine failed, 2 a request that cannot be answered (one line on stderr
-says why), 3 done but for files that were skipped, 130 interrupted.
+Thin: parse, call, print. Exit codes: 0 done, 1 the engine or a training failed, 2 a request that
+cannot be answered (one line on stderr says why), 3 done but for files that were skipped, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llava_tools import __version__
+from llava_tools import __version__, cli_train
 from llava_tools.cli_documents import add_asking, add_commands, ask_index
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
@@ -86,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what fits this machine, and the licences")
     info.set_defaults(run=_info)
     info.add_argument("--json", action="store_true")
+    cli_train.add(commands)
     return parser
 
 

@@ -100,6 +100,10 @@ class AnswerTimeoutError(EngineError):
     retryable = True
 
 
+class TrainingError(EngineError):
+    """A training stopped before its end; the same command goes on from where it last saved."""
+
+
 class ServerError(EngineError):
     """The server behind `base_url` cannot be reached, failed, or broke off."""
 
@@ -120,3 +124,18 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> RequestError:
     return RequestError(
         f"{where} takes no option {name!r}.", f"{hint}Known options: {', '.join(names)}."
     )
+
+
+def need(*packages: str, extra: str) -> None:
+    """Make sure that packages are installed.
+
+    Raises:
+        MissingExtraError: One is not; the message names the extra that brings it.
+    """
+    for package in packages:
+        try:
+            __import__(package)
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                raise
+            raise MissingExtraError(package, extra) from None

@@ -99,6 +99,20 @@ def build(
     return prompt
 
 
+def lesson(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
+    """Return a conversation that ends with the assistant's turn, as the model learns it.
+
+    It is the prompt of that turn, the turn, and the end behind it.
+
+    Raises:
+        RequestError: As for `build` with all but the last message.
+    """
+    *asked, answer = messages
+    pieces = build(asked, system)
+    _extend(pieces, [f" {answer.text}", END_OF_TURN])
+    return pieces
+
+
 def conversation(
     messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = FREE
 ) -> tuple[str, list[Turn]]:

@@ -153,9 +153,14 @@ def random_model(
     return model
 
 
-def write_checkpoint(folder: Path, seed: int = 0, shape: Geometry = SMALL) -> Path:
+def write_checkpoint(
+    folder: Path,
+    seed: int = 0,
+    shape: Geometry = SMALL,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> Path:
     """Write a checkpoint as `save_pretrained` does and return its folder."""
-    tokenizer = llama_like_tokenizer()
+    tokenizer = tokenizer or llama_like_tokenizer()
     random_model(tokenizer, seed, shape).save_pretrained(folder)
     write_processors(folder, tokenizer, shape.image)
     return folder

@@ -86,11 +86,17 @@ def test_the_core_knows_no_framework() -> None:
 def _imports(folder: str) -> set[str]:
     found: set[str] = set()
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module)
+        found |= _imports_of(path)
+    return found
+
+
+def _imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
     return found
 
 
@@ -100,13 +106,21 @@ def _imports(folder: str) -> set[str]:
         ("llava_tools/tools", ("llava_tools.retrieval", "llava_tools.engine", "langchain")),
         ("llava_tools/retrieval", ("llava_tools.cli", "llava_tools.engine", "langchain", "torch")),
         ("llava_tools/engine", ("llava_tools.train", "llava_tools.cli", "langchain")),
-        ("llava_tools/train", ("llava_tools.engine", "langchain")),
+        ("llava_tools/train", ("langchain", "llama_index")),
         ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),
         ("integrations/llama_index", ("llava_tools.engine", "torch", "langchain")),
     ],
 )
 def test_neighbours_do_not_reach_into_each_other(folder: str, never: tuple[str, ...]) -> None:
     assert not [name for name in _imports(folder) if name.startswith(never)]
+
+
+def test_only_the_tuning_of_real_weights_knows_how_the_engine_loads_them() -> None:
+    used = {"llava_tools.engine.device", "llava_tools.engine.load", "llava_tools.engine.text"}
+    folder = ROOT / "llava_tools" / "train"
+    for path in folder.rglob("*.py"):
+        found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
+        assert found <= (used if path.parent.name == "adapt" else set()), path
 
 
 def test_public_names() -> None:

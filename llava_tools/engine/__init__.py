@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from llava_tools.backend import Backend
-from llava_tools.errors import MissingExtraError
+from llava_tools.errors import need
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
     """
-    _need_torch()
+    need("torch", "transformers", "accelerate", extra="torch")
     from llava_tools.engine.engine import LlavaEngine
     from llava_tools.engine.load import load
 
@@ -48,18 +48,8 @@ def load_embedding(
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The CLIP cannot be found, is none, or does not belong to the model's eye.
     """
-    _need_torch()
+    need("torch", "transformers", "accelerate", extra="torch")
     from llava_tools.engine.clip import load_clip
     from llava_tools.engine.embedding import ClipEmbedding
 
     return ClipEmbedding(load_clip(options), options, engines)
-
-
-def _need_torch() -> None:
-    for package in ("torch", "transformers", "accelerate"):
-        try:
-            __import__(package)
-        except ModuleNotFoundError as error:
-            if error.name != package:
-                raise
-            raise MissingExtraError(package, "torch") from None

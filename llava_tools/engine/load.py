@@ -62,14 +62,26 @@ class Loaded:
         return int(side**2) + int(config.vision_feature_select_strategy == "full")
 
     def pixels(self, images: Sequence[ImageRef]) -> torch.Tensor:
-        """Return the official preprocessing: padded to a square, resized, normalized.
+        """Return `preprocess` by the model's own processor: float32 [images, 3, size, size]."""
+        return preprocess(self.processor, images)
 
-        Returns:
-            float32 [images, 3, size, size].
-        """
-        batch = self.processor([image.rgb() for image in images], return_tensors="pt")
-        pixels: torch.Tensor = batch["pixel_values"]
-        return pixels
+
+def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) -> torch.Tensor:
+    """Return the official preprocessing: padded to a square, resized, normalized.
+
+    Args:
+        processor: From `picture_processor`.
+        images: At least one.
+
+    Returns:
+        float32 [images, 3, size, size].
+
+    Raises:
+        ImageError: A picture is damaged in a way that only decoding finds.
+    """
+    batch = processor([image.rgb() for image in images], return_tensors="pt")
+    pixels: torch.Tensor = batch["pixel_values"]
+    return pixels
 
 
 def load(options: EngineOptions) -> Loaded:

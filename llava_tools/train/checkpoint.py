@@ -14,6 +14,13 @@ from typing import Any
 import torch
 
 
+def write_whole(state: dict[str, Any], path: Path) -> None:
+    """Save a state; until it is whole, the one before it stays."""
+    fresh = path.with_suffix(".part")
+    torch.save(state, fresh)
+    fresh.replace(path)
+
+
 class Stage:
     """One stage's name, budget and progress; ``path`` is its checkpoint's file."""
 
@@ -34,8 +41,8 @@ class Stage:
 
     @property
     def done(self) -> float:
-        """How much of the budget is spent, 0–1."""
-        return min(1.0, self.elapsed / self.seconds)
+        """How much of the budget is spent, 0–1; never all of it before the first step is made."""
+        return min(1.0, self.elapsed / self.seconds) if self.step else 0.0
 
     def load(self) -> dict[str, Any] | None:
         """The saved state of an earlier life, or ``None``."""
@@ -49,9 +56,7 @@ class Stage:
     def save(self, **state: Any) -> None:
         """Write a checkpoint; a kill while it is written leaves the one before it whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".part")
-        torch.save({"step": self.step, "elapsed": self.elapsed, **state}, fresh)
-        fresh.replace(self.path)
+        write_whole({"step": self.step, "elapsed": self.elapsed, **state}, self.path)
         self._saved = time.monotonic()
 
     @property

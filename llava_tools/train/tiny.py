@@ -1,6 +1,6 @@
 """Everything in order: the command that trains, exports and examines the embedded model.
 
-``python -m llava_tools.train.tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
+``llava-tools train tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
 the language model side by side in a process of one thread each, tunes them together in two such
 processes, writes the model's files to ``DIR`` and prints how it does. Checkpoints go to
 ``--work``; the same command after a kill goes on where it was.
@@ -8,7 +8,6 @@ processes, writes the model's files to ``DIR`` and prints how it does. Checkpoin
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -19,6 +18,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from transformers import LlavaForConditionalGeneration
+
+from llava_tools.cli import main
+from llava_tools.errors import TrainingError
 
 from .architecture import new_model, tiny_config
 from .evaluate import examine, table
@@ -106,21 +108,14 @@ def _side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) 
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
-        raise RuntimeError("a stage failed; its error is above. The same command goes on from it.")
+        raise TrainingError("A stage failed; its error is above.", "The same command goes on.")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Train the embedded model from scratch.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model's files")
-    parser.add_argument("--minutes", type=float, default=80, help="on two free cores (80)")
-    parser.add_argument("--work", type=Path, help="folder for checkpoints (default OUT.work)")
-    parser.add_argument("--each", type=int, default=200, help="questions a kind to examine with")
-    options = parser.parse_args(arguments)
-    work = options.work or options.out.with_name(options.out.name + ".work")
-    train(options.out, work, options.minutes)
-    sys.stdout.write(table(examine(options.out, options.each)) + "\n")
+def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
+    """Train as :func:`train` does, and say how the model answers ``each`` questions a kind."""
+    train(out, work, minutes)
+    return table(examine(out, each))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["train", "tiny", *sys.argv[1:]]))

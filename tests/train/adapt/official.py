@@ -1,0 +1,62 @@
+"""What LLaVA's official preprocessing makes of a conversation, by its way of counting tokens.
+
+Written from the description of llava/train/train.py (preprocess_multimodal, preprocess_v1) and
+llava/mm_utils.py (tokenizer_image_token), and apart from the package: it knows `vicuna_v1` as one
+string, lets the tokenizer find `</s>` in it, and counts how long each round is by tokenizing it
+alone. As in training, the tokenizer is not `legacy`.
+"""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerFast
+
+IMAGE = -200
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+)
+
+
+def preprocess(
+    turns: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[int], list[int]]:
+    """Return ids, `IMAGE` for the picture, and labels, -100 where nothing is learned.
+
+    Args:
+        turns: ("human" or "gpt", value) as in the JSON.
+        tokenizer: One that cuts roles as Llama's does.
+    """
+    prompt = f"{SYSTEM} "
+    for speaker, value in turns:
+        if speaker == "human":
+            if "<image>" in value:
+                value = ("<image>\n" + value.replace("<image>", "").strip()).strip()
+            prompt += f"USER: {value} "
+        else:
+            prompt += f"ASSISTANT: {value}</s>"
+    ids = _ids(prompt, tokenizer)
+    labels = list(ids)
+    position = 1
+    labels[:position] = [-100]
+    for number, round_ in enumerate(prompt.split("</s>")):
+        if not round_:
+            break
+        asked, _ = round_.split(" ASSISTANT: ")
+        length = len(_ids(round_, tokenizer))
+        masked = len(_ids(f"{asked} ASSISTANT: ", tokenizer)) - 2
+        if number > 0:  # USER is one token behind </s>, and two where it stands alone
+            length, masked = length - 1, masked - 1
+        labels[position : position + masked] = [-100] * masked
+        position += length
+    assert position == len(ids), "the official code would warn, and learn nothing"
+    return ids, labels
+
+
+def _ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """`<s>`, then the pieces around pictures, each tokenized for itself."""
+    bos = [tokenizer.bos_token_id]
+    ids: list[int] = []
+    for number, piece in enumerate(text.split("<image>")):
+        ids += [IMAGE] * (number > 0)
+        ids += tokenizer(piece, add_special_tokens=False).input_ids
+    return bos + ids
