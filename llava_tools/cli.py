@@ -1,7 +1,8 @@
-"""`llava-tools`: ask about pictures, see what this machine can run, train.
+"""`llava-tools`: ask about pictures and documents, see what this machine can run, train.
 
-Thin: parse, call, print. Exit codes: 0 done, 2 a request that cannot be answered (one line on
-stderr says why), 1 the engine or a training failed, 130 interrupted.
+Thin: parse, call, print. Exit codes: 0 done, 1 the engine or a training failed, 2 a request that
+cannot be answered (one line on stderr says why), 3 done but for files that were skipped, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llava_tools import __version__, cli_train
+from llava_tools.cli_documents import add_asking, add_commands, ask_index
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.model import Llava
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "words", nargs="+", metavar="IMAGE... QUESTION", help="pictures, then a question"
     )
+    add_asking(ask)
     ask.add_argument(
         "--model", default="tiny", help="tiny (default), 7b, 13b, a hub id or a folder"
     )
@@ -78,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--seed", type=int)
     ask.add_argument("--stop", action="append", default=[], help="may be given more than once")
     ask.add_argument("--json", action="store_true", help="answer, usage and timings as JSON")
+    add_commands(commands)
     info = commands.add_parser("info", help="what fits this machine, and the licences")
     info.set_defaults(run=_info)
     info.add_argument("--json", action="store_true")
@@ -87,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ask(arguments: argparse.Namespace) -> int:
     *images, question = arguments.words
-    if Path(question).is_file():
+    if arguments.index is None and Path(question).is_file():
         raise RequestError(
             f"The question is missing: the last word, {question!r}, is a file.",
             f'Run: llava-tools ask {" ".join(arguments.words)} "What is this?"',
@@ -101,6 +105,10 @@ def _ask(arguments: argparse.Namespace) -> int:
         offline=arguments.offline,
         base_url=arguments.base_url,
     )
+    if arguments.index is not None:
+        code = ask_index(arguments, model)
+        _note_tiny(arguments)
+        return code
     stream = model.stream(
         question,
         images,
@@ -120,8 +128,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         stream.close()
     if not arguments.json:
         print()  # noqa: T201
-        if arguments.model == "tiny" and arguments.base_url is None:
-            _say(f"note: {TINY_NOTICE}", 0)
+        _note_tiny(arguments)
         return 0
     answer = fold(seen, model.backend.model_name)
     _print_json(
@@ -134,6 +141,11 @@ def _ask(arguments: argparse.Namespace) -> int:
         }
     )
     return 0
+
+
+def _note_tiny(arguments: argparse.Namespace) -> None:
+    if arguments.model == "tiny" and arguments.base_url is None and not arguments.json:
+        _say(f"note: {TINY_NOTICE}", 0)
 
 
 def _info(arguments: argparse.Namespace) -> int:

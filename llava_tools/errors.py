@@ -37,6 +37,10 @@ class ImageError(RequestError):
     """A picture cannot be used: missing, unreadable, truncated, too large, or not allowed."""
 
 
+class DocumentError(RequestError):
+    """A document cannot be read: missing, broken, encrypted, empty, too large, or changed."""
+
+
 class ContextOverflowError(RequestError):
     """The prompt and the tokens asked for do not fit into the model's context."""
 
@@ -66,6 +70,10 @@ class MissingExtraError(LlavaToolsError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return type(self), (self.package, self.extra)
+
+
+class IndexStoreError(LlavaToolsError):
+    """An index cannot be opened or written: no index, another model's, in use, no room."""
 
 
 class EngineError(LlavaToolsError):

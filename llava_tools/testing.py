@@ -1,7 +1,8 @@
-"""A backend that needs no model: for tests of whatever stands above the seam."""
+"""Doubles that need no model: for tests of whatever stands above the seam, or searches pages."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 from llava_tools import handles, prompt, schemas
 from llava_tools.backend import Stream, check_labels
 from llava_tools.errors import EngineClosedError
+from llava_tools.images import ImageRef
 from llava_tools.output import Constrained
 from llava_tools.types import Delta, Request, Timings, TokenLogprob, Usage
 
@@ -155,3 +157,44 @@ def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Delta
         timings=Timings(),
     )
     return deltas
+
+
+class ScriptedEmbedder:
+    """Vectors without a model: a text or a picture is as near to another as a test wants.
+
+    Args:
+        texts: From a text to its vector, not all zero; scaled to length one.
+        images: From a picture to its vector.
+        dimensions: Length of the vectors.
+
+    Attributes:
+        embedded: How many pictures were embedded.
+    """
+
+    model_name = "scripted"
+
+    def __init__(
+        self,
+        texts: Callable[[str], Sequence[float]] = lambda text: (1.0, 0.0),
+        images: Callable[[ImageRef], Sequence[float]] = lambda image: (1.0, 0.0),
+        *,
+        dimensions: int = 2,
+    ) -> None:
+        self.dimensions = dimensions
+        self.embedded = 0
+        self._texts = texts
+        self._images = images
+
+    def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return what the script says, scaled."""
+        return [_unit(self._texts(text)) for text in texts]
+
+    def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
+        """Return what the script says, scaled."""
+        self.embedded += len(images)
+        return [_unit(self._images(image)) for image in images]
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    length = math.hypot(*vector)
+    return [number / length for number in vector]

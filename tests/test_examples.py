@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.retrieval.documents import write_pdf
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -58,6 +60,16 @@ def test_llama_index_agent(picture: str, ask: str, answer: str) -> None:
 )
 def test_llama_index_pages(ask: str, answer: str, picture: str) -> None:
     assert _run("llama_index_pages.py", "--ask", ask) == f"{ask}  ->  {answer}  ({picture})\n"
+
+
+def test_ask_documents(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_pdf(tmp_path / "in" / "manual.pdf", ["Cover", "Descale it every month", "Warranty"])
+    arguments = ["--folder", str(tmp_path / "in"), "--index", str(tmp_path / "index")]
+    said = _run("ask_documents.py", *arguments, "--ask", "When to descale it?")
+    assert "1 documents, 3 pages added" in said
+    assert "When to descale it?  ->  " in said
+    assert "manual.pdf, page " in said
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

@@ -36,6 +36,8 @@ def _loaded(program: str) -> set[str]:
         "from llava_tools import Llava, testing;"
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
         "from llava_tools import tools; tools.openai_tools()",
+        "from llava_tools.retrieval import PageIndex; PageIndex('nowhere')",
+        "import langchain_llava; langchain_llava.PageRetriever(index='nowhere')",
     ],
 )
 def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
@@ -101,6 +103,8 @@ def _imports_of(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "never"),
     [
+        ("llava_tools/tools", ("llava_tools.retrieval", "llava_tools.engine", "langchain")),
+        ("llava_tools/retrieval", ("llava_tools.cli", "llava_tools.engine", "langchain", "torch")),
         ("llava_tools/engine", ("llava_tools.train", "llava_tools.cli", "langchain")),
         ("llava_tools/train", ("langchain", "llama_index")),
         ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),

@@ -36,6 +36,7 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
         "llama_index/llms/llava/py.typed",
         "llama_index/embeddings/llava/py.typed",
         "llama_index/tools/llava/py.typed",
+        "llama_index/readers/llava/py.typed",
     } <= files
 
 

@@ -1,8 +1,9 @@
-"""LLaVA 1.5 on your own machine for LangChain: a chat model, embeddings, and eyes for any agent.
+"""LLaVA 1.5 on your own machine for LangChain: a chat model, embeddings, pages, eyes for agents.
 
-    from langchain_llava import ChatLlava, LlavaEmbeddings
+    from langchain_llava import ChatLlava, LlavaEmbeddings, PageRetriever
     ChatLlava().invoke("Hello")
     LlavaEmbeddings().embed_images(["a.png"])
+    PageRetriever(index="my-index").invoke("how to descale the machine")
 
 Importing this package and making any of its classes loads neither torch nor a model; the first
 request does.
@@ -17,7 +18,16 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
+from langchain_llava.pages import PageLoader, PageRetriever
 from langchain_llava.pictures import image_block, with_handles
 from langchain_llava.toolkit import LlavaToolkit
 
-__all__ = ["ChatLlava", "LlavaEmbeddings", "LlavaToolkit", "image_block", "with_handles"]
+__all__ = [
+    "ChatLlava",
+    "LlavaEmbeddings",
+    "LlavaToolkit",
+    "PageLoader",
+    "PageRetriever",
+    "image_block",
+    "with_handles",
+]

@@ -25,6 +25,14 @@ class LlavaImageError(own.ImageError, langchain.ModelInvalidRequestError):
     """A picture cannot be used."""
 
 
+class LlavaDocumentError(own.DocumentError, langchain.ModelInvalidRequestError):
+    """A document cannot be read, or no page was found."""
+
+
+class LlavaIndexStoreError(own.IndexStoreError, langchain.LangChainException):
+    """An index cannot be opened or written."""
+
+
 class LlavaSchemaError(own.SchemaError, langchain.ModelInvalidRequestError):
     """A schema is none, or demands what cannot be enforced."""
 
@@ -76,6 +84,8 @@ class LlavaServerError(own.ServerError, langchain.ModelConnectionError):
 _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
     own.RequestError: LlavaRequestError,
     own.ImageError: LlavaImageError,
+    own.DocumentError: LlavaDocumentError,
+    own.IndexStoreError: LlavaIndexStoreError,
     own.SchemaError: LlavaSchemaError,
     FetchError: LlavaFetchError,
     own.ContextOverflowError: LlavaContextOverflowError,

@@ -9,17 +9,17 @@ back to the model as an error that says what to do; everything else is raised.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from langchain_core.tools import BaseTool, BaseToolkit, ToolException
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from langchain_llava.errors import twin
 from llava_tools.errors import LlavaToolsError, OutputError, RequestError
 from llava_tools.gallery import Gallery
 from llava_tools.images import ImageSource
 from llava_tools.model import Llava
-from llava_tools.tools import Album, Result, VisualTool, named
+from llava_tools.tools import Album, Findable, Result, VisualTool, named
 from llava_tools.tools.spec import faults
 
 
@@ -61,8 +61,8 @@ class LlavaToolkit(BaseToolkit):
         agent = create_agent(planner, toolkit.get_tools())
         agent.invoke({"messages": [("user", f"What do you see in {handle}?")]})
 
-    Nothing is loaded until a tool runs. Pictures of a `ChatLlava` conversation are known by their
-    handles too.
+    With an index there is `find` as well, whose pages the other tools can be shown. Nothing is
+    loaded until a tool runs. Pictures of a `ChatLlava` conversation are known by their handles too.
 
     Raises:
         RequestError: An unknown tool, or a folder or host that cannot be allowed.
@@ -81,14 +81,15 @@ class LlavaToolkit(BaseToolkit):
     document that a stranger wrote."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts ("host" or "host:port") whose http(s) URLs the planner may name."""
+    index: Findable | None = None
+    """Where `find` looks, such as a `llava_tools.retrieval.PageIndex`."""
     raise_errors: bool = False
     """Raise what the planner did wrong as a `ToolException` instead of telling the planner."""
 
-    @field_validator("names")
-    @classmethod
-    def _check_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        named(names)
-        return names
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        named(self.names, self.index)
+        return self
 
     def add(self, source: ImageSource) -> str:
         """Show the agent a picture of your own, and return its handle for the prompt.
@@ -101,7 +102,7 @@ class LlavaToolkit(BaseToolkit):
     def get_tools(self) -> list[BaseTool]:
         """Return the tools."""
         album = self._album()
-        specs = [tool.for_album(album) for tool in named(self.names)]
+        specs = [tool.for_album(album) for tool in named(self.names, self.index)]
         return [
             LlavaTool(
                 name=spec.name,

@@ -6,7 +6,7 @@
     found = tools.call(Llava(), "locate", {"image": handle, "thing": "the red car"})
 
 Pictures are named by handles (`img_…`), so that a planner that cannot see passes them on as text.
-Finding pictures comes with retrieval, which is not there yet.
+Given an index (`llava_tools.retrieval.PageIndex`), there is a ninth one, `find`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llava_tools.errors import unknown_option
+from llava_tools.errors import RequestError, unknown_option
 from llava_tools.model import Llava
 from llava_tools.tools.album import Album
 from llava_tools.tools.choose import choose
 from llava_tools.tools.compare import compare
 from llava_tools.tools.count import count
+from llava_tools.tools.find import NAME as FIND
+from llava_tools.tools.find import Findable, finder
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import locate
 from llava_tools.tools.look import describe, look, read_text
@@ -30,6 +32,7 @@ __all__ = [
     "TOOLS",
     "Album",
     "Box",
+    "Findable",
     "Result",
     "VisualTool",
     "call",
@@ -37,39 +40,49 @@ __all__ = [
     "openai_tools",
 ]
 
-#: Every tool by its name.
+#: Every tool that needs no index, by its name.
 TOOLS: Mapping[str, VisualTool[Any, Any]] = {
     tool.name: tool for tool in (look, describe, read_text, locate, count, compare, choose, zoom)
 }
 
 
-def named(names: Iterable[str] | None = None) -> list[VisualTool[Any, Any]]:
-    """Return tools by their names, or all of them.
+def named(
+    names: Iterable[str] | None = None, index: Findable | None = None
+) -> list[VisualTool[Any, Any]]:
+    """Return tools by their names, or all of them: with an index, `find` too.
 
     Raises:
-        RequestError: There is no tool of a name.
+        RequestError: There is no tool of a name, or `find` is wanted without an index.
     """
-    chosen = list(TOOLS if names is None else names)
+    known = TOOLS if index is None else {**TOOLS, FIND: finder(index)}
+    chosen = list(known if names is None else names)
     for name in chosen:
-        if name not in TOOLS:
-            raise unknown_option(name, TOOLS, "llava_tools.tools")
-    return [TOOLS[name] for name in chosen]
+        if name == FIND and index is None:
+            raise RequestError(
+                "The tool find needs an index.", "Give one: index=PageIndex('my-index')."
+            )
+        if name not in known:
+            raise unknown_option(name, known, "llava_tools.tools")
+    return [known[name] for name in chosen]
 
 
 def openai_tools(
-    names: Iterable[str] | None = None, album: Album | None = None
+    names: Iterable[str] | None = None,
+    album: Album | None = None,
+    index: Findable | None = None,
 ) -> list[dict[str, Any]]:
     """Return tools as OpenAI's `tools` parameter takes them.
 
     Args:
         names: Which; all by default.
         album: Which pictures may be named; by default those in the gallery of the process.
+        index: Where `find` looks; without one there is no such tool.
 
     Raises:
         RequestError: There is no tool of a name.
     """
     described = []
-    for tool in named(names):
+    for tool in named(names, index):
         shown = tool if album is None else tool.for_album(album)
         function = {
             "name": shown.name,
@@ -80,7 +93,13 @@ def openai_tools(
     return described
 
 
-def call(model: Llava, name: str, arguments: object, album: Album | None = None) -> Result:
+def call(
+    model: Llava,
+    name: str,
+    arguments: object,
+    album: Album | None = None,
+    index: Findable | None = None,
+) -> Result:
     """Run a tool as an agent called it; `str(result)` is what to tell the agent.
 
     Args:
@@ -88,12 +107,13 @@ def call(model: Llava, name: str, arguments: object, album: Album | None = None)
         name: Name of the tool.
         arguments: A mapping, or its JSON, as OpenAI's tool calls carry it.
         album: Which pictures may be named; by default those in the gallery of the process.
+        index: Where `find` looks.
 
     Raises:
         RequestError: No such tool, bad arguments, an unknown picture.
         ModelError: The model cannot be loaded.
         EngineError: The engine could not finish, or gave no usable answer.
     """
-    (tool,) = named([name])
+    (tool,) = named([name], index)
     result: Result = tool.run(model, tool.parse(arguments), album)
     return result

@@ -72,10 +72,11 @@ def _compare(arguments: CompareArguments, album: Album) -> Plan[Compared]:
 
 def agree(texts: Sequence[str]) -> bool:
     """Return whether short answers say the same, whatever their case, article and full stop."""
-    return len({_plain(text) for text in texts}) == 1
+    return len({plain(text) for text in texts}) == 1
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return what counts of a short answer."""
     words = " ".join(text.casefold().split()).strip(".!\"'")
     return re.sub(r"^(a|an|the) ", "", words)
 

@@ -118,22 +118,11 @@ class VisualTool(Generic[A, R]):
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish, or (`OutputError`) gave no usable answer.
         """
-        plan = self.plan(arguments, album or Album())
-        done, step = _advance(plan, None)
-        while not done:
-            done, step = _advance(plan, _reply(model, step))
-        result: R = step
-        return result
+        return carry_out(model, self.plan(arguments, album or Album()))
 
     async def arun(self, model: Llava, arguments: A, album: Album | None = None) -> R:
         """`run` without blocking the event loop; cancelling the task stops the generation."""
-        plan = self.plan(arguments, album or Album())
-        done, step = await asyncio.to_thread(_advance, plan, None)  # it may fetch pictures
-        while not done:
-            reply = await _areply(model, step)
-            done, step = await asyncio.to_thread(_advance, plan, reply)
-        result: R = step
-        return result
+        return await acarry_out(model, self.plan(arguments, album or Album()))
 
     def parse(self, arguments: object) -> A:
         """Return arguments as an agent sent them: a mapping, or its JSON.
@@ -172,6 +161,25 @@ class VisualTool(Generic[A, R]):
     @property
     def _names(self) -> list[str]:
         return list(self.arguments.model_fields)
+
+
+def carry_out(model: Llava, plan: Plan[Value]) -> Value:
+    """Have a model answer what a plan asks, and return what comes of it."""
+    done, step = _advance(plan, None)
+    while not done:
+        done, step = _advance(plan, _reply(model, step))
+    result: Value = step
+    return result
+
+
+async def acarry_out(model: Llava, plan: Plan[Value]) -> Value:
+    """`carry_out` without blocking the event loop; cancelling the task stops the generation."""
+    done, step = await asyncio.to_thread(_advance, plan, None)  # it may fetch pictures
+    while not done:
+        reply = await _areply(model, step)
+        done, step = await asyncio.to_thread(_advance, plan, reply)
+    result: Value = step
+    return result
 
 
 def faults(error: ValidationError) -> str:

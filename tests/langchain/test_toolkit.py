@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaToolkit
 from langchain_llava.errors import LlavaEngineClosedError
-from llava_tools import Llava, handles, registry, tools
+from llava_tools import Llava, handles, open_image, registry, tools
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import RequestError
 from llava_tools.gallery import Gallery
+from llava_tools.images import ImageRef
+from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
 from llava_tools.toolcall import write_call
 from llava_tools.tools import TOOLS
@@ -95,6 +98,57 @@ def _suites(name: str) -> list[type]:
 
 for _suite in (suite for name in TOOLS for suite in _suites(name)):
     globals()[_suite.__name__] = _suite
+
+
+class Shelf:
+    """Two pages, the second of which is found first."""
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        hit = Hit("a.pdf", 2, 1.0, "", "about " + query, "", TALL.size, "")
+        return [hit, replace(hit, page=1, snippet="")][:k]
+
+    def open(self, hit: Hit) -> ImageRef:
+        return open_image(TALL if hit.page == 2 else WIDE)
+
+
+class _Find:
+    @property
+    def tool_constructor(self) -> BaseTool:
+        return tool_of(toolkit(index=Shelf()), "find")
+
+    @property
+    def tool_invoke_params_example(self) -> dict[str, Any]:
+        return {"query": "coffee", "k": 2}
+
+
+class TestUnitFind(_Find, ToolsUnitTests):
+    pass
+
+
+class TestIntegrationFind(_Find, ToolsIntegrationTests):
+    pass
+
+
+def test_found_pages_can_be_looked_at() -> None:
+    kit = toolkit("tall", index=Shelf())
+    assert [tool.name for tool in kit.get_tools()] == [*TOOLS, "find"]
+    found = call(tool_of(kit, "find"), query="coffee", k=2)
+    assert json.loads(str(found.content)) == {
+        "pages": [
+            {
+                "image": open_image(TALL).handle,
+                "document": "a.pdf",
+                "page": 2,
+                "snippet": "about coffee",
+            },
+            {"image": open_image(WIDE).handle, "document": "a.pdf", "page": 1},
+        ]
+    }
+    page = found.artifact.pages[0].image
+    told = call(tool_of(kit, "look"), image=page, question="Which form?")
+    assert json.loads(str(told.content)) == {"text": "tall"}
+    with pytest.raises(ValueError, match="needs an index"):
+        toolkit(names=["find"])
 
 
 def test_every_tool_has_an_example() -> None:

@@ -13,10 +13,12 @@ from PIL import Image
 from llama_index.llms.llava import Llava as Planner
 from llama_index.llms.llava.tools import describe
 from llama_index.tools.llava import LlavaToolSpec
-from llava_tools import Llava, handles
+from llava_tools import Llava, handles, open_image
 from llava_tools.constraint import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.gallery import Gallery
+from llava_tools.images import ImageRef
+from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
 from llava_tools.toolcall import write_call
 from llava_tools.tools import TOOLS
@@ -44,6 +46,26 @@ def test_every_tool_is_there() -> None:
         assert tool.metadata.description == own.description
         assert describe(tool)["function"]["parameters"] == own.arguments.model_json_schema()
     assert [t.metadata.name for t in _spec(names=["zoom"]).to_tool_list()] == ["zoom"]
+
+
+class _Shelf:
+    def search(self, query: str, k: int) -> list[Hit]:
+        return [Hit("a.pdf", 2, 1.0, "", query, "", NAVY.size, "")][:k]
+
+    def open(self, hit: Hit) -> ImageRef:
+        return open_image(NAVY)
+
+
+async def test_pages_are_found_where_there_is_an_index() -> None:
+    spec = _spec(index=_Shelf())
+    assert [tool.metadata.name for tool in spec.to_tool_list()] == [*TOOLS, "find"]
+    output = await _tool(spec, "find").acall(query="coffee")
+    (page,) = json.loads(output.content)["pages"]
+    assert (page["document"], page["page"], page["snippet"]) == ("a.pdf", 2, "coffee")
+    looked = _tool(spec, "look").call(image=page["image"], question="Which colour?")
+    assert json.loads(looked.content) == {"text": "dark blue"}
+    with pytest.raises(RequestError, match="needs an index"):
+        _spec(names=["find"])
 
 
 async def test_a_call_gives_short_json_and_the_result() -> None:

@@ -18,7 +18,7 @@ from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSp
 from llava_tools.gallery import Gallery
 from llava_tools.images import ImageSource
 from llava_tools.model import Llava
-from llava_tools.tools import Album, Result, VisualTool, named
+from llava_tools.tools import Album, Findable, Result, VisualTool, named
 
 
 class LlavaToolSpec(BaseToolSpec):
@@ -39,6 +39,8 @@ class LlavaToolSpec(BaseToolSpec):
         allowed_directories: Folders whose files the planner may name. None by default: it may have
             read a name in a document that a stranger wrote.
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs the planner may name.
+        index: Where the tool `find` looks, such as a `llava_tools.retrieval.PageIndex`; without one
+            there is no such tool.
 
     Raises:
         RequestError: An unknown tool, or a folder or host that cannot be allowed.
@@ -52,8 +54,10 @@ class LlavaToolSpec(BaseToolSpec):
         gallery: Gallery | None = None,
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
+        index: Findable | None = None,
     ) -> None:
-        self.spec_functions = [tool.name for tool in named(names)]
+        self.spec_functions = [tool.name for tool in named(names, index)]
+        self._index = index
         self._llava = Llava() if llava is None else llava
         self._album = Album(gallery, allowed_directories, allowed_hosts)
 
@@ -82,7 +86,7 @@ class LlavaToolSpec(BaseToolSpec):
         given = self.spec_functions if spec_functions is None else spec_functions
         names = [name if isinstance(name, str) else name[0] for name in given]
         described = func_to_metadata_mapping or {}
-        return [self._tool(tool, described.get(tool.name)) for tool in named(names)]
+        return [self._tool(tool, described.get(tool.name)) for tool in named(names, self._index)]
 
     def _tool(self, tool: VisualTool[Any, Any], metadata: ToolMetadata | None) -> FunctionTool:
         def run(**arguments: Any) -> Result:

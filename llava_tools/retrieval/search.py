@@ -1,0 +1,143 @@
+"""Which pages words are about: two rankings, fused.
+
+Pictures are ranked by the nearness of their vectors to that of the words, texts by BM25. Their
+numbers cannot be compared, their ranks can: reciprocal rank fusion (Cormack et al. 2009), where for
+pages with a text the vectors have the weight that they earned on this index (`trust`). They rank
+every page; where the words stand nowhere, they alone decide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from llava_tools.errors import RequestError
+from llava_tools.retrieval.reading import Encoder
+from llava_tools.retrieval.store import Store
+
+Mode = Literal["hybrid", "picture", "text"]
+
+#: What keeps the first ranks from deciding alone, as in the paper.
+DAMPING = 60
+#: How far down each ranking is read, at the least.
+DEPTH = 50
+#: Characters of a snippet, about.
+SNIPPET = 200
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A page that was found.
+
+    Attributes:
+        document: Path of the file.
+        page: From 1.
+        score: The higher the better; comparable within one search only.
+        handle: Of the page's picture.
+        snippet: What its text says about the query, or how it begins; empty without a text.
+        text: Its whole text layer.
+        size: Width and height of its picture.
+        digest: Of the document's bytes.
+    """
+
+    document: str
+    page: int
+    score: float
+    handle: str
+    snippet: str
+    text: str
+    size: tuple[int, int]
+    digest: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return document, page, score, handle and snippet, as JSON can hold them."""
+        names = ("document", "page", "score", "handle", "snippet")
+        return {name: getattr(self, name) for name in names}
+
+
+def check(query: str, k: int, mode: str) -> None:
+    """Refuse what cannot be searched.
+
+    Raises:
+        RequestError: No words, no pages, or an unknown mode.
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise RequestError(f"query={query!r:.60} has no words.", "Say what to look for.")
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 1000:
+        raise RequestError(f"k={k!r} is not possible.", "Use 1 to 1000.")
+    if mode not in get_args(Mode):
+        raise RequestError(f"mode={mode!r} is not possible.", f"Use {', '.join(get_args(Mode))}.")
+
+
+def find_pages(store: Store, encoder: Encoder, query: str, k: int, mode: Mode) -> list[Hit]:
+    """Return the `k` best pages; ties go by the document's digest and page."""
+    depth = max(DEPTH, 4 * k)
+    rankings = []
+    if mode != "text":
+        (vector,) = encoder.embed_texts([query])
+        weight = store.picture_weight if mode == "hybrid" else 1.0
+        rankings.append((store.nearest(vector, depth), weight))
+    if mode != "picture":
+        rankings.append((store.saying(query, depth), 1.0))
+    scores, rows = fused(rankings)
+    best = sorted(scores, key=lambda page: (-scores[page], page))[:k]
+    return [_hit(store, rows[page], scores[page], query) for page in best]
+
+
+def fused(
+    rankings: Sequence[tuple[Sequence[dict[str, Any]], float]],
+) -> tuple[dict[tuple[str, int], float], dict[tuple[str, int], dict[str, Any]]]:
+    """Return each page's reciprocal rank score, 1 at most, and its row.
+
+    Args:
+        rankings: Rows, best first, each ranking with its weight, 0 to 1, for pages with a text;
+            for pages without one it is 1.
+    """
+    scores: dict[tuple[str, int], float] = {}
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    most = len(rankings) / (DAMPING + 1)
+    for ranking, weight in rankings:
+        for rank, row in enumerate(ranking, start=1):
+            page = (row["digest"], row["page"])
+            rows[page] = row
+            share = (weight if row["text"] else 1.0) / (DAMPING + rank) / most
+            scores[page] = scores.get(page, 0.0) + share
+    return scores, rows
+
+
+def reranked(hits: Sequence[Hit], score: Callable[[Hit], float]) -> list[Hit]:
+    """Return hits by another score; equal ones stay in their order."""
+    scored = [replace(hit, score=score(hit)) for hit in hits]
+    return sorted(scored, key=lambda hit: -hit.score)
+
+
+def snippet_of(text: str, query: str) -> str:
+    """Return the part of a text with the most of the query's words, or its beginning."""
+    wanted = {word for word in re.findall(r"\w+", query.lower()) if len(word) > 2}
+    words = list(re.finditer(r"\w+", text))
+    said = [(m.start(), m[0].lower()) for m in words if m[0].lower() in wanted]
+    start, most = 0, 0
+    for place, _ in said:
+        within = len({word for other, word in said if place <= other < place + SNIPPET})
+        if within > most:
+            start, most = max(0, place - SNIPPET // 4), within
+    if start:
+        start = text.find(" ", start) + 1
+    end = len(text) if len(text) <= start + SNIPPET else text.rfind(" ", start, start + SNIPPET)
+    end = end if end > start else start + SNIPPET
+    return ("… " if start else "") + text[start:end] + (" …" if end < len(text) else "")
+
+
+def _hit(store: Store, row: dict[str, Any], score: float, query: str) -> Hit:
+    return Hit(
+        document=store.sources[row["digest"]].document,
+        page=row["page"],
+        score=round(score, 4),
+        handle=row["handle"],
+        snippet=snippet_of(row["text"], query),
+        text=row["text"],
+        size=(row["width"], row["height"]),
+        digest=row["digest"],
+    )

@@ -1,0 +1,62 @@
+"""`LlavaPageReader`: pages as documents that indexes of pictures and texts take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from llama_index.core.indices import MultiModalVectorStoreIndex
+from llama_index.core.schema import ImageDocument, ImageNode, MetadataMode
+from PIL import Image
+
+from llama_index.embeddings.llava import LlavaEmbedding
+from llama_index.readers.llava import LlavaPageReader
+from llava_tools import open_image, registry
+from llava_tools.errors import DocumentError
+from tests.retrieval.documents import write_pdf
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_pdf(tmp_path / "manual.pdf", ["A coffee machine", "How to descale it"])
+    Image.new("RGB", (50, 30), "red").save(tmp_path / "red.png")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7")
+    return tmp_path
+
+
+async def test_a_document_for_each_page(folder: Path) -> None:
+    reader = LlavaPageReader()
+    documents = reader.load_data(folder)
+    assert [document.text for document in documents] == [
+        "A coffee machine",
+        "How to descale it",
+        "",
+    ]
+    assert [skip.document for skip in reader.skipped] == [str(folder / "broken.pdf")]
+    for document in documents:
+        assert isinstance(document, ImageDocument)
+        size = document.metadata["width"], document.metadata["height"]
+        assert open_image(document.resolve_image().getvalue()).size == size
+        assert document.metadata["handle"] in registry.shared()
+        assert "handle" not in document.get_content(MetadataMode.LLM)
+    assert documents[1].metadata["page"] == 2
+    assert [one.id_ for one in await reader.aload_data([folder])] == [one.id_ for one in documents]
+
+
+def test_they_go_into_an_index(folder: Path) -> None:
+    documents = LlavaPageReader().load_data(folder)
+    eye = LlavaEmbedding()
+    index = MultiModalVectorStoreIndex.from_documents(
+        documents, embed_model=eye, image_embed_model=eye
+    )
+    found = index.as_retriever(image_similarity_top_k=3).retrieve("coffee")
+    pages = {(Path(hit.node.metadata["document"]).name, hit.node.metadata["page"]) for hit in found}
+    assert pages == {("red.png", 1), ("manual.pdf", 1), ("manual.pdf", 2)}
+    assert all(isinstance(hit.node, ImageNode) for hit in found)
+
+
+def test_mistakes(folder: Path) -> None:
+    with pytest.raises(DocumentError, match="no file or folder"):
+        LlavaPageReader().load_data(folder / "missing")
+    with pytest.raises(TypeError, match="extra"):
+        LlavaPageReader().load_data(folder, extra=True)

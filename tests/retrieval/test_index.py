@@ -1,0 +1,344 @@
+"""`PageIndex.update`: what is new, known, gone, bad; and kill -9 after every write."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import weakref
+from collections import Counter
+from pathlib import Path
+
+import pypdfium2
+import pytest
+from lancedb.table import LanceTable
+from PIL import Image
+
+from llava_tools.errors import DocumentError, IndexStoreError
+from llava_tools.images import ImageRef
+from llava_tools.retrieval import PageIndex, Report, index, pages, reading
+from llava_tools.retrieval.store import Store, locked
+from llava_tools.testing import ScriptedEmbedder
+from tests.retrieval.documents import encrypt, write_long_pdf, write_pdf
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a PDF of three pages and, one folder further down, a picture."""
+    inside = tmp_path / "in"
+    (inside / "deeper").mkdir(parents=True)
+    write_pdf(inside / "a.pdf", ["Invoice total 42", "Descaling the machine", "The end"])
+    Image.new("RGB", (50, 30), "red").save(inside / "deeper" / "r.png")
+    (inside / "notes.txt").write_text("not for here")
+    return inside
+
+
+def stored(where: Path) -> Counter[tuple[str, int]]:
+    """How often each page is stored."""
+    columns = Store(where)._pages.search().select(["digest", "page"]).to_arrow().to_pylist()
+    return Counter((row["digest"], row["page"]) for row in columns)
+
+
+def names(where: Path) -> list[str]:
+    return sorted(os.path.basename(name) for name in Store(where).documents())
+
+
+def told(report: Report) -> tuple[int, int, int, int, int]:
+    skipped = len(report.skipped)
+    return report.documents, report.added, report.unchanged, report.removed, skipped
+
+
+def test_only_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
+    embedder = ScriptedEmbedder()
+    index = PageIndex(tmp_path / "index", embedder)
+    assert told(index.update([folder])) == (2, 4, 0, 0, 0)
+    assert told(index.update([folder])) == (2, 0, 2, 0, 0)
+    assert embedder.embedded == 4
+    (folder / "a.pdf").rename(folder / "deeper" / "moved.pdf")
+    assert told(index.update([folder])) == (2, 0, 1, 1, 0)
+    assert embedder.embedded == 4
+    write_pdf(folder / "deeper" / "moved.pdf", ["Only one page now"])
+    assert told(index.update([folder])) == (2, 1, 1, 0, 0)
+    assert [hit.snippet for hit in index.search("page", mode="text")] == ["Only one page now"]
+    (folder / "deeper" / "r.png").unlink()
+    assert told(index.update([folder])) == (1, 0, 1, 1, 0)
+    assert sum(stored(tmp_path / "index").values()) == 1
+
+
+def test_equal_files_share_their_pages(folder: Path, tmp_path: Path) -> None:
+    (folder / "b.pdf").write_bytes((folder / "a.pdf").read_bytes())
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    assert told(index.update([folder])) == (3, 4, 0, 0, 0)
+    assert [hit.page for hit in index.search("descaling", mode="text")] == [2]
+    (folder / "a.pdf").unlink()
+    assert told(index.update([folder])) == (2, 0, 2, 1, 0)
+    (hit,) = index.search("descaling", mode="text")
+    assert hit.document.endswith("b.pdf")
+
+
+def test_other_folders_stay_and_lost_drives_empty_nothing(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write_pdf(other / "b.pdf", ["Another one"])
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([folder, other / "b.pdf"])
+    other.rename(tmp_path / "away")
+    assert told(index.update([folder])) == (3, 0, 2, 0, 0)
+    (tmp_path / "away").rename(other)
+    (other / "b.pdf").unlink()
+    assert told(index.update([folder])) == (2, 0, 2, 1, 0)
+
+
+def test_bad_files_are_named_and_the_rest_is_indexed(folder: Path, tmp_path: Path) -> None:
+    bad = folder / "deeper"
+    (bad / "broken.pdf").write_bytes(b"%PDF-1.7 and then nothing")
+    (bad / "empty.pdf").write_bytes(b"")
+    pypdfium2.PdfDocument.new().save(bad / "zero.pdf")
+    encrypt(bad / "secret.pdf")
+    (bad / "words.png").write_text("these are only words")
+    (bad / "loop.png").symlink_to(bad / "loop.png")
+    (bad / "up").symlink_to(folder, target_is_directory=True)
+    (bad / "pipe.pdf").symlink_to("/dev/null")
+    report = PageIndex(tmp_path / "index", ScriptedEmbedder()).update([folder])
+    assert told(report)[:2] == (2, 4)
+    reasons = {os.path.basename(skip.document): skip.reason for skip in report.skipped}
+    parts = {
+        "broken.pdf": "is broken, or has no pages",
+        "empty.pdf": "is empty",
+        "zero.pdf": "is broken, or has no pages",
+        "secret.pdf": "is encrypted",
+        "words.png": "looks like text",
+        "loop.png": "cannot be read",
+        "up": "links back to a folder that it is in",
+        "pipe.pdf": "is a device",
+    }
+    assert reasons.keys() == parts.keys()
+    assert [name for name, part in parts.items() if part not in reasons[name]] == []
+
+
+def test_what_cannot_be_read_now_is_not_forgotten(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([folder])
+
+    def refuse(path: str) -> tuple[str, tuple[int, int]]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(reading, "digest_of", refuse)
+    report = index.update([folder])
+    assert told(report) == (2, 0, 0, 0, 2)
+    assert "Permission denied" in report.skipped[0].reason
+
+
+def test_what_was_broken_since_is_found_no_more(folder: Path, tmp_path: Path) -> None:
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([folder])
+    (folder / "a.pdf").write_bytes(b"%PDF-1.7 and then nothing")
+    assert told(index.update([folder])) == (1, 0, 1, 1, 1)
+    assert index.search("descaling", mode="text") == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_left_for_later(
+    folder: Path, tmp_path: Path
+) -> None:
+    def images(image: object) -> tuple[float, float]:
+        os.utime(folder / "a.pdf", ns=(1, 1))
+        return (1.0, 0.0)
+
+    write_pdf(folder / "a.pdf", ["page"] * 70)  # more than is drawn ahead
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
+    report = index.update([folder])
+    assert "changed while it was read" in report.skipped[0].reason
+    assert names(tmp_path / "index") == ["r.png"]
+    assert told(PageIndex(tmp_path / "index", ScriptedEmbedder()).update([folder]))[:2] == (2, 70)
+
+
+def test_many_pages_and_large_pages_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ten_metres = 10_000 / 25.4 * 72
+    write_pdf(tmp_path / "wall.pdf", ["poster"], (ten_metres, ten_metres))
+    write_pdf(tmp_path / "strip.pdf", ["strip"], (ten_metres, 1))
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    assert told(index.update([tmp_path])) == (2, 2, 0, 0, 0)
+    assert {hit.size for hit in index.search("poster", mode="picture")} == {(1344, 1344), (1344, 1)}
+    monkeypatch.setattr(pages, "MAX_PAGES", 2)
+    write_pdf(tmp_path / "long.pdf", ["page"] * 3)
+    (skip,) = index.update([tmp_path]).skipped
+    assert "3 pages, more than the 2" in skip.reason
+
+
+def test_two_thousand_pages_are_bounded_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "SIDE", 32)
+    alive: weakref.WeakSet[ImageRef] = weakref.WeakSet()
+    most = 0
+
+    def images(image: ImageRef) -> tuple[float, float]:
+        nonlocal most
+        alive.add(image)
+        most = max(most, len(alive))
+        return (1.0, 0.0)
+
+    write_long_pdf(tmp_path / "long.pdf", 2000)
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
+    assert told(index.update([tmp_path / "long.pdf"])) == (1, 2000, 0, 0, 0)
+    assert most <= 4 * reading.BATCH
+    assert [hit.page for hit in index.search("1999", mode="text")] == [1999]
+
+
+def test_other_embedders_and_other_writers_are_refused(folder: Path, tmp_path: Path) -> None:
+    where = tmp_path / "index"
+    with pytest.raises(IndexStoreError, match="There is no index in"):
+        PageIndex(where).search("anything")
+    PageIndex(where, ScriptedEmbedder()).update([folder])
+    with pytest.raises(IndexStoreError, match="holds vectors of scripted"):
+        PageIndex(where, ScriptedEmbedder(dimensions=3)).update([folder])
+    with locked(where), pytest.raises(IndexStoreError, match="is being written"):
+        PageIndex(where, ScriptedEmbedder()).update([folder])
+    with pytest.raises(DocumentError, match=r"no file or folder '.*nowhere'"):
+        PageIndex(where, ScriptedEmbedder()).update([folder / "nowhere"])
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = tmp_path / "index"
+
+    def full(table: object, rows: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LanceTable, "add", full)
+        with pytest.raises(IndexStoreError, match="No space left on device"):
+            PageIndex(where, ScriptedEmbedder()).update([folder])
+    assert PageIndex(where, ScriptedEmbedder()).search("descaling") == []
+    assert told(PageIndex(where, ScriptedEmbedder()).update([folder])) == (2, 4, 0, 0, 0)
+
+
+def test_progress_is_told(folder: Path, tmp_path: Path) -> None:
+    seen: list[index.Progress] = []
+    PageIndex(tmp_path / "index", ScriptedEmbedder()).update([folder], seen.append)
+    assert (seen[-1].done, seen[-1].total) == (4, 4)
+    assert seen[-1].rate > 0
+
+
+CHILD = """
+import os, signal, sys
+from lancedb.table import LanceTable
+from llava_tools.retrieval import PageIndex, store
+from llava_tools.testing import ScriptedEmbedder
+
+left = int(sys.argv[3])
+
+def counted(write):
+    def run(*given):
+        global left
+        write(*given)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return run
+
+for name in ("add", "delete", "optimize", "create_index"):
+    setattr(LanceTable, name, counted(getattr(LanceTable, name)))
+store.Store.put_documents = counted(store.Store.put_documents)
+PageIndex(sys.argv[1], ScriptedEmbedder()).update([sys.argv[2]])
+"""
+
+
+def test_kill_after_every_write_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The n-th run is killed right after its n-th write, and goes on from what the others left."""
+    where, inside = tmp_path / "index", tmp_path / "in"
+    inside.mkdir()
+    write_pdf(inside / "old.pdf", ["This one goes away"])
+    PageIndex(where, ScriptedEmbedder()).update([inside])
+    (inside / "old.pdf").unlink()
+    write_pdf(inside / "long.pdf", [f"long page {n}" for n in range(1, 41)])
+    write_pdf(inside / "short.pdf", ["short page 1", "short page 2"])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    before = 1
+    for writes in range(1, 12):
+        command = [sys.executable, "-c", CHILD, str(where), str(inside), str(writes)]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False)
+        pages = stored(where)
+        assert set(pages.values()) <= {1}
+        assert len(pages) >= before - 1  # all but the page of the file that is gone
+        found = Counter(
+            hit.document for hit in PageIndex(where, ScriptedEmbedder()).search("a", 99)
+        )
+        assert {os.path.basename(name): n for name, n in found.items()}.items() <= {
+            "old.pdf": 1,
+            "long.pdf": 40,
+            "short.pdf": 2,
+        }.items()
+        before = len(pages)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert done.returncode == 0
+    assert writes > 5  # five runs or more were killed
+    assert names(where) == ["long.pdf", "short.pdf"]
+    assert len(stored(where)) == 42
+    embedder = ScriptedEmbedder()
+    assert told(PageIndex(where, embedder).update([inside])) == (2, 0, 2, 0, 0)
+
+
+TALKING_CHILD = """
+import sys
+from llava_tools.retrieval import PageIndex, pages, reading, store
+from llava_tools.testing import ScriptedEmbedder
+
+pages.SIDE, reading.BATCH = 32, 4
+
+def telling(work):
+    def run(*given):
+        print(flush=True)
+        return work(*given)
+    return run
+
+for name in ("put_documents", "add_pages", "remove", "sweep"):
+    setattr(store.Store, name, telling(getattr(store.Store, name)))
+embedder = ScriptedEmbedder(images=telling(lambda image: (1.0, 0.0)))
+PageIndex(sys.argv[1], embedder).update([sys.argv[2]])
+print("done", flush=True)
+"""
+
+
+def test_kill_at_ten_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Each run is killed from outside, while it goes on, after a random number of steps."""
+    where, inside = tmp_path / "index", tmp_path / "in"
+    inside.mkdir()
+    for name in range(10):
+        write_long_pdf(inside / f"{name}.pdf", 30 + name)
+    moments = random.Random(3)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TALKING_CHILD, str(where), str(inside)]
+    before = 0
+    for _ in range(10):
+        with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            for _ in range(moments.randint(1, 30)):
+                assert child.stdout.readline() == b"\n"
+            child.kill()
+        if (where / "pages.lance").is_dir():
+            pages = stored(where)
+            assert set(pages.values()) <= {1}
+            assert len(pages) >= before
+            before = len(pages)
+            rows = Store(where).documents().values()
+            complete = {row.digest for row in rows if row.complete}
+            assert all((digest, page) in pages for digest in complete for page in range(1, 31))
+    embedder = ScriptedEmbedder()
+    index = PageIndex(where, embedder)
+    report = index.update([inside])
+    assert (report.documents, report.added, report.skipped) == (10, 345 - before, ())
+    assert embedder.embedded == 345 - before
+    assert len(stored(where)) == 345
+    assert 0 < before < 345

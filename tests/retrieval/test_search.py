@@ -1,0 +1,91 @@
+"""What is found, and in which order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llava_tools import Llava
+from llava_tools.errors import RequestError
+from llava_tools.retrieval import PageIndex
+from llava_tools.retrieval.search import Mode, fused, snippet_of
+from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
+from tests.retrieval.documents import write_pdf
+
+
+def made(tmp_path: Path, texts: list[str], near: int) -> PageIndex:
+    """An index whose page `near` looks like every query."""
+    seen: list[int] = []
+
+    def images(image: object) -> tuple[float, float]:
+        seen.append(1)
+        return (1.0, 0.0) if len(seen) == near else (0.1 * len(seen), 1.0)
+
+    write_pdf(tmp_path / "in.pdf", texts)
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
+    index.update([tmp_path / "in.pdf"])
+    return index
+
+
+@pytest.mark.parametrize(("mode", "first"), [("text", 1), ("picture", 2), ("hybrid", 1)])
+def test_modes(tmp_path: Path, mode: Mode, first: int) -> None:
+    index = made(tmp_path, ["a coffee machine", "something", "a long coffee story it is"], near=2)
+    hits = index.search("coffee", mode=mode)
+    assert hits[0].page == first
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert {hit.page for hit in hits} == ({1, 3} if mode == "text" else {1, 2, 3})
+
+
+def test_the_model_reranks(tmp_path: Path) -> None:
+    index = made(tmp_path, ["one coffee", "two coffee", "three coffee"], near=1)
+    last = index.search("coffee")[-1]
+
+    def scores(request: object, label: str) -> float:
+        picture = request.messages[-1].images[0]  # type: ignore[attr-defined]
+        return 0.0 if ("es" in label) == (picture.handle == last.handle) else -5.0
+
+    model = Llava(backend=ScriptedBackend(scores=scores))
+    (best,) = index.search("coffee", 1, rerank=model)
+    assert (best.page, best.score > 0.9) == (last.page, True)
+
+
+@pytest.mark.parametrize("query", ["'", '"', "a AND", "(", "*", "x:y", "-", "☃ ☃", "a'b OR 1=1"])
+def test_a_query_is_words_and_no_language(tmp_path: Path, query: str) -> None:
+    index = made(tmp_path, ["one"], near=1)
+    assert [hit.page for hit in index.search(query)] == [1]
+
+
+def test_impossible_searches(tmp_path: Path) -> None:
+    index = PageIndex(tmp_path / "none")
+    for arguments in (("",), ("x", 0), ("x", True), ("x", 1001)):
+        with pytest.raises(RequestError):
+            index.search(*arguments)
+    with pytest.raises(RequestError, match="mode='smell'"):
+        index.search("x", mode="smell")
+
+
+@given(st.lists(st.permutations(range(9)), min_size=1, max_size=2))
+def test_who_is_before_in_every_ranking_scores_higher(rankings: list[list[int]]) -> None:
+    rows = [[{"digest": "d", "page": page, "text": ""} for page in one] for one in rankings]
+    scores, _ = fused([(ranking, 0.5) for ranking in rows])
+    assert all(0 < score <= 1 for score in scores.values())
+    for one in range(9):
+        for other in range(9):
+            if all(ranking.index(one) < ranking.index(other) for ranking in rankings):
+                assert scores["d", one] > scores["d", other]
+
+
+@given(st.text(max_size=900), st.text(max_size=30))
+def test_a_snippet_is_a_piece_of_the_text(text: str, query: str) -> None:
+    piece = snippet_of(text, query).removeprefix("… ").removesuffix(" …")
+    assert piece in text
+    assert len(piece) <= 400
+
+
+def test_a_snippet_is_about_the_query() -> None:
+    text = "filler " * 100 + "descale the machine every month " + "filler " * 100
+    assert "descale the machine" in snippet_of(text, "When to descale my machine?")
+    assert snippet_of("short", "nothing") == "short"

@@ -1,0 +1,110 @@
+"""`llava-tools index`, `search` and `ask --index`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llava_tools import cli, registry
+from llava_tools.options import EmbeddingOptions, EngineOptions
+from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
+from tests.retrieval.documents import write_pdf
+
+
+class _Eye(ScriptedEmbedder):
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
+    scripted = ScriptedBackend(["42"])
+
+    def load(options: EngineOptions) -> ScriptedBackend:
+        return scripted
+
+    def look(options: EmbeddingOptions) -> _Eye:
+        return _Eye()
+
+    monkeypatch.setattr(registry, "_engines", registry._Shelf(load))
+    monkeypatch.setattr(registry, "_embeddings", registry._Shelf(look))
+    return scripted
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    write_pdf(inside / "a.pdf", ["A cover page", "The total is 42 euro"])
+    return inside
+
+
+def test_index_search_ask(
+    backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = str(tmp_path / "index")
+    assert cli.main(["index", str(folder), "--to", where]) == 0
+    assert "1 documents" in (said := capsys.readouterr().out)
+    assert "2 pages added" in said
+    assert cli.main(["index", str(folder), "--to", where, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["added"], told["unchanged"], told["skipped"]) == (0, 1, [])
+
+    assert cli.main(["search", where, "total euro", "--json", "-k", "1"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)
+    assert set(hit) == {"document", "page", "score", "handle", "snippet"}
+    assert (hit["document"], hit["page"]) == (str(folder / "a.pdf"), 2)
+    assert cli.main(["search", where, "total euro", "--mode", "text"]) == 0
+    assert "page 2" in (said := capsys.readouterr().out)
+    assert "The total is 42 euro" in said
+
+    assert cli.main(["ask", "--index", where, "What is the total?", "--json", "-k", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["answer"] == "42"
+    assert told["citations"][0]["page"] == 2
+    assert len(told["citations"][0]["box"]) == 4
+    assert cli.main(["ask", "--index", where, "What is the total?"]) == 0
+    out = capsys.readouterr()
+    assert out.out.startswith("42\n")
+    assert f"{folder / 'a.pdf'}, page 2  box [" in out.out
+    assert "embedded model" in out.err
+
+
+def test_skipped_files_are_named_and_the_exit_code_says_so(
+    backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7")
+    assert cli.main(["index", str(folder), "--to", str(tmp_path / "index")]) == 3
+    out = capsys.readouterr()
+    assert "1 skipped" in out.out
+    assert f"skipped {folder / 'broken.pdf'}: " in out.err
+    assert "is broken" in out.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search", "nowhere", "x"], "There is no index in 'nowhere'"),
+        (["ask", "--index", "nowhere", "x"], "There is no index in 'nowhere'"),
+        (["ask", "--index", "nowhere", "x", "y"], "one question, not 2"),
+        (["index", "nowhere", "--to", "somewhere"], "no file or folder 'nowhere'"),
+        (["search", "nowhere", "x", "-k", "0"], "k=0"),
+        (["search", "nowhere", "x", "--mode", "smell"], "mode='smell'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    backend: ScriptedBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert says in err
+    assert not list(tmp_path.iterdir())
