@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,11 @@ def test_ask_documents(tmp_path: Path) -> None:
     assert "1 documents, 3 pages added" in said
     assert "When to descale it?  ->  " in said
     assert "manual.pdf, page " in said
+
+
+def test_langgraph_documents() -> None:
+    found = ast.literal_eval(_run("langgraph_documents.py"))
+    assert found == {"answer": "yellow", "page": 1, "document": "night.png"}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

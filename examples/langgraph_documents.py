@@ -1,0 +1,60 @@
+"""A LangGraph over a folder of PDFs and pictures: plan, retrieve, look, answer with the page.
+
+python examples/langgraph_documents.py --folder manuals --model 7b --ask "How is a node pinned?"
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from langchain_core.messages import HumanMessage
+from langgraph.graph import START, StateGraph
+from pydantic import BaseModel
+
+from langchain_llava import ChatLlava, PageRetriever
+from llava_tools.choosing import short
+from llava_tools.retrieval import PageIndex
+
+
+class Plan(BaseModel):
+    """How to search: by what pages show, by what they say, or by both."""
+
+    mode: Literal["picture", "text", "hybrid"] = "hybrid"
+
+
+def build(model: ChatLlava, index: PageIndex) -> Any:
+    """Return the graph; each node adds what it found to the state."""
+
+    def plan(state: dict[str, Any]) -> dict[str, Any]:
+        return state | dict(model.with_structured_output(Plan).invoke(state["question"]))
+
+    def retrieve(state: dict[str, Any]) -> dict[str, Any]:
+        retriever = PageRetriever(index=index, k=3, mode=state["mode"])
+        return state | {"pages": retriever.invoke(state["question"])}
+
+    def look(state: dict[str, Any]) -> dict[str, Any]:
+        pictures = [{"type": "image", "file_id": p.metadata["handle"]} for p in state["pages"]]
+        asked = [[HumanMessage([picture, short(state["question"])])] for picture in pictures]
+        return state | {"seen": [reply.text for reply in model.batch(asked)]}
+
+    def answer(state: dict[str, Any]) -> dict[str, Any]:
+        best = max(seen := state["seen"], key=seen.count)  # of equal counts, of the page that was found first
+        page = state["pages"][seen.index(best)].metadata
+        return {"answer": best, "page": page["page"], "document": Path(page["document"]).name}
+
+    graph = StateGraph(dict).add_sequence([plan, retrieve, look, answer])
+    return graph.add_edge(START, "plan").compile()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--folder", default=Path(__file__).parent / "pictures")
+    parser.add_argument("--ask", default="What colour is the star?")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        index = PageIndex(Path(work) / "index")
+        index.update([options.folder])
+        agent = build(ChatLlava(model=options.model), index)
+        print(agent.invoke({"question": options.ask}))
