@@ -39,7 +39,7 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
         return state | {"seen": [reply.text for reply in model.batch(asked)]}
 
     def answer(state: dict[str, Any]) -> dict[str, Any]:
-        best = max(seen := state["seen"], key=seen.count)  # of equal counts, of the page that was found first
+        best = max(seen := state["seen"], key=seen.count)  # the nearest of equals
         page = state["pages"][seen.index(best)].metadata
         return {"answer": best, "page": page["page"], "document": Path(page["document"]).name}
 
