@@ -6,7 +6,7 @@ python examples/langgraph_documents.py --folder manuals --model 7b --ask "How is
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from langchain_core.messages import HumanMessage
 from langgraph.graph import START, StateGraph
@@ -35,7 +35,7 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
 
     def look(state: dict[str, Any]) -> dict[str, Any]:
         pictures = [{"type": "image", "file_id": p.metadata["handle"]} for p in state["pages"]]
-        asked = [[HumanMessage([picture, short(state["question"])])] for picture in pictures]
+        asked: Any = [[HumanMessage([p, short(state["question"])])] for p in pictures]
         return state | {"seen": [reply.text for reply in model.batch(asked)]}
 
     def answer(state: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
         page = state["pages"][seen.index(best)].metadata
         return {"answer": best, "page": page["page"], "document": Path(page["document"]).name}
 
-    graph = StateGraph(dict).add_sequence([plan, retrieve, look, answer])
+    graph = cast(Any, StateGraph)(dict).add_sequence([plan, retrieve, look, answer])
     return graph.add_edge(START, "plan").compile()
 
 
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     parser.add_argument("--ask", default="What colour is the star?")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        index = PageIndex(Path(work) / "index")
+        index = PageIndex(work)
         index.update([options.folder])
         agent = build(ChatLlava(model=options.model), index)
         print(agent.invoke({"question": options.ask}))

@@ -150,8 +150,9 @@ class Lesson:
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
     ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
     things are, a share ``more`` of those about shapes for boxes and captions. ``shown`` rows with
-    tools are about a picture and ``unseen`` about none, each about ``length`` tokens long. A share
-    ``react`` of the steps is one row of an agent that thinks aloud.
+    tools are about a picture and ``unseen`` about none, each about ``length`` tokens long; in
+    ``opened`` further rows a tool gives the picture back. A share ``react`` of the steps is one row
+    of an agent that thinks aloud.
     """
 
     drill: float = 0.0
@@ -162,6 +163,7 @@ class Lesson:
     unseen: int = 0
     length: int = 600
     react: float = 0.0
+    opened: int = 0
 
 
 def converse(

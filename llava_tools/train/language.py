@@ -37,6 +37,8 @@ from .imagining import Look, imagine
 from .optim import Optimizer, linear_decay
 from .patches import PATCHES
 from .record import Record
+from .talk.lectures import lecture
+from .talk.opening import opened
 from .talk.react import react
 from .team import Team
 from .world import Scene
@@ -165,7 +167,7 @@ def learn(
         manner = lesson(stage.step)
         aloud = rng.random() < manner.react
         asked = 0 if aloud else pictures
-        scenes, features = look(rng, asked, 1 if aloud else manner.shown)
+        scenes, features = look(rng, asked, 1 if aloud else manner.shown + manner.opened)
         shapes = [scene for scene in scenes[asked:] if isinstance(scene, Scene)]
         if aloud:
             scene = shapes[0] if rng.random() < 0.3 else None
@@ -173,7 +175,9 @@ def learn(
             features = features[: scene is not None]
         else:
             rows = [converse(scene, writer, rng, questions, manner) for scene in scenes[:asked]]
-            rows += [lectures(writer, rng, manner.length, scene) for scene in shapes]
+            for place, scene in enumerate(shapes):
+                make = lecture if place < manner.shown else opened
+                rows.append(lectures(writer, rng, manner.length, scene, make))
             rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
         guided = guide * (done < hold)
         loss = step_loss(model, pack(rows), features, record, guided, asked, emphasis)

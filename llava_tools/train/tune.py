@@ -27,7 +27,7 @@ from .sights import Sight, draw_sight, sample_sight
 from .team import Team
 from .world import sample_scene
 
-LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2)
+LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
 
 

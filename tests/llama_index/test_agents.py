@@ -172,3 +172,15 @@ async def test_the_embedded_model_as_a_react_agent(night: ImageRef) -> None:
     asked = ChatMessage(blocks=[ImageBlock(image=night.data), TextBlock(text=ASK)])
     result, _ = await _run(agent, asked)
     assert result.response.content == "yellow"
+    assert not result.tool_calls
+
+
+@pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
+async def test_the_embedded_model_chooses_to_look(night: ImageRef, whole: type) -> None:
+    """It may answer at once, but has no picture until it calls the tool."""
+    agent: Any = FunctionAgent(name="eyes", llm=Llava(), tools=[_tool()])
+    if whole is AgentWorkflow:
+        agent = AgentWorkflow(agents=[agent], root_agent="eyes")
+    result, _ = await _run(agent, f"{ASK} See {night.handle}.")
+    assert [call.tool_kwargs for call in result.tool_calls] == [{"picture": night.handle}]
+    assert result.response.content == "yellow"

@@ -19,6 +19,7 @@ from llava_tools.train.talk.exam import TOOLS, by_part, call_items, plain_items,
 from llava_tools.train.talk.families import any_tool
 from llava_tools.train.talk.lectures import lecture
 from llava_tools.train.talk.names import HELD_OUT
+from llava_tools.train.talk.opening import opened
 from llava_tools.train.talk.react import KNOWN, THOUGHT, react
 from llava_tools.train.talk.small import chat
 from llava_tools.train.talk.talks import Lecture
@@ -126,6 +127,19 @@ def test_agents_that_think_aloud_write_what_frameworks_parse(seed: int, seen: bo
         else:
             assert text.startswith(f"Thought: {KNOWN}\nAnswer: ")
             assert (len(talk.messages) == 4) == (kind == "react answer")
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_a_tool_gives_the_picture_that_was_asked_for(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (talk,) = opened(rng, 12, sample_scene(rng), PICTURE).talks
+    user, call, result, _ = talk.messages
+    (handle,) = call.calls[0].arguments.values()
+    assert handle in user.text
+    assert [picture.handle for picture in result.images] == [handle]
+    assert user.images == ()
+    assert set(talk.kinds) == {1, 3}
 
 
 def test_the_examination_is_never_trained_on() -> None:

@@ -28,8 +28,8 @@ def any_tool(rng: np.random.Generator) -> Tool:
     if chance < 0.34:
         return random_tool(rng)
     makers = (
-        *(look_up, look_up, create, create, generate, search, compute, control, now, collect),
-        look_at,
+        *(look_up, look_up, create, create, create, create, generate, search, compute, control),
+        *(now, collect, look_at),
     )
     return pick(rng, makers)(rng)
 
@@ -83,12 +83,12 @@ def create(rng: np.random.Generator) -> Tool:
     }
     slot, more = f"<{name}>", ""
     chance = rng.random()
-    if chance < 0.5:
+    if chance < 0.65:
         extra = pick(rng, ("description", "description", "note", "details", "about", "summary"))
         schema[extra] = string(rng, f"{extra.capitalize()} of the {noun}.")
         make[extra] = lambda r: f"{pick(r, ('a', 'an', 'the'))} {sentence(r)}"
         more = f"{{ -| –|,|, which is|:|;}} <{extra}>"
-    elif chance < 0.65:
+    elif chance < 0.75:
         extra = pick(rng, ("age", "price", "size", "number", "year", "weight"))
         schema[extra] = {"type": "integer"}
         more = f"{{ with|, with|, of}} {{the|a|}} {extra} {{|of}} <{extra}>"
