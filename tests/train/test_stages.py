@@ -115,8 +115,14 @@ def test_the_language_model_learns(tokenizer: Tokenizer, tmp_path: Path) -> None
 
 
 def test_tuning_learns_and_leaves_the_eye_alone(
-    model: LlavaForConditionalGeneration, tokenizer: Tokenizer, tmp_path: Path
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Long rows of tools would take most of the seconds that there are.
+    monkeypatch.setattr("llava_tools.train.tune.LESSON", Lesson(shown=1, length=200))
+
     def loss() -> float:
         rng = np.random.default_rng(9)
         scenes, features = looking(model)(rng, 4, 0)
