@@ -67,6 +67,8 @@ def test_the_public_names() -> None:
         "ChatLlava",
         "LlavaEmbeddings",
         "LlavaToolkit",
+        "PageLoader",
+        "PageRetriever",
         "image_block",
         "with_handles",
     ]
