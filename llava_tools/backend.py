@@ -79,7 +79,7 @@ class Backend(Protocol):
         ...
 
 
-class EmbeddingModel(Protocol):
+class Encoder(Protocol):
     """What turns texts and pictures into vectors; called from many threads at once."""
 
     @property
@@ -99,6 +99,10 @@ class EmbeddingModel(Protocol):
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
         """Return a vector of length one for each picture."""
         ...
+
+
+class EmbeddingModel(Encoder, Protocol):
+    """An encoder that holds memory."""
 
     def close(self) -> None:
         """Give the memory back."""

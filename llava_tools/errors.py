@@ -6,7 +6,7 @@ same request may work later (a full queue, a crashed step) or never will (a bad 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
@@ -124,6 +124,17 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> RequestError:
     return RequestError(
         f"{where} takes no option {name!r}.", f"{hint}Known options: {', '.join(names)}."
     )
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str], where: str) -> None:
+    """Make sure that `where` takes all the keywords that it was given.
+
+    Raises:
+        RequestError: It takes one of them not; the message names the nearest that it takes.
+    """
+    for name in given:
+        if name not in known:
+            raise unknown_option(name, known, where)
 
 
 def need(*packages: str, extra: str) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
-from llava_tools.errors import RequestError, unknown_option
+from llava_tools.errors import RequestError, refuse_unknown
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
@@ -133,9 +133,7 @@ class EngineOptions:
             RequestError: An unknown keyword, or a value that is not possible.
         """
         known = {item.name for item in fields(cls)} - {"model"}
-        for name in keywords:
-            if name not in known:
-                raise unknown_option(name, known, where)
+        refuse_unknown(keywords, known, where)
         return cls(model, **keywords)
 
     @property
@@ -193,9 +191,7 @@ class EmbeddingOptions:
             RequestError: An unknown keyword, or a value that is not possible.
         """
         known = {item.name for item in fields(cls)} - {"model"}
-        for name in keywords:
-            if name not in known:
-                raise unknown_option(name, known, where)
+        refuse_unknown(keywords, known, where)
         return cls(model, **keywords)
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
 from llava_tools.constraint import FREE, Constraint, ToolCall
-from llava_tools.errors import EngineError, RequestError, unknown_option
+from llava_tools.errors import EngineError, RequestError, refuse_unknown
 from llava_tools.images import ImageRef
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -155,9 +155,7 @@ class Sampling:
             RequestError: An unknown keyword, or a value out of range.
         """
         known = {item.name for item in fields(cls)}
-        for name in options:
-            if name not in known:
-                raise unknown_option(name, known, where)
+        refuse_unknown(options, known, where)
         values = dict(options)
         stop = options.get("stop") or ()
         if not isinstance(stop, Iterable):

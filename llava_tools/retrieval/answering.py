@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, Unpack
 
 from llava_tools import choosing
-from llava_tools.errors import DocumentError, RequestError, unknown_option
+from llava_tools.errors import DocumentError, RequestError, refuse_unknown
 from llava_tools.images import ImageRef
 from llava_tools.model import Llava
 from llava_tools.retrieval.index import PageIndex
@@ -193,9 +193,7 @@ class _Asking:
 
     @classmethod
     def of(cls, index: PageIndex, words: str, options: AskOptions) -> _Asking:
-        for name in options:
-            if name not in AskOptions.__annotations__:
-                raise unknown_option(name, AskOptions.__annotations__, "ask")
+        refuse_unknown(options, AskOptions.__annotations__, "ask")
         thing = options.get("thing")
         if thing is not None and not thing.strip():
             raise RequestError(f"thing={thing!r} names nothing.", "Say what to find, or None.")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llava_tools.backend import Encoder
 from llava_tools.embedding import Embedder
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.image_bytes import short
@@ -22,7 +23,7 @@ from llava_tools.model import Llava
 from llava_tools.retrieval.files import Skipped, find, is_gone
 from llava_tools.retrieval.pages import Document, digest_of, place_of, read_page
 from llava_tools.retrieval.pipeline import ahead
-from llava_tools.retrieval.reading import BATCH, Encoder, Plan, drawn, encoded, plan
+from llava_tools.retrieval.reading import BATCH, Plan, drawn, encoded, plan
 from llava_tools.retrieval.search import Hit, Mode, check, find_pages, reranked
 from llava_tools.retrieval.store import Meta, Store, locked
 from llava_tools.retrieval.trust import picture_weight

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from PIL import Image
 
+from llava_tools.backend import Encoder
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.files import Skipped
@@ -25,28 +25,6 @@ from llava_tools.retrieval.store import DocumentRow, PageRow, Store
 BATCH = 16
 #: Pixels of the longer side of a thumbnail.
 THUMBNAIL = 256
-
-
-class Encoder(Protocol):
-    """What turns pages and queries into vectors: an `Embedder`, or a test's double."""
-
-    @property
-    def model_name(self) -> str:
-        """Name of the model that the vectors belong to."""
-        ...
-
-    @property
-    def dimensions(self) -> int:
-        """Length of the vectors."""
-        ...
-
-    def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return one vector of length one for each text."""
-        ...
-
-    def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
-        """Return one vector of length one for each picture."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from llava_tools.backend import Encoder
 from llava_tools.errors import RequestError
-from llava_tools.retrieval.reading import Encoder
 from llava_tools.retrieval.store import Store
 
 Mode = Literal["hybrid", "picture", "text"]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from llava_tools.retrieval.reading import Encoder
+from llava_tools.backend import Encoder
 from llava_tools.retrieval.store import Store
 
 #: Pages that a passage's own page has to be told from.

@@ -24,9 +24,9 @@ from llava_tools.prompt import SYSTEM, build, token_ids
 from llava_tools.toolcall import write_turn
 from llava_tools.types import Message
 
+from . import manners
 from .architecture import IMAGE_TOKENS
 from .drills import drill
-from .manners import spoken
 from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
@@ -217,8 +217,8 @@ def _question(scene: Sight, rng: np.random.Generator, lesson: Lesson) -> Questio
 
 def _put(question: Question, rng: np.random.Generator, plain: float) -> str:
     if rng.random() < plain:
-        return f"{question.text[0].upper()}{question.text[1:]}?"
-    return spoken(question, rng)
+        return manners.plain(question)
+    return manners.spoken(question, rng)
 
 
 def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:

@@ -18,6 +18,7 @@ from transformers import LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .conversations import IGNORED, IMAGE, PAD, Conversations
+from .hearing import hear
 
 BACK_LAYER, BACK_HEADS = 1, (3, 2)
 """Layer and heads that attend one and two tokens back."""
@@ -147,16 +148,7 @@ def _residual(
     model: LlavaForConditionalGeneration, told: Conversations, features: Tensor, layer: int
 ) -> Tensor:
     """The residual stream before a layer, for every token that is no picture's."""
-    embedded = model.get_input_embeddings()(told.ids)
-    image = told.ids == IMAGE
-    embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    states = model.model.language_model(
-        inputs_embeds=embedded,
-        attention_mask=told.allowed,
-        position_ids=told.positions,
-        use_cache=False,
-        output_hidden_states=True,
-    ).hidden_states
+    states = hear(model, told, features, states=True).hidden_states
     kept: Tensor = states[layer][_kept(told)]
     return kept
 

@@ -23,7 +23,6 @@ from .architecture import text_width
 from .checkpoint import Stage
 from .conversations import (
     IGNORED,
-    IMAGE,
     Conversations,
     Lesson,
     Writer,
@@ -33,6 +32,7 @@ from .conversations import (
 )
 from .copying import attention_loss, ground_copying
 from .grounding import ground_words
+from .hearing import hear
 from .imagining import Look, imagine
 from .optim import Optimizer, linear_decay
 from .patches import PATCHES
@@ -212,16 +212,7 @@ def step_loss(
         asked: How many rows, the first ones, count ``emphasis`` times as much.
         emphasis: See ``asked``.
     """
-    embedded = model.get_input_embeddings()(told.ids)
-    image = told.ids == IMAGE
-    embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    passed = model.model.language_model(
-        inputs_embeds=embedded,
-        attention_mask=told.allowed,
-        position_ids=told.positions,
-        use_cache=False,
-        output_hidden_states=bool(guide),
-    )
+    passed = hear(model, told, features, states=bool(guide))
     hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
     logits = model.lm_head(hidden[rows, spots - 1])

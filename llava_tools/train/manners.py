@@ -70,6 +70,11 @@ LONG = ("box", "caption")
 """Kinds that no single word answers."""
 
 
+def plain(question: Question) -> str:
+    """The question without manners: a capital, and a question mark."""
+    return f"{question.text[0].upper()}{question.text[1:]}?"
+
+
 def spoken(question: Question, rng: np.random.Generator) -> str:
     """The question as a stranger may type it: one user's turn."""
     text = question.text
