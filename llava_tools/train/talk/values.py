@@ -68,8 +68,9 @@ def foreign(rng: np.random.Generator) -> str:
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """Two to six lower-case words."""
-    return " ".join(word(rng) for _ in range(int(rng.integers(2, 7))))
+    """Two to eight words, few of them with a capital."""
+    words = [word(rng) for _ in range(int(rng.integers(2, 9)))]
+    return " ".join(one.capitalize() if rng.random() < 0.15 else one for one in words)
 
 
 def code(rng: np.random.Generator) -> str:
