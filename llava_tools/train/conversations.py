@@ -31,6 +31,7 @@ from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
 from .talk.talks import Lecture, Talk
+from .wide.codes import Spot, places
 from .wide.questions import SPELLED
 from .words import Question
 from .world import Scene
@@ -52,11 +53,16 @@ Turn = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Token ids of one whole conversation and, for each, whether the assistant said it."""
+    """Token ids of one whole conversation and, for each, whether the assistant said it.
+
+    ``reads`` tells of tokens after which a character of the picture is said: (place in ``ids``,
+    patch, slot).
+    """
 
     ids: list[int]
     said: list[bool]
     kinds: tuple[str, ...]
+    reads: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,9 @@ class Conversations:
 
     ``ids`` and ``positions`` (rows, length) int64; ``labels`` (rows, length) int64, ``IGNORED``
     where nothing is to be learned; ``allowed`` (rows, 1, length, length) bool: who sees whom;
-    ``answers`` names each answer: (row, first position, length, kind).
+    ``answers`` names each answer: (row, first position, length, kind); ``reads`` (characters, 4)
+    int64 tells where characters of pictures are said and stand: (row, place of the token before,
+    place of the patch, slot).
     """
 
     ids: Tensor
@@ -73,6 +81,7 @@ class Conversations:
     labels: Tensor
     allowed: Tensor
     answers: tuple[tuple[int, int, int, str], ...]
+    reads: Tensor
 
 
 class Writer:
@@ -94,25 +103,37 @@ class Writer:
             messages += [Message("assistant", (answer,)), Message("user", (question,))]
         return self.asked(messages, system)
 
-    def branch(self, turns: Sequence[Turn], system: str, kinds: Sequence[str] = ()) -> Branch:
+    def branch(
+        self,
+        turns: Sequence[Turn],
+        system: str,
+        kinds: Sequence[str] = (),
+        spots: Sequence[Sequence[Spot]] = (),
+    ) -> Branch:
         """A whole conversation; what the assistant said includes the ends of its turns.
 
         Answers of :data:`~llava_tools.train.wide.questions.SPELLED` kinds are written one letter a
-        token: what is read letter by letter is also said so.
+        token: what is read letter by letter is also said so. ``spots`` tell for each answer where
+        its characters stand in the picture, if anywhere.
         """
         questions, answers = zip(*turns, strict=True)
         kinds = tuple(kinds) or ("",) * len(turns)
+        spots = spots or ((),) * len(turns)
         ids: list[int] = []
         said: list[bool] = []
+        reads: list[tuple[int, int, int]] = []
         heard = 0
-        for index, kind in enumerate(kinds):
+        for index, (kind, stands) in enumerate(zip(kinds, spots, strict=True)):
             asked = self.prompt(questions[: index + 1], answers[:index], system)
             usual = self._encode(f" {answers[index]}", start=False)
             answer = self._spell(answers[index]) if kind in SPELLED else usual
             ids += [*asked[heard:], *answer, END]
             said += [False] * (len(asked) - heard) + [True] * (len(answer) + 1)
             heard = len(asked) + len(usual) + 1
-        return Branch(ids, said, kinds)
+            if len(stands) == len(answer) - 1:  # a space, and then one token a character
+                first = len(ids) - len(answer) - 1
+                reads += [(first + at, *spot) for at, spot in enumerate(stands)]
+        return Branch(ids, said, kinds, tuple(reads))
 
     def _spell(self, text: str) -> list[int]:
         return [one for letter in f" {text}" for one in self._encode(letter, start=False)]
@@ -186,8 +207,16 @@ def converse(
         length = 1 if rng.random() < 0.92 else int(rng.integers(2, 5))
         questions = [_question(scene, rng, lesson) for _ in range(length)]
         turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
-        branches.append(writer.branch(turns, system, [question.kind for question in questions]))
+        kinds = [question.kind for question in questions]
+        spots = [_spots(scene, question) for question in questions]
+        branches.append(writer.branch(turns, system, kinds, spots))
     return branches
+
+
+def _spots(scene: Sight, question: Question) -> list[Spot]:
+    if question.line is None or isinstance(scene, Scene):
+        return []
+    return places(scene, question.line)
 
 
 def lectures(
@@ -230,6 +259,7 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
     positions = np.zeros(shape, np.int64)
     owner = np.full(shape, -1)
     answers: list[tuple[int, int, int, str]] = []
+    reads: list[tuple[int, int, int, int]] = []
     for row, (start, branches) in enumerate(zip(shared, rows, strict=True)):
         ids[row, :start] = branches[0].ids[:start]
         positions[row, :start] = np.arange(start)
@@ -244,6 +274,9 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
             positions[row, span] = np.arange(start, start + len(tail))
             owner[row, span] = number
             answers += _answers(row, at, said, branch.kinds)
+            if branch.reads:
+                seen = branch.ids.index(IMAGE)
+                reads += [(row, at + k - start, seen + p, slot) for k, p, slot in branch.reads]
             at += len(tail)
     return Conversations(
         torch.from_numpy(ids),
@@ -251,6 +284,7 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
         torch.from_numpy(labels),
         torch.from_numpy(_allowed(owner)),
         tuple(answers),
+        torch.tensor(reads, dtype=torch.int64).reshape(-1, 4),
     )
 
 

@@ -15,10 +15,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .conversations import IGNORED, IMAGE, PAD, Conversations
-from .hearing import hear
+from .hearing import hear, scores
 
 BACK_LAYER, BACK_HEADS = 1, (3, 2)
 """Layer and heads that attend one and two tokens back."""
@@ -176,8 +175,8 @@ def attention_loss(
     """
     inner = cast(Any, model).model.language_model
     turning = inner.rotary_emb(states[0], told.positions)
-    back = _scores(inner.layers[BACK_LAYER], states[BACK_LAYER], turning, BACK_HEADS)
-    match = _scores(inner.layers[MATCH_LAYER], states[MATCH_LAYER], turning, MATCH_HEADS)
+    back = scores(inner.layers[BACK_LAYER], states[BACK_LAYER], turning, BACK_HEADS)
+    match = scores(inner.layers[MATCH_LAYER], states[MATCH_LAYER], turning, MATCH_HEADS)
     losses = []
     for row in range(len(told.ids)):
         allowed = told.allowed[row, 0]
@@ -209,24 +208,3 @@ def _sources(ids: Tensor, allowed: Tensor, asked: Tensor, longest: int = 4) -> T
         run = run & (there[None] == here[:, None])
         best = torch.where(run.any(dim=1, keepdim=True), run, best)
     return best
-
-
-def _scores(block: Any, states: Tensor, turning: tuple[Tensor, Tensor], heads: Any) -> Any:
-    """Attention scores by row and head, as functions of which places ask (None for all)."""
-    attention = block.self_attn
-    size = attention.head_dim
-    given = block.input_layernorm(states)
-    shape = (*given.shape[:2], -1, size)
-    query = attention.q_proj(given).view(shape).transpose(1, 2)[:, list(heads)]
-    key = attention.k_proj(given).view(shape).transpose(1, 2)[:, list(heads)]
-    query, key = apply_rotary_pos_emb(query, key, *turning)
-
-    def score(row: int, head: int) -> Any:
-        def of(asked: Tensor | None) -> Tensor:
-            chosen = query[row, head] if asked is None else query[row, head][asked]
-            scores: Tensor = chosen @ key[row, head].T * size**-0.5
-            return scores
-
-        return of
-
-    return [[score(row, head) for head in range(len(heads))] for row in range(len(states))]

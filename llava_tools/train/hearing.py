@@ -1,4 +1,4 @@
-"""Packed conversations through the language model."""
+"""Packed conversations through the language model, and where its heads look meanwhile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .conversations import IMAGE, Conversations
 
@@ -31,3 +32,31 @@ def hear(
         use_cache=False,
         output_hidden_states=states,
     )
+
+
+def scores(block: Any, states: Tensor, turning: tuple[Tensor, Tensor], heads: Any) -> Any:
+    """Attention scores by row and head, as functions of which places ask (``None`` for all).
+
+    Args:
+        block: A layer of the language model.
+        states: What it was given, (rows, length, width).
+        turning: Cosines and sines of the positions, as the model's ``rotary_emb`` makes them.
+        heads: Numbers of the heads.
+    """
+    attention = block.self_attn
+    size = attention.head_dim
+    given = block.input_layernorm(states)
+    shape = (*given.shape[:2], -1, size)
+    query = attention.q_proj(given).view(shape).transpose(1, 2)[:, list(heads)]
+    key = attention.k_proj(given).view(shape).transpose(1, 2)[:, list(heads)]
+    query, key = apply_rotary_pos_emb(query, key, *turning)
+
+    def score(row: int, head: int) -> Any:
+        def of(asked: Tensor | None) -> Tensor:
+            chosen = query[row, head] if asked is None else query[row, head][asked]
+            scores: Tensor = chosen @ key[row, head].T * size**-0.5
+            return scores
+
+        return of
+
+    return [[score(row, head) for head in range(len(heads))] for row in range(len(states))]

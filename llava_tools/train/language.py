@@ -36,6 +36,7 @@ from .hearing import hear
 from .imagining import Look, imagine
 from .optim import Optimizer, linear_decay
 from .patches import PATCHES
+from .reading import reading_loss
 from .record import Record
 from .talk.lectures import lecture
 from .talk.opening import opened
@@ -123,6 +124,7 @@ def continue_language(
         lesson=lambda _: lesson,
         hold=0.45,
         emphasis=3.0,
+        read=0.3 if wide else 0.0,
         team=team,
     )
 
@@ -152,6 +154,7 @@ def learn(
     hold: float = 0.35,
     guide: float = 0.0,
     emphasis: float = 1.0,
+    read: float = 0.0,
     team: Team | None = None,
 ) -> None:
     """Train ``weights`` on conversations about what ``look`` makes, until the stage is over."""
@@ -180,7 +183,7 @@ def learn(
                 rows.append(lectures(writer, rng, manner.length, scene, make))
             rows += [lectures(writer, rng, manner.length) for _ in range(manner.unseen)]
         guided = guide * (done < hold)
-        loss = step_loss(model, pack(rows), features, record, guided, asked, emphasis)
+        loss = step_loss(model, pack(rows), features, record, guided, asked, emphasis, read)
         loss.backward()
         optimizer.step(linear_decay(done, hold=hold))
         stage.step += 1
@@ -200,6 +203,7 @@ def step_loss(
     guide: float = 0.0,
     asked: int = 0,
     emphasis: float = 1.0,
+    read: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy over what the assistant says.
 
@@ -211,8 +215,9 @@ def step_loss(
         guide: Weight of :func:`~llava_tools.train.copying.attention_loss` beside it.
         asked: How many rows, the first ones, count ``emphasis`` times as much.
         emphasis: See ``asked``.
+        read: Weight of :func:`~llava_tools.train.reading.reading_loss` beside it.
     """
-    passed = hear(model, told, features, states=bool(guide))
+    passed = hear(model, told, features, states=bool(guide or read))
     hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
     logits = model.lm_head(hidden[rows, spots - 1])
@@ -224,9 +229,10 @@ def step_loss(
     loud = torch.where(rows < asked, emphasis, 1.0)
     loss = (losses * loud).sum() / loud.sum()
     looks = attention_loss(model, told, passed.hidden_states) if guide else torch.zeros(())
+    reads = reading_loss(model, told, passed.hidden_states) if read else torch.zeros(())
     if record is not None:
-        record.add(told, right, float(loss.detach()), float(looks.detach()))
-    return loss + guide * looks
+        record.add(told, right, float(loss.detach()), float((looks + reads).detach()))
+    return loss + guide * looks + read * reads
 
 
 def restore(weights: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:

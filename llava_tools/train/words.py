@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .wide.things import Line
 from .world import Scene, Shape
 
 PLURALS = {
@@ -30,11 +31,15 @@ SINGULARS = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about a scene: its kind, its words as asked plainly, and its answer."""
+    """A question about a scene: its kind, its words as asked plainly, and its answer.
+
+    ``line`` is what has to be read for it, where the answer is what is written there.
+    """
 
     kind: str
     text: str
     answer: str
+    line: Line | None = None
 
 
 T = TypeVar("T")

@@ -19,11 +19,14 @@ from llava_tools.train.world import COLOURS, Scene
 
 from .render import Glyph, Sheet
 from .sample import ems
-from .things import MOST_GLYPHS, ROLES, Bar, Chart, Page, Stamp, Wide
+from .things import MOST_GLYPHS, ROLES, Bar, Chart, Line, Page, Stamp, Wide
 
 Floats = NDArray[np.float32]
 
 Box = tuple[float, float, float, float]
+
+Spot = tuple[int, int]
+"""A patch, 0–63, and a slot in it, 0–2."""
 
 GRID = 8
 SLOTS = 3
@@ -80,6 +83,18 @@ def guessed(scene: Wide) -> tuple[Glyph, ...]:
             glyphs.append(Glyph(letter, left + step * scale / 2, line.y, index, line))
             left += step * scale
     return tuple(glyphs)
+
+
+def places(scene: Wide, line: Line) -> list[Spot]:
+    """In which patch and slot each character of a line would stand: as many as it has."""
+    left, top = (1 - scene.width) / 2, (1 - scene.height) / 2
+    spots = []
+    for glyph in guessed(scene):
+        if glyph.line is line:
+            row = near((glyph.y + top) * GRID, _SOFT, GRID)[0][0]
+            place = near((glyph.x + left) * GRID * SLOTS, 0.21, GRID * SLOTS)[0][0]
+            spots.append((row * GRID + place // SLOTS, place % SLOTS))
+    return spots
 
 
 def say_wide(weights: Floats, colours: Floats, scene: Wide, sheet: Sheet | None = None) -> None:

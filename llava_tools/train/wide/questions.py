@@ -39,7 +39,7 @@ def ask_writing(writing: Writing, rng: np.random.Generator) -> Question:
     """Which number or word is written; its kind is the line's."""
     line = writing.line
     templates = phrasings.NUMBER if line.kind == "number" else phrasings.WORD
-    return Question(line.kind, phrase(rng, templates), line.text)
+    return Question(line.kind, phrase(rng, templates), line.text, line)
 
 
 def ask_background(sight: Writing | Chart, rng: np.random.Generator) -> Question | None:
@@ -73,7 +73,8 @@ def _outstanding(
         return Question(kind, phrase(rng, hue if rng.random() < 0.6 else which), bar.colour)
     if rng.random() < 0.35:
         return Question(kind, phrase(rng, hue), bar.colour)
-    return Question(kind, phrase(rng, which if rng.random() < 0.7 else name), bar.label.text)
+    text = phrase(rng, which if rng.random() < 0.7 else name)
+    return Question(kind, text, bar.label.text, bar.label)
 
 
 def ask_bar_colour(chart: Chart, rng: np.random.Generator) -> Question | None:
@@ -95,12 +96,12 @@ def ask_title(sight: Page | Chart, rng: np.random.Generator) -> Question | None:
     """What the title says."""
     if sight.title is None:
         return None
-    return Question("title", phrase(rng, phrasings.TITLE), sight.title.text)
+    return Question("title", phrase(rng, phrasings.TITLE), sight.title.text, sight.title)
 
 
 def ask_total(page: Page, rng: np.random.Generator) -> Question:
     """How much the total is, as written."""
-    return Question("total", phrase(rng, phrasings.TOTAL), page.total.text)
+    return Question("total", phrase(rng, phrasings.TOTAL), page.total.text, page.total)
 
 
 def ask_rows(page: Page, rng: np.random.Generator) -> Question:
@@ -120,7 +121,8 @@ def ask_stamped(page: Page, rng: np.random.Generator) -> Question | None:
     """The word in the stamp."""
     if page.stamp is None or page.stamp.line is None:
         return None
-    return Question("stamp's word", phrase(rng, phrasings.STAMPED), page.stamp.line.text)
+    line = page.stamp.line
+    return Question("stamp's word", phrase(rng, phrasings.STAMPED), line.text, line)
 
 
 def ask_stamp_there(page: Page, rng: np.random.Generator) -> Question | None:

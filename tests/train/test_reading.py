@@ -1,0 +1,79 @@
+"""Guidance for reading: where the next character stands, and the loss that points there."""
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from llava_tools.train.architecture import new_model, tiny_config
+from llava_tools.train.conversations import IMAGE, Conversations, Lesson, Writer, converse, pack
+from llava_tools.train.hearing import hear
+from llava_tools.train.imagining import imagine
+from llava_tools.train.patches import WIDE
+from llava_tools.train.reading import reading_loss
+from llava_tools.train.sights import sight_meaning
+from llava_tools.train.tokenizer import train_tokenizer
+from llava_tools.train.wide.codes import GLYPHS, INDEX, SLOTS
+from llava_tools.train.wide.things import MOST_GLYPHS
+from llava_tools.train.world import Scene
+
+WIDTH = 192
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(vocabulary=500, questions=200)
+
+
+def imagined(tokenizer: Tokenizer, wide: float) -> tuple[list[object], Conversations, torch.Tensor]:
+    """Four pictures, conversations about them, and their features."""
+    rng = np.random.default_rng(4)
+    scenes, features = imagine(WIDTH, wide)(rng, 4, 0)
+    rows = [converse(scene, Writer(tokenizer), rng, 6, Lesson()) for scene in scenes]
+    return list(scenes), pack(rows), features
+
+
+def test_characters_stand_where_the_patches_say_them(tokenizer: Tokenizer) -> None:
+    scenes, told, _ = imagined(tokenizer, wide=1.0)
+    assert len(told.reads) > 20
+    for row, place, patch, slot in told.reads.tolist():
+        scene = scenes[row]
+        assert not isinstance(scene, Scene)
+        said = sight_meaning(scene)[patch - told.ids[row].tolist().index(IMAGE), WIDE:]
+        letter = tokenizer.decode([int(told.ids[row, place + 1])])
+        step = len(GLYPHS) + 1
+        assert said[slot * step + GLYPHS.index(letter.lower())] > 0.4
+        numbers = said[INDEX:].reshape(-1)[: SLOTS * MOST_GLYPHS].reshape(SLOTS, MOST_GLYPHS)
+        assert numbers[slot].max() > 0.4
+
+
+def test_the_loss_is_what_the_heads_look_away(tokenizer: Tokenizer) -> None:
+    torch.manual_seed(0)
+    model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
+    _, told, features = imagined(tokenizer, wide=1.0)
+    states = hear(model, told, features, states=True).hidden_states
+    model.set_attn_implementation("eager")
+    embedded = model.get_input_embeddings()(told.ids)
+    image = (told.ids == IMAGE)[..., None]
+    looks = model.model.language_model(
+        inputs_embeds=embedded.masked_scatter(image, features),
+        attention_mask=torch.where(told.allowed, 0.0, -1e9),
+        position_ids=told.positions,
+        output_attentions=True,
+    ).attentions[-1]
+    away = [
+        -looks[row, head, place, patch if head == slot else 0].log()
+        for row, place, patch, slot in told.reads.tolist()
+        for head in range(SLOTS)
+    ]
+    assert reading_loss(model, told, states).item() == pytest.approx(
+        torch.stack(away).mean().item(), rel=1e-4
+    )
+
+
+def test_nothing_is_read_off_shapes(tokenizer: Tokenizer) -> None:
+    model = new_model(tiny_config(500, width=WIDTH, depth=1), seed=0)
+    _, told, features = imagined(tokenizer, wide=0.0)
+    assert len(told.reads) == 0
+    states = hear(model, told, features, states=True).hidden_states
+    assert reading_loss(model, told, states).item() == 0
