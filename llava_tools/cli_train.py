@@ -82,7 +82,7 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _tiny(arguments: argparse.Namespace) -> int:
-    need("torch", "transformers", "tokenizers", extra="train")
+    need("torch", "transformers", "tokenizers", "matplotlib", extra="train")
     from llava_tools.train.tiny import reproduce
 
     out: Path = arguments.out

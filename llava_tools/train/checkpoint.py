@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+TOLD = 25
+"""Steps between two progress lines."""
 
 
 def write_whole(state: dict[str, Any], path: Path) -> None:
@@ -22,13 +27,17 @@ def write_whole(state: dict[str, Any], path: Path) -> None:
 
 
 class Stage:
-    """One stage's name, budget and progress; ``path`` is its checkpoint's file."""
+    """One stage's name, budget and progress; ``path`` is its checkpoint's file.
+
+    ``losses`` are those of its progress lines, over all its lives.
+    """
 
     def __init__(self, name: str, path: Path, minutes: float, every: float = 120.0) -> None:
         self.name = name
         self.path = path
         self.seconds = minutes * 60
         self.step = 0
+        self.losses: list[float] = []
         self._every = every
         self._before = 0.0
         self._started = time.process_time()
@@ -51,12 +60,14 @@ class Stage:
         state: dict[str, Any] = torch.load(self.path, weights_only=True)
         self.step = state["step"]
         self._before = state["elapsed"]
+        self.losses = state.get("losses", [])
         return state
 
     def save(self, **state: Any) -> None:
         """Write a checkpoint; a kill while it is written leaves the one before it whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole({"step": self.step, "elapsed": self.elapsed, **state}, self.path)
+        kept = {"step": self.step, "elapsed": self.elapsed, "losses": self.losses}
+        write_whole({**kept, **state}, self.path)
         self._saved = time.monotonic()
 
     @property
@@ -65,7 +76,9 @@ class Stage:
         return time.monotonic() - self._saved > self._every
 
     def tell(self, figures: dict[str, float]) -> None:
-        """A progress line: step, figures, steps a second and the time left."""
+        """A progress line: step, figures, steps a second and the time left; a loss is kept."""
+        if "loss" in figures:
+            self.losses.append(figures["loss"])
         left = max(0.0, self.seconds - self.elapsed)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         sys.stderr.write(
@@ -73,3 +86,10 @@ class Stage:
             f"{self.elapsed / max(self.step, 1):.2f} s/step  left {left / 60:.1f} min\n"
         )
         sys.stderr.flush()
+
+
+def restore(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor]) -> None:
+    """Copy saved weights into the parameters of the same names."""
+    with torch.no_grad():
+        for name, parameter in weights.items():
+            parameter.copy_(saved[name])

@@ -167,10 +167,3 @@ def digest(clip: CLIPModel) -> str:
         if name not in new:
             told.update(value.detach().half().numpy().tobytes())
     return told.hexdigest()
-
-
-def restore(parameters: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
-    """Copy saved weights into a CLIP's parameters."""
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])

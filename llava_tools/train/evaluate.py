@@ -17,50 +17,26 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from PIL import Image
 from tokenizers import Tokenizer
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from llava_tools.prompt import SYSTEM
 
-from . import held_out, stranger
 from .conversations import PAD, Writer
-from .draw import draw, square
-from .manners import LONG, spoken
-from .questions import ASKERS
-from .sights import ask_sight, draw_sight, sample_sight
+from .items import Item, blinded, own_items, stranger_items
+from .manners import LONG
+from .sheet import sheet
 from .talk import exam
 from .talk.exam import ToolItem
-from .wide import stranger as wide_stranger
-from .wide.questions import KINDS as WIDE_KINDS
 from .wide.questions import overlap, read_box
-from .world import sample_scene
 
-OWN = (*ASKERS, *WIDE_KINDS)
-STRANGER = (
-    *(kind for kind in ASKERS if kind.split(" ")[0] in stranger.WORDS),
-    *wide_stranger.KINDS,
-)
 LEAST_OVERLAP = 0.6
 """How much of a box has to be right: intersection over union."""
-_SEED = 1_000_003
-"""Evaluation draws from seeds ``(_SEED, …)``; no stage of training does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One question about one picture, already padded to 112×112 RGB."""
-
-    kind: str
-    question: str
-    answer: str
-    picture: Image.Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,58 +46,6 @@ class Score:
     right: int
     asked: int
     commonest: int
-
-
-def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item]:
-    """``each`` questions a kind, one a picture, drawn and asked as in training."""
-    rng = np.random.default_rng((_SEED, 1, seed))
-    items: list[Item] = []
-    for kind in kinds:
-        while sum(item.kind == kind for item in items) < each:
-            if kind in WIDE_KINDS:
-                items += _wide_item(kind, rng)
-                continue
-            scene = sample_scene(rng)
-            question = ASKERS[kind][1](scene, rng)
-            if question is not None:
-                picture = square(draw(scene, rng).picture)
-                items.append(Item(kind, spoken(question, rng), question.answer, picture))
-    return items
-
-
-def _wide_item(kind: str, rng: np.random.Generator) -> list[Item]:
-    """A question of that kind, if chance has it; boxes are asked for as they came to be drawn."""
-    sight, seed = sample_sight(rng, wide=0.8), int(rng.integers(2**32))
-    if ask_sight(sight, np.random.default_rng(seed), more=0.5).kind != kind:
-        return []
-    drawn = draw_sight(sight, rng)
-    question = ask_sight(drawn.scene, np.random.default_rng(seed), more=0.5)
-    return [Item(kind, spoken(question, rng), question.answer, square(drawn.picture))]
-
-
-def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = STRANGER) -> list[Item]:
-    """``each`` questions a kind, one a picture, by the second renderer in a stranger's words."""
-    rng = np.random.default_rng((_SEED, 2, seed))
-    items: list[Item] = []
-    for kind in kinds:
-        while sum(item.kind == kind for item in items) < each:
-            if kind in wide_stranger.KINDS:
-                if (found := wide_stranger.item(kind, rng)) is not None:
-                    items.append(Item(kind, found[0].text, found[0].answer, square(found[1])))
-                continue
-            scene = held_out.sample(rng)
-            question = stranger.ask(scene, kind, rng)
-            if question is not None:
-                picture = square(held_out.render(scene, rng))
-                items.append(Item(kind, question.text, question.answer, picture))
-    return items
-
-
-def blinded(items: Sequence[Item], seed: int = 0) -> list[Item]:
-    """The same questions about uniform noise."""
-    rng = np.random.default_rng((_SEED, 3, seed))
-    noise = rng.integers(0, 256, (len(items), 112, 112, 3), dtype=np.uint8)
-    return [replace(item, picture=Image.fromarray(n)) for item, n in zip(items, noise, strict=True)]
 
 
 class Examinee:
@@ -210,12 +134,17 @@ def table(trials: dict[str, dict[str, Score]]) -> str:
     return "\n".join(lines)
 
 
-def examine(folder: Path, each: int, seed: int = 0) -> dict[str, dict[str, Score]]:
-    """Both trials and the blind control of a saved model."""
+def examine(
+    folder: Path, each: int, seed: int = 0, shown: Path | None = None
+) -> dict[str, dict[str, Score]]:
+    """Both trials and the blind control of a saved model; ``shown`` gets a sheet of answers."""
     examinee = Examinee(folder)
     own, strange = own_items(each, seed), stranger_items(each, seed)
     trials = {"own": own, "stranger": strange, "blind (stranger)": blinded(strange, seed)}
-    return {name: score(items, examinee.answers(items)) for name, items in trials.items()}
+    said = {name: examinee.answers(items) for name, items in trials.items()}
+    if shown is not None:
+        sheet(strange, said["stranger"], shown)
+    return {name: score(items, said[name]) for name, items in trials.items()}
 
 
 def tool_table(parts: dict[str, tuple[int, int]]) -> str:
@@ -237,8 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--each", type=int, default=200, help="questions a kind (default 200)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sheet", type=Path, help="PNG of pictures and answers to write")
     options = parser.parse_args(arguments)
-    trials = examine(options.folder, options.each, options.seed)
+    trials = examine(options.folder, options.each, options.seed, options.sheet)
     tools = examine_tools(options.folder)
     sys.stdout.write(f"{table(trials)}\n\n{tool_table(tools)}\n")
     figures = {

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from .architecture import eye_shape, layers, normalise, see, text_width
-from .checkpoint import Stage
+from .checkpoint import TOLD, Stage, restore
 from .draw import draw, square
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, GROUNDS, WIDE, codebook
@@ -201,7 +201,7 @@ def train_eye(
         optimizer.step(linear_decay(stage.done))
         stage.step += 1
         _follow(average, eye, min(0.99, stage.step / (stage.step + 20)))
-        if stage.step % 25 == 0:
+        if stage.step % TOLD == 0:
             figures = {"loss": float(missed.detach()), "named": float(named.detach())}
             figures["cover"] = heads.right(features[-1].detach(), drawn)
             if wide:
@@ -246,9 +246,7 @@ def eye_parameters(model: LlavaForConditionalGeneration) -> dict[str, nn.Paramet
 
 def load_eye(model: LlavaForConditionalGeneration, weights: dict[str, Tensor]) -> None:
     """Copy saved eye weights into the model."""
-    with torch.no_grad():
-        for name, parameter in eye_parameters(model).items():
-            parameter.copy_(weights[name])
+    restore(eye_parameters(model), weights)
 
 
 def read(said: Tensor, codes: Tensor) -> Tensor:

@@ -23,10 +23,12 @@ from llava_tools.cli import main
 from llava_tools.errors import TrainingError
 
 from .architecture import new_model, tiny_config
+from .checkpoint import TOLD, restore
 from .evaluate import examine, table
 from .export import export
 from .eye import load_eye, train_eye
-from .language import restore, train_language
+from .language import train_language
+from .plot import plot
 from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
 from .tune import tune
@@ -112,9 +114,17 @@ def side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -
 
 
 def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
-    """Train as :func:`train` does, and say how the model answers ``each`` questions a kind."""
+    """Train as :func:`train` does, and say how the model answers ``each`` questions a kind.
+
+    ``work`` also gets ``losses.png`` and ``answers.png``, a sheet of right and wrong answers.
+    """
     train(out, work, minutes)
-    return table(examine(out, each))
+    stages = {
+        name: torch.load(work / f"{name}.pt", weights_only=True)["losses"]
+        for name in ("eye", "language", "tune")
+    }
+    plot({name: losses for name, losses in stages.items() if losses}, work / "losses.png", TOLD)
+    return table(examine(out, each, shown=work / "answers.png"))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from transformers import LlavaForConditionalGeneration
 from .architecture import normalise, see
 from .checkpoint import Stage
 from .conversations import Lesson
+from .course import Course, learn
 from .draw import draw, square
 from .imagining import Look
-from .language import learn
 from .optim import Optimizer
 from .sights import Sight, draw_sight, sample_sight
 from .team import Team
@@ -29,6 +29,9 @@ from .world import sample_scene
 
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
+TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35)
+WIDE_TUNING = replace(TUNING, lesson=lambda _: replace(LESSON, more=0.12))
+"""The same for a model that knows of writing, charts, pages, boxes and captions."""
 
 
 def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:
@@ -56,11 +59,8 @@ def tune(
     tokenizer: Tokenizer,
     path: Path,
     minutes: float,
+    course: Course = TUNING,
     *,
-    pictures: int = 2,
-    questions: int = 16,
-    rate: float = 8e-4,
-    seed: int = 37,
     wide: float = 0.0,
     team: Team | None = None,
 ) -> None:
@@ -74,18 +74,6 @@ def tune(
         for name, parameter in model.named_parameters()
         if "language_model" in name or "multi_modal_projector" in name
     }
-    optimizer = Optimizer(weights.items(), rate, paces={"projector": 0.08, "embed_tokens": 0.3})
-    learn(
-        model,
-        tokenizer,
-        stage,
-        weights,
-        optimizer,
-        looking(model, wide),
-        pictures,
-        questions,
-        seed,
-        lesson=lambda _: replace(LESSON, more=0.12 if wide else 0.0),
-        emphasis=3.0,
-        team=team,
-    )
+    paces = {"projector": 0.08, "embed_tokens": 0.3}
+    optimizer = Optimizer(weights.items(), course.rate, paces=paces)
+    learn(model, tokenizer, stage, course, weights, optimizer, looking(model, wide), team)

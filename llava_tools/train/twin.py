@@ -30,8 +30,8 @@ from torch.nn import functional
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
 from .captions import Caption, caption
-from .checkpoint import Stage
-from .clip import embed_captions, embed_hidden, export, look, new_clip, restore, trained
+from .checkpoint import Stage, restore
+from .clip import embed_captions, embed_hidden, export, look, new_clip, trained
 from .draw import square
 from .optim import Optimizer, linear_decay
 from .pool import Pool

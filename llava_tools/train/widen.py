@@ -14,17 +14,15 @@ from pathlib import Path
 
 import torch
 
-from .conversations import Lesson
 from .export import export
 from .eye import train_eye
 from .language import continue_language
 from .team import Team
 from .tiny import finished, joined, ready_tokenizer, side_by_side, start
-from .tune import tune
+from .tune import WIDE_TUNING, tune
 
 WIDE = 0.5
 """Share of pictures that show writing, charts or pages."""
-LESSON = Lesson(spatial=0.1, more=0.15, unseen=3, length=420, react=0.1)
 
 
 def widen_eye(work: Path, minutes: float, begun: Path, rate: float = 2e-3) -> None:
@@ -33,24 +31,21 @@ def widen_eye(work: Path, minutes: float, begun: Path, rate: float = 2e-3) -> No
     train_eye(start(work), work / "eye.pt", minutes, rate=rate, wide=WIDE, start=begun)
 
 
-def widen_language(
-    work: Path, minutes: float, begun: Path, rank: int = 0, size: int = 1, rate: float = 8e-4
-) -> None:
+def widen_language(work: Path, minutes: float, begun: Path, rank: int = 0, size: int = 1) -> None:
     """Continue a language model as one of ``size`` processes, in ``work/language.pt``."""
     torch.set_num_threads(1)
     team = Team.join(work / "meeting", rank, size)
     model, tokenizer = start(work), ready_tokenizer(work)
     path = work / "language.pt"
-    continue_language(
-        model, tokenizer, path, minutes, begun, LESSON, wide=WIDE, rate=rate, team=team
-    )
+    continue_language(model, tokenizer, path, minutes, begun, wide=WIDE, team=team)
 
 
 def widen_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
     """Tune the two together on drawings as one of ``size`` processes, in ``work/tune.pt``."""
     torch.set_num_threads(1)
     team = Team.join(work / "meeting", rank, size)
-    tune(joined(work), ready_tokenizer(work), work / "tune.pt", minutes, wide=WIDE, team=team)
+    path = work / "tune.pt"
+    tune(joined(work), ready_tokenizer(work), path, minutes, WIDE_TUNING, wide=WIDE, team=team)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from llava_tools.train.copying import (
     _sources,
     ground_copying,
 )
-from llava_tools.train.language import step_loss
+from llava_tools.train.loss import Weights, step_loss
 from llava_tools.train.tokenizer import train_tokenizer
 
 NOTHING_SEEN = torch.zeros(0, 64, 256)
@@ -48,7 +48,7 @@ def test_guidance_has_gradients(model: LlavaForConditionalGeneration, tokenizer:
     model.set_attn_implementation("sdpa")
     told = pack([lectures(Writer(tokenizer), np.random.default_rng(1), 200)])
     plain = step_loss(model, told, NOTHING_SEEN)
-    guided = step_loss(model, told, NOTHING_SEEN, guide=1.0)
+    guided = step_loss(model, told, NOTHING_SEEN, Weights(guide=1.0))
     assert guided.item() > plain.item()
     guided.backward()
     for layer in (BACK_LAYER, MATCH_LAYER):

@@ -6,15 +6,8 @@ import pytest
 import torch
 
 import llava_tools
-from llava_tools.train.evaluate import (
-    Examinee,
-    Item,
-    Score,
-    blinded,
-    own_items,
-    score,
-    stranger_items,
-)
+from llava_tools.train.evaluate import Examinee, Score, score
+from llava_tools.train.items import Item, blinded, own_items, stranger_items
 
 FOLDER = Path(llava_tools.__file__).parent / "tiny"
 REQUIRED = ("colour", "shape", "count", "exist", "background")

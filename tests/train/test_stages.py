@@ -1,6 +1,7 @@
 """Every stage, for a few steps on a toy: the loss falls, a killed stage goes on, files load."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from llava_tools.train.draw import draw
 from llava_tools.train.export import export
 from llava_tools.train.eye import batch, train_eye
 from llava_tools.train.imagining import imagine
-from llava_tools.train.language import continue_language, step_loss, train_language
+from llava_tools.train.items import OWN
+from llava_tools.train.language import FIRST, WIDER, continue_language, train_language
+from llava_tools.train.loss import step_loss
 from llava_tools.train.optim import linear_decay, orthogonal
 from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
 from llava_tools.train.tokenizer import train_tokenizer
-from llava_tools.train.tune import looking, tune
+from llava_tools.train.tune import TUNING, looking, tune
 from llava_tools.train.world import SHAPES, Scene, Shape, sample_scene
 
 
@@ -85,16 +88,9 @@ def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_pa
             return float(step_loss(model, told, features))
 
     before = loss()
-    continue_language(
-        model,
-        tokenizer,
-        tmp_path / "language.pt",
-        0.12,
-        tmp_path / "narrow.pt",
-        Lesson(more=0.2),
-        pictures=2,
-        questions=4,
-    )
+    course = replace(WIDER, lesson=lambda _: Lesson(more=0.2), questions=4)
+    path = tmp_path / "language.pt"
+    continue_language(model, tokenizer, path, 0.12, tmp_path / "narrow.pt", course)
     assert loss() < 0.8 * before
 
 
@@ -110,7 +106,8 @@ def test_the_language_model_learns(tokenizer: Tokenizer, tmp_path: Path) -> None
             return float(step_loss(model, told, features))
 
     before = loss()
-    train_language(model, tokenizer, tmp_path / "language.pt", 0.25, pictures=1, questions=4)
+    course = replace(FIRST, pictures=1, questions=4)
+    train_language(model, tokenizer, tmp_path / "language.pt", 0.25, course)
     assert loss() < 0.7 * before
 
 
@@ -118,11 +115,7 @@ def test_tuning_learns_and_leaves_the_eye_alone(
     model: LlavaForConditionalGeneration,
     tokenizer: Tokenizer,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Long rows of tools would take most of the seconds that there are.
-    monkeypatch.setattr("llava_tools.train.tune.LESSON", Lesson(shown=1, length=200))
-
     def loss() -> float:
         rng = np.random.default_rng(9)
         scenes, features = looking(model)(rng, 4, 0)
@@ -132,7 +125,9 @@ def test_tuning_learns_and_leaves_the_eye_alone(
 
     tower = {k: v.clone() for k, v in model.model.vision_tower.state_dict().items()}
     before = loss()
-    tune(model, tokenizer, tmp_path / "tune.pt", 0.16, pictures=1, questions=4)
+    lesson = Lesson(shown=1, length=200)  # long rows of tools would take most of the seconds
+    course = replace(TUNING, lesson=lambda _: lesson, pictures=1, questions=4)
+    tune(model, tokenizer, tmp_path / "tune.pt", 0.16, course)
     assert loss() < 0.85 * before
     for name, value in model.model.vision_tower.state_dict().items():
         assert torch.equal(value, tower[name])
@@ -147,8 +142,8 @@ def test_exported_files_load_and_answer(
         assert torch.allclose(value, model.state_dict()[name], atol=1e-3), name
     assert AutoProcessor.from_pretrained(tmp_path).patch_size == 14
     trials = evaluate.examine(tmp_path, each=2)
-    assert set(trials["own"]) == set(evaluate.OWN)
-    assert evaluate.table(trials).count("\n") == len(evaluate.OWN) + 1
+    assert set(trials["own"]) == set(OWN)
+    assert evaluate.table(trials).count("\n") == len(OWN) + 1
 
 
 def test_a_stage_counts_its_lives_together(tmp_path: Path) -> None:

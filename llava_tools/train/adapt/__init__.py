@@ -4,7 +4,7 @@ The official conversation JSON and a folder of pictures go in (`records`), a che
 layout of the one that it began with comes out (`merge`), which `Llava` loads. Between them:
 `labels` says what is learned from a conversation, `batches` who is learned with whom, `material`
 brings tokens and pixels, `learning` chooses the weights that learn, `loop` makes the steps,
-`memory` keeps them through a kill, `plot` draws the losses, `run` does it all in order. Prompt,
+`memory` keeps them through a kill, `run` does it all in order and plots the losses. Prompt,
 pictures and loading are the engine's own. `options` says what there is to choose.
 """
 
@@ -32,7 +32,7 @@ def tune(options: TuneOptions) -> float:
         ModelError: The model cannot be had, or is laid out in a way that cannot be written again.
         TrainingError: The loss is no number any more, or memory ran out.
     """
-    need("torch", "transformers", "accelerate", "peft", "safetensors", extra="train")
+    need("torch", "transformers", "accelerate", "peft", "safetensors", "matplotlib", extra="train")
     from llava_tools.train.adapt.run import run
 
     return run(options)

@@ -22,8 +22,8 @@ from llava_tools.train.adapt.material import Material
 from llava_tools.train.adapt.memory import Memory, Row
 from llava_tools.train.adapt.merge import check_names, merge, shards
 from llava_tools.train.adapt.options import MAX_LENGTH, TuneOptions
-from llava_tools.train.adapt.plot import plot
 from llava_tools.train.adapt.records import read_records
+from llava_tools.train.plot import plot
 
 
 def run(options: TuneOptions) -> float:
@@ -94,7 +94,7 @@ def _report(options: TuneOptions, rows: Sequence[Row], loss: float) -> None:
     """Write how the checkpoint was made beside it: options, losses, their plot."""
     made = {"loss": loss, "options": asdict(options), "steps": [asdict(row) for row in rows]}
     (options.out / "tuning.json").write_text(json.dumps(made, default=str, indent=1) + "\n")
-    plot([row.loss for row in rows], options.out / "losses.png")
+    plot({"loss a token": [row.loss for row in rows]}, options.out / "losses.png")
 
 
 def _say(text: str) -> None:

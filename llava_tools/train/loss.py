@@ -1,0 +1,67 @@
+"""The loss of a step: what the assistant says, and where heads are guided to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
+
+from .conversations import IGNORED, Conversations
+from .copying import attention_loss
+from .hearing import hear
+from .reading import reading_loss
+from .record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What counts how much: ``asked`` rows, the first ones, ``emphasis`` times as much as others.
+
+    ``guide`` and ``read`` weigh :func:`~llava_tools.train.copying.attention_loss` and
+    :func:`~llava_tools.train.reading.reading_loss` beside the answers.
+    """
+
+    asked: int = 0
+    emphasis: float = 1.0
+    guide: float = 0.0
+    read: float = 0.0
+
+
+def step_loss(
+    model: LlavaForConditionalGeneration,
+    told: Conversations,
+    features: Tensor,
+    weights: Weights | None = None,
+    record: Record | None = None,
+) -> Tensor:
+    """Mean cross-entropy over what the assistant says, and guidance.
+
+    Args:
+        model: The model; its eye is not used.
+        told: Packed conversations, at most one picture a row.
+        features: Projected image features of the rows with a picture, (these rows, 64, width).
+        weights: What counts how much.
+        record: Keeps count of right answers by kind.
+    """
+    weights = weights or Weights()
+    passed = hear(model, told, features, states=bool(weights.guide or weights.read))
+    hidden = passed.last_hidden_state
+    rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
+    logits = model.lm_head(hidden[rows, spots - 1])
+    truth = told.labels[rows, spots]
+    losses = functional.cross_entropy(logits, truth, reduction="none")
+    loud = torch.where(rows < weights.asked, weights.emphasis, 1.0)
+    loss = (losses * loud).sum() / loud.sum()
+    looks = torch.zeros(())
+    if weights.guide:
+        looks = looks + weights.guide * attention_loss(model, told, passed.hidden_states)
+    if weights.read:
+        looks = looks + weights.read * reading_loss(model, told, passed.hidden_states)
+    if record is not None:
+        right = torch.ones_like(told.labels, dtype=torch.bool)
+        right[rows, spots] = logits.detach().argmax(-1) == truth
+        record.add(told, right, float(loss.detach()), float(looks.detach()))
+    return loss + looks
