@@ -56,3 +56,17 @@ def pictures() -> list[Image.Image]:
         draw.ellipse((size[0] // 5, size[1] // 5, size[0] // 2, size[1] // 2), fill="red")
         drawn.append(image)
     return drawn
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A photograph of a temple, 640×427."""
+    from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
+
+    return Image.fromarray(load_sample_images().images[0])
+
+
+@pytest.fixture(scope="session")
+def small(photo: Image.Image) -> Image.Image:
+    """The same at 61×40."""
+    return photo.resize((61, 40))
