@@ -196,6 +196,41 @@ def attention_loss(
     return total.mean()
 
 
+def ahead_loss(model: LlavaForConditionalGeneration, told: Conversations, states: Any) -> Tensor:
+    """How far the last layer's last head is from looking ahead while something is copied.
+
+    Spaces are tokens of their own, so what follows a word in the middle of what is copied and at
+    its end begins alike. From a token that was copied, the head should look at the second one after
+    the place where it was copied from: a next word, or what ends the copy.
+
+    Args:
+        model: The model.
+        told: Packed conversations.
+        states: Hidden states of the language model for them, before each of its layers.
+
+    Returns:
+        The mean over such tokens; 0 where nothing is copied.
+    """
+    inner = cast(Any, model).model.language_model
+    last = len(inner.layers) - 1
+    head = inner.config.num_attention_heads - 1
+    turning = inner.rotary_emb(states[0], told.positions)
+    look = scores(inner.layers[last], states[last], turning, (head,))
+    losses = []
+    for row in range(len(told.ids)):
+        allowed = told.allowed[row, 0]
+        before = (told.labels[row] != IGNORED).nonzero()[:, 0] - 1
+        places = torch.roll(_sources(told.ids[row], allowed, before), 2, dims=1)
+        places &= allowed[before]
+        asked = before[places.any(dim=1)] + 1
+        if len(asked):
+            seen = torch.where(allowed[asked], 0.0, -1e9)
+            hidden = torch.where(places[places.any(dim=1)], 0.0, -1e9)
+            weights = torch.log_softmax(look[row][0](asked) + seen, dim=-1)
+            losses.append(-torch.logsumexp(weights + hidden, dim=-1))
+    return torch.cat(losses).mean() if losses else torch.zeros(())
+
+
 def _sources(ids: Tensor, allowed: Tensor, asked: Tensor, longest: int = 4) -> Tensor:
     """For each asked place, where its next token stands after the longest like run: (n, length)."""
     length = len(ids)

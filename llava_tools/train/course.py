@@ -34,7 +34,8 @@ class Course:
     ``lesson`` says what is asked at a step. A step is about ``pictures`` pictures, with
     ``questions`` questions each. ``rate`` is Muon's learning rate, level for a share ``hold`` of
     the stage and then falling to zero. ``guide`` is the weight of
-    :func:`~llava_tools.train.copying.attention_loss` until it falls, ``read`` that of
+    :func:`~llava_tools.train.copying.attention_loss` until it falls, ``ahead`` that of
+    :func:`~llava_tools.train.copying.ahead_loss`, ``read`` that of
     :func:`~llava_tools.train.reading.reading_loss`, ``emphasis`` that of answers about pictures
     against answers with tools.
     """
@@ -47,6 +48,7 @@ class Course:
     hold: float = 0.45
     guide: float = 0.0
     read: float = 0.0
+    ahead: float = 0.0
     emphasis: float = 3.0
 
 
@@ -82,7 +84,7 @@ def learn(
         else:
             rows = _rows(scenes[:asked], shapes, writer, rng, course.questions, lesson)
         guide = course.guide * (done < course.hold)
-        told = Weights(asked, course.emphasis, guide, course.read)
+        told = Weights(asked, course.emphasis, guide, course.read, course.ahead)
         loss = step_loss(model, pack(rows), features, told, record)
         loss.backward()
         optimizer.step(linear_decay(done, hold=course.hold))

@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from .conversations import IGNORED, Conversations
-from .copying import attention_loss
+from .copying import ahead_loss, attention_loss
 from .hearing import hear
 from .reading import reading_loss
 from .record import Record
@@ -20,7 +20,8 @@ from .record import Record
 class Weights:
     """What counts how much: ``asked`` rows, the first ones, ``emphasis`` times as much as others.
 
-    ``guide`` and ``read`` weigh :func:`~llava_tools.train.copying.attention_loss` and
+    ``guide``, ``ahead`` and ``read`` weigh :func:`~llava_tools.train.copying.attention_loss`,
+    :func:`~llava_tools.train.copying.ahead_loss` and
     :func:`~llava_tools.train.reading.reading_loss` beside the answers.
     """
 
@@ -28,6 +29,7 @@ class Weights:
     emphasis: float = 1.0
     guide: float = 0.0
     read: float = 0.0
+    ahead: float = 0.0
 
 
 def step_loss(
@@ -47,7 +49,8 @@ def step_loss(
         record: Keeps count of right answers by kind.
     """
     weights = weights or Weights()
-    passed = hear(model, told, features, states=bool(weights.guide or weights.read))
+    guided = bool(weights.guide or weights.ahead or weights.read)
+    passed = hear(model, told, features, states=guided)
     hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
     logits = model.lm_head(hidden[rows, spots - 1])
@@ -58,6 +61,8 @@ def step_loss(
     looks = torch.zeros(())
     if weights.guide:
         looks = looks + weights.guide * attention_loss(model, told, passed.hidden_states)
+    if weights.ahead:
+        looks = looks + weights.ahead * ahead_loss(model, told, passed.hidden_states)
     if weights.read:
         looks = looks + weights.read * reading_loss(model, told, passed.hidden_states)
     if record is not None:

@@ -29,7 +29,7 @@ from .world import sample_scene
 
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
-TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35)
+TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 WIDE_TUNING = replace(TUNING, lesson=lambda _: replace(LESSON, more=0.12))
 """The same for a model that knows of writing, charts, pages, boxes and captions."""
 

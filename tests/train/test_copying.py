@@ -13,8 +13,10 @@ from llava_tools.train.copying import (
     BACK_LAYER,
     MATCH_LAYER,
     _sources,
+    ahead_loss,
     ground_copying,
 )
+from llava_tools.train.hearing import hear
 from llava_tools.train.loss import Weights, step_loss
 from llava_tools.train.tokenizer import train_tokenizer
 
@@ -73,3 +75,25 @@ def test_only_what_is_allowed_is_a_source() -> None:
     learned = (told.labels[0] >= 0).nonzero().flatten() - 1
     places = _sources(told.ids[0], told.allowed[0, 0], learned)
     assert not places.any()
+
+
+@torch.no_grad()
+def test_what_is_copied_is_looked_at_two_tokens_ahead(model: LlavaForConditionalGeneration) -> None:
+    ids = [1, 10, 11, 12, 13, 14, 30, 10, 11, 12, 2]
+    told = pack([[Branch(ids, [False] * 7 + [True] * 4, ("",))]])
+    model.set_attn_implementation("sdpa")
+    states = hear(model, told, NOTHING_SEEN, states=True).hidden_states
+    model.set_attn_implementation("eager")
+    seen = model.model.language_model(torch.tensor([ids]), output_attentions=True).attentions
+    model.set_attn_implementation("sdpa")
+    looks = seen[-1][0, -1]
+    # 11 and 12 were copied, and after where they stood come 12, 13 and 13, 14.
+    expected = -(looks[8, 4].log() + looks[9, 5].log()) / 2
+    assert ahead_loss(model, told, states).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+@torch.no_grad()
+def test_where_nothing_is_copied_nothing_is_asked(model: LlavaForConditionalGeneration) -> None:
+    told = pack([[Branch([1, 10, 11, 12, 13, 2], [False] * 3 + [True] * 3, ("",))]])
+    states = hear(model, told, NOTHING_SEEN, states=True).hidden_states
+    assert ahead_loss(model, told, states).item() == 0
