@@ -1,10 +1,15 @@
 """How fast pages are indexed and searched, and in how much memory.
 
-Pages a second are told as a share of what the encoder alone does on the same pictures in the same
-run, so that a busy machine says the same as an idle one. Searches are over random vectors of the
-released CLIP's length.
+Three measurements, each by itself with `--part`:
 
-    python -m benchmarks.indexing [--pages 500] [--model tiny] [--vectors 100000]
+- `rate`: pages a second as a share of what the vision tower's forward pass alone does on the same
+  pages, prepared beforehand, in the same run. Random weights of the released CLIP's size
+  (ViT-L/14-336) unless `--model` says otherwise; half of the forward passes come before the
+  indexing and half behind it, so that a busy machine says the same as an idle one.
+- `memory`: the process's memory while many pages are indexed, with vectors out of their digests.
+- `search`: milliseconds over random vectors of the released CLIP's length.
+
+    python -m benchmarks.indexing [--part rate] [--pages 32] [--many 10000] [--vectors 100000]
 """
 
 from __future__ import annotations
@@ -15,68 +20,140 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
-from PIL import Image, ImageDraw
+import torch
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from benchmarks.drawn_pdf import DrawnPage, Words, write_drawn
 from benchmarks.machine import describe
-from llava_tools.embedding import Embedder
-from llava_tools.images import open_image
-from llava_tools.retrieval import PageIndex
+from llava_tools.engine.clip import load_clip
+from llava_tools.engine.embedding import ClipEmbedding
+from llava_tools.options import EmbeddingOptions
+from llava_tools.retrieval import PageIndex, Progress
+from llava_tools.retrieval.pages import digest_of, open_document, read_pages
 from llava_tools.retrieval.reading import BATCH
 from llava_tools.retrieval.store import DocumentRow, Meta, PageRow, Store
 from llava_tools.testing import ScriptedEmbedder
+from tests.checkpoints import clip_like_tokenizer
 
-WIDTH = 768
+WIDTH, SIDE = 768, 336
+PAGES_A_FILE = 100
 
 
 def draw(folder: Path, many: int) -> list[Path]:
-    """Write pictures of pages: lines of words and a bar chart."""
+    """Write PDFs of pages with lines of words and a bar chart, no page like another."""
+    folder.mkdir()
     noise = random.Random(1)
     paths = []
-    for page in range(many):
-        image = Image.new("RGB", (850, 1100), "white")
-        pen = ImageDraw.Draw(image)
-        for line in range(30):
-            words = " ".join(f"word{noise.randint(0, 9999)}" for _ in range(8))
-            pen.text((60, 60 + 20 * line), words, "black")
-        for bar in range(6):
-            left = 100 + 100 * bar
-            pen.rectangle((left, 1050 - noise.randint(20, 300), left + 60, 1050), "steelblue")
-        paths.append(folder / f"{page:05}.png")
-        image.save(paths[-1], compress_level=1)
+    for start in range(0, many, PAGES_A_FILE):
+        pages = [_page(noise) for _ in range(min(PAGES_A_FILE, many - start))]
+        paths.append(write_drawn(folder / f"{start:06}.pdf", pages))
     return paths
 
 
-def index_rate(folder: Path, pages: int, model: str) -> dict[str, float]:
-    """Return the encoder's pictures a second alone, and indexing's pages a second."""
-    inside = folder / "in"
-    inside.mkdir()
-    paths = draw(inside, pages)
-    embedder = Embedder(model)
-    embedder.embed_images([open_image(path) for path in paths[:BATCH]])
-    spent = 0.0
-    for start in range(0, pages, BATCH):
-        pictures = [open_image(path) for path in paths[start : start + BATCH]]
-        begun = time.perf_counter()
-        embedder.embed_images(pictures)
-        spent += time.perf_counter() - begun
-    memory: list[int] = []
-    process = psutil.Process()
-    report = PageIndex(folder / "index", embedder).update(
-        [inside], lambda progress: memory.append(process.memory_info().rss)
+def _page(noise: random.Random) -> DrawnPage:
+    lines = [" ".join(f"word{noise.randint(0, 9999)}" for _ in range(8)) for _ in range(30)]
+    words = [Words(line, 60, 780 - 14 * place) for place, line in enumerate(lines)]
+    bars = [(80.0 + 70 * bar, 60.0, 45.0, float(noise.randint(20, 250))) for bar in range(6)]
+    return DrawnPage((595, 842), words, bars)
+
+
+def write_clip(folder: Path) -> None:
+    """Write random weights in the shape of openai/clip-vit-large-patch14-336, but for the text."""
+    tokenizer = clip_like_tokenizer()
+    vision = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=SIDE,
+        patch_size=14,
     )
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=1, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size).save_pretrained(folder)
+
+
+def index_rate(work: Path, pages: int, model: str | None) -> dict[str, float]:
+    """Return pages a second of the forward pass alone and of indexing."""
+    paths = draw(work / "in", pages)
+    if model is None:
+        write_clip(work / "clip")
+    clip = None if model else str(work / "clip")
+    options = EmbeddingOptions(model or "7b", offline=True, clip=clip)
+    embedding = ClipEmbedding(load_clip(options), options, dict)
+    pixels = prepared(embedding, paths)
+    forward(embedding, pixels[:1])
+    half = (len(pixels) + 1) // 2
+    spent = forward(embedding, pixels[:half])
+    report = PageIndex(work / "index", embedding).update([work / "in"])
+    spent += forward(embedding, pixels[half:])
     alone, whole = pages / spent, pages / report.seconds
-    quarter = max(1, len(memory) // 4)
     return {
-        "encode_pages_s": round(alone, 2),
-        "index_pages_s": round(whole, 2),
+        "forward_pages_s": round(alone, 3),
+        "index_pages_s": round(whole, 3),
         "share": round(whole / alone, 3),
-        "memory_mb_first_quarter": round(max(memory[:quarter]) / 1e6),
-        "memory_mb_last_quarter": round(max(memory[-quarter:]) / 1e6),
+    }
+
+
+def prepared(embedding: ClipEmbedding, paths: Sequence[Path]) -> list[torch.Tensor]:
+    """Return the pages as the tower takes them, in batches."""
+    processor = embedding._eye().processor
+    documents = [open_document(str(path), *digest_of(str(path))) for path in paths]
+    seen = [
+        processor([page.image.rgb()], return_tensors="pt")["pixel_values"]
+        for document in documents
+        for page in read_pages(document)
+    ]
+    return [torch.cat(seen[start : start + BATCH]) for start in range(0, len(seen), BATCH)]
+
+
+@torch.inference_mode()
+def forward(embedding: ClipEmbedding, batches: Sequence[torch.Tensor]) -> float:
+    """Return the seconds that the vision tower takes for batches."""
+    tower = embedding._eye().tower
+    spent = 0.0
+    for batch in batches:
+        begun = time.perf_counter()
+        out = tower(pixel_values=batch.to(tower.device, tower.dtype)).pooler_output
+        out.cpu()  # waits for a GPU
+        spent += time.perf_counter() - begun
+    return spent
+
+
+def index_memory(work: Path, pages: int) -> dict[str, float]:
+    """Return the most memory after a tenth of the pages and after all of them."""
+    draw(work / "in", pages)
+    noise = np.random.default_rng(1)
+    embedder = ScriptedEmbedder(
+        texts=lambda text: noise.standard_normal(WIDTH).tolist(),
+        images=lambda image: noise.standard_normal(WIDTH).tolist(),
+        dimensions=WIDTH,
+    )
+    process = psutil.Process()
+    told: list[tuple[float, int]] = []
+
+    def note(progress: Progress) -> None:
+        told.append((progress.done / progress.total, process.memory_info().rss))
+
+    report = PageIndex(work / "index", embedder).update([work / "in"], note)
+    parts = {share: max(rss for done, rss in told if done <= share) for share in (0.1, 0.5, 1.0)}
+    return {
+        "pages": float(report.added),
+        "pages_s": round(report.added / report.seconds, 1),
+        **{f"memory_mb_at_{share:.0%}": round(rss / 1e6) for share, rss in parts.items()},
+        "memory_mb_after": round(process.memory_info().rss / 1e6),
     }
 
 
@@ -122,16 +199,24 @@ def search_times(folder: Path, vectors: int) -> dict[str, float]:
 def main() -> None:
     """Measure, then print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pages", type=int, default=500)
-    parser.add_argument("--model", default="tiny")
+    parts = ("rate", "memory", "search")
+    parser.add_argument("--part", choices=parts, action="append", help="which; all by default")
+    parser.add_argument("--pages", type=int, default=32, help="pages for the rate (32)")
+    parser.add_argument("--model", help="whose eye, instead of random weights of ViT-L/14-336")
+    parser.add_argument("--many", type=int, default=10_000, help="pages for the memory (10000)")
     parser.add_argument("--vectors", type=int, default=100_000)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
-        indexing = index_rate(Path(work), options.pages, options.model)
-        print(indexing)
-        searching = search_times(Path(work) / "vectors", options.vectors)
-        print(searching)
-    print(json.dumps({**describe(), "indexing": indexing, "searching": searching}))
+    told: dict[str, dict[str, float]] = {}
+    for part in options.part or parts:
+        with tempfile.TemporaryDirectory() as work:
+            if part == "rate":
+                told[part] = index_rate(Path(work), options.pages, options.model)
+            elif part == "memory":
+                told[part] = index_memory(Path(work), options.many)
+            else:
+                told[part] = search_times(Path(work) / "vectors", options.vectors)
+        print(part, told[part], flush=True)
+    print(json.dumps({**describe(), **told}))
 
 
 if __name__ == "__main__":

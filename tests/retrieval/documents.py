@@ -37,7 +37,7 @@ def encrypt(path: Path) -> Path:
         % (b"ab" * 32, b"cd" * 32),
     ]
     end = b"/Encrypt 4 0 R /ID [<00> <00>]"
-    return _write(path, objects, end)
+    return write_objects(path, objects, end)
 
 
 def write_long_pdf(path: Path, pages: int) -> Path:
@@ -55,11 +55,11 @@ def write_long_pdf(path: Path, pages: int) -> Path:
             b"<< /Type /Page /Parent 2 0 R /Contents %d 0 R >>" % (5 + 2 * page),
             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(words), words),
         ]
-    return _write(path, objects, b"")
+    return write_objects(path, objects)
 
 
-def _write(path: Path, objects: Sequence[bytes], trailer: bytes) -> Path:
-    """Write objects with their table; the first one is the catalogue."""
+def write_objects(path: Path, objects: Sequence[bytes], trailer: bytes = b"") -> Path:
+    """Write a PDF's objects, numbered from 1, with their table; the first one is the catalogue."""
     data, places = bytearray(b"%PDF-1.4\n"), []
     for number, body in enumerate(objects, start=1):
         places.append(len(data))
