@@ -16,6 +16,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from llava_tools import choosing
@@ -120,6 +121,10 @@ class DocumentAnswer:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        pages = ", ".join(_named(citation) for citation in self.citations)
+        return f"DocumentAnswer({self.text!r}, certainty={self.certainty}, cites {pages})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it, without pictures."""
@@ -271,9 +276,13 @@ def _certainty(answer: Answer) -> float:
     return round(math.exp(mean), 3)
 
 
+def _named(citation: Citation) -> str:
+    return f"{Path(citation.document).name}, page {citation.page}"
+
+
 def _figure(citation: Citation) -> str:
     data = base64.b64encode(citation._repr_png_()).decode()
-    caption = html.escape(f"{citation.document}, page {citation.page}")
+    caption = html.escape(_named(citation))
     snippet = html.escape(citation.snippet)
     return (
         f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'

@@ -46,18 +46,24 @@ class Shown(Result):
 
 
 def drawn(picture: ImageRef, box: Box | None) -> bytes:
-    """Return a picture as PNG with a box drawn on it, at most `LARGEST` pixels a side."""
+    """Return a picture as PNG with a frame around a box, at most `LARGEST` pixels a side."""
     image = picture.rgb()
     scale = min(1.0, LARGEST / max(image.size))
     if scale < 1:
         image = image.resize([max(1, round(length * scale)) for length in image.size])
     if box is not None:
-        x1, y1, x2, y2 = (round(edge * scale) for edge in box)
-        corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-        pen = ImageDraw.Draw(image)
         width = max(1, round(max(image.size) / 200))
-        pen.rectangle(corners, outline="white", width=3 * width)
-        pen.rectangle(corners, outline="red", width=width)
+        pen = ImageDraw.Draw(image)
+        for colour, reach in (("white", 3 * width), ("red", width)):
+            pen.rectangle(_around(box, scale, reach, image.size), outline=colour, width=reach)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _around(box: Box, scale: float, reach: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return a frame's outer corners, so that it covers nothing in the box, within the picture."""
+    x1, y1, x2, y2 = (round(edge * scale) for edge in box)
+    right, bottom = (length - 1 for length in size)
+    left, top = max(0, x1 - reach), max(0, y1 - reach)
+    return left, top, max(left, min(right, x2 + reach - 1)), max(top, min(bottom, y2 + reach - 1))

@@ -226,7 +226,8 @@ def test_results_show_themselves() -> None:
     png = located._repr_png_()
     shown = Image.open(io.BytesIO(png)).convert("RGB")
     assert shown.size == (LARGEST, LARGEST // 2)
-    assert shown.getpixel((200, 300)) == (255, 0, 0)
+    frame, inside = shown.getpixel((199, 300)), shown.getpixel((200, 300))
+    assert (frame, inside) == ((255, 0, 0), shown.getpixel((100, 100)))
     assert shown.getpixel((100, 100)) == Image.new("RGB", (1, 1), "navy").getpixel((0, 0))
     page = located._repr_html_()
     assert page.count("<img") == 1
