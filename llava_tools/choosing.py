@@ -92,6 +92,15 @@ def choose(labels: Sequence[str], scores: Sequence[float], abstain: float | None
     return Choice(best if sure else None, probabilities)
 
 
+def certainty(logprobs: Sequence[float]) -> float:
+    """Return the geometric mean of an answer's tokens' probabilities; 1 where none are known.
+
+    Args:
+        logprobs: Natural logarithms of the tokens' probabilities.
+    """
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0
+
+
 def yes(scores: Sequence[float]) -> float:
     """Return the probability of a yes from the log-probabilities of `YES_OR_NO`."""
     chances = choose(YES_OR_NO, scores, None).probabilities

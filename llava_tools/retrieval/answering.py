@@ -11,23 +11,21 @@ answer are what it cites.
 
 from __future__ import annotations
 
-import base64
-import html
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypedDict, Unpack
 
 from llava_tools import choosing
 from llava_tools.errors import DocumentError, RequestError, refuse_unknown
 from llava_tools.images import ImageRef
 from llava_tools.model import Llava
+from llava_tools.retrieval.evidence import Citation, DocumentAnswer
 from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.search import Hit, Mode
+from llava_tools.retrieval.zooming import closer, shown_by
 from llava_tools.tools.album import Album
 from llava_tools.tools.compare import plain
-from llava_tools.tools.display import drawn
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
 from llava_tools.tools.spec import Plan, acarry_out, answers, carry_out, question
@@ -49,101 +47,8 @@ class AskOptions(TypedDict, total=False):
     short: bool
     with_text: bool
     weighed: bool
+    zoom: bool
     max_tokens: int
-
-
-@dataclass(frozen=True)
-class Citation:
-    """A page that was asked, and what it gave.
-
-    Attributes:
-        hit: The page: document, number, handle, snippet, text, score.
-        answer: What the model said about it.
-        certainty: Probability of that answer's tokens, 0 to 1, their geometric mean.
-        thumbnail: The page as a small JPEG.
-        box: Where it stands, in pixels of `picture`; None where no place was found.
-        picture: The page.
-    """
-
-    hit: Hit
-    answer: str
-    certainty: float
-    thumbnail: bytes = field(repr=False)
-    box: Box | None
-    picture: ImageRef = field(repr=False)
-
-    @property
-    def document(self) -> str:
-        """Path of the file."""
-        return self.hit.document
-
-    @property
-    def page(self) -> int:
-        """Number of the page, from 1."""
-        return self.hit.page
-
-    @property
-    def snippet(self) -> str:
-        """What the page's text says about the question; empty without a text."""
-        return self.hit.snippet
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, without pictures."""
-        return self.hit.as_dict() | {
-            "answer": self.answer,
-            "certainty": self.certainty,
-            "box": None if self.box is None else list(self.box),
-        }
-
-    def _repr_png_(self) -> bytes:
-        """Return the page with the box."""
-        return drawn(self.picture, self.box)
-
-
-@dataclass(frozen=True)
-class DocumentAnswer:
-    """An answer with its evidence. In a notebook it shows itself with the pages and boxes.
-
-    Attributes:
-        text: The answer.
-        certainty: Its share in what all pages' answers weigh together, times how sure the model
-            was of it, 0 to 1.
-        citations: The pages that gave it, nearest first; at least one.
-        others: Pages that were asked and said something else.
-        model: Name of the model that answered.
-    """
-
-    text: str
-    certainty: float
-    citations: tuple[Citation, ...]
-    others: tuple[Citation, ...]
-    model: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        pages = ", ".join(_named(citation) for citation in self.citations)
-        return f"DocumentAnswer({self.text!r}, certainty={self.certainty}, cites {pages})"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, without pictures."""
-        return {
-            "answer": self.text,
-            "certainty": self.certainty,
-            "model": self.model,
-            "citations": [citation.as_dict() for citation in self.citations],
-            "others": [citation.as_dict() for citation in self.others],
-        }
-
-    def _repr_png_(self) -> bytes:
-        """Return the first page cited, with the box."""
-        return self.citations[0]._repr_png_()
-
-    def _repr_html_(self) -> str:
-        """Return the answer above the pages that it cites, each with its box."""
-        shown = "".join(_figure(citation) for citation in self.citations)
-        return f"<div><p><b>{html.escape(self.text)}</b></p>{shown}</div>"
 
 
 def ask(
@@ -160,7 +65,9 @@ def ask(
             boxes around, rather than the answer's own words; `short` (True), whether a word or a
             phrase is wanted; `with_text` (False), whether the model is told each page's snippet
             beside the picture; `weighed` (True), whether answers count by the model's
-            log-probabilities, which not every server reports; `max_tokens` of an answer (64).
+            log-probabilities, which not every server reports; `zoom` (False), whether a page that
+            does not show what was answered is asked once more in parts, for small print, which
+            takes a dozen questions a page; `max_tokens` of an answer (64).
 
     Raises:
         RequestError: An impossible question or option.
@@ -194,6 +101,7 @@ class _Asking:
     short: bool = True
     with_text: bool = False
     weighed: bool = True
+    zoom: bool = False
     max_tokens: int = 64
 
     @classmethod
@@ -202,7 +110,10 @@ class _Asking:
         thing = options.get("thing")
         if thing is not None and not thing.strip():
             raise RequestError(f"thing={thing!r} names nothing.", "Say what to find, or None.")
-        return cls(index, words, **options)
+        asking = cls(index, words, **options)
+        if asking.zoom and not asking.weighed:
+            raise RequestError("zoom=True weighs answers.", "Leave weighed=True, or do not zoom.")
+        return asking
 
     def plan(self, model: Llava) -> Plan[DocumentAnswer]:
         index = self.index
@@ -216,15 +127,20 @@ class _Asking:
         pages = [index.open(hit) for hit in hits]
         requests = [self._request(hit, page) for hit, page in zip(hits, pages, strict=True)]
         told = yield from answers(*requests)
-        asked = [
-            Citation(hit, answer.text, _certainty(answer), index.thumbnail(hit), None, page)
-            for hit, page, answer in zip(hits, pages, told, strict=True)
-        ]
+        asked = []
+        for hit, page, answer in zip(hits, pages, told, strict=True):
+            said, part = answer, None
+            if self.zoom:
+                said, part = yield from closer(
+                    page, answer, partial(self._request, hit), self._shows
+                )
+            thumbnail = index.thumbnail(hit)
+            asked.append(Citation(hit, said.text, _certainty(said), thumbnail, part, page))
         cited, others, certainty = merged(asked)
         placed = []
         for citation in cited:
             box = yield from self._place(citation)
-            placed.append(replace(citation, box=box))
+            placed.append(replace(citation, box=box or citation.box))
         text, name = cited[0].answer, told[0].model
         return DocumentAnswer(text, certainty, tuple(placed), tuple(others), name)
 
@@ -237,6 +153,10 @@ class _Asking:
         request = question(words, page, max_tokens=self.max_tokens)
         sampling = replace(request.sampling, logprobs=self.weighed)
         return replace(request, sampling=sampling)
+
+    def _shows(self, answer: str) -> str:
+        """What a picture shows that gives an answer."""
+        return shown_by(self.words, answer) if self.thing is None else self.thing
 
     def _place(self, citation: Citation) -> Plan[Box | None]:
         """Find by the text layer, which is exact, or else have the model look for the thing."""
@@ -269,22 +189,4 @@ def merged(asked: Sequence[Citation]) -> tuple[list[Citation], list[Citation], f
 
 
 def _certainty(answer: Answer) -> float:
-    """Return the geometric mean of the tokens' probabilities; 1 where none were asked for."""
-    if not answer.logprobs:
-        return 1.0
-    mean = sum(token.logprob for token in answer.logprobs) / len(answer.logprobs)
-    return round(math.exp(mean), 3)
-
-
-def _named(citation: Citation) -> str:
-    return f"{Path(citation.document).name}, page {citation.page}"
-
-
-def _figure(citation: Citation) -> str:
-    data = base64.b64encode(citation._repr_png_()).decode()
-    caption = html.escape(_named(citation))
-    snippet = html.escape(citation.snippet)
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
-        f"<figcaption>{caption}<br><small>{snippet}</small></figcaption></figure>"
-    )
+    return round(choosing.certainty([token.logprob for token in answer.logprobs]), 3)

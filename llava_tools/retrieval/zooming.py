@@ -1,21 +1,71 @@
-"""Small print: which parts of a page are looked at once more, each as a picture of its own.
+"""Small print: a page is asked whole, and in parts where it did not show enough.
 
-The eye sees a page of any size as a square of 336 pixels, in which small print is lost. So a page
-is asked whole first. Where the model was not sure of its answer, the page is asked again in squares
-of half its longer side, which it sees at twice the size; the surest answer of all counts.
+The eye sees a page of any size as a square of 336 pixels, in which small print is lost. So the
+model is asked, after its answer, whether the page shows that (see `Llava.score`). Where it rather
+does not, the page is asked again in overlapping squares of half its longer side, which are seen at
+twice the size. The answer counts that the model was surest of and that its picture shows best.
+`python -m benchmarks.small_print` tells what that gives.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from llava_tools import choosing
 from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.geometry import Box
+from llava_tools.tools.spec import Plan, answers, question, scores
+from llava_tools.types import Answer, Request
+
+#: From which weight (see `_weight`) on the whole page's answer is left as it is.
+SHOWN = 0.5
 
 #: The longer side from which a part shows more than the whole did: twice what LLaVA's eye sees.
 LARGE = 672
 #: How much of a square the next one repeats at least, so that what one cuts the other shows whole.
 OVERLAP = 0.15
+
+
+def closer(
+    page: ImageRef,
+    whole: Answer,
+    ask: Callable[[ImageRef], Request],
+    shows: Callable[[str], str],
+) -> Plan[tuple[Answer, Box | None]]:
+    """Find the best answer to the whole page or to a part of it, and that part.
+
+    Args:
+        page: The page.
+        whole: What was answered to all of it, with log-probabilities.
+        ask: From a picture to the question about it.
+        shows: From an answer to what a picture shows that gives it.
+    """
+    boxes = regions(page.size)
+    if not boxes:
+        return whole, None
+    best, said, place = (yield from _weight(page, whole, shows)), whole, None
+    if best >= SHOWN:
+        return whole, None
+    parts = [open_image(page.rgb().crop(box)) for box in boxes]
+    told = yield from answers(*map(ask, parts))
+    for box, part, answer in zip(boxes, parts, told, strict=True):
+        weight = yield from _weight(part, answer, shows)
+        if weight > best:
+            best, said, place = weight, answer, box
+    return said, place
+
+
+def _weight(picture: ImageRef, answer: Answer, shows: Callable[[str], str]) -> Plan[float]:
+    """How certain an answer is, times how probably the picture shows what it says, 0 to 1."""
+    asked = question(choosing.shows(shows(answer.text)), picture, max_tokens=1)
+    shown = choosing.yes((yield from scores(asked, choosing.YES_OR_NO)))
+    return shown * choosing.certainty([token.logprob for token in answer.logprobs])
+
+
+def shown_by(words: str, answer: str) -> str:
+    """Return what a picture shows that gives this answer to a question."""
+    return f"{words} {answer}"
 
 
 def regions(size: tuple[int, int]) -> list[Box]:
@@ -33,11 +83,6 @@ def regions(size: tuple[int, int]) -> list[Box]:
         for y in _starts(height, side)
         for x in _starts(width, side)
     ]
-
-
-def cut(page: ImageRef, box: Box) -> ImageRef:
-    """Return a part of a page at its full resolution."""
-    return open_image(page.rgb().crop(box))
 
 
 def _starts(length: int, side: int) -> list[int]:

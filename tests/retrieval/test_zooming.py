@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from llava_tools.images import open_image
-from llava_tools.retrieval.zooming import LARGE, OVERLAP, cut, regions
+from llava_tools import Llava
+from llava_tools.errors import RequestError
+from llava_tools.retrieval import PageIndex, ask
+from llava_tools.retrieval.zooming import LARGE, OVERLAP, regions
+from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
+from llava_tools.types import Request
+from tests.retrieval.documents import write_pdf
 
 lengths = st.integers(1, 4000)
 
@@ -32,7 +39,65 @@ def test_regions_cover_the_page_and_overlap(width: int, height: int) -> None:
     assert len(set(boxes)) == len(boxes)
 
 
-def test_a_part_keeps_its_pixels() -> None:
-    page = open_image(Image.effect_noise((900, 700), 80).convert("RGB"))
-    box = regions(page.size)[-1]
-    assert cut(page, box).rgb().tobytes() == page.rgb().crop(box).tobytes()
+@pytest.fixture
+def index(tmp_path: Path) -> PageIndex:
+    """An index of one upright page of 1,008 x 1,344 pixels, which has six parts."""
+    write_pdf(tmp_path / "in.pdf", ["Tea is brewed here"])
+    made = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    made.update([tmp_path / "in.pdf"])
+    return made
+
+
+def reader(readable: int | None, whole: float) -> ScriptedBackend:
+    """A model that reads 90 in one part (of the parts in their order), and else says it is blurred.
+
+    Args:
+        readable: Which part; None for none of them.
+        whole: How probably the whole page shows what was answered to it.
+    """
+    parts: list[str] = []
+
+    def part_of(request: Request) -> int | None:
+        (picture,) = request.messages[-1].images
+        if max(picture.size) == 1344:
+            return None
+        if picture.handle not in parts:
+            parts.append(picture.handle)
+        return parts.index(picture.handle)
+
+    def say(request: Request) -> str:
+        part = part_of(request)
+        return "90" if part is not None and part == readable else "blurred"
+
+    def score(request: Request, label: str) -> float:
+        part = part_of(request)
+        shown = whole if part is None else 0.9 if part == readable else 0.05
+        return math.log(shown if "es" in label else 1 - shown)
+
+    return ScriptedBackend(say, scores=score)
+
+
+def test_a_page_that_shows_its_answer_is_asked_once(index: PageIndex) -> None:
+    backend = reader(0, whole=0.8)
+    found = ask(index, "How hot?", Llava(backend=backend), k=1, zoom=True)
+    assert found.text == "blurred"
+    assert len(backend.requests) == 2  # the question, and whether the page shows it
+    assert "How hot? blurred" in backend.requests[1].messages[-1].text
+
+
+def test_small_print_is_read_in_the_part_that_shows_it(index: PageIndex) -> None:
+    found = ask(index, "How hot?", Llava(backend=reader(0, 0.2)), k=1, zoom=True)
+    (citation,) = found.citations
+    assert (found.text, citation.box) == ("90", (0, 0, 672, 672))
+    without = ask(index, "How hot?", Llava(backend=reader(0, 0.2)), k=1)
+    assert (without.text, without.citations[0].box) == ("blurred", None)
+
+
+def test_the_whole_page_counts_where_no_part_shows_more(index: PageIndex) -> None:
+    found = ask(index, "How hot?", Llava(backend=reader(None, 0.2)), k=1, zoom=True)
+    assert (found.text, found.citations[0].box) == ("blurred", None)
+
+
+def test_zooming_needs_what_it_weighs_by(index: PageIndex) -> None:
+    with pytest.raises(RequestError, match="zoom=True weighs"):
+        ask(index, "How hot?", Llava(backend=ScriptedBackend()), zoom=True, weighed=False)

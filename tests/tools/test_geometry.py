@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
+from llava_tools import Llava
+from llava_tools.gallery import Gallery
+from llava_tools.testing import ScriptedBackend
+from llava_tools.tools import Album
 from llava_tools.tools.geometry import Box, clipped, unpadded
+from llava_tools.tools.locate import LocateArguments, locate
 from llava_tools.train.draw import draw
+from llava_tools.train.wide.questions import overlap
 from llava_tools.train.world import sample_scene
 
 lengths = st.integers(1, 3000)
@@ -116,22 +122,6 @@ def test_against_what_the_model_is_shown(size: tuple[int, int]) -> None:
         assert abs(edge - expected) <= 2
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    both = clipped(
-        (
-            max(one.x1, other.x1),
-            max(one.y1, other.y1),
-            min(one.x2, other.x2),
-            min(one.y2, other.y2),
-        ),
-        (10**6, 10**6),
-    )
-    areas = [(b.x2 - b.x1) * (b.y2 - b.y1) for b in (one, other)]
-    shared = (both.x2 - both.x1) * (both.y2 - both.y1) if both else 0
-    return shared / (sum(areas) - shared)
-
-
 def test_boxes_of_drawn_shapes_in_two_decimals() -> None:
     """What a perfect model reaches: the rest is lost to writing hundredths."""
     rng = np.random.default_rng(5)
@@ -147,6 +137,36 @@ def test_boxes_of_drawn_shapes_in_two_decimals() -> None:
             true = clipped([round(edge * max(size)) for edge in edges], size)
             assert true is not None
             told = unpadded([round(corner, 2) for corner in padded(true, size)], size)
-            found[form].append(0.0 if told is None else _overlap(told, true))
+            found[form].append(0.0 if told is None else overlap(told, true))
     means = {form: round(float(np.mean(values)), 3) for form, values in found.items()}
     assert min(means.values()) > 0.95, means
+
+
+sides = st.integers(500, 800)
+
+
+@st.composite
+def large_boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
+    """A picture, wide or tall or square, and a box of at least half its longer side each way."""
+    form = draw(st.sampled_from(["wide", "tall", "square"]))
+    longer = draw(sides)
+    shorter = longer if form == "square" else draw(st.integers(longer // 2 + 1, longer))
+    width, height = (shorter, longer) if form == "tall" else (longer, shorter)
+    least = (longer + 1) // 2
+    x1, y1 = draw(st.integers(0, width - least)), draw(st.integers(0, height - least))
+    x2, y2 = draw(st.integers(x1 + least, width)), draw(st.integers(y1 + least, height))
+    return Box(x1, y1, x2, y2), (width, height)
+
+
+@given(large_boxes())
+def test_locate_gives_back_the_box_that_the_model_wrote(
+    given_box: tuple[Box, tuple[int, int]],
+) -> None:
+    """Through the tool, from what a perfect model writes: two decimals on the padded square."""
+    box, size = given_box
+    written = "[" + ", ".join(f"{corner:.2f}" for corner in padded(box, size)) + "]"
+    album = Album(Gallery())
+    shown = LocateArguments(image=album.add(Image.new("RGB", size)), thing="the red car")
+    found = locate.run(Llava(backend=ScriptedBackend([written])), shown, album)
+    assert found.box is not None
+    assert overlap(found.box, box) >= 0.95

@@ -1,0 +1,141 @@
+"""Small things on large pages: asked whole only, and zoomed into where the whole shows too little.
+
+Pages of 1,000 x 1,344 pixels with one thing on them and, on every other, grey lines around it,
+looked at as `retrieval.ask` does. `number` is a number of 20 to 30 pixels' height, for a model that
+reads; `small shape` is a shape that the embedded model sees as three to six pixels, for one that
+knows shapes only; `large shape` tells whether zooming harms where nothing is small. Told are the
+shares of right answers, and how many pictures were asked for a page.
+
+    python -m benchmarks.small_print [--each 20] [--model tiny]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from benchmarks.machine import describe
+from llava_tools import Llava, open_image
+from llava_tools.choosing import short
+from llava_tools.images import ImageRef
+from llava_tools.retrieval.zooming import closer, shown_by
+from llava_tools.tools.compare import plain
+from llava_tools.tools.spec import Plan, answers, carry_out, question
+from llava_tools.train.draw import polygon
+from llava_tools.train.held_out import TONES
+from llava_tools.train.wide import stranger
+from llava_tools.train.wide.fonts import HELD_OUT, font
+from llava_tools.train.words import pick
+from llava_tools.train.world import SHAPES
+from llava_tools.types import Request
+
+KINDS = ("number", "small shape", "large shape")
+SIZE = (1000, 1344)
+#: Radius of a shape as a share of the page's height.
+SMALL, LARGE = (0.016, 0.028), (0.12, 0.25)
+SEED = 6_000_011
+
+
+@dataclass(frozen=True)
+class Case:
+    """A page, a question about it, and the answer."""
+
+    kind: str
+    picture: Image.Image
+    asked: str
+    answer: str
+
+
+def cases(each: int, seed: int = SEED) -> Iterator[Case]:
+    """Draw `each` pages of every kind."""
+    rng = np.random.default_rng(seed)
+    for kind in KINDS:
+        for _ in range(each):
+            yield _number(rng) if kind == "number" else _shape(rng, kind)
+
+
+def _number(rng: np.random.Generator) -> Case:
+    text = str(int(rng.integers(100, 10_000)))
+    size = int(rng.integers(28, 42))
+    x, y = int(rng.integers(60, 800)), int(rng.integers(60, 1240))
+    picture = _paper(rng, (x - 20, y - 15, x + 180, y + 50))
+    letters = font(pick(rng, HELD_OUT), size)
+    ImageDraw.Draw(picture).text((x, y), text, fill=(20, 20, 25), font=letters)
+    return Case("number", picture, pick(rng, stranger.WORDS["number"]), text)
+
+
+def _shape(rng: np.random.Generator, kind: str) -> Case:
+    radius = rng.uniform(*(SMALL if kind == "small shape" else LARGE)) * SIZE[1]
+    x, y = (float(rng.uniform(radius + 20, length - radius - 20)) for length in SIZE)
+    reach = radius + 20
+    picture = _paper(rng, (x - reach, y - reach, x + reach, y + reach))
+    shape = pick(rng, SHAPES)
+    colour = pick(rng, tuple(name for name in TONES if name != "white"))
+    outline = polygon(shape, x, y, radius, 0.0, 1.0, 0.4)
+    ImageDraw.Draw(picture).polygon(outline, fill=TONES[colour][0])
+    if rng.random() < 0.5:
+        return Case(kind, picture, f"What colour is the {shape}?", colour)
+    return Case(kind, picture, "What shape is in the picture?", shape)
+
+
+def _paper(rng: np.random.Generator, free: Sequence[float]) -> Image.Image:
+    """Return paper that is, on every other page, lined but for a free place."""
+    picture = Image.new("RGB", SIZE, (250, 250, 250))
+    if rng.random() < 0.5:
+        pen = ImageDraw.Draw(picture)
+        for y in range(60, SIZE[1] - 60, 40):
+            if not free[1] < y < free[3]:
+                pen.line((80, y, 80 + float(rng.uniform(500, 800)), y), (150, 150, 155), 5)
+    return picture
+
+
+def look(case: Case, pictures: list[ImageRef]) -> Plan[tuple[str, str]]:
+    """Answer from the whole page, and with zoom; note the pictures that were asked."""
+
+    def asking(picture: ImageRef) -> Request:
+        pictures.append(picture)
+        request = question(short(case.asked), picture, max_tokens=16)
+        return replace(request, sampling=replace(request.sampling, logprobs=True))
+
+    page = open_image(case.picture)
+    (whole,) = yield from answers(asking(page))
+    said, _ = yield from closer(page, whole, asking, partial(shown_by, case.asked))
+    return whole.text, said.text
+
+
+def measure(model: Llava, drawn: Sequence[Case]) -> dict[str, dict[str, float]]:
+    """Return for each kind the share of right answers without and with zoom, and the pictures."""
+    told: dict[str, dict[str, float]] = {}
+    for kind in KINDS:
+        pictures: list[ImageRef] = []
+        some = [case for case in drawn if case.kind == kind]
+        said = [(carry_out(model, look(case, pictures)), plain(case.answer)) for case in some]
+        told[kind] = {
+            "whole": round(sum(plain(whole) == right for (whole, _), right in said) / len(said), 3),
+            "zoom": round(sum(plain(zoom) == right for (_, zoom), right in said) / len(said), 3),
+            "pictures_a_page": round(len(pictures) / len(some), 1),
+        }
+    return told
+
+
+def main() -> None:
+    """Measure, print a table, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--each", type=int, default=20, help="pages a kind (20)")
+    parser.add_argument("--model", default="tiny")
+    options = parser.parse_args()
+    with Llava(options.model) as model:
+        told = measure(model, list(cases(options.each)))
+    for kind, figures in told.items():
+        print(f"{kind:12}", *(f"{name} {value:<6}" for name, value in figures.items()))
+    print(json.dumps({"benchmark": "small_print", **vars(options), **describe(), **told}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What an answer out of documents is: the words, and the pages with the places that gave them."""
+
+from __future__ import annotations
+
+import base64
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llava_tools.images import ImageRef
+from llava_tools.retrieval.search import Hit
+from llava_tools.tools.display import drawn
+from llava_tools.tools.geometry import Box
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A page that was asked, and what it gave.
+
+    Attributes:
+        hit: The page: document, number, handle, snippet, text, score.
+        answer: What the model said about it.
+        certainty: Probability of that answer's tokens, 0 to 1, their geometric mean.
+        thumbnail: The page as a small JPEG.
+        box: Where it stands, or in which part of the page it was seen, in pixels of `picture`; None
+            where no place was found.
+        picture: The page.
+    """
+
+    hit: Hit
+    answer: str
+    certainty: float
+    thumbnail: bytes = field(repr=False)
+    box: Box | None
+    picture: ImageRef = field(repr=False)
+
+    @property
+    def document(self) -> str:
+        """Path of the file."""
+        return self.hit.document
+
+    @property
+    def page(self) -> int:
+        """Number of the page, from 1."""
+        return self.hit.page
+
+    @property
+    def snippet(self) -> str:
+        """What the page's text says about the question; empty without a text."""
+        return self.hit.snippet
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, without pictures."""
+        return self.hit.as_dict() | {
+            "answer": self.answer,
+            "certainty": self.certainty,
+            "box": None if self.box is None else list(self.box),
+        }
+
+    def _repr_png_(self) -> bytes:
+        """Return the page with the box."""
+        return drawn(self.picture, self.box)
+
+
+@dataclass(frozen=True)
+class DocumentAnswer:
+    """An answer with its evidence. In a notebook it shows itself with the pages and boxes.
+
+    Attributes:
+        text: The answer.
+        certainty: Its share in what all pages' answers weigh together, times how sure the model
+            was of it, 0 to 1.
+        citations: The pages that gave it, nearest first; at least one.
+        others: Pages that were asked and said something else.
+        model: Name of the model that answered.
+    """
+
+    text: str
+    certainty: float
+    citations: tuple[Citation, ...]
+    others: tuple[Citation, ...]
+    model: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        pages = ", ".join(_named(citation) for citation in self.citations)
+        return f"DocumentAnswer({self.text!r}, certainty={self.certainty}, cites {pages})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, without pictures."""
+        return {
+            "answer": self.text,
+            "certainty": self.certainty,
+            "model": self.model,
+            "citations": [citation.as_dict() for citation in self.citations],
+            "others": [citation.as_dict() for citation in self.others],
+        }
+
+    def _repr_png_(self) -> bytes:
+        """Return the first page cited, with the box."""
+        return self.citations[0]._repr_png_()
+
+    def _repr_html_(self) -> str:
+        """Return the answer above the pages that it cites, each with its box."""
+        shown = "".join(_figure(citation) for citation in self.citations)
+        return f"<div><p><b>{html.escape(self.text)}</b></p>{shown}</div>"
+
+
+def _named(citation: Citation) -> str:
+    return f"{Path(citation.document).name}, page {citation.page}"
+
+
+def _figure(citation: Citation) -> str:
+    data = base64.b64encode(citation._repr_png_()).decode()
+    caption = html.escape(_named(citation))
+    snippet = html.escape(citation.snippet)
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
+        f"<figcaption>{caption}<br><small>{snippet}</small></figcaption></figure>"
+    )
