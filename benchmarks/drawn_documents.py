@@ -8,9 +8,12 @@ seen: "In the document about copper kettles: what sum closes the document?" With
 there is no text layer at all, and the question names the page's title, which must be read to be
 found.
 
+`--kinds shape` asks for the colour of a shape on the page instead, which a model can tell that does
+not read: with it, the way from question to citation is measured and not the reading.
+
 Told: how often the page was among those asked, was cited, the answer was right, and both.
 
-    python -m benchmarks.drawn_documents [--questions 100] [--model tiny] [--by subject]
+    python -m benchmarks.drawn_documents [--questions 100] [--model tiny] [--by subject] [--no-zoom]
 """
 
 from __future__ import annotations
@@ -33,12 +36,14 @@ from llava_tools import Llava
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.tools.compare import plain
+from llava_tools.train import held_out as shapes
 from llava_tools.train.wide import held_out, stranger
 from llava_tools.train.wide.fonts import HELD_OUT, font
 from llava_tools.train.wide.strings import LISTED
 from llava_tools.train.words import pick
 
 KINDS = ("title", "total", "stamp", "tallest", "shortest")
+SHAPE = "shape"
 PAGES_A_FILE = 5
 SEED = 5_000_011
 
@@ -70,7 +75,7 @@ def cases(many: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Cas
     words = [str(word) for word in rng.permutation(LISTED)]
     while len(made) < many:
         kind = kinds[len(made) % len(kinds)]
-        drawn = _chart(rng, kind) if kind in ("tallest", "shortest") else _page(rng, kind)
+        drawn = _drawn(rng, kind)
         if drawn is None or drawn[1] in titles:
             continue
         picture, title, asked, answer = drawn
@@ -81,6 +86,23 @@ def cases(many: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Cas
         body[30:30] = subject
         made.append(Case(kind, picture, title, subject, " ".join(body), asked, answer))
     return made
+
+
+def _drawn(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str] | None:
+    """Return a page, its title, a question and the answer, or None where it cannot be asked."""
+    if kind == SHAPE:
+        return _shape(rng)
+    return _chart(rng, kind) if kind in ("tallest", "shortest") else _page(rng, kind)
+
+
+def _shape(rng: np.random.Generator) -> tuple[Image.Image, str, str, str] | None:
+    """One shape; the title is not drawn."""
+    scene = shapes.sample(rng)
+    if len(scene.shapes) != 1:
+        return None
+    (shape,) = scene.shapes
+    title = str(rng.integers(10**9))
+    return shapes.render(scene, rng), title, f"what colour is the {shape.kind}?", shape.colour
 
 
 def _page(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str] | None:
@@ -131,7 +153,7 @@ def measure(
     index: PageIndex, model: Llava, drawn: Sequence[Case], by: str, **options: Any
 ) -> dict[str, dict[str, float]]:
     """Return the shares of each kind and of all."""
-    told: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, "all")}
+    told: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, SHAPE, "all")}
     for place, case in enumerate(drawn):
         page = (f"{place // PAGES_A_FILE:04}", place % PAGES_A_FILE + 1)
         found = ask(index, case.question(by), model, **options)
@@ -162,14 +184,16 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--by", choices=("subject", "title"), default="subject")
     parser.add_argument("--k", type=int, default=3, help="pages asked a question (3)")
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, SHAPE), help="all but shape")
+    parser.add_argument("--zoom", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    kinds = KINDS if options.by == "subject" else KINDS[1:]
+    kinds = options.kinds or (KINDS if options.by == "subject" else KINDS[1:])
     drawn = cases(options.questions, kinds)
     with tempfile.TemporaryDirectory() as work, Llava(options.model) as model:
         write(Path(work) / "in", drawn, options.by)
         index = PageIndex(Path(work) / "index", Embedder(options.model))
         index.update([Path(work) / "in"])
-        told = measure(index, model, drawn, options.by, k=options.k)
+        told = measure(index, model, drawn, options.by, k=options.k, zoom=options.zoom)
     for kind, figures in told.items():
         print(f"{kind:9}", *(f"{name} {value:<6}" for name, value in figures.items()))
     print(json.dumps({"benchmark": "drawn_documents", **vars(options), **describe(), **told}))

@@ -53,6 +53,9 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-text", action="store_true", help="tell the model the pages' text layer as well"
     )
+    parser.add_argument(
+        "--no-zoom", action="store_true", help="ask whole pages only, which is faster"
+    )
 
 
 def ask_index(arguments: argparse.Namespace, model: Llava) -> int:
@@ -74,6 +77,7 @@ def ask_index(arguments: argparse.Namespace, model: Llava) -> int:
         model,
         k=arguments.k,
         with_text=arguments.with_text,
+        zoom=not arguments.no_zoom,
         max_tokens=arguments.max_tokens or 64,
     )
     if arguments.json:

@@ -5,7 +5,7 @@
 
 LLaVA 1.5 was trained on one picture a prompt, so every page is asked by itself, in one batch, which
 told right far more often than all in one prompt (`llava_tools.tools.compare`). Equal answers count
-together: each by how near its page is and by how sure the model was of it. The pages that gave the
+together: each by its page's rank and by how sure the model was of it. The pages that gave the
 answer are what it cites.
 """
 
@@ -65,9 +65,9 @@ def ask(
             boxes around, rather than the answer's own words; `short` (True), whether a word or a
             phrase is wanted; `with_text` (False), whether the model is told each page's snippet
             beside the picture; `weighed` (True), whether answers count by the model's
-            log-probabilities, which not every server reports; `zoom` (False), whether a page that
-            does not show what was answered is asked once more in parts, for small print, which
-            takes a dozen questions a page; `max_tokens` of an answer (64).
+            log-probabilities, which not every server reports; `zoom` (True, where answers are
+            weighed), whether a page that does not show what was answered is asked once more in
+            parts, which takes a dozen questions; `max_tokens` of an answer (64).
 
     Raises:
         RequestError: An impossible question or option.
@@ -101,7 +101,7 @@ class _Asking:
     short: bool = True
     with_text: bool = False
     weighed: bool = True
-    zoom: bool = False
+    zoom: bool = True
     max_tokens: int = 64
 
     @classmethod
@@ -110,10 +110,7 @@ class _Asking:
         thing = options.get("thing")
         if thing is not None and not thing.strip():
             raise RequestError(f"thing={thing!r} names nothing.", "Say what to find, or None.")
-        asking = cls(index, words, **options)
-        if asking.zoom and not asking.weighed:
-            raise RequestError("zoom=True weighs answers.", "Leave weighed=True, or do not zoom.")
-        return asking
+        return cls(index, words, **options)
 
     def plan(self, model: Llava) -> Plan[DocumentAnswer]:
         index = self.index
@@ -130,7 +127,7 @@ class _Asking:
         asked = []
         for hit, page, answer in zip(hits, pages, told, strict=True):
             said, part = answer, None
-            if self.zoom:
+            if self.zoom and self.weighed:
                 said, part = yield from closer(
                     page, answer, partial(self._request, hit), self._shows
                 )
@@ -173,15 +170,19 @@ class _Asking:
 def merged(asked: Sequence[Citation]) -> tuple[list[Citation], list[Citation], float]:
     """Return the pages that gave the answer of most weight, the others, and its certainty.
 
-    An answer's probability is the sum over the pages of the page's (its share in the scores) times
-    that of the answer given the page, as in RAG-Sequence (Lewis et al. 2020).
+    An answer's probability is the sum over the pages of the page's times that of the answer given
+    the page, as in RAG-Sequence (Lewis et al. 2020). A page's falls with the square of its rank:
+    of 36 questions (`benchmarks.pages`, `tuning`), the first page was right in 25, the second in 4,
+    the third in 1. The search's scores are about ranks themselves and say less.
+
+    Args:
+        asked: Best page first.
     """
     weights: dict[str, float] = {}
-    total = sum(citation.hit.score for citation in asked) or 1.0
-    for citation in asked:
+    total = sum(rank**-2 for rank in range(1, len(asked) + 1))
+    for rank, citation in enumerate(asked, start=1):
         key = plain(citation.answer)
-        share = citation.hit.score / total * citation.certainty
-        weights[key] = weights.get(key, 0.0) + share
+        weights[key] = weights.get(key, 0.0) + rank**-2 / total * citation.certainty
     best = max(weights, key=lambda key: (bool(key), weights[key]))
     cited = [citation for citation in asked if plain(citation.answer) == best]
     others = [citation for citation in asked if plain(citation.answer) != best]

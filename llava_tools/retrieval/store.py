@@ -21,6 +21,9 @@ from llava_tools.errors import IndexStoreError, MissingExtraError
 
 #: From how many pages on an index for vectors pays; below, all are compared.
 MANY = 20_000
+#: Bytes of the tables' descriptions that LanceDB remembers. It would take up to 1 GiB, and every
+#: batch that is written adds some, so that memory would grow with the pages.
+REMEMBERED = 16 << 20
 _VERSION = 1
 _TRUST = "trust.json"
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
@@ -98,7 +101,8 @@ class Store:
                     f"There is no index in {str(folder)!r}.",
                     f"Make one: llava-tools index PATHS --to {folder}",
                 )
-            database = lancedb.connect(folder)
+            session = lancedb.Session(metadata_cache_size_bytes=REMEMBERED)
+            database = lancedb.connect(folder, session=session)
             names = database.list_tables().tables
             # `pages` is made last and so stands for both.
             if "pages" not in names and meta is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools import Llava
-from llava_tools.errors import RequestError
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.retrieval.zooming import LARGE, OVERLAP, regions
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
@@ -79,25 +79,28 @@ def reader(readable: int | None, whole: float) -> ScriptedBackend:
 
 def test_a_page_that_shows_its_answer_is_asked_once(index: PageIndex) -> None:
     backend = reader(0, whole=0.8)
-    found = ask(index, "How hot?", Llava(backend=backend), k=1, zoom=True)
+    found = ask(index, "How hot?", Llava(backend=backend), k=1)
     assert found.text == "blurred"
     assert len(backend.requests) == 2  # the question, and whether the page shows it
     assert "How hot? blurred" in backend.requests[1].messages[-1].text
 
 
 def test_small_print_is_read_in_the_part_that_shows_it(index: PageIndex) -> None:
-    found = ask(index, "How hot?", Llava(backend=reader(0, 0.2)), k=1, zoom=True)
+    found = ask(index, "How hot?", Llava(backend=reader(0, 0.2)), k=1)
     (citation,) = found.citations
     assert (found.text, citation.box) == ("90", (0, 0, 672, 672))
-    without = ask(index, "How hot?", Llava(backend=reader(0, 0.2)), k=1)
-    assert (without.text, without.citations[0].box) == ("blurred", None)
 
 
 def test_the_whole_page_counts_where_no_part_shows_more(index: PageIndex) -> None:
-    found = ask(index, "How hot?", Llava(backend=reader(None, 0.2)), k=1, zoom=True)
+    found = ask(index, "How hot?", Llava(backend=reader(None, 0.2)), k=1)
     assert (found.text, found.citations[0].box) == ("blurred", None)
 
 
-def test_zooming_needs_what_it_weighs_by(index: PageIndex) -> None:
-    with pytest.raises(RequestError, match="zoom=True weighs"):
-        ask(index, "How hot?", Llava(backend=ScriptedBackend()), zoom=True, weighed=False)
+@pytest.mark.parametrize("option", ["zoom", "weighed"])
+def test_pages_are_asked_whole_only_if_told_or_nothing_can_be_weighed(
+    index: PageIndex, option: str
+) -> None:
+    backend = reader(0, 0.2)
+    options: Any = {option: False}
+    assert ask(index, "How hot?", Llava(backend=backend), k=1, **options).text == "blurred"
+    assert len(backend.requests) == 1
