@@ -79,9 +79,11 @@ def cases(many: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Cas
         if drawn is None or drawn[1] in titles:
             continue
         picture, title, asked, answer = drawn
-        titles.add(title)
         subject = (words[2 * len(made)], words[2 * len(made) + 1])
-        body = [str(word) for word in rng.choice(LISTED, 40)]
+        if answer.lower() in subject:
+            continue
+        titles.add(title)
+        body = [word for word in rng.choice(LISTED, 40).tolist() if word != answer.lower()]
         body[3:3] = subject
         body[30:30] = subject
         made.append(Case(kind, picture, title, subject, " ".join(body), asked, answer))
