@@ -23,7 +23,7 @@ from llava_tools.errors import IndexStoreError, MissingExtraError
 MANY = 20_000
 #: Bytes of the tables' descriptions that LanceDB remembers. It would take up to 1 GiB, and every
 #: batch that is written adds some, so that memory would grow with the pages.
-REMEMBERED = 16 << 20
+REMEMBERED = 32 << 20
 _VERSION = 1
 _TRUST = "trust.json"
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
