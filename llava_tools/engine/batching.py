@@ -25,6 +25,8 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.logits_process import LogitsProcessorList
 
 from llava_tools.engine.device import free_bytes
+from llava_tools.engine.llama import PagedLlama
+from llava_tools.engine.paging import lay_out_by_layers
 from llava_tools.engine.sampler import Sampler
 from llava_tools.engine.ticket import Ticket
 from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError, ModelError
@@ -159,6 +161,13 @@ class Manager(ContinuousBatchingManager):
             self.batch_processor = self._create_batch_processor()
         _tell_of_reuse(self.batch_processor, router)
         _share_finished(self.batch_processor)
+        if _attends_itself(decoder):
+            lay_out_by_layers(self.batch_processor.cache)
+
+    def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
+        """Leave a decoder alone that brings its own attention, which takes no masks."""
+        if not _attends_itself(model):
+            super().switch_to_cb_friendly_attn(model, auto_switch_to_flash)
 
     def start(self) -> None:
         """Start the thread, as a daemon: transformers' own would keep the interpreter alive."""
@@ -175,6 +184,10 @@ class Manager(ContinuousBatchingManager):
         # Under the lock no request can slip in between failing the waiting ones and refusing more.
         with self._submission:
             super()._handle_critical_error(error, batch_processor)
+
+
+def _attends_itself(decoder: Any) -> bool:
+    return isinstance(decoder.model, PagedLlama)
 
 
 def _tell_of_reuse(processor: ContinuousBatchProcessor, router: Router) -> None:
