@@ -1,14 +1,14 @@
 """Attention over the paged KV of a step, sequence by sequence and in place, for CPUs.
 
 A step packs rows of many sequences: whole prompts, ends of prompts, single tokens. Where the keys
-of each lie is worked out once for all layers, as parts: rows that look at the same stretch of KV.
-Sequences that share a beginning, as questions about one picture do, look at it together. What a
-row saw in several parts is merged by the weights that the softmax would have given them.
+of each lie is worked out once for all layers, as parts: rows that look at the same places.
+Sequences that share a beginning, as questions about one picture do, look at it together. What a row
+saw in several parts is merged by the weights that one softmax over all would have given them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,17 +27,19 @@ class Reader:
     Attributes:
         first: Its first row in the step.
         rows: How many rows it has.
-        places: Where its keys lie in the KV, int64 [past + rows]; its own are the last.
+        past: Keys before those of its rows.
+        pages: Where the pages of its keys begin.
     """
 
     first: int
     rows: int
-    places: torch.Tensor
+    past: int
+    pages: Sequence[int]
 
     @property
-    def past(self) -> int:
-        """Keys before its own."""
-        return len(self.places) - self.rows
+    def end(self) -> int:
+        """Keys in all."""
+        return self.past + self.rows
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,26 @@ class Part:
     more: bool = False
 
 
-def plan(readers: Sequence[Reader]) -> list[Part]:
-    """Return the parts of a step, in the order in which they are to be looked at."""
-    parts = []
-    for group, common in _groups(readers):
-        if common:
+def plan(readers: Sequence[Reader], page: int) -> list[Part]:
+    """Return the parts of a step, in the order in which they are to be looked at.
+
+    Args:
+        readers: The sequences; their own rows' keys are in the KV by then.
+        page: Places of a page.
+    """
+    parts: list[Part] = []
+    for group, shared in _groups(readers, page):
+        if shared:
             rows = [row for one in group for row in range(one.first, one.first + one.rows)]
-            shared = group[0].places[:common]
-            parts += _unmasked(_rows(rows), shared, more=False)
+            parts += _unmasked(_rows(rows), group[0], 0, shared, page)
         for one in group:
-            parts += _own(one, common)
+            own = slice(one.first, one.first + one.rows)
+            if one.rows == 1:  # it sees everything, itself included
+                parts += _unmasked(own, one, shared, one.end, page)
+            else:
+                parts += _unmasked(own, one, shared, one.past, page)
+                places = _where(list(_stretches(one, one.past, one.end, page)))
+                parts.append(Part(own, places, causal=True, more=one.past > 0))
     return parts
 
 
@@ -96,6 +108,7 @@ def attend(
             tensor.transpose(0, 1).unsqueeze(0)
             for tensor in (queries[part.rows], keys[part.places], values[part.places])
         )
+        # What scaled_dot_product_attention runs, which keeps the weights to itself.
         out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, is_causal=part.causal, scale=scale
         )
@@ -109,56 +122,71 @@ def attend(
     return seen.flatten(1)
 
 
-def _groups(readers: Sequence[Reader]) -> list[tuple[list[Reader], int]]:
-    """Put sequences together that share a beginning; return each group's common length."""
+def run(places: torch.Tensor) -> Where:
+    """Return ascending places as a slice where they follow each other, to look none of them up."""
+    first, last = int(places[0]), int(places[-1])
+    if last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all()):
+        return slice(first, last + 1)
+    return places
+
+
+def _groups(readers: Sequence[Reader], page: int) -> list[tuple[list[Reader], int]]:
+    """Put sequences together that share a beginning; return each group's common places."""
     groups: list[tuple[list[Reader], int]] = []
     for one in readers:
-        for index, (group, common) in enumerate(groups):
-            lead = group[0]
-            most = min(one.past, common or lead.past)
-            found = _alike(one.places[:most], lead.places[:most])
-            if found >= STRETCH and 2 * found >= most:
-                groups[index] = ([*group, one], found)
+        for index, (group, shared) in enumerate(groups):
+            most = min(one.past, shared or group[0].past)
+            common = _common(one.pages, group[0].pages, most // page) * page
+            if common >= STRETCH and 2 * common >= most:
+                groups[index] = ([*group, one], common)
                 break
         else:
             groups.append(([one], 0))
     return groups
 
 
-def _alike(one: torch.Tensor, other: torch.Tensor) -> int:
-    """Return how many places two sequences have in common from their beginnings."""
-    different = (one != other).nonzero()
-    return len(one) if len(different) == 0 else int(different[0])
+def _common(one: Sequence[int], other: Sequence[int], most: int) -> int:
+    """Return how many pages two sequences begin with together, at most `most`."""
+    for index in range(most):
+        if one[index] != other[index]:
+            return index
+    return most
 
 
-def _own(one: Reader, common: int) -> list[Part]:
-    """Return what one sequence looks at by itself behind what it shares."""
-    rows = slice(one.first, one.first + one.rows)
-    if one.rows == 1:  # it sees everything, itself included
-        return _unmasked(rows, one.places[common:], more=common > 0)
-    before = _unmasked(rows, one.places[common : one.past], more=common > 0)
-    own = _places(one.places[one.past :])
-    return [*before, Part(rows, own, causal=True, more=one.past > 0)]
+def _unmasked(rows: Where, one: Reader, begin: int, end: int, page: int) -> Iterator[Part]:
+    """Yield parts for keys that the rows see all of: long stretches, then all the rest."""
+    rest = []
+    more = begin > 0
+    for stretch in _stretches(one, begin, end, page):
+        if stretch.stop - stretch.start < STRETCH:
+            rest.append(stretch)
+        else:
+            yield Part(rows, stretch, more=more)
+            more = True
+    if rest:
+        yield Part(rows, _where(rest), more=more)
 
 
-def _unmasked(rows: Where, places: torch.Tensor, *, more: bool) -> list[Part]:
-    """Return parts for places that the rows see all of: long stretches, then all the rest."""
-    if len(places) == 0:
-        return []
-    breaks = ((places[1:] - places[:-1]) != 1).nonzero().flatten() + 1
-    stretches = torch.tensor_split(places, breaks.tolist())
-    long = [stretch for stretch in stretches if len(stretch) >= STRETCH]
-    rest = [stretch for stretch in stretches if len(stretch) < STRETCH]
-    wheres = [*map(_places, long), *([_places(torch.cat(rest))] if rest else [])]
-    return [Part(rows, where, more=more or i > 0) for i, where in enumerate(wheres)]
+def _stretches(one: Reader, begin: int, end: int, page: int) -> Iterator[slice]:
+    """Yield the places of keys `begin` to `end` of a sequence, as few slices as they allow."""
+    start = stop = -1
+    for index in range(begin // page, -(-end // page)):
+        first = one.pages[index] + max(begin - index * page, 0)
+        last = one.pages[index] + min(end - index * page, page)
+        if first != stop:
+            if stop > start:
+                yield slice(start, stop)
+            start = first
+        stop = last
+    if stop > start:
+        yield slice(start, stop)
 
 
-def _places(places: torch.Tensor) -> Where:
-    """Return places as a slice where they follow each other, so that nothing is copied."""
-    first, last = int(places[0]), int(places[-1])
-    if last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all()):
-        return slice(first, last + 1)
-    return places
+def _where(stretches: Sequence[slice]) -> Where:
+    """Return stretches as one."""
+    if len(stretches) == 1:
+        return stretches[0]
+    return torch.cat([torch.arange(one.start, one.stop) for one in stretches])
 
 
 def _rows(rows: list[int]) -> Where:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch.nn import functional
@@ -19,6 +19,7 @@ from transformers import CLIPVisionModel
 from llava_tools.backend import Backend
 from llava_tools.engine.clip import Clip, Eye, load_eye, refuse_other_eye
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.eye import hidden_states
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
@@ -113,7 +114,7 @@ class ClipEmbedding:
             eye.processor([image.rgb()], return_tensors="pt")["pixel_values"] for image in images
         ]
         pixels = torch.cat(looked).to(eye.tower.device, eye.tower.dtype)
-        hidden = _before_last(eye.tower, pixels).to(model.device, model.dtype)
+        hidden = hidden_states(eye.tower, pixels, -2).to(model.device, model.dtype)
         return _unit(model.visual_projection(model.vision_model(hidden)))
 
     def _eye(self) -> Eye:
@@ -141,15 +142,6 @@ class ClipEmbedding:
                 refuse_other_eye(self.clip, eye, own.model)
                 return eye
         return None
-
-
-def _before_last(tower: CLIPVisionModel, pixels: torch.Tensor) -> torch.Tensor:
-    """Hidden states that LLaVA reads, CLS first: [pictures, 1 + patches, width]."""
-    inner: Any = tower
-    hidden: torch.Tensor = inner.pre_layrnorm(inner.embeddings(pixels))
-    for layer in inner.encoder.layers[:-1]:
-        hidden = layer(hidden, None)
-    return hidden
 
 
 def _unit(vectors: torch.Tensor) -> list[list[float]]:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_tools import handles, prompt
 from llava_tools.backend import Stream, check_labels
-from llava_tools.engine import llama, scoring
+from llava_tools.engine import eye, llama, scoring
 from llava_tools.engine.grammar import Grammars
 from llava_tools.engine.load import Loaded
 from llava_tools.engine.runtime import PagedRuntime
@@ -211,8 +211,7 @@ class LlavaEngine:
         model = self.loaded.model
         pixels = self.loaded.pixels([image]).to(model.device, model.dtype)
         with torch.inference_mode():
-            features = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
-        return cast(torch.Tensor, features[0])
+            return eye.features(model, pixels)[0]
 
     def _sweep(self) -> None:
         """Free what streams held that were dropped without being closed."""

@@ -17,40 +17,29 @@ from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTra
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
 
-from llava_tools.engine.attention import Part, Reader, attend, plan
-from llava_tools.engine.packed import joined
-from llava_tools.engine.paging import keys_and_values
+from llava_tools.engine.attention import Part, Reader, Where, attend, plan, run
+from llava_tools.engine.packed import joined, pack
+from llava_tools.engine.paging import keys_and_values, page_size
 
 #: Name of the attention in the configuration; for names of its own continuous batching makes masks.
 ATTENTION = "llava_tools"
 
 
 @dataclass(frozen=True)
-class _Angles:
-    """Rotary angles of rows, [rows, 1, head / 2] each."""
-
-    cos: torch.Tensor
-    sin: torch.Tensor
-
-    def turn(self, heads: torch.Tensor) -> torch.Tensor:
-        """Return queries or keys, [rows, heads, head], turned to their positions."""
-        first, second = heads.chunk(2, dim=-1)
-        turned = torch.empty_like(heads, memory_format=torch.contiguous_format)
-        one, other = turned.chunk(2, dim=-1)
-        torch.mul(first, self.cos, out=one).addcmul_(second, self.sin, value=-1)
-        torch.mul(second, self.cos, out=other).addcmul_(first, self.sin)
-        return turned
-
-    def __getitem__(self, rows: torch.Tensor) -> _Angles:
-        return _Angles(self.cos[rows], self.sin[rows])
-
-
-@dataclass(frozen=True)
 class _Step:
-    """What all layers share in a step; `kept` are the rows whose next token is asked for."""
+    """What all layers share in a step.
 
-    angles: _Angles
-    write: torch.Tensor
+    Attributes:
+        turns: Rotary angles of the rows as complex numbers, [rows, 1, head / 2].
+        write: Where the rows' keys go.
+        parts: What the rows look at.
+        kept: Rows whose next token is asked for.
+        kept_parts: What these look at, as if they were all rows.
+        cache: transformers' paged KV.
+    """
+
+    turns: torch.Tensor
+    write: Where
     parts: list[Part]
     kept: torch.Tensor
     kept_parts: list[Part]
@@ -61,7 +50,7 @@ class PagedLayer(nn.Module):
     """One decoder layer.
 
     Args:
-        layer: Which it replaces; its linear layers are not needed any more.
+        layer: Which it replaces; its linear layers are used up.
         last: Whether only kept rows leave it.
     """
 
@@ -71,31 +60,33 @@ class PagedLayer(nn.Module):
         feeds: Any = layer.mlp
         self.index: int = looks.layer_idx
         self.head: int = looks.head_dim
+        self.heads = looks.q_proj.out_features // self.head
         self.scale: float = looks.scaling
-        self.last = last
-        self.norm_before = layer.input_layernorm
-        self.query = joined([looks.q_proj])
-        self.key_value = joined([looks.k_proj, looks.v_proj])
+        query, key = _in_pairs(looks.q_proj, self.head), _in_pairs(looks.k_proj, self.head)
+        self.kept_query = joined([query]) if last else None
+        self.mix = joined([key, looks.v_proj] if last else [query, key, looks.v_proj])
         self.out = joined([looks.o_proj])
-        self.norm_between = layer.post_attention_layernorm
         self.gate_up = joined([feeds.gate_proj, feeds.up_proj])
         self.down = joined([feeds.down_proj])
+        self.norm_before = layer.input_layernorm
+        self.norm_between = layer.post_attention_layernorm
         self.activation: Callable[[torch.Tensor], torch.Tensor] = feeds.act_fn
 
     def forward(self, hidden: torch.Tensor, step: _Step) -> torch.Tensor:
         """Return [rows, width], or of the last layer [kept rows, width], for [rows, width]."""
-        normed = _norm(self.norm_before, hidden)
         keys, values = keys_and_values(step.cache, self.index)
-        key, value = self.key_value(normed).unflatten(1, (-1, self.head)).chunk(2, dim=1)
-        keys.index_copy_(0, step.write, step.angles.turn(key))
-        values.index_copy_(0, step.write, value)
-        angles, parts = step.angles, step.parts
-        if self.last:
-            if len(step.kept) == 0:
-                return hidden[:0]
-            hidden, normed, angles = hidden[step.kept], normed[step.kept], angles[step.kept]
-            parts = step.kept_parts
-        query = angles.turn(self.query(normed).unflatten(1, (-1, self.head)))
+        normed = _norm(self.norm_before, hidden)
+        mixed = self.mix(normed).unflatten(1, (-1, self.head))
+        turned = _turned(mixed[:, : -self.heads], step.turns)
+        keys[step.write] = turned[:, -self.heads :]
+        values[step.write] = mixed[:, -self.heads :]
+        query, parts = turned[:, : self.heads], step.parts
+        if self.kept_query is not None:
+            hidden, parts = hidden[step.kept], step.kept_parts
+            if len(hidden) == 0:
+                return hidden
+            query = self.kept_query(normed[step.kept]).unflatten(1, (-1, self.head))
+            query = _turned(query, step.turns[step.kept])
         hidden = hidden + self.out(attend(parts, query, keys, values, self.scale))
         gate, up = self.gate_up(_norm(self.norm_between, hidden)).chunk(2, dim=1)
         return hidden.add_(self.down(self.activation(gate).mul_(up)))
@@ -121,6 +112,7 @@ class PagedLlama(nn.Module):
             self.layers.append(PagedLayer(old, last=index == last))
             model.layers[index] = nn.Identity()  # one by one, so that no weight is there twice
 
+    @torch.inference_mode()
     def forward(self, **batch: Any) -> BaseModelOutputWithPast:
         """Return hidden states [1, rows, width], zero in rows whose next token nobody asks for.
 
@@ -148,22 +140,21 @@ class PagedLlama(nn.Module):
         cache: Any,
         **rest: Any,
     ) -> _Step:
-        (write,), (places,) = write_index, read_index
+        (write,), (pages,) = write_index, read_index
         (key_ends,) = cu_seq_lens_k.values()
-        if places.numel() == 0:  # nothing has a past, so what is read is what is written
-            places, key_ends = write, cu_seq_lens_q
-        readers = _readers(cu_seq_lens_q.tolist(), key_ends.tolist(), places)
+        size = page_size(cache)
+        readers = _readers(cu_seq_lens_q.tolist(), key_ends.tolist(), pages.tolist(), write, size)
         asked = set(logits_indices.tolist())  # padded with zeros
         enders = [one for one in readers if one.first + one.rows - 1 in asked]
-        lone = [Reader(row, 1, one.places) for row, one in enumerate(enders)]
+        kept = [Reader(row, 1, one.end - 1, one.pages) for row, one in enumerate(enders)]
         cos, sin = self.rotary_emb(hidden, position_ids)
         half = cos.shape[-1] // 2
         return _Step(
-            angles=_Angles(cos[0, :, None, :half], sin[0, :, None, :half]),
-            write=write,
-            parts=plan(readers),
+            turns=torch.complex(cos[0, :, None, :half], sin[0, :, None, :half]),
+            write=run(write),
+            parts=plan(readers, size),
             kept=torch.tensor([one.first + one.rows - 1 for one in enders], dtype=torch.long),
-            kept_parts=plan(lone),
+            kept_parts=plan(kept, size),
             cache=cache,
         )
 
@@ -180,19 +171,59 @@ def suits(decoder: PreTrainedModel) -> bool:
 
 
 def replace(model: LlavaForConditionalGeneration, decoder: PreTrainedModel) -> None:
-    """Put a `PagedLlama` in the place of the language model that a LLaVA and its decoder share."""
+    """Put a `PagedLlama` in the place of the language model that a LLaVA and its decoder share.
+
+    The linear layers of its eye are packed as well.
+    """
     whole, causal = cast(Any, model), cast(Any, decoder)
     whole.model.language_model = causal.model = PagedLlama(causal.model)
     whole.lm_head = causal.lm_head = joined([causal.lm_head])
     causal.config._attn_implementation = ATTENTION
+    pack(whole.model.vision_tower)
+    pack(whole.model.multi_modal_projector)
 
 
-def _readers(rows: Sequence[int], ends: Sequence[int], places: torch.Tensor) -> list[Reader]:
-    """Return the sequences of a step from where their rows and keys begin and end."""
-    return [
-        Reader(rows[i], rows[i + 1] - rows[i], places[ends[i] : ends[i + 1]])
-        for i in range(len(rows) - 1)
-    ]
+def _readers(
+    rows: Sequence[int], keys: Sequence[int], pages: Sequence[int], write: torch.Tensor, size: int
+) -> list[Reader]:
+    """Return the sequences of a step.
+
+    Args:
+        rows: Where each one's rows begin, and the end.
+        keys: The same of its keys, counted over all sequences.
+        pages: Where the pages of their keys begin, one sequence after the other; empty where no
+            sequence has a past.
+        write: Where the rows' keys go.
+        size: Of a page.
+    """
+    found = []
+    at = 0
+    for i in range(len(rows) - 1):
+        count, end = rows[i + 1] - rows[i], keys[i + 1] - keys[i]
+        if pages:
+            own = pages[at : (at := at + -(-end // size))]
+        else:
+            own = write[rows[i] : rows[i + 1] : size].tolist()
+        found.append(Reader(rows[i], count, end - count, own))
+    return found
+
+
+def _in_pairs(layer: nn.Linear, head: int) -> nn.Linear:
+    """Put the numbers side by side that are turned together, so that they are complex ones.
+
+    Queries and keys are both changed, which leaves their products as they were.
+    """
+    order = torch.arange(layer.out_features).view(-1, 2, head // 2).transpose(1, 2).flatten()
+    layer.weight = nn.Parameter(layer.weight.detach()[order], requires_grad=False)
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(layer.bias.detach()[order], requires_grad=False)
+    return layer
+
+
+def _turned(heads: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Return queries or keys, [rows, heads, head], turned to their positions."""
+    pairs = torch.view_as_complex(heads.unflatten(2, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(2)
 
 
 def _norm(norm: nn.Module, hidden: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ def lay_out_by_layers(cache: Any) -> None:
         layer: (rows[i, 0], rows[i, 1]) for i, layer in enumerate(allocator.layer_indices)
     }
     allocator.block_physical_stride = page
+    allocator.get_read_indices = _pages_instead_of_places(allocator)
     allocator.write_trash_index = page * allocator.blocks_per_sector
     pool = cache.pool
     pool.try_to_free_sectors = _lowest_first(pool, pool.try_to_free_sectors)
@@ -33,6 +34,23 @@ def keys_and_values(cache: Any, layer: int) -> tuple[torch.Tensor, torch.Tensor]
     allocator = cache.layer_to_allocator[layer]
     keys, values = allocator._kv_token_views[layer]
     return keys, values
+
+
+def page_size(cache: Any) -> int:
+    """Return the places of a page."""
+    (allocator,) = cache.cache_allocators.values()
+    return int(allocator.tokens_per_page)
+
+
+def _pages_instead_of_places(allocator: Any) -> Callable[[str, int, int], list[int]]:
+    """Return what lists a sequence's keys: where its pages begin, not every one of its places."""
+
+    def pages(request_id: str, past: int, rows: int) -> list[int]:
+        page = allocator.tokens_per_page
+        count = -(-(past + rows) // page)
+        return [block * page for block in allocator.block_table[request_id][:count]]
+
+    return pages
 
 
 def _lowest_first(pool: Any, free: Callable[[], None]) -> Callable[[], None]:
