@@ -1,8 +1,9 @@
 """The contact with transformers' continuous batching, whose surface is internal.
 
 A thread of transformers' runs the batch. Here it becomes a daemon, its output reaches the tickets
-that wait for it, its KV is sized, and two of its habits are mended. `sampler.py` is the other file
-that knows it. Checked against transformers 5.23, to which pyproject.toml pins the range.
+that wait for it, its KV is sized, and two of its habits are mended. `sampler.py` knows it too, and
+on CPUs `paging.py` and `llama.py`. Checked against transformers 5.23, to which pyproject.toml pins
+the range.
 """
 
 from __future__ import annotations

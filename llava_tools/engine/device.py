@@ -37,8 +37,9 @@ def pick_dtype(options: EngineOptions, device: torch.device) -> torch.dtype:
     """Return the dtype for weights and KV.
 
     Automatic: bfloat16 where the hardware computes in it, float16 on older GPUs and on MPS,
-    float32 on other CPUs, where bfloat16 runs but several times slower. The embedded model is small
-    enough for float32 everywhere, which keeps its answers equal across machines.
+    float32 on other CPUs, where bfloat16 runs but several times slower; weights that are stored in
+    16 bit stay so there (`packed.py`), and this is the dtype of all else. The embedded model is
+    small enough for float32 everywhere, which keeps its answers equal across machines.
     """
     if options.dtype != "auto":
         dtype: torch.dtype = getattr(torch, options.dtype)

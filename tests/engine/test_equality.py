@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools import Llava, Message, prompt
+from llava_tools.engine import load_engine
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.packed import PackedLinear, available
 from llava_tools.images import ImageRef, open_image
+from llava_tools.options import EngineOptions
 from llava_tools.types import Answer, Request, Sampling, fold
 
 NEW_TOKENS = 12
@@ -110,6 +116,26 @@ def test_greedy_equals_generate_alone_and_together(
     assert [list(answer.token_ids) for answer in together] == expected
     cached = sum(answer.usage.cached_tokens for answer in [*alone, *together])
     assert (cached > 0) is reuse
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_16_bit_answer_as_in_float32(
+    checkpoint: Path, tmp_path: Path, conversations: list[tuple[Message, ...]], dtype: str
+) -> None:
+    """Where weights are packed: what a checkpoint stores in 16 bit is computed in float32."""
+    folder = shutil.copytree(checkpoint, tmp_path / dtype)
+    for weights in folder.glob("*.safetensors"):
+        stored = {k: v.to(getattr(torch, dtype)) for k, v in load_file(weights).items()}
+        save_file(stored, weights, metadata={"format": "pt"})
+    some = conversations[3:50:5]
+    with closing(load_engine(EngineOptions(str(folder), dtype="float32"))) as engine:
+        packed = {type(m) for m in engine.loaded.model.modules() if "Linear" in type(m).__name__}
+        assert packed == ({PackedLinear} if available() else {torch.nn.Linear})
+        model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        reference = Reference(model, engine)
+        for conversation in some:
+            answer = _ask(Llava(backend=engine), conversation)
+            assert list(answer.token_ids) == reference.answer(conversation)
 
 
 def test_a_follow_up_reuses_the_picture_and_what_was_said(
