@@ -2,9 +2,9 @@
 
 Random weights of a small geometry with LLaVA 1.5's 576 tokens a picture (vision 256x6, language
 768x12), stored in bfloat16, next to `LlavaForConditionalGeneration.generate` in the same run,
-interleaved, medians. `--dtype` is generate's; the engine chooses its own. Ratios are of processor
-seconds, which with one thread are those of a machine that has nothing else to do; those of the
-clock are printed too.
+interleaved. `--dtype` is generate's; the engine chooses its own. Ratios are of processor seconds, the
+least of all rounds, which with one thread come near those of a machine that has nothing else to do;
+medians of the clock's are printed too.
 
     python -m benchmarks.follow_up [--rounds 7] [--threads 1] [--dtype float32] [--at-once 8]
 """
@@ -132,26 +132,28 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
     model.close()
     return {
         "answers_equal": sum(same) / len(same),
-        **_summary(clocks.processor, "processor", at_once > 0),
-        **_summary(clocks.wall, "wall", at_once > 0),
+        **_summary(clocks.processor, "processor", min, many=at_once > 0),
+        **_summary(clocks.wall, "wall", statistics.median, many=at_once > 0),
     }
 
 
-def _summary(seen: dict[str, list[float]], clock: str, many: bool) -> dict[str, float]:
-    """Return the medians of one clock and what follows from them."""
-    mid = {name: statistics.median(times[1:]) for name, times in seen.items()}
+def _summary(
+    seen: dict[str, list[float]], clock: str, pick: Callable[[list[float]], float], *, many: bool
+) -> dict[str, float]:
+    """Return what one clock showed, and the ratios that follow."""
+    took = {name: pick(times[1:]) for name, times in seen.items()}
     speed = {
-        who: (DECODE - 1) / (mid[f"{who}_decode"] - mid[f"{who}_follow_up"])
+        who: (DECODE - 1) / (took[f"{who}_decode"] - took[f"{who}_follow_up"])
         for who in ("ours", "generate")
     }
     ratios = {
-        "new_picture_ratio": mid["ours_new"] / mid["generate_new"],
-        "follow_up_ratio": mid["ours_follow_up"] / mid["generate_follow_up"],
+        "new_picture_ratio": took["ours_new"] / took["generate_new"],
+        "follow_up_ratio": took["ours_follow_up"] / took["generate_follow_up"],
         "decode_ratio": speed["ours"] / speed["generate"],
-        **({"at_once_ratio": mid["ours_many"] / mid["generate_many"]} if many else {}),
+        **({"at_once_ratio": took["ours_many"] / took["generate_many"]} if many else {}),
     }
     figures = {
-        **{f"{name}_s": seconds for name, seconds in mid.items()},
+        **{f"{name}_s": seconds for name, seconds in took.items()},
         **{f"{who}_tokens_per_s": tokens for who, tokens in speed.items()},
         **ratios,
     }

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools import Llava, Message, prompt
-from llava_tools.engine import load_engine
+from llava_tools.engine import batching, load_engine
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.packed import PackedLinear, available
 from llava_tools.images import ImageRef, open_image
@@ -116,6 +116,19 @@ def test_greedy_equals_generate_alone_and_together(
     assert [list(answer.token_ids) for answer in together] == expected
     cached = sum(answer.usage.cached_tokens for answer in [*alone, *together])
     assert (cached > 0) is reuse
+
+
+def test_prompts_that_take_several_steps_answer_the_same(
+    fresh: Callable[..., Llava],
+    conversations: list[tuple[Message, ...]],
+    expected: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "CPU_ROOM", replace(batching.CPU_ROOM, step_tokens=48))
+    model = fresh()
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda c: _ask(model, c), conversations[:16]))
+    assert [list(answer.token_ids) for answer in together] == expected[:16]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
