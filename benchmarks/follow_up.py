@@ -2,9 +2,9 @@
 
 Random weights of a small geometry with LLaVA 1.5's 576 tokens a picture (vision 256x6, language
 768x12), stored in bfloat16, next to `LlavaForConditionalGeneration.generate` in the same run,
-interleaved. `--dtype` is generate's; the engine chooses its own. Ratios are of processor seconds, the
-least of all rounds, which with one thread come near those of a machine that has nothing else to do;
-medians of the clock's are printed too.
+interleaved. `--dtype` is generate's; the engine chooses its own. Ratios are of processor seconds,
+the least of all rounds, which with one thread come near those of a machine that has nothing else to
+do; medians of the clock's are printed too.
 
     python -m benchmarks.follow_up [--rounds 7] [--threads 1] [--dtype float32] [--at-once 8]
 """

@@ -7,6 +7,7 @@ lie, and rows that lead to no token left out as soon as their keys and values ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from llava_tools.engine.attention import Part, Reader, Where, attend, plan, run
 from llava_tools.engine.packed import joined, pack
 from llava_tools.engine.paging import keys_and_values, page_size
 
-#: Name of the attention in the configuration; for names of its own continuous batching makes masks.
+#: Name of the attention in the configuration; for its own names continuous batching makes masks.
 ATTENTION = "llava_tools"
 
 
@@ -105,12 +106,16 @@ class PagedLlama(nn.Module):
         self.embed_tokens = model.embed_tokens
         self.rotary_emb = model.rotary_emb
         self.norm = model.norm
-        self.layers = nn.ModuleList()
         last = len(model.layers) - 1
-        for index in range(last + 1):
-            old = cast(LlamaDecoderLayer, model.layers[index])
-            self.layers.append(PagedLayer(old, last=index == last))
-            model.layers[index] = nn.Identity()  # one by one, so that no weight is there twice
+
+        def taken(index: int) -> PagedLayer:
+            layer = PagedLayer(cast(LlamaDecoderLayer, model.layers[index]), last=index == last)
+            model.layers[index] = nn.Identity()  # so that few weights are there twice at a time
+            return layer
+
+        # Packing one of the 7B's layers takes seconds, on one thread and without Python's lock.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            self.layers = nn.ModuleList(pool.map(taken, range(last + 1)))
 
     @torch.inference_mode()
     def forward(self, **batch: Any) -> BaseModelOutputWithPast:
