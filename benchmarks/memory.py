@@ -1,8 +1,8 @@
 """Resident memory while one engine is asked about ever new pictures.
 
-The embedded model, two thousand drawn pictures, each asked about once and once more, in turns by
-`Llava`, `ChatLlava` and LlamaIndex's `Llava`, which share the engine. Memory is noted every hundred
-pictures; what counts is how much it grew between the first quarter and the end.
+The embedded model and two thousand drawn pictures, each asked about once, in turns by `Llava`,
+`ChatLlava` and LlamaIndex's `Llava`, which share the engine. Memory is noted every hundred; what
+counts is how much it grew between the first quarter and the end.
 
     python -m benchmarks.memory [--pictures 2000] [--at-once 4] [--threads 1]
 """
@@ -62,9 +62,7 @@ def measure(pictures: int, at_once: int) -> dict[int, float]:
     seen: dict[int, float] = {}
 
     def one(number: int) -> None:
-        data = picture(0, number).data
-        for question in QUESTIONS:
-            asking[number % len(asking)](data, question)
+        asking[number % len(asking)](picture(0, number).data, QUESTIONS[number % len(QUESTIONS)])
 
     with ThreadPoolExecutor(at_once) as pool:
         for start in range(0, pictures, STEP):

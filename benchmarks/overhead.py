@@ -1,10 +1,9 @@
 """What `ChatLlava.invoke` and LlamaIndex's `chat` add to the engine's own time.
 
-The engine is timed from within each call: what it was given the request until it gave the last of
-its answer, less what the caller did in between. The rest of the call's time is the wrapper's:
-messages to a request, the picture's block to a picture, callbacks, the answer to a message. Asked in
-turns, about a picture by its handle, as agents carry it on, and as base64, as it comes first; next to
-what LangChain does itself around a model that is none.
+The engine is timed from within each call: the seconds spent in its stream. The rest of the call is
+the wrapper's: messages to a request, the picture's block to a picture, callbacks, the answer to a
+message. Asked in turns, about a picture by its handle, as agents carry it on, and as base64, as it
+comes first; next to what LangChain itself does around a model that is none.
 
     python -m benchmarks.overhead [--rounds 40] [--scripted] [--threads 1]
 """
