@@ -94,7 +94,9 @@ def _ask(arguments: argparse.Namespace) -> int:
             f"The question is missing: the last word, {question!r}, is a file.",
             f'Run: llava-tools ask {" ".join(arguments.words)} "What is this?"',
         )
-    model = Llava(arguments.model, base_url=arguments.base_url, **engine(arguments))
+    options = engine(arguments)
+    options["base_url"] = arguments.base_url
+    model = Llava(arguments.model, **options)
     if arguments.index is not None:
         code = ask_index(arguments, model)
         _note_tiny(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from llava_tools.bench.workload import Figures, Plan
 from llava_tools.errors import RequestError, need
@@ -60,7 +61,7 @@ def _cell(value: float | None, base: float | None) -> str:
     return told if times is None else f"{told} ({times:.2f})"
 
 
-def as_dict(measured: Sequence[Figures], plan: Plan) -> dict[str, object]:
+def as_dict(measured: Sequence[Figures], plan: Plan) -> dict[str, Any]:
     """Return everything for a JSON line."""
     base = reference(measured)
     names = [item.name for item in fields(Figures) if item.name != "name"]
