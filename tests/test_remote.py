@@ -351,7 +351,7 @@ def test_the_model_is_looked_up(serve: Callable[..., FakeServer], connect: Conne
 def test_a_server_without_a_list(serve: Callable[..., FakeServer], connect: Connect) -> None:
     server = serve(models=None, kind="deaf")
     assert connect(server, model="llava").model_name == "llava"
-    with pytest.raises(ModelNotFoundError, match="does not list.*base_url"):
+    with pytest.raises(ModelNotFoundError, match=r"does not list.*base_url"):
         connect(server)
 
 
