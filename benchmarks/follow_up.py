@@ -15,14 +15,13 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
-from transformers import LlavaForConditionalGeneration
 
 from benchmarks.machine import describe
-from llava_tools import Llava, Message, open_image, prompt
+from llava_tools import Llava, Message, open_image
+from llava_tools.bench.generate import Generate
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.images import ImageRef
 from llava_tools.types import Request, Sampling, fold
@@ -32,34 +31,6 @@ SHAPE = Geometry(vision=(256, 6), language=(768, 12), image=336, context=2048)
 FIRST, SECOND = "What is in the picture?", "How many dogs are there, left or right of the line?"
 DECODE = 33
 AT_ONCE = 8
-
-
-class Reference:
-    """Plain `generate` on the same pixels and ids."""
-
-    def __init__(self, folder: Path, engine: LlavaEngine, dtype: torch.dtype) -> None:
-        self.model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
-        self._engine = engine
-
-    def run(self, messages: tuple[Message, ...], tokens: int) -> list[int]:
-        """Prepare as the engine does, then generate exactly `tokens` tokens."""
-        loaded = self._engine.loaded
-        pieces = prompt.build(messages)
-        placeholder = [self.model.config.image_token_index] * loaded.image_tokens
-        ids = torch.tensor([loaded.text.tokenize(pieces, lambda ref: placeholder)])
-        images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        with torch.inference_mode():
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                pixel_values=loaded.pixels(images).to(self.model.dtype),
-                max_new_tokens=tokens,
-                min_new_tokens=tokens,
-                do_sample=False,
-                pad_token_id=0,
-            )
-        new: list[int] = out[0, ids.shape[1] :].tolist()
-        return new
 
 
 def _picture(shade: int) -> ImageRef:
@@ -72,10 +43,13 @@ def measure(rounds: int, dtype: str) -> dict[str, float]:
     model = Llava(str(folder), dtype=dtype)  # type: ignore[arg-type]
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    reference = Reference(folder, engine, getattr(torch, dtype))
+    reference = Generate(model.options)
 
     def ours(messages: tuple[Message, ...], tokens: int) -> object:
         return fold(engine.stream(Request(messages, Sampling(max_tokens=tokens))), "")
+
+    def theirs(messages: tuple[Message, ...], tokens: int) -> object:
+        return reference.tokens(messages, tokens, exact=True)
 
     def ask(image: ImageRef, question: str) -> tuple[Message, ...]:
         return (Message("user", (image, question)),)
@@ -83,7 +57,7 @@ def measure(rounds: int, dtype: str) -> dict[str, float]:
     seen: dict[str, list[float]] = {}
 
     def note(name: str, messages: tuple[Message, ...], tokens: int) -> None:
-        for who, answer in (("ours", ours), ("generate", reference.run)):
+        for who, answer in (("ours", ours), ("generate", theirs)):
             begin = time.perf_counter()
             answer(messages, tokens)
             seen.setdefault(f"{who}_{name}", []).append(time.perf_counter() - begin)
@@ -94,7 +68,7 @@ def measure(rounds: int, dtype: str) -> dict[str, float]:
             list(pool.map(ours, asked, [16] * AT_ONCE))
         middle = time.perf_counter()
         for messages in asked:
-            reference.run(messages, 16)
+            theirs(messages, 16)
         seen.setdefault("ours_at_once", []).append(middle - begin)
         seen.setdefault("generate_in_a_row", []).append(time.perf_counter() - middle)
 

@@ -35,13 +35,19 @@ class Generate:
         self._loaded = load(options)
 
     def tokens(
-        self, messages: Sequence[Message], limit: int, watch: BaseStreamer | None = None
+        self,
+        messages: Sequence[Message],
+        limit: int,
+        *,
+        exact: bool = False,
+        watch: BaseStreamer | None = None,
     ) -> list[int]:
-        """Return the likeliest answer's ids, the end of the turn among them, `limit` at most.
+        """Return the likeliest answer's ids, the end of the turn among them.
 
         Args:
             messages: The conversation.
             limit: New tokens at most.
+            exact: Go on to `limit` tokens, without an end before.
             watch: Told of every token when it comes.
         """
         loaded = self._loaded
@@ -59,6 +65,7 @@ class Generate:
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=limit,
+                min_new_tokens=limit if exact else None,
                 do_sample=False,
                 eos_token_id=list(loaded.ends),
                 pad_token_id=0,
@@ -73,7 +80,7 @@ class Generate:
         clock = _Clock()
         begin = time.perf_counter()
         limit = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
-        tokens = self.tokens(request.messages, limit, clock)
+        tokens = self.tokens(request.messages, limit, watch=clock)
         return Run(clock.first - begin, time.perf_counter() - begin, len(tokens))
 
     def run_all(self, requests: Sequence[Request]) -> float:
