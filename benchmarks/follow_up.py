@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,8 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
 from benchmarks.machine import describe
-from llava_tools import Llava, Message, open_image, prompt
+from llava_tools import Llava, Message, open_image
+from llava_tools.bench.generate import Generate
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.images import ImageRef
 from llava_tools.types import Request, Sampling, fold
@@ -37,34 +39,6 @@ FIRST, SECOND = "What is in the picture?", "How many dogs are there, left or rig
 DECODE = 33
 
 T = TypeVar("T")
-
-
-class Reference:
-    """Plain `generate` on the same pixels and ids."""
-
-    def __init__(self, folder: Path, engine: LlavaEngine, dtype: torch.dtype) -> None:
-        self.model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
-        self._engine = engine
-
-    def run(self, messages: tuple[Message, ...], tokens: int) -> list[int]:
-        """Prepare as the engine does, then generate exactly `tokens` tokens."""
-        loaded = self._engine.loaded
-        pieces = prompt.build(messages)
-        placeholder = [self.model.config.image_token_index] * loaded.image_tokens
-        ids = torch.tensor([loaded.text.tokenize(pieces, lambda ref: placeholder)])
-        images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        with torch.inference_mode():
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                pixel_values=loaded.pixels(images).to(self.model.dtype),
-                max_new_tokens=tokens,
-                min_new_tokens=tokens,
-                do_sample=False,
-                pad_token_id=0,
-            )
-        new: list[int] = out[0, ids.shape[1] :].tolist()
-        return new
 
 
 def _picture(shade: int) -> ImageRef:
@@ -101,7 +75,7 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
     model = Llava(str(folder))
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    reference = Reference(folder, engine, getattr(torch, dtype))
+    reference = Generate(replace(model.options, dtype=dtype))  # type: ignore[arg-type]
     clocks = Clocks()
     same: list[bool] = []
 
@@ -109,18 +83,21 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
         request = Request(messages, Sampling(max_tokens=tokens))
         return list(fold(engine.stream(request), "").token_ids)
 
+    def theirs(messages: tuple[Message, ...], tokens: int) -> list[int]:
+        return reference.tokens(messages, tokens, exact=True)
+
     def ask(image: ImageRef, question: str) -> tuple[Message, ...]:
         return (Message("user", (image, question)),)
 
     def note(name: str, messages: tuple[Message, ...], tokens: int) -> None:
         mine = clocks.time(f"ours_{name}", lambda: ours(messages, tokens))
-        theirs = clocks.time(f"generate_{name}", lambda: reference.run(messages, tokens))
-        same.append(mine == theirs)
+        other = clocks.time(f"generate_{name}", lambda: theirs(messages, tokens))
+        same.append(mine == other)
 
     def note_many(asked: list[tuple[Message, ...]]) -> None:
         with ThreadPoolExecutor(at_once) as pool:
             clocks.time("ours_many", lambda: list(pool.map(ours, asked, [16] * at_once)))
-        clocks.time("generate_many", lambda: [reference.run(messages, 16) for messages in asked])
+        clocks.time("generate_many", lambda: [theirs(messages, 16) for messages in asked])
 
     for number in range(rounds + 1):  # the first round warms up
         pair = (_picture(2 * number), _picture(2 * number + 1))

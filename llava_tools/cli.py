@@ -1,4 +1,4 @@
-"""`llava-tools`: ask about pictures and documents, see what this machine can run, train.
+"""`llava-tools`: ask about pictures and documents, see what this machine can run, measure, train.
 
 Thin: parse, call, print. Exit codes: 0 done, 1 the engine or a training failed, 2 a request that
 cannot be answered (one line on stderr says why), 3 done but for files that were skipped, 130
@@ -17,8 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llava_tools import __version__, cli_train
+from llava_tools import __version__, cli_bench, cli_train
 from llava_tools.cli_documents import add_asking, add_commands, ask_index
+from llava_tools.cli_options import add_engine, engine
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.model import Llava
@@ -70,11 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ask an OpenAI-compatible server, like http://localhost:8000/v1; "
         "its key, if any, is taken from LLAVA_API_KEY",
     )
-    ask.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    ask.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
-    ask.add_argument("--quantization", help="8bit or 4bit (CUDA only)")
-    ask.add_argument("--revision", help="branch, tag or commit on the hub")
-    ask.add_argument("--offline", action="store_true", help="never ask the network")
+    add_engine(ask)
     ask.add_argument("--system", help="replaces LLaVA's system sentence")
     ask.add_argument("--max-tokens", type=int)
     ask.add_argument("--temperature", type=float, default=0.0)
@@ -85,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what fits this machine, and the licences")
     info.set_defaults(run=_info)
     info.add_argument("--json", action="store_true")
+    cli_bench.add(commands)
     cli_train.add(commands)
     return parser
 
@@ -96,15 +94,9 @@ def _ask(arguments: argparse.Namespace) -> int:
             f"The question is missing: the last word, {question!r}, is a file.",
             f'Run: llava-tools ask {" ".join(arguments.words)} "What is this?"',
         )
-    model = Llava(
-        arguments.model,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        quantization=arguments.quantization,
-        revision=arguments.revision,
-        offline=arguments.offline,
-        base_url=arguments.base_url,
-    )
+    options = engine(arguments)
+    options["base_url"] = arguments.base_url
+    model = Llava(arguments.model, **options)
     if arguments.index is not None:
         code = ask_index(arguments, model)
         _note_tiny(arguments)

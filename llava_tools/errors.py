@@ -94,6 +94,12 @@ class EngineCrashedError(EngineError):
     retryable = True
 
 
+class MemoryExhaustedError(EngineError):
+    """There was no memory for this request; those beside it go on."""
+
+    retryable = True
+
+
 class AnswerTimeoutError(EngineError):
     """The answer took longer than its `timeout`."""
 

@@ -127,7 +127,7 @@ def read_data_url(url: str) -> bytes:
     if not header["base64"]:
         raise ImageError(f"{name} does not say ';base64'.", example)
     check_bytes((len(url) - header.end()) // 4, "data URL")  # percent-encoding is at most 3 to 1
-    body = re.sub(rb"\s+", b"", unquote_to_bytes(url[header.end() :]))
+    body = unquote_to_bytes(url[header.end() :]).translate(None, b" \t\n\r\f\v")
     body = body.rstrip(b"=") if len(body) % 4 == 0 else body
     try:
         data = base64.b64decode(body + b"=" * (-len(body) % 4), validate=True)

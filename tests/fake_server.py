@@ -28,9 +28,10 @@ import llava_tools
 TEMPLATE = Path(llava_tools.__file__).parent / "remote" / "vicuna_v1.jinja"
 BYTES = LLTokenizer("byte")
 
-#: `vllm` does everything, `schemas` obeys `response_format` only, `deaf` ignores whatever is not
-#: plain text, as some servers do; `strict` refuses fields that OpenAI's API does not have.
-Kind = Literal["vllm", "schemas", "deaf", "strict"]
+#: `vllm` does everything; `xgrammar` is a vLLM whose grammars know no intersections, as xgrammar's
+#: do not; `schemas` obeys `response_format` only, `deaf` ignores whatever is not plain text, as
+#: some servers do; `strict` refuses fields that OpenAI's API does not have.
+Kind = Literal["vllm", "xgrammar", "schemas", "deaf", "strict"]
 Script = Callable[[dict[str, Any]], str] | Sequence[str]
 
 
@@ -71,6 +72,7 @@ class FakeServer:
         self.connections: set[int] = set()
         self._script = script
         self._kind = kind
+        self._vllm = kind in ("vllm", "xgrammar")
         self._models = models
         self._context = context
         self._api_key = api_key
@@ -106,7 +108,7 @@ class FakeServer:
             return _refusal(401, "Unauthorized")
         if self._models is None:
             return _refusal(404, "Not Found")
-        own = {"owned_by": "vllm", "max_model_len": self._context} if self._kind == "vllm" else {}
+        own = {"owned_by": "vllm", "max_model_len": self._context} if self._vllm else {}
         return JSONResponse(
             {
                 "object": "list",
@@ -115,7 +117,7 @@ class FakeServer:
         )
 
     async def _tokenize(self, request: Request) -> Response:
-        if self._kind != "vllm":
+        if not self._vllm:
             return _refusal(404, "Not Found")
         words = (await request.json())["prompt"].split()
         return JSONResponse({"count": len(words), "tokens": list(range(len(words)))})
@@ -183,12 +185,14 @@ class FakeServer:
 
     def _enforced(self, asked: dict[str, Any], text: str) -> str:
         grammar = None
-        wanted = asked.get("structured_outputs", {}) if self._kind == "vllm" else {}
+        wanted = asked.get("structured_outputs", {}) if self._vllm else {}
         if "grammar" in wanted:
+            if self._kind == "xgrammar" and " & " in wanted["grammar"]:
+                raise ValueError("terminal intersection '&' is not supported")
             grammar = LLMatcher.grammar_from_lark(wanted["grammar"])
         elif "json" in wanted:
             grammar = LLMatcher.grammar_from_json_schema(json.dumps(wanted["json"]))
-        elif "response_format" in asked and self._kind in ("vllm", "schemas", "strict"):
+        elif "response_format" in asked and self._kind != "deaf":
             schema = asked["response_format"]["json_schema"]["schema"]
             grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema))
         return text if grammar is None else enforced(grammar, text)
@@ -208,9 +212,9 @@ class FakeServer:
             ],
             "usage": {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1},
         }
-        if self._kind == "vllm" and asked.get("return_token_ids"):
+        if self._vllm and asked.get("return_token_ids"):
             answer["prompt_token_ids"] = list(range(tokens))
-        if self._kind == "vllm" and "prompt_logprobs" in asked:
+        if self._vllm and "prompt_logprobs" in asked:
             label = asked["messages"][-1]["content"].removesuffix("</s>").split()
             entries = [
                 {"7": {"logprob": -len(word) / 4, "rank": 1, "decoded_token": word}}

@@ -107,6 +107,7 @@ def _imports_of(path: Path) -> set[str]:
         ("llava_tools/retrieval", ("llava_tools.cli", "llava_tools.engine", "langchain", "torch")),
         ("llava_tools/engine", ("llava_tools.train", "llava_tools.cli", "langchain")),
         ("llava_tools/train", ("langchain", "llama_index")),
+        ("llava_tools/bench", ("llava_tools.cli", "llava_tools.train", "langchain", "llama_index")),
         ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),
         ("integrations/llama_index", ("llava_tools.engine", "torch", "langchain")),
     ],
@@ -121,6 +122,12 @@ def test_only_the_tuning_of_real_weights_knows_how_the_engine_loads_them() -> No
     for path in folder.rglob("*.py"):
         found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
         assert found <= (used if path.parent.name == "adapt" else set()), path
+
+
+def test_only_the_peer_of_bench_knows_how_the_engine_loads_its_model() -> None:
+    for path in (ROOT / "llava_tools" / "bench").glob("*.py"):
+        found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
+        assert found == ({"llava_tools.engine.load"} if path.stem == "generate" else set()), path
 
 
 def test_public_names() -> None:

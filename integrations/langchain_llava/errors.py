@@ -69,6 +69,10 @@ class LlavaEngineCrashedError(own.EngineCrashedError, langchain.ModelAPIError):
     """A step of the model raised; the same request may work when it is sent again."""
 
 
+class LlavaMemoryExhaustedError(own.MemoryExhaustedError, langchain.ModelAPIError):
+    """There was no memory for this request; it may work when others are over."""
+
+
 class LlavaQueueFullError(own.QueueFullError, langchain.ModelRateLimitError):
     """Too many requests are waiting; the same request may work later."""
 
@@ -95,6 +99,7 @@ _TWINS: dict[type[own.LlavaToolsError], type[own.LlavaToolsError]] = {
     own.OutputError: LlavaOutputError,
     own.EngineClosedError: LlavaEngineClosedError,
     own.EngineCrashedError: LlavaEngineCrashedError,
+    own.MemoryExhaustedError: LlavaMemoryExhaustedError,
     own.QueueFullError: LlavaQueueFullError,
     own.AnswerTimeoutError: LlavaTimeoutError,
     own.ServerError: LlavaServerError,

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
 import torch
 
-from llava_tools.errors import ModelError
+from llava_tools.errors import MemoryExhaustedError, ModelError
 from llava_tools.options import EngineOptions
+
+# What torch's allocator for CPUs says; it raises a plain RuntimeError.
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory", re.IGNORECASE)
+
+
+@contextmanager
+def enough_memory(wanted: str) -> Iterator[None]:
+    """Say what there was no memory for, where that is what went wrong.
+
+    Args:
+        wanted: For the message.
+
+    Raises:
+        MemoryExhaustedError: There was none.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not _NO_MEMORY.search(str(error)):
+            raise
+        raise MemoryExhaustedError(
+            f"There was not enough memory for {wanted}.",
+            "Ask again when fewer requests run, send fewer pictures, or set a smaller context.",
+        ) from error
 
 
 def pick_device(name: str) -> torch.device:

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from llava_tools import handles, prompt
 from llava_tools.backend import Stream, check_labels
 from llava_tools.engine import eye, llama, scoring
+from llava_tools.engine.device import enough_memory
 from llava_tools.engine.grammar import Grammars
 from llava_tools.engine.load import Loaded
 from llava_tools.engine.runtime import PagedRuntime
@@ -97,6 +98,7 @@ class LlavaEngine:
             RequestError: Not answerable: a bad picture or conversation, too long, or a schema that
                 cannot be enforced.
             QueueFullError: `max_queue` requests are in flight.
+            MemoryExhaustedError: There is no memory for its pictures; other requests go on.
             EngineClosedError: The engine was closed.
         """
         ticket = self._ticket(request.sampling)
@@ -180,7 +182,8 @@ class LlavaEngine:
         """Return the prompt's ids; its pictures are held for the ticket from here on."""
 
         def image(ref: ImageRef) -> range:
-            ids = self._images.acquire(ref)
+            with enough_memory(f"the picture {ref.source}"):
+                ids = self._images.acquire(ref)
             self._held[ticket.request_id].append(ids)
             return ids
 

@@ -219,7 +219,8 @@ def _chosen(listed: list[Any] | None, model: str | None, url: str) -> tuple[str,
     if listed is None:
         if model is None:
             raise ModelNotFoundError(
-                f"The server at {url} does not list its models.", "Name one: model=…"
+                f"The server at {url} does not list its models.",
+                "Check base_url, which usually ends in /v1, or name one: model=…",
             )
         return model, None
     names = [found.id for found in listed]

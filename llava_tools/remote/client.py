@@ -196,6 +196,9 @@ class Client:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # generators that ended just now
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def closed() -> EngineClosedError:

@@ -22,6 +22,7 @@ from llava_tools.fetch import FetchError
         (own.EngineError("a", "b"), langchain.ModelError),
         (own.EngineClosedError("a", "b"), langchain.ModelError),
         (own.EngineCrashedError("a", "b"), langchain.ModelAPIError),
+        (own.MemoryExhaustedError("a", "b"), langchain.ModelAPIError),
         (own.QueueFullError("a", "b"), langchain.ModelRateLimitError),
     ],
 )

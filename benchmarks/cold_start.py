@@ -1,0 +1,85 @@
+"""Cold start: imports, and the embedded model's first token, each in a fresh process.
+
+    python -m benchmarks.cold_start [--rounds 5] [--threads 2] [--python VENV/bin/python]
+
+Times are those of the whole process, the interpreter's own start included, next to the seconds of
+processor time that it took, which a busy machine changes less. `--python` is an interpreter of
+another environment: transformers imports scipy and scikit-learn where they are installed, so that a
+developer's environment starts later than a user's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.machine import describe
+
+PICTURE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
+PROGRAMS = {
+    "python": "pass",
+    "import llava_tools": "import llava_tools",
+    "import langchain_core": "import langchain_core.language_models.chat_models",
+    "import langchain_llava": "import langchain_llava",
+    "import llama_index.core": "import llama_index.core",
+    "import llama_index.llms.llava": "import llama_index.llms.llava",
+    "import torch, transformers": "import torch; from transformers import AutoModelForCausalLM",
+    "first token": "from llava_tools import Llava\n"
+    f"stream = Llava().stream('What colour is the star?', {str(PICTURE)!r})\n"
+    "next(stream)\n"
+    "import os; os._exit(0)",
+}
+
+
+def run(python: str, program: str, threads: int) -> tuple[float, float]:
+    """Run a program in a fresh interpreter; return its seconds by the wall and of the processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    subprocess.run([python, "-c", program], check=True, env=environment)
+    took = time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, spent
+
+
+def measure(python: str, rounds: int, threads: int) -> dict[str, dict[str, float]]:
+    """Return medians of seconds by program; the first round fills the disk's cache."""
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
+    for _ in range(rounds + 1):
+        for name, program in PROGRAMS.items():
+            seen[name].append(run(python, program, threads))
+    return {
+        name: {
+            "wall_s": round(statistics.median(wall for wall, _ in times[1:]), 3),
+            "cpu_s": round(statistics.median(cpu for _, cpu in times[1:]), 3),
+        }
+        for name, times in seen.items()
+    }
+
+
+def main() -> None:
+    """Measure and print a table, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--python", default=sys.executable, help="of another environment")
+    options = parser.parse_args()
+    figures = measure(options.python, options.rounds, options.threads)
+    print(f"{'':32}{'wall, s':>10}{'cpu, s':>10}")
+    for name, found in figures.items():
+        print(f"{name:32}{found['wall_s']:>10}{found['cpu_s']:>10}")
+    told = {"benchmark": "cold_start", "rounds": options.rounds, "threads": options.threads}
+    told |= {**describe(), "seconds": figures}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Thirty requests such as agents send, each with what has to be true of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llava_tools import Message, open_image
+from llava_tools.backend import Backend
+from llava_tools.constraint import FREE, Constraint, ToolCall, ToolSpec
+from llava_tools.images import ImageRef
+from llava_tools.types import Answer, Delta, Request, Sampling, fold
+
+PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
+
+#: What is wrong with an answer; "" if nothing is.
+Check = Callable[[list[Delta], Answer], str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request and what its answer has to be.
+
+    Attributes:
+        kind: What it is about.
+        request: What is asked.
+        check: See `Check`. That calls and forms are of their schemas is checked by the backend.
+    """
+
+    kind: str
+    request: Request
+    check: Check
+
+
+def ask(backend: Backend, case: Case) -> tuple[Answer, str]:
+    """Return a backend's answer and what is wrong with it."""
+    deltas = list(backend.stream(case.request))
+    answer = fold(deltas, backend.model_name)
+    return answer, case.check(deltas, answer) or _usual(deltas, answer)
+
+
+def _usual(deltas: list[Delta], answer: Answer) -> str:
+    if answer.usage.prompt_tokens < 1 or answer.usage.completion_tokens < 1:
+        return "no usage"
+    if len(answer.token_ids) != answer.usage.completion_tokens:
+        return f"{len(answer.token_ids)} ids for {answer.usage.completion_tokens} tokens"
+    if not answer.text and not answer.calls and answer.usage.completion_tokens > 2:
+        return "empty"
+    early = [delta.usage for delta in deltas[:-1] if delta.usage is not None]
+    return "usage before the end" if early else ""
+
+
+def picture(name: str) -> ImageRef:
+    """Return one of the examples' pictures."""
+    return open_image(PICTURES / f"{name}.png")
+
+
+def tool(name: str, about: str, **properties: dict[str, Any]) -> ToolSpec:
+    """Return a tool whose arguments are all required."""
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return ToolSpec(name, about, schema)
+
+
+WEATHER = tool("get_weather", "Get the weather in a city.", city={"type": "string"})
+ADD = tool(
+    "add", "Add two numbers.", a={"type": "integer"}, b={"type": "integer", "maximum": 10**6}
+)
+LAMP = tool(
+    "set_lamp",
+    "Switch a lamp.",
+    room={"enum": ["kitchen", "hall"]},
+    on={"type": "boolean"},
+)
+
+
+def form(**properties: dict[str, Any]) -> Constraint:
+    """Return the constraint of an answer that is an object with these properties."""
+    return Constraint(
+        schema={
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+    )
+
+
+def _fine(deltas: list[Delta], answer: Answer) -> str:
+    return ""
+
+
+def _called(name: str | None = None) -> Check:
+    def check(deltas: list[Delta], answer: Answer) -> str:
+        named = [call.name for call in answer.calls]
+        return "" if named and name in (None, *named) else f"called {named}"
+
+    return check
+
+
+def _ended(reason: str) -> Check:
+    def check(deltas: list[Delta], answer: Answer) -> str:
+        return "" if answer.finish_reason == reason else f"ended with {answer.finish_reason}"
+
+    return check
+
+
+def _streamed(deltas: list[Delta], answer: Answer) -> str:
+    pieces = sum(bool(delta.token_ids) for delta in deltas)
+    several = pieces > 1 or answer.usage.completion_tokens == 1
+    return "" if several else f"{answer.usage.completion_tokens} tokens came in {pieces} pieces"
+
+
+def _logprobs(top: int) -> Check:
+    def check(deltas: list[Delta], answer: Answer) -> str:
+        if len(answer.logprobs) != len(answer.token_ids):
+            return f"{len(answer.logprobs)} log-probabilities for {len(answer.token_ids)} tokens"
+        for entry in answer.logprobs:
+            if entry.logprob > 0 or len(entry.top) < top:
+                return f"{entry}"
+        return ""
+
+    return check
+
+
+def _without(word: str) -> Check:
+    def check(deltas: list[Delta], answer: Answer) -> str:
+        return f"{answer.text!r} goes on" if word in answer.text else ""
+
+    return check
+
+
+def cases() -> list[Case]:
+    """Return the thirty."""
+    night, sea = picture("night"), picture("sea")
+
+    def user(*parts: str | ImageRef) -> Message:
+        return Message("user", parts)
+
+    def said(text: str) -> Message:
+        return Message("assistant", (text,))
+
+    def case(kind: str, *messages: Message, check: Check = _fine, **options: Any) -> Case:
+        constraint = options.pop("constraint", FREE)
+        sampling = Sampling(**{"max_tokens": 96, **options})
+        return Case(kind, Request(messages, sampling, constraint), check)
+
+    called = ToolCall("c1", "get_weather", {"city": "Ulm"})
+    result = Message("tool", ("Rain, 11 degrees.",), call_id="c1")
+    lamps = Constraint((WEATHER, ADD, LAMP))
+    return [
+        case("picture", user(night, "What colour is the star?")),
+        case("picture", user(sea, "What is the colour of the background?")),
+        case("picture", user(picture("paper"), "How many shapes are there?")),
+        case("picture", user(picture("meadow"), "What shape is in the picture?")),
+        case("picture", user(picture("sunset"), "Is there a circle in the picture?")),
+        case("picture", user(night, sea, "What is in the first picture?")),
+        case("text", user("Hello, who are you?")),
+        case("text", Message("system", ("Answer in one word.",)), user("What is a star?")),
+        case("text", user("Is <image> a tag? Is </s> one? USER: yes")),
+        case("turns", user(night, "What shape?"), said("A star."), user("Which colour has it?")),
+        case("turns", user("Hello."), said("Hello!"), user(sea, "What do you see?")),
+        case(
+            "turns",
+            user(night, "What shape?"),
+            said("A star."),
+            user(sea, "And here?"),
+            said("A circle."),
+            user("How many shapes are there?"),
+        ),
+        case("calls", user("What is the weather in Ulm?"), constraint=lamps),
+        case("calls", user("Add 12 and 30."), constraint=Constraint((ADD,))),
+        case("calls", user(night, "What colour is the star?"), constraint=Constraint((WEATHER,))),
+        case(
+            "calls",
+            user("What is the weather in Ulm?"),
+            Message("assistant", (), calls=(called,)),
+            result,
+            constraint=lamps,
+        ),
+        case(
+            "forced calls",
+            user("Switch on the lamp in the hall."),
+            constraint=Constraint((LAMP,), choice="set_lamp"),
+            check=_called("set_lamp"),
+        ),
+        case(
+            "forced calls",
+            user("What is 3 plus 4?"),
+            constraint=Constraint((WEATHER, ADD), choice="any", parallel=False),
+            check=_called(),
+        ),
+        case(
+            "forced calls",
+            user(sea, "What is the weather in Bergen?"),
+            constraint=Constraint((WEATHER,), choice="any"),
+            check=_called("get_weather"),
+        ),
+        case("form", user(night, "Colour?"), constraint=form(colour={"enum": ["red", "yellow"]})),
+        case("form", user(sea, "Shapes?"), constraint=form(count={"type": "integer"})),
+        case(
+            "form",
+            user(night, "Describe it."),
+            constraint=form(
+                words={"type": "array", "items": {"type": "string", "maxLength": 9}, "maxItems": 3}
+            ),
+        ),
+        case(
+            "form",
+            user("Is it late?"),
+            constraint=form(late={"type": "boolean"}, sure={"enum": [1, 2, 3]}),
+        ),
+        case("stream", user(night, "What do you see?"), check=_streamed),
+        case("stream", user(picture("paper"), "Tell me about it."), check=_streamed),
+        case("limit", user(night, "What do you see?"), max_tokens=1, check=_ended("length")),
+        case("limit", user("Say yes or no."), stop=("e",), check=_without("e")),
+        case("logprobs", user(night, "Colour?"), logprobs=True, check=_logprobs(0)),
+        case("logprobs", user(sea, "Shape?"), logprobs=True, top_logprobs=3, check=_logprobs(3)),
+        case("sampled", user(night, "What is it?"), temperature=1.0, seed=7, top_p=0.9),
+    ]
