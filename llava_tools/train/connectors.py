@@ -26,10 +26,11 @@ from transformers import LlavaForConditionalGeneration
 
 from .architecture import eye_shape, text_width
 from .checkpoint import Stage
-from .conversations import Lesson, Writer, converse, pack
+from .conversations import Lesson, Writer, converse
 from .course import Course, learn
 from .loss import step_loss
 from .optim import Optimizer
+from .packing import pack
 from .record import Record
 from .tiny import joined, ready_tokenizer
 from .tune import looking

@@ -1,10 +1,7 @@
-"""Conversations about a picture as tensors: many short ones share one picture's tokens.
+"""Conversations about a picture, or with tools, as token ids.
 
-A scene goes in, a :class:`Conversations` comes out. The prompt is written by
-:mod:`llava_tools.prompt`, the same code that asks the model later. All conversations about one
-picture share the system sentence and the image tokens, each then branches off on its own: a
-branch sees the shared part and itself, and its positions go on from the shared part, so it is
-computed exactly as if it stood alone.
+A scene goes in, a list of :class:`~llava_tools.train.packing.Branch` comes out. The prompt is written by
+:mod:`llava_tools.prompt`, the same code that asks the model later.
 """
 
 from __future__ import annotations
@@ -13,10 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from llava_tools.constraint import FREE, Constraint
 from llava_tools.images import ImageRef, open_image
@@ -27,6 +22,7 @@ from llava_tools.types import Message
 from . import manners
 from .architecture import IMAGE_TOKENS
 from .drills import drill
+from .packing import BOS, END, IMAGE, Branch, packed_length
 from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
@@ -35,9 +31,6 @@ from .wide.codes import Spot, places
 from .wide.questions import SPELLED
 from .words import Question
 from .world import Scene
-
-BOS, END, PAD, IMAGE = 1, 2, 3, 4
-IGNORED = -100
 
 SYSTEMS = (
     "",
@@ -49,39 +42,6 @@ SYSTEMS = (
 )
 
 Turn = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """Token ids of one whole conversation and, for each, whether the assistant said it.
-
-    ``reads`` tells of tokens after which a character of the picture is said: (place in ``ids``,
-    patch, slot).
-    """
-
-    ids: list[int]
-    said: list[bool]
-    kinds: tuple[str, ...]
-    reads: tuple[tuple[int, int, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Conversations:
-    """A batch of packed conversations, one picture a row.
-
-    ``ids`` and ``positions`` (rows, length) int64; ``labels`` (rows, length) int64, ``IGNORED``
-    where nothing is to be learned; ``allowed`` (rows, 1, length, length) bool: who sees whom;
-    ``answers`` names each answer: (row, first position, length, kind); ``reads`` (characters, 4)
-    int64 tells where characters of pictures are said and stand: (row, place of the token before,
-    place of the patch, slot).
-    """
-
-    ids: Tensor
-    positions: Tensor
-    labels: Tensor
-    allowed: Tensor
-    answers: tuple[tuple[int, int, int, str], ...]
-    reads: Tensor
 
 
 class Writer:
@@ -248,77 +208,3 @@ def _put(question: Question, rng: np.random.Generator, plain: float) -> str:
     if rng.random() < plain:
         return manners.plain(question)
     return manners.spoken(question, rng)
-
-
-def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
-    """Pack each row's branches behind the part that they share, rows padded to one length."""
-    shared = [_shared(branches) for branches in rows]
-    shape = len(rows), max(packed_length(branches) for branches in rows)
-    ids = np.full(shape, PAD)
-    labels = np.full(shape, IGNORED)
-    positions = np.zeros(shape, np.int64)
-    owner = np.full(shape, -1)
-    answers: list[tuple[int, int, int, str]] = []
-    reads: list[tuple[int, int, int, int]] = []
-    for row, (start, branches) in enumerate(zip(shared, rows, strict=True)):
-        ids[row, :start] = branches[0].ids[:start]
-        positions[row, :start] = np.arange(start)
-        owner[row, :start] = 0
-        at = start
-        for number, branch in enumerate(branches, 1):
-            tail = np.asarray(branch.ids[start:])
-            said = np.asarray(branch.said[start:])
-            span = slice(at, at + len(tail))
-            ids[row, span] = tail
-            labels[row, span] = np.where(said, tail, IGNORED)
-            positions[row, span] = np.arange(start, start + len(tail))
-            owner[row, span] = number
-            answers += _answers(row, at, said, branch.kinds)
-            if branch.reads:
-                seen = branch.ids.index(IMAGE)
-                reads += [(row, at + k - start, seen + p, slot) for k, p, slot in branch.reads]
-            at += len(tail)
-    return Conversations(
-        torch.from_numpy(ids),
-        torch.from_numpy(positions),
-        torch.from_numpy(labels),
-        torch.from_numpy(_allowed(owner)),
-        tuple(answers),
-        torch.tensor(reads, dtype=torch.int64).reshape(-1, 4),
-    )
-
-
-def packed_length(branches: Sequence[Branch]) -> int:
-    """How long a row of these branches is."""
-    start = _shared(branches)
-    return start + sum(len(branch.ids) - start for branch in branches)
-
-
-def _shared(branches: Sequence[Branch]) -> int:
-    """How many tokens all branches begin with, none of them said by the assistant."""
-    same = 0
-    for tokens in zip(*(branch.ids for branch in branches), strict=False):
-        if len(set(tokens)) > 1:
-            break
-        same += 1
-    return min(same, *(branch.said.index(True) - 1 for branch in branches))
-
-
-def _answers(
-    row: int, at: int, said: np.ndarray, kinds: Sequence[str]
-) -> list[tuple[int, int, int, str]]:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], said.astype(int), [0]))))
-    spans = edges.reshape(-1, 2)
-    return [
-        (row, at + int(first), int(last - first), kind)
-        for (first, last), kind in zip(spans, kinds, strict=True)
-    ]
-
-
-def _allowed(owner: np.ndarray) -> np.ndarray:
-    """Causal, within one's branch or into the shared part; padding sees itself alone."""
-    length = owner.shape[1]
-    same = (owner[:, None, :] == owner[:, :, None]) | (owner[:, None, :] == 0)
-    seen = same & np.tri(length, dtype=bool) & (owner[:, :, None] >= 0)
-    whole: np.ndarray = seen | np.eye(length, dtype=bool)
-    return whole[:, None]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from .conversations import IGNORED, IMAGE, PAD, Conversations
 from .hearing import hear, scores
+from .packing import IGNORED, IMAGE, PAD, Conversations
 
 BACK_LAYER, BACK_HEADS = 1, (3, 2)
 """Layer and heads that attend one and two tokens back."""

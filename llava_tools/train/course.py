@@ -11,10 +11,11 @@ from torch import nn
 from transformers import LlavaForConditionalGeneration
 
 from .checkpoint import TOLD, Stage, restore
-from .conversations import Branch, Lesson, Writer, converse, lectures, pack
+from .conversations import Lesson, Writer, converse, lectures
 from .imagining import Look
 from .loss import Weights, step_loss
 from .optim import Optimizer, linear_decay
+from .packing import Branch, pack
 from .record import Record
 from .sights import Sight
 from .talk.lectures import lecture

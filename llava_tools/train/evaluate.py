@@ -27,9 +27,10 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from llava_tools.prompt import SYSTEM
 
-from .conversations import PAD, Writer
+from .conversations import Writer
 from .items import Item, blinded, own_items, stranger_items
 from .manners import LONG
+from .packing import PAD
 from .sheet import sheet
 from .talk import exam
 from .talk.exam import ToolItem

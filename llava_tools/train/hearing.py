@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from .conversations import IMAGE, Conversations
+from .packing import IMAGE, Conversations
 
 
 def hear(

@@ -19,12 +19,13 @@ from transformers import LlavaForConditionalGeneration
 
 from .architecture import text_width
 from .checkpoint import Stage, restore
-from .conversations import Lesson, Writer, lectures, pack
+from .conversations import Lesson, Writer, lectures
 from .copying import ground_copying
 from .course import Course, learn
 from .grounding import ground_words
 from .imagining import imagine
 from .optim import Optimizer
+from .packing import pack
 from .patches import PATCHES
 from .team import Team
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
-from .conversations import IGNORED, Conversations
 from .copying import ahead_loss, attention_loss
 from .hearing import hear
+from .packing import IGNORED, Conversations
 from .reading import reading_loss
 from .record import Record
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
-from .conversations import Conversations
 from .hearing import scores
+from .packing import Conversations
 from .wide.codes import SLOTS
 
 

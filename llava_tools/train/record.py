@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from torch import Tensor
 
-from .conversations import Conversations
+from .packing import Conversations
 
 
 class Record:

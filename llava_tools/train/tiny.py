@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools.cli import main
 from llava_tools.errors import TrainingError
 
 from .architecture import new_model, tiny_config
@@ -125,7 +123,3 @@ def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
     }
     plot({name: losses for name, losses in stages.items() if losses}, work / "losses.png", TOLD)
     return table(examine(out, each, shown=work / "answers.png"))
-
-
-if __name__ == "__main__":
-    sys.exit(main(["train", "tiny", *sys.argv[1:]]))

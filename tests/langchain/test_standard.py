@@ -1,8 +1,6 @@
 """LangChain's own suites on the embedded model: what every chat model has to do.
 
-Every flag that can hold for LLaVA is on; those that cannot are about audio, video and PDF. In the
-suite that asks the model, tool calling is off: with it on, all its tests pass but one, which has a
-phrase copied to the end of the question ("a Japanese company") that the embedded model repeats.
+Every flag that can hold for LLaVA is on; those that cannot are about audio, video and PDF.
 """
 
 from __future__ import annotations
@@ -65,8 +63,6 @@ class TestUnits(Flags, ChatModelUnitTests):
 
 
 class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
-    has_tool_calling = False
-
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "tiny", "allowed_hosts": ["127.0.0.1"]}

@@ -9,8 +9,9 @@ from transformers import LlavaForConditionalGeneration
 
 from llava_tools.prompt import SYSTEM
 from llava_tools.train.architecture import new_model, normalise, see, tiny_config
-from llava_tools.train.conversations import IGNORED, IMAGE, Branch, Writer, converse, pack
+from llava_tools.train.conversations import Writer, converse
 from llava_tools.train.loss import step_loss
+from llava_tools.train.packing import IGNORED, IMAGE, Branch, pack
 from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.world import sample_scene
 

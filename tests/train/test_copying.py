@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools.train.architecture import new_model, tiny_config
-from llava_tools.train.conversations import Branch, Writer, lectures, pack
+from llava_tools.train.conversations import Writer, lectures
 from llava_tools.train.copying import (
     BACK_HEADS,
     BACK_LAYER,
@@ -18,6 +18,7 @@ from llava_tools.train.copying import (
 )
 from llava_tools.train.hearing import hear
 from llava_tools.train.loss import Weights, step_loss
+from llava_tools.train.packing import Branch, pack
 from llava_tools.train.tokenizer import train_tokenizer
 
 NOTHING_SEEN = torch.zeros(0, 64, 256)

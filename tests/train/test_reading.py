@@ -6,9 +6,10 @@ import torch
 from tokenizers import Tokenizer
 
 from llava_tools.train.architecture import new_model, tiny_config
-from llava_tools.train.conversations import IMAGE, Conversations, Lesson, Writer, converse, pack
+from llava_tools.train.conversations import Lesson, Writer, converse
 from llava_tools.train.hearing import hear
 from llava_tools.train.imagining import imagine
+from llava_tools.train.packing import IMAGE, Conversations, pack
 from llava_tools.train.patches import WIDE
 from llava_tools.train.reading import reading_loss
 from llava_tools.train.sights import sight_meaning

@@ -13,7 +13,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from llava_tools.train import evaluate
 from llava_tools.train.architecture import new_model, tiny_config
 from llava_tools.train.checkpoint import Stage
-from llava_tools.train.conversations import Lesson, Writer, converse, pack
+from llava_tools.train.conversations import Lesson, Writer, converse
 from llava_tools.train.draw import draw
 from llava_tools.train.export import export
 from llava_tools.train.eye import batch, train_eye
@@ -22,6 +22,7 @@ from llava_tools.train.items import OWN
 from llava_tools.train.language import FIRST, WIDER, continue_language, train_language
 from llava_tools.train.loss import step_loss
 from llava_tools.train.optim import linear_decay, orthogonal
+from llava_tools.train.packing import pack
 from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
 from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.tune import TUNING, looking, tune

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from llava_tools.constraint import Constraint
 from llava_tools.images import open_image
 from llava_tools.prompt import SYSTEM
-from llava_tools.train.conversations import IMAGE, Writer, lectures, pack, packed_length
+from llava_tools.train.conversations import Writer, lectures
+from llava_tools.train.packing import IMAGE, pack, packed_length
 from llava_tools.train.talk.asking import ask_for
 from llava_tools.train.talk.exam import TOOLS, by_part, call_items, plain_items, result_items
 from llava_tools.train.talk.families import any_tool
