@@ -1,7 +1,7 @@
 """Conversations about a picture, or with tools, as token ids.
 
-A scene goes in, a list of :class:`~llava_tools.train.packing.Branch` comes out. The prompt is written by
-:mod:`llava_tools.prompt`, the same code that asks the model later.
+A scene goes in, a list of :class:`~llava_tools.train.packing.Branch` comes out. The prompt is
+written by :mod:`llava_tools.prompt`, the same code that asks the model later.
 """
 
 from __future__ import annotations
