@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
-from llava_tools.engine import batching
+from llava_tools.engine import batching, eye
 from llava_tools.engine.batching import Room
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import MemoryExhaustedError
@@ -35,15 +35,14 @@ def test_a_picture_for_which_there_is_no_memory_fails_alone(
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
     expected = model.ask("What is it?", pictures[0], max_tokens=6).text
-    encode = engine.loaded.model.get_image_features
     other = model.stream("What is it?", pictures[0], max_tokens=6)
-    monkeypatch.setattr(engine.loaded.model, "get_image_features", lambda **_: exhaust())
-    for _ in range(3):
-        with pytest.raises(MemoryExhaustedError, match=r"memory for the picture.*fewer") as caught:
-            model.ask("What is it?", pictures[1], max_tokens=6)
-        assert caught.value.retryable
-    assert "".join(delta.text for delta in other) == expected
-    monkeypatch.setattr(engine.loaded.model, "get_image_features", encode)
+    with monkeypatch.context() as patched:
+        patched.setattr(eye, "features", lambda *_: exhaust())
+        for _ in range(3):
+            with pytest.raises(MemoryExhaustedError, match=r"the picture.*fewer") as told:
+                model.ask("What is it?", pictures[1], max_tokens=6)
+            assert told.value.retryable
+        assert "".join(delta.text for delta in other) == expected
     assert model.ask("What is it?", pictures[1], max_tokens=2).usage.completion_tokens
     assert not engine._held
 
@@ -52,13 +51,11 @@ def test_other_errors_stay_what_they_are(
     fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
-    engine = model.backend
-    assert isinstance(engine, LlavaEngine)
 
-    def broken(**_: object) -> torch.Tensor:
+    def broken(*_: object) -> torch.Tensor:
         raise RuntimeError("a fuse blew")
 
-    monkeypatch.setattr(engine.loaded.model, "get_image_features", broken)
+    monkeypatch.setattr(eye, "features", broken)
     with pytest.raises(RuntimeError, match="a fuse blew"):
         model.ask("What is it?", pictures[1])
 
