@@ -49,8 +49,18 @@ def _exist_kind(scene: Scene, rng: np.random.Generator, yes: bool) -> Question |
     word = singular(rng, kind)
     if manner < 0.36:
         return _said(phrase(rng, phrasings.EXIST_OF, {"which": an(word)}), yes)
+    if manner < 0.5:
+        return _said(_known(word, rng), yes)
     determiner = an(word) if manner < 0.92 else f"any {word}"
     return _said(phrase(rng, phrasings.EXIST, {"a": determiner}), yes)
+
+
+def _known(words: str, rng: np.random.Generator) -> str:
+    """Asks for "the circle", as if there were one, or quotes what the picture is said to show."""
+    if rng.random() < 0.5:
+        return phrase(rng, phrasings.EXIST_THE, {"the": f"the {words}"})
+    quoted = pick(rng, (f"the {words}", an(words), words))
+    return phrase(rng, (phrasings.EXIST_QUOTED,), {"what": quoted})
 
 
 def _exist_colour(scene: Scene, rng: np.random.Generator, yes: bool) -> Question | None:
@@ -92,6 +102,8 @@ def _exist_both(scene: Scene, rng: np.random.Generator, yes: bool) -> Question |
         things = f"{colour} {plural(rng, kind)}"
         return _said(phrase(rng, phrasings.EXIST_MANY, {"things": things}), yes)
     words = f"{colour} {singular(rng, kind)}"
+    if rng.random() < 0.2:
+        return _said(_known(words, rng), yes)
     return _said(phrase(rng, phrasings.EXIST, {"a": an(words)}), yes)
 
 

@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration
 from .copying import ahead_loss, attention_loss
 from .hearing import hear
 from .packing import IGNORED, Conversations
-from .reading import reading_loss
+from .reading import naming_loss, reading_loss
 from .record import Record
 
 
@@ -22,7 +22,8 @@ class Weights:
 
     ``guide``, ``ahead`` and ``read`` weigh :func:`~llava_tools.train.copying.attention_loss`,
     :func:`~llava_tools.train.copying.ahead_loss` and
-    :func:`~llava_tools.train.reading.reading_loss` beside the answers.
+    :func:`~llava_tools.train.reading.reading_loss` with
+    :func:`~llava_tools.train.reading.naming_loss` beside the answers.
     """
 
     asked: int = 0
@@ -64,7 +65,9 @@ def step_loss(
     if weights.ahead:
         looks = looks + weights.ahead * ahead_loss(model, told, passed.hidden_states)
     if weights.read:
-        looks = looks + weights.read * reading_loss(model, told, passed.hidden_states)
+        states = passed.hidden_states
+        named = naming_loss(model, told, states[-2])
+        looks = looks + weights.read * (reading_loss(model, told, states) + named)
     if record is not None:
         right = torch.ones_like(told.labels, dtype=torch.bool)
         right[rows, spots] = logits.detach().argmax(-1) == truth

@@ -173,6 +173,13 @@ EXIST = (
     "{any|have you got|have we got|do we have|got} <a>",
     f"are there {{signs of|}} <a> {{in the {VIEW}|}}",
 )
+EXIST_THE = (
+    f"does {{the|this}} {VIEW} {{contain|have|show|include|feature|depict}} <the>",
+    f"{{do|can|could}} {{you|we}} {{see|find|spot|notice|make out}} <the> {{in the {VIEW}|here|}}",
+    "is <the> {present|visible|shown|there|in the picture|in the image|to be seen|here}",
+)
+EXIST_QUOTED = f'does {{this|the}} {VIEW} show "<what>"'
+"""As :data:`llava_tools.choosing.SHOWS` asks."""
 EXIST_MANY = (
     f"are there {{any|some|}} <things> {SEEN}",
     "are there any <things>",

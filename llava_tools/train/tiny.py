@@ -114,12 +114,14 @@ def side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -
 def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
     """Train as :func:`train` does, and say how the model answers ``each`` questions a kind.
 
-    ``work`` also gets ``losses.png`` and ``answers.png``, a sheet of right and wrong answers.
+    ``work`` also gets ``losses.png``, of the stages that lasted long enough to tell any, and
+    ``answers.png``, a sheet of right and wrong answers.
     """
     train(out, work, minutes)
     stages = {
         name: torch.load(work / f"{name}.pt", weights_only=True)["losses"]
         for name in ("eye", "language", "tune")
     }
-    plot({name: losses for name, losses in stages.items() if losses}, work / "losses.png", TOLD)
+    if told := {name: losses for name, losses in stages.items() if losses}:
+        plot(told, work / "losses.png", TOLD)
     return table(examine(out, each, shown=work / "answers.png"))

@@ -11,7 +11,7 @@ from llava_tools.train.hearing import hear
 from llava_tools.train.imagining import imagine
 from llava_tools.train.packing import IMAGE, Conversations, pack
 from llava_tools.train.patches import WIDE
-from llava_tools.train.reading import reading_loss
+from llava_tools.train.reading import naming_loss, reading_loss
 from llava_tools.train.sights import sight_meaning
 from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.wide.codes import GLYPHS, INDEX, SLOTS
@@ -72,9 +72,30 @@ def test_the_loss_is_what_the_heads_look_away(tokenizer: Tokenizer) -> None:
     )
 
 
+def test_a_look_at_the_right_place_says_the_character(tokenizer: Tokenizer) -> None:
+    """The last layer as it would be, its attention replaced by a look where the character stands."""
+    torch.manual_seed(0)
+    model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
+    _, told, features = imagined(tokenizer, wide=1.0)
+    given = hear(model, told, features, states=True).hidden_states[-2]
+    block = model.model.language_model.layers[-1]
+    losses = []
+    for row, place, patch, slot in told.reads.tolist():
+        seen = block.self_attn.v_proj(block.input_layernorm(given[row, patch]))
+        size = block.self_attn.head_dim
+        part = slice(slot * size, (slot + 1) * size)
+        state = given[row, place] + block.self_attn.o_proj.weight[:, part] @ seen[part]
+        state = state + block.mlp(block.post_attention_layernorm(state))
+        logits = model.lm_head(model.model.language_model.norm(state))
+        losses.append(-logits.log_softmax(-1)[told.labels[row, place + 1]])
+    expected = torch.stack(losses).mean()
+    assert naming_loss(model, told, given).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_nothing_is_read_off_shapes(tokenizer: Tokenizer) -> None:
     model = new_model(tiny_config(500, width=WIDTH, depth=1), seed=0)
     _, told, features = imagined(tokenizer, wide=0.0)
     assert len(told.reads) == 0
     states = hear(model, told, features, states=True).hidden_states
     assert reading_loss(model, told, states).item() == 0
+    assert naming_loss(model, told, states[-2]).item() == 0
