@@ -73,7 +73,7 @@ def test_the_loss_is_what_the_heads_look_away(tokenizer: Tokenizer) -> None:
 
 
 def test_a_look_at_the_right_place_says_the_character(tokenizer: Tokenizer) -> None:
-    """The last layer as it would be, its attention replaced by a look where the character stands."""
+    """The last layer, its attention replaced by a look where the character stands."""
     torch.manual_seed(0)
     model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
     _, told, features = imagined(tokenizer, wide=1.0)
