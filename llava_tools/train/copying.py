@@ -23,6 +23,8 @@ BACK_LAYER, BACK_HEADS = 1, (3, 2)
 """Layer and heads that attend one and two tokens back."""
 MATCH_LAYER, MATCH_HEADS = 2, (0, 1, 2, 3)
 """Layer and heads that attend to what came next before."""
+AHEAD_HEAD = 3
+"""Head of the last layer that looks ahead of what is copied."""
 
 _FASTEST = 17
 """RoPE's frequencies from here on turn slowly enough for contents to be compared over."""
@@ -197,7 +199,7 @@ def attention_loss(
 
 
 def ahead_loss(model: LlavaForConditionalGeneration, told: Conversations, states: Any) -> Tensor:
-    """How far the last layer's last head is from looking ahead while something is copied.
+    """How far a head of the last layer is from looking ahead while something is copied.
 
     Spaces are tokens of their own, so what follows a word in the middle of what is copied and at
     its end begins alike. From a token that was copied, the head should look at the second one after
@@ -213,7 +215,7 @@ def ahead_loss(model: LlavaForConditionalGeneration, told: Conversations, states
     """
     inner = cast(Any, model).model.language_model
     last = len(inner.layers) - 1
-    head = inner.config.num_attention_heads - 1
+    head = min(AHEAD_HEAD, inner.config.num_attention_heads - 1)
     turning = inner.rotary_emb(states[0], told.positions)
     look = scores(inner.layers[last], states[last], turning, (head,))
     losses = []

@@ -9,24 +9,26 @@ real drawings shares.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from .architecture import text_width
 from .checkpoint import Stage, restore
-from .conversations import Lesson, Writer, lectures
+from .conversations import Lesson, Writer, converse, lectures
 from .copying import ground_copying
 from .course import Course, learn
 from .grounding import ground_words
 from .imagining import imagine
 from .optim import Optimizer
-from .packing import pack
+from .packing import Conversations, pack
 from .patches import PATCHES
+from .reading import ground_reading
 from .team import Team
 
 
@@ -85,13 +87,27 @@ def continue_language(
     """Go on from the language model of the checkpoint ``start``, on a wider imagined world.
 
     A share ``wide`` of the pictures shows writing, charts or pages. Checkpoints go to ``path``,
-    and where there is one it counts rather than ``start``.
+    and where there is one it counts rather than ``start``. A model that comes from ``start`` is
+    given a start for reading, too.
     """
     stage = Stage("language", path, minutes)
     weights, optimizer = _learned(model, course)
-    restore(weights, torch.load(start, weights_only=True)["weights"])
     look = imagine(text_width(model), wide)
+    if not path.exists():
+        restore(weights, torch.load(start, weights_only=True)["weights"])
+        ground_reading(model, _read_aloud(Writer(tokenizer), text_width(model), course.seed))
     learn(model, tokenizer, stage, course, weights, optimizer, look, team)
+
+
+def _read_aloud(
+    writer: Writer, width: int, seed: int, batches: int = 60
+) -> Iterator[tuple[Conversations, Tensor]]:
+    """Conversations about imagined writing, charts and pages, and what is seen of these."""
+    look = imagine(width, wide=1.0)
+    for number in range(batches):
+        rng = np.random.default_rng((seed, 1 << 31, number))
+        scenes, features = look(rng, 16, 0)
+        yield pack([converse(scene, writer, rng, 3) for scene in scenes]), features
 
 
 def _learned(

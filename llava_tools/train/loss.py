@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration
 from .copying import ahead_loss, attention_loss
 from .hearing import hear
 from .packing import IGNORED, Conversations
-from .reading import naming_loss, reading_loss
+from .reading import counting_loss, naming_loss, reading_loss
 from .record import Record
 
 
@@ -22,8 +22,7 @@ class Weights:
 
     ``guide``, ``ahead`` and ``read`` weigh :func:`~llava_tools.train.copying.attention_loss`,
     :func:`~llava_tools.train.copying.ahead_loss` and
-    :func:`~llava_tools.train.reading.reading_loss` with
-    :func:`~llava_tools.train.reading.naming_loss` beside the answers.
+    :func:`~llava_tools.train.reading.reading_loss` and the other two losses beside it.
     """
 
     asked: int = 0
@@ -66,8 +65,8 @@ def step_loss(
         looks = looks + weights.ahead * ahead_loss(model, told, passed.hidden_states)
     if weights.read:
         states = passed.hidden_states
-        named = naming_loss(model, told, states[-2])
-        looks = looks + weights.read * (reading_loss(model, told, states) + named)
+        taught = reading_loss(model, told, states) + naming_loss(model, told, states[-2])
+        looks = looks + weights.read * (taught + counting_loss(model, told, states[-2]))
     if record is not None:
         right = torch.ones_like(told.labels, dtype=torch.bool)
         right[rows, spots] = logits.detach().argmax(-1) == truth

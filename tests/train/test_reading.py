@@ -11,7 +11,13 @@ from llava_tools.train.hearing import hear
 from llava_tools.train.imagining import imagine
 from llava_tools.train.packing import IMAGE, Conversations, pack
 from llava_tools.train.patches import WIDE
-from llava_tools.train.reading import naming_loss, reading_loss
+from llava_tools.train.reading import (
+    counting_loss,
+    ground_reading,
+    naming_loss,
+    numbers,
+    reading_loss,
+)
 from llava_tools.train.sights import sight_meaning
 from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.wide.codes import GLYPHS, INDEX, SLOTS
@@ -19,6 +25,8 @@ from llava_tools.train.wide.things import MOST_GLYPHS
 from llava_tools.train.world import Scene
 
 WIDTH = 192
+FIRST = 2 * WIDTH // 64 - SLOTS
+"""The first of the heads that read."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +71,7 @@ def test_the_loss_is_what_the_heads_look_away(tokenizer: Tokenizer) -> None:
         output_attentions=True,
     ).attentions[-1]
     away = [
-        -looks[row, head, place, patch if head == slot else 0].log()
+        -looks[row, FIRST + head, place, patch if head == slot else 0].log()
         for row, place, patch, slot in told.reads.tolist()
         for head in range(SLOTS)
     ]
@@ -83,13 +91,34 @@ def test_a_look_at_the_right_place_says_the_character(tokenizer: Tokenizer) -> N
     for row, place, patch, slot in told.reads.tolist():
         seen = block.self_attn.v_proj(block.input_layernorm(given[row, patch]))
         size = block.self_attn.head_dim
-        part = slice(slot * size, (slot + 1) * size)
+        part = slice((FIRST + slot) * size, (FIRST + slot + 1) * size)
         state = given[row, place] + block.self_attn.o_proj.weight[:, part] @ seen[part]
         state = state + block.mlp(block.post_attention_layernorm(state))
         logits = model.lm_head(model.model.language_model.norm(state))
         losses.append(-logits.log_softmax(-1)[told.labels[row, place + 1]])
     expected = torch.stack(losses).mean()
     assert naming_loss(model, told, given).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_what_stands_there_is_brought_and_said(tokenizer: Tokenizer) -> None:
+    torch.manual_seed(0)
+    model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
+    _, told, features = imagined(tokenizer, wide=1.0)
+    given = hear(model, told, features, states=True).hidden_states[-2].detach()
+    before = naming_loss(model, told, given).item()
+    assert ground_reading(model, [(told, features)], steps=150) < 0.2
+    assert naming_loss(model, told, given).item() < 0.2 < before
+
+
+def test_states_count_what_was_said(tokenizer: Tokenizer) -> None:
+    model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
+    _, told, _ = imagined(tokenizer, wide=0.5)
+    given = torch.zeros(*told.ids.shape, WIDTH)
+    assert counting_loss(model, told, given).item() == pytest.approx(np.log(MOST_GLYPHS))
+    for row, first, length, _ in told.answers:
+        for said in range(min(length, MOST_GLYPHS)):
+            given[row, first + said] = numbers(WIDTH)[said]
+    assert counting_loss(model, told, given).item() < 1e-3
 
 
 def test_nothing_is_read_off_shapes(tokenizer: Tokenizer) -> None:
