@@ -23,6 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -203,10 +204,14 @@ def search_times(folder: Path, vectors: int) -> dict[str, float]:
     index = PageIndex(folder, embedder)
     index.search("word1")
     found: list[set[int]] = []
-    told |= timed("nearest", lambda n: found.append(_pages(index.store.nearest(queries[n], 50))))
+
+    def nearest(number: int) -> None:
+        found.append({row["page"] for row in index.store.nearest(queries[number], 50)[:10]})
+
+    told |= timed("nearest", nearest)
     for mode in get_args(Mode):
         words = [f"word{noise.randrange(vectors)}" for _ in queries]
-        told |= timed(mode, lambda n, m=mode, w=words: index.search(w[n], mode=m))
+        told |= timed(mode, partial(_find, index, words, mode))
     told["recall@10"] = round(_recall(found, queries, vectors), 3)
     return told
 
@@ -226,8 +231,8 @@ def timed(name: str, search: Callable[[int], object]) -> dict[str, float]:
     }
 
 
-def _pages(found: Sequence[dict[str, Any]]) -> set[int]:
-    return {row["page"] for row in found[:10]}
+def _find(index: PageIndex, words: Sequence[str], mode: Mode, number: int) -> None:
+    index.search(words[number], mode=mode)
 
 
 def _recall(found: Sequence[set[int]], queries: Sequence[Sequence[float]], vectors: int) -> float:

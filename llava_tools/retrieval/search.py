@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from llava_tools.backend import Encoder
 from llava_tools.errors import RequestError
-from llava_tools.retrieval.fusion import fused, weighed
+from llava_tools.retrieval.fusion import Ranking, fused, weighed
 from llava_tools.retrieval.store import Store
 from llava_tools.retrieval.trust import Trust
 
@@ -75,7 +75,7 @@ def find_pages(
     """Return the `k` best pages; ties go by the document's digest and page."""
     depth = max(DEPTH, 4 * k)
     texts = store.saying(query, depth) if mode != "picture" else []
-    rankings = [(texts, 1.0)]
+    rankings: list[Ranking] = [(texts, 1.0)]
     if mode != "text":
         (vector,) = encoder.embed_texts([query])
         near = store.nearest(vector, depth)

@@ -91,8 +91,7 @@ def kept(folder: Path) -> Trust:
     told = json.loads(path.read_text()) if path.is_file() else {}
     if "leads" not in told:  # an index that was measured before leads were is measured again
         return Trust(told.get("pictures", 1.0))
-    lists = {name: tuple(told.pop(name)) for name in ("leads", "middle")}
-    return Trust(**told, **lists)
+    return Trust(told["pictures"], tuple(told["leads"]), tuple(told["middle"]), told["pages"])
 
 
 def measured(store: Store, encoder: Encoder) -> Trust:
