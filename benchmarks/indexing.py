@@ -8,7 +8,8 @@ Three measurements, each by itself with `--part`:
   come before the indexing and half behind it, and by the process's own time on the CPU, which is
   the one to read on a busy machine without a GPU: there, what overlaps takes its time all the same.
 - `memory`: the process's memory while many pages are indexed, with vectors out of their digests.
-- `search`: milliseconds over random vectors of the released CLIP's length.
+- `search`: milliseconds over random vectors of the released CLIP's length, and how many of the ten
+  nearest are found; random vectors have no structure that an index could use.
 
     python -m benchmarks.indexing [--part rate] [--pages 32] [--many 10000] [--vectors 100000]
 """
@@ -21,8 +22,10 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import psutil
@@ -38,6 +41,7 @@ from llava_tools.options import EmbeddingOptions
 from llava_tools.retrieval import PageIndex, Progress
 from llava_tools.retrieval.pages import digest_of, open_document, read_pages
 from llava_tools.retrieval.reading import BATCH
+from llava_tools.retrieval.search import Mode
 from llava_tools.retrieval.store import DocumentRow, Meta, PageRow, Store
 from llava_tools.testing import ScriptedEmbedder
 from tests.checkpoints import clip_like_tokenizer
@@ -136,7 +140,7 @@ def forward(embedding: ClipEmbedding, batches: Sequence[torch.Tensor]) -> tuple[
 
 
 def index_memory(work: Path, pages: int) -> dict[str, float]:
-    """Return the most memory after a tenth of the pages and after all of them."""
+    """Return the most memory after each quarter of the pages, from the one before on."""
     draw(work / "in", pages)
     noise = np.random.default_rng(1)
     embedder = ScriptedEmbedder(
@@ -150,12 +154,17 @@ def index_memory(work: Path, pages: int) -> dict[str, float]:
     def note(progress: Progress) -> None:
         told.append((progress.done / progress.total, process.memory_info().rss))
 
+    own = time.process_time()
     report = PageIndex(work / "index", embedder).update([work / "in"], note)
-    parts = {share: max(rss for done, rss in told if done <= share) for share in (0.1, 0.5, 1.0)}
+    quarters = [
+        max(rss for done, rss in told if quarter / 4 < done <= (quarter + 1) / 4)
+        for quarter in range(4)
+    ]
     return {
         "pages": float(report.added),
         "pages_s": round(report.added / report.seconds, 1),
-        **{f"memory_mb_at_{share:.0%}": round(rss / 1e6) for share, rss in parts.items()},
+        "cpu_s_a_page": round((time.process_time() - own) / report.added, 4),
+        **{f"memory_mb_at_{25 * n}%": round(rss / 1e6) for n, rss in enumerate(quarters, start=1)},
         "memory_mb_after": round(process.memory_info().rss / 1e6),
     }
 
@@ -174,29 +183,69 @@ def rows(vectors: int, seed: int) -> Iterator[list[PageRow]]:
 
 
 def search_times(folder: Path, vectors: int) -> dict[str, float]:
-    """Return milliseconds of hybrid and of picture searches, medians over 50."""
+    """Return milliseconds of searches, medians and 95th percentiles of 50, and what was found.
+
+    `nearest` is the search for vectors alone, whose ten best are compared to those of all vectors.
+    """
     store = Store(folder, Meta("random", "random", WIDTH))
     for batch in rows(vectors, 1):
         store.add_pages(batch)
     store.put_documents([DocumentRow("d.pdf", "d", vectors, True, True)])
-    begun = time.perf_counter()
+    begun, own = time.perf_counter(), time.process_time()
     store.sweep()
-    built = time.perf_counter() - begun
+    told = {
+        "vectors": float(vectors),
+        "build_index_s": round(time.perf_counter() - begun, 1),
+        "build_index_cpu_s": round(time.process_time() - own, 1),
+    }
     noise = random.Random(2)
-    embedder = ScriptedEmbedder(
-        lambda text: [noise.gauss(0, 1) for _ in range(WIDTH)], dimensions=WIDTH
-    )
+    queries = [[noise.gauss(0, 1) for _ in range(WIDTH)] for _ in range(50)]
+    embedder = ScriptedEmbedder(lambda text: noise.choice(queries), dimensions=WIDTH)
     index = PageIndex(folder, embedder)
     index.search("word1")
-    told = {"vectors": float(vectors), "build_index_s": round(built, 1)}
-    for mode in ("hybrid", "picture", "text"):
-        times = []
-        for _ in range(50):
-            begun = time.perf_counter()
-            index.search(f"word{noise.randrange(vectors)}", mode=mode)
-            times.append(time.perf_counter() - begun)
-        told[f"{mode}_ms"] = round(1000 * statistics.median(times), 1)
+    found: list[set[int]] = []
+
+    def nearest(number: int) -> None:
+        found.append({row["page"] for row in index.store.nearest(queries[number], 50)[:10]})
+
+    told |= timed("nearest", nearest)
+    for mode in get_args(Mode):
+        words = [f"word{noise.randrange(vectors)}" for _ in queries]
+        told |= timed(mode, partial(_find, index, words, mode))
+    told["recall@10"] = round(_recall(found, queries, vectors), 3)
     return told
+
+
+def timed(name: str, search: Callable[[int], object]) -> dict[str, float]:
+    """Return milliseconds of 50 searches: median, 95th percentile, and the processor's mean."""
+    times = []
+    own = time.process_time()
+    for number in range(50):
+        begun = time.perf_counter()
+        search(number)
+        times.append(1000 * (time.perf_counter() - begun))
+    return {
+        f"{name}_ms": round(statistics.median(times), 1),
+        f"{name}_ms_p95": round(statistics.quantiles(times, n=20)[-1], 1),
+        f"{name}_cpu_ms": round(20 * (time.process_time() - own), 1),
+    }
+
+
+def _find(index: PageIndex, words: Sequence[str], mode: Mode, number: int) -> None:
+    index.search(words[number], mode=mode)
+
+
+def _recall(found: Sequence[set[int]], queries: Sequence[Sequence[float]], vectors: int) -> float:
+    """Return the share of the ten nearest of all vectors that was found."""
+    asked = np.array(queries, np.float32).T
+    near = np.concatenate([_matrix(batch) @ asked for batch in rows(vectors, 1)])
+    best = np.argsort(-near, axis=0)[:10].T + 1
+    each = zip(found, best.tolist(), strict=True)
+    return float(np.mean([len(one & set(right)) / 10 for one, right in each]))
+
+
+def _matrix(batch: Sequence[PageRow]) -> Any:
+    return np.array([row.vector for row in batch], np.float32)
 
 
 def main() -> None:

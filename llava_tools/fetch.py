@@ -19,23 +19,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from llava_tools.addresses import Address, is_public
 from llava_tools.errors import ImageError, RequestError
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+__all__ = ["Address", "FetchError", "Fetcher", "displayed", "is_public"]
 
 _CHUNK = 65536
 _REDIRECTS = (301, 302, 303, 307, 308)
-_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Routable on paper or to some Pythons, yet not the public internet: Azure's metadata service,
-# protocol assignments, 6to4 relays; Teredo, 6to4, documentation.
-_SPECIAL = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24",
-        "2001::/32", "2002::/16", "3fff::/20",
-    )
-)  # fmt: skip
 
 
 class FetchError(ImageError):
@@ -230,24 +220,6 @@ def displayed(url: str) -> str:
         text = f"{scheme}://{rest.rpartition('@')[2]}"
     text = text if len(text) <= 100 else text[:60] + "…" + text[-39:]
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def is_public(address: Address) -> bool:
-    """Tell whether an address belongs to the public internet."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if address in _NAT64:
-            return is_public(ipaddress.IPv4Address(address.packed[-4:]))
-        if address not in _IPV6_UNICAST or address.scope_id:
-            return False
-    return (
-        address.is_global
-        and not address.is_private
-        and not address.is_multicast
-        and not address.is_reserved
-        and not any(address.version == net.version and address in net for net in _SPECIAL)
-    )
 
 
 def _too_slow(name: str, timeout: float) -> FetchError:

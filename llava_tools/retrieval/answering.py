@@ -67,14 +67,16 @@ def ask(
             beside the picture; `weighed` (True), whether answers count by the model's
             log-probabilities, which not every server reports; `zoom` (True, where answers are
             weighed), whether a page that does not show what was answered is asked once more in
-            parts, which takes a dozen questions; `max_tokens` of an answer (64).
+            parts, which takes a dozen questions and, of servers, log-probabilities of prompts
+            (vLLM's); `max_tokens` of an answer (64).
 
     Raises:
         RequestError: An impossible question or option.
         DocumentError: No page was found, or a page's file is gone or has changed since.
         IndexStoreError: There is no index there.
         ModelError: The model or the embedder cannot be loaded.
-        EngineError: The engine could not finish.
+        EngineError: The engine could not finish; a `ServerError` where the server reports no
+            log-probabilities of prompts, until `zoom=False`.
     """
     asking = _Asking.of(index, words, options)
     model = model or Llava()

@@ -26,7 +26,7 @@ from llava_tools.retrieval.pipeline import ahead
 from llava_tools.retrieval.reading import BATCH, Plan, drawn, encoded, plan
 from llava_tools.retrieval.search import Hit, Mode, check, find_pages, reranked
 from llava_tools.retrieval.store import Meta, Store, locked
-from llava_tools.retrieval.trust import picture_weight
+from llava_tools.retrieval.trust import Trust, kept, measured
 from llava_tools.tools.geometry import Box
 
 
@@ -88,6 +88,7 @@ class PageIndex:
         self.folder = Path(folder).expanduser()
         self._embedder = embedder
         self._store: Store | None = None
+        self._trust: Trust | None = None
 
     @property
     def store(self) -> Store:
@@ -99,6 +100,13 @@ class PageIndex:
         if self._store is None:
             self._store = Store(self.folder)
         return self._store
+
+    @property
+    def trust(self) -> Trust:
+        """What its vectors were found to be worth when pages were last added or removed."""
+        if self._trust is None:
+            self._trust = kept(self.folder)
+        return self._trust
 
     @property
     def embedder(self) -> Encoder:
@@ -141,9 +149,10 @@ class PageIndex:
             gone = [name for name in rows if name in bad or is_gone(name, found)]
             store.remove(gone)
             store.sweep()
-            if added or gone or not store.trusts(store.count()):
-                store.trust(picture_weight(store, self.embedder))
+            if added or gone or kept(self.folder).pages != store.count():
+                measured(store, self.embedder).keep(self.folder)
             self._store = Store(self.folder)  # what was found of it before is out of date
+            self._trust = None
             return Report(
                 documents=len(rows) - len(gone),
                 added=added,
@@ -176,7 +185,8 @@ class PageIndex:
             ModelError: The embedder cannot be loaded.
         """
         check(query, k, mode)
-        hits = find_pages(self.store, self.embedder, query, 3 * k if rerank else k, mode)
+        many = 3 * k if rerank else k
+        hits = find_pages(self.store, self.trust, self.embedder, query, many, mode)
         if rerank is None:
             return hits
         return reranked(hits, lambda hit: rerank.score(query, self.open(hit)))[:k]

@@ -1,9 +1,7 @@
-"""Which pages words are about: two rankings, fused.
+"""Which pages words are about: by their pictures' vectors, by their texts (BM25), or by both.
 
-Pictures are ranked by the nearness of their vectors to that of the words, texts by BM25. Their
-numbers cannot be compared, their ranks can: reciprocal rank fusion (Cormack et al. 2009), where for
-pages with a text the vectors have the weight that they earned on this index (`trust`). They rank
-every page; where the words stand nowhere, they alone decide.
+The vectors rank every page; where the words stand nowhere, they alone decide. How both are fused is
+told in `fusion`.
 """
 
 from __future__ import annotations
@@ -15,12 +13,12 @@ from typing import Any, Literal, get_args
 
 from llava_tools.backend import Encoder
 from llava_tools.errors import RequestError
+from llava_tools.retrieval.fusion import Ranking, fused, weighed
 from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.trust import Trust
 
 Mode = Literal["hybrid", "picture", "text"]
 
-#: What keeps the first ranks from deciding alone, as in the paper.
-DAMPING = 60
 #: How far down each ranking is read, at the least.
 DEPTH = 50
 #: Characters of a snippet, about.
@@ -71,40 +69,21 @@ def check(query: str, k: int, mode: str) -> None:
         raise RequestError(f"mode={mode!r} is not possible.", f"Use {', '.join(get_args(Mode))}.")
 
 
-def find_pages(store: Store, encoder: Encoder, query: str, k: int, mode: Mode) -> list[Hit]:
+def find_pages(
+    store: Store, trust: Trust, encoder: Encoder, query: str, k: int, mode: Mode
+) -> list[Hit]:
     """Return the `k` best pages; ties go by the document's digest and page."""
     depth = max(DEPTH, 4 * k)
-    rankings = []
+    texts = store.saying(query, depth) if mode != "picture" else []
+    rankings: list[Ranking] = [(texts, 1.0)]
     if mode != "text":
         (vector,) = encoder.embed_texts([query])
-        weight = store.picture_weight if mode == "hybrid" else 1.0
-        rankings.append((store.nearest(vector, depth), weight))
-    if mode != "picture":
-        rankings.append((store.saying(query, depth), 1.0))
-    scores, rows = fused(rankings)
+        near = store.nearest(vector, depth)
+        hybrid = mode == "hybrid"
+        rankings = weighed(trust, query, vector, texts, near) if hybrid else [(near, 1.0)]
+    scores, rows = fused(rankings, 2 if mode == "hybrid" else 1)
     best = sorted(scores, key=lambda page: (-scores[page], page))[:k]
     return [_hit(store, rows[page], scores[page], query) for page in best]
-
-
-def fused(
-    rankings: Sequence[tuple[Sequence[dict[str, Any]], float]],
-) -> tuple[dict[tuple[str, int], float], dict[tuple[str, int], dict[str, Any]]]:
-    """Return each page's reciprocal rank score, 1 at most, and its row.
-
-    Args:
-        rankings: Rows, best first, each ranking with its weight, 0 to 1, for pages with a text;
-            for pages without one it is 1.
-    """
-    scores: dict[tuple[str, int], float] = {}
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    most = len(rankings) / (DAMPING + 1)
-    for ranking, weight in rankings:
-        for rank, row in enumerate(ranking, start=1):
-            page = (row["digest"], row["page"])
-            rows[page] = row
-            share = (weight if row["text"] else 1.0) / (DAMPING + rank) / most
-            scores[page] = scores.get(page, 0.0) + share
-    return scores, rows
 
 
 def reranked(hits: Sequence[Hit], score: Callable[[Hit], float]) -> list[Hit]:

@@ -8,76 +8,38 @@ done.
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import IndexStoreError, MissingExtraError
+from llava_tools.retrieval.rows import (
+    DocumentRow,
+    Meta,
+    PageRow,
+    documents_schema,
+    meta_of,
+    pages_schema,
+    table,
+)
+from llava_tools.retrieval.writing import locked, writing
 
-#: From how many pages on an index for vectors pays; below, all are compared.
-MANY = 20_000
+__all__ = ["DocumentRow", "Meta", "PageRow", "Store", "locked"]
+
+#: From how many pages on an index for vectors pays; below, the vectors themselves are compared.
+MANY = 10_000
+#: Parts of that index. All are looked at: it saves time by its numbers of 8 bits, and finds as much
+#: however many pages come after it was made.
+PARTS = 64
+#: How many times as many as are wanted are compared once more by their full vectors.
+AGAIN = 2
 #: Bytes of the tables' descriptions that LanceDB remembers. It would take up to 1 GiB, and every
 #: batch that is written adds some, so that memory would grow with the pages.
 REMEMBERED = 32 << 20
-_VERSION = 1
-_TRUST = "trust.json"
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
-
-
-@dataclass(frozen=True)
-class Meta:
-    """Whose vectors an index holds.
-
-    Attributes:
-        model: The LLaVA that the embedder was made with.
-        clip: Name of the CLIP.
-        dimensions: Length of the vectors.
-    """
-
-    model: str
-    clip: str
-    dimensions: int
-
-
-@dataclass(frozen=True)
-class PageRow:
-    """A page as it is stored.
-
-    Attributes:
-        digest: Of the document's bytes.
-        page: From 1.
-        handle: Of the page's picture.
-        width: Of that picture.
-        height: Of that picture.
-        text: The text layer.
-        thumbnail: A small JPEG.
-        vector: Of the picture.
-    """
-
-    digest: str
-    page: int
-    handle: str
-    width: int
-    height: int
-    text: str
-    thumbnail: bytes
-    vector: Sequence[float]
-
-
-@dataclass(frozen=True)
-class DocumentRow:
-    """A file as it is stored; see `pages.Document`."""
-
-    document: str
-    digest: str
-    pages: int
-    is_pdf: bool
-    complete: bool
+#: Pages without a text layer: pictures, and scans that no machine has read.
+_BARE = "text = ''"
 
 
 class Store:
@@ -95,7 +57,7 @@ class Store:
     def __init__(self, folder: Path, meta: Meta | None = None) -> None:
         lancedb = _lancedb()
         self.folder = folder
-        with _writing(folder):
+        with writing(folder):
             if meta is None and not (folder / "pages.lance").is_dir():
                 raise IndexStoreError(
                     f"There is no index in {str(folder)!r}.",
@@ -106,17 +68,12 @@ class Store:
             names = database.list_tables().tables
             # `pages` is made last and so stands for both.
             if "pages" not in names and meta is not None:
-                database.create_table("documents", schema=_documents_schema(), exist_ok=True)
-                pages = database.create_table("pages", schema=_pages_schema(meta))
+                database.create_table("documents", schema=documents_schema(), exist_ok=True)
+                pages = database.create_table("pages", schema=pages_schema(meta))
                 pages.create_index("text", config=lancedb.index.FTS())
             self._documents = database.open_table("documents")
             self._pages = database.open_table("pages")
-        told = json.loads((self._pages.schema.metadata or {}).get(b"llava-tools", b"{}"))
-        if told.pop("version", None) != _VERSION:
-            raise IndexStoreError(
-                f"The index in {str(folder)!r} was made by another version.", "Make it again."
-            )
-        self.meta = Meta(**told)
+        self.meta = meta_of(self._pages.schema, str(folder))
 
     def documents(self) -> dict[str, DocumentRow]:
         """Return every file by its path."""
@@ -140,32 +97,23 @@ class Store:
 
     def sample(self, many: int) -> list[dict[str, Any]]:
         """Return text and vector of pages that are spread evenly over the index."""
-        count = self.count()
-        places = range(0, count, max(1, -(-count // many)))
+        places = _spread(self.count(), many)
         if not places:
             return []
         rows: list[dict[str, Any]] = (
-            self._pages.take_offsets(list(places)).select(["text", "vector"]).to_list()
+            self._pages.take_offsets(places).select(["text", "vector"]).to_list()
         )
         return rows
 
-    @cached_property
-    def picture_weight(self) -> float:
-        """How far vectors are trusted for pages with a text (see `trust`); 1 if not measured."""
-        path = self.folder / _TRUST
-        return float(json.loads(path.read_text())["pictures"]) if path.is_file() else 1.0
-
-    def trusts(self, pages: int) -> bool:
-        """Return whether the weight was measured when there were this many pages."""
-        path = self.folder / _TRUST
-        return path.is_file() and json.loads(path.read_text())["pages"] == pages
-
-    def trust(self, weight: float) -> None:
-        """Keep the weight of the vectors."""
-        with _writing(self.folder):
-            new = self.folder / f"{_TRUST}.new"
-            new.write_text(json.dumps({"pictures": round(weight, 4), "pages": self.count()}))
-            new.replace(self.folder / _TRUST)
+    def bare(self, many: int) -> list[list[float]]:
+        """Return vectors of pages without a text, spread evenly over those."""
+        found = self._pages.search().where(_BARE).select(["page"]).with_row_id(True).to_arrow()
+        ids = found["_rowid"].to_pylist()
+        chosen = [ids[place] for place in _spread(len(ids), many)]
+        if not chosen:
+            return []
+        rows = self._pages.take_row_ids(chosen).select(["vector"]).to_list()
+        return [row["vector"] for row in rows]
 
     def known_pages(self, digest: str) -> set[int]:
         """Return which pages of a content are stored."""
@@ -180,28 +128,28 @@ class Store:
     def put_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add files, or replace what was stored of them."""
         if rows:
-            table = _table([vars(row) for row in rows], self._documents.schema)
+            new = table(rows, self._documents.schema)
             merge = self._documents.merge_insert("document")
-            with _writing(self.folder):
-                merge.when_matched_update_all().when_not_matched_insert_all().execute(table)
+            with writing(self.folder):
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(new)
 
     def add_pages(self, rows: Sequence[PageRow]) -> None:
         """Add pages that are not stored yet."""
         if rows:
-            with _writing(self.folder):
-                self._pages.add(_table([vars(row) for row in rows], self._pages.schema))
+            with writing(self.folder):
+                self._pages.add(table(rows, self._pages.schema))
 
     def remove(self, documents: Sequence[str]) -> None:
         """Remove files; their pages go with `sweep`."""
         for start in range(0, len(documents), 500):
             names = ", ".join(map(_quoted, documents[start : start + 500]))
-            with _writing(self.folder):
+            with writing(self.folder):
                 self._documents.delete(f"document IN ({names})")
 
     def sweep(self) -> None:
         """Remove pages that belong to no file, and bring the indexes up to date."""
         orphans = sorted(self._digests() - {row.digest for row in self.documents().values()})
-        with _writing(self.folder):
+        with writing(self.folder):
             for start in range(0, len(orphans), 500):
                 names = ", ".join(map(_quoted, orphans[start : start + 500]))
                 self._pages.delete(f"digest IN ({names})")
@@ -209,15 +157,27 @@ class Store:
             if "text" not in indexed:  # killed between making the table and its index
                 self._pages.create_index("text", config=_lancedb().index.FTS())
             if self.count() >= MANY and "vector" not in indexed:
-                config = _lancedb().index.HnswSq(distance_type="cosine")
+                # Where the parts lie matters little when all are looked at: a rough guess is quick.
+                config = _lancedb().index.IvfSq(
+                    distance_type="cosine", num_partitions=PARTS, max_iterations=10, sample_rate=64
+                )
                 self._pages.create_index("vector", config=config)
             self._pages.optimize()
             self._documents.optimize()
 
-    def nearest(self, vector: Sequence[float], many: int) -> list[dict[str, Any]]:
-        """Return the pages nearest to a vector, best first."""
+    def nearest(
+        self, vector: Sequence[float], many: int, *, bare: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the pages nearest to a vector, best first; `_distance` is one less the cosine.
+
+        Args:
+            vector: Of any length above 0.
+            many: How many.
+            bare: Only pages without a text.
+        """
         query = self._pages.search(list(vector), vector_column_name="vector")
-        return self._hits(query.distance_type("cosine"), "_distance", many)
+        query = query.distance_type("cosine").nprobes(PARTS).refine_factor(AGAIN)
+        return self._hits(query, "_distance", many, bare=bare)
 
     def saying(self, words: str, many: int) -> list[dict[str, Any]]:
         """Return the pages whose text says some of these words (BM25), best first."""
@@ -231,56 +191,19 @@ class Store:
         data: bytes = rows[0]["thumbnail"] if rows else b""
         return data
 
-    def _hits(self, query: Any, by: str, many: int) -> list[dict[str, Any]]:
+    def _hits(self, query: Any, by: str, many: int, *, bare: bool = False) -> list[dict[str, Any]]:
+        wanted = [_BARE] if bare else []
         if self._hidden:
-            names = ", ".join(map(_quoted, self._hidden))
-            query = query.where(f"digest NOT IN ({names})", prefilter=True)
+            wanted.append(f"digest NOT IN ({', '.join(map(_quoted, self._hidden))})")
+        if wanted:
+            query = query.where(" AND ".join(wanted), prefilter=True)
         rows: list[dict[str, Any]] = query.select([*_COLUMNS, by]).limit(many).to_list()
         return rows
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to an index; a process that is killed lets go of it.
-
-    SQLite's lock, since it is the one that Python has on every system.
-
-    Raises:
-        IndexStoreError: Another process is writing to it, or it cannot be written.
-    """
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = sqlite3.connect(folder / "lock", timeout=0, isolation_level=None)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise IndexStoreError(
-                f"The index in {str(folder)!r} is being written by somebody else.",
-                "Wait until that is done.",
-            ) from error
-        raise _unwritable(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.close()
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Say what went wrong with the disk: LanceDB raises OSError and RuntimeError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        raise _unwritable(folder, error) from error
-
-
-def _unwritable(folder: Path, error: Exception) -> IndexStoreError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-    return IndexStoreError(
-        f"The index in {str(folder)!r} cannot be used ({reason}).",
-        "Check the disk and its room; what was indexed stays, and indexing again goes on from it.",
-    )
+def _spread(count: int, many: int) -> list[int]:
+    """Return at most `many` of `count` places, evenly spread."""
+    return list(range(0, count, max(1, -(-count // many))))
 
 
 def _lancedb() -> Any:
@@ -291,31 +214,6 @@ def _lancedb() -> Any:
     except ImportError as error:
         raise MissingExtraError("lancedb", "documents") from error
     return lancedb
-
-
-def _pages_schema(meta: Meta) -> Any:
-    import pyarrow
-
-    told = json.dumps({**vars(meta), "version": _VERSION})
-    texts = [(name, pyarrow.string()) for name in ("digest", "handle", "text")]
-    numbers = [(name, pyarrow.int32()) for name in ("page", "width", "height")]
-    vector = ("vector", pyarrow.list_(pyarrow.float32(), meta.dimensions))
-    columns = [*texts, *numbers, ("thumbnail", pyarrow.binary()), vector]
-    return pyarrow.schema(columns, metadata={"llava-tools": told})
-
-
-def _documents_schema() -> Any:
-    import pyarrow
-
-    texts = [(name, pyarrow.string()) for name in ("document", "digest")]
-    flags = [(name, pyarrow.bool_()) for name in ("is_pdf", "complete")]
-    return pyarrow.schema([*texts, ("pages", pyarrow.int32()), *flags])
-
-
-def _table(rows: list[dict[str, Any]], schema: Any) -> Any:
-    import pyarrow
-
-    return pyarrow.Table.from_pylist(rows, schema=schema)
 
 
 def _quoted(text: str) -> str:

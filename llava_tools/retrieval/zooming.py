@@ -4,6 +4,7 @@ The eye sees a page of any size as a square of 336 pixels, in which small print 
 model is asked, after its answer, whether the page shows that (see `Llava.score`). Where it rather
 does not, the page is asked again in overlapping squares of half its longer side, which are seen at
 twice the size. The answer counts that the model was surest of and that its picture shows best.
+All of it goes by log-probabilities: a server has to report those of prompts, as vLLM does.
 `python -m benchmarks.small_print` tells what that gives.
 """
 

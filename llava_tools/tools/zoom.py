@@ -1,4 +1,8 @@
-"""zoom: a region of a picture at its full resolution, as a picture of its own."""
+"""zoom: a region of a picture at its full resolution, as a picture of its own.
+
+It is called by a planner, with any model; no other tool zooms by itself. What does is `ask` over an
+index, where answers are weighed by log-probabilities (`llava_tools.retrieval.zooming`).
+"""
 
 from __future__ import annotations
 

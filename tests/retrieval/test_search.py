@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llava_tools import Llava
 from llava_tools.errors import RequestError
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.search import Mode, fused, snippet_of
+from llava_tools.retrieval.search import Mode, snippet_of
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -65,17 +65,6 @@ def test_impossible_searches(tmp_path: Path) -> None:
             index.search(*arguments)
     with pytest.raises(RequestError, match="mode='smell'"):
         index.search("x", mode="smell")
-
-
-@given(st.lists(st.permutations(range(9)), min_size=1, max_size=2))
-def test_who_is_before_in_every_ranking_scores_higher(rankings: list[list[int]]) -> None:
-    rows = [[{"digest": "d", "page": page, "text": ""} for page in one] for one in rankings]
-    scores, _ = fused([(ranking, 0.5) for ranking in rows])
-    assert all(0 < score <= 1 for score in scores.values())
-    for one in range(9):
-        for other in range(9):
-            if all(ranking.index(one) < ranking.index(other) for ranking in rankings):
-                assert scores["d", one] > scores["d", other]
 
 
 @given(st.text(max_size=900), st.text(max_size=30))

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.search import Mode
-from llava_tools.retrieval.trust import FLOOR, WORDS, passage, weight
+from llava_tools.retrieval.trust import FLOOR, WORDS, Trust, kept, passage, weight
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -70,8 +72,8 @@ def test_hybrid_search_uses_what_was_measured(tmp_path: Path, sees: bool) -> Non
 
     index = PageIndex(tmp_path / "index", ScriptedEmbedder(words, images))
     index.update([texts(tmp_path)])
-    assert (index.store.picture_weight == 1.0) is sees
-    assert (index.store.picture_weight == FLOOR) is not sees
+    assert (index.trust.pictures == 1.0) is sees
+    assert (index.trust.pictures == FLOOR) is not sees
     ranks = {
         mode: [hit.page for hit in index.search("coffee", PAGES, mode=mode)]
         for mode in get_args(Mode)
@@ -86,8 +88,34 @@ def test_hybrid_search_uses_what_was_measured(tmp_path: Path, sees: bool) -> Non
 def test_it_is_measured_again_when_pages_change(tmp_path: Path) -> None:
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     index.update([texts(tmp_path)])
-    assert index.store.trusts(PAGES)
-    (tmp_path / "index" / "trust.json").unlink()
-    assert PageIndex(tmp_path / "index").store.picture_weight == 1.0
+    assert index.trust.pages == PAGES
+    file = tmp_path / "index" / "trust.json"
+    file.write_text('{"pictures": 0.5, "pages": 30}')  # as it was before leads were measured
+    assert kept(tmp_path / "index") == Trust(0.5)
+    file.unlink()
+    assert PageIndex(tmp_path / "index").trust == Trust()
     index.update([tmp_path / "in.pdf"])
-    assert index.store.trusts(PAGES)
+    assert kept(tmp_path / "index") == index.trust
+    assert index.trust.pages == PAGES
+
+
+leads = st.lists(st.floats(0, 1), min_size=1, max_size=20)
+cosines = st.lists(st.floats(-1, 1), max_size=9).map(lambda near: sorted(near, reverse=True))
+
+
+@given(leads, cosines, st.floats(0, 1), st.floats(0, 1))
+def test_the_less_may_be_wrong_the_fewer_stand_out(
+    found: list[float], near: list[float], one: float, other: float
+) -> None:
+    trust = Trust(leads=tuple(sorted(found, reverse=True)), middle=(0.0, 0.0))
+    few, many = (trust.standing((0, 2), near, wrong) for wrong in sorted((one, other)))
+    assert few <= many
+    # No more passages have such a lead than were said to be allowed.
+    for cosine in near[:few]:
+        assert sum(lead >= cosine for lead in found) <= min(one, other) * len(found)
+
+
+def test_a_lead_is_over_what_is_usual_for_the_query() -> None:
+    trust = Trust(leads=(0.2,), middle=(0.5, 0.0))
+    assert trust.standing((3, 0), [0.8, 0.7, 0.6], 0) == 1  # 0.5 is the mean picture's
+    assert trust.standing((0, 3), [0.8, 0.7, 0.6], 0) == 3  # whose cosine is 0 here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools import Llava
+from llava_tools.errors import OutputError, ServerError
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.retrieval.zooming import LARGE, OVERLAP, regions
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from llava_tools.types import Request
+from tests.fake_server import FakeServer, Kind
 from tests.retrieval.documents import write_pdf
 
 lengths = st.integers(1, 4000)
@@ -104,3 +107,22 @@ def test_pages_are_asked_whole_only_if_told_or_nothing_can_be_weighed(
     options: Any = {option: False}
     assert ask(index, "How hot?", Llava(backend=backend), k=1, **options).text == "blurred"
     assert len(backend.requests) == 1
+
+
+def asked(index: PageIndex, kind: Kind, **options: Any) -> tuple[str, int]:
+    """The answer of a server of that kind, and how many pictures it was shown with the question."""
+    with FakeServer(("hot",), kind) as server, Llava(base_url=server.url) as model:
+        text = ask(index, "How hot?", model, k=1, **options).text
+        words = [json.dumps(told["messages"][-1]) for told in server.requests]
+        return text, sum("How hot?" in said and "single word" in said for said in words)
+
+
+def test_servers_zoom_only_if_they_report_log_probabilities_of_prompts(index: PageIndex) -> None:
+    assert asked(index, "vllm") == ("hot", 7)  # which says yes and no are equally likely
+    assert asked(index, "vllm", zoom=False) == ("hot", 1)
+    with pytest.raises(ServerError, match="did not report the probabilities of a prompt's tokens"):
+        asked(index, "schemas")
+    assert asked(index, "schemas", zoom=False) == ("hot", 1)
+    with pytest.raises(OutputError, match="ignored logprobs"):
+        asked(index, "deaf", zoom=False)
+    assert asked(index, "deaf", weighed=False) == ("hot", 1)
