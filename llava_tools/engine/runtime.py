@@ -1,7 +1,8 @@
 """Requests into the batch, and their lives: convoys, cancellation, crashes, the end.
 
 Token ids and a `Ticket` go in; the ticket receives steps or an error. A step that raises fails the
-requests in flight and is followed by a fresh start; an interpreter that exits stops the batch.
+requests in flight and is followed by a fresh start; one without enough memory fails the request
+that takes most of it. An interpreter that exits stops the batch.
 """
 
 from __future__ import annotations
@@ -117,13 +118,21 @@ class PagedRuntime:
                 for start in self._convoy.begun(ticket.request_id):
                     self._add(start)
 
-    def failed(self, ticket: Ticket, error: EngineError) -> None:
-        """Called by the model's thread when a request failed: those that waited for it do too."""
-        if self._convoy is not None:
-            with self._lock:
-                for start in self._convoy.failed(ticket.request_id):
-                    if self._router.forget(start.ticket):
-                        start.ticket.fail(error)
+    def failed(self, ticket: Ticket, error: EngineError, *, alone: bool) -> None:
+        """Called by the model's thread when a request failed.
+
+        Those that waited for it fail too; where it failed alone, the first of them goes ahead.
+        """
+        if self._convoy is None:
+            return
+        with self._lock:
+            if alone:
+                for start in self._convoy.left(ticket.request_id)[1]:
+                    self._add(start)
+                return
+            for start in self._convoy.failed(ticket.request_id):
+                if self._router.forget(start.ticket):
+                    start.ticket.fail(error)
 
     def _add(self, start: _Start) -> None:
         self._manager.add_request(
