@@ -261,6 +261,14 @@ def _closed_while_running() -> EngineClosedError:
     return EngineClosedError("The engine was closed while it was answering.", "Ask a new one.")
 
 
+def kv_bytes(decoder: PreTrainedModel) -> int:
+    """Return what one token's keys and values take."""
+    text = decoder.config
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    per_layer: int = 2 * text.num_key_value_heads * head * decoder.dtype.itemsize
+    return int(text.num_hidden_layers) * per_layer
+
+
 def batching_config(
     decoder: PreTrainedModel, context: int, *, reuse: bool
 ) -> ContinuousBatchingConfig:
@@ -274,11 +282,7 @@ def batching_config(
         max_blocks_per_request=0,
     )
     room = CUDA_ROOM if decoder.device.type == "cuda" else CPU_ROOM
-    text = decoder.config
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = (
-        2 * text.num_hidden_layers * text.num_key_value_heads * head * decoder.dtype.itemsize
-    )
+    per_token = kv_bytes(decoder)
     blocks = math.ceil(context / PAGE) + 1
     free = free_bytes(decoder.device)
     if blocks * PAGE * per_token > free:

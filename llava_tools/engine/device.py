@@ -93,9 +93,14 @@ def pick_dtype(options: EngineOptions, device: torch.device) -> torch.dtype:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that new tensors on `device` may take."""
+    """Return the memory that new tensors on `device` may take.
+
+    On CUDA a limit that was set by `torch.cuda.set_per_process_memory_fraction` counts as well.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        free, total = torch.cuda.mem_get_info(device)
+        allowed = torch.cuda.get_per_process_memory_fraction(device) * total
+        return max(0, int(min(free, allowed - torch.cuda.memory_reserved(device))))
     return int(psutil.virtual_memory().available)
 
 

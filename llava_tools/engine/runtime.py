@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llava_tools.engine.batching import PAGE, Manager, Router, batching_config
+from llava_tools.engine.batching import PAGE, Manager, Router, batching_config, kv_bytes
 from llava_tools.engine.convoy import Convoy
 from llava_tools.engine.ticket import Ticket
 from llava_tools.errors import EngineClosedError, EngineError
@@ -110,6 +110,12 @@ class PagedRuntime:
     def in_flight(self) -> int:
         """Requests that were submitted and are not over."""
         return len(self._router)
+
+    @property
+    def kv(self) -> tuple[int, int]:
+        """Tokens that the KV holds, and the bytes that each takes."""
+        assert self._config.num_blocks is not None
+        return self._config.num_blocks * PAGE, kv_bytes(self._decoder)
 
     def begun(self, ticket: Ticket) -> None:
         """Called by the model's thread with a request's first token: its convoy may follow."""
