@@ -144,12 +144,16 @@ def bandwidth(device: torch.device) -> float:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
+    _wait(device)
     begin = time.perf_counter()
     work()
-    wait()
+    _wait(device)
     return time.perf_counter() - begin
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def held(*modules: nn.Module) -> int:
@@ -280,7 +284,11 @@ def main() -> None:
         shutil.rmtree(folder)
     found = goals(seen)
     print(table(found, small=small))
-    told = {"benchmark": "gpu", "geometry": "small" if small else "7b", **describe()}
+    told: dict[str, Any] = {
+        "benchmark": "gpu",
+        "geometry": "small" if small else "7b",
+        **describe(),
+    }
     told |= {"rounds": options.rounds, "tokens": options.tokens, "streams": options.streams}
     told |= {one.name: None if one.figure is None else round(one.figure, 4) for one in found}
     print(json.dumps(told | {"measured": asdict(seen)}))

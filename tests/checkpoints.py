@@ -177,7 +177,7 @@ def write_checkpoint(
 ) -> Path:
     """Write a checkpoint as `save_pretrained` does and return its folder."""
     tokenizer = tokenizer or llama_like_tokenizer()
-    random_model(tokenizer, seed, shape, endless=endless).to(dtype).save_pretrained(folder)  # type: ignore[arg-type]
+    random_model(tokenizer, seed, shape, endless=endless).to(dtype).save_pretrained(folder)
     write_processors(folder, tokenizer, shape.image)
     return folder
 

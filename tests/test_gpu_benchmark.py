@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ SEEN = Measured(
 
 
 def test_goals_follow_from_what_was_measured() -> None:
-    found = {goal.name: (goal.figure, goal.reached) for goal in goals(SEEN)}
+    found: dict[str, Any] = {goal.name: (goal.figure, goal.reached) for goal in goals(SEEN)}
     assert found == {
         "decode_to_bandwidth": (pytest.approx(0.9), True),
         "streams_to_one": (pytest.approx(9.0), False),

@@ -197,10 +197,11 @@ class Manager(ContinuousBatchingManager):
 
     def _generation_step(self) -> None:
         """Do a step; where there is no memory for it, without the request that takes most."""
-        processor = self.batch_processor
-        while processor.inputs_and_outputs.requests_in_batch and not self._fits():
+        processor: Any = self.batch_processor
+        step = processor.inputs_and_outputs
+        while step.requests_in_batch and not self._fits():
             taken = take_largest(processor)
-            left = len(processor.inputs_and_outputs.requests_in_batch)
+            left = len(step.requests_in_batch)
             error = no_memory_for(f"{taken.query_length} tokens beside {left} other requests")
             self.output_router.fail(taken.state.request_id, error, alone=True)
 
