@@ -20,11 +20,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from PIL import Image
-from transformers import LlavaForConditionalGeneration
 
 from benchmarks.machine import describe
 from llava_tools import Llava, Message, open_image
@@ -45,14 +44,6 @@ def _picture(shade: int) -> ImageRef:
     return open_image(Image.effect_noise((400, 300), 40 + shade).convert("RGB"))
 
 
-def _write(folder: Path) -> Path:
-    """Write the checkpoint, rounded to what 16 bit hold as released ones are."""
-    write_checkpoint(folder, shape=SHAPE)
-    model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    return folder
-
-
 class Clocks:
     """Seconds by name, of the wall and of this process's threads."""
 
@@ -71,7 +62,8 @@ class Clocks:
 
 def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
     """Return medians of seconds and the ratios of ours to `generate`."""
-    folder = _write(Path(tempfile.mkdtemp()))
+    # Rounded to what 16 bit hold, as released ones are.
+    folder = write_checkpoint(Path(tempfile.mkdtemp()), shape=SHAPE, dtype=torch.bfloat16)
     model = Llava(str(folder))
     engine = model.backend
     assert isinstance(engine, LlavaEngine)

@@ -27,6 +27,7 @@ from benchmarks.machine import describe
 from tests.checkpoints import llama_like_tokenizer, write_processors
 
 HIDDEN, MLP, VOCABULARY = 4096, 11008, 32064
+HEAD = "language_model.lm_head.weight"
 SHARD_BYTES = 5_000_000_000
 
 
@@ -89,13 +90,14 @@ def weights(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         for norm in ("input_layernorm", "post_attention_layernorm"):
             yield f"{base}.{norm}.weight", (HIDDEN,)
     yield f"{words}.norm.weight", (HIDDEN,)
-    yield "language_model.lm_head.weight", (VOCABULARY, HIDDEN)
+    yield HEAD, (VOCABULARY, HIDDEN)
 
 
 def write(folder: Path, layers: int) -> int:
     """Write the checkpoint and return the bytes of its weights."""
     config(layers).save_pretrained(folder)
-    write_processors(folder, llama_like_tokenizer(), 336)
+    tokenizer = llama_like_tokenizer()
+    write_processors(folder, tokenizer, 336)
     noise = torch.randn(1 << 20, dtype=torch.bfloat16) * 0.02
     shard: dict[str, torch.Tensor] = {}
     places: dict[str, int] = {}
@@ -113,6 +115,8 @@ def write(folder: Path, layers: int) -> int:
             flush()
         repeats = -(-count // noise.numel())
         shard[name] = noise.repeat(repeats)[:count].reshape(shape).clone()
+        if name == HEAD:
+            shard[name][tokenizer.eos_token_id] = 0  # so that answers never end by themselves
         places[name] = number + 1
         held += 2 * count
         total += 2 * count
@@ -133,17 +137,17 @@ def load(folder: Path) -> None:
     import llava_tools.engine.load as loader
     from llava_tools.options import EngineOptions
 
-    before = _peak_bytes()
+    before = peak_bytes()
     begin = time.perf_counter()
     loaded = loader.load(EngineOptions(str(folder), dtype="bfloat16", device="cpu"))
     seconds = time.perf_counter() - begin
     held = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
     blank = [name for name, p in loaded.model.named_parameters() if not bool(p.any())]
-    peak = _peak_bytes() - before  # after every weight was touched: mapped files count when read
+    peak = peak_bytes() - before  # after every weight was touched: mapped files count when read
     print(json.dumps({"seconds": seconds, "peak": peak, "held": held, "blank": blank}))
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Peak resident memory of this process since it began, from the Linux kernel."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

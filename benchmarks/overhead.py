@@ -15,7 +15,7 @@ import base64
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, Message, open_image
 from llava_tools.backend import Backend, Stream
+from llava_tools.patience import PatientBackend
 from llava_tools.testing import ScriptedBackend
 from llava_tools.types import Delta, Request, Sampling, fold
 
@@ -36,7 +37,7 @@ QUESTION = "What colour is the star?"
 TOKENS = 8
 
 
-class Timed:
+class Timed(PatientBackend):
     """A backend that notes the time spent inside another one.
 
     Attributes:
@@ -44,33 +45,15 @@ class Timed:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        super().__init__(lambda: backend, timeout=None, max_retries=0)
         self.spent = 0.0
-        self.model_name = backend.model_name
-        self.context = backend.context
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
         begin = time.perf_counter()
-        stream = self._backend.stream(request)
+        stream = super().stream(request)
         self.spent += time.perf_counter() - begin
         return _TimedStream(self, stream)
-
-    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """See `Backend.score`."""
-        return self._backend.score(request, labels)
-
-    def count_tokens(self, request: Request) -> int:
-        """See `Backend.count_tokens`."""
-        return self._backend.count_tokens(request)
-
-    def token_ids(self, text: str) -> list[int]:
-        """See `Backend.token_ids`."""
-        return self._backend.token_ids(text)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._backend.close()
 
 
 class _TimedStream:

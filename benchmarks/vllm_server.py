@@ -20,8 +20,8 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,36 +47,52 @@ PATIENCE = 900
 LABELS = ("red", "yellow", "blue")
 
 
-def write_for_vllm(folder: Path) -> None:
-    """Write the embedded model in float32, the eye's weights named as vLLM looks for them."""
-    tiny = Path(str(files("llava_tools") / "tiny"))
+def write_for_vllm(source: Path, folder: Path) -> Path:
+    """Copy a checkpoint in float32, the eye's weights named as vLLM looks for them."""
     weights = {
         name.replace("vision_tower.", "vision_tower.vision_model."): tensor.float()
-        for name, tensor in load_file(tiny / "model.safetensors").items()
+        for name, tensor in load_file(source / "model.safetensors").items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    for path in tiny.glob("*.json"):
+    for path in source.glob("*.json"):
         shutil.copy(path, folder)
+    return folder
 
 
 @contextmanager
-def served(python: str, grammars: str, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run vLLM on the embedded model until the block is left.
+def served(
+    python: str,
+    folder: Path,
+    port: int,
+    log: Path,
+    *,
+    grammars: str = "guidance",
+    dtype: str = "float32",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run vLLM on a checkpoint until the block is left.
+
+    Args:
+        python: Of the environment that has vLLM.
+        folder: From `write_for_vllm`.
+        port: On this machine.
+        log: For what it says.
+        grammars: Its backend for structured outputs.
+        dtype: Of its weights and arithmetic.
+        environment: Variables beside the usual ones.
 
     Raises:
         RuntimeError: It did not start; the log says why.
     """
-    folder = Path(tempfile.mkdtemp())
-    write_for_vllm(folder)
     template = files("llava_tools") / "remote" / "vicuna_v1.jinja"
     structured = json.dumps({"backend": grammars, "disable_any_whitespace": True})
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dtype", "float32", "--max-model-len", str(CONTEXT), "--enforce-eager"]
+    command += ["--dtype", dtype, "--max-model-len", str(CONTEXT), "--enforce-eager"]
     command += ["--chat-template", str(template), "--chat-template-content-format", "openai"]
     command += ["--structured-outputs-config", structured, "--enable-prompt-tokens-details"]
     own = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    own["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    own |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **(environment or {})}
     with log.open("wb") as out:
         server = subprocess.Popen(
             command,
@@ -90,7 +106,12 @@ def served(python: str, grammars: str, port: int, log: Path) -> Iterator[subproc
         yield server
     finally:
         kill(server)
-        shutil.rmtree(folder)
+
+
+def version(port: int) -> str:
+    """Return the version of the vLLM that listens there."""
+    with urlopen(f"http://127.0.0.1:{port}/version") as answer:
+        return str(json.load(answer)["version"])
 
 
 def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -219,16 +240,20 @@ def main() -> None:
     parser.add_argument("--log", type=Path, default=Path("vllm_server.log"))
     options = parser.parse_args()
     url = f"http://127.0.0.1:{options.port}/v1"
-    with served(options.python, options.grammars, options.port, options.log) as server:
-        with urlopen(f"http://127.0.0.1:{options.port}/version") as answer:
-            version = json.load(answer)["version"]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_for_vllm(Path(str(files("llava_tools") / "tiny")), folder)
+        started = served(
+            options.python, folder, options.port, options.log, grammars=options.grammars
+        )
+        server = stack.enter_context(started)
+        told = {"benchmark": "vllm_server", "vllm": version(options.port)}
         found = {"compared": compared(url), "wrapped": wrapped(url), "faults": faults(url, server)}
     for part, entries in found.items():
         print(part)
         for name, value in entries.items():
             print(f"  {name:22}{value}")
-    told = {"benchmark": "vllm_server", "vllm": version, "grammars": options.grammars}
-    print(json.dumps({**told, **describe(), **found}))
+    print(json.dumps({**told, "grammars": options.grammars, **describe(), **found}))
 
 
 if __name__ == "__main__":

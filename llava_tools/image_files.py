@@ -46,9 +46,9 @@ def read_header(data: bytes) -> ImageFile.ImageFile | None:
     depending on the program around us; `check_pixels` takes its place.
     """
     Image.preinit()
-    if any(name not in Image.OPEN for name in FORMATS):
-        Image.init()
     for name in FORMATS:
+        if name not in Image.OPEN:
+            Image.init()  # imports forty plug-ins, which PNG and JPEG need not wait for
         factory, accept = Image.OPEN.get(name, (None, None))
         if factory is None:
             continue

@@ -139,9 +139,20 @@ def config(vocabulary: int, image_token: int, shape: Geometry = SMALL) -> LlavaC
 
 
 def random_model(
-    tokenizer: PreTrainedTokenizerFast, seed: int = 0, shape: Geometry = SMALL
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int = 0,
+    shape: Geometry = SMALL,
+    *,
+    endless: bool = False,
 ) -> LlavaForConditionalGeneration:
-    """Weights large enough that the likeliest token is never a matter of rounding."""
+    """Weights large enough that the likeliest token is never a matter of rounding.
+
+    Args:
+        tokenizer: Whose vocabulary it has.
+        seed: Of the weights.
+        shape: Of both models.
+        endless: Whether `</s>` is never the likeliest, so that answers have a known length.
+    """
     torch.manual_seed(seed)
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     model = LlavaForConditionalGeneration(config(len(tokenizer), image_token, shape))
@@ -149,6 +160,8 @@ def random_model(
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
+        if endless:
+            model.lm_head.weight[tokenizer.eos_token_id] = 0  # some other logit is above 0
     model.eval()
     return model
 
@@ -158,10 +171,13 @@ def write_checkpoint(
     seed: int = 0,
     shape: Geometry = SMALL,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    endless: bool = False,
 ) -> Path:
     """Write a checkpoint as `save_pretrained` does and return its folder."""
     tokenizer = tokenizer or llama_like_tokenizer()
-    random_model(tokenizer, seed, shape).save_pretrained(folder)
+    random_model(tokenizer, seed, shape, endless=endless).to(dtype).save_pretrained(folder)
     write_processors(folder, tokenizer, shape.image)
     return folder
 

@@ -2,8 +2,9 @@
 
 `load` brings the weights, `text` turns text into tokens and back, `eye` makes features of pictures
 and `vision` gives them virtual token ids, `batching` is the contact with continuous batching,
-`sampler` picks tokens, `runtime` leads requests through it, `stream` turns tokens into deltas,
-`scoring` has labels spelled, `engine` holds it all together. On CPUs `llama` computes what that of
+`shortage` does a step again that there was no memory for, `sampler` picks tokens, `runtime` leads
+requests through it, `stream` turns tokens into deltas, `scoring` has labels spelled, `engine` holds
+it all together. On CPUs `llama` computes what that of
 transformers does, with weights that are `packed` and `attention` to a KV that `paging` lays out.
 Apart from requests, `clip` loads what CLIP has and LLaVA lacks, and `embedding` turns texts and
 pictures into vectors with it.
@@ -11,7 +12,9 @@ pictures into vectors with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llava_tools.backend import Backend
@@ -30,9 +33,10 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
     """
-    need("torch", "transformers", "accelerate", extra="torch")
-    from llava_tools.engine.engine import LlavaEngine
-    from llava_tools.engine.load import load
+    with _importing():
+        need("torch", "transformers", "accelerate", extra="torch")
+        from llava_tools.engine.engine import LlavaEngine
+        from llava_tools.engine.load import load
 
     return LlavaEngine(load(options), options)
 
@@ -50,8 +54,29 @@ def load_embedding(
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The CLIP cannot be found, is none, or does not belong to the model's eye.
     """
-    need("torch", "transformers", "accelerate", extra="torch")
-    from llava_tools.engine.clip import load_clip
-    from llava_tools.engine.embedding import ClipEmbedding
+    with _importing():
+        need("torch", "transformers", "accelerate", extra="torch")
+        from llava_tools.engine.clip import load_clip
+        from llava_tools.engine.embedding import ClipEmbedding
 
     return ClipEmbedding(load_clip(options), options, engines)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Let the garbage collector rest while modules are imported, whose objects all stay.
+
+    It would walk through them again and again, 600,000 in the end, for an eighth of the time to the
+    first token. Freezing and unfreezing puts them among the old ones, which it seldom looks at.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # else somebody froze objects to keep them so
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()

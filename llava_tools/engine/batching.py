@@ -1,8 +1,9 @@
 """The contact with transformers' continuous batching, whose surface is internal.
 
 A thread of transformers' runs the batch. Here it becomes a daemon, its output reaches the tickets
-that wait for it, its KV is sized, and two of its habits are mended. `sampler.py` knows it too, and
-on CPUs `paging.py` and `llama.py`. Checked against transformers 5.23, to which pyproject.toml pins
+that wait for it, its KV is sized, a step without enough memory costs one request and not all, and
+two of its habits are mended. `sampler.py` and `shortage.py` know it too, and on CPUs `paging.py`
+and `llama.py`. Checked against transformers 5.23, to which pyproject.toml pins
 the range.
 """
 
@@ -22,13 +23,13 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchProcessor,
     OutputRouter,
 )
-from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.logits_process import LogitsProcessorList
 
-from llava_tools.engine.device import free_bytes
+from llava_tools.engine.device import free_bytes, no_memory_for, out_of_memory
 from llava_tools.engine.llama import PagedLlama
 from llava_tools.engine.paging import lay_out_by_layers
 from llava_tools.engine.sampler import Sampler
+from llava_tools.engine.shortage import take_largest
 from llava_tools.engine.ticket import Ticket
 from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError, ModelError
 
@@ -71,8 +72,8 @@ class Listener(Protocol):
         """A request's first token is there."""
         ...
 
-    def failed(self, ticket: Ticket, error: EngineError) -> None:
-        """A request ended with an error, which its ticket already has."""
+    def failed(self, ticket: Ticket, error: EngineError, *, alone: bool) -> None:
+        """A request ended with an error, which its ticket has; alone, or with all others."""
         ...
 
 
@@ -99,7 +100,7 @@ class Router(OutputRouter):
             ticket.cached_tokens = max(ticket.cached_tokens, tokens)
 
     def deliver(self, output: GenerationOutput) -> None:
-        """Hand a step or a failure to its ticket; called by the model's thread."""
+        """Hand a step to its ticket; called by the model's thread."""
         ticket = self._tickets.get(output.request_id)
         if ticket is None:  # cancelled while the step ran
             return
@@ -108,20 +109,34 @@ class Router(OutputRouter):
             return
         if output.is_finished():
             self.forget(ticket)
-        if output.status != RequestStatus.FAILED:
-            if not ticket.begun:
-                ticket.begun = True
-                self._listener.begun(ticket)
-            ticket.report(output.generated_tokens, output.is_finished())
-            return
-        error: EngineError = _closed_while_running()
-        if not self.closing:
-            error = EngineCrashedError(
-                f"The model failed while answering: {output.error}.",
+        if not ticket.begun:
+            ticket.begun = True
+            self._listener.begun(ticket)
+        ticket.report(output.generated_tokens, output.is_finished())
+
+    def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
+        """Fail a request, as the model's thread does with all of them when it ends."""
+        told: EngineError = _closed_while_running()
+        if not self.closing and out_of_memory(error):
+            told = no_memory_for("the requests in flight")
+        elif not self.closing:
+            told = EngineCrashedError(
+                f"The model failed while answering: {error}.",
                 "The engine starts afresh with the next request.",
             )
+        self.fail(state.request_id, told, alone=False)
+
+    def fail(self, request_id: str, error: EngineError, *, alone: bool) -> None:
+        """End a request with an error; called by the model's thread."""
+        ticket = self._tickets.get(request_id)
+        if ticket is None:
+            return
+        if ticket.dropped:
+            self._listener.dropped()
+            return
+        self.forget(ticket)
         ticket.fail(error)
-        self._listener.failed(ticket, error)
+        self._listener.failed(ticket, error, alone=alone)
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
         """Hand over what a step produced."""
@@ -149,13 +164,14 @@ class Manager(ContinuousBatchingManager):
         router: Router,
         lock: threading.RLock,
     ) -> None:
-        sampler = LogitsProcessorList([Sampler(end_of_turn[0])])
-        decoder._get_logits_processor = lambda generation_config: sampler
+        self._sampler = Sampler(end_of_turn[0])
+        sampling = LogitsProcessorList([self._sampler])
+        decoder._get_logits_processor = lambda generation_config: sampling
         super().__init__(
             decoder, GenerationConfig(do_sample=False, eos_token_id=end_of_turn), config
         )
         self.logit_processor.tensors_required += 1  # only its own processors are counted
-        self.output_router = router
+        self.output_router: Router = router
         self._submission = lock
         with torch.no_grad():
             # Here and not in the thread, so that a KV that does not fit is an error of the load.
@@ -178,6 +194,27 @@ class Manager(ContinuousBatchingManager):
         )
         self._generation_thread = thread  # type: ignore[assignment]
         thread.start()
+
+    def _generation_step(self) -> None:
+        """Do a step; where there is no memory for it, without the request that takes most."""
+        processor: Any = self.batch_processor
+        step = processor.inputs_and_outputs
+        while step.requests_in_batch and not self._fits():
+            taken = take_largest(processor)
+            left = len(step.requests_in_batch)
+            error = no_memory_for(f"{taken.query_length} tokens beside {left} other requests")
+            self.output_router.fail(taken.state.request_id, error, alone=True)
+
+    def _fits(self) -> bool:
+        """Do a step; return whether there was memory for it."""
+        try:
+            super()._generation_step()
+        except (MemoryError, RuntimeError) as error:
+            # A token that was picked moved its request's grammar on, which cannot be taken back.
+            if self._sampler.picking or not out_of_memory(error):
+                raise
+            return False  # the error, which holds on to what was computed, is gone by then
+        return True
 
     def _handle_critical_error(
         self, error: Exception, batch_processor: ContinuousBatchProcessor | None
@@ -225,6 +262,14 @@ def _closed_while_running() -> EngineClosedError:
     return EngineClosedError("The engine was closed while it was answering.", "Ask a new one.")
 
 
+def kv_bytes(decoder: PreTrainedModel) -> int:
+    """Return what one token's keys and values take."""
+    text = decoder.config
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    per_layer: int = 2 * text.num_key_value_heads * head * decoder.dtype.itemsize
+    return int(text.num_hidden_layers) * per_layer
+
+
 def batching_config(
     decoder: PreTrainedModel, context: int, *, reuse: bool
 ) -> ContinuousBatchingConfig:
@@ -238,11 +283,7 @@ def batching_config(
         max_blocks_per_request=0,
     )
     room = CUDA_ROOM if decoder.device.type == "cuda" else CPU_ROOM
-    text = decoder.config
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = (
-        2 * text.num_hidden_layers * text.num_key_value_heads * head * decoder.dtype.itemsize
-    )
+    per_token = kv_bytes(decoder)
     blocks = math.ceil(context / PAGE) + 1
     free = free_bytes(decoder.device)
     if blocks * PAGE * per_token > free:

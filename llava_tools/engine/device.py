@@ -29,13 +29,23 @@ def enough_memory(wanted: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not _NO_MEMORY.search(str(error)):
+        if not out_of_memory(error):
             raise
-        raise MemoryExhaustedError(
-            f"There was not enough memory for {wanted}.",
-            "Ask again when fewer requests run, send fewer pictures, or set a smaller context.",
-        ) from error
+        raise no_memory_for(wanted) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is what torch or Python says when there is no memory."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+
+
+def no_memory_for(wanted: str) -> MemoryExhaustedError:
+    """Return the error for something that there was no memory for."""
+    return MemoryExhaustedError(
+        f"There was not enough memory for {wanted}.",
+        "Ask again when fewer requests run, send fewer pictures, or set a smaller context.",
+    )
 
 
 def pick_device(name: str) -> torch.device:
@@ -83,9 +93,14 @@ def pick_dtype(options: EngineOptions, device: torch.device) -> torch.dtype:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that new tensors on `device` may take."""
+    """Return the memory that new tensors on `device` may take.
+
+    On CUDA a limit that was set by `torch.cuda.set_per_process_memory_fraction` counts as well.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        free, total = torch.cuda.mem_get_info(device)
+        allowed = torch.cuda.get_per_process_memory_fraction(device) * total
+        return max(0, int(min(free, allowed - torch.cuda.memory_reserved(device))))
     return int(psutil.virtual_memory().available)
 
 

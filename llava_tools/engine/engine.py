@@ -91,6 +91,11 @@ class LlavaEngine:
         model = self.loaded.model
         return f"{model.device} {str(model.dtype).removeprefix('torch.')}"
 
+    @property
+    def kv(self) -> tuple[int, int]:
+        """Tokens whose keys and values it can hold, and the bytes that each takes."""
+        return self._runtime.kv
+
     def stream(self, request: Request) -> Stream:
         """Encode the request's new pictures, queue it, and return its answer on the way.
 

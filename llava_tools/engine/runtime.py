@@ -1,7 +1,8 @@
 """Requests into the batch, and their lives: convoys, cancellation, crashes, the end.
 
 Token ids and a `Ticket` go in; the ticket receives steps or an error. A step that raises fails the
-requests in flight and is followed by a fresh start; an interpreter that exits stops the batch.
+requests in flight and is followed by a fresh start; one without enough memory fails the request
+that takes most of it. An interpreter that exits stops the batch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llava_tools.engine.batching import PAGE, Manager, Router, batching_config
+from llava_tools.engine.batching import PAGE, Manager, Router, batching_config, kv_bytes
 from llava_tools.engine.convoy import Convoy
 from llava_tools.engine.ticket import Ticket
 from llava_tools.errors import EngineClosedError, EngineError
@@ -110,6 +111,12 @@ class PagedRuntime:
         """Requests that were submitted and are not over."""
         return len(self._router)
 
+    @property
+    def kv(self) -> tuple[int, int]:
+        """Tokens that the KV holds, and the bytes that each takes."""
+        assert self._config.num_blocks is not None
+        return self._config.num_blocks * PAGE, kv_bytes(self._decoder)
+
     def begun(self, ticket: Ticket) -> None:
         """Called by the model's thread with a request's first token: its convoy may follow."""
         if self._convoy is not None:
@@ -117,13 +124,21 @@ class PagedRuntime:
                 for start in self._convoy.begun(ticket.request_id):
                     self._add(start)
 
-    def failed(self, ticket: Ticket, error: EngineError) -> None:
-        """Called by the model's thread when a request failed: those that waited for it do too."""
-        if self._convoy is not None:
-            with self._lock:
-                for start in self._convoy.failed(ticket.request_id):
-                    if self._router.forget(start.ticket):
-                        start.ticket.fail(error)
+    def failed(self, ticket: Ticket, error: EngineError, *, alone: bool) -> None:
+        """Called by the model's thread when a request failed.
+
+        Those that waited for it fail too; where it failed alone, the first of them goes ahead.
+        """
+        if self._convoy is None:
+            return
+        with self._lock:
+            if alone:
+                for start in self._convoy.left(ticket.request_id)[1]:
+                    self._add(start)
+                return
+            for start in self._convoy.failed(ticket.request_id):
+                if self._router.forget(start.ticket):
+                    start.ticket.fail(error)
 
     def _add(self, start: _Start) -> None:
         self._manager.add_request(

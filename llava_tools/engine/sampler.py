@@ -28,6 +28,9 @@ class Sampler(ContinuousBatchingLogitsProcessor):
     Doing the choice ourselves gives each request its own generator (a seed repeats whatever else
     runs in the batch), exact argmax for greedy requests, and log-probabilities of the unmodified
     distribution, none of which the batch-wide sampling of continuous batching has.
+
+    Attributes:
+        picking: Whether tokens of the present step may have been picked.
     """
 
     supported_kwargs = {"ticket": Ticket}  # noqa: RUF012 - an instance attribute of the base class
@@ -36,6 +39,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):
     def __init__(self, end_of_turn: int) -> None:
         self._end_of_turn = end_of_turn
         self._rows: list[Ticket] = []
+        self.picking = False
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         """Nothing is passed through the batch's argument tensor."""
@@ -45,6 +49,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         self, requests_with_new_token: list[FutureRequestState]
     ) -> torch.Tensor:
         """Remember whose rows come next; the batch is synchronous, so the call follows."""
+        self.picking = False
         self._rows = [
             future.state.logit_processor_kwargs["ticket"] for future in requests_with_new_token
         ]
@@ -60,6 +65,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         if not any(map(_has_wishes, self._rows)):
             return scores
         picked = scores.argmax(dim=-1)
+        self.picking = True
         for row, ticket in enumerate(self._rows):
             if _has_wishes(ticket):
                 picked[row] = self._pick(scores[row : row + 1], ticket)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +35,6 @@ def clip(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def embedding(checkpoint: Path, clip: Path) -> ClipEmbedding:
     return load_embedding(EmbeddingOptions(str(checkpoint), clip=str(clip)), dict)
-
-
-@pytest.fixture
-def embedder(checkpoint: Path, clip: Path) -> Iterator[Embedder]:
-    with Embedder(str(checkpoint), clip=str(clip)) as made:
-        yield made
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:
@@ -116,25 +109,26 @@ def test_too_long_a_text_is_cut_off_and_logged(
 
 
 def test_a_loaded_engine_lends_its_eye(
-    checkpoint: Path, embedder: Embedder, pictures: list[Image.Image]
+    checkpoint: Path, clip: Path, tmp_path: Path, pictures: list[Image.Image]
 ) -> None:
-    before = embedder.embed_images(pictures)
-    model = registry.acquire_embedding(embedder.options, embedder)
-    assert isinstance(model, ClipEmbedding)
-    assert model._own is not None
-    # An engine of its own: the tests' shared one may be loaded or not.
-    with Llava(str(checkpoint), max_queue=3) as llava:
-        tower = llava.backend.loaded.model.model.vision_tower  # type: ignore[attr-defined]
+    # A folder of its own, since the engine that all tests share lends its eye once it is loaded.
+    folder = str(shutil.copytree(checkpoint, tmp_path / "model"))
+    with Embedder(folder, clip=str(clip)) as embedder:
+        before = embedder.embed_images(pictures)
+        model = registry.acquire_embedding(embedder.options, embedder)
+        assert isinstance(model, ClipEmbedding)
+        assert model._own is not None
+        with Llava(folder) as llava:
+            tower = llava.backend.loaded.model.model.vision_tower  # type: ignore[attr-defined]
+            assert embedder.embed_images(pictures) == before
+            assert model._own is None
+            lent = model._lent()
+            assert lent is not None
+            assert lent.tower is tower
+            with Embedder(folder, dtype="bfloat16", clip=str(clip)) as rounded:
+                (other,) = rounded.embed_images(pictures[:1])
+            assert other == pytest.approx(before[0], abs=0.05)
         assert embedder.embed_images(pictures) == before
-        assert model._own is None
-        lent = model._lent()
-        assert lent is not None
-        assert lent.tower is tower
-        (other,) = Embedder(str(checkpoint), dtype="bfloat16", clip=model.clip.where).embed_images(
-            pictures[:1]
-        )
-        assert other == pytest.approx(before[0], abs=0.05)
-    assert embedder.embed_images(pictures) == before
 
 
 def test_a_clip_may_lie_in_the_models_folder(
@@ -208,8 +202,11 @@ def test_another_eye_is_an_error(
         Embedder(str(checkpoint), clip=str(folder)).embed_images([picture])
 
 
-def test_a_picture_that_is_none_is_an_error(embedder: Embedder) -> None:
-    with pytest.raises(ImageError, match="is empty"):
+def test_a_picture_that_is_none_is_an_error(checkpoint: Path, clip: Path) -> None:
+    with (
+        Embedder(str(checkpoint), clip=str(clip)) as embedder,
+        pytest.raises(ImageError, match="is empty"),
+    ):
         embedder.embed_images([b""])
 
 

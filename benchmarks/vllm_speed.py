@@ -1,0 +1,146 @@
+"""What a real vLLM on the CPU and the engine of this process spend on questions about pictures.
+
+Both have the random weights of follow_up.py's geometry (576 tokens a picture) and one thread. vLLM
+lives in an environment of its own, whose interpreter is named, and is asked over loopback, as its
+users ask it. New and known pictures, decoding, eight at once; in processor seconds, of all of the
+server's processes and of this one, which a busy machine changes less than those of the clock.
+
+    python -m benchmarks.vllm_speed --python VENV/bin/python [--rounds 3] [--dtype float32]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import torch
+
+from benchmarks.follow_up import SHAPE
+from benchmarks.machine import describe
+from benchmarks.vllm_server import served, version, write_for_vllm
+from llava_tools import Llava, Message
+from llava_tools.bench import Behind, Contender
+from llava_tools.bench.workload import picture
+from llava_tools.images import ImageRef
+from llava_tools.remote import RemoteBackend
+from llava_tools.types import Request, Sampling
+from tests.checkpoints import write_checkpoint
+
+#: Where OpenMP and the BLAS underneath vLLM look for how many threads to use.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+AGAIN = "How many dogs are there, left or right of the line?"
+TOKENS = 33
+
+#: By contender and kind of question.
+Seconds = dict[str, dict[str, float]]
+
+
+class Spent:
+    """Processor seconds of this process, or of another one and those that it started."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid = pid
+
+    def __call__(self) -> float:
+        """Return the seconds so far."""
+        if self._pid is None:
+            return time.process_time()
+        root = psutil.Process(self._pid)
+        times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
+
+
+def measure(who: Mapping[str, tuple[Contender, Spent]], rounds: int, at_once: int) -> Seconds:
+    """Return the least seconds that everybody spent on each kind of question.
+
+    Args:
+        who: Contenders by name, with whose seconds count.
+        rounds: That count; one before them warms up.
+        at_once: Questions that come together.
+    """
+    seen: dict[str, dict[str, list[float]]] = {name: {} for name in who}
+    for number in range(rounds + 1):
+        pair = (picture(7, 2 * number), picture(7, 2 * number + 1))
+        many = [_asked(pair[n % 2], f"How many dogs are in part {n}?", 16) for n in range(at_once)]
+        asked = {
+            "new": [_asked(pair[0], "What is it?", 1)],
+            "follow_up": [_asked(pair[0], AGAIN, 1)],
+            "decode": [_asked(pair[0], AGAIN, TOKENS)],
+            "at_once": many,
+        }
+        for kind, requests in asked.items():
+            for name, (one, spent) in who.items():
+                before = spent()
+                one.run_all(requests)
+                seen[name].setdefault(kind, []).append(spent() - before)
+    return {
+        name: {kind: min(times[1:]) for kind, times in kinds.items()}
+        for name, kinds in seen.items()
+    }
+
+
+def figures(seconds: dict[str, float]) -> dict[str, float]:
+    """Return what is told of a contender: seconds, and tokens a second of decoding."""
+    took = seconds["decode"] - seconds["follow_up"]
+    told = {"new_s": seconds["new"], "follow_up_s": seconds["follow_up"]}
+    return told | {"tokens_per_s": (TOKENS - 1) / took, "at_once_s": seconds["at_once"]}
+
+
+def _asked(image: ImageRef, question: str, tokens: int) -> Request:
+    return Request((Message("user", (image, question)),), Sampling(max_tokens=tokens))
+
+
+def main() -> None:
+    """Measure and print a table, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", required=True, help="of the environment that has vLLM")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="its")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--port", type=int, default=8124)
+    parser.add_argument("--log", type=Path, default=Path("vllm_speed.log"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with ExitStack() as stack:
+        ours, theirs = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
+        write_checkpoint(ours, shape=SHAPE, dtype=torch.bfloat16, endless=True)
+        write_for_vllm(ours, theirs)
+        started = served(
+            options.python,
+            theirs,
+            options.port,
+            options.log,
+            dtype=options.dtype,
+            environment=ONE_THREAD,
+        )
+        server = stack.enter_context(started)
+        told = {"benchmark": "vllm_speed", "vllm": version(options.port), "dtype": options.dtype}
+        here = stack.enter_context(Llava(str(ours))).backend
+        there = RemoteBackend(f"http://127.0.0.1:{options.port}/v1", side=SHAPE.image)
+        stack.callback(there.close)
+        who = {
+            "vllm": (Behind("vllm", there), Spent(server.pid)),
+            "engine": (Behind("engine", here), Spent()),
+        }
+        found = {
+            name: figures(seconds)
+            for name, seconds in measure(who, options.rounds, options.at_once).items()
+        }
+    ratios = {
+        f"{name}_ratio": found["engine"][name] / found["vllm"][name] for name in found["vllm"]
+    }
+    for name in found["vllm"]:
+        both = "".join(f"{found[one][name]:>10.3f}" for one in who)
+        print(f"{name:16}{both}{ratios[name + '_ratio']:>10.2f}")
+    print("vLLM, the engine, the engine to vLLM; processor seconds, the least of all rounds")
+    print(json.dumps({**told, "rounds": options.rounds, **describe(), **found, **ratios}))
+
+
+if __name__ == "__main__":
+    main()
