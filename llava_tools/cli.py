@@ -8,6 +8,8 @@ interrupted.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import json
 import os
 import sys
@@ -30,6 +32,7 @@ from llava_tools.types import Delta, fold
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     warnings.showwarning = _show_warning
+    atexit.register(gc.freeze)  # nothing is left to be collected, and looking for it takes seconds
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
