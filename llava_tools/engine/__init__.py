@@ -1,10 +1,10 @@
 """The in-process engine: transformers and torch behind the seam.
 
-`load` brings the weights, `text` turns text into tokens and back, `eye` makes features of pictures
-and `vision` gives them virtual token ids, `batching` is the contact with continuous batching,
-`shortage` does a step again that there was no memory for, `sampler` picks tokens, `runtime` leads
-requests through it, `stream` turns tokens into deltas, `scoring` has labels spelled, `engine` holds
-it all together. On CPUs `llama` computes what that of
+`load` brings the weights, `text` turns text into tokens and back, `eye` makes features of pictures,
+`together` of several in one pass, and `vision` gives them virtual token ids. `batching` is the
+contact with continuous batching, `shortage` does a step again that there was no memory for,
+`sampler` picks tokens, `runtime` leads requests through it, `stream` turns tokens into deltas,
+`scoring` has labels spelled, `engine` holds it all together. On CPUs `llama` computes what that of
 transformers does, with weights that are `packed` and `attention` to a KV that `paging` lays out.
 Apart from requests, `clip` loads what CLIP has and LLaVA lacks, and `embedding` turns texts and
 pictures into vectors with it.

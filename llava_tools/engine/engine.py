@@ -23,6 +23,7 @@ from llava_tools.engine.load import Loaded
 from llava_tools.engine.runtime import PagedRuntime
 from llava_tools.engine.stream import EngineStream
 from llava_tools.engine.ticket import Ticket
+from llava_tools.engine.together import MOST, Together
 from llava_tools.engine.vision import ImageAwareEmbedding, ImageTable
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
@@ -55,6 +56,9 @@ class LlavaEngine:
         decoder = paged_decoder(loaded.model)
         words = cast(nn.Embedding, decoder.get_input_embeddings())
         self._words = words.num_embeddings
+        on_gpu = loaded.model.device.type == "cuda"
+        self._together = Together(self._seen, MOST if on_gpu else 1)
+        self._decoding = threading.Lock()  # one picture at a time has all its pixels in memory
         self._images = ImageTable(
             self._features, self._words, loaded.image_tokens, reuse=options.reuse
         )
@@ -217,9 +221,13 @@ class LlavaEngine:
     def _features(self, image: ImageRef) -> torch.Tensor:
         """Encode one picture: [image_tokens, hidden] in the model's dtype."""
         model = self.loaded.model
-        pixels = self.loaded.pixels([image]).to(model.device, model.dtype)
-        with torch.inference_mode():
-            return eye.features(model, pixels)[0]
+        with self._decoding:
+            (pixels,) = self.loaded.pixels([image]).to(model.device, model.dtype)
+        return self._together(pixels)
+
+    @torch.inference_mode()
+    def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
+        return eye.features(self.loaded.model, pixels)
 
     def _sweep(self) -> None:
         """Free what streams held that were dropped without being closed."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -31,12 +32,20 @@ class _Entry:
     users: int = 0
 
 
+@dataclass
+class _Coming:
+    """A picture that callers bring, one after the other."""
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    callers: int = 0
+
+
 class ImageTable:
     """Features of the pictures in use and of those used last.
 
     Args:
         encode: A picture to its projected features, [tokens_per_image, hidden], on the model's
-            device. Called by one thread at a time.
+            device. Called by several threads at a time, but not about the same picture.
         vocabulary: Rows of the language model's embedding; virtual ids begin there.
         tokens_per_image: What a picture costs.
         reuse: Whether a picture that comes again is found again.
@@ -58,8 +67,7 @@ class ImageTable:
         self._by_handle: dict[str, _Entry] = {}
         self._next_serial = 0
         self._lock = threading.Lock()  # the table
-        self._encoding = threading.Lock()  # the vision tower; also keeps a picture from being
-        # encoded twice when two callers bring it at once
+        self._coming: dict[str, _Coming] = {}
 
     def acquire(self, image: ImageRef) -> range:
         """Return the picture's virtual ids, encoding it if it is new, and keep it until released.
@@ -69,7 +77,7 @@ class ImageTable:
         """
         found = self._use(image)
         if found is None:
-            with self._encoding:
+            with self._first_of(image):
                 found = self._use(image) or self._add(image, self._encode(image))
         begin = self._vocabulary + found.serial * self.tokens_per_image
         return range(begin, begin + self.tokens_per_image)
@@ -98,6 +106,21 @@ class ImageTable:
 
     def __len__(self) -> int:
         return len(self._by_serial)
+
+    @contextmanager
+    def _first_of(self, image: ImageRef) -> Iterator[None]:
+        """Keep a picture from being encoded twice when several callers bring it at once."""
+        with self._lock:
+            coming = self._coming.setdefault(image.handle, _Coming())
+            coming.callers += 1
+        try:
+            with coming.turn:
+                yield
+        finally:
+            with self._lock:
+                coming.callers -= 1
+                if not coming.callers:
+                    del self._coming[image.handle]
 
     def _use(self, image: ImageRef) -> _Entry | None:
         with self._lock:
