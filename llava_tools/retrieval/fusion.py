@@ -49,7 +49,7 @@ def weighed(
     pages = [row for row in near if row["text"]]
     bare = [row for row in near if not row["text"]]
     if not trust.leads:  # nothing was measured
-        return [(texts, 1.0), (pages, trust.pictures), (bare, 1.0)]
+        return [(texts, 1.0), (pages, trust.pictures), (bare, 1 + trust.pictures)]
     share = said(query, texts[:READ])
     many = trust.standing(vector, [1 - row["_distance"] for row in bare], WRONG * (1 - share))
     # Half the weight puts texts behind all pictures that stand out, the full one between them.

@@ -82,25 +82,26 @@ def continue_language(
     course: Course = WIDER,
     *,
     wide: float = 0.5,
+    aloud: int = 60,
     team: Team | None = None,
 ) -> None:
     """Go on from the language model of the checkpoint ``start``, on a wider imagined world.
 
     A share ``wide`` of the pictures shows writing, charts or pages. Checkpoints go to ``path``,
     and where there is one it counts rather than ``start``. A model that comes from ``start`` is
-    given a start for reading, too.
+    given a start for reading, too, fitted on ``aloud`` batches before the minutes begin.
     """
-    stage = Stage("language", path, minutes)
     weights, optimizer = _learned(model, course)
     look = imagine(text_width(model), wide)
     if not path.exists():
         restore(weights, torch.load(start, weights_only=True)["weights"])
-        ground_reading(model, _read_aloud(Writer(tokenizer), text_width(model), course.seed))
+        ground_reading(model, _read_aloud(Writer(tokenizer), text_width(model), course.seed, aloud))
+    stage = Stage("language", path, minutes)
     learn(model, tokenizer, stage, course, weights, optimizer, look, team)
 
 
 def _read_aloud(
-    writer: Writer, width: int, seed: int, batches: int = 60
+    writer: Writer, width: int, seed: int, batches: int
 ) -> Iterator[tuple[Conversations, Tensor]]:
     """Conversations about imagined writing, charts and pages, and what is seen of these."""
     look = imagine(width, wide=1.0)

@@ -94,9 +94,9 @@ def test_the_less_is_said_the_less_a_picture_needs_to_stand_out() -> None:
     assert places == [0, 2]
 
 
-def test_without_measurement_both_rankings_count_alike() -> None:
+def test_without_measurement_both_rankings_count_alike_and_the_one_of_a_picture_twice() -> None:
     found = weighed(Trust(), QUERY, (0, 1), [row(1, "a")], [row(0, ""), row(2, "b")])
-    assert [weight for _, weight in found] == [1.0, 1.0, 1.0]
+    assert [weight for _, weight in found] == [1.0, 1.0, 2.0]
 
 
 @given(st.text(max_size=40), st.lists(st.text(max_size=40), max_size=4))

@@ -9,6 +9,7 @@ from transformers import LlavaForConditionalGeneration
 from llava_tools.train.architecture import new_model, tiny_config
 from llava_tools.train.conversations import Writer, lectures
 from llava_tools.train.copying import (
+    AHEAD_HEAD,
     BACK_HEADS,
     BACK_LAYER,
     MATCH_LAYER,
@@ -87,7 +88,7 @@ def test_what_is_copied_is_looked_at_two_tokens_ahead(model: LlavaForConditional
     model.set_attn_implementation("eager")
     seen = model.model.language_model(torch.tensor([ids]), output_attentions=True).attentions
     model.set_attn_implementation("sdpa")
-    looks = seen[-1][0, -1]
+    looks = seen[-1][0, AHEAD_HEAD]
     # 11 and 12 were copied, and after where they stood come 12, 13 and 13, 14.
     expected = -(looks[8, 4].log() + looks[9, 5].log()) / 2
     assert ahead_loss(model, told, states).item() == pytest.approx(expected.item(), rel=1e-3)

@@ -91,7 +91,7 @@ def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_pa
     before = loss()
     course = replace(WIDER, lesson=lambda _: Lesson(more=0.2), questions=4)
     path = tmp_path / "language.pt"
-    continue_language(model, tokenizer, path, 0.12, tmp_path / "narrow.pt", course)
+    continue_language(model, tokenizer, path, 0.12, tmp_path / "narrow.pt", course, aloud=2)
     assert loss() < 0.8 * before
 
 
