@@ -8,7 +8,8 @@ are about a picture or about a text. Two things do: how far the picture stands o
 more than for passages that are certainly about a text, and how much of the words the texts say. The
 less they say, the less it needs to stand out. Such a picture's one rank counts for both: it comes
 between the texts, or before them where they say no more than half of the words. The other pictures
-come behind what the texts found.
+come behind what the texts found. Where nothing was measured, the one rank of each picture counts
+the more for both the less of the words the texts say.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def weighed(
     """
     pages = [row for row in near if row["text"]]
     bare = [row for row in near if not row["text"]]
-    if not trust.leads:  # nothing was measured
-        return [(texts, 1.0), (pages, trust.pictures), (bare, 1 + trust.pictures)]
     share = said(query, texts[:READ])
+    if not trust.leads:  # nothing was measured
+        return [(texts, 1.0), (pages, trust.pictures), (bare, 1 + trust.pictures * (1 - share))]
     many = trust.standing(vector, [1 - row["_distance"] for row in bare], WRONG * (1 - share))
     # Half the weight puts texts behind all pictures that stand out, the full one between them.
     heard = 0.5 if many and share <= HALF else 1.0

@@ -94,9 +94,13 @@ def test_the_less_is_said_the_less_a_picture_needs_to_stand_out() -> None:
     assert places == [0, 2]
 
 
-def test_without_measurement_both_rankings_count_alike_and_the_one_of_a_picture_twice() -> None:
-    found = weighed(Trust(), QUERY, (0, 1), [row(1, "a")], [row(0, ""), row(2, "b")])
-    assert [weight for _, weight in found] == [1.0, 1.0, 2.0]
+@pytest.mark.parametrize(("words", "weight"), [("a", 2.0), ("coffee", 5 / 3), (QUERY, 1.0)])
+def test_without_measurement_a_pictures_rank_counts_for_words_that_no_text_says(
+    words: str, weight: float
+) -> None:
+    query = "descaling coffee machine"
+    found = weighed(Trust(), query, (0, 1), [row(1, words)], [row(0, ""), row(2, "b")])
+    assert [weight for _, weight in found] == pytest.approx([1.0, 1.0, weight])
 
 
 @given(st.text(max_size=40), st.lists(st.text(max_size=40), max_size=4))
