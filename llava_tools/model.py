@@ -16,6 +16,7 @@ from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.options import EngineKeywords, EngineOptions
 from llava_tools.types import Answer, Delta, Message, Request, Sampling, SamplingOptions, fold
+from llava_tools.warming import Progress, warm_up
 
 Pictures = ImageSource | Sequence[ImageSource]
 
@@ -58,6 +59,20 @@ class Llava:
         if self._closed:
             raise EngineClosedError("This Llava is closed.", "Make a new one.")
         return self._given or registry.acquire(self.options, self)
+
+    def warm_up(self, progress: Progress | None = None) -> None:
+        """Load the model and answer a few questions, so that the first real one does not wait.
+
+        A grey picture is asked about, alone and several times at once, as real questions will be.
+
+        Args:
+            progress: Called with what is done next and the share of all that is done, 0 to 1.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+            EngineError: The engine could not answer.
+        """
+        warm_up(lambda: self.backend, progress)
 
     def ask(
         self,
