@@ -26,17 +26,21 @@ from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from benchmarks.vllm_server import served, version, write_for_vllm
 from llava_tools import Llava, Message
+from llava_tools.backend import Backend
 from llava_tools.bench import Behind, Contender
 from llava_tools.bench.workload import picture
 from llava_tools.images import ImageRef
 from llava_tools.remote import RemoteBackend
-from llava_tools.types import Request, Sampling
+from llava_tools.types import Request, Sampling, fold
 from tests.checkpoints import write_checkpoint
 
 #: Where OpenMP and the BLAS underneath vLLM look for how many threads to use.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 AGAIN = "How many dogs are there, left or right of the line?"
 TOKENS = 33
+QUESTIONS = 6
+#: By how much log-probabilities may differ that are summed in another order.
+NEAR = 1e-3
 
 #: By contender and kind of question.
 Seconds = dict[str, dict[str, float]]
@@ -95,8 +99,24 @@ def figures(seconds: dict[str, float]) -> dict[str, float]:
     return told | {"tokens_per_s": (TOKENS - 1) / took, "at_once_s": seconds["at_once"]}
 
 
-def _asked(image: ImageRef, question: str, tokens: int) -> Request:
-    return Request((Message("user", (image, question)),), Sampling(max_tokens=tokens))
+def agreed(one: Backend, other: Backend, questions: int = QUESTIONS) -> int:
+    """Return for how many questions every greedy token has the same log-probability, to 0.001.
+
+    Random weights write bytes that are no text, which servers and this engine show differently.
+    """
+    found = 0
+    for number in range(questions):
+        asked = _asked(picture(8, number), f"What is in part {number}?", TOKENS, logprobs=True)
+        (first, second) = (fold(each.stream(asked), "").logprobs for each in (one, other))
+        pairs = zip(first, second, strict=False)
+        same = all(abs(a.logprob - b.logprob) < NEAR for a, b in pairs)
+        found += same and len(first) == len(second)
+    return found
+
+
+def _asked(image: ImageRef, question: str, tokens: int, *, logprobs: bool = False) -> Request:
+    sampling = Sampling(max_tokens=tokens, logprobs=logprobs)
+    return Request((Message("user", (image, question)),), sampling)
 
 
 def main() -> None:
@@ -124,11 +144,13 @@ def main() -> None:
             environment=ONE_THREAD,
         )
         server = stack.enter_context(started)
-        told = {"benchmark": "vllm_speed", "vllm_version": version(options.port)}
-        told |= {"dtype": options.dtype, "clock": options.clock}
+        told: dict[str, object] = {"benchmark": "vllm_speed"}
+        told |= {"vllm_version": version(options.port)}
+        told |= {"dtype": options.dtype, "clock": options.clock, "questions": QUESTIONS}
         here = stack.enter_context(Llava(str(ours))).backend
         there = RemoteBackend(f"http://127.0.0.1:{options.port}/v1", side=SHAPE.image)
         stack.callback(there.close)
+        told["agreed"] = agreed(here, there)
         wall = options.clock == "wall"
         who: dict[str, tuple[Contender, Clock]] = {
             "vllm": (Behind("vllm", there), time.perf_counter if wall else Spent(server.pid)),
@@ -145,6 +167,7 @@ def main() -> None:
         both = "".join(f"{found[one][name]:>10.3f}" for one in who)
         print(f"{name:16}{both}{ratios[name + '_ratio']:>10.2f}")
     print(f"vLLM, the engine, the engine to vLLM; {options.clock}, the least of all rounds")
+    print(f"the same greedy tokens: {told['agreed']} of {QUESTIONS} answers")
     print(json.dumps({**told, "rounds": options.rounds, **describe(), **found, **ratios}))
 
 

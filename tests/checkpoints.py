@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPConfig,
@@ -36,7 +36,7 @@ CORPUS = [
 
 
 def llama_like_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer built as Llama's is: SentencePiece spaces, byte fallback, `</s>` mergeable."""
+    """A tokenizer as Llama's: SentencePiece spaces, bytes, `<s>` before all, `</s>` mergeable."""
     byte_tokens = [f"<0x{value:02X}>" for value in range(256)]
     core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     core.normalizer = normalizers.Sequence(
@@ -72,6 +72,10 @@ def llama_like_tokenizer() -> PreTrainedTokenizerFast:
         [AddedToken(t, normalized=False, special=True) for t in ("<unk>", "<s>", "</s>")]
     )
     rebuilt.add_special_tokens([AddedToken("<image>", normalized=False, special=True)])
+    start = ("<s>", rebuilt.token_to_id("<s>"))
+    rebuilt.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[start]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=rebuilt, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
