@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 
@@ -16,7 +17,7 @@ from llava_tools.errors import (
     LlavaToolsError,
     QueueFullError,
 )
-from llava_tools.patience import PatientBackend
+from llava_tools.patience import PatientBackend, PatientStream
 from llava_tools.testing import ScriptedBackend
 from llava_tools.types import Delta, Message, Request, fold
 
@@ -28,6 +29,7 @@ class Stuck:
 
     def __init__(self, deltas: int) -> None:
         self._left = deltas
+        self.stuck = threading.Event()
         self.closed = threading.Event()
 
     def __iter__(self) -> Iterator[Delta]:
@@ -37,6 +39,7 @@ class Stuck:
         if self._left:
             self._left -= 1
             return Delta("word ")
+        self.stuck.set()
         self.closed.wait()
         raise StopIteration
 
@@ -88,9 +91,23 @@ def patient(backend: ScriptedBackend, timeout: float | None, retries: int) -> Pa
     return PatientBackend(lambda: backend, timeout, retries)
 
 
+def count_from(stream: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let time limits begin when a stream is stuck: a busy machine may take longer to begin it."""
+
+    class Timer(threading.Timer):
+        def run(self) -> None:
+            stream.stuck.wait()
+            super().run()
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+
+
 @pytest.mark.parametrize("deltas", [0, 2])
-def test_a_stream_that_takes_too_long_is_closed(deltas: int) -> None:
+def test_a_stream_that_takes_too_long_is_closed(
+    deltas: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stuck = Stuck(deltas)
+    count_from(stuck, monkeypatch)
     stream = patient(Begins(lambda: stuck), 0.01, 0).stream(ASKED)
     with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.01 seconds"):
         list(stream)
@@ -98,14 +115,23 @@ def test_a_stream_that_takes_too_long_is_closed(deltas: int) -> None:
     assert list(stream) == []
 
 
-async def test_langchain_knows_the_error() -> None:
-    stuck = [Stuck(0), Stuck(1)]
-    model = ChatLlava(backend=Begins(lambda: stuck[0], lambda: stuck[1]), timeout=0.01)
+def test_a_stream_whose_time_is_up_before_it_is_begun_never_is() -> None:
+    begins: list[Callable[[], Stream]] = [lambda: Stuck(0)]
+    stream = PatientStream(lambda: begins.pop()(), 60, 0)
+    stream._expire()
+    with pytest.raises(AnswerTimeoutError):
+        next(stream)
+    assert len(begins) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_langchain_knows_the_error(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = Stuck(1)
+    count_from(stuck, monkeypatch)
+    model = ChatLlava(backend=Begins(lambda: stuck), timeout=0.01)
     with pytest.raises(ModelTimeoutError):
-        model.invoke("x")
-    with pytest.raises(ModelTimeoutError):
-        await model.ainvoke("x")
-    assert all(stream.closed.is_set() for stream in stuck)
+        await (model.ainvoke("x") if waits else asyncio.to_thread(model.invoke, "x"))
+    assert stuck.closed.is_set()
 
 
 def test_enough_time_changes_nothing() -> None:
