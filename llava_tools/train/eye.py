@@ -23,6 +23,7 @@ from .draw import draw, square
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, GROUNDS, WIDE, codebook
 from .sights import Drawn, draw_sight, drawn_meaning, sample_sight
+from .team import Team
 from .wide.codes import EDGE, GLYPHS, INDEX, ROLE, SLOTS, glyph_labels
 from .wide.things import MOST_GLYPHS
 from .world import COLOURS, SHAPES, sample_scene
@@ -161,6 +162,7 @@ def train_eye(
     seed: int = 11,
     wide: float = 0.0,
     start: Path | None = None,
+    team: Team | None = None,
 ) -> None:
     """Train tower and projector in place for ``minutes``, from ``path`` if it exists.
 
@@ -168,6 +170,7 @@ def train_eye(
     ``wide`` of the pictures shows writing, charts or pages. The checkpoint also holds a moving
     average of the weights, good to look through before the learning rate has decayed.
     """
+    team = team or Team()
     stage = Stage("eye", path, minutes)
     width, _ = eye_shape(model)
     codes = torch.from_numpy(codebook(text_width(model)))
@@ -186,10 +189,11 @@ def train_eye(
         # An eye of the narrow world has no heads for writing; those start anew.
         heads.load_state_dict(begun["heads"], strict=False)
         average = {name: p.detach().clone() for name, p in eye.items()}
-    while stage.done < 1:
-        rng = np.random.default_rng((seed, stage.step))
+    done = stage.done
+    while done < 1:
+        rng = np.random.default_rng((seed + team.rank, stage.step))
         plain = 0.03 if start else max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
-        crowded = 0.65 + 0.25 * plain if stage.done < 0.65 else 0.35
+        crowded = 0.65 + 0.25 * plain if done < 0.65 else 0.35
         drawn = batch(rng, size, crowded, plain, wide)
         features = layers(model, normalise(drawn.pixels))
         said = model.model.multi_modal_projector(features[-1])
@@ -198,16 +202,17 @@ def train_eye(
             named = named + heads.wide(features[-1], drawn)
         missed = distance(said, drawn.meanings, codes)
         (named + missed).backward()
-        optimizer.step(linear_decay(stage.done))
+        optimizer.step(linear_decay(done))
         stage.step += 1
+        done = team.meet(stage.step, [*eye.values(), *heads.parameters()], stage.done)
         _follow(average, eye, min(0.99, stage.step / (stage.step + 20)))
-        if stage.step % TOLD == 0:
+        if stage.step % TOLD == 0 and team.leads:
             figures = {"loss": float(missed.detach()), "named": float(named.detach())}
             figures["cover"] = heads.right(features[-1].detach(), drawn)
             if wide:
                 figures |= heads.read(features[-1].detach(), drawn)
             stage.tell(figures | (_glance(model, codes) if stage.step % 100 == 0 else {}))
-        if stage.due or stage.done >= 1:
+        if team.leads and (stage.due or done >= 1):
             current = {name: p.detach() for name, p in eye.items()}
             stage.save(
                 eye=current, average=average, heads=heads.state_dict(), optimizer=optimizer.state()

@@ -25,18 +25,22 @@ Drawn = Drawing | Sheet
 
 WRITING, CHARTS = 0.6, 0.16
 """Shares of writing and of charts among what is not shapes; pages have the rest."""
+FULL = 0.85
+"""The most pictures full of characters among writing."""
 
 
 def sample_sight(rng: np.random.Generator, wide: float = 0.5, crowded: float = 0.0) -> Sight:
     """Something to see: writing, a chart or a page with probability ``wide``, else shapes.
 
-    ``crowded`` is the share of grids among shapes, and of pictures full of it among writing.
+    ``crowded`` is the share of grids among shapes; among writing, twice as many pictures are full
+    of it, up to ``FULL``: a word alone has few characters to learn from.
     """
     if rng.random() >= wide:
         return sample_scene(rng, crowded)
     chance = rng.random()
     if chance < WRITING:
-        return sample_crowd(rng) if rng.random() < crowded else sample_writing(rng)
+        full = rng.random() < min(FULL, 2 * crowded)
+        return sample_crowd(rng) if full else sample_writing(rng)
     return sample_chart(rng) if chance < WRITING + CHARTS else sample_page(rng)
 
 

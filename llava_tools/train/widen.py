@@ -23,12 +23,15 @@ from .tune import WIDE_TUNING, tune
 
 WIDE = 0.5
 """Share of pictures that show writing, charts or pages."""
+WIDE_EYE = 0.7
+"""The same for the eye, which learns shapes sooner than characters."""
 
 
-def widen_eye(work: Path, minutes: float, begun: Path, rate: float = 2e-3) -> None:
-    """Continue an eye on one thread, checkpoints in ``work/eye.pt``."""
+def widen_eye(work: Path, minutes: float, begun: Path, rank: int = 0, size: int = 1) -> None:
+    """Continue an eye as one of ``size`` processes, checkpoints in ``work/eye.pt``."""
     torch.set_num_threads(1)
-    train_eye(start(work), work / "eye.pt", minutes, rate=rate, wide=WIDE, start=begun)
+    team, path = Team.join(work / "meeting", rank, size), work / "eye.pt"
+    train_eye(start(work), path, minutes, rate=2e-3, wide=WIDE_EYE, start=begun, team=team)
 
 
 def widen_language(work: Path, minutes: float, begun: Path, rank: int = 0, size: int = 1) -> None:
@@ -60,17 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             trained.add_argument(
                 "--from", dest="begun", type=Path, required=True, help="checkpoint"
             )
-        if stage != "eye":
-            trained.add_argument("--cores", type=int, default=1, help="processes (1)")
+        trained.add_argument("--cores", type=int, default=1, help="processes (1)")
     written = stages.add_parser("export")
     written.add_argument("--out", type=Path, required=True, help="folder for the model's files")
     options = parser.parse_args(arguments)
     work: Path = options.work
     if options.stage == "export":
         export(finished(work), ready_tokenizer(work), options.out)
-        return
-    if options.stage == "eye":
-        side_by_side([(widen_eye, work, options.minutes, options.begun)])
         return
     (work / "meeting").unlink(missing_ok=True)
     ranks = range(options.cores)
@@ -79,9 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         side_by_side(jobs)
         return
     begun = options.begun
-    side_by_side(
-        [(widen_language, work, options.minutes, begun, rank, options.cores) for rank in ranks]
-    )
+    widen = widen_eye if options.stage == "eye" else widen_language
+    side_by_side([(widen, work, options.minutes, begun, rank, options.cores) for rank in ranks])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Every stage, for a few steps on a toy: the loss falls, a killed stage goes on, files load."""
 
+import copy
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from llava_tools.train.loss import step_loss
 from llava_tools.train.optim import linear_decay, orthogonal
 from llava_tools.train.packing import pack
 from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
+from llava_tools.train.team import Team
 from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.tune import TUNING, looking, tune
 from llava_tools.train.world import SHAPES, Scene, Shape, sample_scene
@@ -73,6 +75,17 @@ def test_an_eye_goes_on_in_the_wide_world(
     after = torch.load(tmp_path / "wide.pt", weights_only=True)["eye"]
     for name, value in begun["average"].items():
         assert torch.allclose(after[name], value, atol=1e-6), name
+
+
+def test_who_does_not_lead_learns_from_other_pictures_and_writes_nothing(
+    model: LlavaForConditionalGeneration, tmp_path: Path
+) -> None:
+    alike = [copy.deepcopy(model) for _ in range(2)]
+    for rank, one in enumerate(alike):
+        train_eye(one, tmp_path / f"{rank}.pt", 0.001, size=2, team=Team(rank))
+    first, second = (dict(one.named_parameters()) for one in alike)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert [path.name for path in tmp_path.iterdir()] == ["0.pt"]
 
 
 def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_path: Path) -> None:

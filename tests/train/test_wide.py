@@ -19,9 +19,9 @@ from llava_tools.train.wide import stranger
 from llava_tools.train.wide.codes import GLYPHS, glyph_labels
 from llava_tools.train.wide.fonts import HELD_OUT, TRAINED, font
 from llava_tools.train.wide.questions import KINDS, ask_box, overlap, read_box, written_box
-from llava_tools.train.wide.sample import sample_chart, sample_page, sample_writing
+from llava_tools.train.wide.sample import sample_chart, sample_crowd, sample_page, sample_writing
 from llava_tools.train.wide.strings import LISTED, held_back, letters
-from llava_tools.train.wide.things import Chart, Page, Writing
+from llava_tools.train.wide.things import MOST_GLYPHS, Chart, Page, Writing
 from llava_tools.train.world import Scene, Shape
 
 seeds = st.integers(0, 2**32)
@@ -81,6 +81,20 @@ def test_patches_know_the_tallest_bar() -> None:
     tallest = said[:, ATTRIBUTES.index("tallest")] > 0.9
     assert (said[tallest][:, ATTRIBUTES.index(chart.tallest.colour)] > 0.4).any()
     assert not (tallest & (said[:, ATTRIBUTES.index("shortest")] > 0.9)).any()
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=100, deadline=None)
+def test_a_crowd_fills_its_picture_with_characters_of_one_size(seed: int) -> None:
+    crowd = sample_crowd(np.random.default_rng(seed))
+    assert len({line.height for line in crowd.lines}) == 1
+    tall = crowd.line.height
+    for line in crowd.lines:
+        assert 1 <= len(line.text) <= MOST_GLYPHS
+        assert line.x - line.width / 2 >= 0
+        assert line.x + line.width / 2 <= crowd.width
+        assert tall / 2 <= line.y <= crowd.height - tall / 2
+    assert sum(line.width for line in crowd.lines if line.y == crowd.line.y) > crowd.width / 3
 
 
 @given(seeds)

@@ -50,11 +50,12 @@ def sample_writing(rng: np.random.Generator, fresh: bool = False) -> Writing:
 
 
 def sample_crowd(rng: np.random.Generator) -> Writing:
-    """A picture full of random strings, for an eye to learn characters from."""
+    """A picture full of random strings of any size, for an eye to learn characters from."""
     width, height = sample_canvas(rng)
     background = sample_background(rng)
-    tall = float(rng.uniform(LOWEST, 0.17))
-    rows = max(1, int(height / (1.7 * tall)))
+    tall = float(np.exp(rng.uniform(math.log(LOWEST), math.log(0.42))))
+    tall = min(tall, 0.6 * height)
+    rows = max(1, int(height / (1.6 * tall)))
     lines = []
     for row in range(rows):
         y = (row + 0.5) * height / rows
@@ -62,11 +63,13 @@ def sample_crowd(rng: np.random.Generator) -> Writing:
         colour = _ink(rng, background)
         while True:
             text = number(rng) if rng.random() < 0.3 else cased(rng, letters(rng))
-            wide = span(text, tall)
-            if left + wide > width - 0.02:
+            while text and span(text, tall) > width - 0.02 - left:
+                text = text[:-1]
+            if not text:
                 break
+            wide = span(text, tall)
             lines.append(Line(text, left + wide / 2, y, tall, wide, colour, kind="letters"))
-            left += wide + 0.13
+            left += wide + min(0.13, 0.6 * tall)
     return Writing(tuple(lines), background, width, height)
 
 
