@@ -62,7 +62,7 @@ def _add_tiny(ways: Any) -> None:
     tiny = ways.add_parser("tiny", help="train the embedded model from scratch")
     tiny.set_defaults(run=_tiny)
     tiny.add_argument("--out", type=Path, default=Path("tiny"), help="for its files (./tiny)")
-    tiny.add_argument("--minutes", type=float, default=80, help="on two free cores (80)")
+    tiny.add_argument("--minutes", type=float, default=150, help="on two free cores (150)")
     tiny.add_argument("--work", type=Path, help="folder for checkpoints (default OUT.work)")
     tiny.add_argument("--each", type=int, default=200, help="questions a kind to examine with")
 

@@ -25,14 +25,18 @@ from .checkpoint import TOLD, restore
 from .evaluate import examine, table
 from .export import export
 from .eye import load_eye, train_eye
-from .language import train_language
+from .language import continue_language, train_language
 from .plot import plot
 from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
-from .tune import tune
+from .tune import WIDE_TUNING, tune
 
-EYE_AND_LANGUAGE = 0.6
+EYE_AND_LANGUAGE = 0.7
 """Share of the minutes for the first two stages, which run side by side; tuning has the rest."""
+NARROW = 0.3
+"""Share of each of the two in which there are only shapes, which have to be known for the rest."""
+WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.7, 0.65, 0.5
+"""Shares of pictures that show writing, charts or pages from then on: eyes learn shapes sooner."""
 
 _QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -50,15 +54,34 @@ def start(work: Path, width: int = 256, depth: int = 4) -> LlavaForConditionalGe
 
 
 def run_eye(work: Path, minutes: float) -> None:
-    """Train the eye on one thread, checkpoints in ``work/eye.pt``."""
+    """Train the eye on one thread, checkpoints in ``work/eye-narrow.pt`` and ``work/eye.pt``."""
     torch.set_num_threads(1)
-    train_eye(start(work), work / "eye.pt", minutes)
+    begun = work / "eye-narrow.pt"
+    train_eye(start(work), begun, minutes * NARROW)
+    widen_eye(work, minutes * (1 - NARROW), begun)
+
+
+def widen_eye(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
+    """Continue an eye on writing, charts and pages, checkpoints in ``work/eye.pt``."""
+    path = work / "eye.pt"
+    train_eye(start(work), path, minutes, rate=2e-3, wide=WIDE_EYE, start=begun, team=team)
 
 
 def run_language(work: Path, minutes: float) -> None:
-    """Train the language model on one thread, checkpoints in ``work/language.pt``."""
+    """Train the language model on one thread; checkpoints as :func:`run_eye`'s."""
     torch.set_num_threads(1)
-    train_language(start(work), ready_tokenizer(work), work / "language.pt", minutes)
+    begun = work / "language-narrow.pt"
+    train_language(start(work), ready_tokenizer(work), begun, minutes * NARROW)
+    widen_language(work, minutes * (1 - NARROW), begun)
+
+
+def widen_language(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
+    """Continue a language model on writing, charts and pages, in ``work/language.pt``."""
+    model, tokenizer, path = start(work), ready_tokenizer(work), work / "language.pt"
+    aloud = min(60, 2 + round(minutes))
+    continue_language(
+        model, tokenizer, path, minutes, begun, wide=WIDE_LANGUAGE, aloud=aloud, team=team
+    )
 
 
 def joined(work: Path) -> LlavaForConditionalGeneration:
@@ -73,8 +96,9 @@ def joined(work: Path) -> LlavaForConditionalGeneration:
 def run_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
     """Tune the joined model as one of ``size`` processes, checkpoints in ``work/tune.pt``."""
     torch.set_num_threads(1)
-    team = Team.join(work / "meeting", rank, size)
-    tune(joined(work), ready_tokenizer(work), work / "tune.pt", minutes, team=team)
+    team, path = Team.join(work / "meeting", rank, size), work / "tune.pt"
+    model, tokenizer = joined(work), ready_tokenizer(work)
+    tune(model, tokenizer, path, minutes, WIDE_TUNING, wide=WIDE_TUNE, team=team)
 
 
 def finished(work: Path) -> LlavaForConditionalGeneration:
