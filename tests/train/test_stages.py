@@ -102,9 +102,10 @@ def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_pa
             return float(step_loss(model, told, features))
 
     before = loss()
-    course = replace(WIDER, lesson=lambda _: Lesson(more=0.2), questions=4)
+    lesson = Lesson(more=0.2)
+    course = replace(WIDER, lesson=lambda _: lesson, pictures=2, questions=4, read=0.3)
     path = tmp_path / "language.pt"
-    continue_language(model, tokenizer, path, 0.12, tmp_path / "narrow.pt", course, aloud=2)
+    continue_language(model, tokenizer, path, 0.2, tmp_path / "narrow.pt", course, aloud=2)
     assert loss() < 0.8 * before
 
 
