@@ -27,7 +27,7 @@ from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
 from .talk.talks import Lecture, Talk
-from .wide.codes import Spot, places
+from .wide.codes import Spot, box_spot, places
 from .wide.questions import SPELLED
 from .words import Question
 from .world import Scene
@@ -174,6 +174,9 @@ def converse(
 
 
 def _spots(scene: Sight, question: Question) -> list[Spot]:
+    """Where each character of the answer is found; a box is read off the middle of its shape."""
+    if question.box is not None:
+        return [box_spot(question.box)] * len(question.answer)
     if question.line is None or isinstance(scene, Scene):
         return []
     return places(scene, question.line)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .patches import ATTRIBUTES, PATCHES, WIDE, codebook
 from .sights import Sight, sample_sight, sight_meaning
-from .wide.codes import mistake
+from .wide.codes import EDGE, mistake
 from .world import COLOURS, SHAPES, sample_scene
 
 Look = Callable[[np.random.Generator, int, int], tuple[list[Sight], Tensor]]
@@ -30,7 +30,7 @@ def imagine(width: int, wide: float = 0.0) -> Look:
         scenes += [sample_scene(rng) for _ in range(shapes)]
         weights = torch.from_numpy(np.stack([blurred(sight_meaning(s), rng) for s in scenes]))
         shape = len(scenes), PATCHES, width
-        noise = rng.standard_normal(shape, np.float32) * np.float32(rng.uniform(0, 0.04))
+        noise = rng.standard_normal(shape, np.float32) * np.float32(0.04 * rng.random() ** 2)
         return scenes, weights @ codes + torch.from_numpy(noise)
 
     return look
@@ -39,7 +39,9 @@ def imagine(width: int, wide: float = 0.0) -> Look:
 def blurred(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Weights as an imperfect eye reports them: unsure of some colours, shapes and places."""
     weights = weights * (1 + 0.06 * rng.standard_normal(weights.shape, np.float32))
-    weights += 0.015 * rng.standard_normal(weights.shape, np.float32)
+    unsure = 0.015 * rng.standard_normal(weights.shape, np.float32)
+    unsure[:, WIDE + EDGE :] *= 0.3  # a place is told by several codes, whose errors add up
+    weights += unsure
     here = np.flatnonzero(weights[:, 1 : 1 + len(COLOURS)].sum(axis=1) > 0.2)
     for patch in here:
         if rng.random() < 0.15:

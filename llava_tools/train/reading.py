@@ -26,6 +26,9 @@ from .wide.things import MOST_GLYPHS
 _CLEAR = 3.0
 """How much of a state tells how many tokens were said: this times it are log-probabilities."""
 
+_BOX = len(" [0.12, 0.12, 0.88, 0.88]")
+"""Tokens of a box, one a character."""
+
 _SLOWEST = 22
 """RoPE's frequencies from here on hardly turn over a row's length."""
 
@@ -174,7 +177,7 @@ def counting_loss(
     """Mean cross-entropy of how many tokens of its answer were said before each, as told by states.
 
     Each number has a fixed direction in which a state is to point; answers of tools count as well,
-    and only the first tokens of each.
+    and only the first tokens of each, but of a box all.
 
     Args:
         model: The model.
@@ -184,8 +187,8 @@ def counting_loss(
     inner = cast(Any, model).model.language_model
     places = [
         (row, first + said, said)
-        for row, first, length, _ in told.answers
-        for said in range(min(length - 1, MOST_GLYPHS))
+        for row, first, length, kind in told.answers
+        for said in range(min(length - 1, _BOX if kind == "box" else MOST_GLYPHS))
     ]
     rows, here, counts = torch.tensor(places).unbind(dim=1)
     states = inner.layers[-1].input_layernorm(given[rows, here])
@@ -195,7 +198,9 @@ def counting_loss(
 def numbers(width: int, seed: int = 17) -> Tensor:
     """The directions in which states point that have heard so many tokens: orthonormal rows."""
     generator = torch.Generator().manual_seed(seed)
-    way: Tensor = torch.linalg.qr(torch.randn(width, MOST_GLYPHS, generator=generator))[0]
+    some = torch.randn(width, MOST_GLYPHS, generator=generator)
+    more = torch.randn(width, _BOX - MOST_GLYPHS, generator=generator)
+    way: Tensor = torch.linalg.qr(torch.cat([some, more], dim=1))[0]
     return way.T
 
 

@@ -33,13 +33,15 @@ SINGULARS = {
 class Question:
     """A question about a scene: its kind, its words as asked plainly, and its answer.
 
-    ``line`` is what has to be read for it, where the answer is what is written there.
+    ``line`` is what has to be read for it, where the answer is what is written there; ``box`` is
+    the box, on the padded square in 0–1, that the answer says.
     """
 
     kind: str
     text: str
     answer: str
     line: Line | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 T = TypeVar("T")

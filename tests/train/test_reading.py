@@ -20,7 +20,8 @@ from llava_tools.train.reading import (
 )
 from llava_tools.train.sights import sight_meaning
 from llava_tools.train.tokenizer import train_tokenizer
-from llava_tools.train.wide.codes import GLYPHS, INDEX, SLOTS
+from llava_tools.train.wide.codes import EDGE, GLYPHS, INDEX, KNOTS, SLOTS
+from llava_tools.train.wide.questions import read_box
 from llava_tools.train.wide.things import MOST_GLYPHS
 from llava_tools.train.world import Scene
 
@@ -34,11 +35,13 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(vocabulary=500, questions=200)
 
 
-def imagined(tokenizer: Tokenizer, wide: float) -> tuple[list[object], Conversations, torch.Tensor]:
+def imagined(
+    tokenizer: Tokenizer, wide: float, more: float = 0.0
+) -> tuple[list[object], Conversations, torch.Tensor]:
     """Four pictures, conversations about them, and their features."""
     rng = np.random.default_rng(4)
     scenes, features = imagine(WIDTH, wide)(rng, 4, 0)
-    rows = [converse(scene, Writer(tokenizer), rng, 6, Lesson()) for scene in scenes]
+    rows = [converse(scene, Writer(tokenizer), rng, 6, Lesson(more=more)) for scene in scenes]
     return list(scenes), pack(rows), features
 
 
@@ -112,13 +115,34 @@ def test_what_stands_there_is_brought_and_said(tokenizer: Tokenizer) -> None:
 
 def test_states_count_what_was_said(tokenizer: Tokenizer) -> None:
     model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
-    _, told, _ = imagined(tokenizer, wide=0.5)
+    _, told, _ = imagined(tokenizer, wide=0.3, more=1.0)
+    directions = numbers(WIDTH)
     given = torch.zeros(*told.ids.shape, WIDTH)
-    assert counting_loss(model, told, given).item() == pytest.approx(np.log(MOST_GLYPHS))
-    for row, first, length, _ in told.answers:
-        for said in range(min(length, MOST_GLYPHS)):
-            given[row, first + said] = numbers(WIDTH)[said]
+    assert counting_loss(model, told, given).item() == pytest.approx(np.log(len(directions)))
+    for row, first, length, kind in told.answers:
+        for said in range(min(length - 1, len(directions) if kind == "box" else MOST_GLYPHS)):
+            given[row, first + said] = directions[said]
     assert counting_loss(model, told, given).item() < 1e-3
+
+
+def test_boxes_are_read_off_the_middles_of_shapes(tokenizer: Tokenizer) -> None:
+    scenes, told, _ = imagined(tokenizer, wide=0.0, more=1.0)
+    boxes = [answer for answer in told.answers if answer[3] == "box"]
+    assert boxes
+    for row, first, length, _ in boxes:
+        text = tokenizer.decode(told.ids[row, first : first + length - 1].tolist())
+        start = told.ids[row].tolist().index(IMAGE)
+        here = told.reads[(told.reads[:, 0] == row) & told.reads[:, 1].ge(first)]
+        here = here[here[:, 1] < first + length]
+        assert len(here) == len(text) - 1  # all but the space
+        patch = int(here[0, 2])
+        assert here[:, 2:].unique(dim=0).tolist() == [[patch, 0]]
+        scene = scenes[row]
+        assert isinstance(scene, Scene)
+        said = sight_meaning(scene)[patch - start, WIDE + EDGE :].reshape(4, KNOTS)
+        assert said.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        places = said @ np.linspace(0, 1, KNOTS)
+        assert np.allclose(places, read_box(text), atol=0.006)
 
 
 def test_nothing_is_read_off_shapes(tokenizer: Tokenizer) -> None:

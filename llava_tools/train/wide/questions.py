@@ -149,7 +149,8 @@ def ask_box(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     index, words = pick(rng, options)
     text = phrase(rng, phrasings.BOX, {"the": f"the {words}"})
-    return Question("box", text, written_box(boxes_of(scene)[index]))
+    box = boxes_of(scene)[index]
+    return Question("box", text, written_box(box), box=box)
 
 
 def written_box(box: Box) -> str:

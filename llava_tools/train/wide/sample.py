@@ -135,7 +135,7 @@ def _heights(rng: np.random.Generator, count: int) -> list[float]:
         order = np.sort(heights)
         if order[-1] - order[-2] >= gap and order[1] - order[0] >= gap:
             return [float(one) for one in heights]
-        gap *= 0.95
+        gap = max(0.05, 0.95 * gap)
 
 
 def sample_page(rng: np.random.Generator) -> Page:
@@ -147,7 +147,7 @@ def sample_page(rng: np.random.Generator) -> Page:
     room = width - 2 * margin
     title = _title(rng, margin, width, room)
     strokes = _strokes(rng, margin, room, title.y + 0.11)
-    stamp = _stamp(rng, width) if rng.random() < 0.75 else None
+    stamp = _stamp(rng, width, background) if rng.random() < 0.75 else None
     below = max(strokes[-1].y + 0.1, stamp.y + stamp.height / 2 + 0.1 if stamp else 0.0)
     label, total = _total(rng, margin, width, room, float(rng.uniform(min(below, 0.92), 0.93)))
     return Page(title, strokes, total, label, stamp, background, width, height)
@@ -197,9 +197,10 @@ def _total(
     return label, Line(text, x, y, tall, size, ink, "total", "number")
 
 
-def _stamp(rng: np.random.Generator, width: float) -> Stamp:
+def _stamp(rng: np.random.Generator, width: float, background: str | None) -> Stamp:
     """A stamp between title and total, towards the right, over the ends of some lines."""
-    colour = pick(rng, ("red", "green", "blue", "purple", "orange", "red", "blue", "pink"))
+    inks = ("red", "green", "blue", "purple", "orange", "red", "blue", "pink")
+    colour = pick(rng, [ink for ink in inks if ink != background])
     text = cased(rng, pick(rng, STAMPED)) if rng.random() < 0.6 else ""
     round_ = bool(rng.random() < 0.5)
     wide = float(rng.uniform(0.2, 0.32))
