@@ -28,6 +28,9 @@ from .wide.codes import EDGE, EDGES, GLYPHS, INDEX, KNOTS, ROLE, SLOTS, glyph_la
 from .wide.things import MOST_GLYPHS
 from .world import COLOURS, SHAPES, sample_scene
 
+_SHARP = 8.0
+"""Weights over characters, which are to reach one, are log-probabilities with this factor."""
+
 _EDGES = 100.0
 """Weight of how far off boxes' edges lie, for which :func:`distance` takes Huber's loss: an edge
 that is off by a tenth of the picture's side costs 0.18."""
@@ -203,7 +206,7 @@ def train_eye(
         said = model.model.multi_modal_projector(features[-1])
         named = heads(features, drawn)
         if wide:
-            named = named + heads.wide(features[-1], drawn)
+            named = named + heads.wide(features[-1], drawn) + spelling_loss(said, drawn, codes)
         missed = distance(said, drawn.meanings, codes)
         (named + missed).backward()
         optimizer.step(linear_decay(done))
@@ -215,6 +218,9 @@ def train_eye(
             figures["cover"] = heads.right(features[-1].detach(), drawn)
             if wide:
                 figures |= heads.read(features[-1].detach(), drawn)
+                letters, there = _told(said.detach(), codes)[0], drawn.letters > 0
+                same = letters.argmax(-1) + 1 == drawn.letters
+                figures["told"] = float(same[there].float().mean())
             stage.tell(figures | (_glance(model, codes) if stage.step % 100 == 0 else {}))
         if team.leads and (stage.due or done >= 1):
             current = {name: p.detach() for name, p in eye.items()}
@@ -245,6 +251,28 @@ def distance(said: Tensor, meanings: Tensor, codes: Tensor) -> Tensor:
     apart = functional.huber_loss(places, torch.zeros_like(places), reduction="none", delta=0.02)
     edges = (apart.sum(-1) * truth).sum() / truth.sum().clamp(min=1)
     return (error * weight).sum() / weight.sum() + number + _EDGES * edges
+
+
+def spelling_loss(said: Tensor, drawn: Batch, codes: Tensor) -> Tensor:
+    """Mean cross-entropies of characters and of their order as projected patches tell them.
+
+    A squared distance alone is content with a faint code of what is rare, and a character is rare.
+    0 where nothing is written.
+    """
+    if not (drawn.letters > 0).any():
+        return torch.zeros(())
+    losses = [
+        functional.cross_entropy(_SHARP * told[true >= 0], true[true >= 0])
+        for told, true in zip(_told(said, codes), (drawn.letters - 1, drawn.order), strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+def _told(said: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of characters, (n, 64, 3, characters), and of their numbers, in projected patches."""
+    slots = read(said, codes[WIDE : WIDE + INDEX]).unflatten(-1, (SLOTS, -1))
+    orders = read(said, codes[WIDE + INDEX : WIDE + ROLE]).unflatten(-1, (SLOTS, -1))
+    return slots[..., : len(GLYPHS)], orders
 
 
 def eye_parameters(model: LlavaForConditionalGeneration) -> dict[str, nn.Parameter]:

@@ -31,7 +31,8 @@ Spot = tuple[int, int]
 GRID = 8
 SLOTS = 3
 GLYPHS = "abcdefghijklmnopqrstuvwxyz0123456789.,$"
-KNOTS = GRID + 1
+KNOTS = 11
+"""Places in tenths, at which edges of boxes are said: the first digit is the lower of two."""
 EDGES = ("left", "top", "right", "bottom")
 BAR_PARTS = ("bar", "bar's end", "tallest", "shortest")
 PAGE_PARTS = ("line begins above", "line begins below")
@@ -214,7 +215,7 @@ def _say_stamp(weights: Floats, colours: Floats, stamp: Stamp, offset: tuple[flo
 def say_boxes(weights: Floats, spots: Iterable[Sequence[float]], boxes: Iterable[Box]) -> None:
     """Write the shapes' boxes into the patches that hold their centres.
 
-    An edge is said by its two nearest lines between patches, by how near they are, and at full
+    An edge is said by the two nearest tenths of the square, by how near they are, and at full
     strength in every patch that has a quarter of the centre: a place that is said half as loud
     would be another place. Of two centres, a patch tells the one of which it has more.
 
@@ -227,8 +228,8 @@ def say_boxes(weights: Floats, spots: Iterable[Sequence[float]], boxes: Iterable
     for (x, y), box in zip(spots, boxes, strict=True):
         said = np.zeros(len(EDGES) * KNOTS, np.float32)
         for at, edge in enumerate(box):
-            place = min(max(edge, 0.0), 1.0) * GRID
-            low = min(int(place), GRID - 1)
+            place = min(max(edge, 0.0), 1.0) * (KNOTS - 1)
+            low = min(int(place), KNOTS - 2)
             said[at * KNOTS + low] = 1 - (place - low)
             said[at * KNOTS + low + 1] = place - low
         for row, down in near(y * GRID, _SOFT, GRID):
