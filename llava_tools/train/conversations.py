@@ -23,6 +23,7 @@ from . import manners
 from .architecture import IMAGE_TOKENS
 from .drills import drill
 from .packing import BOS, END, IMAGE, Branch, packed_length
+from .patches import Floats, middles
 from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
@@ -69,31 +70,37 @@ class Writer:
         system: str,
         kinds: Sequence[str] = (),
         spots: Sequence[Sequence[Spot]] = (),
+        middles: Sequence[tuple[Floats, ...]] = (),
     ) -> Branch:
         """A whole conversation; what the assistant said includes the ends of its turns.
 
         Answers of :data:`~llava_tools.train.wide.questions.SPELLED` kinds are written one letter a
         token: what is read letter by letter is also said so. ``spots`` tell for each answer where
-        its characters stand in the picture, if anywhere.
+        its characters stand in the picture, if anywhere; ``middles``, where the shapes are that
+        one has to know for it.
         """
         questions, answers = zip(*turns, strict=True)
         kinds = tuple(kinds) or ("",) * len(turns)
         spots = spots or ((),) * len(turns)
+        middles = middles or ((),) * len(turns)
         ids: list[int] = []
         said: list[bool] = []
         reads: list[tuple[int, int, int]] = []
+        looks: list[tuple[int, tuple[Floats, ...]]] = []
         heard = 0
-        for index, (kind, stands) in enumerate(zip(kinds, spots, strict=True)):
+        for index, (kind, stands, those) in enumerate(zip(kinds, spots, middles, strict=True)):
             asked = self.prompt(questions[: index + 1], answers[:index], system)
             usual = self._encode(f" {answers[index]}", start=False)
             answer = self._spell(answers[index]) if kind in SPELLED else usual
             ids += [*asked[heard:], *answer, END]
             said += [False] * (len(asked) - heard) + [True] * (len(answer) + 1)
             heard = len(asked) + len(usual) + 1
+            first = len(ids) - len(answer) - 1
             if len(stands) == len(answer) - 1:  # a space, and then one token a character
-                first = len(ids) - len(answer) - 1
                 reads += [(first + at, *spot) for at, spot in enumerate(stands)]
-        return Branch(ids, said, kinds, tuple(reads))
+            if those:
+                looks.append((first, those))
+        return Branch(ids, said, kinds, tuple(reads), tuple(looks))
 
     def _spell(self, text: str) -> list[int]:
         return [one for letter in f" {text}" for one in self._encode(letter, start=False)]
@@ -169,7 +176,8 @@ def converse(
         turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
         kinds = [question.kind for question in questions]
         spots = [_spots(scene, question) for question in questions]
-        branches.append(writer.branch(turns, system, kinds, spots))
+        known = [_middles(scene, question) for question in questions]
+        branches.append(writer.branch(turns, system, kinds, spots, known))
     return branches
 
 
@@ -180,6 +188,12 @@ def _spots(scene: Sight, question: Question) -> list[Spot]:
     if question.line is None or isinstance(scene, Scene):
         return []
     return places(scene, question.line)
+
+
+def _middles(scene: Sight, question: Question) -> tuple[Floats, ...]:
+    if not isinstance(scene, Scene):
+        return ()
+    return tuple(middles(scene, *those) for those in question.about)
 
 
 def lectures(

@@ -37,7 +37,8 @@ class Course:
     the stage and then falling to zero. ``guide`` is the weight of
     :func:`~llava_tools.train.copying.attention_loss` until it falls, ``ahead`` that of
     :func:`~llava_tools.train.copying.ahead_loss`, ``read`` that of
-    :func:`~llava_tools.train.reading.reading_loss`, ``emphasis`` that of answers about pictures
+    :func:`~llava_tools.train.reading.reading_loss`, ``tally`` that of
+    :func:`~llava_tools.train.tallying.tally_loss`, ``emphasis`` that of answers about pictures
     against answers with tools.
     """
 
@@ -50,6 +51,7 @@ class Course:
     guide: float = 0.0
     read: float = 0.0
     ahead: float = 0.0
+    tally: float = 0.0
     emphasis: float = 3.0
 
 
@@ -85,7 +87,7 @@ def learn(
         else:
             rows = _rows(scenes[:asked], shapes, writer, rng, course.questions, lesson)
         guide = course.guide * (done < course.hold)
-        told = Weights(asked, course.emphasis, guide, course.read, course.ahead)
+        told = Weights(asked, course.emphasis, guide, course.read, course.ahead, course.tally)
         loss = step_loss(model, pack(rows), features, told, record)
         loss.backward()
         optimizer.step(linear_decay(done, hold=course.hold))

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import phrasings
 from .phrasings import OBJECT, OBJECTS, phrase
-from .words import Question, alone, an, pick, plural, singular
+from .words import Question, Those, alone, an, pick, plural, singular
 from .world import COLOURS, SHAPES, Scene
 
 
@@ -34,8 +34,8 @@ def ask_exist(scene: Scene, rng: np.random.Generator) -> Question | None:
     return None
 
 
-def _said(text: str, yes: bool) -> Question:
-    return Question("exist", text, "yes" if yes else "no")
+def _said(text: str, yes: bool, those: Those) -> Question:
+    return Question("exist", text, "yes" if yes else "no", about=(those,))
 
 
 def _exist_kind(scene: Scene, rng: np.random.Generator, yes: bool) -> Question | None:
@@ -43,16 +43,17 @@ def _exist_kind(scene: Scene, rng: np.random.Generator, yes: bool) -> Question |
     if not names:
         return None
     kind = pick(rng, names)
+    those = None, kind
     manner = rng.random()
     if manner < 0.3:
-        return _said(phrase(rng, phrasings.EXIST_MANY, {"things": plural(rng, kind)}), yes)
+        return _said(phrase(rng, phrasings.EXIST_MANY, {"things": plural(rng, kind)}), yes, those)
     word = singular(rng, kind)
     if manner < 0.36:
-        return _said(phrase(rng, phrasings.EXIST_OF, {"which": an(word)}), yes)
+        return _said(phrase(rng, phrasings.EXIST_OF, {"which": an(word)}), yes, those)
     if manner < 0.5:
-        return _said(_known(word, rng), yes)
+        return _said(_known(word, rng), yes, those)
     determiner = an(word) if manner < 0.92 else f"any {word}"
-    return _said(phrase(rng, phrasings.EXIST, {"a": determiner}), yes)
+    return _said(phrase(rng, phrasings.EXIST, {"a": determiner}), yes, those)
 
 
 def _known(words: str, rng: np.random.Generator) -> str:
@@ -69,17 +70,18 @@ def _exist_colour(scene: Scene, rng: np.random.Generator, yes: bool) -> Question
         return None
     colour = pick(rng, names)
     things = f"{colour} {phrase(rng, (OBJECTS,))}"
+    those = colour, None
     manner = rng.random()
     if manner < 0.25:
-        return _said(phrase(rng, phrasings.EXIST_MANY, {"things": things}), yes)
+        return _said(phrase(rng, phrasings.EXIST_MANY, {"things": things}), yes, those)
     clear = scene.background is not None and colour != scene.background
     if manner < 0.4 and clear:
-        return _said(phrase(rng, phrasings.EXIST_OF, {"which": colour}), yes)
+        return _said(phrase(rng, phrasings.EXIST_OF, {"which": colour}), yes, those)
     if manner < 0.65 and clear:
         words = phrase(rng, phrasings.EXIST_COLOUR, {"colour": colour})
     else:
         words = an(f"{colour} {phrase(rng, (OBJECT,))}")
-    return _said(phrase(rng, phrasings.EXIST, {"a": words}), yes)
+    return _said(phrase(rng, phrasings.EXIST, {"a": words}), yes, those)
 
 
 def _exist_both(scene: Scene, rng: np.random.Generator, yes: bool) -> Question | None:
@@ -98,13 +100,14 @@ def _exist_both(scene: Scene, rng: np.random.Generator, yes: bool) -> Question |
         if not pairs:
             return None
         colour, kind = pick(rng, pairs)
+    those = colour, kind
     if rng.random() < 0.3:
         things = f"{colour} {plural(rng, kind)}"
-        return _said(phrase(rng, phrasings.EXIST_MANY, {"things": things}), yes)
+        return _said(phrase(rng, phrasings.EXIST_MANY, {"things": things}), yes, those)
     words = f"{colour} {singular(rng, kind)}"
     if rng.random() < 0.2:
-        return _said(_known(words, rng), yes)
-    return _said(phrase(rng, phrasings.EXIST, {"a": an(words)}), yes)
+        return _said(_known(words, rng), yes, those)
+    return _said(phrase(rng, phrasings.EXIST, {"a": an(words)}), yes, those)
 
 
 def _verify(scene: Scene, rng: np.random.Generator, yes: bool) -> Question:
@@ -119,4 +122,4 @@ def _verify(scene: Scene, rng: np.random.Generator, yes: bool) -> Question:
         not any(s.colour == colour and s.kind == shape.kind for s in scene.shapes) and not yes
     ) or shape not in alone(scene, "colour"):
         templates = tuple(t for t in templates if "<kind>" not in t)
-    return _said(phrase(rng, templates, slots), yes)
+    return _said(phrase(rng, templates, slots), yes, (colour, shape.kind))

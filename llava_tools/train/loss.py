@@ -14,15 +14,17 @@ from .hearing import hear
 from .packing import IGNORED, Conversations
 from .reading import counting_loss, naming_loss, reading_loss
 from .record import Record
+from .tallying import tally_loss
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What counts how much: ``asked`` rows, the first ones, ``emphasis`` times as much as others.
 
-    ``guide``, ``ahead`` and ``read`` weigh :func:`~llava_tools.train.copying.attention_loss`,
-    :func:`~llava_tools.train.copying.ahead_loss` and
-    :func:`~llava_tools.train.reading.reading_loss` and the other two losses beside it.
+    ``guide``, ``ahead``, ``tally`` and ``read`` weigh
+    :func:`~llava_tools.train.copying.attention_loss`,
+    :func:`~llava_tools.train.copying.ahead_loss`, :func:`~llava_tools.train.tallying.tally_loss`
+    and :func:`~llava_tools.train.reading.reading_loss` and the other two losses beside it.
     """
 
     asked: int = 0
@@ -30,6 +32,7 @@ class Weights:
     guide: float = 0.0
     read: float = 0.0
     ahead: float = 0.0
+    tally: float = 0.0
 
 
 def step_loss(
@@ -49,7 +52,7 @@ def step_loss(
         record: Keeps count of right answers by kind.
     """
     weights = weights or Weights()
-    guided = bool(weights.guide or weights.ahead or weights.read)
+    guided = bool(weights.guide or weights.ahead or weights.read or weights.tally)
     passed = hear(model, told, features, states=guided)
     hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
@@ -63,6 +66,8 @@ def step_loss(
         looks = looks + weights.guide * attention_loss(model, told, passed.hidden_states)
     if weights.ahead:
         looks = looks + weights.ahead * ahead_loss(model, told, passed.hidden_states)
+    if weights.tally:
+        looks = looks + weights.tally * tally_loss(model, told, passed.hidden_states)
     if weights.read:
         states = passed.hidden_states
         taught = reading_loss(model, told, states) + naming_loss(model, told, states[-2])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BOS, END, PAD, IMAGE = 1, 2, 3, 4
@@ -23,13 +24,15 @@ class Branch:
     """Token ids of one whole conversation and, for each, whether the assistant said it.
 
     ``reads`` tells of tokens after which a character of the picture is said: (place in ``ids``,
-    patch, slot).
+    patch, slot). ``looks`` tells of tokens after which one has to know of some shapes: place in
+    ``ids``, and for each of at most two kinds of them its share in every patch, (64,) float32.
     """
 
     ids: list[int]
     said: list[bool]
     kinds: tuple[str, ...]
     reads: tuple[tuple[int, int, int], ...] = ()
+    looks: tuple[tuple[int, tuple[NDArray[np.float32], ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class Conversations:
     where nothing is to be learned; ``allowed`` (rows, 1, length, length) bool: who sees whom;
     ``answers`` names each answer: (row, first position, length, kind); ``reads`` (characters, 4)
     int64 tells where characters of pictures are said and stand: (row, place of the token before,
-    place of the patch, slot).
+    place of the patch, slot). ``looks`` (looks, 4) int64 has for each kind of shapes that one has
+    to know of (row, place of the token before the answer, place of the first patch, number among
+    such kinds), and ``shares`` (looks, 64) float32 how many of them each patch holds.
     """
 
     ids: Tensor
@@ -49,6 +54,8 @@ class Conversations:
     allowed: Tensor
     answers: tuple[tuple[int, int, int, str], ...]
     reads: Tensor
+    looks: Tensor
+    shares: Tensor
 
 
 def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
@@ -61,6 +68,8 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
     owner = np.full(shape, -1)
     answers: list[tuple[int, int, int, str]] = []
     reads: list[tuple[int, int, int, int]] = []
+    looks: list[tuple[int, int, int, int]] = []
+    shares: list[NDArray[np.float32]] = []
     for row, (start, branches) in enumerate(zip(shared, rows, strict=True)):
         ids[row, :start] = branches[0].ids[:start]
         positions[row, :start] = np.arange(start)
@@ -75,9 +84,11 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
             positions[row, span] = np.arange(start, start + len(tail))
             owner[row, span] = number
             answers += _answers(row, at, said, branch.kinds)
-            if branch.reads:
-                seen = branch.ids.index(IMAGE)
-                reads += [(row, at + k - start, seen + p, slot) for k, p, slot in branch.reads]
+            seen = branch.ids.index(IMAGE) if IMAGE in branch.ids else 0
+            reads += [(row, at + k - start, seen + p, slot) for k, p, slot in branch.reads]
+            for k, kinds in branch.looks:
+                looks += [(row, at + k - start, seen, which) for which in range(len(kinds))]
+                shares += kinds
             at += len(tail)
     return Conversations(
         torch.from_numpy(ids),
@@ -86,6 +97,8 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
         torch.from_numpy(_allowed(owner)),
         tuple(answers),
         torch.tensor(reads, dtype=torch.int64).reshape(-1, 4),
+        torch.tensor(looks, dtype=torch.int64).reshape(-1, 4),
+        torch.from_numpy(np.stack(shares)) if shares else torch.zeros(0, 0),
     )
 
 

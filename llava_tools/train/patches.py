@@ -117,6 +117,18 @@ def wide_meaning(scene: Wide, sheet: Sheet | None = None) -> Floats:
     return np.minimum(weights, 1, out=weights)
 
 
+def middles(scene: Scene, colour: str | None, kind: str | None) -> Floats:
+    """Where the shapes of a colour and a kind (any if ``None``) have their middles: (64,) float32.
+
+    Each shape counts one in all, shared between neighbours where its middle lies on their border.
+    """
+    found = np.zeros((GRID, GRID), np.float32)
+    for shape, box in zip(scene.shapes, boxes_of(scene), strict=True):
+        if colour in (None, shape.colour) and kind in (None, shape.kind):
+            found += np.outer(_split((box[1] + box[3]) / 2), _split((box[0] + box[2]) / 2))
+    return found.reshape(PATCHES)
+
+
 def _empty(scene: Scene | Wide) -> Floats:
     """Patches that say their place and their ground."""
     weights = np.zeros((PATCHES, len(ATTRIBUTES)), np.float32)

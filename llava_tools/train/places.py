@@ -32,9 +32,10 @@ def ask_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     before = any(word in words for word in ("left", "above", "over", "higher", "top"))
     holds = (gap > 0) == before
+    both = ((None, one.kind), (None, two.kind))
     if which:
-        return Question("relation", text, one.kind if holds else two.kind)
-    return Question("relation", text, "yes" if holds else "no")
+        return Question("relation", text, one.kind if holds else two.kind, about=both)
+    return Question("relation", text, "yes" if holds else "no", about=both)
 
 
 def ask_position(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -48,4 +49,5 @@ def ask_position(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     place = PLACES[min(2, int(spots[1]))][min(2, int(spots[0]))]
     slots = {"thing": singular(rng, shape.kind)}
-    return Question("position", phrase(rng, phrasings.POSITION, slots), place)
+    text = phrase(rng, phrasings.POSITION, slots)
+    return Question("position", text, place, about=((None, shape.kind),))

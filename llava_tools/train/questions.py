@@ -70,7 +70,8 @@ def ask_count(scene: Scene, rng: np.random.Generator) -> Question | None:
     if len(scene.shapes) > MOST:
         return None
     slots = {"things": phrase(rng, (OBJECTS,))}
-    return Question("count", phrase(rng, phrasings.COUNT, slots), str(len(scene.shapes)))
+    text, number = phrase(rng, phrasings.COUNT, slots), str(len(scene.shapes))
+    return Question("count", text, number, about=((None, None),))
 
 
 def ask_count_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -83,7 +84,7 @@ def ask_count_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
         text = phrase(rng, phrasings.COUNT_OF, {"which": colour})
     else:
         text = phrase(rng, phrasings.COUNT, {"things": f"{colour} {phrase(rng, (OBJECTS,))}"})
-    return Question("count colour", text, str(number))
+    return Question("count colour", text, str(number), about=((colour, None),))
 
 
 def ask_count_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -94,10 +95,10 @@ def ask_count_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     words = plural(rng, kind) if rng.random() < 0.96 else singular(rng, kind)
     if rng.random() < 0.1:
-        return Question(
-            "count shape", phrase(rng, phrasings.COUNT_OF, {"which": words}), str(number)
-        )
-    return Question("count shape", phrase(rng, phrasings.COUNT, {"things": words}), str(number))
+        text = phrase(rng, phrasings.COUNT_OF, {"which": words})
+    else:
+        text = phrase(rng, phrasings.COUNT, {"things": words})
+    return Question("count shape", text, str(number), about=((None, kind),))
 
 
 def ask_count_both(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -109,8 +110,8 @@ def ask_count_both(scene: Scene, rng: np.random.Generator) -> Question | None:
     number = scene.count(colour, kind)
     if number > MOST:
         return None
-    words = f"{colour} {plural(rng, kind)}"
-    return Question("count both", phrase(rng, phrasings.COUNT, {"things": words}), str(number))
+    text = phrase(rng, phrasings.COUNT, {"things": f"{colour} {plural(rng, kind)}"})
+    return Question("count both", text, str(number), about=((colour, kind),))
 
 
 def _subset(scene: Scene, rng: np.random.Generator, by: str, names: Sequence[str]) -> str:

@@ -29,12 +29,18 @@ SINGULARS = {
 }
 
 
+Those = tuple[str | None, str | None]
+"""A colour and a kind of shape; ``None`` is any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question about a scene: its kind, its words as asked plainly, and its answer.
 
     ``line`` is what has to be read for it, where the answer is what is written there; ``box`` is
-    the box, on the padded square in 0–1, that the answer says.
+    the box, on the padded square in 0–1, that the answer says; ``about`` tells of which shapes one
+    has to know, by colour and kind, ``None`` standing for any: of all that are counted, or of one
+    and then the other that are compared.
     """
 
     kind: str
@@ -42,6 +48,7 @@ class Question:
     answer: str
     line: Line | None = None
     box: tuple[float, float, float, float] | None = None
+    about: tuple[Those, ...] = ()
 
 
 T = TypeVar("T")

@@ -1,0 +1,101 @@
+"""Guidance for counting and comparing: which patches a question is about, and the loss."""
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import LlavaForConditionalGeneration
+
+from llava_tools.train.architecture import new_model, tiny_config
+from llava_tools.train.conversations import Lesson, Writer, converse
+from llava_tools.train.hearing import hear
+from llava_tools.train.imagining import imagine
+from llava_tools.train.packing import IMAGE, Conversations, pack
+from llava_tools.train.patches import middles
+from llava_tools.train.tallying import HEADS, tally_loss
+from llava_tools.train.tokenizer import train_tokenizer
+from llava_tools.train.world import Scene, Shape
+
+WIDTH = 192
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(vocabulary=500, questions=200)
+
+
+@pytest.fixture(scope="module")
+def model() -> LlavaForConditionalGeneration:
+    return new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
+
+
+def imagined(tokenizer: Tokenizer, wide: float) -> tuple[Conversations, torch.Tensor]:
+    """Conversations about four pictures, and their features."""
+    rng = np.random.default_rng(6)
+    scenes, features = imagine(WIDTH, wide)(rng, 4, 0)
+    lesson = Lesson(spatial=0.3)
+    return pack([converse(scene, Writer(tokenizer), rng, 8, lesson) for scene in scenes]), features
+
+
+def test_middles_are_counted_once_and_by_what_is_asked() -> None:
+    red, blue = Shape("star", "red", 0.2, 0.3, 0.1), Shape("star", "blue", 0.5, 0.5, 0.1)
+    scene = Scene((red, blue, Shape("cross", "red", 0.8, 0.8, 0.1)), "white")
+    assert middles(scene, None, None).sum() == pytest.approx(3)
+    assert middles(scene, "red", None).sum() == pytest.approx(2)
+    assert middles(scene, "green", "star").sum() == 0
+    alone = middles(scene, "red", "star").reshape(8, 8)
+    assert alone[2, 1] == pytest.approx(1)
+    between = middles(scene, "blue", "star").reshape(8, 8)
+    assert between[3:5, 3:5].ravel() == pytest.approx([0.25] * 4)
+
+
+def test_numbers_are_how_many_are_looked_at(tokenizer: Tokenizer) -> None:
+    told, _ = imagined(tokenizer, wide=0.0)
+    counted = 0
+    for (row, asked, patch, which), share in zip(told.looks.tolist(), told.shares, strict=True):
+        assert told.ids[row].tolist().index(IMAGE) == patch
+        word = tokenizer.decode([int(told.ids[row, asked + 1])])
+        if word.isdigit():
+            assert which == 0
+            assert share.sum().item() == pytest.approx(int(word), abs=1e-4)
+            counted += 1
+    assert counted > 5
+    assert told.looks[:, 3].max() == 1  # what compares two is among the questions
+
+
+def test_nothing_is_counted_in_writing(
+    tokenizer: Tokenizer, model: LlavaForConditionalGeneration
+) -> None:
+    told, features = imagined(tokenizer, wide=1.0)
+    assert len(told.looks) == 0
+    states = hear(model, told, features, states=True).hidden_states
+    assert tally_loss(model, told, states).item() == 0
+
+
+def test_the_loss_is_what_the_heads_look_elsewhere(
+    tokenizer: Tokenizer, model: LlavaForConditionalGeneration
+) -> None:
+    told, features = imagined(tokenizer, wide=0.0)
+    states = hear(model, told, features, states=True).hidden_states
+    model.set_attn_implementation("eager")
+    embedded = model.get_input_embeddings()(told.ids)
+    image = (told.ids == IMAGE)[..., None]
+    looks = model.model.language_model(
+        inputs_embeds=embedded.masked_scatter(image, features),
+        attention_mask=torch.where(told.allowed, 0.0, -1e9),
+        position_ids=told.positions,
+        output_attentions=True,
+    ).attentions[0]
+    model.set_attn_implementation("sdpa")
+    apart = []
+    first = looks.shape[1] - HEADS
+    for (row, asked, patch, which), share in zip(told.looks.tolist(), told.shares, strict=True):
+        sought = torch.zeros(looks.shape[-1])
+        sought[0], sought[patch : patch + 64] = 1.0, share
+        sought = sought / sought.sum()
+        found = looks[row, first + which, asked]
+        there = sought > 0
+        apart.append((sought[there] * (sought[there] / found[there]).log()).sum())
+    assert tally_loss(model, told, states).item() == pytest.approx(
+        torch.stack(apart).mean().item(), rel=1e-3
+    )
