@@ -45,12 +45,21 @@ def first_lessons(step: int) -> Lesson:
 
 def wider_lessons(_: int) -> Lesson:
     """Boxes and captions, too, and now and then an agent that thinks aloud."""
-    return Lesson(spatial=0.1, more=0.15, unseen=2, length=450, react=0.03)
+    return Lesson(spatial=0.2, more=0.4, unseen=2, length=450, react=0.03)
 
 
 FIRST = Course(first_lessons, rate=1.2e-3, seed=23, guide=0.3)
 """From nothing, on shapes."""
-WIDER = Course(wider_lessons, rate=8e-4, seed=53, read=0.6, ahead=0.3, pictures=5, questions=6)
+WIDER = Course(
+    wider_lessons,
+    rate=8e-4,
+    seed=53,
+    pictures=5,
+    questions=6,
+    read=0.6,
+    ahead=0.3,
+    tally=0.5,
+)
 """From a language model that knows shapes, on writing, charts and pages, too."""
 
 
