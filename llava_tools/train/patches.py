@@ -72,12 +72,17 @@ def codebook(size: int, seed: int = 7) -> Floats:
         more = np.linalg.qr(more.T)[0].T
     else:
         more /= np.linalg.norm(more, axis=1, keepdims=True)
-    loudness = np.ones((len(ATTRIBUTES), 1))
+    return np.concatenate([first, more]).astype(np.float32) * loudnesses()[:, None]
+
+
+def loudnesses() -> Floats:
+    """How long each attribute's code is: (attributes,) float32."""
+    loudness = np.ones(len(ATTRIBUTES), np.float32)
     loudness[:_GROUND] = _LOUD
     loudness[_ROW:WIDE] = _QUIET
     loudness[WIDE : WIDE + EDGE] = _CLEAR
     loudness[WIDE + EDGE :] = _FAINT
-    return (np.concatenate([first, more]) * loudness).astype(np.float32)
+    return loudness
 
 
 def meaning(

@@ -27,6 +27,7 @@ from .export import export
 from .eye import load_eye, train_eye
 from .language import continue_language, train_language
 from .plot import plot
+from .projecting import finish_eye
 from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
 from .tune import WIDE_TUNING, tune
@@ -63,8 +64,10 @@ def run_eye(work: Path, minutes: float) -> None:
 
 def widen_eye(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
     """Continue an eye on writing, charts and pages, checkpoints in ``work/eye.pt``."""
-    path = work / "eye.pt"
-    train_eye(start(work), path, minutes, rate=2e-3, wide=WIDE_EYE, start=begun, team=team)
+    team, path, model = team or Team(), work / "eye.pt", start(work)
+    train_eye(model, path, minutes, rate=2e-3, wide=WIDE_EYE, start=begun, team=team)
+    if team.leads:
+        finish_eye(model, path, WIDE_EYE, pictures=min(3200, 40 + round(80 * minutes)))
 
 
 def run_language(work: Path, minutes: float) -> None:

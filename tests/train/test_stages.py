@@ -13,11 +13,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from llava_tools.train import evaluate
 from llava_tools.train.architecture import new_model, tiny_config
+from llava_tools.train.batches import batch
 from llava_tools.train.checkpoint import Stage
 from llava_tools.train.conversations import Lesson, Writer, converse
 from llava_tools.train.draw import draw
 from llava_tools.train.export import export
-from llava_tools.train.eye import batch, train_eye
+from llava_tools.train.eye import train_eye
 from llava_tools.train.imagining import imagine
 from llava_tools.train.items import OWN
 from llava_tools.train.language import FIRST, WIDER, continue_language, train_language
