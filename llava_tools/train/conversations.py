@@ -70,25 +70,25 @@ class Writer:
         system: str,
         kinds: Sequence[str] = (),
         spots: Sequence[Sequence[Spot]] = (),
-        middles: Sequence[tuple[Floats, ...]] = (),
+        known: Sequence[tuple[Floats, ...]] = (),
     ) -> Branch:
         """A whole conversation; what the assistant said includes the ends of its turns.
 
         Answers of :data:`~llava_tools.train.wide.questions.SPELLED` kinds are written one letter a
         token: what is read letter by letter is also said so. ``spots`` tell for each answer where
-        its characters stand in the picture, if anywhere; ``middles``, where the shapes are that
-        one has to know for it.
+        its characters stand in the picture, if anywhere; ``known``, where the shapes are that one
+        has to know for it.
         """
         questions, answers = zip(*turns, strict=True)
         kinds = tuple(kinds) or ("",) * len(turns)
         spots = spots or ((),) * len(turns)
-        middles = middles or ((),) * len(turns)
+        known = known or ((),) * len(turns)
         ids: list[int] = []
         said: list[bool] = []
         reads: list[tuple[int, int, int]] = []
         looks: list[tuple[int, tuple[Floats, ...]]] = []
         heard = 0
-        for index, (kind, stands, those) in enumerate(zip(kinds, spots, middles, strict=True)):
+        for index, (kind, stands, those) in enumerate(zip(kinds, spots, known, strict=True)):
             asked = self.prompt(questions[: index + 1], answers[:index], system)
             usual = self._encode(f" {answers[index]}", start=False)
             answer = self._spell(answers[index]) if kind in SPELLED else usual

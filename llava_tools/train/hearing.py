@@ -34,6 +34,12 @@ def hear(
     )
 
 
+def last_heads(inner: Any, many: int) -> range:
+    """Numbers of the last ``many`` heads of a language model's layers: all, if it has fewer."""
+    heads: int = inner.config.num_attention_heads
+    return range(max(0, heads - many), heads)
+
+
 def scores(block: Any, states: Tensor, turning: tuple[Tensor, Tensor], heads: Any) -> Any:
     """Attention scores by row and head, as functions of which places ask (``None`` for all).
 

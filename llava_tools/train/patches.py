@@ -106,7 +106,7 @@ def meaning(
     spots = centres if centres is not None else [scene.padded(shape) for shape in scene.shapes]
     covered = shares if shares is not None else _guessed(scene)
     for shape, (x, y), share in zip(scene.shapes, spots, covered, strict=True):
-        here = np.outer(_split(float(y)), _split(float(x))).reshape(PATCHES)
+        here = _middle(float(x), float(y))
         said = np.maximum(here, share)
         weights[:, 0] += here
         weights[:, _COLOUR + COLOURS.index(shape.colour)] += said
@@ -127,11 +127,11 @@ def middles(scene: Scene, colour: str | None, kind: str | None) -> Floats:
 
     Each shape counts one in all, shared between neighbours where its middle lies on their border.
     """
-    found = np.zeros((GRID, GRID), np.float32)
+    found = np.zeros(PATCHES, np.float32)
     for shape, box in zip(scene.shapes, boxes_of(scene), strict=True):
         if colour in (None, shape.colour) and kind in (None, shape.kind):
-            found += np.outer(_split((box[1] + box[3]) / 2), _split((box[0] + box[2]) / 2))
-    return found.reshape(PATCHES)
+            found += _middle((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    return found
 
 
 def _empty(scene: Scene | Wide) -> Floats:
@@ -237,6 +237,11 @@ def _inside(scene: Scene | Wide) -> NDArray[np.bool_]:
     """Which patches' centres lie on the canvas rather than on its padding: (64,)."""
     middle = np.abs((np.arange(GRID) + 0.5) / GRID - 0.5)
     return np.outer(middle < scene.height / 2, middle < scene.width / 2).reshape(PATCHES)
+
+
+def _middle(x: float, y: float) -> Floats:
+    """A place in 0–1 as weights (64,) over the patches, summing to one."""
+    return np.outer(_split(y), _split(x)).reshape(PATCHES)
 
 
 def _split(position: float) -> Floats:

@@ -23,6 +23,7 @@ from transformers import LlavaForConditionalGeneration
 
 from .architecture import eye_shape, layers, normalise, text_width
 from .batches import batch
+from .checkpoint import write_whole
 from .eye import eye_parameters, load_eye, read
 from .heads import Heads, distance, unspelled
 from .patches import codebook, loudnesses
@@ -66,7 +67,7 @@ def finish_eye(
     heads.load_state_dict(state["heads"])
     fit_projector(model, watch(model, heads, pictures, wide), steps=pictures // 4)
     fitted = {name: p.detach().clone() for name, p in eye_parameters(model).items()}
-    torch.save(state | {"average": fitted, "fitted": True}, path)
+    write_whole(state | {"average": fitted, "fitted": True}, path)
 
 
 def fit_projector(
@@ -100,11 +101,11 @@ def watch(
 ) -> Seen:
     """Draw pictures, a share ``wide`` of writing, charts and pages, and look at them."""
     features, told, written = [], [], []
+    spelled = unspelled() == 0
     for number in range(-(-pictures // 40)):
         rng = np.random.default_rng((seed, number))
         drawn = batch(rng, min(40, pictures - 40 * number), 0.35, 0.02, wide)
         features.append(layers(model, normalise(drawn.pixels))[-1])
-        spelled = unspelled() == 0
         told.append(torch.where(spelled, heads.codes(features[-1]), drawn.meanings))
         written.append(drawn.written)
     return Seen(torch.cat(features), torch.cat(told), torch.cat(written))

@@ -18,15 +18,16 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
-from .hearing import hear, scores
+from .hearing import hear, last_heads, scores
 from .packing import PAD, Conversations
 from .wide.codes import SLOTS
+from .wide.questions import written_box
 from .wide.things import MOST_GLYPHS
 
 _CLEAR = 3.0
 """How much of a state tells how many tokens were said: this times it are log-probabilities."""
 
-_BOX = len(" [0.12, 0.12, 0.88, 0.88]")
+_BOX = len(" " + written_box((0, 0, 0, 0)))
 """Tokens of a box, one a character."""
 
 _SLOWEST = 22
@@ -206,5 +207,4 @@ def numbers(width: int, seed: int = 17) -> Tensor:
 
 def reading_heads(inner: Any) -> range:
     """Numbers of the last layer's heads that read, one a slot: its last ones."""
-    heads: int = inner.config.num_attention_heads
-    return range(max(0, heads - SLOTS), heads)
+    return last_heads(inner, SLOTS)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from .hearing import scores
+from .hearing import last_heads, scores
 from .packing import Conversations
 
 HEADS = 2
@@ -35,8 +35,7 @@ def tally_loss(model: LlavaForConditionalGeneration, told: Conversations, states
     """
     inner = cast(Any, model).model.language_model
     layer = max(0, len(inner.layers) - 2)
-    count: int = inner.config.num_attention_heads
-    heads = range(max(0, count - HEADS), count)
+    heads = last_heads(inner, HEADS)
     turning = inner.rotary_emb(states[0], told.positions)
     look = scores(inner.layers[layer], states[layer], turning, heads)
     losses = []

@@ -12,13 +12,7 @@ from llava_tools.train.architecture import new_model, normalise, see, tiny_confi
 from llava_tools.train.conversations import Writer, converse
 from llava_tools.train.loss import step_loss
 from llava_tools.train.packing import IGNORED, IMAGE, Branch, pack
-from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.world import sample_scene
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(vocabulary=500, questions=200)
 
 
 @pytest.fixture(scope="module")

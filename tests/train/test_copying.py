@@ -20,14 +20,8 @@ from llava_tools.train.copying import (
 from llava_tools.train.hearing import hear
 from llava_tools.train.loss import Weights, step_loss
 from llava_tools.train.packing import Branch, pack
-from llava_tools.train.tokenizer import train_tokenizer
 
 NOTHING_SEEN = torch.zeros(0, 64, 256)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(vocabulary=500, questions=200)
 
 
 @pytest.fixture(scope="module")

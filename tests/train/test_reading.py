@@ -19,20 +19,15 @@ from llava_tools.train.reading import (
     reading_loss,
 )
 from llava_tools.train.sights import sight_meaning
-from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.wide.codes import EDGE, GLYPHS, INDEX, KNOTS, SLOTS
 from llava_tools.train.wide.questions import read_box
 from llava_tools.train.wide.things import MOST_GLYPHS
 from llava_tools.train.world import Scene
+from tests.attentions import attentions
 
 WIDTH = 192
 FIRST = 2 * WIDTH // 64 - SLOTS
 """The first of the heads that read."""
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(vocabulary=500, questions=200)
 
 
 def imagined(
@@ -64,15 +59,7 @@ def test_the_loss_is_what_the_heads_look_away(tokenizer: Tokenizer) -> None:
     model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
     _, told, features = imagined(tokenizer, wide=1.0)
     states = hear(model, told, features, states=True).hidden_states
-    model.set_attn_implementation("eager")
-    embedded = model.get_input_embeddings()(told.ids)
-    image = (told.ids == IMAGE)[..., None]
-    looks = model.model.language_model(
-        inputs_embeds=embedded.masked_scatter(image, features),
-        attention_mask=torch.where(told.allowed, 0.0, -1e9),
-        position_ids=told.positions,
-        output_attentions=True,
-    ).attentions[-1]
+    looks = attentions(model, told, features)[-1]
     away = [
         -looks[row, FIRST + head, place, patch if head == slot else 0].log()
         for row, place, patch, slot in told.reads.tolist()

@@ -27,14 +27,8 @@ from llava_tools.train.optim import linear_decay, orthogonal
 from llava_tools.train.packing import pack
 from llava_tools.train.patches import ATTRIBUTES, centres, codebook, cover, meaning
 from llava_tools.train.team import Team
-from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.tune import TUNING, looking, tune
 from llava_tools.train.world import SHAPES, Scene, Shape, sample_scene
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(vocabulary=500, questions=200)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from llava_tools.train.talk.opening import opened
 from llava_tools.train.talk.react import KNOWN, THOUGHT, react
 from llava_tools.train.talk.small import chat
 from llava_tools.train.talk.talks import Lecture
-from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.world import sample_scene
 
 seeds = st.integers(0, 2**32)
@@ -32,11 +31,6 @@ TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool,
 OUTSIDE = ("magic_function", "get_weather", "greeting_generator", "unicode_customer")
 PICTURE = open_image(Image.new("RGB", (8, 8)))
 SENTENCES = ("San Francisco", "你好", "こんにちは", "Pirate", "customer_name")
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(vocabulary=500, questions=200)
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,10 @@ from llava_tools.train.imagining import imagine
 from llava_tools.train.packing import IMAGE, Conversations, pack
 from llava_tools.train.patches import middles
 from llava_tools.train.tallying import HEADS, tally_loss
-from llava_tools.train.tokenizer import train_tokenizer
 from llava_tools.train.world import Scene, Shape
+from tests.attentions import attentions
 
 WIDTH = 192
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(vocabulary=500, questions=200)
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +72,7 @@ def test_the_loss_is_what_the_heads_look_elsewhere(
 ) -> None:
     told, features = imagined(tokenizer, wide=0.0)
     states = hear(model, told, features, states=True).hidden_states
-    model.set_attn_implementation("eager")
-    embedded = model.get_input_embeddings()(told.ids)
-    image = (told.ids == IMAGE)[..., None]
-    looks = model.model.language_model(
-        inputs_embeds=embedded.masked_scatter(image, features),
-        attention_mask=torch.where(told.allowed, 0.0, -1e9),
-        position_ids=told.positions,
-        output_attentions=True,
-    ).attentions[0]
-    model.set_attn_implementation("sdpa")
+    looks = attentions(model, told, features)[0]
     apart = []
     first = looks.shape[1] - HEADS
     for (row, asked, patch, which), share in zip(told.looks.tolist(), told.shares, strict=True):
