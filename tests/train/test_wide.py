@@ -48,6 +48,8 @@ def test_one_bar_stands_out_at_each_end(seed: int) -> None:
     chart = sample_chart(np.random.default_rng(seed))
     heights = sorted(bar.height for bar in chart.bars)
     assert 2 <= len(heights) <= 6
+    assert heights[-1] - heights[-2] > 0.02
+    assert heights[1] - heights[0] > 0.02
     assert heights[-1] - heights[-2] > 0.049 * heights[-1]
     assert heights[1] - heights[0] > 0.049 * heights[-1]
 

@@ -18,6 +18,9 @@ from .things import Bar, Chart, Line, Page, Stamp, Stroke, Writing
 LOWEST = 0.085
 """The least height of a capital letter: 9.5 pixels of 112."""
 
+CLEAR = 0.021
+"""What bars that stand out do so by at least, in shares of the picture: 2.4 pixels of 112."""
+
 _EMS = dict.fromkeys("ijl.,", 0.3) | dict.fromkeys("ftrI1", 0.4) | dict.fromkeys("mwMW", 0.85)
 
 
@@ -54,19 +57,19 @@ def sample_crowd(rng: np.random.Generator) -> Writing:
     width, height = sample_canvas(rng)
     background = sample_background(rng)
     tall = float(np.exp(rng.uniform(math.log(LOWEST), math.log(0.42))))
-    tall = min(tall, 0.6 * height)
+    tall = min(tall, 0.6 * height, (width - 0.12) / span("WW", 1.0))  # any two fit in a row
     rows = max(1, int(height / (1.6 * tall)))
     lines = []
     for row in range(rows):
         y = (row + 0.5) * height / rows
         left = float(rng.uniform(0.02, 0.1))
         colour = _ink(rng, background)
-        while True:
+        while (room := width - 0.02 - left) > span("0", tall):
             text = number(rng) if rng.random() < 0.3 else cased(rng, letters(rng))
-            while text and span(text, tall) > width - 0.02 - left:
+            while span(text, tall) > room:
                 text = text[:-1]
             if not text:
-                break
+                continue
             wide = span(text, tall)
             lines.append(Line(text, left + wide / 2, y, tall, wide, colour, kind="letters"))
             left += wide + min(0.13, 0.6 * tall)
@@ -117,7 +120,7 @@ def sample_chart(rng: np.random.Generator) -> Chart:
     slim = float(rng.uniform(0.55, 0.92))
     start = 0 if rng.random() < 0.7 else int(rng.integers(0, 26 - count))
     bars = []
-    for index, share in enumerate(_heights(rng, count)):
+    for index, share in enumerate(_heights(rng, count, base - top)):
         x = left + (index + 0.5) * pitch
         label = None
         if named:
@@ -127,15 +130,19 @@ def sample_chart(rng: np.random.Generator) -> Chart:
     return Chart(tuple(bars), base, title, background, width, height)
 
 
-def _heights(rng: np.random.Generator, count: int) -> list[float]:
-    """Heights in 0.1–1 of which the highest and the lowest stand clear of the others."""
-    gap = float(rng.uniform(0.05, 0.15))
+def _heights(rng: np.random.Generator, count: int, room: float) -> list[float]:
+    """Heights in 0.1–1 of which the highest and the lowest stand clear of the others.
+
+    By a twentieth of the ``room`` that they are shares of, and by ``CLEAR``.
+    """
+    least = max(0.05, CLEAR / room)
+    gap = max(least, float(rng.uniform(0.05, 0.15)))
     while True:
         heights = rng.uniform(0.12, 1.0, size=count) * float(rng.uniform(0.8, 1.0))
         order = np.sort(heights)
         if order[-1] - order[-2] >= gap and order[1] - order[0] >= gap:
             return [float(one) for one in heights]
-        gap = max(0.05, 0.95 * gap)
+        gap = max(least, 0.95 * gap)
 
 
 def sample_page(rng: np.random.Generator) -> Page:
