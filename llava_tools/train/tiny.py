@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +128,34 @@ def train(out: Path, work: Path, minutes: float) -> None:
 
 
 def side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -> None:
-    """Run each job in a process of its own; idle threads sleep rather than spin."""
+    """Run each job in a process of its own, which ends with this one; idle threads sleep."""
     os.environ.update(_QUIET)
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=job, args=rest) for job, *rest in jobs]
+    processes = [context.Process(target=_run, args=job) for job in jobs]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
         raise TrainingError("A stage failed; its error is above.", "The same command goes on.")
+
+
+def _run(job: Callable[..., None], *rest: Any) -> None:
+    """Run the job until it is over, or until the process that wanted it was killed.
+
+    A job that went on alone would write its checkpoints beside those of the command's next try.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("Jobs side by side run in processes of their own.")
+    sentinel = parent.sentinel
+
+    def follow() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    job(*rest)
 
 
 def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
