@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks import boxes, drawn_documents, small_print
+from benchmarks import boxes, drawn_documents, formats, small_print
 from benchmarks.drawn_pdf import DrawnPage, Words, write_drawn
 from llava_tools.retrieval.pages import digest_of, open_document, read_pages
 from llava_tools.train.wide.questions import overlap
@@ -60,3 +60,15 @@ def test_small_things_are_small() -> None:
         box = Image.eval(case.picture.convert("L"), lambda tone: 255 * (tone < 140)).getbbox()
         large = case.kind == "large shape"
         assert box is None or large == (box[3] - box[1] > 0.1 * small_print.SIZE[1])
+
+
+def test_forms_are_asked_the_same_kinds_and_enlarged_whole() -> None:
+    drawn = list(formats.cases(5))
+    assert sorted(case.form for case in drawn) == sorted(5 * list(formats.FORMS))
+    for case in drawn:
+        width, height = case.picture.size
+        form = "square" if width == height else "wide" if width > height else "tall"
+        assert form == case.form
+        large = case.enlarged
+        assert max(large.size) == formats.LARGE
+        assert abs(large.width / large.height - width / height) < 0.01
