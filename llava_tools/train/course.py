@@ -16,6 +16,7 @@ from .imagining import Look
 from .loss import Weights, step_loss
 from .optim import Optimizer, linear_decay
 from .packing import Branch, pack
+from .precision import quick
 from .record import Record
 from .sights import Sight
 from .talk.lectures import lecture
@@ -88,7 +89,8 @@ def learn(
             rows = _rows(scenes[:asked], shapes, writer, rng, course.questions, lesson)
         guide = course.guide * (done < course.hold)
         told = Weights(asked, course.emphasis, guide, course.read, course.ahead, course.tally)
-        loss = step_loss(model, pack(rows), features, told, record)
+        with quick():
+            loss = step_loss(model, pack(rows), features, told, record)
         loss.backward()
         optimizer.step(linear_decay(done, hold=course.hold))
         stage.step += 1

@@ -2,7 +2,7 @@
 
 Muon (Jordan et al., 2024) orthogonalises the momentum of every matrix by Newton–Schulz steps. Its
 updates are scaled to the size of AdamW's (Liu et al., 2025), so one learning rate serves both.
-Kept in float32: CPUs without bfloat16 units are sixty times slower in the usual bfloat16.
+They are computed in bfloat16, as usual, where the processor has units for it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .precision import quick_type
 
 
 class Optimizer:
@@ -79,14 +81,18 @@ class Optimizer:
             moment.copy_(saved)
 
 
-def orthogonal(matrix: Tensor, steps: int = 4) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: singular values end near one."""
+def orthogonal(matrix: Tensor, steps: int = 4, kind: torch.dtype | None = None) -> Tensor:
+    """The nearest semi-orthogonal matrix, roughly: singular values end near one.
+
+    It is computed in ``kind``, by default :func:`~llava_tools.train.precision.quick_type`'s.
+    """
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(kind or quick_type())
     for _ in range(steps):
         gram = x @ x.T
         x = 3.4445 * x + torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315) @ x
+    x = x.to(matrix.dtype)
     return x.T if tall else x
 
 

@@ -25,6 +25,9 @@ NUMBER = (
     "{the|} {number|figure} {is|reads|shown is|written here is}",
     f"there is a number {_IN}. {{which|what is it|read it|what number}}",
     "{transcribe|type out|write out|copy|note down} the {number|digits|figure}",
+    f"i {{need|want|would like|cannot read|cannot see}} the {_FIGURE}{{, what is it|}}",
+    f"{{read|spell}} {{off|out}} the {_FIGURE} {{that is there|of the {VIEW}|for me}}",
+    f"{{somebody|someone}} {{wrote|drew|printed}} a {_FIGURE} {{here|}}. what {{is it|was it}}",
 )
 WORD = (
     f"what {_TEXT} is {{shown|written|this|it|displayed|visible|drawn|printed|there}}",
@@ -43,15 +46,31 @@ WORD = (
     "{transcribe|type out|write out|copy|spell out|spell} the {word|text|letters|writing}",
     f"there is {{a word|some text|writing}} {_IN}. {{which|what is it|read it|what does it say}}",
     "{the|} {word|text} {is|reads|says|shown is}",
+    f"i {{need|want|would like|cannot see|cannot make out}} the {_TEXT}{{, what is it|}}",
+    f"{{read|spell}} {{off|out}} the {{{_TEXT}|letters}} {{that is there|of the {VIEW}|for me}}",
+    "{somebody|someone} {printed|put|left} {a word|some text} {here|}. what {is it|was it}",
 )
 
 _MOST = "{tallest|highest|longest|biggest|largest}"
 _LEAST = "{shortest|lowest|smallest|least tall}"
+_RISES = (
+    "{is|stands|rises} {taller|higher} than {the|all} {others|other bars}|"
+    "{has|shows|reaches} the {greatest|largest|highest|most} {value|height|level}|"
+    "{goes|reaches|extends} {farthest up|furthest up|to the top}|{is|comes} first by {height|size}|"
+    "{is the|has the|marks the} {maximum|peak}|{leads|sticks out|tops the rest|towers over all}"
+)
+_FALLS = (
+    "{is|stays|remains} {shorter|lower} than {the|all} {others|other bars}|"
+    "{has|shows|reaches} the {smallest|lowest|least} {value|height|level}|"
+    "{goes|reaches|extends} {least far up|the least high}|{is|comes} last by {height|size}|"
+    "{is the|has the|marks the} {minimum|bottom value}|{trails|falls short|stays under the rest}"
+)
 _CHART = "{chart|bar chart|graph|bar graph|plot|diagram|picture|image}"
 
 
-def _bar_hue(which: str) -> tuple[str, ...]:
+def _bar_hue(which: str, does: str) -> tuple[str, ...]:
     return (
+        f"{{what|which}} {HUE} is the bar that {{{does}}}",
         f"{{what|which}} {HUE} is the {which} bar",
         f"{{what|which}} {HUE} {{does|has}} the {which} bar {{have|got|}}",
         f"what is the {HUE} of the {which} bar {{in the {_CHART}|}}",
@@ -66,8 +85,11 @@ def _bar_hue(which: str) -> tuple[str, ...]:
     )
 
 
-def _bar_which(which: str) -> tuple[str, ...]:
+def _bar_which(which: str, does: str) -> tuple[str, ...]:
     return (
+        f"{{which|what}} {{bar|column|one}} {{{does}}}",
+        f"{{of|among}} {{the|these|all the}} {{bars|columns}}, which {{one|bar|}} {{{does}}}",
+        f"{GIVE} {{which bar|the bar that}} {{{does}}}",
         f"{{which|what}} {{bar|column}} is {{the|}} {which}",
         f"{{which|what}} is the {which} {{bar|column}} {{in the {_CHART}|}}",
         f"which of the {{bars|columns}} is {{the|}} {which}",
@@ -89,8 +111,8 @@ def _bar_name(which: str) -> tuple[str, ...]:
     )
 
 
-TALLEST_HUE, SHORTEST_HUE = _bar_hue(_MOST), _bar_hue(_LEAST)
-TALLEST_WHICH, SHORTEST_WHICH = _bar_which(_MOST), _bar_which(_LEAST)
+TALLEST_HUE, SHORTEST_HUE = _bar_hue(_MOST, _RISES), _bar_hue(_LEAST, _FALLS)
+TALLEST_WHICH, SHORTEST_WHICH = _bar_which(_MOST, _RISES), _bar_which(_LEAST, _FALLS)
 TALLEST_NAME, SHORTEST_NAME = _bar_name(_MOST), _bar_name(_LEAST)
 BAR_HUE = (
     f"{{what|which}} {HUE} is {{the|}} bar <label>",
@@ -115,6 +137,9 @@ TITLE = (
     "what {stands|is written|is printed} {at the top|in the heading|as the title} "
     "{of the {page|document}|}",
     "{the|} {title|heading} {of the page|of the document|} {is|reads|}",
+    "i {want|would like|have to know|am looking for} the {title|heading} {of this page|}",
+    "{by|with} {what|which} {title|heading} does the {page|document} {begin|start|open}",
+    "what is the {page|document} {called|named|about by its title}",
 )
 TOTAL = (
     "what is the {total|sum|amount|total amount|amount due}",
@@ -130,6 +155,9 @@ TOTAL = (
     "{which|what} {total|sum|amount} {does|is} the {page|document} {show|give|state}",
     "{the|} {total|sum|amount} {is|comes to|of the document|}",
     "what {does it|do things|does everything} {add up|come} to",
+    "i {want|would like|have to know|am looking for} the {total|sum|amount} {of this page|}",
+    "{what|how much} {must i|should i|do we|does one} {pay|owe} {here|altogether|in all|}",
+    "{what|which} {amount|sum|figure} is {at the foot|at the bottom|at the end} {of the page|}",
 )
 STAMP = (
     f"{{what|which}} {HUE} is the {{stamp|seal}}",
