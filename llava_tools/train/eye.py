@@ -20,12 +20,17 @@ from transformers import LlavaForConditionalGeneration
 from .architecture import eye_shape, layers, normalise, see, text_width
 from .batches import batch
 from .checkpoint import TOLD, Stage, restore
-from .heads import Heads, distance
+from .heads import Heads, distance, ridge
 from .optim import Optimizer, linear_decay
 from .patches import ATTRIBUTES, codebook
 from .precision import quick
 from .team import Team
 from .world import COLOURS, SHAPES
+
+SETTLING = 100
+"""Steps in which an eye that goes on stays as it is: heads that know nothing yet would spoil it."""
+_SETTLED_ON = 60
+"""Batches from which these heads are solved for before."""
 
 
 def train_eye(
@@ -66,6 +71,8 @@ def train_eye(
         load_eye(model, begun["average"])
         # An eye of the narrow world has no heads for writing; those start anew.
         heads.load_state_dict(begun["heads"], strict=False)
+        if wide and "codes.weight" not in begun["heads"]:
+            settle(model, heads, wide, seed)
         average = {name: p.detach().clone() for name, p in eye.items()}
     done = stage.done
     while done < 1:
@@ -73,7 +80,8 @@ def train_eye(
         plain = 0.03 if start else max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
         crowded = 0.65 + 0.25 * plain if done < 0.65 else 0.35
         drawn = batch(rng, size, crowded, plain, wide)
-        with quick():
+        settled = start is None or stage.step >= SETTLING
+        with quick(), torch.set_grad_enabled(settled):
             seen = layers(model, normalise(drawn.pixels))
         features = [one.float() for one in seen]
         named = heads(features, drawn)
@@ -101,6 +109,26 @@ def train_eye(
             stage.save(
                 eye=current, average=average, heads=heads.state_dict(), optimizer=optimizer.state()
             )
+
+
+@torch.no_grad()
+def settle(
+    model: LlavaForConditionalGeneration,
+    heads: Heads,
+    wide: float,
+    seed: int,
+    batches: int = _SETTLED_ON,
+) -> None:
+    """Solve for the linear heads that tell what patches say, for the tower as it is."""
+    features, meant, weight = [], [], []
+    for number in range(batches):
+        drawn = batch(np.random.default_rng((seed, 1 << 31, number)), 24, 0.65, 0.03, wide)
+        features.append(layers(model, normalise(drawn.pixels))[-1].flatten(0, 1))
+        meant.append(drawn.meanings.flatten(0, 1))
+        weight.append(1 + 5 * torch.maximum(drawn.meanings[..., 0], drawn.written).flatten())
+    found = ridge(torch.cat(features), torch.cat(meant), torch.cat(weight), 10.0)
+    heads.codes.weight.copy_(found[:-1].T)
+    heads.codes.bias.copy_(found[-1])
 
 
 def eye_parameters(model: LlavaForConditionalGeneration) -> dict[str, nn.Parameter]:

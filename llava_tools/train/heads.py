@@ -131,3 +131,12 @@ def unspelled() -> Tensor:
     loudness[WIDE : WIDE + INDEX].view(SLOTS, -1)[:, : len(GLYPHS)] = 0
     loudness[WIDE + INDEX : WIDE + ROLE] = 0
     return loudness
+
+
+def ridge(given: Tensor, sought: Tensor, weight: Tensor, ridge: float = 0.1) -> Tensor:
+    """Weighted least squares with a constant, which is the last row of what is found."""
+    given = torch.cat([given, torch.ones(len(given), 1)], dim=1)
+    weighted = (given * weight[:, None]).T
+    moment = weighted @ given + ridge * torch.eye(given.shape[1])
+    found: Tensor = torch.linalg.solve(moment, weighted @ sought)
+    return found

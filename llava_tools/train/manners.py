@@ -11,7 +11,7 @@ import numpy as np
 
 from .lexicon import WORDS
 from .phrasings import phrase
-from .words import Question
+from .words import Question, pick
 
 BEFORE = (
     "{please|please,|hey,|hi,|hello,|hello.|ok,|okay,|so,|and|now|well,}",
@@ -25,6 +25,13 @@ BEFORE = (
     "{i have|here is|here's|this is|i made|take} {a|an|my|another} {picture|image|drawing}.",
     "{thanks|thank you}. {now|and|next,}",
 )
+REFERENCE = (
+    "{in|on|from|see} {the|this|that} {document|file|page|report|letter|sheet|manual|record|note} "
+    "{about|on|called|named|concerning|for|with}",
+    "{in|on|from} page {1|2|3|4|5|12} of",
+    "{regarding|concerning|as to|about} {the|} {document|file|page|report|chart}",
+)
+"""Before the name of what is asked about, as in chains that look things up."""
 AFTER = (
     "{in|on} {the|this} {picture|image|photo|drawing|scene|canvas}",
     "{here|please|, please|then|exactly|in your view|, do you think|overall}",
@@ -83,6 +90,8 @@ def spoken(question: Question, rng: np.random.Generator) -> str:
         text = f"{text} {phrase(rng, AFTER)}".replace(" ,", ",")
     if chance[1] < 0.16:
         text = f"{phrase(rng, BEFORE)} {text}"
+    if chance[5] < 0.08:
+        text = f"{phrase(rng, REFERENCE)} {_words(rng, 1, 4)}{pick(rng, (',', ':', ''))} {text}"
     if chance[2] < 0.13:
         text = _strewn(text, rng)
     text = _ended(text, rng)
@@ -154,5 +163,8 @@ def _noise(rng: np.random.Generator) -> str:
 
 def _chatter(rng: np.random.Generator) -> str:
     """A sentence of random words before the question."""
-    words = [_noise(rng) for _ in range(int(rng.integers(2, 8)))]
-    return " ".join(words) + (".", "!", ",", ":")[int(rng.integers(4))]
+    return _words(rng, 2, 8) + pick(rng, (".", "!", ",", ":"))
+
+
+def _words(rng: np.random.Generator, least: int, under: int) -> str:
+    return " ".join(_noise(rng) for _ in range(int(rng.integers(least, under))))

@@ -25,7 +25,7 @@ from .architecture import eye_shape, layers, normalise, text_width
 from .batches import batch
 from .checkpoint import write_whole
 from .eye import eye_parameters, load_eye, read
-from .heads import Heads, distance, unspelled
+from .heads import Heads, distance, ridge, unspelled
 from .patches import codebook, loudnesses
 from .world import COLOURS, SHAPES
 
@@ -115,7 +115,7 @@ def _lay_down(
     projector: Any, codes: Tensor, features: Tensor, told: Tensor, weight: Tensor, linear: int
 ) -> None:
     """Units for the directions that matter most to any linear reading; then the best old ones."""
-    reading = _ridge(features, told, weight)[:-1] * torch.from_numpy(loudnesses())
+    reading = ridge(features, told, weight)[:-1] * torch.from_numpy(loudnesses())
     spread = features.std(dim=0)
     ways = torch.linalg.svd(reading * spread[:, None], full_matrices=False)[0][:, :linear]
     ways = (ways / spread[:, None]).T
@@ -131,18 +131,9 @@ def _lay_down(
 
 def _solve(projector: Any, features: Tensor, sought: Tensor, weight: Tensor) -> None:
     """The outputs that are nearest to what is sought, for the hidden units that there are."""
-    found = _ridge(functional.gelu(projector.linear_1(features)), sought, weight)
+    found = ridge(functional.gelu(projector.linear_1(features)), sought, weight)
     projector.linear_2.weight.copy_(found[:-1].T)
     projector.linear_2.bias.copy_(found[-1])
-
-
-def _ridge(given: Tensor, sought: Tensor, weight: Tensor, ridge: float = 0.1) -> Tensor:
-    """Weighted least squares with a constant, which is the last row of what is found."""
-    given = torch.cat([given, torch.ones(len(given), 1)], dim=1)
-    weighted = (given * weight[:, None]).T
-    moment = weighted @ given + ridge * torch.eye(given.shape[1])
-    found: Tensor = torch.linalg.solve(moment, weighted @ sought)
-    return found
 
 
 def _sharpen(

@@ -32,13 +32,15 @@ LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 WIDE_TUNING = replace(
     TUNING,
-    lesson=lambda _: replace(LESSON, more=0.25, react=0.1),
+    lesson=lambda _: replace(LESSON, spatial=0.3, more=0.25, react=0.1),
     pictures=5,
     questions=6,
-    tally=0.2,
+    read=0.3,
+    tally=0.3,
 )
 """The same for a model that knows of writing, charts, pages, boxes and captions: more pictures, for
-an eye errs in more ways at what is written."""
+an eye errs in more ways at what is written; more questions where things are, which are learned
+late."""
 
 
 def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:

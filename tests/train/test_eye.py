@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from llava_tools.train.architecture import new_model, tiny_config
+from llava_tools.train.architecture import layers, new_model, normalise, tiny_config
 from llava_tools.train.batches import batch
-from llava_tools.train.eye import read, train_eye
-from llava_tools.train.heads import distance, spelling_loss
+from llava_tools.train.eye import eye_parameters, read, settle, train_eye
+from llava_tools.train.heads import Heads, distance, spelling_loss
 from llava_tools.train.patches import PATCHES, WIDE, codebook, meaning
 from llava_tools.train.projecting import Seen, finish_eye, fit_projector
 from llava_tools.train.wide.codes import (
@@ -60,6 +60,19 @@ def test_the_further_an_edge_is_off_the_more_it_costs() -> None:
     assert costs[0] == pytest.approx(0, abs=1e-6)
     assert costs == sorted(costs)
     assert costs[4] > costs[3] + 0.15
+
+
+def test_heads_that_are_new_settle_on_an_eye_that_stays_as_it_is() -> None:
+    model, heads = new_model(tiny_config(600, width=64, depth=2), seed=1), Heads(64)
+    before = {name: p.detach().clone() for name, p in eye_parameters(model).items()}
+    drawn = batch(np.random.default_rng(9), 8, 0.65, 0.03, wide=0.7)
+    with torch.no_grad():
+        features = layers(model, normalise(drawn.pixels))[-1]
+        fresh = heads.wide(features, drawn).item()
+        settle(model, heads, 0.7, seed=2, batches=6)
+        assert heads.wide(features, drawn).item() < fresh / 5
+    for name, parameter in eye_parameters(model).items():
+        assert torch.equal(parameter, before[name])
 
 
 @pytest.mark.parametrize("edge", [0.0, 0.04, 0.3, 0.55, 0.999, 1.0])

@@ -35,7 +35,8 @@ def test_updates_are_nearly_orthogonal_in_either_type(
 ) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(2))
     update = orthogonal(matrix, kind=kind)
-    assert update.shape == shape and update.dtype == torch.float32
+    assert update.shape == shape
+    assert update.dtype == torch.float32
     # Newton–Schulz steps of this kind leave singular values of all but the faintest near one.
     singular = torch.linalg.svdvals(update)
     assert float(singular.max()) < 1.3
