@@ -30,7 +30,7 @@ from .world import COLOURS, SHAPES
 SETTLING = 100
 """Steps in which an eye that goes on stays as it is: heads that know nothing yet would spoil it."""
 _SETTLED_ON = 60
-"""Batches from which these heads are solved for before."""
+"""Batches from which these heads are solved for before; fewer where the stage is short."""
 
 
 def train_eye(
@@ -72,7 +72,7 @@ def train_eye(
         # An eye of the narrow world has no heads for writing; those start anew.
         heads.load_state_dict(begun["heads"], strict=False)
         if wide and "codes.weight" not in begun["heads"]:
-            settle(model, heads, wide, seed)
+            settle(model, heads, wide, seed, min(_SETTLED_ON, 1 + round(20 * minutes)))
         average = {name: p.detach().clone() for name, p in eye.items()}
     done = stage.done
     while done < 1:
@@ -117,7 +117,7 @@ def settle(
     heads: Heads,
     wide: float,
     seed: int,
-    batches: int = _SETTLED_ON,
+    batches: int,
 ) -> None:
     """Solve for the linear heads that tell what patches say, for the tower as it is."""
     features, meant, weight = [], [], []
