@@ -28,7 +28,7 @@ from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
 from .talk.talks import Lecture, Talk
-from .wide.codes import Spot, box_spot, places
+from .wide.codes import Spot, box_spot, places, where
 from .wide.questions import SPELLED
 from .words import Question
 from .world import Scene
@@ -191,8 +191,10 @@ def _spots(scene: Sight, question: Question) -> list[Spot]:
 
 
 def _middles(scene: Sight, question: Question) -> tuple[Floats, ...]:
+    """Where all lies that one has to know of for the answer, but for what is read off a line."""
     if not isinstance(scene, Scene):
-        return ()
+        found = None if question.line is not None else where(scene, question.kind)
+        return () if found is None else (found,)
     return tuple(middles(scene, *those) for those in question.about)
 
 

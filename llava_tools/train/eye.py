@@ -28,7 +28,8 @@ from .team import Team
 from .world import COLOURS, SHAPES
 
 SETTLING = 100
-"""Steps in which an eye that goes on stays as it is: heads that know nothing yet would spoil it."""
+"""Steps in which an eye whose heads are new stays as it is: they know nothing yet, and would spoil
+what it knows."""
 _SETTLED_ON = 60
 """Batches from which these heads are solved for before; fewer where the stage is short."""
 
@@ -60,6 +61,7 @@ def train_eye(
     # Written out, attention over 64 patches is five times as fast in bfloat16 as torch's fused one.
     model.model.vision_tower.set_attn_implementation("eager")
     optimizer = Optimizer([*eye.items(), *heads.named_parameters()], rate)
+    settling = 0
     average = {name: p.detach().clone() for name, p in eye.items()}
     if (state := stage.load()) is not None:
         load_eye(model, state["eye"])
@@ -72,6 +74,7 @@ def train_eye(
         # An eye of the narrow world has no heads for writing; those start anew.
         heads.load_state_dict(begun["heads"], strict=False)
         if wide and "codes.weight" not in begun["heads"]:
+            settling = SETTLING
             settle(model, heads, wide, seed, min(_SETTLED_ON, 1 + round(20 * minutes)))
         average = {name: p.detach().clone() for name, p in eye.items()}
     done = stage.done
@@ -80,8 +83,7 @@ def train_eye(
         plain = 0.03 if start else max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
         crowded = 0.65 + 0.25 * plain if done < 0.65 else 0.35
         drawn = batch(rng, size, crowded, plain, wide)
-        settled = start is None or stage.step >= SETTLING
-        with quick(), torch.set_grad_enabled(settled):
+        with quick(), torch.set_grad_enabled(stage.step >= settling):
             seen = layers(model, normalise(drawn.pixels))
         features = [one.float() for one in seen]
         named = heads(features, drawn)

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .draw import Drawing
+from .wide.cells import GRID, SOFT
 from .wide.codes import EDGE, WIDE_ATTRIBUTES, boxes_of, say_boxes, say_wide
 from .wide.render import Sheet
 from .wide.things import Wide
 from .world import COLOURS, SHAPES, Scene
 
-GRID = 8
-"""Patches along each side of the padded square."""
 PATCHES = GRID * GRID
 
 GROUNDS = (*COLOURS, "unnamed", "padding")
@@ -44,8 +43,6 @@ _COLUMN = _ROW + GRID
 WIDE = len(FIRST_ATTRIBUTES)
 """Where the attributes of writing, charts, pages and boxes begin."""
 
-_SOFT = 1.0 / 7
-"""Half-width, in patches, of the band in which a centre belongs to two neighbours: 2 px of 14."""
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -246,6 +243,6 @@ def _middle(x: float, y: float) -> Floats:
 
 def _split(position: float) -> Floats:
     """A coordinate in 0–1 as weights (8,) over the rows, summing to one."""
-    edges = np.clip((position * GRID - np.arange(1, GRID)) / (2 * _SOFT) + 0.5, 0, 1)
+    edges = np.clip((position * GRID - np.arange(1, GRID)) / (2 * SOFT) + 0.5, 0, 1)
     passed = np.concatenate(([1.0], edges, [0.0]))
     return (passed[:-1] - passed[1:]).astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from .draw import Drawing, draw
 from .patches import Cover, centres, cover, meaning, wide_cover, wide_meaning
 from .questions import ask
-from .wide.codes import Floats
+from .wide.cells import Floats
 from .wide.questions import ask_box_or_caption, ask_wide
 from .wide.render import Sheet, draw_wide
 from .wide.sample import sample_chart, sample_crowd, sample_page, sample_writing

@@ -3,7 +3,8 @@
 How many red circles there are is how many patches hold the middle of one. A head that looks at all
 of these alike, and at ``<s>`` as at one of them, sees of ``<s>`` one part in so many plus one: that
 tells the number, and none is seen as ``<s>`` alone. Where two shapes are compared, a second head
-looks at the other. Found by answers alone, this takes a model of this size very long.
+looks at the other. Bars and lines are counted alike, and what stands out among them is looked at.
+Found by answers alone, this takes a model of this size very long.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Guidance for counting and comparing: which patches a question is about, and the loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from llava_tools.train.imagining import imagine
 from llava_tools.train.packing import IMAGE, Conversations, pack
 from llava_tools.train.patches import middles
 from llava_tools.train.tallying import HEADS, tally_loss
+from llava_tools.train.wide.codes import where
+from llava_tools.train.wide.sample import sample_chart, sample_page, sample_writing
 from llava_tools.train.world import Scene, Shape
 from tests.attentions import attentions
 
@@ -58,11 +62,43 @@ def test_numbers_are_how_many_are_looked_at(tokenizer: Tokenizer) -> None:
     assert told.looks[:, 3].max() == 1  # what compares two is among the questions
 
 
-def test_nothing_is_counted_in_writing(
+def test_bars_and_lines_are_counted_and_what_stands_out_is_looked_at() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(12):
+        chart, page = sample_chart(rng), sample_page(rng)
+        bars, top = where(chart, "count bars"), where(chart, "tallest")
+        assert bars is not None
+        assert top is not None
+        assert bars.sum() == pytest.approx(len(chart.bars), abs=1e-4)
+        assert top.sum() == pytest.approx(1, abs=1e-4)
+        assert (top <= bars + 1e-6).all()
+        lines, stamp = where(page, "count lines"), where(page, "stamp there")
+        assert lines is not None
+        assert stamp is not None
+        assert lines.sum() == pytest.approx(len(page.strokes), abs=1e-4)
+        assert stamp.sum() == pytest.approx(1.0 if page.stamp else 0.0, abs=1e-4)
+        assert where(page, "title") is None
+        assert where(sample_writing(rng), "count bars") is None
+
+
+def test_what_is_read_is_not_looked_for_twice(
     tokenizer: Tokenizer, model: LlavaForConditionalGeneration
 ) -> None:
     told, features = imagined(tokenizer, wide=1.0)
-    assert len(told.looks) == 0
+    reading = {tuple(one) for one in told.reads[:, :2].tolist()}
+    looking = {tuple(one) for one in told.looks[:, :2].tolist()}
+    assert reading
+    assert looking
+    assert not reading & looking
+    states = hear(model, told, features, states=True).hidden_states
+    assert tally_loss(model, told, states).item() > 0
+
+
+def test_nothing_to_look_at_costs_nothing(
+    tokenizer: Tokenizer, model: LlavaForConditionalGeneration
+) -> None:
+    told, features = imagined(tokenizer, wide=1.0)
+    told = replace(told, looks=told.looks[:0], shares=told.shares[:0])
     states = hear(model, told, features, states=True).hidden_states
     assert tally_loss(model, told, states).item() == 0
 

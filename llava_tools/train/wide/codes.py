@@ -17,18 +17,16 @@ from numpy.typing import NDArray
 
 from llava_tools.train.world import COLOURS, Scene
 
+from .cells import GRID, SOFT, Floats, covered, near, outer, soft_cells
 from .render import Glyph, Sheet
 from .sample import ems
-from .things import MOST_GLYPHS, ROLES, Bar, Chart, Line, Page, Stamp, Wide
-
-Floats = NDArray[np.float32]
+from .things import MOST_GLYPHS, ROLES, Bar, Chart, Line, Page, Stamp, Stroke, Wide
 
 Box = tuple[float, float, float, float]
 
 Spot = tuple[int, int]
 """A patch, 0–63, and a slot in it, 0–2."""
 
-GRID = 8
 SLOTS = 3
 GLYPHS = "abcdefghijklmnopqrstuvwxyz0123456789.,$"
 KNOTS = 11
@@ -56,7 +54,6 @@ _BAR = ROLE + len(ROLES)
 _PAGE = _BAR + len(BAR_PARTS)
 EDGE = _PAGE + len(PAGE_PARTS)
 
-_SOFT = 1.0 / 7
 _PLACE = {letter: index for index, letter in enumerate(GLYPHS)}
 
 
@@ -92,7 +89,7 @@ def places(scene: Wide, line: Line) -> list[Spot]:
     spots = []
     for glyph in guessed(scene):
         if glyph.line is line:
-            row = near((glyph.y + top) * GRID, _SOFT, GRID)[0][0]
+            row = near((glyph.y + top) * GRID, SOFT, GRID)[0][0]
             place = near((glyph.x + left) * GRID * SLOTS, 0.21, GRID * SLOTS)[0][0]
             spots.append((row * GRID + place // SLOTS, place % SLOTS))
     return spots
@@ -126,7 +123,7 @@ def _say_glyphs(
         letter = _PLACE[glyph.letter.lower()]
         role, colour = ROLE + ROLES.index(line.role), COLOURS.index(line.colour)
         places = near((glyph.x + offset[0]) * GRID * SLOTS, 0.21, GRID * SLOTS)
-        for row, down in near((glyph.y + offset[1]) * GRID, _SOFT, GRID):
+        for row, down in near((glyph.y + offset[1]) * GRID, SOFT, GRID):
             for place, across in places:
                 patch, slot = row * GRID + place // SLOTS, place % SLOTS
                 share = down * across
@@ -138,75 +135,73 @@ def _say_glyphs(
     np.minimum(weights, 1, out=weights)
 
 
-def near(place: float, soft: float, count: int) -> list[tuple[int, float]]:
-    """Which one or two of ``count`` cells a place lies in, with shares that sum to one."""
-    cell = min(max(int(place), 0), count - 1)
-    for border, other in ((cell, cell - 1), (cell + 1, cell + 1)):
-        apart = abs(place - border)
-        if apart < soft and 0 <= other < count:
-            share = 0.5 - 0.5 * apart / soft
-            return [(cell, 1 - share), (other, share)]
-    return [(cell, 1.0)]
-
-
-def _overlap(low: float, high: float) -> Floats:
-    """How much of each of the eight rows or columns lies between two places in 0–1."""
-    cells = np.arange(GRID)
-    covered = np.minimum(high * GRID, cells + 1) - np.maximum(low * GRID, cells)
-    share: Floats = np.clip(covered, 0, 1).astype(np.float32)
-    return share
-
-
-def _soft(place: float) -> Floats:
-    """A place in 0–1 as weights over the eight rows or columns."""
-    weights = np.zeros(GRID, np.float32)
-    for cell, share in near(place * GRID, _SOFT, GRID):
-        weights[cell] = share
-    return weights
-
-
-def _flat(down: Floats, across: Floats) -> Floats:
-    outer: Floats = np.outer(down, across).reshape(GRID * GRID)
-    return outer
-
-
 def _say_bar(
     weights: Floats, colours: Floats, chart: Chart, bar: Bar, offset: tuple[float, float]
 ) -> None:
     x, base = bar.x + offset[0], chart.base + offset[1]
-    down, middle = _overlap(base - bar.height, base), _soft(x)
-    share = _flat(down, _overlap(x - bar.width / 2, x + bar.width / 2))
-    said = np.maximum(share, _flat(down, middle))
+    down, middle = covered(base - bar.height, base), soft_cells(x)
+    share = outer(down, covered(x - bar.width / 2, x + bar.width / 2))
+    said = np.maximum(share, outer(down, middle))
     weights[:, _BAR] = np.maximum(weights[:, _BAR], said)
-    weights[:, _BAR + 1] += _flat(_soft(base - bar.height), middle)
+    weights[:, _BAR + 1] += outer(soft_cells(base - bar.height), middle)
     index = COLOURS.index(bar.colour)
     colours[:, index] = np.maximum(colours[:, index], said)
     for part, outstanding in ((2, chart.tallest), (3, chart.shortest)):
         if bar is outstanding:
-            weights[:, _BAR + part] += _flat(down, middle)
+            weights[:, _BAR + part] += outer(down, middle)
 
 
 def _say_labels(weights: Floats, chart: Chart, offset: tuple[float, float]) -> None:
     for part, bar in ((2, chart.tallest), (3, chart.shortest)):
         if bar.label is not None:
-            row = _soft(bar.label.y + offset[1])
-            weights[:, _BAR + part] += _flat(row, _soft(bar.x + offset[0]))
+            row = soft_cells(bar.label.y + offset[1])
+            weights[:, _BAR + part] += outer(row, soft_cells(bar.x + offset[0]))
 
 
 def _say_page(weights: Floats, colours: Floats, page: Page, offset: tuple[float, float]) -> None:
     for stroke in page.strokes:
-        column = near((stroke.x + 0.05 + offset[0]) * GRID, _SOFT, GRID)
-        for place, down in near((stroke.y + offset[1]) * GRID * 2, 0.21, GRID * 2):
-            for cell, across in column:
-                weights[place // 2 * GRID + cell, _PAGE + place % 2] += down * across
+        _say_beginning(weights[:, _PAGE:EDGE], stroke, offset)
     if page.stamp is not None:
         _say_stamp(weights, colours, page.stamp, offset)
+
+
+def _say_beginning(weights: Floats, stroke: Stroke, offset: tuple[float, float]) -> None:
+    """Add where a line begins, a column for the upper and one for the lower half of patches."""
+    column = near((stroke.x + 0.05 + offset[0]) * GRID, SOFT, GRID)
+    for place, down in near((stroke.y + offset[1]) * GRID * 2, 0.21, GRID * 2):
+        for cell, across in column:
+            weights[place // 2 * GRID + cell, place % 2] += down * across
+
+
+def where(scene: Wide, kind: str) -> Floats | None:
+    """Where the things lie that a question of a kind is about, one in all for each: (64,) float32.
+
+    All bars or all lines that are counted, the tallest or the shortest bar, the stamp; ``None``
+    for other kinds.
+    """
+    offset = (1 - scene.width) / 2, (1 - scene.height) / 2
+    found = np.zeros((GRID * GRID, len(PAGE_PARTS)), np.float32)
+    if isinstance(scene, Chart) and kind in ("count bars", "tallest", "shortest"):
+        one = {"tallest": scene.tallest, "shortest": scene.shortest}.get(kind)
+        for bar in scene.bars if one is None else (one,):
+            top = soft_cells(scene.base - bar.height + offset[1])
+            found[:, 0] += outer(top, soft_cells(bar.x + offset[0]))
+    elif isinstance(scene, Page) and kind == "count lines":
+        for stroke in scene.strokes:
+            _say_beginning(found, stroke, offset)
+    elif isinstance(scene, Page) and kind in ("stamp", "stamp there"):
+        if (stamp := scene.stamp) is not None:
+            found[:, 0] = outer(soft_cells(stamp.y + offset[1]), soft_cells(stamp.x + offset[0]))
+    else:
+        return None
+    total: Floats = found.sum(axis=1)
+    return total
 
 
 def _say_stamp(weights: Floats, colours: Floats, stamp: Stamp, offset: tuple[float, float]) -> None:
     x, y = stamp.x + offset[0], stamp.y + offset[1]
     wide, tall = stamp.width / 2, stamp.height / 2
-    share = _flat(_overlap(y - tall, y + tall), _overlap(x - wide, x + wide))
+    share = outer(covered(y - tall, y + tall), covered(x - wide, x + wide))
     weights[:, ROLE + ROLES.index("stamp")] = share
     index = COLOURS.index(stamp.colour)
     colours[:, index] = np.maximum(colours[:, index], 0.7 * share)
@@ -232,8 +227,8 @@ def say_boxes(weights: Floats, spots: Iterable[Sequence[float]], boxes: Iterable
             low = min(int(place), KNOTS - 2)
             said[at * KNOTS + low] = 1 - (place - low)
             said[at * KNOTS + low + 1] = place - low
-        for row, down in near(y * GRID, _SOFT, GRID):
-            for column, across in near(x * GRID, _SOFT, GRID):
+        for row, down in near(y * GRID, SOFT, GRID):
+            for column, across in near(x * GRID, SOFT, GRID):
                 patch, share = row * GRID + column, down * across
                 if share > heard[patch]:
                     heard[patch] = share
@@ -243,7 +238,7 @@ def say_boxes(weights: Floats, spots: Iterable[Sequence[float]], boxes: Iterable
 def box_spot(box: Box) -> Spot:
     """The patch that tells a box: the one with its middle. In its first slot, as if read there."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return near(y * GRID, _SOFT, GRID)[0][0] * GRID + near(x * GRID, _SOFT, GRID)[0][0], 0
+    return near(y * GRID, SOFT, GRID)[0][0] * GRID + near(x * GRID, SOFT, GRID)[0][0], 0
 
 
 def boxes_of(scene: Scene) -> list[Box]:
