@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from .attention import branching
 from .packing import IMAGE, Conversations
 
 
@@ -25,13 +26,15 @@ def hear(
     embedded = model.get_input_embeddings()(told.ids)
     image = told.ids == IMAGE
     embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    return model.model.language_model(
-        inputs_embeds=embedded,
-        attention_mask=told.allowed,
-        position_ids=told.positions,
-        use_cache=False,
-        output_hidden_states=states,
-    )
+    with branching(model.model.language_model):
+        return model.model.language_model(
+            inputs_embeds=embedded,
+            attention_mask=told.allowed,
+            position_ids=told.positions,
+            use_cache=False,
+            output_hidden_states=states,
+            lengths=told.lengths,
+        )
 
 
 def last_heads(inner: Any, many: int) -> range:

@@ -44,8 +44,8 @@ def first_lessons(step: int) -> Lesson:
 
 
 def wider_lessons(_: int) -> Lesson:
-    """Boxes and captions, too, and now and then an agent that thinks aloud."""
-    return Lesson(spatial=0.2, more=0.4, unseen=2, length=450, react=0.03)
+    """Boxes, captions and more of where things are; now and then an agent that thinks aloud."""
+    return Lesson(spatial=0.4, more=0.35, unseen=2, length=450, react=0.03)
 
 
 FIRST = Course(first_lessons, rate=1.2e-3, seed=23, guide=0.3)

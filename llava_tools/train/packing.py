@@ -45,7 +45,8 @@ class Conversations:
     int64 tells where characters of pictures are said and stand: (row, place of the token before,
     place of the patch, slot). ``looks`` (looks, 4) int64 has for each kind of shapes that one has
     to know of (row, place of the token before the answer, place of the first patch, number among
-    such kinds), and ``shares`` (looks, 64) float32 how many of them each patch holds.
+    such kinds), and ``shares`` (looks, 64) float32 how many of them each patch holds. ``lengths``
+    has for each row how long its shared part is, and how long each branch is behind it.
     """
 
     ids: Tensor
@@ -56,6 +57,7 @@ class Conversations:
     reads: Tensor
     looks: Tensor
     shares: Tensor
+    lengths: tuple[tuple[int, ...], ...]
 
 
 def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
@@ -99,6 +101,10 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
         torch.tensor(reads, dtype=torch.int64).reshape(-1, 4),
         torch.tensor(looks, dtype=torch.int64).reshape(-1, 4),
         torch.from_numpy(np.stack(shares)) if shares else torch.zeros(0, 0),
+        tuple(
+            (start, *(len(branch.ids) - start for branch in branches))
+            for start, branches in zip(shared, rows, strict=True)
+        ),
     )
 
 
