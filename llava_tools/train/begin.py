@@ -1,4 +1,4 @@
-"""Go on from a model's exported files rather than from a training's checkpoints.
+"""Go on elsewhere: from a model's exported files, or from what is kept of a training.
 
 A folder of :func:`~llava_tools.train.export.export` goes in; two checkpoints come out, from which
 :mod:`~llava_tools.train.widen` continues the eye and the language model. Heads that guided the eye
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from . import tiny
+from .checkpoint import write_whole
 from .eye import eye_parameters
 
 
@@ -41,6 +43,23 @@ def begin(folder: Path, work: Path) -> tuple[Path, Path]:
     torch.save({"average": seen, "heads": {}}, eye)
     torch.save({"weights": spoken}, language)
     return eye, language
+
+
+def keep(work: Path, out: Path) -> None:
+    """Copy what other trainings can begin with: weights in float16, without optimisers' states.
+
+    ``out`` may be another training's folder: ``tune`` joins what is there, and ``eye`` and
+    ``language`` go on from its ``eye.pt`` and ``language.pt``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(work / "tokenizer.json", out / "tokenizer.json")
+    for name, kept in (("eye", ("average", "heads", "fitted")), ("language", ("weights",))):
+        state = torch.load(work / f"{name}.pt", weights_only=True)
+        write_whole({key: _half(state[key]) for key in kept if key in state}, out / f"{name}.pt")
+
+
+def _half(value: Any) -> Any:
+    return {name: one.half() for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _grown(name: str, fresh: Tensor, old: dict[str, Tensor]) -> Tensor:

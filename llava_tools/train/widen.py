@@ -4,7 +4,8 @@
 ``language`` read another run's checkpoint once and then keep their own, ``DIR/eye.pt`` and
 ``DIR/language.pt``; ``tune`` joins these two, and ``export --out FOLDER`` writes the model's files.
 The same command after a kill goes on where it was. ``DIR`` has to hold the checkpoints' tokenizer.
-``begin --from FOLDER`` makes such checkpoints, and the tokenizer, of a model's files.
+``begin --from FOLDER`` makes such checkpoints, and the tokenizer, of a model's files; ``keep --out
+FOLDER`` copies those of ``DIR`` to keep, in half their size.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from . import tiny
-from .begin import begin
+from .begin import begin, keep
 from .export import export
 from .team import Team
 
@@ -42,14 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             trained.add_argument(
                 "--from", dest="begun", type=Path, required=True, help="checkpoint"
             )
-    written = stages.add_parser("export")
-    written.add_argument("--out", type=Path, required=True, help="folder for the model's files")
+    for stage, what in (("export", "the model's files"), ("keep", "checkpoints to keep")):
+        written = stages.add_parser(stage)
+        written.add_argument("--out", type=Path, required=True, help=f"folder for {what}")
     opened = stages.add_parser("begin")
     opened.add_argument("--from", dest="begun", type=Path, required=True, help="model's folder")
     options = parser.parse_args(arguments)
     work: Path = options.work
     if options.stage == "begin":
         begin(options.begun, work)
+        return
+    if options.stage == "keep":
+        keep(work, options.out)
         return
     if options.stage == "export":
         export(tiny.finished(work), tiny.ready_tokenizer(work), options.out)
