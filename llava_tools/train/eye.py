@@ -30,6 +30,8 @@ from .world import COLOURS, SHAPES
 SETTLING = 100
 """Steps in which an eye whose heads are new stays as it is: they know nothing yet, and would spoil
 what it knows."""
+_NAMED = 4.0
+"""Weight of naming what covers patches in the wide world, where writing would drown it out."""
 _SETTLED_ON = 60
 """Batches from which these heads are solved for before; fewer where the stage is short."""
 
@@ -93,7 +95,7 @@ def train_eye(
             said = model.model.multi_modal_projector(features[-1])
             error = (said - drawn.meanings @ codes).square().sum(-1)
             missed = distance(error, read(said, codes), drawn.meanings, drawn.written)
-        (named + missed).backward()
+        ((_NAMED if wide else 1.0) * named + missed).backward()
         optimizer.step(linear_decay(done))
         stage.step += 1
         done = team.meet(stage.step, [*eye.values(), *heads.parameters()], stage.done)
