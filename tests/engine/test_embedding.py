@@ -34,7 +34,7 @@ def clip(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def embedding(checkpoint: Path, clip: Path) -> ClipEmbedding:
-    return load_embedding(EmbeddingOptions(str(checkpoint), clip=str(clip)), dict)
+    return load_embedding(EmbeddingOptions(str(checkpoint), clip=str(clip), dtype="float32"), dict)
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:
@@ -51,7 +51,9 @@ def of_texts(clip: Path, texts: list[str]) -> torch.Tensor:
 
 def of_images(clip: Path, checkpoint: Path, images: list[Image.Image]) -> torch.Tensor:
     """What transformers says of pictures that were prepared as for LLaVA."""
-    pixels = load(EngineOptions(str(checkpoint))).pixels([open_image(image) for image in images])
+    pixels = load(EngineOptions(str(checkpoint), dtype="float32")).pixels(
+        [open_image(image) for image in images]
+    )
     with torch.inference_mode():
         model = CLIPModel.from_pretrained(clip).eval()
         return unit(model.get_image_features(pixel_values=pixels).pooler_output)
@@ -62,7 +64,9 @@ def test_vectors_are_those_of_clip(
     checkpoint: Path, tmp_path: Path, end: int | None, pictures: list[Image.Image]
 ) -> None:
     write_clip(tmp_path, checkpoint, end)
-    embedding = load_embedding(EmbeddingOptions(str(checkpoint), clip=str(tmp_path)), dict)
+    embedding = load_embedding(
+        EmbeddingOptions(str(checkpoint), clip=str(tmp_path), dtype="float32"), dict
+    )
     texts = torch.tensor(embedding.embed_texts(TEXTS))
     torch.testing.assert_close(texts, of_texts(tmp_path, TEXTS), atol=1e-5, rtol=0)
     images = torch.tensor(embedding.embed_images([open_image(image) for image in pictures]))
@@ -113,12 +117,12 @@ def test_a_loaded_engine_lends_its_eye(
 ) -> None:
     # A folder of its own, since the engine that all tests share lends its eye once it is loaded.
     folder = str(shutil.copytree(checkpoint, tmp_path / "model"))
-    with Embedder(folder, clip=str(clip)) as embedder:
+    with Embedder(folder, dtype="float32", clip=str(clip)) as embedder:
         before = embedder.embed_images(pictures)
         model = registry.acquire_embedding(embedder.options, embedder)
         assert isinstance(model, ClipEmbedding)
         assert model._own is not None
-        with Llava(folder) as llava:
+        with Llava(folder, dtype="float32") as llava:
             tower = llava.backend.loaded.model.model.vision_tower  # type: ignore[attr-defined]
             assert embedder.embed_images(pictures) == before
             assert model._own is None
@@ -149,7 +153,7 @@ def test_a_clip_may_lie_in_the_models_folder(
         or name.startswith((f"vision_model.encoder.layers.{last}.", "vision_model.post_layernorm"))
     }
     save_file(kept, folder / "clip" / "model.safetensors", metadata={"format": "pt"})
-    with Embedder(str(folder)) as embedder:
+    with Embedder(str(folder), dtype="float32") as embedder:
         found = torch.tensor(embedder.embed_images(pictures))
         assert len(embedder.embed_texts(["red"])[0]) == found.shape[1]
         assert embedder.model_name == str(folder / "clip")
