@@ -23,11 +23,12 @@ from . import manners
 from .architecture import IMAGE_TOKENS
 from .drills import drill
 from .packing import BOS, END, IMAGE, Branch, packed_length
-from .patches import Floats, middles
+from .patches import middles
 from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
 from .talk.talks import Lecture, Talk
+from .wide.cells import Floats
 from .wide.codes import Spot, box_spot, places, where
 from .wide.questions import SPELLED
 from .words import Question

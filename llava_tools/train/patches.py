@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .draw import Drawing
-from .wide.cells import GRID, SOFT
+from .wide.cells import GRID, Floats, outer, soft_cells
 from .wide.codes import EDGE, WIDE_ATTRIBUTES, boxes_of, say_boxes, say_wide
 from .wide.render import Sheet
 from .wide.things import Wide
@@ -43,10 +43,7 @@ _COLUMN = _ROW + GRID
 WIDE = len(FIRST_ATTRIBUTES)
 """Where the attributes of writing, charts, pages and boxes begin."""
 
-
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-
 
 _LOUD = 2.0
 _QUIET = 0.7
@@ -238,11 +235,4 @@ def _inside(scene: Scene | Wide) -> NDArray[np.bool_]:
 
 def _middle(x: float, y: float) -> Floats:
     """A place in 0–1 as weights (64,) over the patches, summing to one."""
-    return np.outer(_split(y), _split(x)).reshape(PATCHES)
-
-
-def _split(position: float) -> Floats:
-    """A coordinate in 0–1 as weights (8,) over the rows, summing to one."""
-    edges = np.clip((position * GRID - np.arange(1, GRID)) / (2 * SOFT) + 0.5, 0, 1)
-    passed = np.concatenate(([1.0], edges, [0.0]))
-    return (passed[:-1] - passed[1:]).astype(np.float32)
+    return outer(soft_cells(y), soft_cells(x))
