@@ -117,4 +117,5 @@ def _cpu_computes_bfloat16() -> bool:
     capabilities = torch.backends.cpu.get_cpu_capability
     if "AVX512" not in capabilities():
         return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    units = torch.cpu.get_capabilities()
+    return bool(units.get("avx512_bf16") or units.get("amx_bf16"))

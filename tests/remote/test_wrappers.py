@@ -1,0 +1,95 @@
+"""A server through `Llava`, the command line and the frameworks."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from langchain_core import exceptions as langchain
+from langchain_core.messages import HumanMessage
+
+from langchain_llava import ChatLlava
+from llava_tools import Llava, cli
+from llava_tools.errors import (
+    EngineError,
+    RequestError,
+    ServerError,
+)
+from llava_tools.remote import RemoteBackend
+from tests.fake_server import FakeServer
+from tests.remote.asking import ADD, CALL, FORM, Serve, picture
+
+
+def test_llava_and_the_command_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    server = serve("A star.", api_key="secret")
+    with Llava(base_url=server.url, api_key="secret") as model:
+        answer = model.ask("What?", picture())
+    assert (answer.text, answer.model, answer.usage.image_tokens) == ("A star.", "llava", 576)
+    assert "secret" not in repr(model.options)
+    assert cli.main(["ask", "What?", "--base-url", serve("A box.").url]) == 0
+    out = capsys.readouterr()
+    assert (out.out, out.err) == ("A box.\n", "")
+
+
+async def test_chat_llava(serve: Serve) -> None:
+    server = serve("A star, I think.", CALL, '{"n": 5}', "A star, I think.")
+    model = ChatLlava(base_url=server.url, api_key="secret")
+    message = HumanMessage(
+        [
+            {"type": "text", "text": "What?"},
+            {"type": "image", "base64": _base64(), "mime_type": "image/png"},
+        ]
+    )
+    assert "".join(str(chunk.text) for chunk in model.stream([message])) == "A star, I think."
+    tools = [{"name": "add", "description": "Add.", "parameters": ADD.parameters}]
+    called = model.bind_tools(tools).invoke([message])
+    assert [(call["name"], call["args"]) for call in called.tool_calls] == [("add", {"a": 3})]
+    assert model.with_structured_output({"title": "Form", **FORM}).invoke("How many?") == {"n": 5}
+    answer = await model.ainvoke([message])
+    assert answer.text == "A star, I think."
+    assert answer.usage_metadata is not None
+    assert answer.usage_metadata["input_tokens"] > 576
+    assert answer.response_metadata["model_name"] == "llava"
+    assert "secret" not in str(model._identifying_params)
+    server.faults = [500] * 9
+    with pytest.raises(langchain.ModelConnectionError):
+        ChatLlava(base_url=server.url, backend=_impatient(server)).invoke("What?")
+    model.close()
+
+
+def test_llama_index(serve: Serve) -> None:
+    from llama_index.llms.llava import Llava as LlamaIndexLlava
+
+    server = serve("A star.", api_key="secret")
+    model = LlamaIndexLlava(base_url=server.url, api_key="secret")
+    assert model.complete("What?").text == "A star."
+    assert "".join(step.delta or "" for step in model.stream_complete("What?")) == "A star."
+    assert "secret" not in model.to_json()
+    model.close()
+
+
+def _impatient(server: FakeServer) -> RemoteBackend:
+    return RemoteBackend(server.url, pauses=())
+
+
+def _base64() -> str:
+    return base64.b64encode(picture().data).decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"base_url": "localhost:8000"}, "base_url='localhost:8000'"),
+        ({"base_url": "http://x/v1", "quantization": "4bit"}, "does not go with base_url"),
+        ({"base_url": "http://x/v1", "offline": True}, "does not go with base_url"),
+    ],
+)
+def test_options_that_are_the_server_s(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        Llava(**options)
+
+
+def test_nothing_asks_a_server_before_a_question() -> None:
+    assert Llava(base_url="http://127.0.0.1:9/v1").options.base_url
+    assert issubclass(ServerError, EngineError)
