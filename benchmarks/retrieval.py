@@ -3,7 +3,7 @@
 Through `Embedder`, from the shipped files: hundreds of pictures that were never trained on, drawn
 by the training's renderer and by a second one, in the training's phrasings and in others.
 
-    python -m benchmarks.retrieval [--times 5]
+    python -m benchmarks.retrieval [--times 3] [--pictures 200]
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools.embedding import Embedder
-from llava_tools.train.retrieve import Vectors, examine, neighbours, table, trial
+from llava_tools.train.retrieve import SIZE, Vectors, examine, neighbours, table, trial
 
 
 def main() -> None:
     """Measure, print tables, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=5, help="hundreds of pictures a trial (5)")
-    times = parser.parse_args().times
+    parser.add_argument("--times", type=int, default=3, help="sets of pictures a trial (3)")
+    parser.add_argument("--pictures", type=int, default=SIZE, help=f"pictures a set ({SIZE})")
+    options = parser.parse_args()
     embedder = Embedder()
 
     def texts(said: Sequence[str]) -> Vectors:
@@ -34,8 +35,8 @@ def main() -> None:
     def pictures(shown: Sequence[Image.Image]) -> Vectors:
         return np.array(embedder.embed_images(shown), np.float32)
 
-    told = examine(texts, pictures, times)
-    print(table(told))
+    told = examine(texts, pictures, options.times, options.pictures)
+    print(table(told, options.pictures))
     pairs = neighbours(texts, pictures)
     print(f"of two pictures that differ in one respect, the right one: {pairs}")
     one = trial("own")

@@ -23,6 +23,8 @@ from .world import COLOURS, SHAPES, Scene, sample_scene
 
 _SEED = 1_000_003
 """Evaluation draws from seeds ``(_SEED, …)``; no stage of training does."""
+SIZE = 200
+"""Pictures among which each is looked for."""
 
 Vectors = NDArray[np.float32]
 
@@ -62,7 +64,7 @@ class Trial:
     parts: list[Caption]
 
 
-def trial(name: str, size: int = 100, seed: int = 0) -> Trial:
+def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
     """A trial ``own``, ``words`` or ``stranger``; no two scenes hold the same shapes."""
     rng = np.random.default_rng((_SEED, 7, ("own", "words", "stranger").index(name), seed))
     strange = name == "stranger"
@@ -196,17 +198,19 @@ def _within(scores: Vectors, first: int) -> float:
 def examine(
     embed_texts: Callable[[Sequence[str]], Vectors],
     embed_images: Callable[[Sequence[Image.Image]], Vectors],
-    times: int = 5,
+    times: int = 3,
+    size: int = SIZE,
 ) -> dict[str, dict[str, float]]:
-    """Mean shares of each trial over ``times`` hundred pictures."""
+    """Mean shares of each trial over ``times`` sets of ``size`` pictures."""
     told = {}
     for name in ("own", "words", "stranger"):
-        runs = [figures(trial(name, seed=i), embed_texts, embed_images) for i in range(times)]
+        trials = (trial(name, size, seed) for seed in range(times))
+        runs = [figures(one, embed_texts, embed_images) for one in trials]
         told[name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
     return told
 
 
-def table(told: dict[str, dict[str, float]], size: int = 100) -> str:
+def table(told: dict[str, dict[str, float]], size: int = SIZE) -> str:
     """A Markdown table of percentages, chance last."""
     keys = ("text 1", "text 5", "picture 1", "picture 5", "part 1")
     lines = [f"| trial | {' | '.join(keys)} |", "|-|" + "-|" * len(keys)]
@@ -216,5 +220,5 @@ def table(told: dict[str, dict[str, float]], size: int = 100) -> str:
         f"{100 * bound(shares['part chance'] for shares in told.values()):.0f}"
         for bound in (min, max)
     )
-    chance = [f"{100 * first / size:.0f}" for first in (1, 5, 1, 5)]
+    chance = [f"{100 * first / size:.1f}" for first in (1, 5, 1, 5)]
     return "\n".join([*lines, f"| chance | {' | '.join([*chance, parts])} |"])

@@ -122,7 +122,7 @@ def train_twin(
             stage.save(weights=weights, optimizer=optimizer.state())
 
 
-def retrieval(clip: CLIPModel, tokenizer: Tokenizer, times: int = 5) -> dict[str, dict[str, float]]:
+def retrieval(clip: CLIPModel, tokenizer: Tokenizer, times: int = 3) -> dict[str, dict[str, float]]:
     """How well the twin retrieves; see :func:`~llava_tools.train.retrieve.examine`."""
 
     @torch.inference_mode()
