@@ -3,7 +3,7 @@
 python examples/ask_documents.py                 # manuals with figures, out of Debian packages
 python examples/ask_documents.py --folder manuals --model 7b --ask "How is a node pinned?"
 
-The embedded model knows drawn shapes only: it finds the page by the text, but cannot read it.
+The embedded model finds the page by its text, but of pages it reads only what it draws itself.
 """
 
 import argparse

@@ -39,9 +39,10 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
         return state | {"seen": [reply.text for reply in model.batch(asked)]}
 
     def answer(state: dict[str, Any]) -> dict[str, Any]:
-        best = max(seen := state["seen"], key=seen.count)  # the nearest of equals
-        page = state["pages"][seen.index(best)].metadata
-        return {"answer": best, "page": page["page"], "document": Path(page["document"]).name}
+        seen: list[str] = state["seen"]  # nearer pages' answers count more
+        votes = [sum((one == said) / rank for rank, one in enumerate(seen, 1)) for said in seen]
+        page = state["pages"][best := votes.index(max(votes))].metadata
+        return {"answer": seen[best], "page": page["page"], "document": Path(page["document"]).name}
 
     graph = cast(Any, StateGraph)(dict).add_sequence([plan, retrieve, look, answer])
     return graph.add_edge(START, "plan").compile()
@@ -56,5 +57,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as work:
         index = PageIndex(work)
         index.update([options.folder])
-        agent = build(ChatLlava(model=options.model), index)
-        print(agent.invoke({"question": options.ask}))
+        print(build(ChatLlava(model=options.model), index).invoke({"question": options.ask}))

@@ -14,8 +14,8 @@ Quantization = Literal["4bit", "8bit"]
 
 #: What the embedded model is, shown wherever it answers a person.
 TINY_NOTICE = (
-    "The embedded model knows drawn shapes and nothing else; photographs and documents need '7b' "
-    "or '13b'."
+    "The embedded model knows drawn shapes and a little drawn writing; photographs and real "
+    "documents need '7b' or '13b'."
 )
 
 #: Tokens of prompt and answer that the known models were built for.

@@ -10,9 +10,12 @@ from llava_tools.train.evaluate import Examinee, Score, score
 from llava_tools.train.items import Item, blinded, own_items, stranger_items
 
 FOLDER = Path(llava_tools.__file__).parent / "tiny"
-REQUIRED = ("colour", "shape", "count", "exist", "background")
+#: What is asked for stays below the card's figures by what chance takes from sixty questions.
+STRANGER = dict.fromkeys(("colour", "count", "exist", "background", "stamp"), 0.85)
+STRANGER |= {"shape": 0.8, "number": 0.5}
 #: Counting on its own renderer's harder pictures is its weak spot; the card says so.
-OWN = {"colour": 0.85, "shape": 0.85, "count": 0.65, "exist": 0.85, "background": 0.85}
+OWN = dict.fromkeys(("colour", "shape", "exist", "background", "position", "stamp"), 0.85)
+OWN |= {"count": 0.65, "number": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +28,10 @@ def share(found: Score) -> float:
     return found.right / found.asked
 
 
-@pytest.mark.parametrize("kind", REQUIRED)
+@pytest.mark.parametrize("kind", STRANGER)
 def test_a_strangers_pictures_and_words(examinee: Examinee, kind: str) -> None:
     items = stranger_items(60, seed=77, kinds=(kind,))
-    assert share(score(items, examinee.answers(items))[kind]) >= 0.85
+    assert share(score(items, examinee.answers(items))[kind]) >= STRANGER[kind]
 
 
 @pytest.mark.parametrize("kind", OWN)
