@@ -1,4 +1,4 @@
-"""The tools with a model that sees. It was not trained on boxes, so where they lie says nothing."""
+"""The tools with a model that sees; it boxes and reads too poorly for either to be asked of it."""
 
 from __future__ import annotations
 
