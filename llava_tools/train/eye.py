@@ -67,7 +67,7 @@ def train_eye(
     average = {name: p.detach().clone() for name, p in eye.items()}
     if (state := stage.load()) is not None:
         load_eye(model, state["eye"])
-        heads.load_state_dict(state["heads"])
+        heads.load_state_dict(state["heads"], strict=False)
         optimizer.load(state["optimizer"])
         average = state["average"]
     elif start is not None:
@@ -110,9 +110,13 @@ def train_eye(
             stage.tell(figures)
         if team.leads and (stage.due or done >= 1):
             current = {name: p.detach() for name, p in eye.items()}
-            stage.save(
-                eye=current, average=average, heads=heads.state_dict(), optimizer=optimizer.state()
-            )
+            # In the narrow world nothing is told through the heads for writing: they are not kept.
+            taught = {
+                name: weight
+                for name, weight in heads.state_dict().items()
+                if wide or not name.startswith("codes.")
+            }
+            stage.save(eye=current, average=average, heads=taught, optimizer=optimizer.state())
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """Everything in order: the command that trains, exports and examines the embedded model.
 
 ``llava-tools train tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
-the language model side by side in a process of one thread each, tunes them together in two such
-processes, writes the model's files to ``DIR`` and prints how it does. Checkpoints go to
+the language model side by side in a process of one thread each, goes on with the eye in two such
+processes, since it learns to read more slowly, tunes both together in two, writes the model's
+files to ``DIR`` and prints how it does. Checkpoints go to
 ``--work``; the same command after a kill goes on where it was.
 """
 
@@ -34,12 +35,15 @@ from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
 from .tune import WIDE_TUNING, tune
 
-EYE_AND_LANGUAGE = 0.7
-"""Share of the minutes for the first two stages, which run side by side; tuning has the rest."""
+APART, EYE = 0.5, 0.2
+"""Shares of the minutes for eye and language model side by side, and for the eye on both cores;
+tuning has the rest."""
 NARROW = 0.3
 """Share of each of the two in which there are only shapes, which have to be known for the rest."""
-WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.7, 0.65, 0.5
-"""Shares of pictures that show writing, charts or pages from then on: eyes learn shapes sooner."""
+WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.6, 0.65, 0.5
+"""Shares of pictures that show writing, charts or pages from then on."""
+WIDE_RATE = 2e-3
+"""Learning rate of an eye from then on."""
 
 _QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -57,23 +61,30 @@ def start(work: Path, width: int = 256, depth: int = 4) -> LlavaForConditionalGe
 
 
 def run_eye(work: Path, minutes: float) -> None:
-    """Train the eye on one thread, checkpoints in ``work/eye-narrow.pt`` and ``work/eye.pt``."""
+    """Train the eye on one thread, checkpoints in ``work/eye-narrow.pt`` and ``eye-wide.pt``."""
     torch.set_num_threads(1)
-    begun = work / "eye-narrow.pt"
-    train_eye(start(work), begun, minutes * NARROW)
-    widen_eye(work, minutes * (1 - NARROW), begun)
+    narrow, wide = work / "eye-narrow.pt", work / "eye-wide.pt"
+    train_eye(start(work), narrow, minutes * NARROW)
+    rest = minutes * (1 - NARROW)
+    train_eye(start(work), wide, rest, rate=WIDE_RATE, wide=WIDE_EYE, start=narrow)
+
+
+def run_wide_eye(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
+    """Go on with :func:`run_eye`'s eye as one of ``size`` processes, in ``work/eye.pt``."""
+    torch.set_num_threads(1)
+    widen_eye(work, minutes, work / "eye-wide.pt", Team.join(work / "meeting", rank, size))
 
 
 def widen_eye(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
     """Continue an eye on writing, charts and pages, checkpoints in ``work/eye.pt``."""
     team, path, model = team or Team(), work / "eye.pt", start(work)
-    train_eye(model, path, minutes, rate=2e-3, wide=WIDE_EYE, start=begun, team=team)
+    train_eye(model, path, minutes, rate=WIDE_RATE, wide=WIDE_EYE, start=begun, team=team)
     if team.leads:
         finish_eye(model, path, WIDE_EYE, pictures=min(3200, 40 + round(80 * minutes)))
 
 
 def run_language(work: Path, minutes: float) -> None:
-    """Train the language model on one thread; checkpoints as :func:`run_eye`'s."""
+    """Train the language model on one thread; ``work/language-narrow.pt``, ``language.pt``."""
     torch.set_num_threads(1)
     begun = work / "language-narrow.pt"
     train_language(start(work), ready_tokenizer(work), begun, minutes * NARROW)
@@ -119,11 +130,12 @@ def train(out: Path, work: Path, minutes: float) -> None:
     """All stages within about ``minutes`` on two free cores; the model's files go to ``out``."""
     work.mkdir(parents=True, exist_ok=True)
     ready_tokenizer(work)
-    apart = minutes * EYE_AND_LANGUAGE
+    apart, eye = minutes * APART, minutes * EYE
     side_by_side([(run_eye, work, apart), (run_language, work, apart)])
     (work / "meeting").unlink(missing_ok=True)
-    together = minutes - apart
-    side_by_side([(run_tune, work, together, rank, 2) for rank in range(2)])
+    side_by_side([(run_wide_eye, work, eye, rank, 2) for rank in range(2)])
+    (work / "meeting").unlink(missing_ok=True)
+    side_by_side([(run_tune, work, minutes - apart - eye, rank, 2) for rank in range(2)])
     export(finished(work), ready_tokenizer(work), out)
 
 

@@ -4,6 +4,7 @@ import copy
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from llava_tools.train.checkpoint import Stage
 from llava_tools.train.conversations import Lesson, Writer, converse
 from llava_tools.train.draw import draw
 from llava_tools.train.export import export
-from llava_tools.train.eye import train_eye
+from llava_tools.train.eye import settle, train_eye
 from llava_tools.train.imagining import imagine
 from llava_tools.train.items import OWN
 from llava_tools.train.language import FIRST, WIDER, continue_language, train_language
@@ -57,15 +58,24 @@ def test_the_eye_learns_and_goes_on(
 
 
 def test_an_eye_goes_on_in_the_wide_world(
-    model: LlavaForConditionalGeneration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: LlavaForConditionalGeneration,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train_eye(model, tmp_path / "narrow.pt", 0.02, size=2)
     begun = torch.load(tmp_path / "narrow.pt", weights_only=True)
-    begun["heads"] = {k: v for k, v in begun["heads"].items() if k.startswith(("names", "out"))}
-    torch.save(begun, tmp_path / "narrow.pt")
+    settled: list[int] = []
+
+    def note(*given: Any) -> None:
+        settled.append(given[-1])
+        settle(*given)
+
+    monkeypatch.setattr("llava_tools.train.eye.settle", note)
     train_eye(
         model, tmp_path / "wide.pt", 0.06, size=4, wide=0.7, rate=0.0, start=tmp_path / "narrow.pt"
     )
+    assert settled == [2]
     assert "letter" in capsys.readouterr().err
     after = torch.load(tmp_path / "wide.pt", weights_only=True)["eye"]
     for name, value in begun["average"].items():
