@@ -109,7 +109,8 @@ def test_figures_of_perfect_and_of_blind_vectors() -> None:
     assert 0 < told["part chance"] < 0.4
     blind = retrieve.figures(one, perfect, lambda shown: perfect(shown)[::-1])
     assert blind["text 1"] == blind["picture 1"] == 0
-    assert "| chance | 1 | 5 | 1 | 5 |" in retrieve.table({"stranger": told, "blind": blind})
+    shown = retrieve.table({"stranger": told, "blind": blind}, 40)
+    assert "| chance | 2.5 | 12.5 | 2.5 | 12.5 |" in shown
 
 
 def test_neighbours_differ_in_one_respect() -> None:
