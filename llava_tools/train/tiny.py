@@ -42,8 +42,9 @@ NARROW = 0.3
 """Share of each of the two in which there are only shapes, which have to be known for the rest."""
 WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.6, 0.65, 0.5
 """Shares of pictures that show writing, charts or pages from then on."""
-WIDE_RATE = 2e-3
-"""Learning rate of an eye from then on."""
+
+Widen = Callable[[Path, float, Path, Team | None], None]
+"""A stage that goes on from another checkpoint."""
 
 _QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -63,24 +64,27 @@ def start(work: Path, width: int = 256, depth: int = 4) -> LlavaForConditionalGe
 def run_eye(work: Path, minutes: float) -> None:
     """Train the eye on one thread, checkpoints in ``work/eye-narrow.pt`` and ``eye-wide.pt``."""
     torch.set_num_threads(1)
-    narrow, wide = work / "eye-narrow.pt", work / "eye-wide.pt"
-    train_eye(start(work), narrow, minutes * NARROW)
-    rest = minutes * (1 - NARROW)
-    train_eye(start(work), wide, rest, rate=WIDE_RATE, wide=WIDE_EYE, start=narrow)
-
-
-def run_wide_eye(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
-    """Go on with :func:`run_eye`'s eye as one of ``size`` processes, in ``work/eye.pt``."""
-    torch.set_num_threads(1)
-    widen_eye(work, minutes, work / "eye-wide.pt", Team.join(work / "meeting", rank, size))
+    begun = work / "eye-narrow.pt"
+    train_eye(start(work), begun, minutes * NARROW)
+    _train_wide_eye(start(work), work / "eye-wide.pt", minutes * (1 - NARROW), begun)
 
 
 def widen_eye(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
     """Continue an eye on writing, charts and pages, checkpoints in ``work/eye.pt``."""
     team, path, model = team or Team(), work / "eye.pt", start(work)
-    train_eye(model, path, minutes, rate=WIDE_RATE, wide=WIDE_EYE, start=begun, team=team)
+    _train_wide_eye(model, path, minutes, begun, team)
     if team.leads:
         finish_eye(model, path, WIDE_EYE, pictures=min(3200, 40 + round(80 * minutes)))
+
+
+def _train_wide_eye(
+    model: LlavaForConditionalGeneration,
+    path: Path,
+    minutes: float,
+    begun: Path,
+    team: Team | None = None,
+) -> None:
+    train_eye(model, path, minutes, rate=2e-3, wide=WIDE_EYE, start=begun, team=team)
 
 
 def run_language(work: Path, minutes: float) -> None:
@@ -98,6 +102,12 @@ def widen_language(work: Path, minutes: float, begun: Path, team: Team | None = 
     continue_language(
         model, tokenizer, path, minutes, begun, wide=WIDE_LANGUAGE, aloud=aloud, team=team
     )
+
+
+def widen(stage: Widen, work: Path, minutes: float, begun: Path, rank: int, size: int) -> None:
+    """Continue a stage as one of ``size`` processes of one thread."""
+    torch.set_num_threads(1)
+    stage(work, minutes, begun, Team.join(work / "meeting", rank, size))
 
 
 def joined(work: Path) -> LlavaForConditionalGeneration:
@@ -132,11 +142,15 @@ def train(out: Path, work: Path, minutes: float) -> None:
     ready_tokenizer(work)
     apart, eye = minutes * APART, minutes * EYE
     side_by_side([(run_eye, work, apart), (run_language, work, apart)])
-    (work / "meeting").unlink(missing_ok=True)
-    side_by_side([(run_wide_eye, work, eye, rank, 2) for rank in range(2)])
-    (work / "meeting").unlink(missing_ok=True)
-    side_by_side([(run_tune, work, minutes - apart - eye, rank, 2) for rank in range(2)])
+    as_team(2, work, widen, widen_eye, work, eye, work / "eye-wide.pt")
+    as_team(2, work, run_tune, work, minutes - apart - eye)
     export(finished(work), ready_tokenizer(work), out)
+
+
+def as_team(size: int, work: Path, job: Callable[..., None], *rest: Any) -> None:
+    """Run a job in ``size`` processes that meet in ``work``, each told its rank and the size."""
+    (work / "meeting").unlink(missing_ok=True)
+    side_by_side([(job, *rest, rank, size) for rank in range(size)])
 
 
 def side_by_side(jobs: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]]) -> None:

@@ -11,23 +11,12 @@ FOLDER`` copies those of ``DIR`` to keep, in half their size.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from . import tiny
 from .begin import begin, keep
 from .export import export
-from .team import Team
-
-Widen = Callable[[Path, float, Path, Team | None], None]
-
-
-def widen(stage: Widen, work: Path, minutes: float, begun: Path, rank: int, size: int) -> None:
-    """Continue a stage as one of ``size`` processes of one thread."""
-    torch.set_num_threads(1)
-    stage(work, minutes, begun, Team.join(work / "meeting", rank, size))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,14 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.stage == "export":
         export(tiny.finished(work), tiny.ready_tokenizer(work), options.out)
         return
-    (work / "meeting").unlink(missing_ok=True)
     minutes, size = options.minutes, options.cores
     if options.stage == "tune":
-        tiny.side_by_side([(tiny.run_tune, work, minutes, rank, size) for rank in range(size)])
+        tiny.as_team(size, work, tiny.run_tune, work, minutes)
         return
-    job: Widen = tiny.widen_eye if options.stage == "eye" else tiny.widen_language
-    begun = options.begun
-    tiny.side_by_side([(widen, job, work, minutes, begun, rank, size) for rank in range(size)])
+    widened: tiny.Widen = tiny.widen_eye if options.stage == "eye" else tiny.widen_language
+    tiny.as_team(size, work, tiny.widen, widened, work, minutes, options.begun)
 
 
 if __name__ == "__main__":
