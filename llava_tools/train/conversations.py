@@ -138,15 +138,17 @@ class Lesson:
 
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
     ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
-    things are, a share ``more`` of those about shapes for boxes and captions. ``shown`` rows with
-    tools are about a picture and ``unseen`` about none, each about ``length`` tokens long; in
-    ``opened`` further rows a tool gives the picture back. A share ``react`` of the steps is one row
-    of an agent that thinks aloud.
+    things are, a share ``leaning`` of those that compare two about one direction alone; a share
+    ``more`` of those about shapes asks for boxes and captions. ``shown`` rows with tools are about
+    a picture and ``unseen`` about none, each about ``length`` tokens long; in ``opened`` further
+    rows a tool gives the picture back. A share ``react`` of the steps is one row of an agent that
+    thinks aloud.
     """
 
     drill: float = 0.0
     plain: float = 0.1
     spatial: float = 0.0
+    leaning: float = 0.0
     more: float = 0.0
     shown: int = 0
     unseen: int = 0
@@ -220,7 +222,7 @@ def lectures(
 def _question(scene: Sight, rng: np.random.Generator, lesson: Lesson) -> Question:
     where = None
     if isinstance(scene, Scene) and rng.random() < lesson.spatial:
-        where = spatial(scene, rng)
+        where = spatial(scene, rng, lesson.leaning)
     return where or ask_sight(scene, rng, lesson.more)
 
 

@@ -40,7 +40,7 @@ class Course:
     :func:`~llava_tools.train.copying.ahead_loss`, ``read`` that of
     :func:`~llava_tools.train.reading.reading_loss`, ``tally`` that of
     :func:`~llava_tools.train.tallying.tally_loss`, ``emphasis`` that of answers about pictures
-    against answers with tools.
+    against answers with tools, of whose tokens ``doubtful`` ones count more if it is set.
     """
 
     lesson: Callable[[int], Lesson]
@@ -54,6 +54,7 @@ class Course:
     ahead: float = 0.0
     tally: float = 0.0
     emphasis: float = 3.0
+    doubtful: bool = False
 
 
 def learn(
@@ -88,7 +89,15 @@ def learn(
         else:
             rows = _rows(scenes[:asked], shapes, writer, rng, course.questions, lesson)
         guide = course.guide * (done < course.hold)
-        told = Weights(asked, course.emphasis, guide, course.read, course.ahead, course.tally)
+        told = Weights(
+            asked,
+            course.emphasis,
+            course.doubtful,
+            guide=guide,
+            read=course.read,
+            ahead=course.ahead,
+            tally=course.tally,
+        )
         with quick():
             loss = step_loss(model, pack(rows), features, told, record)
         loss.backward()

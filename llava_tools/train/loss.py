@@ -16,11 +16,17 @@ from .reading import counting_loss, naming_loss, reading_loss
 from .record import Record
 from .tallying import tally_loss
 
+_KNOWN, _UNKNOWN = 0.25, 3.25
+"""What a token counts, where doubtful ones are to count more, that a model is sure of, and one that
+it gives no chance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What counts how much: ``asked`` rows, the first ones, ``emphasis`` times as much as others.
 
+    ``doubtful`` lets tokens of the others count more, the less a model knows of them: most of a
+    call is form that is soon known, and which tool is called is a token or two.
     ``guide``, ``ahead``, ``tally`` and ``read`` weigh
     :func:`~llava_tools.train.copying.attention_loss`,
     :func:`~llava_tools.train.copying.ahead_loss`, :func:`~llava_tools.train.tallying.tally_loss`
@@ -29,6 +35,7 @@ class Weights:
 
     asked: int = 0
     emphasis: float = 1.0
+    doubtful: bool = False
     guide: float = 0.0
     read: float = 0.0
     ahead: float = 0.0
@@ -59,7 +66,10 @@ def step_loss(
     logits = model.lm_head(hidden[rows, spots - 1])
     truth = told.labels[rows, spots]
     losses = functional.cross_entropy(logits, truth, reduction="none")
-    loud = torch.where(rows < weights.asked, weights.emphasis, 1.0)
+    others = torch.ones_like(losses)
+    if weights.doubtful:
+        others = _UNKNOWN + (_KNOWN - _UNKNOWN) * torch.exp(-losses.detach())
+    loud = torch.where(rows < weights.asked, weights.emphasis, others)
     loss = (losses * loud).sum() / loud.sum()
     looks = torch.zeros(())
     if weights.guide:

@@ -6,8 +6,8 @@ import numpy as np
 
 from . import phrasings
 from .phrasings import phrase
-from .words import Question, pick, singular
-from .world import Scene
+from .words import Question, Those, pick, singular
+from .world import Scene, Shape
 
 PLACES = (
     ("top left", "top", "top right"),
@@ -16,26 +16,47 @@ PLACES = (
 )
 
 
-def ask_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Whether one shape is left of, right of, above or below another, or which of two is."""
-    lone = [shape for shape in scene.shapes if scene.count(kind=shape.kind) == 1]
-    if len(lone) < 2:
+def ask_relation(scene: Scene, rng: np.random.Generator, leaning: float = 0.0) -> Question | None:
+    """Whether one shape is left of, right of, above or below another, or which of two is.
+
+    Shapes are told by their kind where one is enough, else by colour and kind. A share ``leaning``
+    asks of nothing but whether the first is left of the second. That is a start: asked evenly for
+    four directions, neither the words nor the places tell anything of the answer by themselves, and
+    a small model finds no way in.
+    """
+    named = [(shape, told) for shape in scene.shapes if (told := _told(scene, shape, rng))]
+    if len(named) < 2:
         return None
-    one, two = (lone[i] for i in rng.choice(len(lone), size=2, replace=False))
-    slots = {"first": singular(rng, one.kind), "second": singular(rng, two.kind)}
-    which = bool(rng.random() < 0.35)
+    (one, first), (two, second) = (named[i] for i in rng.choice(len(named), size=2, replace=False))
+    leant = bool(rng.random() < leaning)
+    which = not leant and one.kind != two.kind and bool(rng.random() < 0.35)
+    slots = {"first": _words(first, rng), "second": _words(second, rng)}
     text = phrase(rng, phrasings.RELATION_WHICH if which else phrasings.RELATION, slots)
-    words = text.replace(",", " ").split()
-    across = "left" in words or "right" in words
+    while leant and "left" not in text.split():
+        text = phrase(rng, phrasings.RELATION, slots)
+    said = text.replace(",", " ").split()
+    across = "left" in said or "right" in said
     gap = (two.x - one.x) if across else (two.y - one.y)
     if abs(gap) < 0.1:
         return None
-    before = any(word in words for word in ("left", "above", "over", "higher", "top"))
+    before = any(word in said for word in ("left", "above", "over", "higher", "top"))
     holds = (gap > 0) == before
-    both = ((None, one.kind), (None, two.kind))
     if which:
-        return Question("relation", text, one.kind if holds else two.kind, about=both)
-    return Question("relation", text, "yes" if holds else "no", about=both)
+        return Question("relation", text, one.kind if holds else two.kind, about=(first, second))
+    return Question("relation", text, "yes" if holds else "no", about=(first, second))
+
+
+def _told(scene: Scene, shape: Shape, rng: np.random.Generator) -> Those | None:
+    """What tells a shape from all others: its kind, or colour and kind; nothing may."""
+    if scene.count(kind=shape.kind) == 1 and rng.random() < 0.8:
+        return None, shape.kind
+    return (shape.colour, shape.kind) if scene.count(shape.colour, shape.kind) == 1 else None
+
+
+def _words(those: Those, rng: np.random.Generator) -> str:
+    colour, kind = those
+    assert kind is not None
+    return singular(rng, kind) if colour is None else f"{colour} {singular(rng, kind)}"
 
 
 def ask_position(scene: Scene, rng: np.random.Generator) -> Question | None:

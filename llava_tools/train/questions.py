@@ -154,11 +154,12 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: Sequence[str] = ()) -> Qu
     raise ValueError(f"nothing unambiguous to ask of kind {', '.join(names)} about {scene}")
 
 
-def spatial(scene: Scene, rng: np.random.Generator) -> Question | None:
+def spatial(scene: Scene, rng: np.random.Generator, leaning: float = 0.0) -> Question | None:
     """A question about where something is, if the scene leaves one to ask.
 
-    Two in three ask how two shapes lie to each other, which takes longer to learn.
+    Two in three ask how two shapes lie to each other, which takes longer to learn; ``leaning`` of
+    these ask for one direction alone.
     """
     if rng.random() < 0.67:
-        return ask_relation(scene, rng) or ask_position(scene, rng)
-    return ask_position(scene, rng) or ask_relation(scene, rng)
+        return ask_relation(scene, rng, leaning) or ask_position(scene, rng)
+    return ask_position(scene, rng) or ask_relation(scene, rng, leaning)

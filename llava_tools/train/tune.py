@@ -30,13 +30,22 @@ from .world import sample_scene
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
 TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
+
+
+def wide_lesson(step: int) -> Lesson:
+    """Boxes, captions and where things are, at first mostly in one direction."""
+    leaning = min(0.8, max(0.0, 0.8 - (step - 250) / 350))
+    return replace(LESSON, spatial=0.45, leaning=leaning, more=0.25, react=0.1, length=560)
+
+
 WIDE_TUNING = replace(
     TUNING,
-    lesson=lambda _: replace(LESSON, spatial=0.3, more=0.25, react=0.1),
+    lesson=wide_lesson,
     pictures=5,
     questions=6,
     read=0.3,
     tally=0.3,
+    doubtful=True,
 )
 """The same for a model that knows of writing, charts, pages, boxes and captions: more pictures, for
 an eye errs in more ways at what is written; more questions where things are, which are learned

@@ -93,3 +93,14 @@ def test_where_nothing_is_copied_nothing_is_asked(model: LlavaForConditionalGene
     told = pack([[Branch([1, 10, 11, 12, 13, 2], [False] * 3 + [True] * 3, ("",))]])
     states = hear(model, told, NOTHING_SEEN, states=True).hidden_states
     assert ahead_loss(model, told, states).item() == 0
+
+
+def test_doubtful_tokens_of_calls_count_more(
+    model: LlavaForConditionalGeneration, tokenizer: Tokenizer
+) -> None:
+    told = pack([lectures(Writer(tokenizer), np.random.default_rng(1), 200)])
+    plain = step_loss(model, told, NOTHING_SEEN).item()
+    # Weights that grow with what they weigh make a mean larger.
+    assert step_loss(model, told, NOTHING_SEEN, Weights(doubtful=True)).item() > plain + 1e-3
+    of_pictures = Weights(asked=1, emphasis=3.0, doubtful=True)
+    assert step_loss(model, told, NOTHING_SEEN, of_pictures).item() == pytest.approx(plain)

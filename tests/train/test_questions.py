@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llava_tools.train import held_out, stranger
 from llava_tools.train.manners import spoken
+from llava_tools.train.places import ask_relation
 from llava_tools.train.questions import ASKERS
 from llava_tools.train.words import PLURALS, SINGULARS, Question
 from llava_tools.train.world import COLOURS, SHAPES, Scene, sample_scene
@@ -42,6 +43,31 @@ def check(scene: Scene, question: Question) -> None:
         assert question.answer == str(scene.count(colour, kind))
     elif question.kind == "exist":
         assert question.answer == ("yes" if scene.count(colour, kind) else "no")
+    elif question.kind == "relation":
+        check_relation(scene, question)
+
+
+def check_relation(scene: Scene, question: Question) -> None:
+    """Find both shapes by their colours and kinds, in the words' order, and compare them."""
+    words = re.findall(r"[a-z]+", re.sub(r"plus signs?", "cross", question.text.lower()))
+    at = [index for index, word in enumerate(words) if word in WORDS]
+    shapes = []
+    for index in at:
+        colour = words[index - 1] if words[index - 1] in COLOURS else None
+        [shape] = [
+            one
+            for one in scene.shapes
+            if one.kind == WORDS[words[index]] and colour in (None, one.colour)
+        ]
+        shapes.append(shape)
+    first, second = shapes
+    along = first.x - second.x if {"left", "right"} & set(words) else first.y - second.y
+    before = bool({"left", "above", "over", "higher", "top"} & set(words))
+    holds = (along < 0) == before
+    if question.answer in ("yes", "no"):
+        assert question.answer == ("yes" if holds else "no")
+    else:
+        assert question.answer == (first if holds else second).kind
 
 
 @given(seeds, st.sampled_from(sorted(ASKERS)))
@@ -55,6 +81,19 @@ def test_answers_agree_with_the_scene(seed: int, kind: str) -> None:
         assert "<" not in question.text
         assert "{" not in question.text
         check(scene, question)
+
+
+def test_relations_lean_to_one_direction_if_asked_to() -> None:
+    rng = np.random.default_rng(0)
+    leant: Counter[str] = Counter()
+    while leant.total() < 400:
+        scene = sample_scene(rng)
+        if (question := ask_relation(scene, rng, leaning=1.0)) is not None:
+            check(scene, question)
+            assert "left" in question.text.split()
+            leant[question.answer] += 1
+    assert set(leant) == {"yes", "no"}
+    assert 0.4 < leant["yes"] / leant.total() < 0.6
 
 
 @given(seeds, st.sampled_from(["background", "colour", "count", "count both", "exist", "shape"]))

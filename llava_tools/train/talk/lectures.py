@@ -57,7 +57,7 @@ def lecture(
         return Lecture(
             system, Constraint(), tuple(_words(rng, scene, picture) for _ in range(count))
         )
-    tools = some_tools(rng, (0.4, 0.24, 0.17, 0.11, 0.08))
+    tools = some_tools(rng, (0.25, 0.27, 0.22, 0.16, 0.1))
     choice = str(rng.choice(["auto", "any", "named"], p=[0.52, 0.34, 0.14]))
     if choice == "named":
         choice = tools[0].spec.name
