@@ -8,6 +8,7 @@ go with it are in :mod:`~llava_tools.train.stranger`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,16 @@ def sample(rng: np.random.Generator) -> Scene:
 
 
 def render(scene: Scene, rng: np.random.Generator, side: int = 192) -> Image.Image:
-    """Draw by signed distances: every pixel blends by how far it lies within each shape."""
+    """The picture that :func:`paint` makes of the scene."""
+    return paint(scene, rng, side)[1]
+
+
+def paint(scene: Scene, rng: np.random.Generator, side: int = 192) -> tuple[Scene, Image.Image]:
+    """Draw by signed distances: every pixel blends by how far it lies within each shape.
+
+    Returns:
+        The scene, its shapes' boxes known, and its picture.
+    """
     axis = (np.arange(side) + 0.5) / side
     x, y = np.meshgrid(axis, axis)
     canvas = np.empty((side, side, 3))
@@ -66,6 +76,7 @@ def render(scene: Scene, rng: np.random.Generator, side: int = 192) -> Image.Ima
         canvas += rng.laplace(0, rng.uniform(2, 9), canvas.shape)
     rim = float(rng.uniform(0.006, 0.014)) if rng.random() < 0.3 else 0.0
     dark = bool(rng.random() < 0.6)
+    drawn = []
     for shape in scene.shapes:
         inside = _field(shape, x, y, rng)
         tone = _tone(shape.colour, rng)
@@ -75,7 +86,18 @@ def render(scene: Scene, rng: np.random.Generator, side: int = 192) -> Image.Ima
             canvas = canvas * (1 - mask) + edge * mask
             mask = np.clip(0.5 - (inside + rim) * side, 0, 1)[..., None]
         canvas = canvas * (1 - mask) + tone * mask
-    return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+        drawn.append(replace(shape, box=_box(inside < 0)))
+    picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    return replace(scene, shapes=tuple(drawn)), picture
+
+
+def _box(inside: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is inside, in fractions of the side."""
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    side = len(inside)
+    edges = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    left, top, right, bottom = (float(edge) / side for edge in edges)
+    return left, top, right, bottom
 
 
 def _tone(name: str, rng: np.random.Generator) -> Field:

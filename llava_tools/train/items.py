@@ -21,6 +21,8 @@ OWN = (*ASKERS, *WIDE_KINDS)
 STRANGER = (
     *(kind for kind in ASKERS if kind.split(" ")[0] in stranger.WORDS),
     *wide_stranger.KINDS,
+    "box",
+    "caption",
 )
 _SEED = 1_000_003
 """Evaluation draws from seeds ``(_SEED, …)``; no stage of training does."""
@@ -73,11 +75,10 @@ def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = STRANGER) ->
                 if (found := wide_stranger.item(kind, rng)) is not None:
                     items.append(Item(kind, found[0].text, found[0].answer, square(found[1])))
                 continue
-            scene = held_out.sample(rng)
+            scene, picture = held_out.paint(held_out.sample(rng), rng)
             question = stranger.ask(scene, kind, rng)
             if question is not None:
-                picture = square(held_out.render(scene, rng))
-                items.append(Item(kind, question.text, question.answer, picture))
+                items.append(Item(kind, question.text, question.answer, square(picture)))
     return items
 
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from .places import PLACES
+from .wide.questions import caption_shapes, written_box
 from .words import Question
-from .world import COLOURS, SHAPES, Scene
+from .world import COLOURS, SHAPES, Scene, Shape
 
 T = TypeVar("T")
 
@@ -77,14 +79,54 @@ WORDS: dict[str, tuple[str, ...]] = {
         "If I removed all the shapes, what colour would be left?",
         "The image has a background of which color?",
     ),
+    "relation": (
+        "Would you say that the {first} is {side} the {second}?",
+        "I think the {first} is {side} the {second}. Am I right?",
+        "Do I find the {first} {side} the {second}?",
+        "Looking at the image, is the {first} {side} the {second} or not?",
+        "Is it correct that the {first} is {side} the {second}?",
+        "Please check: has the {first} been drawn {side} the {second}?",
+        "My note puts the {first} {side} the {second}. Is that true?",
+        "Did the artist place the {first} {side} the {second}?",
+    ),
+    "position": (
+        "Whereabouts is the {thing}?",
+        "I can't find the {thing}. Where should I look?",
+        "Tell us the {thing}'s position.",
+        "At which place of the picture do I find the {thing}?",
+        "The {thing} is in which part of this image?",
+        "Name the region that holds the {thing}.",
+        "Into which part of the image did they put the {thing}?",
+        "Where did the artist draw the {thing}?",
+    ),
+    "box": (
+        "Which rectangle encloses the {thing}?",
+        "Outline the {thing} with a bounding box, please.",
+        "I need the box that fits the {thing}.",
+        "Could you frame the {thing} by a bounding box?",
+        "Return a tight box for the {thing}.",
+        "Between which coordinates is the {thing}?",
+    ),
+    "caption": (
+        "Please tell me everything that is in this picture.",
+        "How would you describe this image to someone who can't see it?",
+        "Give a full description of what is shown.",
+        "Sum up this picture in a sentence.",
+        "List all that this image shows.",
+        "What would I see if I looked at this picture?",
+    ),
 }
 """Whole phrasings a kind, written by hand; ``{thing}`` and the like are filled from the scene."""
+
+
+_SIDES = ("to the left of", "to the right of", "above", "below")
 
 
 def ask(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
     """A stranger's question of that kind, or ``None`` where it would be ambiguous.
 
-    Kinds are those of :data:`~llava_tools.train.questions.ASKERS` that ``WORDS`` has words for.
+    Kinds are those that ``WORDS`` has words for: ``"count"`` has them for all kinds that begin so.
+    For a ``"box"`` the scene's shapes have to know theirs, as once drawn.
     """
     slots, answer = _facts(scene, kind, rng)
     if answer is None:
@@ -105,6 +147,17 @@ def _facts(scene: Scene, kind: str, rng: np.random.Generator) -> tuple[dict[str,
         return {"colour": shape.colour}, shape.kind if sure else None
     if kind == "exist":
         return _existence(scene, rng)
+    if kind == "relation":
+        return _relation(scene, rng)
+    if kind == "position":
+        return {"thing": shape.kind}, _position(scene, shape)
+    if kind == "box":
+        assert shape.box is not None
+        sure = scene.count(shape.colour, shape.kind) == 1
+        return {"thing": f"{shape.colour} {shape.kind}"}, written_box(shape.box) if sure else None
+    if kind == "caption":
+        told = caption_shapes(scene, rng)
+        return {}, told.answer if told is not None else None
     if kind == "count":
         return {"things": _pick(rng, ("shapes", "objects", "figures"))}, str(len(scene.shapes))
     absent = rng.random() < 0.15
@@ -138,6 +191,30 @@ def _existence(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], 
     words = " ".join(word for word in (colour, form or "shape") if word is not None)
     article = "an" if words[0] in "aeiou" else "a"
     return {"a": f"{article} {words}"}, "yes" if there else "no"
+
+
+def _relation(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str | None]:
+    """Whether one of two shapes, each the only one of its kind, lies on some side of the other."""
+    lone = [shape for shape in scene.shapes if scene.count(kind=shape.kind) == 1]
+    if len(lone) < 2:
+        return {}, None
+    first, second = (lone[index] for index in rng.permutation(len(lone))[:2])
+    side = _pick(rng, _SIDES)
+    gap = first.x - second.x if "the" in side else first.y - second.y
+    if side in (_SIDES[1], _SIDES[3]):
+        gap = -gap
+    answer = "yes" if gap < 0 else "no"
+    slots = {"first": first.kind, "second": second.kind, "side": side}
+    return slots, answer if abs(gap) > 0.1 else None
+
+
+def _position(scene: Scene, shape: Shape) -> str | None:
+    """In which of nine places the only shape of its kind is; ``None`` near a border of two."""
+    column, row = shape.x * 3, shape.y * 3
+    near = any(abs(at - line) < 0.15 for at in (column, row) for line in (1, 2))
+    if near or scene.count(kind=shape.kind) > 1:
+        return None
+    return PLACES[int(row)][int(column)]
 
 
 def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:

@@ -82,6 +82,30 @@ WORDS: dict[str, tuple[str, ...]] = {
         "The body of the page has how many lines?",
         "Lines of text: how many do you count?",
     ),
+    "bar's colour": (
+        "Bar {label}: in which colour?",
+        "What color did they give bar {label}?",
+        "The bar over the letter {label} has which color?",
+        "Say which colour fills bar {label}.",
+        "I'm looking at bar {label}; what colour do I see?",
+        "With which color is {label} drawn?",
+    ),
+    "count bars": (
+        "How many bars make up this chart?",
+        "Of how many bars does the diagram consist?",
+        "I'd like to know the number of bars, please.",
+        "How many different bars can one compare here?",
+        "Could you count all bars for me?",
+        "Bars: how many do we have?",
+    ),
+    "stamp there": (
+        "Did anyone stamp this page?",
+        "Can a stamp be found on this page?",
+        "Look for a stamp. Is there one?",
+        "Am I right that this page has a stamp?",
+        "Was a stamp put on this document?",
+        "I wonder, is this page stamped?",
+    ),
 }
 KINDS = (
     "number",
@@ -93,6 +117,9 @@ KINDS = (
     "total",
     "stamp",
     "count lines",
+    "bar's colour",
+    "count bars",
+    "stamp there",
 )
 
 
@@ -103,11 +130,18 @@ def item(kind: str, rng: np.random.Generator) -> tuple[Question, Image.Image] | 
     if kind in ("number", "word", "letters"):
         sight, picture = held_out.writing(rng, kind)
         return Question(kind, words, sight.line.text), picture
+    if kind in ("bar's colour", "count bars"):
+        sight, picture = held_out.chart(rng, labelled=kind == "bar's colour")
+        bar = pick(rng, sight.bars)
+        words = words.format(label=bar.label.text if bar.label else "")
+        return Question(kind, words, bar.colour if bar.label else str(len(sight.bars))), picture
     if kind in ("tallest", "shortest"):
         sight, picture = held_out.chart(rng, labelled=bool(rng.random() < 0.4))
         bar = sight.tallest if kind == "tallest" else sight.shortest
         return Question(kind, words, bar.label.text if bar.label else bar.colour), picture
     sight, picture = held_out.page(rng)
+    if kind == "stamp there" and sight.stamp is not None and rng.random() < 1 / 3:
+        return None  # three pages in five have one: so yes and no are asked for alike
     answer = _of_page(sight, kind)
     return None if answer is None else (Question(kind, words, answer), picture)
 
@@ -119,4 +153,6 @@ def _of_page(page: Page, kind: str) -> str | None:
         return page.total.text
     if kind == "count lines":
         return str(len(page.strokes))
+    if kind == "stamp there":
+        return "no" if page.stamp is None else "yes"
     return page.stamp.colour if page.stamp is not None else None
