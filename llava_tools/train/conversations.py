@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,7 @@ from llava_tools.types import Message
 
 from . import manners
 from .architecture import IMAGE_TOKENS
+from .choosing import Called, called
 from .drills import drill
 from .packing import BOS, END, IMAGE, Branch, packed_length
 from .patches import middles
@@ -110,6 +112,7 @@ class Writer:
         """A conversation of which only some of the assistant's messages are learned."""
         ids: list[int] = []
         said: list[bool] = []
+        found: list[Called] = []
         for index in sorted(talk.kinds):
             asked = self.asked(talk.messages[:index], system, constraint)
             message = talk.messages[index]
@@ -117,7 +120,11 @@ class Writer:
             answer = [*self._encode(f" {told}", start=False), END]
             said += [False] * (len(asked) - len(ids)) + [True] * len(answer)
             ids = asked + answer
-        return Branch(ids, said, tuple(talk.kinds[index] for index in sorted(talk.kinds)))
+            found.append(called(ids, len(asked), message.calls, partial(self._encode, start=False)))
+        kinds = tuple(talk.kinds[index] for index in sorted(talk.kinds))
+        lines = tuple(line for one in found for line in one.lines)
+        choices = tuple(choice for one in found for choice in one.choices)
+        return Branch(ids, said, kinds, lines=lines, choices=choices)
 
     def asked(
         self, messages: Sequence[Message], system: str, constraint: Constraint = FREE
@@ -138,7 +145,7 @@ class Lesson:
 
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
     ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
-    things are, a share ``leaning`` of those that compare two about one direction alone; a share
+    things are, a share ``leaning`` of those that compare two about one way alone; a share
     ``more`` of those about shapes asks for boxes and captions. ``shown`` rows with tools are about
     a picture and ``unseen`` about none, each about ``length`` tokens long; in ``opened`` further
     rows a tool gives the picture back. A share ``react`` of the steps is one row of an agent that

@@ -36,7 +36,8 @@ class Course:
     ``lesson`` says what is asked at a step. A step is about ``pictures`` pictures, with
     ``questions`` questions each. ``rate`` is Muon's learning rate, level for a share ``hold`` of
     the stage and then falling to zero. ``guide`` is the weight of
-    :func:`~llava_tools.train.copying.attention_loss` until it falls, ``ahead`` that of
+    :func:`~llava_tools.train.copying.attention_loss` until it falls, ``choose`` that of
+    :func:`~llava_tools.train.choosing.choosing_loss`, ``ahead`` that of
     :func:`~llava_tools.train.copying.ahead_loss`, ``read`` that of
     :func:`~llava_tools.train.reading.reading_loss`, ``tally`` that of
     :func:`~llava_tools.train.tallying.tally_loss`, ``emphasis`` that of answers about pictures
@@ -50,6 +51,7 @@ class Course:
     questions: int = 16
     hold: float = 0.45
     guide: float = 0.0
+    choose: float = 0.0
     read: float = 0.0
     ahead: float = 0.0
     tally: float = 0.0
@@ -94,6 +96,7 @@ def learn(
             course.emphasis,
             course.doubtful,
             guide=guide,
+            choose=course.choose,
             read=course.read,
             ahead=course.ahead,
             tally=course.tally,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
+from .choosing import choosing_loss
 from .copying import ahead_loss, attention_loss
 from .hearing import hear
 from .packing import IGNORED, Conversations
@@ -27,8 +28,9 @@ class Weights:
 
     ``doubtful`` lets tokens of the others count more, the less a model knows of them: most of a
     call is form that is soon known, and which tool is called is a token or two.
-    ``guide``, ``ahead``, ``tally`` and ``read`` weigh
+    ``guide``, ``choose``, ``ahead``, ``tally`` and ``read`` weigh
     :func:`~llava_tools.train.copying.attention_loss`,
+    :func:`~llava_tools.train.choosing.choosing_loss`,
     :func:`~llava_tools.train.copying.ahead_loss`, :func:`~llava_tools.train.tallying.tally_loss`
     and :func:`~llava_tools.train.reading.reading_loss` and the other two losses beside it.
     """
@@ -37,6 +39,7 @@ class Weights:
     emphasis: float = 1.0
     doubtful: bool = False
     guide: float = 0.0
+    choose: float = 0.0
     read: float = 0.0
     ahead: float = 0.0
     tally: float = 0.0
@@ -59,7 +62,7 @@ def step_loss(
         record: Keeps count of right answers by kind.
     """
     weights = weights or Weights()
-    guided = bool(weights.guide or weights.ahead or weights.read or weights.tally)
+    guided = any((weights.guide, weights.choose, weights.ahead, weights.read, weights.tally))
     passed = hear(model, told, features, states=guided)
     hidden = passed.last_hidden_state
     rows, spots = (told.labels != IGNORED).nonzero(as_tuple=True)
@@ -74,6 +77,8 @@ def step_loss(
     looks = torch.zeros(())
     if weights.guide:
         looks = looks + weights.guide * attention_loss(model, told, passed.hidden_states)
+    if weights.choose:
+        looks = looks + weights.choose * choosing_loss(model, told, passed.hidden_states)
     if weights.ahead:
         looks = looks + weights.ahead * ahead_loss(model, told, passed.hidden_states)
     if weights.tally:

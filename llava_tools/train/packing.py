@@ -26,6 +26,7 @@ class Branch:
     ``reads`` tells of tokens after which a character of the picture is said: (place in ``ids``,
     patch, slot). ``looks`` tells of tokens after which one has to know of some shapes: place in
     ``ids``, and for each of at most two kinds of them its share in every patch, (64,) float32.
+    ``lines`` and ``choices`` are those of :class:`~llava_tools.train.choosing.Called`.
     """
 
     ids: list[int]
@@ -33,6 +34,8 @@ class Branch:
     kinds: tuple[str, ...]
     reads: tuple[tuple[int, int, int], ...] = ()
     looks: tuple[tuple[int, tuple[NDArray[np.float32], ...]], ...] = ()
+    lines: tuple[tuple[int, int], ...] = ()
+    choices: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,10 @@ class Conversations:
     int64 tells where characters of pictures are said and stand: (row, place of the token before,
     place of the patch, slot). ``looks`` (looks, 4) int64 has for each kind of shapes that one has
     to know of (row, place of the token before the answer, place of the first patch, number among
-    such kinds), and ``shares`` (looks, 64) float32 how many of them each patch holds. ``lengths``
-    has for each row how long its shared part is, and how long each branch is behind it.
+    such kinds), and ``shares`` (looks, 64) float32 how many of them each patch holds. ``lines`` has
+    (row, first, end) of tools and calls, ``choices`` (row, place of the token before a name is
+    said, first and end of where it is looked for). ``lengths`` has for each row how long its shared
+    part is, and how long each branch is behind it.
     """
 
     ids: Tensor
@@ -57,6 +62,8 @@ class Conversations:
     reads: Tensor
     looks: Tensor
     shares: Tensor
+    lines: tuple[tuple[int, int, int], ...]
+    choices: tuple[tuple[int, int, int, int], ...]
     lengths: tuple[tuple[int, ...], ...]
 
 
@@ -72,6 +79,8 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
     reads: list[tuple[int, int, int, int]] = []
     looks: list[tuple[int, int, int, int]] = []
     shares: list[NDArray[np.float32]] = []
+    lines: dict[tuple[int, int, int], None] = {}
+    choices: list[tuple[int, int, int, int]] = []
     for row, (start, branches) in enumerate(zip(shared, rows, strict=True)):
         ids[row, :start] = branches[0].ids[:start]
         positions[row, :start] = np.arange(start)
@@ -91,6 +100,12 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
             for k, kinds in branch.looks:
                 looks += [(row, at + k - start, seen, which) for which in range(len(kinds))]
                 shares += kinds
+            # What is in the shared part stays where it is; all branches tell of its lines.
+            moves = [0] * start + [at - start] * (len(branch.ids) - start)
+            lines |= {(row, a + moves[a], b + moves[a]): None for a, b in branch.lines}
+            choices += [
+                (row, k + moves[k], a + moves[a], b + moves[a]) for k, a, b in branch.choices
+            ]
             at += len(tail)
     return Conversations(
         torch.from_numpy(ids),
@@ -101,6 +116,8 @@ def pack(rows: Sequence[Sequence[Branch]]) -> Conversations:
         torch.tensor(reads, dtype=torch.int64).reshape(-1, 4),
         torch.tensor(looks, dtype=torch.int64).reshape(-1, 4),
         torch.from_numpy(np.stack(shares)) if shares else torch.zeros(0, 0),
+        tuple(lines),
+        tuple(choices),
         tuple(
             (start, *(len(branch.ids) - start for branch in branches))
             for start, branches in zip(shared, rows, strict=True)

@@ -14,15 +14,17 @@ PLACES = (
     ("left", "center", "right"),
     ("bottom left", "bottom", "bottom right"),
 )
+_BEFORE = {"left", "above", "over", "higher", "top"}
+"""Words that ask whether something comes before, going right and down."""
 
 
 def ask_relation(scene: Scene, rng: np.random.Generator, leaning: float = 0.0) -> Question | None:
     """Whether one shape is left of, right of, above or below another, or which of two is.
 
     Shapes are told by their kind where one is enough, else by colour and kind. A share ``leaning``
-    asks of nothing but whether the first is left of the second. That is a start: asked evenly for
-    four directions, neither the words nor the places tell anything of the answer by themselves, and
-    a small model finds no way in.
+    asks of nothing but whether the first is left of or above the second. That is a start: asked
+    evenly for both ways, neither the words nor the places tell anything of the answer by
+    themselves, and a small model finds no way in.
     """
     named = [(shape, told) for shape in scene.shapes if (told := _told(scene, shape, rng))]
     if len(named) < 2:
@@ -32,15 +34,13 @@ def ask_relation(scene: Scene, rng: np.random.Generator, leaning: float = 0.0) -
     which = not leant and one.kind != two.kind and bool(rng.random() < 0.35)
     slots = {"first": _words(first, rng), "second": _words(second, rng)}
     text = phrase(rng, phrasings.RELATION_WHICH if which else phrasings.RELATION, slots)
-    while leant and "left" not in text.split():
+    while leant and not _BEFORE & set(text.split()):
         text = phrase(rng, phrasings.RELATION, slots)
-    said = text.replace(",", " ").split()
-    across = "left" in said or "right" in said
-    gap = (two.x - one.x) if across else (two.y - one.y)
+    said = set(text.replace(",", " ").split())
+    gap = (two.x - one.x) if said & {"left", "right"} else (two.y - one.y)
     if abs(gap) < 0.1:
         return None
-    before = any(word in said for word in ("left", "above", "over", "higher", "top"))
-    holds = (gap > 0) == before
+    holds = (gap > 0) == bool(said & _BEFORE)
     if which:
         return Question("relation", text, one.kind if holds else two.kind, about=(first, second))
     return Question("relation", text, "yes" if holds else "no", about=(first, second))

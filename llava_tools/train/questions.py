@@ -158,7 +158,7 @@ def spatial(scene: Scene, rng: np.random.Generator, leaning: float = 0.0) -> Que
     """A question about where something is, if the scene leaves one to ask.
 
     Two in three ask how two shapes lie to each other, which takes longer to learn; ``leaning`` of
-    these ask for one direction alone.
+    these ask for one way alone.
     """
     if rng.random() < 0.67:
         return ask_relation(scene, rng, leaning) or ask_position(scene, rng)

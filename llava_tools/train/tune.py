@@ -33,8 +33,8 @@ TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 
 
 def wide_lesson(step: int) -> Lesson:
-    """Boxes, captions and where things are, at first mostly in one direction."""
-    leaning = min(0.8, max(0.0, 0.8 - (step - 250) / 350))
+    """Boxes, captions and where things are, at first mostly what comes first."""
+    leaning = min(0.85, max(0.0, 0.85 - (step - 300) / 800))
     return replace(LESSON, spatial=0.45, leaning=leaning, more=0.25, react=0.1, length=560)
 
 
@@ -46,6 +46,7 @@ WIDE_TUNING = replace(
     read=0.3,
     tally=0.3,
     doubtful=True,
+    choose=0.3,
 )
 """The same for a model that knows of writing, charts, pages, boxes and captions: more pictures, for
 an eye errs in more ways at what is written; more questions where things are, which are learned
