@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.machine import describe
-from examples.manuals import get_manuals
+from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.search import Mode

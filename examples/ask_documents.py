@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from manuals import get_manuals  # type: ignore[import-not-found]
+from debian_manuals import get_manuals  # type: ignore[import-not-found]
 
 from llava_tools import Llava
 from llava_tools.retrieval import PageIndex, ask

@@ -23,25 +23,30 @@ from .world import Scene, sample_scene
 Sight = Scene | Wide
 Drawn = Drawing | Sheet
 
-WRITING, CHARTS = 0.6, 0.16
-"""Shares of writing and of charts among what is not shapes; pages have the rest."""
+WRITING, CHARTS = 0.6, 0.4
+"""Share of writing among what is not shapes, and of charts among the rest; the others are pages."""
 FULL = 0.85
 """The most pictures full of characters among writing."""
 
 
-def sample_sight(rng: np.random.Generator, wide: float = 0.5, crowded: float = 0.0) -> Sight:
+def sample_sight(
+    rng: np.random.Generator,
+    wide: float = 0.5,
+    crowded: float = 0.0,
+    writing: float = WRITING,
+) -> Sight:
     """Something to see: writing, a chart or a page with probability ``wide``, else shapes.
 
+    A share ``writing`` of what is not shapes is writing alone.
     ``crowded`` is the share of grids among shapes; among writing, twice as many pictures are full
     of it, up to ``FULL``: a word alone has few characters to learn from.
     """
     if rng.random() >= wide:
         return sample_scene(rng, crowded)
-    chance = rng.random()
-    if chance < WRITING:
+    if rng.random() < writing:
         full = rng.random() < min(FULL, 2 * crowded)
         return sample_crowd(rng) if full else sample_writing(rng)
-    return sample_chart(rng) if chance < WRITING + CHARTS else sample_page(rng)
+    return sample_chart(rng) if rng.random() < CHARTS else sample_page(rng)
 
 
 def draw_sight(sight: Sight, rng: np.random.Generator) -> Drawn:

@@ -29,6 +29,9 @@ from .world import sample_scene
 
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
+WRITTEN = 0.4
+"""Share of writing among what is not shapes: less than elsewhere, for charts and pages are asked
+about in more ways, and have writing, too."""
 TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 
 
@@ -60,7 +63,7 @@ def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:
     """
 
     def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
-        scenes = [sample_sight(rng, wide) for _ in range(count)]
+        scenes = [sample_sight(rng, wide, writing=WRITTEN) for _ in range(count)]
         drawn = [draw_sight(scene, rng) for scene in scenes]
         drawn += [draw(sample_scene(rng), rng) for _ in range(shapes)]
         pictures = [square(one.picture) for one in drawn]

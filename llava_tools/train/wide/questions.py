@@ -229,19 +229,19 @@ WRITING_ASKERS: tuple[tuple[float, Asker[Writing]], ...] = (
     (0.07, caption_writing),
 )
 CHART_ASKERS: tuple[tuple[float, Asker[Chart]], ...] = (
-    (0.3, ask_tallest),
-    (0.3, ask_shortest),
-    (0.12, ask_bar_colour),
-    (0.12, ask_bars),
-    (0.06, ask_title),
-    (0.05, ask_background),
-    (0.05, caption_chart),
+    (0.25, ask_tallest),
+    (0.25, ask_shortest),
+    (0.15, ask_bar_colour),
+    (0.18, ask_bars),
+    (0.07, ask_title),
+    (0.04, ask_background),
+    (0.06, caption_chart),
 )
 PAGE_ASKERS: tuple[tuple[float, Asker[Page]], ...] = (
     (0.26, ask_title),
     (0.26, ask_total),
-    (0.14, ask_rows),
-    (0.12, ask_stamp),
+    (0.18, ask_rows),
+    (0.08, ask_stamp),
     (0.08, ask_stamped),
     (0.06, ask_stamp_there),
     (0.08, caption_page),

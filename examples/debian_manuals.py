@@ -1,6 +1,6 @@
 """Real manuals with figures, out of Debian packages: for examples and benchmarks that read PDFs.
 
-python examples/manuals.py manuals/
+python examples/debian_manuals.py manuals/
 """
 
 import gzip
