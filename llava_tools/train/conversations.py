@@ -26,6 +26,7 @@ from .choosing import Called, called
 from .drills import drill
 from .packing import BOS, END, IMAGE, Branch, packed_length
 from .patches import middles
+from .places import ask_relation
 from .questions import spatial
 from .sights import Sight, ask_sight
 from .talk.lectures import lecture
@@ -146,16 +147,17 @@ class Lesson:
     A share ``drill`` of the conversations is a single exercise in the plainest words; a share
     ``plain`` of the other questions is put without manners; a share ``spatial`` of them asks where
     things are, a share ``leaning`` of those that compare two about one way alone; a share
-    ``more`` of those about shapes asks for boxes and captions. ``shown`` rows with tools are about
-    a picture and ``unseen`` about none, each about ``length`` tokens long; in ``opened`` further
-    rows a tool gives the picture back. A share ``react`` of the steps is one row of an agent that
-    thinks aloud.
+    ``more`` of those about shapes asks for boxes and captions. Up to ``compared`` further questions
+    about each picture of shapes compare two of these. ``shown`` rows with tools are about a picture
+    and ``unseen`` about none, each about ``length`` tokens long; in ``opened`` further rows a tool
+    gives the picture back. A share ``react`` of the steps is one row of an agent that thinks aloud.
     """
 
     drill: float = 0.0
     plain: float = 0.1
     spatial: float = 0.0
     leaning: float = 0.0
+    compared: int = 0
     more: float = 0.0
     shown: int = 0
     unseen: int = 0
@@ -183,12 +185,29 @@ def converse(
             continue
         length = 1 if rng.random() < 0.92 else int(rng.integers(2, 5))
         questions = [_question(scene, rng, lesson) for _ in range(length)]
-        turns = [(_put(question, rng, lesson.plain), question.answer) for question in questions]
-        kinds = [question.kind for question in questions]
-        spots = [_spots(scene, question) for question in questions]
-        known = [_middles(scene, question) for question in questions]
-        branches.append(writer.branch(turns, system, kinds, spots, known))
+        branches.append(_branch(scene, questions, writer, system, rng, lesson.plain))
+    if not isinstance(scene, Scene):
+        return branches
+    for _ in range(lesson.compared):
+        if (question := ask_relation(scene, rng, lesson.leaning)) is not None:
+            branches.append(_branch(scene, [question], writer, system, rng, lesson.plain))
     return branches
+
+
+def _branch(
+    scene: Sight,
+    questions: Sequence[Question],
+    writer: Writer,
+    system: str,
+    rng: np.random.Generator,
+    plain: float,
+) -> Branch:
+    """One conversation of these questions and their answers."""
+    turns = [(_put(question, rng, plain), question.answer) for question in questions]
+    kinds = [question.kind for question in questions]
+    spots = [_spots(scene, question) for question in questions]
+    known = [_middles(scene, question) for question in questions]
+    return writer.branch(turns, system, kinds, spots, known)
 
 
 def _spots(scene: Sight, question: Question) -> list[Spot]:

@@ -38,7 +38,9 @@ TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 def wide_lesson(step: int) -> Lesson:
     """Boxes, captions and where things are, at first mostly what comes first."""
     leaning = min(0.85, max(0.0, 0.85 - (step - 300) / 800))
-    return replace(LESSON, spatial=0.45, leaning=leaning, more=0.25, react=0.1, length=560)
+    return replace(
+        LESSON, spatial=0.3, leaning=leaning, compared=6, more=0.25, react=0.1, length=560
+    )
 
 
 WIDE_TUNING = replace(
