@@ -157,7 +157,12 @@ def tool_table(parts: dict[str, tuple[int, int]]) -> str:
 
 def examine_tools(folder: Path) -> dict[str, tuple[int, int]]:
     """Right and asked of :mod:`~llava_tools.train.talk.exam`, by every part of the kinds."""
-    items = [*exam.call_items(), *exam.result_items(), *exam.plain_items()]
+    items = [
+        *exam.call_items(),
+        *exam.result_items(),
+        *exam.plain_items(),
+        *exam.unfit_items(),
+    ]
     return exam.by_part(items, Examinee(folder).calls(items))
 
 

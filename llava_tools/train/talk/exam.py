@@ -264,6 +264,38 @@ def plain_items() -> list[ToolItem]:
     return items
 
 
+_UNFIT = (
+    ("How strong will the storm be on day 4?", ("find_museum",), ("my_adder", "joke_writer")),
+    (
+        "What do we get if we add 8 and 12 together?",
+        ("get_weather_at",),
+        ("river_depth", "find_museum"),
+    ),
+    ("What's the weather like in Vienna?", ("my_adder",), ("order_coffee", "new_customer")),
+    ("Is there a museum in Brzeg?", ("magic_number",), ("river_depth", "tuneGarden")),
+    ("How deep is the river Mur?", ("order_coffee",), ("find_museum", "planet_today")),
+    ("I want 3 seats on the train to Graz.", ("storm_level",), ("schoolLibrary", "magic_number")),
+    ("It should be 21.5 degrees in the garden.", ("find_museum",), ("my_adder", "new_customer")),
+    ("How many days is it until winter?", ("joke_writer",), ("book_train", "pack_animals")),
+    ('The planet shall be "Lund" from now on.', ("order_coffee",), ("get_weather_at", "my_adder")),
+    ("The animals owl and bee go on the boat.", ("magic_number",), ("storm_level", "planet_today")),
+)
+
+
+def unfit_items() -> list[ToolItem]:
+    """What is asked for that no tool does which is bound: any words are right, a call is not."""
+    return [
+        ToolItem(
+            "none fits",
+            (Message("user", (question,)),),
+            Constraint(tuple(TOOLS[name] for name in names)),
+            "",
+        )
+        for question, *bound in _UNFIT
+        for names in bound
+    ]
+
+
 def right(item: ToolItem, said: str) -> bool:
     """Whether an answer is right: the exact text, or, where none is given, words and no call."""
     return said == item.answer if item.answer else bool(said) and "<tool_call>" not in said
