@@ -16,7 +16,15 @@ from llava_tools.prompt import SYSTEM
 from llava_tools.train.conversations import Writer, lectures
 from llava_tools.train.packing import IMAGE, pack, packed_length
 from llava_tools.train.talk.asking import ask_for
-from llava_tools.train.talk.exam import TOOLS, by_part, call_items, plain_items, result_items
+from llava_tools.train.talk.exam import (
+    TOOLS,
+    by_part,
+    call_items,
+    plain_items,
+    result_items,
+    right,
+    unfit_items,
+)
 from llava_tools.train.talk.families import any_tool
 from llava_tools.train.talk.lectures import lecture
 from llava_tools.train.talk.names import HELD_OUT
@@ -139,7 +147,8 @@ def test_a_tool_gives_the_picture_that_was_asked_for(seed: int) -> None:
 
 def test_the_examination_is_never_trained_on() -> None:
     rng = np.random.default_rng(3)
-    sentences = {item.messages[0].text for item in (*call_items(), *result_items())}
+    items = (*call_items(), *result_items(), *unfit_items())
+    sentences = {item.messages[0].text for item in items}
     for _ in range(1500):
         told = lecture(rng, 2)
         for tool in told.constraint.tools:
@@ -180,6 +189,17 @@ def test_scores_are_kept_by_part() -> None:
     parts = by_part([call, word, word], [call.answer, "Hello!", "<tool_call>{}</tool_call>"])
     assert parts["exact call"] == parts["2 tools"] == parts["none"] == parts["natural"] == (1, 1)
     assert parts["words"] == (1, 2)
+
+
+def test_tools_that_do_not_fit_are_let_alone() -> None:
+    items = unfit_items()
+    asked = {(item.messages[0].text, *(t.name for t in item.constraint.tools)) for item in items}
+    assert len(asked) == 20
+    for item in items:
+        assert item.constraint.tools
+        assert right(item, "I can't tell.")
+        assert not right(item, '<tool_call>{"name": "my_adder", "arguments": {}}</tool_call>')
+        assert not right(item, "")
 
 
 def test_words_are_answered_with_words() -> None:
