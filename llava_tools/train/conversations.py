@@ -166,6 +166,11 @@ class Lesson:
     opened: int = 0
 
 
+def leaning(step: int) -> float:
+    """The share of comparisons that are about one way alone: most at first, none later."""
+    return min(0.85, max(0.0, 0.85 - (step - 300) / 800))
+
+
 def converse(
     scene: Sight,
     writer: Writer,

@@ -20,7 +20,7 @@ from transformers import LlavaForConditionalGeneration
 
 from .architecture import text_width
 from .checkpoint import Stage, restore
-from .conversations import Lesson, Writer, converse, lectures
+from .conversations import Lesson, Writer, converse, leaning, lectures
 from .copying import ground_copying
 from .course import Course, learn
 from .grounding import ground_words
@@ -43,9 +43,17 @@ def first_lessons(step: int) -> Lesson:
     )
 
 
-def wider_lessons(_: int) -> Lesson:
+def wider_lessons(step: int) -> Lesson:
     """Boxes, captions and more of where things are; now and then an agent that thinks aloud."""
-    return Lesson(spatial=0.4, more=0.35, unseen=2, length=450, react=0.03)
+    return Lesson(
+        spatial=0.3,
+        leaning=leaning(step),
+        compared=4,
+        more=0.35,
+        unseen=2,
+        length=450,
+        react=0.03,
+    )
 
 
 FIRST = Course(first_lessons, rate=1.2e-3, seed=23, guide=0.3)
@@ -59,6 +67,8 @@ WIDER = Course(
     read=0.6,
     ahead=0.3,
     tally=0.5,
+    doubtful=True,
+    choose=0.3,
 )
 """From a language model that knows shapes, on writing, charts and pages, too."""
 

@@ -18,7 +18,7 @@ from transformers import LlavaForConditionalGeneration
 
 from .architecture import normalise, see
 from .checkpoint import Stage
-from .conversations import Lesson
+from .conversations import Lesson, leaning
 from .course import Course, learn
 from .draw import draw, square
 from .imagining import Look
@@ -37,9 +37,8 @@ TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 
 def wide_lesson(step: int) -> Lesson:
     """Boxes, captions and where things are, at first mostly what comes first."""
-    leaning = min(0.85, max(0.0, 0.85 - (step - 300) / 800))
     return replace(
-        LESSON, spatial=0.3, leaning=leaning, compared=6, more=0.25, react=0.1, length=560
+        LESSON, spatial=0.3, leaning=leaning(step), compared=6, more=0.25, react=0.1, length=560
     )
 
 
