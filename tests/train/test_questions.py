@@ -65,7 +65,8 @@ def check(scene: Scene, question: Question) -> None:
 
 def check_relation(scene: Scene, question: Question) -> None:
     """Find both shapes by their colours and kinds, in the words' order, and compare them."""
-    words = re.findall(r"[a-z]+", re.sub(r"plus signs?", "cross", question.text.lower()))
+    asked = question.text.lower().replace("am i right", "").replace("is that right", "")
+    words = re.findall(r"[a-z]+", re.sub(r"plus signs?", "cross", asked))
     at = [index for index, word in enumerate(words) if word in WORDS]
     shapes = []
     for index in at:

@@ -49,9 +49,12 @@ def test_characters_stand_where_the_patches_say_them(tokenizer: Tokenizer) -> No
         said = sight_meaning(scene)[patch - told.ids[row].tolist().index(IMAGE), WIDE:]
         letter = tokenizer.decode([int(told.ids[row, place + 1])])
         step = len(GLYPHS) + 1
-        assert said[slot * step + GLYPHS.index(letter.lower())] > 0.4
+        # On a corner of four slots each has a quarter; nothing else in this one is said louder.
+        glyphs = said[slot * step : slot * step + len(GLYPHS)]
+        assert glyphs.argmax() == GLYPHS.index(letter.lower())
+        assert glyphs.max() >= 0.249
         numbers = said[INDEX:].reshape(-1)[: SLOTS * MOST_GLYPHS].reshape(SLOTS, MOST_GLYPHS)
-        assert numbers[slot].max() > 0.4
+        assert numbers[slot].max() >= 0.249
 
 
 def test_the_loss_is_what_the_heads_look_away(tokenizer: Tokenizer) -> None:
