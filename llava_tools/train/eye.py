@@ -41,7 +41,7 @@ def train_eye(
     path: Path,
     minutes: float,
     *,
-    size: int = 24,
+    size: int = 64,
     rate: float = 4e-3,
     seed: int = 11,
     wide: float = 0.0,

@@ -1,15 +1,34 @@
-"""Packed conversations through the language model, and where its heads look meanwhile."""
+"""Packed conversations through the language model, and where its heads look meanwhile.
+
+The layers are transformers' Llama's, computed here without padding and with attention by branches:
+in bfloat16 three times as fast on a CPU, and a test holds both to the same states and gradients.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from .attention import branching
+from .attention import branched
 from .packing import IMAGE, Conversations
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a language model makes of packed conversations, each (rows, length, width) float32.
+
+    ``last_hidden_state`` is normed, for the head to read; ``hidden_states`` are what each layer was
+    given. Padding is zeros.
+    """
+
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...]
 
 
 def hear(
@@ -18,23 +37,99 @@ def hear(
     features: Tensor,
     *,
     states: bool = False,
-) -> Any:
-    """What the language model makes of them: transformers' output, with all layers' ``states``.
+) -> Heard:
+    """What the language model makes of them, with what all layers were given if ``states``.
 
     ``features`` (rows with a picture, 64, width) are projected image features; the eye is not used.
     """
+    inner: Any = model.model.language_model
     embedded = model.get_input_embeddings()(told.ids)
     image = told.ids == IMAGE
     embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    with branching(model.model.language_model):
-        return model.model.language_model(
-            inputs_embeds=embedded,
-            attention_mask=told.allowed,
-            position_ids=told.positions,
-            use_cache=False,
-            output_hidden_states=states,
-            lengths=told.lengths,
-        )
+    there = _there(told)
+    hidden = embedded[there]
+    turning = _turning(inner, told.positions[there])
+    kept = []
+    for block in inner.layers:
+        if states:
+            kept.append(_padded(hidden, there))
+        hidden = _layer(block, hidden, turning, told)
+    return Heard(_padded(_normed(inner.norm, hidden), there), tuple(kept))
+
+
+def _there(told: Conversations) -> Tensor:
+    """What is no padding, (rows, length) bool."""
+    long = torch.tensor([sum(row) for row in told.lengths])
+    return torch.arange(told.ids.shape[1]) < long[:, None]
+
+
+def _padded(flat: Tensor, there: Tensor) -> Tensor:
+    """Rows behind each other as rows below each other."""
+    return flat.new_zeros(*there.shape, flat.shape[-1]).index_put(there.nonzero().unbind(1), flat)
+
+
+def _turning(inner: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """RoPE's cosines and sines, (tokens, 1, half a head's size) each."""
+    cosine, sine = inner.rotary_emb(torch.zeros(1), positions[None])
+    half = cosine.shape[-1] // 2
+    return cosine[0, :, None, :half], sine[0, :, None, :half]
+
+
+def _layer(
+    block: Any, hidden: Tensor, turning: tuple[Tensor, Tensor], told: Conversations
+) -> Tensor:
+    attention, mlp = block.self_attn, block.mlp
+    given = _given(block.input_layernorm, hidden)
+    query, key, value = (
+        project(given).unflatten(-1, (-1, attention.head_dim))
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    looked = branched(_turned(query, *turning), _turned(key, *turning), value, told.lengths)
+    hidden = hidden + attention.o_proj(looked.flatten(1))
+    given = _given(block.post_attention_layernorm, hidden)
+    opened = functional.silu(mlp.gate_proj(given)) * mlp.up_proj(given)
+    met: Tensor = hidden + mlp.down_proj(opened)
+    return met
+
+
+class _Norm(torch.autograd.Function):
+    """RMS norm in few passes: torch's own is put together from many on a CPU, and slower."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, least: float) -> Tensor:
+        scale = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).square() / hidden.shape[-1]
+        scale = (scale + least).rsqrt()
+        ctx.save_for_backward(hidden, weight, scale)
+        return hidden * scale * weight
+
+    @staticmethod
+    def backward(ctx: Any, *asked: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden, weight, scale = ctx.saved_tensors
+        (given,) = asked
+        even = hidden * scale
+        wanted = given * weight
+        lean = torch.linalg.vecdot(wanted, even)[..., None] / hidden.shape[-1]
+        whole = (given * even).flatten(0, -2).sum(0)
+        return (wanted - even * lean) * scale, whole, None
+
+
+def _normed(norm: Any, hidden: Tensor) -> Tensor:
+    normed: Tensor = _Norm.apply(hidden, norm.weight, norm.variance_epsilon)  # type: ignore[no-untyped-call]
+    return normed
+
+
+def _given(norm: Any, hidden: Tensor) -> Tensor:
+    """Normed states in the type that matrices are multiplied in: once for all that read them."""
+    given = _normed(norm, hidden)
+    quick = torch.is_autocast_enabled("cpu")
+    return given.to(torch.get_autocast_dtype("cpu")) if quick else given
+
+
+def _turned(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Queries or keys (tokens, heads, size) turned by their positions, in their own type."""
+    cosine, sine = cosine.to(heads.dtype), sine.to(heads.dtype)
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
 def last_heads(inner: Any, many: int) -> range:
@@ -54,10 +149,13 @@ def scores(block: Any, states: Tensor, turning: tuple[Tensor, Tensor], heads: An
     """
     attention = block.self_attn
     size = attention.head_dim
-    given = block.input_layernorm(states)
-    shape = (*given.shape[:2], -1, size)
-    query = attention.q_proj(given).view(shape).transpose(1, 2)[:, list(heads)]
-    key = attention.k_proj(given).view(shape).transpose(1, 2)[:, list(heads)]
+    given = _given(block.input_layernorm, states)
+    query, key = (
+        functional.linear(given, project.weight.unflatten(0, (-1, size))[list(heads)].flatten(0, 1))
+        .unflatten(-1, (-1, size))
+        .transpose(1, 2)
+        for project in (attention.q_proj, attention.k_proj)
+    )
     query, key = apply_rotary_pos_emb(query, key, *turning)
 
     def score(row: int, head: int) -> Any:

@@ -85,8 +85,8 @@ def step_loss(
         looks = looks + weights.tally * tally_loss(model, told, passed.hidden_states)
     if weights.read:
         states = passed.hidden_states
-        taught = reading_loss(model, told, states) + naming_loss(model, told, states[-2])
-        looks = looks + weights.read * (taught + counting_loss(model, told, states[-2]))
+        taught = reading_loss(model, told, states) + naming_loss(model, told, states[-1])
+        looks = looks + weights.read * (taught + counting_loss(model, told, states[-1]))
     if record is not None:
         right = torch.ones_like(told.labels, dtype=torch.bool)
         right[rows, spots] = logits.detach().argmax(-1) == truth

@@ -96,7 +96,7 @@ def _read(
 
     The first of all is ``<s>``.
     """
-    before = hear(model, told, features, states=True).hidden_states[-2]
+    before = hear(model, told, features, states=True).hidden_states[-1]
     given = cast(Any, model).model.language_model.layers[-1].input_layernorm(before)
     rows, asked, patches, slots = told.reads[told.reads[:, 3] < len(heads)].unbind(dim=1)
     truth = told.labels[rows, asked + 1]

@@ -78,7 +78,7 @@ def test_a_look_at_the_right_place_says_the_character(tokenizer: Tokenizer) -> N
     torch.manual_seed(0)
     model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
     _, told, features = imagined(tokenizer, wide=1.0)
-    given = hear(model, told, features, states=True).hidden_states[-2]
+    given = hear(model, told, features, states=True).hidden_states[-1]
     block = model.model.language_model.layers[-1]
     losses = []
     for row, place, patch, slot in told.reads.tolist():
@@ -97,7 +97,7 @@ def test_what_stands_there_is_brought_and_said(tokenizer: Tokenizer) -> None:
     torch.manual_seed(0)
     model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)
     _, told, features = imagined(tokenizer, wide=1.0)
-    given = hear(model, told, features, states=True).hidden_states[-2].detach()
+    given = hear(model, told, features, states=True).hidden_states[-1].detach()
     before = naming_loss(model, told, given).item()
     assert ground_reading(model, [(told, features)], steps=150) < 0.2
     assert naming_loss(model, told, given).item() < 0.2 < before
@@ -141,4 +141,4 @@ def test_nothing_is_read_off_shapes(tokenizer: Tokenizer) -> None:
     assert len(told.reads) == 0
     states = hear(model, told, features, states=True).hidden_states
     assert reading_loss(model, told, states).item() == 0
-    assert naming_loss(model, told, states[-2]).item() == 0
+    assert naming_loss(model, told, states[-1]).item() == 0
