@@ -30,7 +30,7 @@ def branched(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[Sequen
     flat = [length for row in lengths for length in row]
     query = query * query.shape[-1] ** -0.5
     parts = [one.transpose(0, 1).split(flat, dim=1) for one in (query, key, value)]
-    found = []
+    found: list[Tensor] = []
     for row in lengths:
         start = len(found)
         for at in range(start, start + len(row)):

@@ -83,7 +83,7 @@ def train_eye(
     while done < 1:
         rng = np.random.default_rng((seed + team.rank, stage.step))
         plain = 0.03 if start else max(0.05, min(1.0, 1.0 - (stage.step - 150) / 300))
-        crowded = 0.65 + 0.25 * plain if done < 0.65 else 0.35
+        crowded = 0.65 + 0.25 * plain if done < 0.65 else 0.15
         drawn = batch(rng, size, crowded, plain, wide)
         with quick(), torch.set_grad_enabled(stage.step >= settling):
             seen = layers(model, normalise(drawn.pixels))

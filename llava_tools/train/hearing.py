@@ -100,7 +100,8 @@ class _Norm(torch.autograd.Function):
         scale = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).square() / hidden.shape[-1]
         scale = (scale + least).rsqrt()
         ctx.save_for_backward(hidden, weight, scale)
-        return hidden * scale * weight
+        normed: Tensor = hidden * scale * weight
+        return normed
 
     @staticmethod
     def backward(ctx: Any, *asked: Tensor) -> tuple[Tensor, Tensor, None]:

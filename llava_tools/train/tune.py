@@ -45,7 +45,7 @@ def wide_lesson(step: int) -> Lesson:
 WIDE_TUNING = replace(
     TUNING,
     lesson=wide_lesson,
-    pictures=5,
+    pictures=8,
     questions=6,
     read=0.3,
     tally=0.3,
