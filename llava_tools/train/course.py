@@ -34,10 +34,10 @@ class Course:
     """What is learned, and how: the plan of a stage.
 
     ``lesson`` says what is asked at a step. A step is about ``pictures`` pictures, with
-    ``questions`` questions each. ``rate`` is Muon's learning rate, level for a share ``hold`` of
-    the stage and then falling to zero. ``guide`` is the weight of
-    :func:`~llava_tools.train.copying.attention_loss` until it falls, ``choose`` that of
-    :func:`~llava_tools.train.choosing.choosing_loss`, ``ahead`` that of
+    ``questions`` questions each, and about ``written`` of writing, with one each. ``rate`` is
+    Muon's learning rate, level for a share ``hold`` of the stage and then falling to zero.
+    ``guide`` is the weight of :func:`~llava_tools.train.copying.attention_loss`
+    until it falls, ``choose`` that of :func:`~llava_tools.train.choosing.choosing_loss`, ``ahead`` that of
     :func:`~llava_tools.train.copying.ahead_loss`, ``read`` that of
     :func:`~llava_tools.train.reading.reading_loss`, ``tally`` that of
     :func:`~llava_tools.train.tallying.tally_loss`, ``emphasis`` that of answers about pictures
@@ -49,6 +49,7 @@ class Course:
     seed: int
     pictures: int = 2
     questions: int = 16
+    written: int = 0
     hold: float = 0.45
     guide: float = 0.0
     choose: float = 0.0
@@ -81,15 +82,18 @@ def learn(
         rng = np.random.default_rng((course.seed + team.rank, stage.step))
         lesson = course.lesson(stage.step)
         aloud = rng.random() < lesson.react
-        asked = 0 if aloud else course.pictures
-        scenes, features = look(rng, asked, 1 if aloud else lesson.shown + lesson.opened)
+        written = 0 if aloud else course.written
+        asked = 0 if aloud else course.pictures + written
+        told_by = 1 if aloud else lesson.shown + lesson.opened
+        scenes, features = look(rng, asked - written, told_by, written)
         shapes = [scene for scene in scenes[asked:] if isinstance(scene, Scene)]
         if aloud:
             scene = shapes[0] if rng.random() < 0.3 else None
             rows = [lectures(writer, rng, REACT_LENGTH, scene, react)]
             features = features[: scene is not None]
         else:
-            rows = _rows(scenes[:asked], shapes, writer, rng, course.questions, lesson)
+            counts = [course.questions] * course.pictures + [1] * written
+            rows = _rows(scenes[:asked], counts, shapes, writer, rng, lesson)
         guide = course.guide * (done < course.hold)
         told = Weights(
             asked,
@@ -116,14 +120,17 @@ def learn(
 
 def _rows(
     asked: list[Sight],
+    counts: list[int],
     shapes: list[Scene],
     writer: Writer,
     rng: np.random.Generator,
-    questions: int,
     lesson: Lesson,
 ) -> list[list[Branch]]:
-    """Questions about pictures, tools beside pictures of shapes, and tools without pictures."""
-    rows = [converse(scene, writer, rng, questions, lesson) for scene in asked]
+    """So many questions about each picture, tools beside shapes, and tools without pictures."""
+    rows = [
+        converse(scene, writer, rng, count, lesson)
+        for scene, count in zip(asked, counts, strict=True)
+    ]
     for place, scene in enumerate(shapes):
         make = lecture if place < lesson.shown else opened
         rows.append(lectures(writer, rng, lesson.length, scene, make))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,11 +11,21 @@ from torch import Tensor
 from .patches import ATTRIBUTES, PATCHES, WIDE, codebook
 from .sights import Sight, sample_sight, sight_meaning
 from .wide.codes import EDGE, mistake
+from .wide.sample import sample_writing
 from .world import COLOURS, SHAPES, sample_scene
 
-Look = Callable[[np.random.Generator, int, int], tuple[list[Sight], Tensor]]
-"""Makes so many pictures and then so many of shapes only, and what the language model sees of all:
-(both, 64, width) float."""
+
+class Look(Protocol):
+    """Makes pictures, and what the language model sees of them."""
+
+    def __call__(
+        self, rng: np.random.Generator, count: int, shapes: int, written: int = 0
+    ) -> tuple[list[Sight], Tensor]:
+        """``count`` pictures, then ``written`` of writing alone, then ``shapes`` of shapes.
+
+        Returns:
+            The pictures, and what is seen of all, (pictures, 64, width) float.
+        """
 
 
 def imagine(width: int, wide: float = 0.0) -> Look:
@@ -25,8 +35,11 @@ def imagine(width: int, wide: float = 0.0) -> Look:
     """
     codes = torch.from_numpy(codebook(width))
 
-    def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
+    def look(
+        rng: np.random.Generator, count: int, shapes: int, written: int = 0
+    ) -> tuple[list[Sight], Tensor]:
         scenes = [sample_sight(rng, wide) for _ in range(count)]
+        scenes += [sample_writing(rng) for _ in range(written)]
         scenes += [sample_scene(rng) for _ in range(shapes)]
         weights = torch.from_numpy(np.stack([blurred(sight_meaning(s), rng) for s in scenes]))
         shape = len(scenes), PATCHES, width

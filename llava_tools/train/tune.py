@@ -25,6 +25,7 @@ from .imagining import Look
 from .optim import Optimizer
 from .sights import Sight, draw_sight, sample_sight
 from .team import Team
+from .wide.sample import sample_writing
 from .world import sample_scene
 
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
@@ -38,23 +39,26 @@ TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 def wide_lesson(step: int) -> Lesson:
     """Boxes, captions and where things are, at first mostly what comes first."""
     return replace(
-        LESSON, spatial=0.3, leaning=leaning(step), compared=6, more=0.25, react=0.1, length=560
+        LESSON, spatial=0.3, leaning=leaning(step), compared=3, more=0.25, react=0.1, length=560
     )
 
 
 WIDE_TUNING = replace(
     TUNING,
     lesson=wide_lesson,
-    pictures=8,
-    questions=6,
+    pictures=14,
+    questions=3,
+    written=8,
     read=0.3,
     tally=0.3,
     doubtful=True,
     choose=0.3,
 )
-"""The same for a model that knows of writing, charts, pages, boxes and captions: more pictures, for
-an eye errs in more ways at what is written; more questions where things are, which are learned
-late."""
+"""The same for a model that knows of writing, charts, pages, boxes and captions.
+
+Many pictures and few questions about each, for an eye errs in many ways at what is written, and
+there is but one thing to ask of a word; more questions where things are, which are learned late.
+"""
 
 
 def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:
@@ -63,8 +67,11 @@ def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:
     A share ``wide`` of them shows writing, charts or pages.
     """
 
-    def look(rng: np.random.Generator, count: int, shapes: int) -> tuple[list[Sight], Tensor]:
+    def look(
+        rng: np.random.Generator, count: int, shapes: int, written: int = 0
+    ) -> tuple[list[Sight], Tensor]:
         scenes = [sample_sight(rng, wide, writing=WRITTEN) for _ in range(count)]
+        scenes += [sample_writing(rng) for _ in range(written)]
         drawn = [draw_sight(scene, rng) for scene in scenes]
         drawn += [draw(sample_scene(rng), rng) for _ in range(shapes)]
         pictures = [square(one.picture) for one in drawn]
