@@ -36,8 +36,8 @@ class Course:
     ``lesson`` says what is asked at a step. A step is about ``pictures`` pictures, with
     ``questions`` questions each, and about ``written`` of writing, with one each. ``rate`` is
     Muon's learning rate, level for a share ``hold`` of the stage and then falling to zero.
-    ``guide`` is the weight of :func:`~llava_tools.train.copying.attention_loss`
-    until it falls, ``choose`` that of :func:`~llava_tools.train.choosing.choosing_loss`, ``ahead`` that of
+    ``guide`` is the weight of :func:`~llava_tools.train.copying.attention_loss` until it falls,
+    ``choose`` that of :func:`~llava_tools.train.choosing.choosing_loss`, ``ahead`` that of
     :func:`~llava_tools.train.copying.ahead_loss`, ``read`` that of
     :func:`~llava_tools.train.reading.reading_loss`, ``tally`` that of
     :func:`~llava_tools.train.tallying.tally_loss`, ``emphasis`` that of answers about pictures
