@@ -96,8 +96,8 @@ def test_documents_show_their_pages_with_boxes(fresh: Any) -> None:
     answers = [cell for cell in code_cells(fresh) if "DocumentAnswer(" in said(cell)]
     assert len(answers) == 2
     for cell in answers:
-        (page,) = pictures(cell)
-        assert boxed(page)
+        cited = pictures(cell)  # best first; others that gave the same answer may follow
+        assert boxed(cited[0])
 
 
 def test_nothing_of_the_machine_is_kept(kept: Any) -> None:
