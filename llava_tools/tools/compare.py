@@ -2,7 +2,7 @@
 
 LLaVA 1.5 was trained on one picture a prompt, so each picture is asked by itself, in one batch, and
 the answers are compared as text. On 300 drawn pairs the embedded model told right whether they
-agree in 93% that way, and in 49% (as good as guessing) with both pictures in one prompt:
+agree in 99% that way, and in 54% (hardly better than guessing) with both pictures in one prompt:
 `python -m benchmarks.compare`. The released weights were not at hand to try.
 """
 

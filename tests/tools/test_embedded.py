@@ -1,4 +1,4 @@
-"""The tools with a model that sees; it boxes and reads too poorly for either to be asked of it."""
+"""The tools with a model that sees; it boxes and reads too unsurely for that to be asked."""
 
 from __future__ import annotations
 
