@@ -1,11 +1,12 @@
 """Packed conversations through the language model, and where its heads look meanwhile.
 
 The layers are transformers' Llama's, computed here without padding and with attention by branches:
-in bfloat16 three times as fast on a CPU, and a test holds both to the same states and gradients.
+in bfloat16 in about 0.6 of the time on a CPU. A test holds both to the same states and gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .attention import branched
-from .packing import IMAGE, Conversations
+from .packing import IMAGE, PAD, Conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +47,21 @@ def hear(
     embedded = model.get_input_embeddings()(told.ids)
     image = told.ids == IMAGE
     embedded = embedded.masked_scatter(image[..., None], features.to(embedded.dtype))
-    there = _there(told)
+    there = (told.ids != PAD).nonzero(as_tuple=True)
     hidden = embedded[there]
-    turning = _turning(inner, told.positions[there])
+    turning = inner.rotary_emb(hidden, told.positions[there][None])
     kept = []
     for block in inner.layers:
         if states:
-            kept.append(_padded(hidden, there))
+            kept.append(_padded(hidden, there, told.ids.shape))
         hidden = _layer(block, hidden, turning, told)
-    return Heard(_padded(_normed(inner.norm, hidden), there), tuple(kept))
+    last = _padded(_normed(inner.norm, hidden), there, told.ids.shape)
+    return Heard(last, tuple(kept))
 
 
-def _there(told: Conversations) -> Tensor:
-    """What is no padding, (rows, length) bool."""
-    long = torch.tensor([sum(row) for row in told.lengths])
-    return torch.arange(told.ids.shape[1]) < long[:, None]
-
-
-def _padded(flat: Tensor, there: Tensor) -> Tensor:
+def _padded(flat: Tensor, there: tuple[Tensor, ...], shape: Sequence[int]) -> Tensor:
     """Rows behind each other as rows below each other."""
-    return flat.new_zeros(*there.shape, flat.shape[-1]).index_put(there.nonzero().unbind(1), flat)
-
-
-def _turning(inner: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """RoPE's cosines and sines, (tokens, 1, half a head's size) each."""
-    cosine, sine = inner.rotary_emb(torch.zeros(1), positions[None])
-    half = cosine.shape[-1] // 2
-    return cosine[0, :, None, :half], sine[0, :, None, :half]
+    return flat.new_zeros(*shape, flat.shape[-1]).index_put(there, flat)
 
 
 def _layer(
@@ -84,7 +73,8 @@ def _layer(
         project(given).unflatten(-1, (-1, attention.head_dim))
         for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    looked = branched(_turned(query, *turning), _turned(key, *turning), value, told.lengths)
+    query, key = apply_rotary_pos_emb(query, key, *(one[0].to(query.dtype) for one in turning))
+    looked = branched(query, key, value, told.lengths)
     hidden = hidden + attention.o_proj(looked.flatten(1))
     given = _given(block.post_attention_layernorm, hidden)
     opened = functional.silu(mlp.gate_proj(given)) * mlp.up_proj(given)
@@ -124,13 +114,6 @@ def _given(norm: Any, hidden: Tensor) -> Tensor:
     given = _normed(norm, hidden)
     quick = torch.is_autocast_enabled("cpu")
     return given.to(torch.get_autocast_dtype("cpu")) if quick else given
-
-
-def _turned(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Queries or keys (tokens, heads, size) turned by their positions, in their own type."""
-    cosine, sine = cosine.to(heads.dtype), sine.to(heads.dtype)
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
 def last_heads(inner: Any, many: int) -> range:
