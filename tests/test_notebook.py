@@ -97,6 +97,7 @@ def test_documents_show_their_pages_with_boxes(fresh: Any) -> None:
     assert len(answers) == 2
     for cell in answers:
         cited = pictures(cell)  # best first; others that gave the same answer may follow
+        assert len(cited) == said(cell).count(", page ")
         assert boxed(cited[0])
 
 
