@@ -35,7 +35,7 @@ from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer
 from .tune import WIDE_TUNING, tune
 
-APART, EYE = 0.5, 0.2
+APART, EYE = 0.4, 0.2
 """Shares of the minutes for eye and language model side by side, and for the eye on both cores;
 tuning has the rest."""
 NARROW = 0.3
