@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_ask_prints_the_answer(
     assert "embedded model knows drawn shapes" in out.err
     assert len(backend.requests[0].messages[-1].images) == 2
     assert backend.requests[0].sampling.max_tokens == 7
+
+
+def test_the_package_runs_as_a_module(
+    backend: ScriptedBackend,
+    picture: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["llava-tools", "ask", picture, "What colour?"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("llava_tools", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "It is red.\n"
 
 
 def test_ask_json(
