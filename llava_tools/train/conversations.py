@@ -227,7 +227,7 @@ def _spots(scene: Sight, question: Question) -> list[Spot]:
 def _middles(scene: Sight, question: Question) -> tuple[Floats, ...]:
     """Where all lies that one has to know of for the answer, but for what is read off a line."""
     if not isinstance(scene, Scene):
-        found = None if question.line is not None else where(scene, question.kind)
+        found = None if question.line is not None else where(scene, question.kind, question.bar)
         return () if found is None else (found,)
     return tuple(middles(scene, *those) for those in question.about)
 

@@ -40,7 +40,7 @@ APART, EYE = 0.4, 0.2
 tuning has the rest."""
 NARROW = 0.3
 """Share of each of the two in which there are only shapes, which have to be known for the rest."""
-WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.6, 0.65, 0.5
+WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.6, 0.65, 0.6
 """Shares of pictures that show writing, charts or pages from then on."""
 
 Widen = Callable[[Path, float, Path, Team | None], None]
@@ -113,10 +113,16 @@ def widen(stage: Widen, work: Path, minutes: float, begun: Path, rank: int, size
 def joined(work: Path) -> LlavaForConditionalGeneration:
     """The model with the eye and the language model of their latest checkpoints."""
     model = start(work)
-    load_eye(model, torch.load(work / "eye.pt", weights_only=True)["average"])
-    spoken = torch.load(work / "language.pt", weights_only=True)["weights"]
+    load_eye(model, torch.load(_latest(work, "eye"), weights_only=True)["average"])
+    spoken = torch.load(_latest(work, "language"), weights_only=True)["weights"]
     restore(dict(model.model.language_model.named_parameters()), spoken)
     return model
+
+
+def _latest(work: Path, stage: str) -> Path:
+    """A stage's checkpoint, or the one that training was begun from, if the stage was left out."""
+    path = work / f"{stage}.pt"
+    return path if path.exists() else work / f"{stage}-begun.pt"
 
 
 def run_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:

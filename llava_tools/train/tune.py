@@ -30,7 +30,7 @@ from .world import sample_scene
 
 LESSON = Lesson(spatial=0.1, shown=1, unseen=2, length=450, react=0.2, opened=1)
 """Most questions are about drawings; tools are kept up, sometimes beside a picture."""
-WRITTEN = 0.4
+WRITTEN = 0.25
 """Share of writing among what is not shapes: less than elsewhere, for charts and pages are asked
 about in more ways, and have writing, too."""
 TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
@@ -39,7 +39,14 @@ TUNING = Course(lambda _: LESSON, rate=8e-4, seed=37, hold=0.35, ahead=0.4)
 def wide_lesson(step: int) -> Lesson:
     """Boxes, captions and where things are, at first mostly what comes first."""
     return replace(
-        LESSON, spatial=0.3, leaning=leaning(step), compared=3, more=0.25, react=0.1, length=560
+        LESSON,
+        spatial=0.3,
+        leaning=leaning(step),
+        compared=3,
+        more=0.35,
+        unseen=3,
+        react=0.07,
+        length=560,
     )
 
 
@@ -53,11 +60,13 @@ WIDE_TUNING = replace(
     tally=0.3,
     doubtful=True,
     choose=0.3,
+    emphasis=2.0,
 )
 """The same for a model that knows of writing, charts, pages, boxes and captions.
 
 Many pictures and few questions about each, for an eye errs in many ways at what is written, and
 there is but one thing to ask of a word; more questions where things are, which are learned late.
+Calls of tools, which are learned later still, have more rows and count more than before.
 """
 
 

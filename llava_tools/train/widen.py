@@ -4,8 +4,9 @@
 ``language`` read another run's checkpoint once and then keep their own, ``DIR/eye.pt`` and
 ``DIR/language.pt``; ``tune`` joins these two, and ``export --out FOLDER`` writes the model's files.
 The same command after a kill goes on where it was. ``DIR`` has to hold the checkpoints' tokenizer.
-``begin --from FOLDER`` makes such checkpoints, and the tokenizer, of a model's files; ``keep --out
-FOLDER`` copies those of ``DIR`` to keep, in half their size.
+``begin --from FOLDER`` makes such checkpoints, and the tokenizer, of a model's files, which
+``tune`` also goes on from where neither stage was continued; ``keep --out FOLDER`` copies those of
+``DIR`` to keep, in half their size.
 """
 
 from __future__ import annotations

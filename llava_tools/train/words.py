@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .wide.things import Line
+from .wide.things import Bar, Line
 from .world import Scene, Shape
 
 PLURALS = {
@@ -38,9 +38,9 @@ class Question:
     """A question about a scene: its kind, its words as asked plainly, and its answer.
 
     ``line`` is what has to be read for it, where the answer is what is written there; ``box`` is
-    the box, on the padded square in 0–1, that the answer says; ``about`` tells of which shapes one
-    has to know, by colour and kind, ``None`` standing for any: of all that are counted, or of one
-    and then the other that are compared.
+    the box, on the padded square in 0–1, that the answer says; ``bar`` is the one that is named in
+    the question; ``about`` tells of which shapes one has to know, by colour and kind, ``None``
+    standing for any: of all that are counted, or of one and then the other that are compared.
     """
 
     kind: str
@@ -49,6 +49,7 @@ class Question:
     line: Line | None = None
     box: tuple[float, float, float, float] | None = None
     about: tuple[Those, ...] = ()
+    bar: Bar | None = None
 
 
 T = TypeVar("T")

@@ -27,6 +27,10 @@ _FUNCTION = (
     "{calculate|find|get|work out} {|the value of |the result of }<call>{|.}",
     "<call>{|?|.|, please}",
     "{what|which value} {do i get from|comes out of|does one get for} <call>?",
+    "{i'd like|i want|we need|let us have|could i have|may i have} {|the result of |to know }<call>"
+    "{|.|, please}",
+    "{i wonder|i am curious|please find out} what <call> {is|gives|returns}{|.}",
+    "{show us|check|look at|see what you get for|go for|start with} <call>{|.}",
 )
 _KEYWORDS = (
     "{call|run|use|apply|execute|try|please use|can you use} {|the tool |the function }<name> "
@@ -34,6 +38,8 @@ _KEYWORDS = (
     "{|what is |what's |the result of |give me }<name> {with|for|of|where} <pairs>{|?}",
     "<name>{: |, | - }<pairs>",
     "{with|for|given} <pairs>, {call|run|use} <name>{|.}",
+    "{get|let|ask} <name> {to do it|to work|do its work} {with|for|on} <pairs>{|.}",
+    "<name> {takes|gets|should get|is given} <pairs>{|.|, please}",
 )
 _WITHOUT = (
     "{call|run|use|apply|execute|try|start|please use|can you use} {|the tool |the function }"
@@ -110,7 +116,7 @@ def listed(parts: list[str], last: str = "and") -> str:
 
 def pairs(rng: np.random.Generator, arguments: Mapping[str, Any]) -> list[str]:
     """Each argument with its name, in one manner for all."""
-    manner = int(rng.integers(6))
+    manner = int(rng.integers(8))
     told = []
     for name, value in arguments.items():
         spoken = said(rng, value, 0.6)
@@ -123,6 +129,8 @@ def pairs(rng: np.random.Generator, arguments: Mapping[str, Any]) -> list[str]:
                 f"{plain} set to {spoken}",
                 f"{name}: {spoken}",
                 f"{spoken} as {plain}",
+                f"{plain} being {spoken}",
+                f"{spoken} for {plain}",
             )[manner]
         )
     return told

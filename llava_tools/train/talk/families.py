@@ -14,7 +14,8 @@ from llava_tools.train.words import pick
 from llava_tools.train.world import sample_scene
 
 from .kit import Tool, new_tool, random_tool, string
-from .names import NOUNS, PLACES, named
+from .names import NOUNS, PLACES, named, subject
+from .services import adjust, book, entitle, measure, order
 from .values import foreign, handle, proper, sentence, text, word
 
 _LOOKING = ("get", "find", "fetch", "check", "read", "lookup", "show", "query", "tell", "retrieve")
@@ -31,7 +32,7 @@ def any_tool(rng: np.random.Generator) -> Tool:
     # Copies that run to the very end of a request are learned last: most of these have them.
     makers = (
         *(look_up, look_up, *(create,) * 6, generate, *(search,) * 3, compute, control),
-        *(now, collect, look_at),
+        *(now, collect, look_at, measure, measure, book, book, order, adjust, entitle, entitle),
     )
     return pick(rng, makers)(rng)
 
@@ -48,7 +49,7 @@ def some_tools(rng: np.random.Generator, chances: Sequence[float]) -> list[Tool]
 
 def look_up(rng: np.random.Generator) -> Tool:
     """What is the noise in Vel Marin?"""
-    noun, verb = pick(rng, NOUNS), pick(rng, _LOOKING)
+    noun, verb = subject(rng), pick(rng, _LOOKING)
     where = rng.random() < 0.6
     key = pick(rng, PLACES) if where else pick(rng, NOUNS)
     key_name = key if rng.random() < 0.75 else pick(rng, (f"{key}_name", "name", "input", "query"))
@@ -69,6 +70,9 @@ def look_up(rng: np.random.Generator) -> Tool:
         f"{{do you know|could you check|can you tell me|what about}} the {noun} {{{link}|in}} "
         f"{slot}?",
         f"{noun} {{{link}|in|for}} {slot}{{|?|.}}",
+        f"{{i am looking for|are there any|where is}} {{a|the}} {noun} {{{link}|near}} {slot}"
+        "{|?}",
+        f"{{has|does}} {slot} {{have |got |}}a {noun}?",
     )
     schema = {key_name: string(rng, f"The {key}{' to look at' if rng.random() < 0.5 else ''}.")}
     make = {key_name: lambda r: proper(r) if r.random() < 0.75 else text(r)}
@@ -77,7 +81,7 @@ def look_up(rng: np.random.Generator) -> Tool:
 
 def create(rng: np.random.Generator) -> Tool:
     """Create a shop named 'Лукоморье' - an old paper shop."""
-    noun, verb = pick(rng, NOUNS), pick(rng, _MAKING)
+    noun, verb = subject(rng), pick(rng, _MAKING)
     name = pick(rng, (f"{noun}_name", f"{noun}_name", "name", "title", f"{noun}_title"))
     schema: dict[str, Any] = {name: string(rng, f"The {noun}'s name.")}
     make: dict[str, Callable[[np.random.Generator], Any]] = {
@@ -115,7 +119,7 @@ def create(rng: np.random.Generator) -> Tool:
 
 def generate(rng: np.random.Generator) -> Tool:
     """Write a Zombie poem."""
-    noun, verb = pick(rng, NOUNS), pick(rng, _WRITING)
+    noun, verb = subject(rng), pick(rng, _WRITING)
     key = pick(rng, ("style", "manner", "tone", "mood", "kind", "answer_style", f"{noun}_style"))
     key = pick(rng, ("voice", "theme")) if rng.random() < 0.15 else key
     name = named(rng, verb, noun)
@@ -143,7 +147,7 @@ def generate(rng: np.random.Generator) -> Tool:
 
 def search(rng: np.random.Generator) -> Tool:
     """Search the news for old paper ships."""
-    noun, verb = pick(rng, NOUNS), pick(rng, _SEARCHING)
+    noun, verb = subject(rng), pick(rng, _SEARCHING)
     key = pick(rng, ("query", "query", "text", "question", "term", "keyword", "words"))
     name = named(rng, verb, noun) if rng.random() < 0.7 else named(rng, noun, "search")
     slot = f"{{<{key}>|'<{key}>'|\"<{key}>\"}}"
@@ -151,6 +155,7 @@ def search(rng: np.random.Generator) -> Tool:
         f"{{search|look|scan|look around}} {{the|in the|my}} {noun} for {slot}{{|.|, please}}",
         f"{{search for|find|look up|look for}} {slot}{{| in the {noun}| with the tool}}{{|.}}",
         f"{{what|is there anything|what is there}} {{in|on}} the {noun} about {slot}?",
+        f"{{does|do}} the {noun} {{have|know of|contain}} {slot}?",
     )
     told = f"{verb.capitalize()} {pick(rng, ('the', 'a', 'all'))} {noun} for a {key}."
     return new_tool(
@@ -158,9 +163,9 @@ def search(rng: np.random.Generator) -> Tool:
         name,
         told,
         {key: string(rng)},
-        topic="",
         asks=asks,
         make={key: lambda r: sentence(r) if r.random() < 0.6 else text(r)},
+        about=noun,
     )
 
 
@@ -203,12 +208,12 @@ def compute(rng: np.random.Generator) -> Tool:
     name = named(
         rng, *((verb,) if rng.random() < 0.5 else (verb, pick(rng, ("numbers", "tool", "two"))))
     )
-    return new_tool(rng, name, told, {one: kind, two: dict(kind)}, topic="", asks=asks)
+    return new_tool(rng, name, told, {one: kind, two: dict(kind)}, asks=asks, about=verb)
 
 
 def control(rng: np.random.Generator) -> Tool:
     """Switch the lamp in the hall on; set the heating to 21."""
-    noun = pick(rng, NOUNS)
+    noun = subject(rng)
     place = pick(rng, ("room", "place", "name", "floor", "device"))
     options = [word(rng) for _ in range(int(rng.integers(2, 5)))]
     schema: dict[str, Any] = {place: string(rng)}
@@ -234,12 +239,12 @@ def control(rng: np.random.Generator) -> Tool:
             f"Set the {noun} {pick(rng, ('level', 'of a place'))}.",
         )
     make = {} if "enum" in schema[place] else {place: word}
-    return new_tool(rng, name, told, schema, topic="", asks=asks, make=make)
+    return new_tool(rng, name, told, schema, asks=asks, make=make, about=noun)
 
 
 def now(rng: np.random.Generator) -> Tool:
     """What is the time? No arguments."""
-    noun, verb = pick(rng, NOUNS), pick(rng, ("get", "current", "show", "read", "list", "check"))
+    noun, verb = subject(rng), pick(rng, ("get", "current", "show", "read", "list", "check"))
     asks = (
         f"{{what is|what's|tell me|show me|give me|check|get|read}} the {{|current|latest}} {noun}"
         "{|.|?|, please}",
@@ -252,7 +257,7 @@ def now(rng: np.random.Generator) -> Tool:
 
 def collect(rng: np.random.Generator) -> Tool:
     """Put bread, milk and tea on the list."""
-    noun = pick(rng, NOUNS)
+    noun = subject(rng)
     inner = pick(rng, ("string", "string", "integer"))
     key = pick(rng, ("items", "values", "numbers", "names", "entries", "words"))
     asks = (
@@ -264,7 +269,7 @@ def collect(rng: np.random.Generator) -> Tool:
         f"{pick(rng, ('Add', 'Put', 'Store'))} {key} {pick(rng, ('to', 'into', 'on'))} the {noun}."
     )
     schema = {key: {"type": "array", "items": {"type": inner}}}
-    return new_tool(rng, named(rng, "add", "to", noun), told, schema, topic="", asks=asks)
+    return new_tool(rng, named(rng, "add", "to", noun), told, schema, asks=asks, about=noun)
 
 
 def look_at(rng: np.random.Generator) -> Tool:

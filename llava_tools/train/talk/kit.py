@@ -17,7 +17,7 @@ from llava_tools.constraint import ToolSpec
 from llava_tools.train.phrasings import phrase
 from llava_tools.train.words import pick
 
-from .names import ANY, NOUNS, named
+from .names import ANY, NOUNS, named, subject
 from .values import made_up, value, word
 
 
@@ -30,12 +30,14 @@ class Tool:
         topic: What its result is called; "" for nothing in particular.
         asks: Templates of natural requests with ``<argument>`` slots; may be empty.
         make: How arguments are made that are not just any value of their type.
+        about: What it is there for, where that is not its topic.
     """
 
     spec: ToolSpec
     topic: str = ""
     asks: tuple[str, ...] = ()
     make: Mapping[str, Callable[[np.random.Generator], Any]] = field(default_factory=dict)
+    about: str = ""
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -110,7 +112,7 @@ def properties(rng: np.random.Generator, count: int) -> dict[str, Any]:
         if letters:
             name = "abcdnpqstuvwxyz"[int(rng.integers(15))]
         else:
-            name = pick(rng, NOUNS)
+            name = subject(rng)
             if rng.random() < 0.25:
                 name = named(rng, pick(rng, ANY), name).replace("-", "_")
             elif rng.random() < 0.15:
@@ -121,7 +123,7 @@ def properties(rng: np.random.Generator, count: int) -> dict[str, Any]:
 
 def random_tool(rng: np.random.Generator) -> Tool:
     """A name, a description and arguments that need not make sense together."""
-    parts = [pick(rng, ANY if rng.random() < 0.8 else (made_up(rng),)) for _ in range(3)]
+    parts = [pick(rng, ANY if rng.random() < 0.65 else (made_up(rng),)) for _ in range(3)]
     name = named(rng, *parts[: int(rng.choice((1, 2, 2, 2, 3)))])
     if rng.random() < 0.15:
         ending = pick(rng, ("function", "tool", "fn", "no_args", "v2", "action", "api"))

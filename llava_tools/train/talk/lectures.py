@@ -116,7 +116,7 @@ class _Agent:
         exchanges = int(rng.choice((1, 2, 3), p=(0.8, 0.15, 0.05)))
         for number in range(exchanges):
             last = number == exchanges - 1
-            if self._choice == "auto" and rng.random() < (0.45 if self._scene else 0.28):
+            if self._choice == "auto" and rng.random() < (0.45 if self._scene else 0.34):
                 self._talk_of_else()
             else:
                 self._ask()
@@ -142,7 +142,7 @@ class _Agent:
             self._answer(question.answer, question.kind)
             return
         told = " ".join(f"{tool.spec.name} {tool.spec.description}".lower() for tool in self._tools)
-        other = unfitting(rng, told) if rng.random() < 0.5 else None
+        other = unfitting(rng, told) if rng.random() < 0.6 else None
         text, answer = other or chat(rng)
         self._user(text)
         self._answer(answer, "chat")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from llava_tools.train.lexicon import WORDS
+from llava_tools.train.words import pick
+
+from .values import made_up
 
 _HELD_OUT = """
 magic weather greeting customer unicode generator adder joke pirate paris tokyo animal boat bridge
@@ -44,3 +47,18 @@ def named(rng: np.random.Generator, *parts: str) -> str:
     if chance < 0.88:
         return capital[0].lower() + capital[1:]
     return capital if chance < 0.94 else "-".join(words)
+
+
+def subject(rng: np.random.Generator) -> str:
+    """What a tool is about: a common noun mostly, any word, or one that does not exist.
+
+    Names made of few words are soon guessed at, rather than copied from what is told of the tools.
+    """
+    chance = rng.random()
+    if chance < 0.5:
+        return pick(rng, NOUNS)
+    if chance < 0.7:
+        return pick(rng, ANY)
+    while (word := made_up(rng)) in HELD_OUT or len(word) < 3:
+        pass
+    return word

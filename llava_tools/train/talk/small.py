@@ -60,7 +60,8 @@ def unfitting(rng: np.random.Generator, told: str) -> tuple[str, str] | None:
     """A request that none of the tools fits whose descriptions are ``told``."""
     for _ in range(10):
         tool = any_tool(rng)
-        if tool.asks and tool.topic and tool.topic not in told:
+        thing = tool.about or tool.topic
+        if tool.asks and thing and thing not in told:
             slots = {name: str(tool.argument(rng, name)) for name in tool.properties}
             asked = fill(rng, tool.asks, slots)
             return asked[0].upper() + asked[1:], NO_TOOL

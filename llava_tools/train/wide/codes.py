@@ -173,16 +173,21 @@ def _say_beginning(weights: Floats, stroke: Stroke, offset: tuple[float, float])
             weights[place // 2 * GRID + cell, place % 2] += down * across
 
 
-def where(scene: Wide, kind: str) -> Floats | None:
+def where(scene: Wide, kind: str, named: Bar | None = None) -> Floats | None:
     """Where the things lie that a question of a kind is about, one in all for each: (64,) float32.
 
-    All bars or all lines that are counted, the tallest or the shortest bar, the stamp; ``None``
-    for other kinds.
+    All bars or all lines that are counted, the tallest or the shortest bar, the ``named`` one, the
+    stamp; ``None`` for other kinds.
     """
     offset = (1 - scene.width) / 2, (1 - scene.height) / 2
     found = np.zeros((GRID * GRID, len(PAGE_PARTS)), np.float32)
-    if isinstance(scene, Chart) and kind in ("count bars", "tallest", "shortest"):
-        one = {"tallest": scene.tallest, "shortest": scene.shortest}.get(kind)
+    if isinstance(scene, Chart) and kind in (
+        "count bars",
+        "tallest",
+        "shortest",
+        "bar's colour",
+    ):
+        one = {"tallest": scene.tallest, "shortest": scene.shortest}.get(kind, named)
         for bar in scene.bars if one is None else (one,):
             top = soft_cells(scene.base - bar.height + offset[1])
             found[:, 0] += outer(top, soft_cells(bar.x + offset[0]))

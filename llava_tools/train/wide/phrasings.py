@@ -57,14 +57,20 @@ _RISES = (
     "{is|stands|rises} {taller|higher} than {the|all} {others|other bars}|"
     "{has|shows|reaches} the {greatest|largest|highest|most} {value|height|level}|"
     "{goes|reaches|extends} {farthest up|furthest up|to the top}|{is|comes} first by {height|size}|"
-    "{is the|has the|marks the} {maximum|peak}|{leads|sticks out|tops the rest|towers over all}"
+    "{is the|has the|marks the} {maximum|peak}|{leads|sticks out|tops the rest|towers over all}|"
+    "{is the winner|beats every other|ranks first|is on top|comes out first|surpasses the rest}|"
+    "{is above|exceeds|is larger than} {the rest|every other one|all the rest}"
 )
 _FALLS = (
     "{is|stays|remains} {shorter|lower} than {the|all} {others|other bars}|"
     "{has|shows|reaches} the {smallest|lowest|least} {value|height|level}|"
     "{goes|reaches|extends} {least far up|the least high}|{is|comes} last by {height|size}|"
-    "{is the|has the|marks the} {minimum|bottom value}|{trails|falls short|stays under the rest}"
+    "{is the|has the|marks the} {minimum|bottom value}|{trails|falls short|stays under the rest}|"
+    "{is the loser|is beaten by every other|ranks last|comes out last|is left behind}|"
+    "{is below|is under|is smaller than} {the rest|every other one|all the rest}"
 )
+_TOP = "{greatest|largest|highest|biggest|topmost|maximum|best}"
+_LOW = "{least|smallest|lowest|tiniest|minimum|worst}"
 _CHART = "{chart|bar chart|graph|bar graph|plot|diagram|picture|image}"
 
 
@@ -85,7 +91,7 @@ def _bar_hue(which: str, does: str) -> tuple[str, ...]:
     )
 
 
-def _bar_which(which: str, does: str) -> tuple[str, ...]:
+def _bar_which(which: str, does: str, most: str) -> tuple[str, ...]:
     return (
         f"{{which|what}} {{bar|column|one}} {{{does}}}",
         f"{{of|among}} {{the|these|all the}} {{bars|columns}}, which {{one|bar|}} {{{does}}}",
@@ -98,6 +104,11 @@ def _bar_which(which: str, does: str) -> tuple[str, ...]:
         f"in the {_CHART}, which {{bar|column|one}} is {{the|}} {which}",
         f"{{find|identify|look for|pick}} the {which} {{bar|column}}",
         f"the {which} {{bar|column}} is {{which one|which|called}}",
+        f"{{find|show|pick|point out|state}} the {{bar|column|one}} {{with|of}} {{the|}} {most} "
+        "{height|value|size|level}",
+        f"{{which|what}} {{bar|column}}'s {{height|value|size|level}} is {{the|}} {most}",
+        f"{{whose|which one's}} {{height|value|level}} is {{the|}} {most}{{, among the bars|}}",
+        f"{{which|what}} {{bar|column|one}} would you call the {which}{{ one|}}",
     )
 
 
@@ -112,7 +123,8 @@ def _bar_name(which: str) -> tuple[str, ...]:
 
 
 TALLEST_HUE, SHORTEST_HUE = _bar_hue(_MOST, _RISES), _bar_hue(_LEAST, _FALLS)
-TALLEST_WHICH, SHORTEST_WHICH = _bar_which(_MOST, _RISES), _bar_which(_LEAST, _FALLS)
+TALLEST_WHICH = _bar_which(_MOST, _RISES, _TOP)
+SHORTEST_WHICH = _bar_which(_LEAST, _FALLS, _LOW)
 TALLEST_NAME, SHORTEST_NAME = _bar_name(_MOST), _bar_name(_LEAST)
 BAR_HUE = (
     f"{{what|which}} {HUE} is {{the|}} bar <label>",
@@ -122,6 +134,14 @@ BAR_HUE = (
     f"{ASKING} {{what|which}} {HUE} bar <label> {{is|has}}",
     f"in {{what|which}} {HUE} is bar <label> {{drawn|shown|painted}}",
     f"{{what|which}} {HUE} is the bar {{labelled|labeled|called|named|above|over}} <label>",
+    f"{{what|which}} {HUE} {{do|can}} you see {{at|for|above}} {{bar|column|}} <label>",
+    f"{{bar|column|the bar}} <label> {{is|has}} {{what|which}} {HUE}",
+    f"{{look at|find|take}} {{bar|column}} <label>. {{what|which}} {HUE} {{is it|does it have}}",
+    f"{HUE} of {{bar|column|}} <label>",
+    f"<label> {{is|has}} {{what|which}} {HUE}",
+    f"the {{bar|column}} {{above|with|marked}} {{the letter|the label|}} <label>: "
+    f"{{its|what}} {HUE}",
+    f"{{what|which}} {HUE} {{was|did they}} {{used for|use for}} {{bar|column}} <label>",
 )
 
 TITLE = (

@@ -83,7 +83,7 @@ def ask_bar_colour(chart: Chart, rng: np.random.Generator) -> Question | None:
     if bar.label is None:
         return None
     text = phrase(rng, phrasings.BAR_HUE, {"label": bar.label.text})
-    return Question("bar's colour", text, bar.colour)
+    return Question("bar's colour", text, bar.colour, bar=bar)
 
 
 def ask_bars(chart: Chart, rng: np.random.Generator) -> Question:
@@ -229,9 +229,9 @@ WRITING_ASKERS: tuple[tuple[float, Asker[Writing]], ...] = (
     (0.07, caption_writing),
 )
 CHART_ASKERS: tuple[tuple[float, Asker[Chart]], ...] = (
-    (0.25, ask_tallest),
-    (0.25, ask_shortest),
-    (0.15, ask_bar_colour),
+    (0.22, ask_tallest),
+    (0.22, ask_shortest),
+    (0.25, ask_bar_colour),
     (0.18, ask_bars),
     (0.07, ask_title),
     (0.04, ask_background),

@@ -41,6 +41,9 @@ WORDS: dict[str, tuple[str, ...]] = {
         "Of these bars, which has the most height?",
         "Which bar stands above all the others?",
         "Say which bar reaches the top.",
+        "Where does the chart peak? Name that bar.",
+        "Point me to the bar that no other one tops.",
+        "If these bars were people, who would be the biggest?",
     ),
     "shortest": (
         "Among all the bars, which one is the least high?",
@@ -49,6 +52,9 @@ WORDS: dict[str, tuple[str, ...]] = {
         "Of these bars, which has the smallest height?",
         "Which bar stays below all the others?",
         "Say which bar reaches up the least.",
+        "Where is the chart at its lowest? Name that bar.",
+        "Point me to the bar that all the others top.",
+        "If these bars were people, who would be the smallest?",
     ),
     "title": (
         "Which word stands over everything as a title?",
