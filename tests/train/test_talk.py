@@ -25,12 +25,12 @@ from llava_tools.train.talk.exam import (
     right,
     unfit_items,
 )
-from llava_tools.train.talk.families import any_tool
+from llava_tools.train.talk.families import any_tool, some_tools
 from llava_tools.train.talk.lectures import lecture
-from llava_tools.train.talk.names import HELD_OUT
+from llava_tools.train.talk.names import HELD_OUT, subject
 from llava_tools.train.talk.opening import opened
 from llava_tools.train.talk.react import KNOWN, THOUGHT, react
-from llava_tools.train.talk.small import chat
+from llava_tools.train.talk.small import NO_TOOL, chat, unfitting
 from llava_tools.train.talk.talks import Lecture
 from llava_tools.train.world import sample_scene
 
@@ -143,6 +143,28 @@ def test_a_tool_gives_the_picture_that_was_asked_for(seed: int) -> None:
     assert [picture.handle for picture in result.images] == [handle]
     assert user.images == ()
     assert set(talk.kinds) == {1, 3}
+
+
+@given(seeds)
+@settings(max_examples=100, deadline=None)
+def test_no_tool_is_bound_that_fits_what_none_should(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tools = some_tools(rng, (0.5, 0.5))
+    told = " ".join(f"{tool.spec.name} {tool.spec.description}".lower() for tool in tools)
+    found = unfitting(rng, told)
+    assert found is not None
+    text, answer = found
+    assert answer == NO_TOOL
+    assert "<" not in text
+
+
+@given(seeds)
+@settings(max_examples=100, deadline=None)
+def test_what_tools_are_about_is_not_what_the_examination_asks_for(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    found = [subject(rng) for _ in range(20)]
+    assert not set(found) & HELD_OUT
+    assert all(word.isalpha() and word.islower() for word in found)
 
 
 def test_the_examination_is_never_trained_on() -> None:

@@ -72,6 +72,9 @@ def test_bars_and_lines_are_counted_and_what_stands_out_is_looked_at() -> None:
         assert bars.sum() == pytest.approx(len(chart.bars), abs=1e-4)
         assert top.sum() == pytest.approx(1, abs=1e-4)
         assert (top <= bars + 1e-6).all()
+        alone = where(chart, "bar's colour", chart.tallest)
+        assert alone is not None
+        assert (alone == top).all()
         lines, stamp = where(page, "count lines"), where(page, "stamp there")
         assert lines is not None
         assert stamp is not None

@@ -18,7 +18,14 @@ from llava_tools.train.sights import Sight, ask_sight, draw_sight, drawn_meaning
 from llava_tools.train.wide import stranger
 from llava_tools.train.wide.codes import GLYPHS, glyph_labels
 from llava_tools.train.wide.fonts import HELD_OUT, TRAINED, font
-from llava_tools.train.wide.questions import KINDS, ask_box, overlap, read_box, written_box
+from llava_tools.train.wide.questions import (
+    KINDS,
+    ask_bar_colour,
+    ask_box,
+    overlap,
+    read_box,
+    written_box,
+)
 from llava_tools.train.wide.sample import sample_chart, sample_crowd, sample_page, sample_writing
 from llava_tools.train.wide.strings import LISTED, held_back, letters
 from llava_tools.train.wide.things import MOST_GLYPHS, Chart, Page, Writing
@@ -167,6 +174,18 @@ def asked(rng: np.random.Generator, count: int) -> dict[str, set[str]]:
         question = ask_sight(sight, rng, more=1.0)
         found.setdefault(question.kind, set()).add(plain(question.text))
     return found
+
+
+def test_a_bar_is_named_whose_colour_is_asked_for() -> None:
+    rng = np.random.default_rng(4)
+    found = [ask_bar_colour(sample_chart(rng), rng) for _ in range(60)]
+    named = [question for question in found if question is not None]
+    assert len(named) > 10
+    for question in named:
+        assert question.bar is not None
+        assert question.bar.label is not None
+        assert question.answer == question.bar.colour
+        assert re.search(rf"\b{question.bar.label.text}\b", question.text)
 
 
 def test_hundreds_of_phrasings_and_none_of_a_strangers() -> None:
