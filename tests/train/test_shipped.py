@@ -8,6 +8,7 @@ import torch
 import llava_tools
 from llava_tools.train.evaluate import Examinee, Score, score
 from llava_tools.train.items import Item, blinded, own_items, stranger_items
+from llava_tools.train.talk.exam import ToolItem, call_items, plain_items, right, unfit_items
 
 FOLDER = Path(llava_tools.__file__).parent / "tiny"
 #: What is asked for stays below the card's figures by what chance takes from sixty questions.
@@ -57,3 +58,18 @@ def test_the_files_are_small_and_complete() -> None:
         "README.md",
     ):
         assert (FOLDER / name).is_file(), name
+
+
+def told(examinee: Examinee, items: list[ToolItem]) -> float:
+    said = examinee.calls(items)
+    return sum(right(item, text) for item, text in zip(items, said, strict=True)) / len(items)
+
+
+def test_calls_of_tools_it_never_saw(examinee: Examinee) -> None:
+    items = [item for item in call_items() if item.kind.startswith("1 tools")]
+    assert told(examinee, items[::2]) >= 0.65
+
+
+def test_words_where_no_tool_fits_and_where_words_are_wanted(examinee: Examinee) -> None:
+    assert told(examinee, unfit_items()) >= 0.8
+    assert told(examinee, plain_items()) >= 0.9
