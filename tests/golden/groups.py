@@ -1,0 +1,20 @@
+"""Every group of cases, by the name of its golden file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tests.golden.inputs import Cases
+
+NAMES = (
+    "prompts",
+    "grammars",
+    "streams",
+    "stream_errors",
+    "visual_tools",
+)
+
+
+def cases(group: str) -> Cases:
+    found: Cases = import_module(f"tests.golden.{group}").CASES
+    return found
