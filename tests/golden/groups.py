@@ -12,6 +12,12 @@ NAMES = (
     "streams",
     "stream_errors",
     "visual_tools",
+    "langchain_requests",
+    "langchain_answers",
+    "langchain_tools",
+    "llama_index_requests",
+    "llama_index_answers",
+    "llama_index_tools",
 )
 
 

@@ -1,0 +1,94 @@
+"""LlavaToolkit: how LangChain's planners see the visual tools, and what they read of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import ToolCall as Called
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_llava import LlavaToolkit
+from llava_tools.model import Llava
+from tests.golden.plain import outcome, plain_json
+from tests.golden.visual_tools import (
+    CALLS,
+    HANDLE,
+    WRONG_CALLS,
+    Shelf,
+    full_gallery,
+    scripted,
+    shown_to_model,
+)
+
+
+def _tools(**options: Any) -> list[BaseTool]:
+    kit = LlavaToolkit(llava=Llava(backend=scripted()), gallery=full_gallery(), **options)
+    return kit.get_tools()
+
+
+def _tool_as_dict(tool: BaseTool) -> dict[str, Any]:
+    function = convert_to_openai_tool(tool)["function"]
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "arguments": {name: plain_json(schema) for name, schema in tool.args.items()},
+        "order_of_arguments": list(tool.args),
+        "as_openai": plain_json(function),
+        "content_and_artifact": tool.response_format == "content_and_artifact",
+    }
+
+
+def _described(**options: Any) -> list[dict[str, Any]]:
+    return [_tool_as_dict(tool) for tool in _tools(**options)]
+
+
+def arguments_of(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    imageless = "images" in given or name == "find"
+    return given if imageless else {"image": HANDLE, **given}
+
+
+def _called(name: str, given: dict[str, Any], *script: str, **options: Any) -> dict[str, Any]:
+    backend = scripted(*script)
+    kit = LlavaToolkit(
+        llava=Llava(backend=backend), gallery=full_gallery(), index=Shelf(), **options
+    )
+    call = Called(name=name, args=arguments_of(name, given), id="c1", type="tool_call")
+
+    def run() -> dict[str, Any]:
+        (tool,) = [tool for tool in kit.get_tools() if tool.name == name]
+        message = tool.invoke(call)
+        return {
+            "content": message.content,
+            "status": message.status,
+            "name": message.name,
+            "call_id": message.tool_call_id,
+            "artifact": None if message.artifact is None else message.artifact.model_dump(),
+        }
+
+    return {"message": outcome(run), "requests": len(shown_to_model(backend))}
+
+
+CASES: dict[str, Callable[[], Any]] = {
+    "described": _described,
+    "described with an index": partial(_described, index=Shelf()),
+    "described where folders are allowed": partial(
+        _described, allowed_directories=(Path(__file__).parent,)
+    ),
+    "some of them": partial(_described, names=("zoom", "look")),
+    **{
+        f"call: {name}": partial(_called, tool, given, *script)
+        for name, tool, given, script in CALLS
+    },
+    **{
+        f"wrong: {name}": partial(_called, tool, given, *script)
+        for name, tool, given, script in WRONG_CALLS
+        if tool != "lok"
+    },
+    "raised: unknown image": partial(
+        _called, "look", {"image": "img_1", "question": "?"}, raise_errors=True
+    ),
+}
