@@ -18,6 +18,7 @@ NAMES = (
     "llama_index_requests",
     "llama_index_answers",
     "llama_index_tools",
+    "remote_requests",
 )
 
 
