@@ -19,6 +19,7 @@ NAMES = (
     "llama_index_answers",
     "llama_index_tools",
     "remote_requests",
+    "errors",
 )
 
 

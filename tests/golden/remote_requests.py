@@ -13,7 +13,7 @@ from typing import Any
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
-from llava_tools.constraint import FREE, Constraint
+from llava_tools.constraint import FREE, Constraint, ToolSpec
 from llava_tools.remote import RemoteBackend
 from llava_tools.remote.enforcement import call_schema
 from llava_tools.remote.wire import ChunkReader
@@ -211,7 +211,7 @@ RECEIVED: dict[str, Callable[[], Any]] = {
 
 def _call_schema(*names: str) -> str:
     """Return the schema of calls with arguments of these schemas, as text in its own order."""
-    tools = tuple(i.ToolSpec(f"t{number}", "", SCHEMAS[name]) for number, name in enumerate(names))
+    tools = tuple(ToolSpec(f"t{number}", "", SCHEMAS[name]) for number, name in enumerate(names))
     return json.dumps(call_schema(Constraint(tools, "any")), ensure_ascii=False)
 
 
