@@ -20,7 +20,7 @@ from llama_index.core.llms import ImageBlock
 
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava as IndexLlava
-from llava_tools import prompt
+from llava_tools import prompt, tools
 from llava_tools.constraint import FREE, Constraint, ToolSpec
 from llava_tools.gallery import Gallery
 from llava_tools.images import open_image
@@ -31,13 +31,14 @@ from llava_tools.types import Message, Request, Sampling
 from tests.golden import inputs as i
 from tests.golden.plain import outcome
 
+_UNKNOWN: Any = {"quantisation": "4bit"}
 SAY = (i.user("What?"),)
 _PNG = base64.b64decode(i.PNG_BASE64)
 ENDLESS = i.fields(["next"], next={"$ref": "#"})
 
 
-def _llava(**script: Any) -> Llava:
-    return Llava(backend=ScriptedBackend(**script))
+def _llava() -> Any:
+    return Llava(backend=ScriptedBackend())
 
 
 def _request(
@@ -59,25 +60,25 @@ def _file(name: str, content: bytes | None = None, *, wanted: str = "") -> Any:
         return open_image(wanted or name)
 
 
-def _chat(*content: Any, **options: Any) -> Callable[[], Any]:
-    return _messages(HumanMessage(list(content)), **options)
+def _chat(block: dict[str, Any]) -> Callable[[], Any]:
+    return _messages(HumanMessage([block]))
 
 
-def _messages(*messages: BaseMessage, **given: Any) -> Callable[[], Any]:
-    return lambda: ChatLlava(backend=ScriptedBackend()).invoke(list(messages), **given)
+def _messages(*messages: BaseMessage) -> Callable[[], Any]:
+    return lambda: _chat_model().invoke(list(messages))
 
 
-def _chat_model() -> ChatLlava:
+def _chat_model() -> Any:
     return ChatLlava(backend=ScriptedBackend())
 
 
-def _index(*blocks: Any, **given: Any) -> Callable[[], Any]:
+def _index(*blocks: Any, **options: Any) -> Callable[[], Any]:
     message = IndexMessage(blocks=list(blocks)) if blocks else IndexMessage("What?")
-    return lambda: IndexLlava(backend=ScriptedBackend()).chat([message], **given)
+    return lambda: IndexLlava(backend=ScriptedBackend()).chat([message], **options)
 
 
 OPTIONS: dict[str, Callable[[], Any]] = {
-    "unknown option": lambda: Llava(quantisation="4bit"),
+    "unknown option": lambda: Llava(**_UNKNOWN),
     "dtype": lambda: Llava(dtype="int8"),
     "quantization": lambda: Llava(quantization="2bit"),
     "context": lambda: Llava(context=3),
@@ -87,13 +88,13 @@ OPTIONS: dict[str, Callable[[], Any]] = {
     "model": lambda: Llava(" "),
     "base_url": lambda: Llava(base_url="localhost:8000"),
     "base_url and a device": lambda: Llava(base_url="http://localhost:1/v1", device="cpu"),
-    "LangChain: unknown": lambda: ChatLlava(temprature=1),
+    "LangChain: unknown": lambda: ChatLlava(**_UNKNOWN),
     "LangChain: twice": lambda: ChatLlava(model="7b", model_name="13b"),
     "LangChain: timeout": lambda: ChatLlava(timeout=-1),
     "LangChain: host": lambda: ChatLlava(allowed_hosts=("http://x",)),
     "LangChain: unknown in a call": lambda: _chat_model().invoke("What?", tempo=1),
     "LangChain: another model": lambda: _chat_model().invoke("What?", model="7b"),
-    "LlamaIndex: unknown": lambda: IndexLlava(temprature=1),
+    "LlamaIndex: unknown": lambda: IndexLlava(**_UNKNOWN),
     "LlamaIndex: unknown in a call": _index(tempo=1),
 }
 
@@ -149,6 +150,8 @@ TOOLS: dict[str, Callable[[], Any]] = {
     "choice of none": lambda: Constraint((i.ADD,), "sub"),
     "choice without tools": lambda: Constraint((), "any"),
     "schema of the answer": lambda: Constraint(schema="x"),
+    "unknown visual tool": lambda: tools.named(["lok"]),
+    "find without an index": lambda: tools.named(["find"]),
     "no JSON schema": _schema({"type": "strnig"}),
     "endless": _schema(ENDLESS),
     "no JSON schema of a tool": _request(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from langchain_llava import ChatLlava
 from llava_tools.testing import ScriptedBackend
 from tests.golden import inputs as i
-from tests.golden.langchain_requests import (
+from tests.golden.langchain_inputs import (
     ADD_ANSWER,
     IMAGE_BLOCKS,
     METHODS,
@@ -25,9 +25,9 @@ from tests.golden.langchain_requests import (
 from tests.golden.plain import error_as_dict, outcome, without_empty
 
 
-def _metadata(given: dict[str, Any]) -> dict[str, Any]:
+def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return metadata with the names of its timings, but not their values."""
-    values = dict(given)
+    values = dict(metadata)
     if "timings" in values:
         values["timings"] = sorted(values["timings"])
     return values

@@ -16,17 +16,17 @@ from llava_tools.model import Llava
 from tests.golden.plain import outcome, plain_json
 from tests.golden.visual_tools import (
     CALLS,
-    HANDLE,
     WRONG_CALLS,
     Shelf,
-    full_gallery,
+    arguments_of,
+    known_images,
     scripted,
     shown_to_model,
 )
 
 
 def _tools(**options: Any) -> list[BaseTool]:
-    kit = LlavaToolkit(llava=Llava(backend=scripted()), gallery=full_gallery(), **options)
+    kit = LlavaToolkit(llava=Llava(backend=scripted()), gallery=known_images(), **options)
     return kit.get_tools()
 
 
@@ -46,17 +46,12 @@ def _described(**options: Any) -> list[dict[str, Any]]:
     return [_tool_as_dict(tool) for tool in _tools(**options)]
 
 
-def arguments_of(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    imageless = "images" in given or name == "find"
-    return given if imageless else {"image": HANDLE, **given}
-
-
-def _called(name: str, given: dict[str, Any], *script: str, **options: Any) -> dict[str, Any]:
+def _called(name: str, arguments: dict[str, Any], *script: str, **options: Any) -> dict[str, Any]:
     backend = scripted(*script)
     kit = LlavaToolkit(
-        llava=Llava(backend=backend), gallery=full_gallery(), index=Shelf(), **options
+        llava=Llava(backend=backend), gallery=known_images(), index=Shelf(), **options
     )
-    call = Called(name=name, args=arguments_of(name, given), id="c1", type="tool_call")
+    call = Called(name=name, args=arguments_of(name, arguments), id="c1", type="tool_call")
 
     def run() -> dict[str, Any]:
         (tool,) = [tool for tool in kit.get_tools() if tool.name == name]
@@ -80,13 +75,12 @@ CASES: dict[str, Callable[[], Any]] = {
     ),
     "some of them": partial(_described, names=("zoom", "look")),
     **{
-        f"call: {name}": partial(_called, tool, given, *script)
-        for name, tool, given, script in CALLS
+        f"call: {name}": partial(_called, tool, arguments, *script)
+        for name, tool, arguments, script in CALLS
     },
     **{
-        f"wrong: {name}": partial(_called, tool, given, *script)
-        for name, tool, given, script in WRONG_CALLS
-        if tool != "lok"
+        f"wrong: {name}": partial(_called, tool, arguments, *script)
+        for name, tool, arguments, script in WRONG_CALLS
     },
     "raised: unknown image": partial(
         _called, "look", {"image": "img_1", "question": "?"}, raise_errors=True

@@ -17,7 +17,7 @@ from llama_index.core.llms import (
 
 from llama_index.llms.llava import Llava
 from llava_tools.testing import ScriptedBackend
-from tests.golden.langchain_requests import ADD_ANSWER, PERSON_ANSWER, PNG, Person
+from tests.golden.langchain_inputs import ADD_ANSWER, PERSON_ANSWER, PNG, Person
 from tests.golden.llama_index_requests import ADD, NOTED, PROMPT
 from tests.golden.plain import outcome, without_empty
 
@@ -70,29 +70,29 @@ def _llm(script: str, **options: Any) -> Llava:
     return Llava(backend=ScriptedBackend([script]), **options)
 
 
-def _chat(script: str, messages: Sequence[ChatMessage] | None = None, **given: Any) -> Any:
-    asked = messages or [ChatMessage("What?")]
+def _chat(script: str, messages: Sequence[ChatMessage] | None = None, **options: Any) -> Any:
+    conversation = messages or [ChatMessage("What?")]
 
     def chunks() -> list[dict[str, Any]]:
-        return [response_as_dict(r) for r in _llm(script).stream_chat(asked, **given)]
+        return [response_as_dict(r) for r in _llm(script).stream_chat(conversation, **options)]
 
     return {
-        "response": outcome(lambda: response_as_dict(_llm(script).chat(asked, **given))),
+        "response": outcome(lambda: response_as_dict(_llm(script).chat(conversation, **options))),
         "chunks": outcome(chunks),
     }
 
 
-def _complete(script: str, **given: Any) -> Any:
+def _complete(script: str, **options: Any) -> Any:
     def chunks() -> list[dict[str, Any]]:
-        return [completion_as_dict(c) for c in _llm(script).stream_complete("What?", **given)]
+        return [completion_as_dict(c) for c in _llm(script).stream_complete("What?", **options)]
 
     return {
-        "response": outcome(lambda: completion_as_dict(_llm(script).complete("What?", **given))),
+        "response": outcome(lambda: completion_as_dict(_llm(script).complete("What?", **options))),
         "chunks": outcome(chunks),
     }
 
 
-def _selected(script: str, **given: Any) -> Any:
+def _selected(script: str, **options: Any) -> Any:
     """Return which tools a chat with tools calls, step by step while it streams too."""
 
     def plain(response: ChatResponse) -> Any:
@@ -102,12 +102,12 @@ def _selected(script: str, **given: Any) -> Any:
     tools = [ADD, NOTED]
 
     def streamed() -> list[Any]:
-        steps = _llm(script).stream_chat_with_tools(tools, user_msg="Add.", **given)
+        steps = _llm(script).stream_chat_with_tools(tools, user_msg="Add.", **options)
         return [plain(step) for step in steps]
 
     return {
         "calls": outcome(
-            lambda: plain(_llm(script).chat_with_tools(tools, user_msg="Add.", **given))
+            lambda: plain(_llm(script).chat_with_tools(tools, user_msg="Add.", **options))
         ),
         "steps": outcome(streamed),
     }

@@ -22,7 +22,7 @@ from llama_index.core.tools import FunctionTool
 from llama_index.llms.llava import Llava
 from llava_tools.testing import ScriptedBackend
 from tests.golden import inputs as i
-from tests.golden.langchain_requests import (
+from tests.golden.langchain_inputs import (
     ADD_ANSWER,
     JSON_SCHEMA,
     OPENAI_TOOL,
@@ -62,8 +62,8 @@ def _result(text: str = "3", **more: Any) -> ChatMessage:
 
 def _older_calls() -> list[ChatMessage]:
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-    told = ChatMessage("", role="assistant", additional_kwargs={"tool_calls": [call]})
-    return [ChatMessage("Add."), told, _result()]
+    earlier = ChatMessage("", role="assistant", additional_kwargs={"tool_calls": [call]})
+    return [ChatMessage("Add."), earlier, _result()]
 
 
 def _about(make: Callable[[], ImageBlock]) -> list[ChatMessage]:
@@ -145,18 +145,18 @@ def requests_of(ask: Ask, script: str = "ok", **options: Any) -> Any:
 
 
 def _chat(
-    make: Callable[[], list[ChatMessage]], script: str = "ok", **given: Any
+    make: Callable[[], list[ChatMessage]], script: str = "ok", **options: Any
 ) -> Callable[[], Any]:
-    return partial(requests_of, lambda llm: llm.chat(make(), **given), script)
+    return partial(requests_of, lambda llm: llm.chat(make(), **options), script)
 
 
-def _asked(script: str = "ok", **given: Any) -> Callable[[], Any]:
-    return _chat(lambda: [ChatMessage("What?")], script, **given)
+def _question(script: str = "ok", **options: Any) -> Callable[[], Any]:
+    return _chat(lambda: [ChatMessage("What?")], script, **options)
 
 
-def _tools(script: str = ADD_ANSWER, tool: FunctionTool = ADD, **given: Any) -> Callable[[], Any]:
+def _tools(script: str = ADD_ANSWER, tool: FunctionTool = ADD, **options: Any) -> Callable[[], Any]:
     return partial(
-        requests_of, lambda llm: llm.chat_with_tools([tool], user_msg="Add.", **given), script
+        requests_of, lambda llm: llm.chat_with_tools([tool], user_msg="Add.", **options), script
     )
 
 
@@ -191,21 +191,21 @@ CASES: dict[str, Callable[[], Any]] = {
     "fields by other names": partial(
         requests_of, lambda llm: llm.complete("What?"), model_name="7b", context_window=512
     ),
-    "options of a call": _asked(**SAMPLING),
+    "options of a call": _question(**SAMPLING),
     **{
-        f"tool choice: {name}": _asked(ADD_ANSWER, tools=[ADD], tool_choice=value)
+        f"tool choice: {name}": _question(ADD_ANSWER, tools=[ADD], tool_choice=value)
         for name, value in CHOICES.items()
     },
     **{
-        f"tool choice: {name}": _asked(tools=[ADD], tool_choice=value)
+        f"tool choice: {name}": _question(tools=[ADD], tool_choice=value)
         for name, value in FREE_CHOICES.items()
     },
-    "tools: several": _asked(tools=[ADD, NOTED, OPENAI_TOOL]),
-    "tools: one call at most": _asked(tools=[ADD], allow_parallel_tool_calls=False),
-    "tools: lenient": _asked(tools=[ADD], lenient=True),
-    "format: a class": _asked(PERSON_ANSWER, response_format=Person),
-    "format: json_schema": _asked('{"n": 1}', response_format=JSON_SCHEMA),
-    "format: json_object": _asked("{}", response_format={"type": "json_object"}),
+    "tools: several": _question(tools=[ADD, NOTED, OPENAI_TOOL]),
+    "tools: one call at most": _question(tools=[ADD], allow_parallel_tool_calls=False),
+    "tools: lenient": _question(tools=[ADD], lenient=True),
+    "format: a class": _question(PERSON_ANSWER, response_format=Person),
+    "format: json_schema": _question('{"n": 1}', response_format=JSON_SCHEMA),
+    "format: json_object": _question("{}", response_format={"type": "json_object"}),
     "chat with tools": _tools(),
     "chat with tools: required": _tools(tool_required=True),
     "chat with tools: choice": _tools(tool_choice="add"),

@@ -11,13 +11,13 @@ from llama_index.core.tools import FunctionTool
 
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools.model import Llava
-from tests.golden.langchain_tools import arguments_of
 from tests.golden.plain import outcome, plain_json
 from tests.golden.visual_tools import (
     CALLS,
     WRONG_CALLS,
     Shelf,
-    full_gallery,
+    arguments_of,
+    known_images,
     scripted,
     shown_to_model,
 )
@@ -42,17 +42,17 @@ def _tool_as_dict(tool: FunctionTool) -> dict[str, Any]:
 
 
 def _described(**options: Any) -> list[dict[str, Any]]:
-    spec = LlavaToolSpec(Llava(backend=scripted()), gallery=full_gallery(), **options)
+    spec = LlavaToolSpec(Llava(backend=scripted()), gallery=known_images(), **options)
     return [_tool_as_dict(tool) for tool in spec.to_tool_list()]
 
 
-def _called(name: str, given: dict[str, Any], *script: str) -> dict[str, Any]:
+def _called(name: str, arguments: dict[str, Any], *script: str) -> dict[str, Any]:
     backend = scripted(*script)
-    spec = LlavaToolSpec(Llava(backend=backend), gallery=full_gallery(), index=Shelf())
+    spec = LlavaToolSpec(Llava(backend=backend), gallery=known_images(), index=Shelf())
 
     def run() -> dict[str, Any]:
         (tool,) = spec.to_tool_list([name])
-        output = tool.call(**arguments_of(name, given))
+        output = tool.call(**arguments_of(name, arguments))
         return {
             "content": output.content,
             "name": output.tool_name,
@@ -70,11 +70,11 @@ CASES: dict[str, Callable[[], Any]] = {
     ),
     "some of them": partial(_described, names=["zoom", "look"]),
     **{
-        f"call: {name}": partial(_called, tool, given, *script)
-        for name, tool, given, script in CALLS
+        f"call: {name}": partial(_called, tool, arguments, *script)
+        for name, tool, arguments, script in CALLS
     },
     **{
-        f"wrong: {name}": partial(_called, tool, given, *script)
-        for name, tool, given, script in WRONG_CALLS
+        f"wrong: {name}": partial(_called, tool, arguments, *script)
+        for name, tool, arguments, script in WRONG_CALLS
     },
 }

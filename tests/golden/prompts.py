@@ -104,9 +104,9 @@ CONSTRAINTS: dict[str, Constraint] = {
 
 @cache
 def codec() -> TextCodec:
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
-    return TextCodec(AutoTokenizer.from_pretrained(str(files("llava_tools") / "tiny")))
+    return TextCodec(PreTrainedTokenizerFast.from_pretrained(str(files("llava_tools") / "tiny")))
 
 
 def _piece(piece: Piece) -> Any:

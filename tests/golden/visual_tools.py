@@ -56,11 +56,11 @@ def scripted(*script: str) -> ScriptedBackend:
     return ScriptedBackend(script or ("A blue field.",), scores=chance)
 
 
-def full_gallery() -> Gallery:
-    gallery = Gallery()
-    gallery.add(WIDE)
-    gallery.add(TALL)
-    return gallery
+def known_images() -> Gallery:
+    known = Gallery()
+    known.add(WIDE)
+    known.add(TALL)
+    return known
 
 
 def shown_to_model(backend: ScriptedBackend) -> list[dict[str, Any]]:
@@ -73,18 +73,21 @@ def called(name: str, arguments: object, *script: str) -> dict[str, Any]:
 
     def run() -> dict[str, Any]:
         found = tools.call(
-            Llava(backend=backend), name, arguments, Album(full_gallery()), index=Shelf()
+            Llava(backend=backend), name, arguments, Album(known_images()), index=Shelf()
         )
         return {"text": str(found), "data": json.loads(found.model_dump_json())}
 
     return {"result": outcome(run), "requests": shown_to_model(backend)}
 
 
+def arguments_of(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments, with the wide image where they name none."""
+    imageless = "images" in arguments or name == "find"
+    return arguments if imageless else {"image": HANDLE, **arguments}
+
+
 def call_of(name: str, *script: str, **arguments: Any) -> Callable[[], Any]:
-    given = {"image": HANDLE, **arguments}
-    if "images" in arguments or name == "find":
-        del given["image"]
-    return partial(called, name, given, *script)
+    return partial(called, name, arguments_of(name, arguments), *script)
 
 
 BOTH = [HANDLE, TALL.handle]
@@ -135,7 +138,6 @@ WRONG_CALLS: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("a count below zero", "count", {"things": "cars"}, ("-3",)),
     ("a box out of range", "locate", {"thing": "the car"}, ("[0.2, 0.3, 0.4, 7]",)),
     ("a box cut off", "locate", {"thing": "the car"}, ("[0.2, 0.3",)),
-    ("unknown tool", "lok", {}, ()),
 ]
 
 
@@ -151,21 +153,19 @@ def _in_a_folder() -> list[dict[str, Any]]:
     return _described(Album(Gallery(), [Path(__file__).parent]))
 
 
-def _without_index() -> Any:
-    return outcome(lambda: tools.named(["find"]))
-
-
 CASES: dict[str, Callable[[], Any]] = {
-    **{f"call: {name}": call_of(tool, *script, **given) for name, tool, given, script in CALLS},
     **{
-        f"wrong: {name}": call_of(tool, *script, **given)
-        for name, tool, given, script in WRONG_CALLS
+        f"call: {name}": call_of(tool, *script, **arguments)
+        for name, tool, arguments, script in CALLS
+    },
+    **{
+        f"wrong: {name}": call_of(tool, *script, **arguments)
+        for name, tool, arguments, script in WRONG_CALLS
     },
     "call: arguments as JSON": partial(
         called, "look", json.dumps({"image": HANDLE, "question": "?"})
     ),
     "wrong: broken JSON": partial(called, "look", '{"image": '),
-    "wrong: find without an index": _without_index,
     "described": partial(_described, None),
     "described where folders are allowed": _in_a_folder,
     "names": lambda: list(tools.TOOLS),
