@@ -21,13 +21,13 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools import Llava
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.tools import Album
 from llava_tools.tools.geometry import Box, clipped, unpadded
 from llava_tools.tools.locate import LocateArguments, locate
-from llava_tools.train.draw import draw
-from llava_tools.train.wide.questions import overlap
-from llava_tools.train.world import Scene, sample_scene
+from recipes.tiny_llava.draw import draw
+from recipes.tiny_llava.wide.questions import overlap
+from recipes.tiny_llava.world import Scene, sample_scene
 
 FORMS = ("wide", "tall", "square")
 SEED = 4_000_037

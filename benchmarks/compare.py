@@ -21,13 +21,13 @@ import torch
 
 from benchmarks.machine import describe
 from llava_tools import Llava, open_image
-from llava_tools.choosing import short
-from llava_tools.gallery import Gallery
+from llava_tools.label_scoring import short
+from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef
 from llava_tools.tools import TOOLS, Album
 from llava_tools.tools.compare import agree
-from llava_tools.train import held_out
-from llava_tools.train.world import Scene
+from recipes.tiny_llava import held_out
+from recipes.tiny_llava.world import Scene
 
 QUESTIONS = {
     "background": "What is the colour of the background?",

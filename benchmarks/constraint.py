@@ -23,10 +23,10 @@ from PIL import Image
 from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from llava_tools import Llava, Message, open_image
-from llava_tools.constraint import FREE, Constraint, ToolSpec
+from llava_tools.core.constraints import FREE, Constraint, ToolSpec
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.toolcall import instructions
-from llava_tools.types import Request, Sampling
+from llava_tools.chat.tool_calls import instructions
+from llava_tools.core.requests import Request, Sampling
 from tests.checkpoints import write_checkpoint
 
 TOKENS = 65

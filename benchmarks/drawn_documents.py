@@ -36,11 +36,11 @@ from llava_tools import Llava
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.tools.compare import plain
-from llava_tools.train import held_out as shapes
-from llava_tools.train.wide import held_out, stranger
-from llava_tools.train.wide.fonts import HELD_OUT, font
-from llava_tools.train.wide.strings import LISTED
-from llava_tools.train.words import pick
+from recipes.tiny_llava import held_out as shapes
+from recipes.tiny_llava.wide import held_out, stranger
+from recipes.tiny_llava.wide.fonts import HELD_OUT, font
+from recipes.tiny_llava.wide.strings import LISTED
+from recipes.tiny_llava.words import pick
 
 KINDS = ("title", "total", "stamp", "tallest", "shortest")
 SHAPE = "shape"

@@ -30,7 +30,8 @@ from llava_tools import Llava, Message, open_image
 from llava_tools.bench.generate import Generate
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.images import ImageRef
-from llava_tools.types import Request, Sampling, fold
+from llava_tools.core.requests import Request, Sampling
+from llava_tools.core.outputs import fold
 from tests.checkpoints import Geometry, write_checkpoint
 
 SHAPE = Geometry(vision=(256, 6), language=(768, 12), image=336, context=2048)

@@ -21,10 +21,10 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools import Llava
-from llava_tools.train.draw import draw
-from llava_tools.train.manners import spoken
-from llava_tools.train.questions import ASKERS
-from llava_tools.train.world import Scene, sample_scene
+from recipes.tiny_llava.draw import draw
+from recipes.tiny_llava.manners import spoken
+from recipes.tiny_llava.questions import ASKERS
+from recipes.tiny_llava.world import Scene, sample_scene
 
 FORMS = ("square", "wide", "tall")
 KINDS = ("colour", "shape", "count", "exist", "background")

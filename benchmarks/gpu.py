@@ -35,11 +35,11 @@ from llava_tools.bench import Behind, Run
 from llava_tools.bench.workload import picture
 from llava_tools.engine import load_engine
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.packed import PackedLinear
+from llava_tools.engine.cpu.linear import PackedLinear
 from llava_tools.errors import ModelError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
-from llava_tools.types import Message, Request, Sampling
+from llava_tools.core.requests import Message, Request, Sampling
 from tests.checkpoints import write_checkpoint
 
 #: What torch may take on the GPU while 4 bits are measured; the CUDA context comes on top of it.

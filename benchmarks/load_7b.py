@@ -134,7 +134,7 @@ def write(folder: Path, layers: int) -> int:
 
 def load(folder: Path) -> None:
     """In a process of its own: load, look at every weight, print seconds and peak memory."""
-    import llava_tools.engine.load as loader
+    import llava_tools.engine.loading.checkpoint as loader
     from llava_tools.options import EngineOptions
 
     before = peak_bytes()

@@ -27,10 +27,11 @@ from benchmarks.machine import describe
 from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, Message, open_image
-from llava_tools.backend import Backend, Stream
-from llava_tools.patience import PatientBackend
+from llava_tools.core.backend import Backend, Stream
+from llava_tools.core.retry import PatientBackend
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Delta, Request, Sampling, fold
+from llava_tools.core.outputs import Delta, fold
+from llava_tools.core.requests import Request, Sampling
 
 PICTURE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
 QUESTION = "What colour is the star?"

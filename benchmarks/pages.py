@@ -25,7 +25,7 @@ from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.search import Mode
-from llava_tools.train.retrieve import trial
+from recipes.tiny_llava.retrieve import trial
 
 K = 5
 PAIRS = Path(__file__).with_name("page_questions.json")

@@ -24,11 +24,12 @@ import jsonschema
 
 from benchmarks.machine import describe
 from llava_tools import Llava, Message
-from llava_tools.constraint import Constraint
+from llava_tools.core.constraints import Constraint
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.grammar import Grammars
+from llava_tools.engine.grammar_masks import Grammars
 from llava_tools.errors import OutputError, RequestError
-from llava_tools.types import Request, Sampling, fold
+from llava_tools.core.requests import Request, Sampling
+from llava_tools.core.outputs import fold
 from tests.checkpoints import write_checkpoint
 from tests.foreign_schemas import foreign_schemas
 

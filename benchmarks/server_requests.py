@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools import Message, open_image
-from llava_tools.backend import Backend
-from llava_tools.constraint import FREE, Constraint, ToolCall, ToolSpec
+from llava_tools.core.backend import Backend
+from llava_tools.core.constraints import FREE, Constraint, ToolCall, ToolSpec
 from llava_tools.images import ImageRef
-from llava_tools.types import Answer, Delta, Request, Sampling, fold
+from llava_tools.core.outputs import Answer, Delta, fold
+from llava_tools.core.requests import Request, Sampling
 
 PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
 

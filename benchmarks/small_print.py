@@ -22,18 +22,18 @@ from PIL import Image, ImageDraw
 
 from benchmarks.machine import describe
 from llava_tools import Llava, open_image
-from llava_tools.choosing import short
+from llava_tools.label_scoring import short
 from llava_tools.images import ImageRef
-from llava_tools.retrieval.zooming import closer, shown_by
+from llava_tools.retrieval.tiling import closer, shown_by
 from llava_tools.tools.compare import plain
 from llava_tools.tools.spec import Plan, answers, carry_out, question
-from llava_tools.train.draw import polygon
-from llava_tools.train.held_out import TONES
-from llava_tools.train.wide import stranger
-from llava_tools.train.wide.fonts import HELD_OUT, font
-from llava_tools.train.words import pick
-from llava_tools.train.world import SHAPES
-from llava_tools.types import Request
+from recipes.tiny_llava.draw import polygon
+from recipes.tiny_llava.held_out import TONES
+from recipes.tiny_llava.wide import stranger
+from recipes.tiny_llava.wide.fonts import HELD_OUT, font
+from recipes.tiny_llava.words import pick
+from recipes.tiny_llava.world import SHAPES
+from llava_tools.core.requests import Request
 
 KINDS = ("number", "small shape", "large shape")
 SIZE = (1000, 1344)

@@ -24,9 +24,9 @@ from PIL import Image, ImageDraw
 
 from benchmarks.machine import describe
 from llava_tools import Llava
-from llava_tools.train.adapt import TuneOptions, tune
+from llava_tools.finetune import TuneOptions, tune
 from tests.checkpoints import Geometry, write_checkpoint
-from tests.train.adapt.llama import tokenizer
+from tests.finetune.llama import tokenizer
 
 SHAPE = Geometry(vision=(128, 3), language=(128, 2), image=336, context=2048)
 QUESTION = "What is in the picture?"

@@ -39,7 +39,8 @@ from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, LlavaToolsError, Message
 from llava_tools.remote import RemoteBackend
-from llava_tools.types import Request, Sampling, fold
+from llava_tools.core.requests import Request, Sampling
+from llava_tools.core.outputs import fold
 
 SIDE, CONTEXT = 112, 2048  # the embedded model's
 #: Seconds that a server has to load.

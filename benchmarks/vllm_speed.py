@@ -26,12 +26,13 @@ from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from benchmarks.vllm_server import served, version, write_for_vllm
 from llava_tools import Llava, Message
-from llava_tools.backend import Backend
+from llava_tools.core.backend import Backend
 from llava_tools.bench import Behind, Contender
 from llava_tools.bench.workload import picture
 from llava_tools.images import ImageRef
 from llava_tools.remote import RemoteBackend
-from llava_tools.types import Request, Sampling, fold
+from llava_tools.core.requests import Request, Sampling
+from llava_tools.core.outputs import fold
 from tests.checkpoints import write_checkpoint
 
 #: Where OpenMP and the BLAS underneath vLLM look for how many threads to use.

@@ -13,7 +13,7 @@ from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
 from langchain_llava import ChatLlava, PageRetriever
-from llava_tools.choosing import short
+from llava_tools.label_scoring import short
 from llava_tools.retrieval import PageIndex
 
 

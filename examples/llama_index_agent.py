@@ -18,11 +18,12 @@ from llama_index.core.llms import ImageBlock, TextBlock
 from pydantic import Field
 
 from llama_index.llms.llava import Llava
-from llava_tools import handles, open_image
-from llava_tools.gallery import Gallery
+from llava_tools.chat import image_handles
+from llava_tools import open_image
+from llava_tools.images.store import Gallery
 
 # A string of this pattern can only be the handle of a picture that the conversation names.
-Handle = Annotated[str, Field(json_schema_extra={"pattern": handles.PATTERN})]
+Handle = Annotated[str, Field(json_schema_extra={"pattern": image_handles.PATTERN})]
 NIGHT = Path(__file__).parent / "pictures" / "night.png"
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from llava_tools.errors import LlavaToolsError
     from llava_tools.images import ImageRef, open_image
     from llava_tools.model import Llava
-    from llava_tools.types import Answer, Delta, Message, Sampling
+    from llava_tools.core.outputs import Answer, Delta
+    from llava_tools.core.requests import Message, Sampling
 
 __version__ = "0.1.0"
 

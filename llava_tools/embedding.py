@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from llava_tools import registry
-from llava_tools.backend import EmbeddingModel
+from llava_tools.core.backend import EmbeddingModel
 from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageSource, open_image
 from llava_tools.options import EmbeddingKeywords, EmbeddingOptions

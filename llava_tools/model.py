@@ -8,15 +8,16 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack, cast
 
-from llava_tools import backend as seam
-from llava_tools import choosing, registry
-from llava_tools.backend import Backend, Stream
-from llava_tools.choosing import Choice
+from llava_tools.core import backend as seam
+from llava_tools import label_scoring, registry
+from llava_tools.core.backend import Backend, Stream
+from llava_tools.label_scoring import Choice
 from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.options import EngineKeywords, EngineOptions
-from llava_tools.types import Answer, Delta, Message, Request, Sampling, SamplingOptions, fold
-from llava_tools.warming import Progress, warm_up
+from llava_tools.core.outputs import Answer, Delta, fold
+from llava_tools.core.requests import Message, Request, Sampling, SamplingOptions
+from llava_tools.warmup import Progress, warm_up
 
 Pictures = ImageSource | Sequence[ImageSource]
 
@@ -167,10 +168,10 @@ class Llava:
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
-        choosing.check_abstain(abstain)
+        label_scoring.check_abstain(abstain)
         seam.check_labels(labels)
-        request = _request(choosing.short(question), images, (), None, {}, "choose")
-        return choosing.choose(labels, self.backend.score(request, labels), abstain)
+        request = _request(label_scoring.short(question), images, (), None, {}, "choose")
+        return label_scoring.choose(labels, self.backend.score(request, labels), abstain)
 
     def score(self, text: str, image: ImageSource) -> float:
         """Return how probably a picture shows what a text says, 0 to 1: for ranking pictures.
@@ -183,8 +184,8 @@ class Llava:
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
-        request = _request(choosing.shows(text), image, (), None, {}, "score")
-        return choosing.yes(self.backend.score(request, choosing.YES_OR_NO))
+        request = _request(label_scoring.shows(text), image, (), None, {}, "score")
+        return label_scoring.yes(self.backend.score(request, label_scoring.YES_OR_NO))
 
     async def achoose(
         self,

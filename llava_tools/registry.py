@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from llava_tools.backend import Backend, EmbeddingModel
-from llava_tools.gallery import Gallery
+from llava_tools.core.backend import Backend, EmbeddingModel
+from llava_tools.images.store import Gallery
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
 

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llava_tools import handles, prompt, schemas
-from llava_tools.backend import Stream, check_labels
+from llava_tools.chat import image_handles, prompt
+from llava_tools.core import json_schema
+from llava_tools.core.backend import Stream, check_labels
 from llava_tools.errors import EngineClosedError
 from llava_tools.images import ImageRef
-from llava_tools.output import Constrained
-from llava_tools.types import Delta, Request, Timings, TokenLogprob, Usage
+from llava_tools.structured.parser import Constrained
+from llava_tools.core.outputs import Delta, Timings, TokenLogprob, Usage
+from llava_tools.core.requests import Request
 
 Script = Callable[[Request], str] | Sequence[str]
 
@@ -66,7 +68,7 @@ class ScriptedBackend:
         else:
             text = self._script[min(turn, len(self._script) - 1)]
         stream = ScriptedStream(self, _deltas(request, text, limit, usage))
-        constraint = handles.narrowed(request.constraint, request.messages)
+        constraint = image_handles.narrowed(request.constraint, request.messages)
         return stream if constraint.free else Constrained(stream, constraint)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
@@ -92,7 +94,7 @@ class ScriptedBackend:
         if self._closed:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
         prompt.check_results(request.messages)
-        schemas.check_constraint(request.constraint)
+        json_schema.check_constraint(request.constraint)
         usage = self._usage(request)
         images = usage.image_tokens // self._image_tokens
         limit = prompt.fit(

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests never ask a hub
 
 from llava_tools import Llava
-from llava_tools.backend import Backend
+from llava_tools.core.backend import Backend
 from llava_tools.options import EngineOptions
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llava_tools.images import ImageRef, open_image
-from llava_tools.types import Message
+from llava_tools.core.requests import Message
 
 MARKS = ("<image>", "</s>", "<s>", "USER:", "ASSISTANT:", "<tool_call>", "\n", " ")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llava_tools import Llava, Message, registry
-from llava_tools.backend import Backend
+from llava_tools.core.backend import Backend
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -20,7 +20,7 @@ from llava_tools.errors import (
 )
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import PydanticUserError
 
-from llava_tools.constraint import FREE, Constraint, Schema
+from llava_tools.core.constraints import FREE, Constraint, Schema
 from llava_tools.errors import RequestError
-from llava_tools.openai_layout import (
+from llava_tools.chat.openai_schema import (
     ANY_OBJECT,
     FORMATS,
     answer_schema,

@@ -33,15 +33,16 @@ from langchain_llava import binding, options, results
 from langchain_llava.constrained import ConstrainedChatModel
 from langchain_llava.errors import as_langchain, of_validation
 from langchain_llava.messages import to_messages
-from llava_tools import __version__, keywords
-from llava_tools.backend import Backend
+from llava_tools import __version__, option_names
+from llava_tools.core.backend import Backend
 from llava_tools.errors import RequestError
-from llava_tools.fetch import Fetcher
+from llava_tools.images.fetch import Fetcher
 from llava_tools.model import Llava
 from llava_tools.options import Dtype, EngineKeywords, EngineOptions, Quantization
-from llava_tools.patience import PatientBackend
-from llava_tools.trust import Pictures
-from llava_tools.types import Message, Request, fold
+from llava_tools.core.retry import PatientBackend
+from llava_tools.images.access import Pictures
+from llava_tools.core.requests import Message, Request
+from llava_tools.core.outputs import fold
 
 
 class ChatLlava(ConstrainedChatModel):
@@ -77,7 +78,7 @@ class ChatLlava(ConstrainedChatModel):
         default_factory=secret_from_env("LLAVA_API_KEY", default=None)
     )
     """For the server at `base_url`, from LLAVA_API_KEY; a model in this process needs none."""
-    # How tokens are drawn: see `llava_tools.types.Sampling`. None is that class's default.
+    # How tokens are drawn: see `llava_tools.core.requests.Sampling`. None is that class's default.
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -116,7 +117,7 @@ class ChatLlava(ConstrainedChatModel):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a ChatLlava that is somebody's field
-        return keywords.checked(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
+        return option_names.checked(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -233,16 +234,16 @@ class ChatLlava(ConstrainedChatModel):
         """Return whom to ask and what; nothing is loaded yet."""
         # `stream` is LangChain's own, and obeyed before it comes here.
         asked = {name: value for name, value in given.items() if name != "stream"}
-        names = ("model", *keywords.SAMPLING, *binding.KEYWORDS)
-        told = keywords.known(asked, names, "A ChatLlava call", options.OTHER_NAMES)
+        names = ("model", *option_names.SAMPLING, *binding.KEYWORDS)
+        told = option_names.known(asked, names, "A ChatLlava call", options.OTHER_NAMES)
         constraint = binding.constraint(told)
         for name in binding.KEYWORDS:
             told.pop(name, None)
         engine = self._engine(told.pop("model", None))
         if stop is not None:
             told["stop"] = stop
-        usual = {name: getattr(self, name) for name in keywords.SAMPLING}
-        sampling = keywords.sampling({**usual, **told}, "A ChatLlava call")
+        usual = {name: getattr(self, name) for name in option_names.SAMPLING}
+        sampling = option_names.sampling({**usual, **told}, "A ChatLlava call")
         fetcher = Fetcher(allowed_hosts=frozenset(self.allowed_hosts))
         said = to_messages(messages, Pictures(self.allow_local_paths, fetcher))
         if self.system is not None and not any(message.role == "system" for message in said):
@@ -259,7 +260,7 @@ class ChatLlava(ConstrainedChatModel):
                     "Make another ChatLlava for that model.",
                 )
             return Llava(self.model, backend=self.backend)
-        chosen = cast(EngineKeywords, {name: getattr(self, name) for name in keywords.ENGINE})
+        chosen = cast(EngineKeywords, {name: getattr(self, name) for name in option_names.ENGINE})
         if self.base_url is not None and self.api_key is not None:
             chosen["api_key"] = self.api_key.get_secret_value()
         name = self.model if model is None else model
@@ -276,7 +277,7 @@ class ChatLlava(ConstrainedChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = ("model", *keywords.ENGINE, *keywords.SAMPLING, "system")
+        names = ("model", *option_names.ENGINE, *option_names.SAMPLING, "system")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_
 
 from langchain_llava import options
 from langchain_llava.errors import as_langchain, of_validation
-from llava_tools import keywords
+from llava_tools import option_names
 from llava_tools.embedding import Embedder
 from llava_tools.images import ImageSource
 from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions
@@ -62,7 +62,7 @@ class LlavaEmbeddings(BaseModel, Embeddings):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a LlavaEmbeddings that is somebody's field
-        told = keywords.known(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
+        told = option_names.known(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
         chosen = {name: value for name, value in told.items() if name != "model"}
         EmbeddingOptions.of(
             told.get("model", "tiny"), cast(EmbeddingKeywords, chosen), cls.__name__

@@ -20,12 +20,12 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from llava_tools import toolcall
-from llava_tools.constraint import ToolCall
+from llava_tools.chat import tool_calls
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.trust import Pictures
-from llava_tools.types import Message, Role
+from llava_tools.images.access import Pictures
+from llava_tools.core.requests import Message, Role
 
 Block = Mapping[str, object]
 Part = str | ImageRef
@@ -86,7 +86,7 @@ def _message(message: BaseMessage, pictures: Pictures) -> Message:
     role = _ROLES[kind]
     parts = tuple(_parts(message.content, role, pictures))
     if isinstance(message, FunctionMessage):  # of an interface that had no ids of calls
-        lead = toolcall.write_result(message.name, "", error=False)
+        lead = tool_calls.write_result(message.name, "", error=False)
         return Message("user", (lead, *parts))
     if isinstance(message, ToolMessage):
         return Message(

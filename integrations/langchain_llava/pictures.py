@@ -21,7 +21,7 @@ from langchain_llava.errors import as_langchain
 from langchain_llava.messages import picture_of
 from llava_tools import registry
 from llava_tools.images import ImageSource, open_image
-from llava_tools.trust import Pictures
+from llava_tools.images.access import Pictures
 
 
 def image_block(source: ImageSource) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llava_tools.backend import Backend
+from llava_tools.core.backend import Backend
 from llava_tools.errors import EngineError
-from llava_tools.types import Answer, Delta, TokenLogprob, Usage, fold
+from llava_tools.core.outputs import Answer, Delta, TokenLogprob, Usage, fold
 
 PROVIDER = "llava"
 

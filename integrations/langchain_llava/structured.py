@@ -22,7 +22,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
 from langchain_llava import binding
-from llava_tools.constraint import Constraint
+from llava_tools.core.constraints import Constraint
 from llava_tools.errors import RequestError
 
 Method = Literal["function_calling", "json_schema", "json_mode"]

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from langchain_llava.errors import twin
 from llava_tools.errors import LlavaToolsError, OutputError, RequestError
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.images import ImageSource
 from llava_tools.model import Llava
 from llava_tools.tools import Album, Findable, Result, VisualTool, named

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from llava_tools.backend import Backend
-from llava_tools.types import Delta, Request, fold
+from llava_tools.core.backend import Backend
+from llava_tools.core.outputs import Delta, fold
+from llava_tools.core.requests import Request
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from llava_tools.bench.peers import Contender
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef, open_image
-from llava_tools.types import Message, Request, Sampling
+from llava_tools.core.requests import Message, Request, Sampling
 
 _FIRST = "What is in the picture?"
 _AGAIN = "What is the colour of the background?"

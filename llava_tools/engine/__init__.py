@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llava_tools.backend import Backend
+from llava_tools.core.backend import Backend
 from llava_tools.errors import need
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
@@ -36,7 +36,7 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
     with _importing():
         need("torch", "transformers", "accelerate", extra="torch")
         from llava_tools.engine.engine import LlavaEngine
-        from llava_tools.engine.load import load
+        from llava_tools.engine.loading.checkpoint import load
 
     return LlavaEngine(load(options), options)
 
@@ -56,7 +56,7 @@ def load_embedding(
     """
     with _importing():
         need("torch", "transformers", "accelerate", extra="torch")
-        from llava_tools.engine.clip import load_clip
+        from llava_tools.engine.loading.clip import load_clip
         from llava_tools.engine.embedding import ClipEmbedding
 
     return ClipEmbedding(load_clip(options), options, engines)

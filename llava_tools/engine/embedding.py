@@ -16,10 +16,10 @@ import torch
 from torch.nn import functional
 from transformers import CLIPVisionModel
 
-from llava_tools.backend import Backend
-from llava_tools.engine.clip import Clip, Eye, load_eye, refuse_other_eye
+from llava_tools.core.backend import Backend
+from llava_tools.engine.loading.clip import Clip, Eye, load_eye, refuse_other_eye
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.eye import hidden_states
+from llava_tools.engine.vision_tower import hidden_states
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions, EngineOptions
 

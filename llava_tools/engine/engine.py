@@ -14,22 +14,24 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from llava_tools import handles, prompt
-from llava_tools.backend import Stream, check_labels
-from llava_tools.engine import eye, llama, scoring
+from llava_tools.chat import image_handles, prompt
+from llava_tools.core.backend import Stream, check_labels
+from llava_tools.engine import vision_tower, scoring
+from llava_tools.engine.cpu import llama
 from llava_tools.engine.device import enough_memory
-from llava_tools.engine.grammar import Grammars
-from llava_tools.engine.load import Loaded
-from llava_tools.engine.runtime import PagedRuntime
+from llava_tools.engine.grammar_masks import Grammars
+from llava_tools.engine.loading.checkpoint import Loaded
+from llava_tools.engine.continuous_batching.runtime import PagedRuntime
 from llava_tools.engine.stream import EngineStream
-from llava_tools.engine.ticket import Ticket
-from llava_tools.engine.together import MOST, Together
-from llava_tools.engine.vision import ImageAwareEmbedding, ImageTable
+from llava_tools.engine.request_state import Ticket
+from llava_tools.engine.image_batcher import MOST, Together
+from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageTable
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
-from llava_tools.output import Constrained
-from llava_tools.types import Request, Sampling, Usage
+from llava_tools.structured.parser import Constrained
+from llava_tools.core.requests import Request, Sampling
+from llava_tools.core.outputs import Usage
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
@@ -112,7 +114,7 @@ class LlavaEngine:
         """
         ticket = self._ticket(request.sampling)
         prompt.check_results(request.messages)
-        constraint = handles.narrowed(request.constraint, request.messages)
+        constraint = image_handles.narrowed(request.constraint, request.messages)
         pieces = prompt.build(request.messages, constraint=request.constraint)
         best_effort = False
         if not constraint.free:
@@ -227,7 +229,7 @@ class LlavaEngine:
 
     @torch.inference_mode()
     def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
-        return eye.features(self.loaded.model, pixels)
+        return vision_tower.features(self.loaded.model, pixels)
 
     def _sweep(self) -> None:
         """Free what streams held that were dropped without being closed."""

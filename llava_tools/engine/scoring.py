@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llava_tools.engine.ticket import Step, Ticket
+from llava_tools.engine.request_state import Step, Ticket
 from llava_tools.errors import EngineError
 
 if TYPE_CHECKING:
-    from llava_tools.engine.text import TextCodec
+    from llava_tools.engine.tokenizer import TextCodec
 
 #: Labels of one request in the batch at a time, so that a long list leaves room for others.
 AT_ONCE = 16

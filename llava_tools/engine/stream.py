@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from llava_tools.engine.text import TextCodec
-from llava_tools.engine.ticket import Step, Ticket
+from llava_tools.engine.tokenizer import TextCodec
+from llava_tools.engine.request_state import Step, Ticket
 from llava_tools.errors import EngineClosedError, EngineError, OutputError
-from llava_tools.stopping import StopText
-from llava_tools.types import Delta, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.structured.stop_strings import StopText
+from llava_tools.core.outputs import Delta, FinishReason, Timings, TokenLogprob, Usage
 
 
 class EngineStream:

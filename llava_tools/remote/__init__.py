@@ -3,7 +3,7 @@
 A `Request` becomes messages of the very conversation that the engine would be given (wire.py), its
 pictures small data URLs (pictures.py), its constraint a grammar or a schema where the server was
 seen to obey one (enforcement.py). What comes back is read and checked like any other answer by
-`llava_tools.output`. The server's own chat template renders the messages: vicuna_v1.jinja in this
+`llava_tools.structured.parser`. The server's own chat template renders the messages: vicuna_v1.jinja in this
 folder makes it the conversation that LLaVA was trained on. Nothing here is imported before a
 `base_url` is asked for.
 """

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from difflib import get_close_matches
 from typing import Any
 
-from llava_tools import handles, prompt, schemas
-from llava_tools.backend import Stream, check_labels
+from llava_tools.chat import image_handles, prompt
+from llava_tools.core import json_schema
+from llava_tools.core.backend import Stream, check_labels
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -20,13 +21,14 @@ from llava_tools.errors import (
     RequestError,
 )
 from llava_tools.options import CONTEXTS
-from llava_tools.output import Constrained
-from llava_tools.remote import scoring, wire
+from llava_tools.structured.parser import Constrained
+from llava_tools.remote import scoring, protocol
 from llava_tools.remote.client import PAUSES, SILENCE, Client, no_answer
-from llava_tools.remote.enforcement import Enforcement, Fields, Form
-from llava_tools.remote.pictures import SIDE, DataUrls
+from llava_tools.remote.constraint_encoding import Enforcement, Fields, Form
+from llava_tools.remote.image_encoding import SIDE, DataUrls
 from llava_tools.remote.stream import RemoteStream
-from llava_tools.types import Delta, Request
+from llava_tools.core.outputs import Delta
+from llava_tools.core.requests import Request
 
 #: Context of LLaVA 1.5, for servers that do not tell theirs.
 _CONTEXT = 4096
@@ -104,8 +106,8 @@ class RemoteBackend:
         """
         arrived = time.perf_counter()
         said = self._written(request)
-        schemas.check_constraint(request.constraint)
-        constraint = handles.narrowed(request.constraint, request.messages)
+        json_schema.check_constraint(request.constraint)
+        constraint = image_handles.narrowed(request.constraint, request.messages)
         form = Form()
         if not constraint.free:
             form = self._client.run(self._enforcement.form(constraint))
@@ -141,7 +143,7 @@ class RemoteBackend:
         Raises:
             ServerError: The server does not tell them.
         """
-        ids = self._client.run(self._client.tokenize(self._served.name, wire.plain(text)))
+        ids = self._client.run(self._client.tokenize(self._served.name, protocol.plain(text)))
         if ids is None:
             raise no_answer("the ids of a text")
         return ids
@@ -155,17 +157,17 @@ class RemoteBackend:
         if self._closed:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
         prompt.check_results(request.messages)
-        return wire.messages(request, self._urls)
+        return protocol.messages(request, self._urls)
 
     async def _deltas(
         self, request: Request, said: list[dict[str, Any]], form: Form, arrived: float
     ) -> AsyncGenerator[Delta]:
         """Yield an answer, asking again as long as nothing of it has come."""
-        fields = _merged(wire.body(request, self._served, said), form.fields)
+        fields = _merged(protocol.body(request, self._served, said), form.fields)
         sent = time.perf_counter()
         attempt = 0
         while True:
-            reader = wire.ChunkReader(request, arrived, sent, wrapped=form.wrapped)
+            reader = protocol.ChunkReader(request, arrived, sent, wrapped=form.wrapped)
             begun = False
             try:
                 async with aclosing(self._client.deltas(reader, fields)) as deltas:
@@ -189,7 +191,7 @@ class RemoteBackend:
         answer = await self._client.complete(**_merged(plain, fields))
         return str(answer.choices[0].message.content or "")
 
-    async def _look(self, model: str | None, context: int | None) -> wire.Served:
+    async def _look(self, model: str | None, context: int | None) -> protocol.Served:
         """Ask the server which models it has, what they hold, and whether it is a vLLM."""
         listed = await self._client.models()
         name, found = _chosen(listed, model, self._client.url)
@@ -201,7 +203,7 @@ class RemoteBackend:
                 f"Use at most {told}.",
             )
         vllm = getattr(found, "owned_by", None) == "vllm" or await self._is_vllm(name)
-        return wire.Served(name, context or holds, vllm)
+        return protocol.Served(name, context or holds, vllm)
 
     async def _is_vllm(self, name: str) -> bool:
         """Ask for what only vLLM returns: behind Ray Serve nothing else tells."""

@@ -21,9 +21,9 @@ from llava_tools.errors import (
     RequestError,
     ServerError,
 )
-from llava_tools.remote.faults import told, wanted_pause
-from llava_tools.remote.wire import ChunkReader
-from llava_tools.types import Delta
+from llava_tools.remote.errors import told, wanted_pause
+from llava_tools.remote.protocol import ChunkReader
+from llava_tools.core.outputs import Delta
 
 _T = TypeVar("_T")
 

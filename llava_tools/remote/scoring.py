@@ -8,8 +8,8 @@ from typing import Any
 
 from llava_tools.errors import ServerError
 from llava_tools.remote.client import Client, no_answer
-from llava_tools.remote.faults import told
-from llava_tools.remote.wire import Served, plain
+from llava_tools.remote.errors import told
+from llava_tools.remote.protocol import Served, plain
 
 #: LLaVA 1.5's end of a turn.
 _END = "</s>"

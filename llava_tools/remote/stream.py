@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from llava_tools.remote.client import closed
-from llava_tools.types import Delta
+from llava_tools.core.outputs import Delta
 
 _Item = Delta | BaseException | None
 _Start = Callable[[Coroutine[Any, Any, None]], Future[None]]

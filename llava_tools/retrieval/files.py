@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llava_tools.errors import DocumentError
-from llava_tools.image_bytes import short
+from llava_tools.images.sources import short
 
 #: Endings of the files that are taken out of folders; a file that is named itself may have any.
 SUFFIXES = frozenset(

@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from llava_tools.retrieval.trust import FLOOR, Trust
+from llava_tools.retrieval.calibration import FLOOR, Trust
 
 #: A page as it was found: what it has in the index, and `_distance` where its vector was searched.
 Row = dict[str, Any]

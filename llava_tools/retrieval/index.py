@@ -14,19 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llava_tools.backend import Encoder
+from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
 from llava_tools.errors import DocumentError, IndexStoreError
-from llava_tools.image_bytes import short
+from llava_tools.images.sources import short
 from llava_tools.images import ImageRef
 from llava_tools.model import Llava
 from llava_tools.retrieval.files import Skipped, find, is_gone
 from llava_tools.retrieval.pages import Document, digest_of, place_of, read_page
 from llava_tools.retrieval.pipeline import ahead
-from llava_tools.retrieval.reading import BATCH, Plan, drawn, encoded, plan
+from llava_tools.retrieval.ingest import BATCH, Plan, drawn, encoded, plan
 from llava_tools.retrieval.search import Hit, Mode, check, find_pages, reranked
 from llava_tools.retrieval.store import Meta, Store, locked
-from llava_tools.retrieval.trust import Trust, kept, measured
+from llava_tools.retrieval.calibration import Trust, kept, measured
 from llava_tools.tools.geometry import Box
 
 

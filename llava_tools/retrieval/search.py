@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from llava_tools.backend import Encoder
+from llava_tools.core.backend import Encoder
 from llava_tools.errors import RequestError
 from llava_tools.retrieval.fusion import Ranking, fused, weighed
 from llava_tools.retrieval.store import Store
-from llava_tools.retrieval.trust import Trust
+from llava_tools.retrieval.calibration import Trust
 
 Mode = Literal["hybrid", "picture", "text"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import IndexStoreError, MissingExtraError
-from llava_tools.retrieval.rows import (
+from llava_tools.retrieval.schema import (
     DocumentRow,
     Meta,
     PageRow,
@@ -23,7 +23,7 @@ from llava_tools.retrieval.rows import (
     pages_schema,
     table,
 )
-from llava_tools.retrieval.writing import locked, writing
+from llava_tools.retrieval.locking import locked, writing
 
 __all__ = ["DocumentRow", "Meta", "PageRow", "Store", "locked"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from llava_tools.errors import RequestError, unknown_option
 from llava_tools.model import Llava
-from llava_tools.tools.album import Album
+from llava_tools.images.album import Album
 from llava_tools.tools.choose import choose
 from llava_tools.tools.compare import compare
 from llava_tools.tools.count import count

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from llava_tools import choosing
-from llava_tools.tools.album import Album
+from llava_tools import label_scoring
+from llava_tools.images.album import Album
 from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, question, scores
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
@@ -40,9 +40,9 @@ class Chosen(Result):
 
 def _choose(arguments: ChooseArguments, album: Album) -> Plan[Chosen]:
     picture = album.open(arguments.image)
-    asked = question(choosing.short(arguments.question), picture, max_tokens=1)
+    asked = question(label_scoring.short(arguments.question), picture, max_tokens=1)
     told = yield from scores(asked, arguments.labels)
-    choice = choosing.choose(arguments.labels, told, arguments.abstain)
+    choice = label_scoring.choose(arguments.labels, told, arguments.abstain)
     shares = {label: round(share, 4) for label, share in choice.probabilities.items()}
     return Chosen(label=choice.label, probabilities=shares)
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from llava_tools import choosing
-from llava_tools.tools.album import Album
+from llava_tools import label_scoring
+from llava_tools.images.album import Album
 from llava_tools.tools.spec import (
     Arguments,
     ImageNames,
@@ -62,9 +62,9 @@ def _compare(arguments: CompareArguments, album: Album) -> Plan[Compared]:
     if arguments.together:
         words = TOGETHER.format(number=len(pictures), question=arguments.question)
         asked = question(words, *pictures, max_tokens=1)
-        same = choosing.yes((yield from scores(asked, choosing.YES_OR_NO))) >= 0.5
+        same = label_scoring.yes((yield from scores(asked, label_scoring.YES_OR_NO))) >= 0.5
         return Compared(same=same)
-    words = choosing.short(arguments.question)
+    words = label_scoring.short(arguments.question)
     each = yield from answers(*(question(words, one, max_tokens=32) for one in pictures))
     texts = tuple(answer.text for answer in each)
     return Compared(same=agree(texts), answers=texts)

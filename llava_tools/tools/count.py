@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from llava_tools.choosing import short
-from llava_tools.constraint import Constraint
-from llava_tools.tools.album import Album
+from llava_tools.label_scoring import short
+from llava_tools.core.constraints import Constraint
+from llava_tools.images.album import Album
 from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
 
 PROMPT = "How many {things} are there in the image?"

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 
 from llava_tools.images import ImageRef
-from llava_tools.tools.album import Album
+from llava_tools.images.album import Album
 from llava_tools.tools.display import Shown
 from llava_tools.tools.spec import Arguments, Plan, VisualTool
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from llava_tools import choosing
-from llava_tools.constraint import Constraint
-from llava_tools.tools.album import Album
+from llava_tools import label_scoring
+from llava_tools.core.constraints import Constraint
+from llava_tools.images.album import Album
 from llava_tools.tools.display import Shown
 from llava_tools.tools.geometry import Box, unpadded
 from llava_tools.tools.spec import (
@@ -69,8 +69,8 @@ def _locate(arguments: LocateArguments, album: Album) -> Plan[Located]:
     picture = album.open(arguments.image)
     asked = question(PROMPT.format(thing=arguments.thing), picture, max_tokens=48)
     (answer,) = yield from answers(replace(asked, constraint=_FORM))
-    shows = question(choosing.shows(arguments.thing), picture, max_tokens=1)
-    certainty = choosing.yes((yield from scores(shows, choosing.YES_OR_NO)))
+    shows = question(label_scoring.shows(arguments.thing), picture, max_tokens=1)
+    certainty = label_scoring.yes((yield from scores(shows, label_scoring.YES_OR_NO)))
     box = unpadded(json.loads(answer.text), picture.size)
     width, height = picture.size
     located = Located(box=box, certainty=round(certainty, 3), width=width, height=height)

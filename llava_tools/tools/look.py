@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from llava_tools.tools.album import Album
+from llava_tools.images.album import Album
 from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
-from llava_tools.types import Answer
+from llava_tools.core.outputs import Answer
 
 #: LLaVA 1.5's own words for a caption (TextCaps) and for a detailed description (LLaVA-Instruct).
 BRIEF = "Provide a one-sentence caption for the provided image."

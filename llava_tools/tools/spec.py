@@ -15,13 +15,14 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
-from llava_tools import backend as seam
-from llava_tools import handles
+from llava_tools.core import backend as seam
+from llava_tools.chat import image_handles
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.model import Llava
-from llava_tools.tools.album import Album
-from llava_tools.types import Answer, Message, Request, Sampling, fold
+from llava_tools.images.album import Album
+from llava_tools.core.outputs import Answer, fold
+from llava_tools.core.requests import Message, Request, Sampling
 
 A = TypeVar("A", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -48,7 +49,7 @@ class Result(BaseModel):
 #: pictures of the conversation. Which names lead to a picture is the album's to say.
 ImageName = Annotated[
     str,
-    WithJsonSchema(dict(handles.ARGUMENT)),
+    WithJsonSchema(dict(image_handles.ARGUMENT)),
     Field(description="Handle of the picture: img_..."),
 ]
 AnyName = Annotated[

@@ -1,7 +1,7 @@
 """zoom: a region of a picture at its full resolution, as a picture of its own.
 
 It is called by a planner, with any model; no other tool zooms by itself. What does is `ask` over an
-index, where answers are weighed by log-probabilities (`llava_tools.retrieval.zooming`).
+index, where answers are weighed by log-probabilities (`llava_tools.retrieval.tiling`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from llava_tools.errors import RequestError
 from llava_tools.images import open_image
-from llava_tools.tools.album import Album
+from llava_tools.images.album import Album
 from llava_tools.tools.display import Shown
 from llava_tools.tools.geometry import clipped
 from llava_tools.tools.spec import Arguments, ImageName, Plan, VisualTool, answers, question

@@ -15,13 +15,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools import Llava, Message, prompt
-from llava_tools.engine import batching, load_engine
+from llava_tools import Llava, Message
+from llava_tools.chat import prompt
+from llava_tools.engine.continuous_batching import manager
+from llava_tools.engine import load_engine
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.packed import PackedLinear, available
+from llava_tools.engine.cpu.linear import PackedLinear, available
 from llava_tools.images import ImageRef, open_image
 from llava_tools.options import EngineOptions
-from llava_tools.types import Answer, Request, Sampling, fold
+from llava_tools.core.outputs import Answer, fold
+from llava_tools.core.requests import Request, Sampling
 
 NEW_TOKENS = 12
 QUESTIONS = [
@@ -124,7 +127,7 @@ def test_prompts_that_take_several_steps_answer_the_same(
     expected: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "CPU_ROOM", replace(batching.CPU_ROOM, step_tokens=48))
+    monkeypatch.setattr(batching, "CPU_ROOM", replace(manager.CPU_ROOM, step_tokens=48))
     model = fresh()
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda c: _ask(model, c), conversations[:16]))

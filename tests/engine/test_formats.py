@@ -9,8 +9,8 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 from pydantic import TypeAdapter
 
-from llava_tools.formats import NARROWED
-from llava_tools.lark import prepared
+from llava_tools.structured.formats import NARROWED
+from llava_tools.structured.grammar import prepared
 
 TYPES = {"date": date, "date-time": datetime, "time": time, "duration": timedelta}
 BYTES = LLTokenizer("byte")

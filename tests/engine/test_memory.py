@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
-from llava_tools.engine import batching, eye
-from llava_tools.engine.batching import Room
+from llava_tools.engine.continuous_batching import manager
+from llava_tools.engine import vision_tower
+from llava_tools.engine.continuous_batching.manager import Room
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import MemoryExhaustedError
 

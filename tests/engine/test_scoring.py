@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools import Llava, Message, prompt
+from llava_tools import Llava, Message
+from llava_tools.chat import prompt
 from llava_tools.engine import scoring
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.ticket import Ticket
+from llava_tools.engine.request_state import Ticket
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -22,7 +23,7 @@ from llava_tools.errors import (
     RequestError,
 )
 from llava_tools.images import ImageRef, open_image
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 
 #: One token, several tokens, several words, letters that are bytes to the tokenizer, and a mark.
 LABELS = ["yes", "no", "A red circle", "zebra crossing, 3 x 4", "北京", "</s>", "q"]

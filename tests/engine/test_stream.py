@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.stopping import StopText
+from llava_tools.structured.stop_strings import StopText
 
 pieces = st.lists(st.text(alphabet="ab \n", max_size=4), max_size=10)
 stop_lists = st.lists(st.text(alphabet="ab \n", min_size=1, max_size=4), max_size=3)

@@ -10,7 +10,7 @@ from langchain_core.messages import (
 )
 
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 
 WORDS = ScriptedBackend(["one two three"])
 

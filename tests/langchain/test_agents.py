@@ -20,11 +20,12 @@ from PIL import Image
 from pydantic import BaseModel
 
 from langchain_llava import ChatLlava, image_block, with_handles
-from llava_tools import handles, registry
-from llava_tools.constraint import ToolCall
+from llava_tools.chat import image_handles
+from llava_tools import registry
+from llava_tools.core.constraints import ToolCall
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
-from llava_tools.types import Request
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.requests import Request
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ ZOOM = {
     "description": "Look closer at a picture.",
     "parameters": {
         "type": "object",
-        "properties": {"image": handles.ARGUMENT, "times": {"type": "integer"}},
+        "properties": {"image": image_handles.ARGUMENT, "times": {"type": "integer"}},
         "required": ["image"],
     },
 }

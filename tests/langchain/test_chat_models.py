@@ -27,7 +27,7 @@ from llava_tools.errors import (
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 from tests.langchain.scripted import WORDS, Named, total
 
 

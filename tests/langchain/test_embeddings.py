@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from langchain_llava import LlavaEmbeddings
 from llava_tools import registry
 from llava_tools.errors import ImageError, ModelNotFoundError, RequestError
-from llava_tools.train.held_out import render
-from llava_tools.train.world import Scene, Shape
+from recipes.tiny_llava.held_out import render
+from recipes.tiny_llava.world import Scene, Shape
 
 
 class TestUnit(EmbeddingsUnitTests):

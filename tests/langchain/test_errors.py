@@ -7,7 +7,7 @@ from langchain_core import exceptions as langchain
 
 from langchain_llava import errors
 from llava_tools import errors as own
-from llava_tools.fetch import FetchError
+from llava_tools.images.fetch import FetchError
 
 
 @pytest.mark.parametrize(

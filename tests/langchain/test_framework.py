@@ -27,7 +27,8 @@ from llava_tools.errors import (
     RequestError,
 )
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Delta, Request
+from llava_tools.core.outputs import Delta
+from llava_tools.core.requests import Request
 from tests.langchain.scripted import WORDS, Named, total
 
 

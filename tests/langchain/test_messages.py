@@ -22,12 +22,12 @@ from langchain_core.messages import (
 )
 
 from langchain_llava.messages import to_messages
-from llava_tools.constraint import ToolCall
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.fetch import Fetcher
+from llava_tools.images.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image
-from llava_tools.trust import Pictures
-from llava_tools.types import Message
+from llava_tools.images.access import Pictures
+from llava_tools.core.requests import Message
 
 Content = list[str | dict[str, Any]]
 NO_PATHS = Pictures()

@@ -15,7 +15,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_llava import ChatLlava
-from llava_tools.fetch import Fetcher
+from llava_tools.images.fetch import Fetcher
 
 # The package's `load` is a function that hides the module of that name.
 lc_load = importlib.import_module("langchain_core.load.load")

@@ -21,17 +21,18 @@ from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaToolkit
 from langchain_llava.errors import LlavaEngineClosedError
-from llava_tools import Llava, handles, open_image, registry, tools
-from llava_tools.constraint import ToolCall
+from llava_tools import Llava, open_image, registry, tools
+from llava_tools.chat import image_handles
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import RequestError
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.tools import TOOLS
 from llava_tools.tools.locate import Located
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 
 WIDE = Image.new("RGB", (400, 200), "navy")
 TALL = Image.new("RGB", (20, 40), "navy")
@@ -216,14 +217,14 @@ def test_what_a_planner_is_told_is_what_openai_tools_say() -> None:
         ours = described["function"]
         assert (told["name"], told["description"]) == (ours["name"], ours["description"])
         assert told["parameters"]["properties"] == ours["parameters"]["properties"]
-        assert handles.PATTERN in json.dumps(told)
+        assert image_handles.PATTERN in json.dumps(told)
 
 
 def test_files_where_they_are_allowed(tmp_path: Path) -> None:
     WIDE.save(tmp_path / "wide.png")
     kit = toolkit("ok", allowed_directories=[tmp_path], names=["look"])
     (tool,) = kit.get_tools()
-    assert handles.PATTERN not in json.dumps(convert_to_openai_tool(tool))
+    assert image_handles.PATTERN not in json.dumps(convert_to_openai_tool(tool))
     assert call(tool, image="wide.png", question="?").status == "success"
     assert call(tool, image="../wide.png", question="?").status == "error"
 
@@ -245,7 +246,7 @@ def test_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def _plan(request: Request) -> str:
     """Zoom into the picture, look at what that gave, then answer."""
     results = [message.text for message in request.messages if message.role == "tool"]
-    named = handles.known(request.messages)
+    named = image_handles.known(request.messages)
     if not results:
         return write_call(ToolCall("", "zoom", {"image": named[0], "box": [0, 0, 50, 50]}))
     if len(results) == 1:

@@ -16,10 +16,10 @@ from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from langchain_llava import ChatLlava
-from llava_tools.constraint import Constraint, ToolCall
+from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
-from llava_tools.types import Request
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.requests import Request
 
 
 class Look(BaseModel):

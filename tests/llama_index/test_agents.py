@@ -20,12 +20,13 @@ from llama_index.core.tools import FunctionTool
 from pydantic import Field, create_model
 
 from llama_index.llms.llava import Llava
-from llava_tools import handles, open_image, registry
-from llava_tools.constraint import ToolCall
+from llava_tools.chat import image_handles
+from llava_tools import open_image, registry
+from llava_tools.core.constraints import ToolCall
 from llava_tools.images import ImageRef
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
-from llava_tools.types import Request
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.requests import Request
 
 NIGHT = Path(__file__).parent.parent.parent / "examples" / "pictures" / "night.png"
 ASK = "What colour is the star?"
@@ -47,7 +48,7 @@ def _show(picture: str) -> list[ImageBlock | TextBlock]:
 
 def _tool() -> FunctionTool:
     """`_show`, whose argument can only be a picture of the conversation."""
-    handle = Field(pattern=handles.PATTERN)
+    handle = Field(pattern=image_handles.PATTERN)
     arguments = create_model("show", picture=(str, handle))
     return FunctionTool.from_defaults(_show, name="show", fn_schema=arguments)
 

@@ -24,13 +24,13 @@ from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index.llms.llava import Llava
-from llava_tools.backend import Stream
-from llava_tools.constraint import ToolCall
+from llava_tools.core.backend import Stream
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import AnswerTimeoutError, EngineError, QueueFullError, RequestError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
-from llava_tools.types import Message, Request, Sampling
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.requests import Message, Request, Sampling
 
 WORDS = "The circle is red."
 CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))

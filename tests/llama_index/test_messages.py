@@ -25,12 +25,12 @@ from llama_index.core.schema import ImageDocument, ImageNode
 
 from llama_index.llms.llava.messages import to_messages, to_question
 from llava_tools import registry
-from llava_tools.constraint import ToolCall
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.fetch import Fetcher
+from llava_tools.images.fetch import Fetcher
 from llava_tools.images import ImageRef, open_image
-from llava_tools.trust import Pictures
-from llava_tools.types import Message, Role
+from llava_tools.images.access import Pictures
+from llava_tools.core.requests import Message, Role
 
 
 def _one(message: ChatMessage, pictures: Pictures | None = None) -> Message:

@@ -26,10 +26,10 @@ from PIL import Image
 
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava
-from llava_tools.constraint import ToolCall
+from llava_tools.core.constraints import ToolCall
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
-from llava_tools.types import Request
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.requests import Request
 
 CALLS: dict[str, dict[str, Any]] = {
     "look": {"picture": "img_0123456789abcdef01234567", "question": "which colour, and why?"},

@@ -13,11 +13,11 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 from llama_index.llms.llava import Llava
-from llava_tools.constraint import ToolCall
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import OutputError, SchemaError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
+from llava_tools.chat.tool_calls import write_call
 from tests.llama_index.test_llm import _Events
 
 PROMPT = PromptTemplate("What is the {thing}?")

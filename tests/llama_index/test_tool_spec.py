@@ -13,17 +13,18 @@ from PIL import Image
 from llama_index.llms.llava import Llava as Planner
 from llama_index.llms.llava.tools import describe
 from llama_index.tools.llava import LlavaToolSpec
-from llava_tools import Llava, handles, open_image
-from llava_tools.constraint import ToolCall
+from llava_tools import Llava, open_image
+from llava_tools.chat import image_handles
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.tools import TOOLS
 from llava_tools.tools.look import Words
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 
 NAVY = Image.new("RGB", (400, 200), "navy")
 
@@ -101,7 +102,7 @@ async def test_an_agent_looks_and_is_told_what_it_did_wrong() -> None:
 
     def plan(request: Request) -> str:
         (tool,) = request.constraint.tools
-        assert tool.parameters["properties"]["image"]["pattern"] == handles.PATTERN
+        assert tool.parameters["properties"]["image"]["pattern"] == image_handles.PATTERN
         last = request.messages[-1]
         if last.role == "user":
             return write_call(ToolCall("", "look", {"image": missing, "question": "Colour?"}))

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from llama_index.llms.llava import Llava
 from llama_index.llms.llava.tools import describe, to_constraint
-from llava_tools.constraint import FREE, Constraint, ToolCall, ToolSpec
+from llava_tools.core.constraints import FREE, Constraint, ToolCall, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 from llava_tools.testing import ScriptedBackend
-from llava_tools.toolcall import write_call
+from llava_tools.chat.tool_calls import write_call
 
 CALL = write_call(ToolCall("", "add", {"a": 1, "b": 2}))
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}

@@ -9,7 +9,7 @@ import pytest
 
 from llava_tools.remote import RemoteBackend
 from tests.fake_server import FakeServer
-from tests.remote.asking import Connect, Serve
+from tests.remote.requests import Connect, Serve
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from llava_tools import prompt
-from llava_tools.constraint import Constraint, ToolCall
-from llava_tools.remote.pictures import squared
+from llava_tools.chat import prompt
+from llava_tools.core.constraints import Constraint, ToolCall
+from llava_tools.remote.image_encoding import squared
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Answer, Message, Request, Sampling, Timings
-from tests.remote.asking import ADD, CALL, FORM, QUESTION, Connect, Serve, full_answer, picture
+from llava_tools.core.outputs import Answer, Timings
+from llava_tools.core.requests import Message, Request, Sampling
+from tests.remote.requests import ADD, CALL, FORM, QUESTION, Connect, Serve, full_answer, picture
 
 
 def _same(answer: Answer) -> Answer:
@@ -95,7 +96,7 @@ def test_a_picture_is_sent_as_llava_looks_at_it(serve: Serve, connect: Connect) 
 
 
 def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llava_tools.remote import pictures
+    from llava_tools.remote import image_encoding
 
     seen: list[tuple[int, int]] = []
 
@@ -105,7 +106,7 @@ def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pictures, "squared", note)
     monkeypatch.setattr(pictures, "KEEP", 2)
-    urls = pictures.DataUrls()
+    urls = image_encoding.DataUrls()
     first, second, third = (picture((size, 5)) for size in (5, 6, 7))
     for image in (first, second, first, third, first, second):
         urls(image)

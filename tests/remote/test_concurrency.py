@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from llava_tools import Llava
-from llava_tools.constraint import Constraint
+from llava_tools.core.constraints import Constraint
 from llava_tools.errors import (
     EngineClosedError,
     QueueFullError,
 )
-from llava_tools.types import Answer, Message, Request
-from tests.remote.asking import ADD, CALL, QUESTION, Connect, Serve, full_answer
+from llava_tools.core.outputs import Answer
+from llava_tools.core.requests import Message, Request
+from tests.remote.requests import ADD, CALL, QUESTION, Connect, Serve, full_answer
 
 
 def test_a_closed_stream_ends_the_request(serve: Serve, connect: Connect) -> None:

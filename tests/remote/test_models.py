@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llava_tools import Llava
-from llava_tools.constraint import Constraint
+from llava_tools.core.constraints import Constraint
 from llava_tools.errors import (
     ModelError,
     ModelNotFoundError,
@@ -13,8 +13,8 @@ from llava_tools.errors import (
     ServerError,
 )
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Message, Request
-from tests.remote.asking import ADD, QUESTION, Connect, Serve, picture
+from llava_tools.core.requests import Message, Request
+from tests.remote.requests import ADD, QUESTION, Connect, Serve, picture
 
 
 def test_tokens_are_counted_by_the_server(serve: Serve, connect: Connect) -> None:

@@ -18,7 +18,7 @@ from llava_tools.errors import (
 )
 from llava_tools.remote import RemoteBackend
 from tests.fake_server import FakeServer
-from tests.remote.asking import ADD, CALL, FORM, Serve, picture
+from tests.remote.requests import ADD, CALL, FORM, Serve, picture
 
 
 def test_llava_and_the_command_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

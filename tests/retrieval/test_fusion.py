@@ -15,7 +15,7 @@ from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.fusion import fused, said, weighed
 from llava_tools.retrieval.search import Mode
-from llava_tools.retrieval.trust import FLOOR, Trust
+from llava_tools.retrieval.calibration import FLOOR, Trust
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.images import ImageRef
-from llava_tools.retrieval import PageIndex, Report, index, pages, reading
+from llava_tools.retrieval import PageIndex, Report, index, pages, ingest
 from llava_tools.retrieval.store import Store, locked
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import encrypt, write_long_pdf, write_pdf
@@ -189,7 +189,7 @@ def test_two_thousand_pages_are_bounded_in_memory(
     write_long_pdf(tmp_path / "long.pdf", 2000)
     index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
     assert told(index.update([tmp_path / "long.pdf"])) == (1, 2000, 0, 0, 0)
-    assert most <= 4 * reading.BATCH
+    assert most <= 4 * ingest.BATCH
     assert [hit.page for hit in index.search("1999", mode="text")] == [1999]
 
 
@@ -295,7 +295,7 @@ import sys
 from llava_tools.retrieval import PageIndex, pages, reading, store
 from llava_tools.testing import ScriptedEmbedder
 
-pages.SIDE, reading.BATCH = 32, 4
+pages.SIDE, ingest.BATCH = 32, 4
 
 def telling(work):
     def run(*given):

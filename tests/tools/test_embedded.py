@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llava_tools import Llava, tools
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.tools import Album
 
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures"

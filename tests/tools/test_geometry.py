@@ -10,14 +10,14 @@ from PIL import Image, ImageDraw
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools import Llava
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import Album
 from llava_tools.tools.geometry import Box, clipped, unpadded
 from llava_tools.tools.locate import LocateArguments, locate
-from llava_tools.train.draw import draw
-from llava_tools.train.wide.questions import overlap
-from llava_tools.train.world import sample_scene
+from recipes.tiny_llava.draw import draw
+from recipes.tiny_llava.wide.questions import overlap
+from recipes.tiny_llava.world import sample_scene
 
 lengths = st.integers(1, 3000)
 sizes = st.tuples(lengths, lengths)

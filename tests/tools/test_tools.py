@@ -16,18 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from llava_tools import Llava, handles, prompt, tools
-from llava_tools.constraint import Constraint, ToolSpec
-from llava_tools.engine.grammar import Grammars
-from llava_tools.engine.text import TextCodec
+from llava_tools import Llava, tools
+from llava_tools.chat import image_handles, prompt
+from llava_tools.core.constraints import Constraint, ToolSpec
+from llava_tools.engine.grammar_masks import Grammars
+from llava_tools.engine.tokenizer import TextCodec
 from llava_tools.errors import ImageError, OutputError, RequestError
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import TOOLS, Album, Box
 from llava_tools.tools.compare import agree
 from llava_tools.tools.display import LARGEST
 from llava_tools.tools.locate import Located
-from llava_tools.types import Request
+from llava_tools.core.requests import Request
 from tests.checkpoints import llama_like_tokenizer
 from tests.strategies import picture
 
@@ -329,9 +330,9 @@ def test_picture_arguments_take_handles_unless_more_is_allowed(tmp_path: Path) -
 
     for properties in schemas(None) + schemas(Album(Gallery())):
         image = properties["image"] if "image" in properties else properties["images"]["items"]
-        assert image["pattern"] == handles.PATTERN
+        assert image["pattern"] == image_handles.PATTERN
     wider = schemas(Album(Gallery(), allowed_directories=[tmp_path]))
-    assert handles.PATTERN not in json.dumps(wider)
+    assert image_handles.PATTERN not in json.dumps(wider)
     assert [list(properties) for properties in wider] == [list(old) for old in schemas(None)]
 
 

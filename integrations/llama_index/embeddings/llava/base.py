@@ -14,7 +14,7 @@ from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 from pydantic import PrivateAttr, ValidationError, model_validator
 
-from llava_tools import keywords
+from llava_tools import option_names
 from llava_tools.embedding import Embedder
 from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions
 
@@ -55,7 +55,7 @@ class LlavaEmbedding(MultiModalEmbedding):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise keywords.of_validation(error, "LlavaEmbedding") from None
+            raise option_names.of_validation(error, "LlavaEmbedding") from None
         self._embedder = self._new_embedder()
 
     @model_validator(mode="before")
@@ -64,7 +64,7 @@ class LlavaEmbedding(MultiModalEmbedding):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a LlavaEmbedding that is somebody's field
-        told = keywords.known(given, cls.model_fields, cls.__name__, {"model": "model_name"})
+        told = option_names.known(given, cls.model_fields, cls.__name__, {"model": "model_name"})
         chosen = {name: told[name] for name in _CHOICES if name in told}
         name = told.get("model_name", "tiny")
         EmbeddingOptions.of(name, cast(EmbeddingKeywords, chosen), cls.__name__)

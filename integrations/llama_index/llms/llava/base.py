@@ -29,10 +29,11 @@ from llama_index.llms.llava.configured import Configured
 from llama_index.llms.llava.messages import Pictured, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
 from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
-from llava_tools import backend as seam
-from llava_tools import keywords
+from llava_tools.core import backend as seam
+from llava_tools import option_names
 from llava_tools.errors import RequestError
-from llava_tools.types import Message, Request, fold
+from llava_tools.core.requests import Message, Request
+from llava_tools.core.outputs import fold
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
@@ -205,15 +206,15 @@ class Llava(Configured, StructuredPrediction):
 
     def _request(self, said: tuple[Message, ...], given: dict[str, Any]) -> Request:
         """Check all that can be checked without the model; nothing is loaded yet."""
-        keywords.known(given, (*keywords.SAMPLING, *NAMES), "A Llava call", {})
+        option_names.known(given, (*option_names.SAMPLING, *NAMES), "A Llava call", {})
         about = {name: given[name] for name in NAMES if name in given}
-        usual = {name: getattr(self, name) for name in keywords.SAMPLING}
-        told = {name: given[name] for name in keywords.SAMPLING if name in given}
+        usual = {name: getattr(self, name) for name in option_names.SAMPLING}
+        told = {name: given[name] for name in option_names.SAMPLING if name in given}
         if not said:
             raise RequestError("There is no message.", "Give at least the user's question.")
         return Request(
             said,
-            keywords.sampling({**usual, **told}, "A Llava call"),
+            option_names.sampling({**usual, **told}, "A Llava call"),
             to_constraint(**{"lenient": self.lenient, **about}),
         )
 

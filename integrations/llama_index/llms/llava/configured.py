@@ -15,14 +15,14 @@ from pydantic import (
     model_validator,
 )
 
-from llava_tools import keywords
-from llava_tools.backend import Backend
-from llava_tools.fetch import Fetcher
+from llava_tools import option_names
+from llava_tools.core.backend import Backend
+from llava_tools.images.fetch import Fetcher
 from llava_tools.model import Llava as Engine
 from llava_tools.options import ALIASES, CONTEXTS, Dtype, EngineKeywords, Quantization
-from llava_tools.patience import PatientBackend
-from llava_tools.trust import Pictures
-from llava_tools.types import DEFAULT_MAX_TOKENS
+from llava_tools.core.retry import PatientBackend
+from llava_tools.images.access import Pictures
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS
 
 #: Other names under which LlamaIndex's users know our options.
 OTHER_NAMES = {"model_name": "model", "context_window": "context"}
@@ -47,7 +47,7 @@ class Configured(FunctionCallingLLM):
     """Address of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     """For that server; by default what LLAVA_API_KEY holds."""
-    # How tokens are drawn: see `llava_tools.types.Sampling`. None is that class's default.
+    # How tokens are drawn: see `llava_tools.core.requests.Sampling`. None is that class's default.
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -75,7 +75,7 @@ class Configured(FunctionCallingLLM):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise keywords.of_validation(error, "Llava") from None
+            raise option_names.of_validation(error, "Llava") from None
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +83,7 @@ class Configured(FunctionCallingLLM):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a Llava that is somebody's field
-        return keywords.checked(given, cls.model_fields, cls.__name__, OTHER_NAMES)
+        return option_names.checked(given, cls.model_fields, cls.__name__, OTHER_NAMES)
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -120,7 +120,7 @@ class Configured(FunctionCallingLLM):
     def _backend(self) -> Backend:
         """Return the engine, which loads the model when it is first used."""
         if self._engine is None:
-            chosen = cast(EngineKeywords, {name: getattr(self, name) for name in keywords.ENGINE})
+            chosen = cast(EngineKeywords, {name: getattr(self, name) for name in option_names.ENGINE})
             if self.api_key is not None:
                 chosen["api_key"] = self.api_key.get_secret_value()
             self._engine = Engine(self.model, backend=self.backend, **chosen)

@@ -32,12 +32,12 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
-from llava_tools import toolcall
-from llava_tools.constraint import ToolCall
+from llava_tools.chat import tool_calls
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, ImageSource
-from llava_tools.trust import Pictures
-from llava_tools.types import Message, Role
+from llava_tools.images.access import Pictures
+from llava_tools.core.requests import Message, Role
 
 #: What names or holds a picture in LlamaIndex; a `Node` in its `image_resource`.
 Pictured = ImageBlock | ImageNode | Node
@@ -121,7 +121,7 @@ def _message(message: ChatMessage, pictures: Pictures) -> Message:
         return Message(role, parts, tuple(calls))
     name, call_id = str(told.get("name") or ""), str(told.get("tool_call_id") or "")
     if not call_id:  # as ReAct agents and older function calls tell of results
-        return Message("user", (toolcall.write_result(name or "tool", "", error=False), *parts))
+        return Message("user", (tool_calls.write_result(name or "tool", "", error=False), *parts))
     return Message(role, parts, tuple(calls), call_id, name)
 
 

@@ -21,9 +21,9 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from llava_tools.backend import Backend
+from llava_tools.core.backend import Backend
 from llava_tools.errors import EngineError
-from llava_tools.types import Answer, Delta, TokenLogprob, fold
+from llava_tools.core.outputs import Answer, Delta, TokenLogprob, fold
 
 
 def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:

@@ -15,10 +15,10 @@ from llama_index.core.tools import BaseTool
 from pydantic import BaseModel, PydanticUserError
 from pydantic_core import from_json
 
-from llava_tools import openai_layout
-from llava_tools.constraint import FREE, Constraint, Schema
+from llava_tools.chat import openai_schema
+from llava_tools.core.constraints import FREE, Constraint, Schema
 from llava_tools.errors import OutputError, RequestError, SchemaError
-from llava_tools.openai_layout import answer_schema, tool_spec
+from llava_tools.chat.openai_schema import answer_schema, tool_spec
 
 #: What a call may bring besides its sampling.
 NAMES = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "lenient")
@@ -41,7 +41,7 @@ def to_constraint(
         RequestError: Something that is no tool, choice or format.
         SchemaError: Arguments or an output class that have no JSON schema.
     """
-    choice = openai_layout.tool_choice(None if tool_choice is False else tool_choice)
+    choice = openai_schema.tool_choice(None if tool_choice is False else tool_choice)
     if not tools and response_format is None and choice == "auto":
         return FREE
     return Constraint(
@@ -143,7 +143,7 @@ def _schema(form: ResponseFormat) -> Schema | None:
 def _without_signature(description: str, name: str) -> str:
     """Return a description without the signature that FunctionTool puts before it.
 
-    The model is shown the arguments anyway, in the words that it knows (llava_tools.signature).
+    The model is shown the arguments anyway, in the words that it knows (llava_tools.chat.signatures).
     """
     first, _, rest = description.partition("\n")
     return rest if first.startswith(f"{name}(") else description

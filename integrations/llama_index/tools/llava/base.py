@@ -15,7 +15,7 @@ from typing import Any, cast
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSpec
 
-from llava_tools.gallery import Gallery
+from llava_tools.images.store import Gallery
 from llava_tools.images import ImageSource
 from llava_tools.model import Llava
 from llava_tools.tools import Album, Findable, Result, VisualTool, named

@@ -1,0 +1,1 @@
+"""Requests, chunks and answers, constraints and the backend interface. Knows no model."""

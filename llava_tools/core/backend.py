@@ -1,0 +1,174 @@
+"""The seam: what every engine offers, and the async twin that works for all of them.
+
+A backend turns a `Request` into a `Stream` of `Delta`s. Nothing above this file knows whether the
+model runs in this process or behind a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol, runtime_checkable
+
+from llava_tools.errors import RequestError
+from llava_tools.images import ImageRef
+from llava_tools.core.outputs import Delta
+from llava_tools.core.requests import Request
+
+
+class Stream(Iterator[Delta], Protocol):
+    """An answer on its way. Iterating gives `Delta`s, the last one with a finish reason."""
+
+    def close(self) -> None:
+        """Stop the generation and end the iteration. Safe from any thread, and more than once."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine, in-process or remote. All methods may be called from many threads at once."""
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model, as answers report it."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        ...
+
+    def stream(self, request: Request) -> Stream:
+        """Start answering a request.
+
+        Raises:
+            RequestError: The request cannot be answered as it is.
+            EngineError: The engine cannot take it.
+        """
+        ...
+
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """Return how likely each label is as the whole answer; nothing is sampled.
+
+        Args:
+            request: What is asked. Its sampling plays no part, and its constraint is only told to
+                the model.
+            labels: See `check_labels`.
+
+        Returns:
+            For each label the natural log-probability of its tokens and the end of the turn, <= 0,
+            under the unmodified distribution.
+
+        Raises:
+            RequestError: The request or a label is not possible.
+            EngineError: The engine cannot take it, or could not finish.
+        """
+        ...
+
+    def count_tokens(self, request: Request) -> int:
+        """Return how many tokens the request's prompt takes, pictures included."""
+        ...
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of plain text, nothing in it read as structure."""
+        ...
+
+    def close(self) -> None:
+        """Fail what is in flight and give the model's memory back. More than once is no error."""
+        ...
+
+
+class Encoder(Protocol):
+    """What turns texts and pictures into vectors; called from many threads at once."""
+
+    @property
+    def model_name(self) -> str:
+        """Name of the CLIP, as an index should remember it."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return a vector of length one for each text."""
+        ...
+
+    def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
+        """Return a vector of length one for each picture."""
+        ...
+
+
+class EmbeddingModel(Encoder, Protocol):
+    """An encoder that holds memory."""
+
+    def close(self) -> None:
+        """Give the memory back."""
+        ...
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse what cannot be an answer: answers are text without white space around it.
+
+    Raises:
+        RequestError: No label, one that is blank or has white space around it, or one twice.
+    """
+    if isinstance(labels, str) or not labels:
+        raise RequestError(f"labels={labels!r} is no list of labels.", "Give one or more strings.")
+    for label in labels:
+        if not isinstance(label, str) or not label or label != label.strip():
+            raise RequestError(
+                f"{label!r} cannot be a label.", "Give text without white space around it."
+            )
+        if labels.count(label) > 1:
+            raise RequestError(f"The label {label!r} is given twice.", "Give it once.")
+
+
+async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Delta]:
+    """Stream a request without blocking the event loop; leaving the iteration stops generation.
+
+    `backend` is called in the stream's thread, since having it may mean loading the model.
+
+    Each stream has a thread of its own for as long as it lasts, so that many streams that wait for
+    tokens never starve the loop's shared executor.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+    left = threading.Event()
+    started: list[Stream] = []
+
+    def put(item: Delta | BaseException | None) -> None:
+        if not left.is_set():
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def pump() -> None:
+        try:
+            chosen = backend()
+            if left.is_set():
+                return
+            stream = chosen.stream(request)
+            started.append(stream)
+            try:
+                if not left.is_set():
+                    for delta in stream:
+                        put(delta)
+            finally:
+                stream.close()
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed over and raised in the caller's task
+            put(error)
+
+    threading.Thread(target=pump, name="llava-tools-astream", daemon=True).start()
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        for stream in started:
+            stream.close()

@@ -1,0 +1,157 @@
+"""`timeout` and `max_retries` over any backend.
+
+A stream that takes too long is closed and ends in `AnswerTimeoutError`. A request that failed for a
+passing reason (a full queue, a crashed step) is sent again as long as nothing of its answer has
+been handed out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from functools import cached_property
+
+from llava_tools.core import backend as seam
+from llava_tools.core.backend import Backend, Stream
+from llava_tools.errors import AnswerTimeoutError, LlavaToolsError
+from llava_tools.core.outputs import Delta
+from llava_tools.core.requests import Request
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+
+
+class PatientBackend:
+    """A backend that is loaded when it is first used, with a time limit and retries.
+
+    Args:
+        load: Returns the backend; may load the model.
+        timeout: Seconds that an answer may take, loading the model not counted. None: no limit.
+        max_retries: How often a request is sent again after an error that may pass.
+    """
+
+    def __init__(self, load: Callable[[], Backend], timeout: float | None, max_retries: int):
+        self._load = load
+        self._timeout = timeout
+        self._max_retries = max_retries
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return self._load()
+
+    @property
+    def model_name(self) -> str:
+        """See `Backend.model_name`."""
+        return self._backend.model_name
+
+    @property
+    def context(self) -> int:
+        """See `Backend.context`."""
+        return self._backend.context
+
+    def stream(self, request: Request) -> Stream:
+        """See `Backend.stream`."""
+        if self._timeout is None and not self._max_retries:
+            return self._backend.stream(request)
+        backend = self._backend
+        return PatientStream(lambda: backend.stream(request), self._timeout, self._max_retries)
+
+    def astream(self, request: Request) -> AsyncGenerator[Delta]:
+        """Stream in a thread of its own, in which the model is loaded too."""
+        return seam.astream(lambda: self, request)
+
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """See `Backend.score`."""
+        return self._backend.score(request, labels)
+
+    def count_tokens(self, request: Request) -> int:
+        """See `Backend.count_tokens`."""
+        return self._backend.count_tokens(request)
+
+    def token_ids(self, text: str) -> list[int]:
+        """See `Backend.token_ids`."""
+        return self._backend.token_ids(text)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._backend.close()
+
+
+class PatientStream:
+    """A stream that is begun again where that can help, and ends when its time is up."""
+
+    def __init__(self, begin: Callable[[], Stream], timeout: float | None, max_retries: int):
+        self._begin = begin
+        self._timeout = timeout
+        self._retries_left = max_retries
+        self._pause = _FIRST_PAUSE
+        self._stream: Stream | None = None
+        self._told = False
+        self._expired = False
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        if timeout is not None:
+            self._timer = threading.Timer(timeout, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        while not self._closed.is_set():
+            try:
+                delta = next(self._current())
+            except StopIteration:
+                break
+            except LlavaToolsError as error:
+                if not error.retryable or self._told or not self._retries_left:
+                    self.close()
+                    raise
+                self._retries_left -= 1
+                self._drop()
+                self._closed.wait(self._pause)
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            else:
+                self._told = True
+                if delta.finish_reason is not None and self._timer is not None:
+                    self._timer.cancel()
+                    self._timeout = None
+                return delta
+        expired, self._expired = self._expired, False
+        self.close()
+        if expired:
+            raise AnswerTimeoutError(
+                f"The answer was not finished after timeout={self._timeout} seconds.",
+                "Allow more time, or ask for fewer tokens (max_tokens).",
+            )
+        raise StopIteration
+
+    def close(self) -> None:
+        """See `Stream.close`."""
+        self._closed.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._drop()
+
+    def _expire(self) -> None:
+        if self._timeout is not None:  # else the answer was finished just now
+            self._expired = True
+            self.close()
+
+    def _current(self) -> Stream:
+        if self._stream is None:
+            stream = self._begin()
+            with self._lock:
+                self._stream = stream
+            if self._closed.is_set():  # closed while it was begun: nobody else closes it
+                stream.close()
+            return stream
+        return self._stream
+
+    def _drop(self) -> None:
+        with self._lock:
+            stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()

@@ -1,0 +1,1 @@
+"""The only contact with the internals of transformers' continuous batching."""

@@ -1,0 +1,1 @@
+"""Constrained text: grammars, incremental parsing of answers, stop strings."""

@@ -1,0 +1,227 @@
+"""The prompt is the official conversation, and text never becomes structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llava_tools.chat import prompt
+from llava_tools.errors import ContextOverflowError, RequestError
+from llava_tools.images import ImageRef
+from llava_tools.chat.prompt import END_OF_TURN, EndOfTurn, Piece, build, fit, render, token_ids
+from llava_tools.core.requests import Message
+from tests.strategies import MARKS, conversations, picture, spiky_text
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+)
+CAT, DOG = picture(1), picture(2)
+
+
+def user(*content: str | ImageRef) -> Message:
+    return Message("user", content)
+
+
+def said(text: str) -> Message:
+    return Message("assistant", (text,))
+
+
+def official(system: str, turns: Sequence[tuple[str, str | None]]) -> str:
+    """Render as the official code does (llava/conversation.py, SeparatorStyle.TWO)."""
+    separators = (" ", "</s>")
+    text = system + separators[0]
+    for index, (role, message) in enumerate(
+        part for question, answer in turns for part in (("USER", question), ("ASSISTANT", answer))
+    ):
+        if message is None:
+            text += role + ":"
+        else:
+            text += role + ": " + message + separators[index % 2]
+    return text
+
+
+CONVERSATIONS = [
+    pytest.param(
+        [user(CAT, "What is it?")], SYSTEM + " USER: <image>\nWhat is it? ASSISTANT:", id="one"
+    ),
+    pytest.param(
+        [user("What is it?", CAT)], SYSTEM + " USER: <image>\nWhat is it? ASSISTANT:", id="behind"
+    ),
+    pytest.param([user("Hello!")], SYSTEM + " USER: Hello! ASSISTANT:", id="none"),
+    pytest.param(
+        [user(CAT, DOG, "Which is older?")],
+        SYSTEM + " USER: <image>\n<image>\nWhich is older? ASSISTANT:",
+        id="two pictures",
+    ),
+    pytest.param(
+        [user(CAT, "What is it?"), said("A cat."), user("Its colour?")],
+        SYSTEM + " USER: <image>\nWhat is it? ASSISTANT: A cat.</s>USER: Its colour? ASSISTANT:",
+        id="two turns",
+    ),
+    pytest.param(
+        [user(CAT, "It?"), said("A cat."), user("Sure?"), said("Yes."), user(DOG, "And it?")],
+        SYSTEM + " USER: <image>\nIt? ASSISTANT: A cat.</s>USER: Sure? ASSISTANT: Yes.</s>"
+        "USER: <image>\nAnd it? ASSISTANT:",
+        id="three turns",
+    ),
+    pytest.param(
+        [Message("system", ("Be brief.",)), user(CAT, "What is it?")],
+        "Be brief. USER: <image>\nWhat is it? ASSISTANT:",
+        id="system",
+    ),
+    pytest.param(
+        [
+            Message("system", ("Be brief.",)),
+            user(CAT, "What is it?"),
+            said("A cat."),
+            user("Its colour?"),
+            said("Black."),
+            user("Sure?"),
+        ],
+        "Be brief. USER: <image>\nWhat is it? ASSISTANT: A cat.</s>"
+        "USER: Its colour? ASSISTANT: Black.</s>USER: Sure? ASSISTANT:",
+        id="system, three turns",
+    ),
+]
+
+
+@pytest.mark.parametrize(("messages", "expected"), CONVERSATIONS)
+def test_equal_to_the_official_conversation(messages: list[Message], expected: str) -> None:
+    assert render(build(messages)) == expected
+
+
+@given(st.data())
+def test_equal_to_the_official_renderer(data: st.DataObject) -> None:
+    system = data.draw(st.none() | spiky_text)
+    messages = [] if system is None else [Message("system", (system,))]
+    turns: list[tuple[str, str | None]] = []
+    for turn in range(last := data.draw(st.integers(1, 3))):
+        pictures = data.draw(st.sampled_from([(), (CAT,), (CAT, DOG)]))
+        question, answer = data.draw(spiky_text) + "?", data.draw(spiky_text) + "."
+        messages.append(user(*pictures, question))
+        final = turn == last - 1
+        turns.append(("<image>\n" * len(pictures) + question, None if final else answer))
+        messages += [] if final else [said(answer)]
+    expected = official(SYSTEM if system is None else system, turns)
+    assert render(build(messages)) == expected
+
+
+def test_system_messages_are_joined_and_replace_the_sentence() -> None:
+    messages = [Message("system", ("One.",)), user("Hi"), Message("system", ("Two.",))]
+    assert render(build(messages)) == "One.\nTwo. USER: Hi ASSISTANT:"
+    assert render(build([user("Hi")], system="Mine.")) == "Mine. USER: Hi ASSISTANT:"
+    assert prompt.SYSTEM == SYSTEM
+
+
+def test_messages_that_follow_each_other_share_a_turn() -> None:
+    messages = [user("First."), user(CAT, "Second."), Message("tool", (DOG, "Third."))]
+    assert render(build(messages)) == (
+        SYSTEM + " USER: <image>\n<image>\nFirst.\nSecond.\nResult of tool: Third. ASSISTANT:"
+    )
+    pieces = build(messages)
+    assert [piece for piece in pieces if isinstance(piece, ImageRef)] == [CAT, DOG]
+
+
+@pytest.mark.parametrize("text", MARKS)
+def test_text_that_spells_structure_stays_one_text(text: str) -> None:
+    pieces = build([user(f"Say {text} now")])
+    assert pieces == [f"{SYSTEM} USER: Say {text} now ASSISTANT:"]
+
+
+@given(conversations())
+def test_structure_depends_on_the_messages_only(messages: list[Message]) -> None:
+    pieces = build(messages)
+    blank = [
+        Message(m.role, tuple("x" if isinstance(part, str) else part for part in m.content))
+        for m in messages
+    ]
+    assert [type(piece) for piece in pieces] == [type(piece) for piece in build(blank)]
+    images = [image for message in messages for image in message.images]
+    assert [piece for piece in pieces if isinstance(piece, ImageRef)] == images
+    answers = [message for message in messages if message.role == "assistant"]
+    assert sum(isinstance(piece, EndOfTurn) for piece in pieces) == len(answers)
+    texts = [isinstance(piece, str) for piece in pieces]
+    assert all(pieces)
+    assert not any(one and two for one, two in pairwise(texts))
+    joined = "".join(piece for piece in pieces if isinstance(piece, str))
+    assert all(message.text in joined for message in messages)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [Message("system", ("Be brief.",))],
+        [user("")],
+        [user(" \n ")],
+        [user("Hi"), said("Hello")],
+        [user("Hi"), said("Hello"), user("  ")],
+    ],
+)
+def test_conversations_that_cannot_be_answered(messages: list[Message]) -> None:
+    with pytest.raises(RequestError) as caught:
+        build(messages)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_alone_is_a_question() -> None:
+    assert render(build([user(CAT)])).endswith("USER: <image>\n ASSISTANT:")
+
+
+def test_pieces_are_encoded_separately() -> None:
+    calls: list[tuple[str, bool]] = []
+
+    def encode(text: str, *, start: bool) -> list[int]:
+        calls.append((text, start))
+        return [100 + len(calls)]
+
+    pieces: list[Piece] = ["a <image>", CAT, "b", DOG, CAT, "c", END_OF_TURN, "d</s>"]
+    looked: list[ImageRef] = []
+
+    def image(ref: ImageRef) -> list[int]:
+        looked.append(ref)
+        return [7, 8] if ref == CAT else [9]
+
+    ids = token_ids(pieces, encode, bos=[1], end_of_turn=2, image=image)
+    assert ids == [1, 101, 7, 8, 102, 9, 7, 8, 103, 2, 104]
+    assert calls == [("a <image>", True), ("b", True), ("c", True), ("d</s>", False)]
+    assert looked == [CAT, DOG, CAT]
+    assert token_ids([], encode, bos=[], end_of_turn=2, image=image) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "max_tokens", "expected"),
+    [
+        (100, None, 512),
+        (4096 - 512, None, 512),
+        (4096 - 511, None, 511),
+        (4095, None, 1),
+        (4095, 1, 1),
+        (96, 4000, 4000),
+        (100, 3, 3),
+    ],
+)
+def test_what_fits(prompt_tokens: int, max_tokens: int | None, expected: int) -> None:
+    assert fit(prompt_tokens, 0, 576, max_tokens, 4096) == expected
+
+
+@pytest.mark.parametrize(("prompt_tokens", "max_tokens"), [(4096, None), (4096, 1), (97, 4000)])
+def test_what_does_not_fit(prompt_tokens: int, max_tokens: int | None) -> None:
+    with pytest.raises(ContextOverflowError):
+        fit(prompt_tokens, 0, 576, max_tokens, 4096)
+
+
+def test_the_overflow_says_every_figure() -> None:
+    with pytest.raises(ContextOverflowError) as caught:
+        fit(8 * 576 + 50, 8, 576, 100, 4096)
+    message = str(caught.value)
+    for figure in ("4758 tokens", "holds 4096", "8 picture(s) at 576", "50 of text", "100 for"):
+        assert figure in message
+    assert caught.value.hint in message
+    assert "\n" not in message

@@ -1,0 +1,26 @@
+"""Pictures prepared for a server are what the engine itself would look at."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from llava_tools.remote.image_encoding import SIDE, squared
+
+
+def _processor(*, pad: bool) -> LlavaImageProcessorPil:
+    return LlavaImageProcessorPil(
+        do_pad=pad,
+        do_center_crop=True,
+        size={"shortest_edge": SIDE},
+        crop_size={"height": SIDE, "width": SIDE},
+    )
+
+
+def test_a_server_s_processor_finds_nothing_left_to_do(pictures: list[Image.Image]) -> None:
+    for picture in pictures:
+        official = _processor(pad=True)([picture], return_tensors="pt")["pixel_values"]
+        sent = squared(picture, SIDE)
+        served = _processor(pad=False)([sent], return_tensors="pt")["pixel_values"]
+        assert torch.equal(official, served)

@@ -1,0 +1,93 @@
+"""Servers that fail, lie or dawdle end in one clear error."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from llava_tools.images.fetch import Fetcher
+from tests.images.fetching.site import LOCAL, PICTURE, Site, refusal, send
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"), [(404, False), (403, False), (204, False), (503, True), (429, True)]
+)
+def test_errors_of_the_server(site: Site, status: int, retryable: bool) -> None:
+    site.answers["/a.png"] = send(b"", status)
+    assert f"HTTP {status}" in refusal(site.url(), retryable=retryable)
+
+
+def test_bodies_are_bounded(site: Site) -> None:
+    bounded = Fetcher(allowed_hosts=LOCAL.allowed_hosts, max_bytes=len(PICTURE))
+    assert bounded.get(site.url()) == PICTURE
+    for answer in (
+        send(PICTURE + b"x"),
+        send(PICTURE + b"x", Content_Length=""),
+        send(b"", Content_Length="99999999999"),
+    ):
+        site.answers["/a.png"] = answer
+        assert "more than the" in refusal(site.url(), bounded)
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        send(b"", Content_Length="")(handler)
+        while not site.release.is_set():
+            handler.wfile.write(b"x" * 65536)
+
+    site.answers["/a.png"] = endless
+    assert "more than the" in refusal(site.url(), bounded)
+
+
+def test_broken_answers(site: Site) -> None:
+    site.answers["/a.png"] = send(PICTURE, Content_Length=str(len(PICTURE) + 5))
+    assert "broke off after" in refusal(site.url(), retryable=True)
+    site.answers["/a.png"] = send(PICTURE, Content_Encoding="gzip")
+    assert "encoded as gzip" in refusal(site.url())
+
+    def nonsense(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    site.answers["/a.png"] = nonsense
+    assert "cannot be fetched" in refusal(site.url(), retryable=True)
+    site.answers["/a.png"] = lambda handler: None
+    assert "cannot be fetched" in refusal(site.url(), retryable=True)
+
+
+def test_nobody_listens(names: dict[str, list[str]]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/a.png"
+        assert "refused" in refusal(url, retryable=True)
+    assert "not known" in refusal("http://nobody.example/a.png", retryable=True)
+
+
+def holds_before_the_headers(site: Site, handler: BaseHTTPRequestHandler) -> None:
+    site.release.wait(30)
+
+
+def holds_in_the_body(site: Site, handler: BaseHTTPRequestHandler) -> None:
+    send(PICTURE[:20], Content_Length=str(len(PICTURE)))(handler)
+    site.release.wait(30)
+
+
+def drips_headers(site: Site, handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+    while not site.release.wait(0.01):
+        handler.wfile.write(b"x")
+
+
+def drips_the_body(site: Site, handler: BaseHTTPRequestHandler) -> None:
+    send(b"", Content_Length="")(handler)
+    while not site.release.wait(0.01):
+        handler.wfile.write(b"x")
+
+
+@pytest.mark.parametrize(
+    "slow", [holds_before_the_headers, holds_in_the_body, drips_headers, drips_the_body]
+)
+def test_slow_servers(site: Site, slow: Callable[[Site, BaseHTTPRequestHandler], None]) -> None:
+    site.answers["/a.png"] = lambda handler: slow(site, handler)
+    hasty = Fetcher(allowed_hosts=LOCAL.allowed_hosts, timeout=0.2)
+    assert "took longer than 0.2 s" in refusal(site.url(), hasty, retryable=True)

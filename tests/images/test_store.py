@@ -1,0 +1,100 @@
+"""Pictures by their handles."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from llava_tools import registry
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.images.store import Gallery
+from llava_tools.images import ImageRef, open_image
+from tests.strategies import encoded, picture
+
+#: What a picture of 2 x 2 pixels takes.
+SIZE = 12
+
+
+def test_a_handle_gives_the_picture_back() -> None:
+    gallery = Gallery()
+    image = picture(1)
+    assert image.handle not in gallery
+    handle = gallery.add(image)
+    assert handle == image.handle
+    assert handle in gallery
+    assert gallery.get(handle) is image
+
+
+@pytest.mark.parametrize(
+    "name", ["img_0123456789abcdef01234567", "/etc/passwd", "file:///etc/passwd", "", "img_*"]
+)
+def test_an_unknown_name_is_an_error_that_says_what_to_do(name: str) -> None:
+    with pytest.raises(ImageError, match="Give the picture itself") as caught:
+        Gallery().get(name)
+    assert repr(name) in str(caught.value)
+
+
+def test_those_used_longest_ago_leave_first() -> None:
+    gallery = Gallery(max_bytes=2 * SIZE)
+    first, second, third = (gallery.add(picture(shade)) for shade in range(3))
+    assert first not in gallery
+    gallery.get(second)
+    fourth = gallery.add(picture(4))
+    assert third not in gallery
+    assert second in gallery
+    assert fourth in gallery
+
+
+def test_the_same_picture_counts_once() -> None:
+    gallery = Gallery(max_bytes=2 * SIZE)
+    for _ in range(5):
+        gallery.add(picture(1))
+    gallery.add(picture(2))
+    assert len(gallery) == 2
+
+
+def test_the_last_one_stays_however_large() -> None:
+    gallery = Gallery(max_bytes=1)
+    handle = gallery.add(picture(1))
+    assert gallery.get(handle).size == (2, 2)
+
+
+def test_what_a_picture_takes() -> None:
+    pixels = open_image(Image.new("RGB", (30, 20)))
+    assert pixels.nbytes == 1800
+    assert open_image(pixels.data).nbytes == len(pixels.data)
+    assert pixels.nbytes == 1800 + len(pixels.data)
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, 1.5, "1"])
+def test_an_impossible_bound_is_refused(bound: object) -> None:
+    with pytest.raises(RequestError, match="max_bytes"):
+        Gallery(bound)
+
+
+def test_many_threads_at_once() -> None:
+    gallery = Gallery(max_bytes=10 * SIZE)
+    barrier = threading.Barrier(4)
+
+    def use(offset: int) -> list[ImageRef]:
+        barrier.wait()
+        kept = []
+        for shade in range(200):
+            image = picture((shade + offset) % 256)
+            gallery.add(image)
+            if image.handle in gallery:
+                kept.append(image)
+        return kept
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(0, 200, 50)))
+    assert len(gallery) == 10
+
+
+def test_a_process_has_one() -> None:
+    assert registry.shared() is registry.shared()
+    file = open_image(encoded(Image.new("RGB", (3, 3)), "PNG"))
+    assert registry.shared().get(registry.shared().add(file)) == file

@@ -1,0 +1,39 @@
+"""What is asked of servers, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from llava_tools import open_image
+from llava_tools.core.backend import Backend
+from llava_tools.core.constraints import ToolCall, ToolSpec
+from llava_tools.remote import RemoteBackend
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.outputs import Answer, fold
+from llava_tools.core.requests import Message, Request
+from tests.fake_server import FakeServer
+
+ADD = ToolSpec(
+    "add",
+    "Add.",
+    {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+)
+CALL = write_call(ToolCall("", "add", {"a": 3}))
+FORM = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+QUESTION = (Message("user", ("What is this?",)),)
+
+Serve = Callable[..., FakeServer]
+"""Starts a fake server."""
+Connect = Callable[..., RemoteBackend]
+"""Makes a backend for one."""
+
+
+def full_answer(backend: Backend, request: Request) -> Answer:
+    return fold(backend.stream(request), "")
+
+
+def picture(size: tuple[int, int] = (40, 20), colour: str = "red") -> Any:
+    return open_image(Image.new("RGB", size, colour))

@@ -1,0 +1,114 @@
+"""Choosing among labels and scoring texts, over a script and on the embedded model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from llava_tools import Llava, label_scoring, open_image
+from llava_tools.errors import RequestError
+from llava_tools.testing import ScriptedBackend
+from llava_tools.core.requests import Message, Request
+
+PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
+CHANCES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}
+
+
+def _scripted() -> tuple[Llava, ScriptedBackend]:
+    backend = ScriptedBackend(scores=lambda request, label: math.log(CHANCES.get(label, 1e-9)))
+    return Llava(backend=backend), backend
+
+
+def test_probabilities_are_those_among_the_labels() -> None:
+    model, backend = _scripted()
+    choice = model.choose("What is it?", Image.new("RGB", (4, 4)), list(CHANCES))
+    assert choice.label == str(choice) == "a very old horse"
+    assert choice.probabilities == pytest.approx({"cat": 0.3, "dog": 0.1, "a very old horse": 0.6})
+    (request,) = backend.requests
+    assert len(request.messages[0].images) == 1
+    assert request.messages[0].text == f"What is it?\n{label_scoring.SHORT}"
+
+
+@pytest.mark.parametrize(("abstain", "label"), [(None, "cat"), (0, "cat"), (0.7, "cat"), (1, None)])
+def test_abstaining(abstain: float | None, label: str | None) -> None:
+    model, _ = _scripted()
+    choice = model.choose("What is it?", (), ["cat", "dog"], abstain=abstain)
+    assert choice.label == label
+    assert choice.probabilities == pytest.approx({"cat": 0.75, "dog": 0.25})
+
+
+@pytest.mark.parametrize("abstain", [-0.1, 1.1, "0.5", True, math.nan])
+def test_an_impossible_threshold_is_refused(abstain: object) -> None:
+    with pytest.raises(RequestError, match="abstain"):
+        Llava("nobody/nothing").choose("?", (), ["a"], abstain=abstain)
+
+
+@pytest.mark.parametrize("labels", [[], "yes", ["a", " b"], ["a", "a"], [1]])
+def test_impossible_labels_are_refused_before_anything_is_loaded(labels: object) -> None:
+    with pytest.raises(RequestError, match="label"):
+        Llava("nobody/nothing").choose("?", (), labels)
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(RequestError, match="question is a list"):
+        Llava("nobody/nothing").choose(["?"], (), ["a"])
+    with pytest.raises(RequestError, match="text is a NoneType"):
+        Llava("nobody/nothing").score(None, Image.new("RGB", (4, 4)))
+
+
+async def test_the_async_twins() -> None:
+    model, _ = _scripted()
+    picture = Image.new("RGB", (4, 4))
+    assert await model.achoose("?", picture, ["cat", "dog"]) == model.choose(
+        "?", picture, ["cat", "dog"]
+    )
+    assert await model.ascore("a dog", picture) == model.score("a dog", picture)
+
+
+def test_a_score_is_the_share_of_yes() -> None:
+    chances = {"Yes": 0.2, "yes": 0.4, "No": 0.1, "no": 0.1}
+    backend = ScriptedBackend(scores=lambda request, label: math.log(chances[label]))
+    score = Llava(backend=backend).score('a "dog" {x}', Image.new("RGB", (4, 4)))
+    assert score == pytest.approx(0.75)
+    assert 'show "a "dog" {x}"?' in backend.requests[0].messages[0].text
+
+
+@given(st.lists(st.floats(-5000, 0), min_size=1, max_size=8), st.none() | st.floats(0, 1))
+def test_probabilities_of_any_scores(scores: list[float], abstain: float | None) -> None:
+    labels = [str(number) for number in range(len(scores))]
+    choice = label_scoring.choose(labels, scores, abstain)
+    assert sum(choice.probabilities.values()) == pytest.approx(1)
+    best = max(choice.probabilities.values())
+    if abstain is None or best > abstain:
+        assert choice.probabilities[str(choice)] == best
+    else:
+        assert choice.label is None or best == abstain
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Llava]:
+    with Llava() as model:
+        yield model
+
+
+def test_the_embedded_model_chooses(tiny: Llava) -> None:
+    colours = ["red", "green", "blue", "yellow", "purple"]
+    choice = tiny.choose("What colour is the star?", PICTURES / "night.png", colours)
+    assert choice.label == "yellow"
+    assert choice.probabilities["yellow"] > 0.9
+    there = tiny.score("a yellow star", PICTURES / "night.png")
+    assert there > 0.5 > tiny.score("a red square", PICTURES / "night.png")
+
+
+def test_a_label_is_as_likely_as_the_answer_of_its_words(tiny: Llava) -> None:
+    question, night = "What colour is the star?", PICTURES / "night.png"
+    answer = tiny.ask(question, night, logprobs=True)
+    request = Request((Message("user", (open_image(night), question)),))
+    (score,) = tiny.backend.score(request, [answer.text])
+    assert score == pytest.approx(sum(token.logprob for token in answer.logprobs), abs=1e-4)
