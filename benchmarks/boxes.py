@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools import Llava
-from llava_tools.images.store import Gallery
-from llava_tools.tools import Album
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.tools.geometry import Box, clipped, unpadded
 from llava_tools.tools.locate import LocateArguments, locate
 from recipes.tiny_llava.draw import draw
@@ -79,7 +79,7 @@ def _named(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
 
 def measure(model: Llava, each: int) -> dict[str, dict[str, float]]:
     """Return the figures of each form."""
-    album = Album(Gallery())
+    album = ImageResolver(ImageStore())
     told: dict[str, list[tuple[float, float, float]]] = {form: [] for form in FORMS}
     for case in cases(each):
         asked = LocateArguments(image=album.add(case.picture), thing=case.thing)

@@ -21,10 +21,11 @@ import torch
 
 from benchmarks.machine import describe
 from llava_tools import Llava, open_image
-from llava_tools.label_scoring import short
-from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef
-from llava_tools.tools import TOOLS, Album
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
+from llava_tools.label_scoring import short
+from llava_tools.tools import TOOLS
 from llava_tools.tools.compare import agree
 from recipes.tiny_llava import held_out
 from recipes.tiny_llava.world import Scene
@@ -83,7 +84,7 @@ def drawn_pairs(each: int) -> Iterator[Pair]:
 
 def measure(model: Llava, each: int) -> dict[str, float]:
     """Return the share of right verdicts by question and way, and of right single answers."""
-    album = Album(Gallery())
+    album = ImageResolver(ImageStore())
     right: Counter[str] = Counter()
     for pair in drawn_pairs(each):
         question = QUESTIONS[pair.kind]

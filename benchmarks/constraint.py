@@ -23,10 +23,10 @@ from PIL import Image
 from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from llava_tools import Llava, Message, open_image
-from llava_tools.core.constraints import FREE, Constraint, ToolSpec
-from llava_tools.engine.engine import LlavaEngine
 from llava_tools.chat.tool_calls import instructions
-from llava_tools.core.requests import Request, Sampling
+from llava_tools.core.constraints import FREE, Constraint, ToolSpec
+from llava_tools.core.requests import Request, SamplingParams
+from llava_tools.engine.engine import LlavaEngine
 from tests.checkpoints import write_checkpoint
 
 TOKENS = 65
@@ -48,7 +48,7 @@ def token_seconds(engine: LlavaEngine, constraint: Constraint, number: int) -> f
     image = open_image(Image.new("RGB", (400, 300), (number % 256, 90, 40)))
     asked = (Message("user", (image, "What is in the picture?")),)
     times: list[float] = []
-    sampling = Sampling(max_tokens=TOKENS)
+    sampling = SamplingParams(max_tokens=TOKENS)
     stream = engine.stream(Request(asked, sampling, constraint))
     try:
         while len(times) < TOKENS - 1:  # the last one would be the error of an answer cut off

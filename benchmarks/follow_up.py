@@ -28,13 +28,13 @@ from PIL import Image
 from benchmarks.machine import describe
 from llava_tools import Llava, Message, open_image
 from llava_tools.bench.generate import Generate
+from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.images import ImageRef
-from llava_tools.core.requests import Request, Sampling
-from llava_tools.core.outputs import fold
 from tests.checkpoints import Geometry, write_checkpoint
 
-SHAPE = Geometry(vision=(256, 6), language=(768, 12), image=336, context=2048)
+SHAPE = Geometry(vision=(256, 6), language=(768, 12), image=336, context_length=2048)
 FIRST, SECOND = "What is in the picture?", "How many dogs are there, left or right of the line?"
 DECODE = 33
 
@@ -73,8 +73,8 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
     same: list[bool] = []
 
     def ours(messages: tuple[Message, ...], tokens: int) -> list[int]:
-        request = Request(messages, Sampling(max_tokens=tokens))
-        return list(fold(engine.stream(request), "").token_ids)
+        request = Request(messages, SamplingParams(max_tokens=tokens))
+        return list(collect(engine.stream(request), "").token_ids)
 
     def theirs(messages: tuple[Message, ...], tokens: int) -> list[int]:
         return reference.tokens(messages, tokens, exact=True)

@@ -33,13 +33,13 @@ from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from llava_tools.bench import Behind, Run
 from llava_tools.bench.workload import picture
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine import load_engine
-from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.cpu.linear import PackedLinear
+from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import ModelError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
-from llava_tools.core.requests import Message, Request, Sampling
 from tests.checkpoints import write_checkpoint
 
 #: What torch may take on the GPU while 4 bits are measured; the CUDA context comes on top of it.
@@ -218,7 +218,7 @@ def _rate(run: Run) -> float:
 
 
 def _request(image: ImageRef, question: str, tokens: int) -> Request:
-    return Request((Message("user", (image, question)),), Sampling(max_tokens=tokens))
+    return Request((Message("user", (image, question)),), SamplingParams(max_tokens=tokens))
 
 
 class _Memory:

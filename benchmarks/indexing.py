@@ -35,12 +35,12 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from benchmarks.drawn_pdf import DrawnPage, Words, write_drawn
 from benchmarks.machine import describe
-from llava_tools.engine.loading.clip import load_clip
 from llava_tools.engine.embedding import ClipEmbedding
+from llava_tools.engine.loading.clip import load_clip
 from llava_tools.options import EmbeddingOptions
 from llava_tools.retrieval import PageIndex, Progress
-from llava_tools.retrieval.pages import digest_of, open_document, read_pages
 from llava_tools.retrieval.ingest import BATCH
+from llava_tools.retrieval.pages import digest_of, open_document, read_pages
 from llava_tools.retrieval.search import Mode
 from llava_tools.retrieval.store import DocumentRow, Meta, PageRow, Store
 from llava_tools.testing import ScriptedEmbedder
@@ -96,7 +96,7 @@ def index_rate(work: Path, pages: int, model: str | None) -> dict[str, float]:
     if model is None:
         write_clip(work / "clip")
     clip = None if model else str(work / "clip")
-    options = EmbeddingOptions(model or "7b", offline=True, clip=clip)
+    options = EmbeddingOptions(model or "7b", local_files_only=True, clip=clip)
     embedding = ClipEmbedding(load_clip(options), options, dict)
     pixels = prepared(embedding, paths)
     forward(embedding, [pixels[0][:1]])

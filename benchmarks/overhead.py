@@ -28,17 +28,17 @@ from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, Message, open_image
 from llava_tools.core.backend import Backend, Stream
-from llava_tools.core.retry import PatientBackend
+from llava_tools.core.outputs import Chunk, collect
+from llava_tools.core.requests import Request, SamplingParams
+from llava_tools.core.retry import RetryingBackend
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.outputs import Delta, fold
-from llava_tools.core.requests import Request, Sampling
 
 PICTURE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
 QUESTION = "What colour is the star?"
 TOKENS = 8
 
 
-class Timed(PatientBackend):
+class Timed(RetryingBackend):
     """A backend that notes the time spent inside another one.
 
     Attributes:
@@ -62,10 +62,10 @@ class _TimedStream:
         self._timed = timed
         self._stream = stream
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         begin = time.perf_counter()
         try:
             return next(self._stream)
@@ -91,9 +91,9 @@ def ways(timed: Timed) -> dict[str, Callable[[], object]]:
     whole = HumanMessage([{"type": "image", "base64": data, "mime_type": "image/png"}, told])
     block = ImageBlock(image=PICTURE.read_bytes(), image_mimetype="image/png")
     asked = ChatMessage([block, TextBlock(text=QUESTION)])
-    request = Request((Message("user", (image, QUESTION)),), Sampling(max_tokens=TOKENS))
+    request = Request((Message("user", (image, QUESTION)),), SamplingParams(max_tokens=TOKENS))
     return {
-        "the seam": lambda: fold(timed.stream(request), ""),
+        "the seam": lambda: collect(timed.stream(request), ""),
         "Llava.ask": lambda: plain.ask(QUESTION, image, max_tokens=TOKENS),
         "ChatLlava.invoke, handle": lambda: chat.invoke([known]),
         "ChatLlava.invoke, base64": lambda: chat.invoke([whole]),

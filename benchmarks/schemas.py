@@ -25,11 +25,11 @@ import jsonschema
 from benchmarks.machine import describe
 from llava_tools import Llava, Message
 from llava_tools.core.constraints import Constraint
+from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.grammar_masks import Grammars
 from llava_tools.errors import OutputError, RequestError
-from llava_tools.core.requests import Request, Sampling
-from llava_tools.core.outputs import fold
 from tests.checkpoints import write_checkpoint
 from tests.foreign_schemas import foreign_schemas
 
@@ -63,11 +63,11 @@ def ask_for(engine: LlavaEngine, count: int, max_tokens: int, temperature: float
     """Return how many answers were valid, cut off, refused and wrong."""
 
     def outcome(case: tuple[str, dict[str, Any]]) -> str:
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=1)
+        sampling = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=1)
         asked = (Message("user", ("Well?",)),)
         try:
             stream = engine.stream(Request(asked, sampling, Constraint(schema=case[1])))
-            answer = fold(stream, "")
+            answer = collect(stream, "")
             jsonschema.validate(json.loads(answer.text), case[1])
         except OutputError as error:
             return "cut off" if "cut off by max_tokens" in error.message else "wrong"

@@ -10,14 +10,14 @@ from typing import Any
 from llava_tools import Message, open_image
 from llava_tools.core.backend import Backend
 from llava_tools.core.constraints import FREE, Constraint, ToolCall, ToolSpec
+from llava_tools.core.outputs import Answer, Chunk, collect
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.images import ImageRef
-from llava_tools.core.outputs import Answer, Delta, fold
-from llava_tools.core.requests import Request, Sampling
 
 PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
 
 #: What is wrong with an answer; "" if nothing is.
-Check = Callable[[list[Delta], Answer], str]
+Check = Callable[[list[Chunk], Answer], str]
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Case:
 def ask(backend: Backend, case: Case) -> tuple[Answer, str]:
     """Return a backend's answer and what is wrong with it."""
     deltas = list(backend.stream(case.request))
-    answer = fold(deltas, backend.model_name)
+    answer = collect(deltas, backend.model_name)
     return answer, case.check(deltas, answer) or _usual(deltas, answer)
 
 
-def _usual(deltas: list[Delta], answer: Answer) -> str:
+def _usual(deltas: list[Chunk], answer: Answer) -> str:
     if answer.usage.prompt_tokens < 1 or answer.usage.completion_tokens < 1:
         return "no usage"
     if len(answer.token_ids) != answer.usage.completion_tokens:
         return f"{len(answer.token_ids)} ids for {answer.usage.completion_tokens} tokens"
-    if not answer.text and not answer.calls and answer.usage.completion_tokens > 2:
+    if not answer.text and not answer.tool_calls and answer.usage.completion_tokens > 2:
         return "empty"
     early = [delta.usage for delta in deltas[:-1] if delta.usage is not None]
     return "usage before the end" if early else ""
@@ -93,33 +93,33 @@ def form(**properties: dict[str, Any]) -> Constraint:
     )
 
 
-def _fine(deltas: list[Delta], answer: Answer) -> str:
+def _fine(deltas: list[Chunk], answer: Answer) -> str:
     return ""
 
 
 def _called(name: str | None = None) -> Check:
-    def check(deltas: list[Delta], answer: Answer) -> str:
-        named = [call.name for call in answer.calls]
+    def check(deltas: list[Chunk], answer: Answer) -> str:
+        named = [call.name for call in answer.tool_calls]
         return "" if named and name in (None, *named) else f"called {named}"
 
     return check
 
 
 def _ended(reason: str) -> Check:
-    def check(deltas: list[Delta], answer: Answer) -> str:
+    def check(deltas: list[Chunk], answer: Answer) -> str:
         return "" if answer.finish_reason == reason else f"ended with {answer.finish_reason}"
 
     return check
 
 
-def _streamed(deltas: list[Delta], answer: Answer) -> str:
+def _streamed(deltas: list[Chunk], answer: Answer) -> str:
     pieces = sum(bool(delta.token_ids) for delta in deltas)
     several = pieces > 1 or answer.usage.completion_tokens == 1
     return "" if several else f"{answer.usage.completion_tokens} tokens came in {pieces} pieces"
 
 
 def _logprobs(top: int) -> Check:
-    def check(deltas: list[Delta], answer: Answer) -> str:
+    def check(deltas: list[Chunk], answer: Answer) -> str:
         if len(answer.logprobs) != len(answer.token_ids):
             return f"{len(answer.logprobs)} log-probabilities for {len(answer.token_ids)} tokens"
         for entry in answer.logprobs:
@@ -131,7 +131,7 @@ def _logprobs(top: int) -> Check:
 
 
 def _without(word: str) -> Check:
-    def check(deltas: list[Delta], answer: Answer) -> str:
+    def check(deltas: list[Chunk], answer: Answer) -> str:
         return f"{answer.text!r} goes on" if word in answer.text else ""
 
     return check
@@ -149,11 +149,11 @@ def cases() -> list[Case]:
 
     def case(kind: str, *messages: Message, check: Check = _fine, **options: Any) -> Case:
         constraint = options.pop("constraint", FREE)
-        sampling = Sampling(**{"max_tokens": 96, **options})
+        sampling = SamplingParams(**{"max_tokens": 96, **options})
         return Case(kind, Request(messages, sampling, constraint), check)
 
     called = ToolCall("c1", "get_weather", {"city": "Ulm"})
-    result = Message("tool", ("Rain, 11 degrees.",), call_id="c1")
+    result = Message("tool", ("Rain, 11 degrees.",), tool_call_id="c1")
     lamps = Constraint((WEATHER, ADD, LAMP))
     return [
         case("picture", user(night, "What colour is the star?")),
@@ -181,26 +181,26 @@ def cases() -> list[Case]:
         case(
             "calls",
             user("What is the weather in Ulm?"),
-            Message("assistant", (), calls=(called,)),
+            Message("assistant", (), tool_calls=(called,)),
             result,
             constraint=lamps,
         ),
         case(
             "forced calls",
             user("Switch on the lamp in the hall."),
-            constraint=Constraint((LAMP,), choice="set_lamp"),
+            constraint=Constraint((LAMP,), tool_choice="set_lamp"),
             check=_called("set_lamp"),
         ),
         case(
             "forced calls",
             user("What is 3 plus 4?"),
-            constraint=Constraint((WEATHER, ADD), choice="any", parallel=False),
+            constraint=Constraint((WEATHER, ADD), tool_choice="any", parallel_tool_calls=False),
             check=_called(),
         ),
         case(
             "forced calls",
             user(sea, "What is the weather in Bergen?"),
-            constraint=Constraint((WEATHER,), choice="any"),
+            constraint=Constraint((WEATHER,), tool_choice="any"),
             check=_called("get_weather"),
         ),
         case("form", user(night, "Colour?"), constraint=form(colour={"enum": ["red", "yellow"]})),

@@ -22,8 +22,9 @@ from PIL import Image, ImageDraw
 
 from benchmarks.machine import describe
 from llava_tools import Llava, open_image
-from llava_tools.label_scoring import short
+from llava_tools.core.requests import Request
 from llava_tools.images import ImageRef
+from llava_tools.label_scoring import short
 from llava_tools.retrieval.tiling import closer, shown_by
 from llava_tools.tools.compare import plain
 from llava_tools.tools.spec import Plan, answers, carry_out, question
@@ -33,7 +34,6 @@ from recipes.tiny_llava.wide import stranger
 from recipes.tiny_llava.wide.fonts import HELD_OUT, font
 from recipes.tiny_llava.words import pick
 from recipes.tiny_llava.world import SHAPES
-from llava_tools.core.requests import Request
 
 KINDS = ("number", "small shape", "large shape")
 SIZE = (1000, 1344)

@@ -28,7 +28,7 @@ from llava_tools.finetune import TuneOptions, tune
 from tests.checkpoints import Geometry, write_checkpoint
 from tests.finetune.llama import tokenizer
 
-SHAPE = Geometry(vision=(128, 3), language=(128, 2), image=336, context=2048)
+SHAPE = Geometry(vision=(128, 3), language=(128, 2), image=336, context_length=2048)
 QUESTION = "What is in the picture?"
 COLOURS = ("red", "blue", "green", "black", "white", "yellow", "pink", "orange")
 

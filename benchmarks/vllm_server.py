@@ -38,9 +38,9 @@ from benchmarks.server_requests import ask, cases, picture
 from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, LlavaToolsError, Message
+from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.remote import RemoteBackend
-from llava_tools.core.requests import Request, Sampling
-from llava_tools.core.outputs import fold
 
 SIDE, CONTEXT = 112, 2048  # the embedded model's
 #: Seconds that a server has to load.
@@ -210,8 +210,8 @@ def faults(url: str, server: subprocess.Popen[bytes]) -> dict[str, str]:
             return f"{type(error).__name__}: {error}"
 
     def whole(*parts: Any, **sampling: Any) -> str:
-        request = Request((Message("user", parts),), Sampling(**sampling))
-        return fold(there.stream(request), "").text
+        request = Request((Message("user", parts),), SamplingParams(**sampling))
+        return collect(there.stream(request), "").text
 
     found = {
         "wrong name": told(lambda: RemoteBackend(url, model="tini")),
@@ -221,11 +221,11 @@ def faults(url: str, server: subprocess.Popen[bytes]) -> dict[str, str]:
         "too many pictures": told(lambda: whole(*[picture("sea")] * 40, "What?")),
     }
     found["afterwards"] = whole("Hello.", max_tokens=4)
-    request = Request((Message("user", ("Say something.",)),), Sampling(temperature=2.0))
+    request = Request((Message("user", ("Say something.",)),), SamplingParams(temperature=2.0))
     stream = there.stream(request)
     next(stream)
     kill(server)
-    found["killed midway"] = told(lambda: fold(stream, ""))
+    found["killed midway"] = told(lambda: collect(stream, ""))
     found["asked when dead"] = told(lambda: whole("Hello."))
     found["connected when dead"] = told(lambda: RemoteBackend(url, pauses=()))
     there.close()

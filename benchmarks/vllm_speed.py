@@ -26,13 +26,13 @@ from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from benchmarks.vllm_server import served, version, write_for_vllm
 from llava_tools import Llava, Message
-from llava_tools.core.backend import Backend
 from llava_tools.bench import Behind, Contender
 from llava_tools.bench.workload import picture
+from llava_tools.core.backend import Backend
+from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.images import ImageRef
 from llava_tools.remote import RemoteBackend
-from llava_tools.core.requests import Request, Sampling
-from llava_tools.core.outputs import fold
 from tests.checkpoints import write_checkpoint
 
 #: Where OpenMP and the BLAS underneath vLLM look for how many threads to use.
@@ -108,7 +108,7 @@ def agreed(one: Backend, other: Backend, questions: int = QUESTIONS) -> int:
     found = 0
     for number in range(questions):
         asked = _asked(picture(8, number), f"What is in part {number}?", TOKENS, logprobs=True)
-        (first, second) = (fold(each.stream(asked), "").logprobs for each in (one, other))
+        (first, second) = (collect(each.stream(asked), "").logprobs for each in (one, other))
         pairs = zip(first, second, strict=False)
         same = all(abs(a.logprob - b.logprob) < NEAR for a, b in pairs)
         found += same and len(first) == len(second)
@@ -116,7 +116,7 @@ def agreed(one: Backend, other: Backend, questions: int = QUESTIONS) -> int:
 
 
 def _asked(image: ImageRef, question: str, tokens: int, *, logprobs: bool = False) -> Request:
-    sampling = Sampling(max_tokens=tokens, logprobs=logprobs)
+    sampling = SamplingParams(max_tokens=tokens, logprobs=logprobs)
     return Request((Message("user", (image, question)),), sampling)
 
 

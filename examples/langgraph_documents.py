@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
-from langchain_llava import ChatLlava, PageRetriever
+from langchain_llava import ChatLlava, LlavaPageRetriever
 from llava_tools.label_scoring import short
 from llava_tools.retrieval import PageIndex
 
@@ -30,7 +30,7 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
         return state | dict(model.with_structured_output(Plan).invoke(state["question"]))
 
     def retrieve(state: dict[str, Any]) -> dict[str, Any]:
-        retriever = PageRetriever(index=index, k=3, mode=state["mode"])
+        retriever = LlavaPageRetriever(index=index, k=3, mode=state["mode"])
         return state | {"pages": retriever.invoke(state["question"])}
 
     def look(state: dict[str, Any]) -> dict[str, Any]:

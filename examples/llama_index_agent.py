@@ -18,16 +18,16 @@ from llama_index.core.llms import ImageBlock, TextBlock
 from pydantic import Field
 
 from llama_index.llms.llava import Llava
-from llava_tools.chat import image_handles
 from llava_tools import open_image
-from llava_tools.images.store import Gallery
+from llava_tools.chat import image_handles
+from llava_tools.images.store import ImageStore
 
 # A string of this pattern can only be the handle of a picture that the conversation names.
 Handle = Annotated[str, Field(json_schema_extra={"pattern": image_handles.PATTERN})]
 NIGHT = Path(__file__).parent / "pictures" / "night.png"
 
 
-def make_agent(model: Llava, gallery: Gallery, ask: str) -> FunctionAgent:
+def make_agent(model: Llava, gallery: ImageStore, ask: str) -> FunctionAgent:
     """An agent that may open the pictures that it is told of, and opens one first."""
 
     def open_picture(picture: Handle) -> list[ImageBlock | TextBlock]:
@@ -41,7 +41,7 @@ def make_agent(model: Llava, gallery: Gallery, ask: str) -> FunctionAgent:
 
 async def main(model: str, picture: Path, ask: str) -> None:
     """Ask the agent alone, and as part of a workflow."""
-    gallery = Gallery()
+    gallery = ImageStore()
     handle = gallery.add(open_image(picture))
     agent = make_agent(Llava(model=model), gallery, ask)
     for way in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):

@@ -45,7 +45,7 @@ class Embedder:
     """
 
     def __init__(self, model: str = "tiny", **options: Unpack[EmbeddingKeywords]) -> None:
-        self.options = EmbeddingOptions.of(model, options, "Embedder")
+        self.options = EmbeddingOptions.from_keywords(model, options, "Embedder")
         self._closed = False
 
     @property

@@ -35,13 +35,13 @@ class Size:
 
     parameters: int
     kv_bytes: int
-    context: int
+    context_length: int
     licence: str
 
     def bytes_needed(self, precision: str) -> int:
         """Return what the weights and one full context take."""
         kv = self.kv_bytes * (2 if precision == "float32" else 1)
-        return int(self.parameters * _PRECISIONS[precision] + kv * self.context)
+        return int(self.parameters * _PRECISIONS[precision] + kv * self.context_length)
 
 
 @dataclass(frozen=True)

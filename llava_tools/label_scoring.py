@@ -23,7 +23,7 @@ YES_OR_NO = ("Yes", "yes", "No", "no")
 
 
 @dataclass(frozen=True)
-class Choice:
+class Classification:
     """A choice among labels.
 
     Attributes:
@@ -76,7 +76,7 @@ def _words(text: str, what: str) -> str:
     return text
 
 
-def choose(labels: Sequence[str], scores: Sequence[float], abstain: float | None) -> Choice:
+def choose(labels: Sequence[str], scores: Sequence[float], abstain: float | None) -> Classification:
     """Return the choice that log-probabilities make.
 
     Args:
@@ -89,7 +89,7 @@ def choose(labels: Sequence[str], scores: Sequence[float], abstain: float | None
     probabilities = {label: one / sum(odds) for label, one in zip(labels, odds, strict=True)}
     best = max(labels, key=probabilities.__getitem__)
     sure = abstain is None or probabilities[best] >= abstain
-    return Choice(best if sure else None, probabilities)
+    return Classification(best if sure else None, probabilities)
 
 
 def certainty(logprobs: Sequence[float]) -> float:

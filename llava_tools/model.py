@@ -8,15 +8,14 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack, cast
 
-from llava_tools.core import backend as seam
 from llava_tools import label_scoring, registry
-from llava_tools.core.backend import Backend, Stream
-from llava_tools.label_scoring import Choice
+from llava_tools.core.backend import Backend, Stream, astream, check_labels
+from llava_tools.core.outputs import Answer, Chunk, collect
+from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
 from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
+from llava_tools.label_scoring import Classification
 from llava_tools.options import EngineKeywords, EngineOptions
-from llava_tools.core.outputs import Answer, Delta, fold
-from llava_tools.core.requests import Message, Request, Sampling, SamplingOptions
 from llava_tools.warmup import Progress, warm_up
 
 Pictures = ImageSource | Sequence[ImageSource]
@@ -45,7 +44,7 @@ class Llava:
         backend: Backend | None = None,
         **options: Unpack[EngineKeywords],
     ) -> None:
-        self.options = EngineOptions.of(model, options, "Llava")
+        self.options = EngineOptions.from_keywords(model, options, "Llava")
         self._given = backend
         self._closed = False
 
@@ -82,7 +81,7 @@ class Llava:
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
-        **sampling: Unpack[SamplingOptions],
+        **sampling: Unpack[SamplingKeywords],
     ) -> Answer:
         """Ask about pictures, or without any.
 
@@ -91,7 +90,7 @@ class Llava:
             images: One picture or several: paths, URLs, bytes, PIL images, or `ImageRef`s.
             history: Earlier messages of the conversation.
             system: Replaces LLaVA's system sentence; an empty string leaves it out.
-            **sampling: Fields of `Sampling`: max_tokens, temperature, stop, seed, ...
+            **sampling: Fields of `SamplingParams`: max_tokens, temperature, stop, seed, ...
 
         Raises:
             RequestError: A bad picture, option or conversation, or more than the context holds.
@@ -108,7 +107,7 @@ class Llava:
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
-        **sampling: Unpack[SamplingOptions],
+        **sampling: Unpack[SamplingKeywords],
     ) -> Stream:
         """Like `ask`, in steps. Closing the stream, or dropping it, stops the generation."""
         request = _request(question, images, history, system, sampling, "stream")
@@ -121,13 +120,13 @@ class Llava:
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
-        **sampling: Unpack[SamplingOptions],
+        **sampling: Unpack[SamplingKeywords],
     ) -> Answer:
         """`ask` without blocking the event loop; cancelling the task stops the generation."""
         request = _request(question, images, history, system, sampling, "aask")
-        async with aclosing(seam.astream(lambda: self.backend, request)) as stream:
+        async with aclosing(astream(lambda: self.backend, request)) as stream:
             deltas = [delta async for delta in stream]
-        return fold(deltas, self.backend.model_name)
+        return collect(deltas, self.backend.model_name)
 
     async def astream(
         self,
@@ -136,11 +135,11 @@ class Llava:
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
-        **sampling: Unpack[SamplingOptions],
-    ) -> AsyncGenerator[Delta]:
+        **sampling: Unpack[SamplingKeywords],
+    ) -> AsyncGenerator[Chunk]:
         """`stream` without blocking the event loop; leaving the iteration stops the generation."""
         request = _request(question, images, history, system, sampling, "astream")
-        async with aclosing(seam.astream(lambda: self.backend, request)) as stream:
+        async with aclosing(astream(lambda: self.backend, request)) as stream:
             async for delta in stream:
                 yield delta
 
@@ -151,7 +150,7 @@ class Llava:
         labels: Sequence[str],
         *,
         abstain: float | None = None,
-    ) -> Choice:
+    ) -> Classification:
         """Choose among labels by their probabilities as the answer; nothing is sampled.
 
         The question is asked as LLaVA was trained to be asked for short answers.
@@ -169,7 +168,7 @@ class Llava:
             EngineError: The engine could not finish.
         """
         label_scoring.check_abstain(abstain)
-        seam.check_labels(labels)
+        check_labels(labels)
         request = _request(label_scoring.short(question), images, (), None, {}, "choose")
         return label_scoring.choose(labels, self.backend.score(request, labels), abstain)
 
@@ -194,7 +193,7 @@ class Llava:
         labels: Sequence[str],
         *,
         abstain: float | None = None,
-    ) -> Choice:
+    ) -> Classification:
         """`choose` without blocking the event loop; it runs to its end in a thread."""
         return await asyncio.to_thread(self.choose, question, images, labels, abstain=abstain)
 
@@ -227,7 +226,7 @@ class Llava:
         backend = self.backend
         stream = backend.stream(request)
         try:
-            return fold(stream, backend.model_name)
+            return collect(stream, backend.model_name)
         finally:
             stream.close()
 
@@ -237,7 +236,7 @@ def _request(
     images: Pictures,
     history: Sequence[Message],
     system: str | None,
-    sampling: SamplingOptions,
+    sampling: SamplingKeywords,
     where: str,
 ) -> Request:
     """Check everything that can be checked without the model."""
@@ -245,7 +244,7 @@ def _request(
         raise RequestError(f"The question is a {type(question).__name__}.", "Pass a string.")
     told = () if system is None else (Message("system", (system,)),)
     asked = Message("user", (*_open(images), question))
-    return Request((*told, *history, asked), Sampling.of(sampling, where))
+    return Request((*told, *history, asked), SamplingParams.from_keywords(sampling, where))
 
 
 def _open(images: Pictures) -> list[ImageRef]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from llava_tools.core.backend import Backend, EmbeddingModel
-from llava_tools.images.store import Gallery
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
 
@@ -66,11 +65,6 @@ class _Shelf(Generic[_Options, _Model]):
     def loaded(self) -> dict[_Options, _Model]:
         with self._lock:
             return {opts: e.model for opts, e in self._entries.items() if e.model is not None}
-
-
-def shared() -> Gallery:
-    """Return the gallery of this process, which handles lead to where nobody brings their own."""
-    return _gallery
 
 
 def acquire(options: EngineOptions, holder: object) -> Backend:
@@ -127,4 +121,3 @@ def _load_embedding(options: EmbeddingOptions) -> EmbeddingModel:
 
 _engines = _Shelf(_load)
 _embeddings = _Shelf(_load_embedding)
-_gallery = Gallery()

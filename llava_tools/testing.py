@@ -10,11 +10,11 @@ from dataclasses import replace
 from llava_tools.chat import image_handles, prompt
 from llava_tools.core import json_schema
 from llava_tools.core.backend import Stream, check_labels
+from llava_tools.core.outputs import Chunk, Timings, TokenLogprob, Usage
+from llava_tools.core.requests import Request
 from llava_tools.errors import EngineClosedError
 from llava_tools.images import ImageRef
-from llava_tools.structured.parser import Constrained
-from llava_tools.core.outputs import Delta, Timings, TokenLogprob, Usage
-from llava_tools.core.requests import Request
+from llava_tools.structured.parser import ConstrainedStream
 
 Script = Callable[[Request], str] | Sequence[str]
 
@@ -46,13 +46,13 @@ class ScriptedBackend:
         script: Script = ("ok",),
         *,
         image_tokens: int = 576,
-        context: int = 4096,
+        context_length: int = 4096,
         pause: Callable[[], None] | None = None,
         scores: Callable[[Request, str], float] = lambda request, label: -1.0,
     ) -> None:
         self.requests: list[Request] = []
         self.closed_early = 0
-        self.context = context
+        self.context_length = context_length
         self._script = script
         self._image_tokens = image_tokens
         self._pause = pause
@@ -69,7 +69,7 @@ class ScriptedBackend:
             text = self._script[min(turn, len(self._script) - 1)]
         stream = ScriptedStream(self, _deltas(request, text, limit, usage))
         constraint = image_handles.narrowed(request.constraint, request.messages)
-        return stream if constraint.free else Constrained(stream, constraint)
+        return stream if constraint.free else ConstrainedStream(stream, constraint)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return what the script says of each label; see `Backend.score`."""
@@ -98,7 +98,7 @@ class ScriptedBackend:
         usage = self._usage(request)
         images = usage.image_tokens // self._image_tokens
         limit = prompt.fit(
-            usage.prompt_tokens, images, self._image_tokens, max_tokens, self.context
+            usage.prompt_tokens, images, self._image_tokens, max_tokens, self.context_length
         )
         with self._lock:
             self.requests.append(request)
@@ -114,16 +114,16 @@ class ScriptedBackend:
 class ScriptedStream:
     """A `Stream` over prepared deltas."""
 
-    def __init__(self, backend: ScriptedBackend, deltas: list[Delta]) -> None:
+    def __init__(self, backend: ScriptedBackend, deltas: list[Chunk]) -> None:
         self._backend = backend
         self._deltas = deltas
         self._next = 0
         self._closed = False
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         if self._backend._pause is not None and self._next < len(self._deltas):
             self._backend._pause()
         if self._closed or self._next >= len(self._deltas):
@@ -139,7 +139,7 @@ class ScriptedStream:
                 self._backend.closed_early += self._next < len(self._deltas)
 
 
-def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Delta]:
+def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk]:
     """Cut a text into word deltas under the request's stop strings and token limit."""
     stops = [text.find(stop) for stop in request.sampling.stop if stop in text]
     if stops:
@@ -149,7 +149,7 @@ def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Delta
     words = words[:limit]
     logprobs = request.sampling.logprobs
     deltas = [
-        Delta(word, (i,), (TokenLogprob(word, 0.0),) if logprobs else ())
+        Chunk(word, (i,), (TokenLogprob(word, 0.0),) if logprobs else ())
         for i, word in enumerate(words)
     ]
     deltas[-1] = replace(

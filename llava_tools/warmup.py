@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from PIL import Image
 
 from llava_tools.core.backend import Backend
+from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.images import ImageRef, open_image
-from llava_tools.core.requests import Message, Request, Sampling
-from llava_tools.core.outputs import fold
 
 #: Told what is done next, and how much of all is done by then, 0 to 1; at last "ready" and 1.
 Progress = Callable[[str, float], None]
@@ -47,14 +47,14 @@ def warm_up(backend: Callable[[], Backend], progress: Progress | None = None) ->
 
 def _asked(picture: ImageRef, questions: Sequence[str]) -> Iterator[Request]:
     for question in questions:
-        yield Request((Message("user", (picture, question)),), Sampling(max_tokens=TOKENS))
+        yield Request((Message("user", (picture, question)),), SamplingParams(max_tokens=TOKENS))
 
 
 def _answer(engine: Backend, requests: Sequence[Request]) -> None:
     streams = [engine.stream(request) for request in requests]
     try:
         for stream in streams:
-            fold(stream, engine.model_name)
+            collect(stream, engine.model_name)
     finally:
         for stream in streams:
             stream.close()

@@ -99,7 +99,7 @@ class Geometry:
     vision: tuple[int, int] = (32, 3)
     language: tuple[int, int] = (64, 2)
     image: int = 56
-    context: int = 512
+    context_length: int = 512
 
     @property
     def image_tokens(self) -> int:
@@ -132,7 +132,7 @@ def config(vocabulary: int, image_token: int, shape: Geometry = SMALL) -> LlavaC
             num_hidden_layers=shape.language[1],
             num_attention_heads=heads(shape.language[0]),
             num_key_value_heads=heads(shape.language[0]),
-            max_position_embeddings=shape.context,
+            max_position_embeddings=shape.context_length,
             bos_token_id=1,
             eos_token_id=2,
             pad_token_id=0,

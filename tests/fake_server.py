@@ -61,7 +61,7 @@ class FakeServer:
         kind: Kind = "vllm",
         *,
         models: Sequence[str] | None = ("llava",),
-        context: int = 4096,
+        context_length: int = 4096,
         api_key: str | None = None,
     ) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ class FakeServer:
         self._kind = kind
         self._vllm = kind in ("vllm", "xgrammar")
         self._models = models
-        self._context = context
+        self._context = context_length
         self._api_key = api_key
         # As transformers renders chat templates, and with it vLLM.
         jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)

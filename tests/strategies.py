@@ -7,8 +7,8 @@ import io
 from hypothesis import strategies as st
 from PIL import Image
 
-from llava_tools.images import ImageRef, open_image
 from llava_tools.core.requests import Message
+from llava_tools.images import ImageRef, open_image
 
 MARKS = ("<image>", "</s>", "<s>", "USER:", "ASSISTANT:", "<tool_call>", "\n", " ")
 

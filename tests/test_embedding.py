@@ -81,7 +81,7 @@ def test_equal_options_share_one_until_the_last_is_closed() -> None:
         ({"quantization": "4bit"}, "Embedder takes no option 'quantization'"),
         ({"dtype": "float8"}, "dtype='float8' is not possible"),
         ({"device": "tpu"}, "device='tpu' is not possible"),
-        ({"offline": "yes"}, "offline='yes' is not possible"),
+        ({"local_files_only": "yes"}, "offline='yes' is not possible"),
         ({"clip": " "}, "clip=' ' is not possible"),
         ({"model": ""}, "model='' is not possible"),
     ],
@@ -124,7 +124,7 @@ async def test_the_loop_goes_on_meanwhile(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_released_models_have_a_usual_clip() -> None:
-    assert EmbeddingOptions("7b").usual_clip == CLIP
-    assert EmbeddingOptions("llava-hf/llava-1.5-13b-hf").usual_clip == CLIP
-    assert EmbeddingOptions("tiny").usual_clip is None
-    assert EmbeddingOptions("somebody/fine-tuned").usual_clip is None
+    assert EmbeddingOptions("7b").default_clip == CLIP
+    assert EmbeddingOptions("llava-hf/llava-1.5-13b-hf").default_clip == CLIP
+    assert EmbeddingOptions("tiny").default_clip is None
+    assert EmbeddingOptions("somebody/fine-tuned").default_clip is None

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llava_tools import Llava, label_scoring, open_image
+from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.requests import Message, Request
 
 PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
 CHANCES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}

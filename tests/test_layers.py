@@ -107,7 +107,10 @@ def _imports_of(path: Path) -> set[str]:
         ("llava_tools/retrieval", ("llava_tools.cli", "llava_tools.engine", "langchain", "torch")),
         ("llava_tools/engine", ("recipes.tiny_llava", "llava_tools.cli", "langchain")),
         ("llava_tools/train", ("langchain", "llama_index")),
-        ("llava_tools/bench", ("llava_tools.cli", "recipes.tiny_llava", "langchain", "llama_index")),
+        (
+            "llava_tools/bench",
+            ("llava_tools.cli", "recipes.tiny_llava", "langchain", "llama_index"),
+        ),
         ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),
         ("integrations/llama_index", ("llava_tools.engine", "torch", "langchain")),
     ],
@@ -117,7 +120,11 @@ def test_neighbours_do_not_reach_into_each_other(folder: str, never: tuple[str, 
 
 
 def test_only_the_tuning_of_real_weights_knows_how_the_engine_loads_them() -> None:
-    used = {"llava_tools.engine.device", "llava_tools.engine.loading.checkpoint", "llava_tools.engine.tokenizer"}
+    used = {
+        "llava_tools.engine.device",
+        "llava_tools.engine.loading.checkpoint",
+        "llava_tools.engine.tokenizer",
+    }
     folder = ROOT / "llava_tools" / "train"
     for path in folder.rglob("*.py"):
         found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
@@ -127,7 +134,9 @@ def test_only_the_tuning_of_real_weights_knows_how_the_engine_loads_them() -> No
 def test_only_the_peer_of_bench_knows_how_the_engine_loads_its_model() -> None:
     for path in (ROOT / "llava_tools" / "bench").glob("*.py"):
         found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
-        assert found == ({"llava_tools.engine.loading.checkpoint"} if path.stem == "generate" else set()), path
+        assert found == (
+            {"llava_tools.engine.loading.checkpoint"} if path.stem == "generate" else set()
+        ), path
 
 
 def test_public_names() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from llava_tools import Llava, Message, registry
 from llava_tools.core.backend import Backend
+from llava_tools.core.requests import Request
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -20,7 +21,6 @@ from llava_tools.errors import (
 )
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.requests import Request
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def test_leaving_an_async_stream_closes_it() -> None:
 
 
 async def test_errors_reach_the_task_that_asked() -> None:
-    model = Llava(backend=ScriptedBackend(context=20))
+    model = Llava(backend=ScriptedBackend(context_length=20))
     with pytest.raises(ContextOverflowError):
         await model.aask("word " * 40)
 
@@ -135,7 +135,7 @@ class Loads:
 
 def test_wrappers_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     loads = Loads(monkeypatch)
-    first, second, other = Llava(), Llava("tiny"), Llava("tiny", reuse=False)
+    first, second, other = Llava(), Llava("tiny"), Llava("tiny", prefix_caching=False)
     assert loads.count == 0
     barrier = threading.Barrier(2)
 

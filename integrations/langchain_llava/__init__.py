@@ -18,16 +18,16 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
-from langchain_llava.pages import PageLoader, PageRetriever
+from langchain_llava.pages import LlavaPageLoader, LlavaPageRetriever
 from langchain_llava.pictures import image_block, with_handles
 from langchain_llava.toolkit import LlavaToolkit
 
 __all__ = [
     "ChatLlava",
     "LlavaEmbeddings",
+    "LlavaPageLoader",
+    "LlavaPageRetriever",
     "LlavaToolkit",
-    "PageLoader",
-    "PageRetriever",
     "image_block",
     "with_handles",
 ]

@@ -15,8 +15,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import PydanticUserError
 
-from llava_tools.core.constraints import FREE, Constraint, Schema
-from llava_tools.errors import RequestError
 from llava_tools.chat.openai_schema import (
     ANY_OBJECT,
     FORMATS,
@@ -24,6 +22,8 @@ from llava_tools.chat.openai_schema import (
     tool_choice,
     tool_spec,
 )
+from llava_tools.core.constraints import FREE, Constraint, Schema
+from llava_tools.errors import RequestError
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 ToolChoice = Mapping[str, Any] | str | bool | None
@@ -103,9 +103,9 @@ def constraint(given: Mapping[str, Any]) -> Constraint:
     return Constraint(
         specs,
         "none" if choice is False else tool_choice(choice),
-        parallel=parallel is not False,
+        parallel_tool_calls=parallel is not False,
         schema=schema,
-        lenient=strict is False,
+        strict=strict is not False,
     )
 
 

@@ -1,7 +1,7 @@
 """`ChatLlava`: LangChain's messages and options in, a `Request` through the seam, messages out.
 
 The way of a call: `_prepare` turns messages (messages.py) and options into a `Request`, the engine
-of `llava_tools` answers it in `Delta`s, results.py turns those into messages or chunks, errors.py
+of `llava_tools` answers it in `Chunk`s, results.py turns those into messages or chunks, errors.py
 makes errors LangChain's. Tools and schemas are bound in constrained.py and become the request's
 constraint in binding.py.
 """
@@ -9,10 +9,10 @@ constraint in binding.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import ModelProfile
@@ -20,32 +20,22 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.utils import secret_from_env
-from pydantic import (
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
-from langchain_llava import binding, options, results
+from langchain_llava import binding, results
 from langchain_llava.constrained import ConstrainedChatModel
 from langchain_llava.errors import as_langchain, of_validation
 from langchain_llava.messages import to_messages
-from llava_tools import __version__, option_names
-from llava_tools.core.backend import Backend
-from llava_tools.errors import RequestError
-from llava_tools.images.fetch import Fetcher
-from llava_tools.model import Llava
-from llava_tools.options import Dtype, EngineKeywords, EngineOptions, Quantization
-from llava_tools.core.retry import PatientBackend
-from llava_tools.images.access import Pictures
+from langchain_llava.options import SYNONYMS, profile
+from llava_tools import __version__
+from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Message, Request
-from llava_tools.core.outputs import fold
+from llava_tools.core.retry import RetryingBackend
+from llava_tools.model_fields import ModelFields
+from llava_tools.options import ENGINE_OPTIONS, SAMPLING_OPTIONS, normalize, sampling_params
 
 
-class ChatLlava(ConstrainedChatModel):
+class ChatLlava(ModelFields, ConstrainedChatModel):
     """LLaVA 1.5 on this machine, as a LangChain chat model that sees.
 
     Making one loads nothing. The first request loads the model, once for the process, shared with
@@ -61,69 +51,22 @@ class ChatLlava(ConstrainedChatModel):
         RequestError: An unknown option, or a value that is not possible.
     """
 
-    model: str = "tiny"
-    """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
-    # What the engine is loaded with: see `llava_tools.options.EngineOptions`.
-    device: str = "auto"
-    dtype: Dtype = "auto"
-    quantization: Quantization | None = None
-    revision: str | None = None
-    offline: bool = False
-    context: int | None = None
-    reuse: bool = True
-    max_queue: int = 256
-    base_url: str | None = None
-    """Address of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
+    synonyms: ClassVar[Mapping[str, str]] = SYNONYMS
+
     api_key: SecretStr | None = Field(
         default_factory=secret_from_env("LLAVA_API_KEY", default=None)
     )
     """For the server at `base_url`, from LLAVA_API_KEY; a model in this process needs none."""
-    # How tokens are drawn: see `llava_tools.core.requests.Sampling`. None is that class's default.
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    stop: list[str] | None = None
-    """Strings that end the answer. Also `stop_sequences`."""
-    seed: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
     system: str | None = None
     """System sentence of conversations that bring none. None: LLaVA's own. Empty: none at all."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Hosts ("host" or "host:port") in private networks that picture URLs may lead to."""
-    allow_local_paths: bool = False
-    """Whether image blocks may name local files. Only where nobody else writes messages."""
-    timeout: float | None = Field(default=None, gt=0)
-    """Seconds that an answer may take, loading the model not counted."""
-    max_retries: int = Field(default=0, ge=0)
-    """How often a request that met a full queue or a crashed step is sent again."""
     streaming: bool = False
     """Stream inside `invoke` too, for callbacks that want tokens."""
-    backend: Backend | None = Field(default=None, exclude=True, repr=False)
-    """An engine of your own, instead of the one that `model` and its options would load."""
-
-    _engines: dict[EngineOptions, Llava] = PrivateAttr(default_factory=dict)
 
     def __init__(self, **given: Any) -> None:
         try:
             super().__init__(**given)
         except ValidationError as error:
             raise of_validation(error) from None  # it would show every option, the key too
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_options(cls, given: Any) -> Any:
-        """Check what can be checked without the model, so that a typo fails here."""
-        if not isinstance(given, dict):
-            return given  # a ChatLlava that is somebody's field
-        return option_names.checked(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        Fetcher(allowed_hosts=frozenset(hosts))
-        return tuple(sorted(hosts))
 
     @model_validator(mode="after")
     def _set_llava_version(self) -> ChatLlava:
@@ -143,7 +86,7 @@ class ChatLlava(ConstrainedChatModel):
             backend, request = self._prepare(messages, stop, kwargs)
             stream = backend.stream(request)
             try:
-                answer = fold(stream, backend.model_name)
+                answer = collect(stream, backend.model_name)
             finally:
                 stream.close()
             return results.to_result(answer, logprobs=request.sampling.logprobs)
@@ -160,7 +103,7 @@ class ChatLlava(ConstrainedChatModel):
             backend, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
             async with aclosing(backend.astream(request)) as stream:
                 deltas = [delta async for delta in stream]
-            answer = fold(deltas, backend.model_name)
+            answer = collect(deltas, backend.model_name)
             return results.to_result(answer, logprobs=request.sampling.logprobs)
 
     def _stream(
@@ -221,53 +164,28 @@ class ChatLlava(ConstrainedChatModel):
     def get_token_ids(self, text: str) -> list[int]:
         """Return the ids of plain text in the model's own vocabulary; loads the model."""
         with as_langchain():
-            return self._engine(None).backend.token_ids(text)
-
-    def close(self) -> None:
-        """Give the model's memory back if nobody else uses it; the next request loads it again."""
-        while self._engines:
-            self._engines.popitem()[1].close()
+            return self._llava().backend.token_ids(text)
 
     def _prepare(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, given: dict[str, Any]
-    ) -> tuple[PatientBackend, Request]:
-        """Return whom to ask and what; nothing is loaded yet."""
-        # `stream` is LangChain's own, and obeyed before it comes here.
-        asked = {name: value for name, value in given.items() if name != "stream"}
-        names = ("model", *option_names.SAMPLING, *binding.KEYWORDS)
-        told = option_names.known(asked, names, "A ChatLlava call", options.OTHER_NAMES)
-        constraint = binding.constraint(told)
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[RetryingBackend, Request]:
+        """Return the backend and the request for it; nothing is loaded yet."""
+        # LangChain obeys `stream` itself, before it comes here.
+        kwargs = {name: value for name, value in kwargs.items() if name != "stream"}
+        names = ("model", *SAMPLING_OPTIONS, *binding.KEYWORDS)
+        options = normalize(kwargs, names, "A ChatLlava call", SYNONYMS)
+        constraint = binding.constraint(options)
         for name in binding.KEYWORDS:
-            told.pop(name, None)
-        engine = self._engine(told.pop("model", None))
+            options.pop(name, None)
+        backend = self._retrying_backend(options.pop("model", None))
         if stop is not None:
-            told["stop"] = stop
-        usual = {name: getattr(self, name) for name in option_names.SAMPLING}
-        sampling = option_names.sampling({**usual, **told}, "A ChatLlava call")
-        fetcher = Fetcher(allowed_hosts=frozenset(self.allowed_hosts))
-        said = to_messages(messages, Pictures(self.allow_local_paths, fetcher))
-        if self.system is not None and not any(message.role == "system" for message in said):
-            said = (Message("system", (self.system,)), *said)
-        backend = PatientBackend(lambda: engine.backend, self.timeout, self.max_retries)
-        return backend, Request(said, sampling, constraint)
-
-    def _engine(self, model: str | None) -> Llava:
-        """Return the holder of the engine, another model's where the call names one."""
-        if self.backend is not None:
-            if model not in (None, self.model):
-                raise RequestError(
-                    f"model={model!r} cannot be chosen: this ChatLlava was given a backend.",
-                    "Make another ChatLlava for that model.",
-                )
-            return Llava(self.model, backend=self.backend)
-        chosen = cast(EngineKeywords, {name: getattr(self, name) for name in option_names.ENGINE})
-        if self.base_url is not None and self.api_key is not None:
-            chosen["api_key"] = self.api_key.get_secret_value()
-        name = self.model if model is None else model
-        if name != self.model:
-            chosen["revision"] = None  # it names a state of our own model
-        wanted = EngineOptions.of(name, chosen, type(self).__name__)
-        return self._engines.setdefault(wanted, Llava(name, **chosen))
+            options["stop"] = stop
+        defaults = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
+        sampling = sampling_params({**defaults, **options}, "A ChatLlava call")
+        converted = to_messages(messages, self._resolver)
+        if self.system is not None and not any(m.role == "system" for m in converted):
+            converted = (Message("system", (self.system,)), *converted)
+        return backend, Request(converted, sampling, constraint)
 
     # ---- what LangChain wants to know ----------------------------------------------------------
 
@@ -277,7 +195,7 @@ class ChatLlava(ConstrainedChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = ("model", *option_names.ENGINE, *option_names.SAMPLING, "system")
+        names = ("model", *ENGINE_OPTIONS, *SAMPLING_OPTIONS, "system")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -298,9 +216,7 @@ class ChatLlava(ConstrainedChatModel):
         return {"model_name": names[0]} if names else {}
 
     def _resolve_model_profile(self) -> ModelProfile:
-        own = self.backend.context if self.backend is not None else self.context
-        unnamed = self.base_url is not None and self.model == "tiny"
-        return options.profile("" if unnamed else self.model, own)
+        return profile(self._known_context_length)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         # The cache's key. A backend of the user's own is not serialized, yet it answers.

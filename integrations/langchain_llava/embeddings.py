@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_
 
 from langchain_llava import options
 from langchain_llava.errors import as_langchain, of_validation
-from llava_tools import option_names
 from llava_tools.embedding import Embedder
 from llava_tools.images import ImageSource
-from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions
+from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions, normalize
 
 
 class LlavaEmbeddings(BaseModel, Embeddings):
@@ -43,7 +42,7 @@ class LlavaEmbeddings(BaseModel, Embeddings):
     device: str = "auto"
     dtype: Dtype = "auto"
     revision: str | None = None
-    offline: bool = False
+    local_files_only: bool = False
     clip: str | None = None
     clip_revision: str | None = None
 
@@ -62,9 +61,9 @@ class LlavaEmbeddings(BaseModel, Embeddings):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a LlavaEmbeddings that is somebody's field
-        told = option_names.known(given, cls.model_fields, cls.__name__, options.OTHER_NAMES)
+        told = normalize(given, cls.model_fields, cls.__name__, options.SYNONYMS)
         chosen = {name: value for name, value in told.items() if name != "model"}
-        EmbeddingOptions.of(
+        EmbeddingOptions.from_keywords(
             told.get("model", "tiny"), cast(EmbeddingKeywords, chosen), cls.__name__
         )
         return told

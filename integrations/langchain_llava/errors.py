@@ -13,8 +13,8 @@ from langchain_core import exceptions as langchain
 from pydantic import ValidationError
 
 from llava_tools import errors as own
-from llava_tools import option_names
 from llava_tools.images.fetch import FetchError
+from llava_tools.options import validation_error
 
 
 class LlavaRequestError(own.RequestError, langchain.ModelInvalidRequestError):
@@ -133,4 +133,4 @@ def as_langchain() -> Iterator[None]:
 
 def of_validation(error: ValidationError) -> own.LlavaToolsError:
     """Return the one-line error of what pydantic found wrong first."""
-    return twin(option_names.of_validation(error, "ChatLlava"))
+    return twin(validation_error(error, "ChatLlava"))

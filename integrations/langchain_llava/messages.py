@@ -22,10 +22,10 @@ from langchain_core.messages import (
 
 from llava_tools.chat import tool_calls
 from llava_tools.core.constraints import ToolCall
+from llava_tools.core.requests import Message, Role
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.images.access import Pictures
-from llava_tools.core.requests import Message, Role
+from llava_tools.images.access import ImageResolver
 
 Block = Mapping[str, object]
 Part = str | ImageRef
@@ -65,17 +65,17 @@ _WAYS_OUT = {
 }
 
 
-def to_messages(messages: Iterable[BaseMessage], pictures: Pictures) -> tuple[Message, ...]:
+def to_messages(messages: Iterable[BaseMessage], resolver: ImageResolver) -> tuple[Message, ...]:
     """Translate a conversation.
 
     Raises:
         RequestError: A role or a block that LLaVA cannot be given; the message names it.
         ImageError: A picture that is not allowed or not usable.
     """
-    return tuple(_message(message, pictures) for message in messages)
+    return tuple(_message(message, resolver) for message in messages)
 
 
-def _message(message: BaseMessage, pictures: Pictures) -> Message:
+def _message(message: BaseMessage, resolver: ImageResolver) -> Message:
     kind = message.role if isinstance(message, ChatMessage) else message.type
     # Chunks are messages too: an "AIMessageChunk" speaks as the "ai".
     kind = re.sub(r"messagechunk$", "", kind.lower())
@@ -84,7 +84,7 @@ def _message(message: BaseMessage, pictures: Pictures) -> Message:
             f"{kind!r} is not a role that LLaVA knows.", f"Use one of: {', '.join(_ROLES)}."
         )
     role = _ROLES[kind]
-    parts = tuple(_parts(message.content, role, pictures))
+    parts = tuple(_parts(message.content, role, resolver))
     if isinstance(message, FunctionMessage):  # of an interface that had no ids of calls
         lead = tool_calls.write_result(message.name, "", error=False)
         return Message("user", (lead, *parts))
@@ -92,9 +92,9 @@ def _message(message: BaseMessage, pictures: Pictures) -> Message:
         return Message(
             role,
             parts,
-            call_id=message.tool_call_id,
+            tool_call_id=message.tool_call_id,
             name=message.name or "",
-            failed=message.status == "error",
+            is_error=message.status == "error",
         )
     return Message(role, parts, tuple(_calls(message)))
 
@@ -116,7 +116,7 @@ def _call_of(block: Block) -> ToolCall | None:
     if block.get("type") not in _CALLS or not isinstance(name := block.get("name"), str):
         return None
     arguments = _arguments(block)
-    identity = next(_given(block, "call_id", "id"), "")
+    identity = next(_given(block, "tool_call_id", "id"), "")
     return ToolCall(str(identity), name, arguments) if isinstance(arguments, Mapping) else None
 
 
@@ -128,7 +128,7 @@ def _arguments(block: Block) -> object:
     return arguments
 
 
-def picture_of(block: Block, pictures: Pictures) -> ImageRef | None:
+def picture_of(block: Block, resolver: ImageResolver) -> ImageRef | None:
     """Return the picture of an image block; None if the block is none.
 
     Raises:
@@ -137,18 +137,18 @@ def picture_of(block: Block, pictures: Pictures) -> ImageRef | None:
     if block.get("type") not in _PICTURES:
         return None
     handle = _handle(block)
-    return pictures.open(_source(block)) if handle is None else pictures.known(handle)
+    return resolver.open_block(_source(block)) if handle is None else resolver.get(handle)
 
 
-def _parts(content: object, role: Role, pictures: Pictures) -> Iterator[Part]:
+def _parts(content: object, role: Role, resolver: ImageResolver) -> Iterator[Part]:
     """Translate content but for calls, which are told of elsewhere."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
-        yield from _block(content, role, pictures)
+        yield from _block(content, role, resolver)
     elif isinstance(content, Sequence) and not isinstance(content, bytes):
         for item in content:
-            yield from _parts(item, role, pictures)
+            yield from _parts(item, role, resolver)
     else:
         raise RequestError(
             f"The content of a {role} message holds a {type(content).__name__}.",
@@ -156,19 +156,19 @@ def _parts(content: object, role: Role, pictures: Pictures) -> Iterator[Part]:
         )
 
 
-def _block(block: Block, role: Role, pictures: Pictures) -> Iterator[Part]:
+def _block(block: Block, role: Role, resolver: ImageResolver) -> Iterator[Part]:
     named = block.get("type")
     kind = named if isinstance(named, str) else "text" if "text" in block else ""
     if kind in _TEXTS and isinstance(text := block.get(_TEXTS[kind]), str):
         yield text
-    elif (image := picture_of(block, pictures)) is not None:
+    elif (image := picture_of(block, resolver)) is not None:
         yield image
     elif kind in _CALLS:
         if _call_of(block) is None:  # shown as the model wrote it
             attempt = {"name": block.get("name"), "arguments": _arguments(block)}
             yield json.dumps(attempt, ensure_ascii=False, default=str)
     elif kind == "tool_result":
-        yield from _parts(block.get("content") or "", role, pictures)
+        yield from _parts(block.get("content") or "", role, resolver)
     elif kind in _WAYS_OUT:
         raise RequestError(
             f"The {role} message has a {kind!r} block, and LLaVA takes text and pictures only.",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from langchain_core.language_models import ModelProfile
 
-from llava_tools.options import ALIASES, CONTEXTS
-
 #: Other names under which LangChain's users know our options.
-OTHER_NAMES = {"model_name": "model", "stop_sequences": "stop"}
+SYNONYMS = {"model_name": "model", "stop_sequences": "stop"}
 
 
-def profile(model: str, context: int | None) -> ModelProfile:
-    """Return what LangChain wants to know of a model; `context` where it is known."""
-    context = context or CONTEXTS.get(ALIASES.get(model, model))
+def profile(context_length: int | None) -> ModelProfile:
+    """Return the profile of a model with `context_length` tokens, where that is known."""
     told = ModelProfile(
         text_inputs=True,
         image_inputs=True,
@@ -33,6 +30,6 @@ def profile(model: str, context: int | None) -> ModelProfile:
         temperature=True,
         open_weights=True,
     )
-    if context is not None:
-        told["max_input_tokens"] = context
+    if context_length is not None:
+        told["max_input_tokens"] = context_length
     return told

@@ -1,4 +1,4 @@
-"""Pages in LangChain: `PageRetriever` finds them in an index, `PageLoader` reads them from files.
+"""Pages in LangChain: `LlavaPageRetriever` finds them in an index, `LlavaPageLoader` reads them from files.
 
 A page is a `Document`: its text layer is the content (empty for a picture), and its metadata name
 the document, the page and the handle of its picture. Handles lead to the picture as long as it is
@@ -19,7 +19,7 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_llava.errors import as_langchain
-from llava_tools import registry
+from llava_tools.images.store import shared_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import PageIndex, Skipped, load
 from llava_tools.retrieval.search import Hit, Mode
@@ -27,7 +27,7 @@ from llava_tools.retrieval.search import Hit, Mode
 _log = logging.getLogger(__name__)
 
 
-class PageRetriever(BaseRetriever):
+class LlavaPageRetriever(BaseRetriever):
     """Pages of an index that words are about, best first.
 
         PageIndex("my-index").update(["manuals/"])
@@ -68,7 +68,7 @@ class PageRetriever(BaseRetriever):
             many = self.k if k is None else k
             hits = index.search(query, many, mode=self.mode, rerank=self.rerank)
             for hit in hits if self.pictures else ():
-                registry.shared().add(index.open(hit))
+                shared_store().add(index.open(hit))
         return [_document(hit) for hit in hits]
 
     def _index(self) -> PageIndex:
@@ -79,7 +79,7 @@ class PageRetriever(BaseRetriever):
         return self._opened
 
 
-class PageLoader(BaseLoader):
+class LlavaPageLoader(BaseLoader):
     """Pages of PDFs and pictures as documents, one by one, without an index.
 
     The documents' metadata carry `document`, `source`, `page` (from 1), `pages`, `handle`, `width`
@@ -109,7 +109,7 @@ class PageLoader(BaseLoader):
                     self.skipped.append(item)
                     _log.warning("skipped %s: %s", item.document, item.reason)
                     continue
-                registry.shared().add(item.page.image)
+                shared_store().add(item.page.image)
                 metadata: dict[str, Any] = {"source": item.document.path, **item.metadata}
                 yield Document(
                     item.page.text, id=_id(item.page.digest, item.page.number), metadata=metadata

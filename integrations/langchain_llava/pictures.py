@@ -19,9 +19,9 @@ from langchain_core.messages import BaseMessage
 
 from langchain_llava.errors import as_langchain
 from langchain_llava.messages import picture_of
-from llava_tools import registry
 from llava_tools.images import ImageSource, open_image
-from llava_tools.images.access import Pictures
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import shared_store
 
 
 def image_block(source: ImageSource) -> dict[str, Any]:
@@ -35,32 +35,32 @@ def image_block(source: ImageSource) -> dict[str, Any]:
     """
     with as_langchain():
         image = open_image(source)
-    return {"type": "image", "file_id": registry.shared().add(image)}
+    return {"type": "image", "file_id": shared_store().add(image)}
 
 
 def with_handles(
-    messages: Iterable[BaseMessage], pictures: Pictures | None = None
+    messages: Iterable[BaseMessage], resolver: ImageResolver | None = None
 ) -> list[BaseMessage]:
     """Return messages whose inline pictures are replaced by handles; the given ones stay as is.
 
     Args:
         messages: A conversation.
-        pictures: Which pictures it may name; by default data and http(s) URLs of public hosts.
+        resolver: Which images it may name; by default data and http(s) URLs of public hosts.
 
     Raises:
         ImageError: A block names a picture that is not allowed or not usable.
     """
-    pictures = pictures or Pictures()
+    resolver = resolver or ImageResolver()
     with as_langchain():
-        return [_with_handles(message, pictures) for message in messages]
+        return [_with_handles(message, resolver) for message in messages]
 
 
-def _with_handles(message: BaseMessage, pictures: Pictures) -> BaseMessage:
+def _with_handles(message: BaseMessage, resolver: ImageResolver) -> BaseMessage:
     if isinstance(message.content, str):
         return message
     content: list[Any] = []
     for block in message.content:
-        image = picture_of(block, pictures) if isinstance(block, Mapping) else None
+        image = picture_of(block, resolver) if isinstance(block, Mapping) else None
         if image is None:
             content.append(block)
         else:

@@ -16,8 +16,8 @@ from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llava_tools.core.backend import Backend
+from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, Usage, collect
 from llava_tools.errors import EngineError
-from llava_tools.core.outputs import Answer, Delta, TokenLogprob, Usage, fold
 
 PROVIDER = "llava"
 
@@ -29,7 +29,7 @@ def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
         content=answer.text,
         tool_calls=[
             tool_call(name=call.name, args=dict(call.arguments), id=call.id)
-            for call in answer.calls
+            for call in answer.tool_calls
         ],
         response_metadata=metadata,
         usage_metadata=_usage(answer.usage),
@@ -44,19 +44,19 @@ class Chunks:
     def __init__(self, backend: Backend, *, logprobs: bool) -> None:
         self._backend = backend
         self._logprobs = logprobs
-        self._told: list[Delta] = []
+        self._told: list[Chunk] = []
 
-    def add(self, delta: Delta) -> ChatGenerationChunk:
+    def add(self, delta: Chunk) -> ChatGenerationChunk:
         """Translate the next step."""
         self._told.append(delta)
         calls = [
             tool_call_chunk(name=piece.name, args=piece.arguments, id=piece.id, index=piece.index)
-            for piece in delta.calls
+            for piece in delta.tool_call_chunks
         ]
         if delta.finish_reason is None:
             message = AIMessageChunk(content=delta.text, tool_call_chunks=calls)
             return ChatGenerationChunk(message=message)
-        answer = fold(self._told, self._backend.model_name)
+        answer = collect(self._told, self._backend.model_name)
         metadata = _metadata(answer, self._logprobs)
         message = AIMessageChunk(
             content=delta.text,

@@ -16,10 +16,11 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from langchain_llava.errors import twin
 from llava_tools.errors import LlavaToolsError, OutputError, RequestError
-from llava_tools.images.store import Gallery
 from llava_tools.images import ImageSource
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
-from llava_tools.tools import Album, Findable, Result, VisualTool, named
+from llava_tools.tools import Findable, Result, VisualTool, named
 from llava_tools.tools.spec import faults
 
 
@@ -36,7 +37,7 @@ class LlavaTool(BaseTool):
 
     spec: VisualTool[Any, Any] = Field(exclude=True, repr=False)
     llava: Llava = Field(exclude=True, repr=False)
-    album: Album = Field(exclude=True, repr=False)
+    album: ImageResolver = Field(exclude=True, repr=False)
 
     def _run(self, **arguments: Any) -> tuple[str, Result]:
         try:
@@ -74,7 +75,7 @@ class LlavaToolkit(BaseToolkit):
     """Who looks; the embedded model by default."""
     names: tuple[str, ...] | None = None
     """Which tools; all by default."""
-    gallery: Gallery | None = None
+    gallery: ImageStore | None = None
     """Where handles lead; by default the gallery of the process, which `ChatLlava` fills too."""
     allowed_directories: tuple[Path, ...] = ()
     """Folders whose files the planner may name. None by default: it may have read a name in a
@@ -118,8 +119,8 @@ class LlavaToolkit(BaseToolkit):
             for spec in specs
         ]
 
-    def _album(self) -> Album:
-        return Album(self.gallery, self.allowed_directories, self.allowed_hosts)
+    def _album(self) -> ImageResolver:
+        return ImageResolver(self.gallery, self.allowed_directories, self.allowed_hosts)
 
 
 def _told(error: LlavaToolsError) -> Exception:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from transformers.generation.streamers import BaseStreamer
 
-from llava_tools.chat import prompt
 from llava_tools.bench.peers import Run
+from llava_tools.chat import prompt
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message, Request
 from llava_tools.engine.loading.checkpoint import load
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
-from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message, Request
 
 
 class Generate:

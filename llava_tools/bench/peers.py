@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llava_tools.core.backend import Backend
-from llava_tools.core.outputs import Delta, fold
+from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import Request
 
 
@@ -74,7 +74,7 @@ class Behind:
         """See `Contender.run`."""
         begin = time.perf_counter()
         stream = self._backend.stream(request)
-        deltas: list[Delta] = []
+        deltas: list[Chunk] = []
         first = 0.0
         try:
             for delta in stream:
@@ -83,7 +83,7 @@ class Behind:
         finally:
             stream.close()
         total = time.perf_counter() - begin
-        return Run(first, total, fold(deltas, self.name).usage.completion_tokens)
+        return Run(first, total, collect(deltas, self.name).usage.completion_tokens)
 
     def run_all(self, requests: Sequence[Request]) -> float:
         """See `Contender.run_all`: each from a thread of its own."""

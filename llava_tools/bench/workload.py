@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from PIL import Image, ImageDraw
 
 from llava_tools.bench.peers import Contender
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef, open_image
-from llava_tools.core.requests import Message, Request, Sampling
 
 _FIRST = "What is in the picture?"
 _AGAIN = "What is the colour of the background?"
@@ -148,7 +148,7 @@ def _figures(name: str, took: _Seen) -> Figures:
 
 
 def _asked(image: ImageRef, question: str, tokens: int) -> Request:
-    return Request((Message("user", (image, question)),), Sampling(max_tokens=tokens))
+    return Request((Message("user", (image, question)),), SamplingParams(max_tokens=tokens))
 
 
 def picture(seed: int, number: int) -> ImageRef:

@@ -15,9 +15,9 @@ from typing import Literal, Protocol
 
 from llava_tools.chat import image_handles, tool_calls
 from llava_tools.core.constraints import FREE, Constraint
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message
 
 #: The system sentence that LLaVA 1.5 was trained with.
 SYSTEM = (
@@ -147,11 +147,11 @@ def _turns(
             turns.append((role, [], []))
         text = message.text
         if message.role == "tool":
-            name = message.name or names.get(message.call_id, "") or "tool"
-            text = tool_calls.write_result(name, text, error=message.failed)
-        elif message.calls:
-            names |= {call.id: call.name for call in message.calls}
-            text = tool_calls.write_turn(text, message.calls)
+            name = message.name or names.get(message.tool_call_id, "") or "tool"
+            text = tool_calls.write_result(name, text, error=message.is_error)
+        elif message.tool_calls:
+            names |= {call.id: call.name for call in message.tool_calls}
+            text = tool_calls.write_turn(text, message.tool_calls)
         if text:
             turns[-1][1].append(text)
         turns[-1][2].extend(message.images)
@@ -171,14 +171,14 @@ def check_results(messages: Iterable[Message]) -> None:
     """Refuse a tool's result that answers no call.
 
     Raises:
-        RequestError: A tool message whose `call_id` no earlier assistant message has.
+        RequestError: A tool message whose `tool_call_id` no earlier assistant message has.
     """
     known: set[str] = set()
     for message in messages:
-        known |= {call.id for call in message.calls}
-        if message.role == "tool" and message.call_id not in known:
+        known |= {call.id for call in message.tool_calls}
+        if message.role == "tool" and message.tool_call_id not in known:
             raise RequestError(
-                f"A tool message answers the call {message.call_id!r}, which nobody made.",
+                f"A tool message answers the call {message.tool_call_id!r}, which nobody made.",
                 "Put the assistant's message with that call before it.",
             )
 
@@ -232,7 +232,7 @@ def token_ids(
 
 
 def fit(
-    prompt_tokens: int, images: int, image_tokens: int, max_tokens: int | None, context: int
+    prompt_tokens: int, images: int, image_tokens: int, max_tokens: int | None, context_length: int
 ) -> int:
     """Return how many new tokens the request may have.
 
@@ -241,19 +241,19 @@ def fit(
         images: How many pictures it holds.
         image_tokens: What each of them costs.
         max_tokens: What the caller asked for; None for the default or what is left of the context.
-        context: What the model holds.
+        context_length: Tokens that the model can hold.
 
     Raises:
         ContextOverflowError: It does not fit; the message gives every figure.
     """
     wanted = 1 if max_tokens is None else max_tokens
-    if prompt_tokens + wanted > context:
+    if prompt_tokens + wanted > context_length:
         text_tokens = prompt_tokens - images * image_tokens
         raise ContextOverflowError(
             f"The request needs {prompt_tokens + wanted} tokens, but the model's context holds "
-            f"{context}: {images} picture(s) at {image_tokens} tokens each, {text_tokens} of text, "
+            f"{context_length}: {images} picture(s) at {image_tokens} tokens each, {text_tokens} of text, "
             f"{wanted} for the answer.",
             "Send fewer pictures, less text, or a smaller max_tokens.",
         )
-    left = context - prompt_tokens
+    left = context_length - prompt_tokens
     return min(DEFAULT_MAX_TOKENS, left) if max_tokens is None else max_tokens

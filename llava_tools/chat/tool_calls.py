@@ -38,13 +38,13 @@ def instructions(constraint: Constraint) -> str:
     if tools:
         parts.append("Tools:")
         parts += [signatures.of_tool(tool) for tool in tools]
-        if constraint.choice == "any":
+        if constraint.tool_choice == "any":
             parts.append(f"Answer with a tool call: {_FORM}")
         elif constraint.forced:
-            parts.append(f"Answer with a call of {constraint.choice}: {_FORM}")
+            parts.append(f"Answer with a call of {constraint.tool_choice}: {_FORM}")
         else:
             parts.append(f"Call a tool when it helps: {_FORM}")
-    if constraint.schema is not None and constraint.told and not constraint.forced:
+    if constraint.schema is not None and constraint.describe and not constraint.forced:
         lead = "Otherwise answer" if tools else "Answer"
         parts.append(f"{lead} in JSON: {signatures.of_schema(constraint.schema)}")
     return "\n".join(parts)

@@ -23,11 +23,11 @@ from llava_tools import __version__
 from llava_tools.cli import bench, finetune
 from llava_tools.cli.documents import add_asking, add_commands, ask_index
 from llava_tools.cli.options import add_engine, engine
+from llava_tools.core.outputs import Chunk, collect
 from llava_tools.errors import EngineError, LlavaToolsError, RequestError
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.model import Llava
 from llava_tools.options import TINY_NOTICE
-from llava_tools.core.outputs import Delta, fold
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +114,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         stop=arguments.stop,
     )
-    seen: list[Delta] = []
+    seen: list[Chunk] = []
     try:
         for delta in stream:
             seen.append(delta)
@@ -126,7 +126,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         print()  # noqa: T201
         _note_tiny(arguments)
         return 0
-    answer = fold(seen, model.backend.model_name)
+    answer = collect(seen, model.backend.model_name)
     _print_json(
         {
             "answer": answer.text,

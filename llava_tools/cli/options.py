@@ -23,6 +23,6 @@ def engine(arguments: argparse.Namespace) -> EngineKeywords:
         "dtype": arguments.dtype,
         "quantization": arguments.quantization,
         "revision": arguments.revision,
-        "offline": arguments.offline,
+        "local_files_only": arguments.local_files_only,
     }
     return found

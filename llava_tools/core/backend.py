@@ -1,6 +1,6 @@
 """The seam: what every engine offers, and the async twin that works for all of them.
 
-A backend turns a `Request` into a `Stream` of `Delta`s. Nothing above this file knows whether the
+A backend turns a `Request` into a `Stream` of `Chunk`s. Nothing above this file knows whether the
 model runs in this process or behind a server.
 """
 
@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
+from llava_tools.core.outputs import Chunk
+from llava_tools.core.requests import Request
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
-from llava_tools.core.outputs import Delta
-from llava_tools.core.requests import Request
 
 
-class Stream(Iterator[Delta], Protocol):
-    """An answer on its way. Iterating gives `Delta`s, the last one with a finish reason."""
+class Stream(Iterator[Chunk], Protocol):
+    """An answer on its way. Iterating gives `Chunk`s, the last one with a finish reason."""
 
     def close(self) -> None:
         """Stop the generation and end the iteration. Safe from any thread, and more than once."""
@@ -36,7 +36,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def context(self) -> int:
+    def context_length(self) -> int:
         """Tokens that prompt and answer may have together."""
         ...
 
@@ -127,7 +127,7 @@ def check_labels(labels: Sequence[str]) -> None:
             raise RequestError(f"The label {label!r} is given twice.", "Give it once.")
 
 
-async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Delta]:
+async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Chunk]:
     """Stream a request without blocking the event loop; leaving the iteration stops generation.
 
     `backend` is called in the stream's thread, since having it may mean loading the model.
@@ -136,11 +136,11 @@ async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGene
     tokens never starve the loop's shared executor.
     """
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+    arrived: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
     left = threading.Event()
     started: list[Stream] = []
 
-    def put(item: Delta | BaseException | None) -> None:
+    def put(item: Chunk | BaseException | None) -> None:
         if not left.is_set():
             with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
                 loop.call_soon_threadsafe(arrived.put_nowait, item)

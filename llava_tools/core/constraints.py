@@ -15,7 +15,7 @@ from typing import Any, Literal
 from llava_tools.errors import RequestError
 
 Schema = Mapping[str, Any]
-Choice = Literal["auto", "any", "none"]
+ToolChoice = Literal["auto", "any", "none"]
 
 #: Characters of JSON that a tool's or an answer's schema may have. The model reads all of it.
 LARGEST_SCHEMA = 65_536
@@ -76,25 +76,25 @@ class Constraint:
 
     Attributes:
         tools: Tools that the model may call.
-        choice: `auto`: words (or `schema`) or calls. `any`: one or more calls. `none`: no call.
+        tool_choice: `auto`: words (or `schema`) or calls. `any`: one or more calls. `none`: no call.
             Or the name of a tool, which is then called once.
-        parallel: Whether one answer may hold several calls.
+        parallel_tool_calls: Whether one answer may hold several calls.
         schema: JSON schema of the answer where it is not calls; None for free text.
-        told: Whether the prompt tells the model of the schema. False where the question asks for
-            that form already, in words that the model was trained on.
-        lenient: Accept a schema that cannot be enforced in full; what cannot be is left to the
-            check of the finished answer, which is marked `best_effort`.
+        describe: Whether the prompt describes the schema to the model. False where the question
+            asks for that form already, in words that the model was trained on.
+        strict: Refuse a schema that cannot be enforced in full. False enforces what can be; the
+            finished answer is checked, and marked `best_effort`.
 
     Raises:
         RequestError: Two tools of one name, a choice that names no tool, a bad schema.
     """
 
     tools: tuple[ToolSpec, ...] = ()
-    choice: str = "auto"
-    parallel: bool = True
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
     schema: Schema | None = None
-    told: bool = True
-    lenient: bool = False
+    describe: bool = True
+    strict: bool = True
 
     def __post_init__(self) -> None:
         names = [tool.name for tool in self.tools]
@@ -103,14 +103,14 @@ class Constraint:
             raise RequestError(
                 f"Two tools are named {twice[0]!r}.", "Give every tool a name of its own."
             )
-        if self.choice not in ("auto", "any", "none", *names):
+        if self.tool_choice not in ("auto", "any", "none", *names):
             raise RequestError(
-                f"tool_choice={self.choice!r} is neither a choice nor a tool.",
+                f"tool_choice={self.tool_choice!r} is neither a choice nor a tool.",
                 f"Use 'auto', 'any', 'none' or one of: {', '.join(names) or 'no tool is bound'}.",
             )
-        if self.choice not in ("auto", "none") and not self.tools:
+        if self.tool_choice not in ("auto", "none") and not self.tools:
             raise RequestError(
-                f"tool_choice={self.choice!r}, but there is no tool.", "Bind one, or drop it."
+                f"tool_choice={self.tool_choice!r}, but there is no tool.", "Bind one, or drop it."
             )
         if self.schema is not None:
             check_schema(self.schema, "the schema of the answer")
@@ -118,14 +118,14 @@ class Constraint:
     @property
     def callable(self) -> tuple[ToolSpec, ...]:
         """The tools that the next answer may call."""
-        if self.choice in ("auto", "any"):
+        if self.tool_choice in ("auto", "any"):
             return self.tools
-        return tuple(tool for tool in self.tools if tool.name == self.choice)
+        return tuple(tool for tool in self.tools if tool.name == self.tool_choice)
 
     @property
     def forced(self) -> bool:
         """Whether the answer has to be a call."""
-        return bool(self.callable) and self.choice != "auto"
+        return bool(self.callable) and self.tool_choice != "auto"
 
     @property
     def free(self) -> bool:

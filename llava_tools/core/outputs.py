@@ -60,7 +60,7 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class CallDelta:
+class ToolCallChunk:
     """A piece of a tool call on its way.
 
     Attributes:
@@ -77,7 +77,7 @@ class CallDelta:
 
 
 @dataclass(frozen=True)
-class Delta:
+class Chunk:
     """A step of an answer. The last one of a stream has a `finish_reason`, usage and timings.
 
     Attributes:
@@ -86,7 +86,7 @@ class Delta:
         logprobs: One entry for each of `token_ids` where the request asked for them.
         finish_reason: `stop` (end of turn or a stop string), `length` (`max_tokens` reached) or
             `tool_calls` (tools are to be called, and their results given back).
-        calls: New pieces of tool calls, which are no part of the text.
+        tool_call_chunks: New pieces of tool calls, which are no part of the text.
         best_effort: With the last one: part of the constraint could only be checked, not enforced.
     """
 
@@ -96,13 +96,13 @@ class Delta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     timings: Timings | None = None
-    calls: tuple[CallDelta, ...] = ()
+    tool_call_chunks: tuple[ToolCallChunk, ...] = ()
     best_effort: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer: the fold of a stream of `Delta`s.
+    """A whole answer: the fold of a stream of `Chunk`s.
 
     Attributes:
         text: The texts of the deltas, one after the other.
@@ -110,7 +110,7 @@ class Answer:
         model: Name of the model that answered.
         token_ids: Generated tokens, the end-of-turn token included.
         logprobs: One entry a token where asked for.
-        calls: The tools that the model wants called.
+        tool_calls: The calls that the model made.
         best_effort: Part of the constraint could only be checked, not enforced (lenient mode).
     """
 
@@ -121,14 +121,14 @@ class Answer:
     model: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
-    calls: tuple[ToolCall, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     best_effort: bool = False
 
     def __str__(self) -> str:
         return self.text
 
 
-def fold(deltas: Iterable[Delta], model: str) -> Answer:
+def collect(deltas: Iterable[Chunk], model: str) -> Answer:
     """Fold a stream of deltas into the answer that they spell.
 
     Raises:
@@ -137,13 +137,13 @@ def fold(deltas: Iterable[Delta], model: str) -> Answer:
     text: list[str] = []
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] = []
-    calls: dict[int, list[CallDelta]] = {}
-    last: Delta | None = None
+    calls: dict[int, list[ToolCallChunk]] = {}
+    last: Chunk | None = None
     for last in deltas:
         text.append(last.text)
         token_ids.extend(last.token_ids)
         logprobs.extend(last.logprobs)
-        for piece in last.calls:
+        for piece in last.tool_call_chunks:
             calls.setdefault(piece.index, []).append(piece)
     if last is None or last.finish_reason is None:
         raise EngineError(
@@ -157,12 +157,12 @@ def fold(deltas: Iterable[Delta], model: str) -> Answer:
         model=model,
         token_ids=tuple(token_ids),
         logprobs=tuple(logprobs),
-        calls=tuple(_call(pieces) for pieces in calls.values()),
+        tool_calls=tuple(_call(pieces) for pieces in calls.values()),
         best_effort=last.best_effort,
     )
 
 
-def _call(pieces: list[CallDelta]) -> ToolCall:
+def _call(pieces: list[ToolCallChunk]) -> ToolCall:
     """Put a call together; a backend has checked that its arguments are whole."""
     arguments = "".join(piece.arguments for piece in pieces)
     return ToolCall(pieces[0].id or "", pieces[0].name or "", json.loads(arguments))

@@ -1,7 +1,6 @@
-"""What crosses the seam: a `Request` goes in, `Delta`s come out, an `Answer` is their fold.
+"""Requests: what goes into a backend. Plain frozen values, checked when they are made.
 
-Plain frozen values, checked when they are made, free of torch and of any framework. What goes in is
-here, what comes out in `deltas`.
+Free of torch and of any framework. `outputs` holds what comes out.
 """
 
 from __future__ import annotations
@@ -11,35 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
 from llava_tools.core.constraints import FREE, Constraint, ToolCall
-from llava_tools.core.outputs import (
-    Answer,
-    CallDelta,
-    Delta,
-    FinishReason,
-    Timings,
-    TokenLogprob,
-    Usage,
-    fold,
-)
 from llava_tools.errors import RequestError, refuse_unknown
 from llava_tools.images import ImageRef
-
-__all__ = [
-    "DEFAULT_MAX_TOKENS",
-    "Answer",
-    "CallDelta",
-    "Delta",
-    "FinishReason",
-    "Message",
-    "Request",
-    "Role",
-    "Sampling",
-    "SamplingOptions",
-    "Timings",
-    "TokenLogprob",
-    "Usage",
-    "fold",
-]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -54,18 +26,18 @@ class Message:
     Attributes:
         role: Who speaks. `tool` carries what a tool returned.
         content: Texts and pictures in the order in which they were given.
-        calls: What the assistant called in this message.
+        tool_calls: Calls that the assistant made in this message.
         call_id: Which call a tool's message answers.
         name: Name of the tool whose message it is; "" takes it from the call.
-        failed: Whether the tool failed, and the content is its error.
+        is_error: Whether the tool failed, and the content is its error.
     """
 
     role: Role
     content: tuple[str | ImageRef, ...]
-    calls: tuple[ToolCall, ...] = ()
-    call_id: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
     name: str = ""
-    failed: bool = False
+    is_error: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant", "tool"):
@@ -88,7 +60,7 @@ class Message:
                 f"A picture stands in the {self.role} message, where LLaVA cannot look at it.",
                 "Move it to a user or tool message.",
             )
-        if self.calls and self.role != "assistant":
+        if self.tool_calls and self.role != "assistant":
             raise RequestError(
                 f"The {self.role} message holds tool calls.", "Only the assistant calls tools."
             )
@@ -104,8 +76,8 @@ class Message:
         return tuple(part for part in self.content if isinstance(part, ImageRef))
 
 
-class SamplingOptions(TypedDict, total=False):
-    """Keywords that every asking function takes; see `Sampling`."""
+class SamplingKeywords(TypedDict, total=False):
+    """Keywords that every asking function takes; see `SamplingParams`."""
 
     max_tokens: int | None
     temperature: float
@@ -118,7 +90,7 @@ class SamplingOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How tokens are drawn.
 
     Attributes:
@@ -170,7 +142,7 @@ class Sampling:
             raise refuse("stop", "strings of at least one character")
 
     @classmethod
-    def of(cls, options: SamplingOptions, where: str) -> Sampling:
+    def from_keywords(cls, options: SamplingKeywords, where: str) -> SamplingParams:
         """Build from keywords.
 
         Args:
@@ -201,5 +173,5 @@ class Request:
     """
 
     messages: tuple[Message, ...]
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: SamplingParams = field(default_factory=SamplingParams)
     constraint: Constraint = FREE

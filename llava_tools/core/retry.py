@@ -11,17 +11,16 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import cached_property
 
-from llava_tools.core import backend as seam
-from llava_tools.core.backend import Backend, Stream
-from llava_tools.errors import AnswerTimeoutError, LlavaToolsError
-from llava_tools.core.outputs import Delta
+from llava_tools.core.backend import Backend, Stream, astream
+from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
+from llava_tools.errors import AnswerTimeoutError, LlavaToolsError
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
 
-class PatientBackend:
+class RetryingBackend:
     """A backend that is loaded when it is first used, with a time limit and retries.
 
     Args:
@@ -45,20 +44,20 @@ class PatientBackend:
         return self._backend.model_name
 
     @property
-    def context(self) -> int:
-        """See `Backend.context`."""
-        return self._backend.context
+    def context_length(self) -> int:
+        """See `Backend.context_length`."""
+        return self._backend.context_length
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
         if self._timeout is None and not self._max_retries:
             return self._backend.stream(request)
         backend = self._backend
-        return PatientStream(lambda: backend.stream(request), self._timeout, self._max_retries)
+        return RetryingStream(lambda: backend.stream(request), self._timeout, self._max_retries)
 
-    def astream(self, request: Request) -> AsyncGenerator[Delta]:
+    def astream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Stream in a thread of its own, in which the model is loaded too."""
-        return seam.astream(lambda: self, request)
+        return astream(lambda: self, request)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
@@ -77,7 +76,7 @@ class PatientBackend:
         self._backend.close()
 
 
-class PatientStream:
+class RetryingStream:
     """A stream that is begun again where that can help, and ends when its time is up."""
 
     def __init__(self, begin: Callable[[], Stream], timeout: float | None, max_retries: int):
@@ -96,10 +95,10 @@ class PatientStream:
             self._timer.daemon = True
             self._timer.start()
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         while not self._closed.is_set():
             try:
                 delta = next(self._current())

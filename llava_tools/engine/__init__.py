@@ -56,8 +56,8 @@ def load_embedding(
     """
     with _importing():
         need("torch", "transformers", "accelerate", extra="torch")
-        from llava_tools.engine.loading.clip import load_clip
         from llava_tools.engine.embedding import ClipEmbedding
+        from llava_tools.engine.loading.clip import load_clip
 
     return ClipEmbedding(load_clip(options), options, engines)
 

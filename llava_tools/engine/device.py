@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from llava_tools.errors import MemoryExhaustedError, ModelError
-from llava_tools.options import EngineOptions
+from llava_tools.options import LoadOptions
 
 # What torch's allocator for CPUs says; it raises a plain RuntimeError.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory", re.IGNORECASE)
@@ -49,7 +49,7 @@ def no_memory_for(wanted: str) -> MemoryExhaustedError:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the torch device for an `EngineOptions.device`.
+    """Return the torch device for an `LoadOptions.device`.
 
     Raises:
         ModelError: The device is not there.
@@ -72,7 +72,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name if kind != "cuda" or index else "cuda:0")
 
 
-def pick_dtype(options: EngineOptions, device: torch.device) -> torch.dtype:
+def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
     """Return the dtype for weights and KV.
 
     Automatic: bfloat16 where the hardware computes in it, float16 on older GPUs and on MPS,

@@ -17,8 +17,8 @@ from torch.nn import functional
 from transformers import CLIPVisionModel
 
 from llava_tools.core.backend import Backend
-from llava_tools.engine.loading.clip import Clip, Eye, load_eye, refuse_other_eye
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.loading.clip import Clip, Eye, load_eye, refuse_other_eye
 from llava_tools.engine.vision_tower import hidden_states
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions, EngineOptions
@@ -62,14 +62,14 @@ class ClipEmbedding:
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
         """Return a vector for each text; what is longer than the context is cut off, and logged."""
-        room = self.clip.context - len(self.clip.text.bos) - 1
+        room = self.clip.context_length - len(self.clip.text.bos) - 1
         tokens = [self.clip.text.encode(text) for text in texts]
         cut = sum(len(ids) > room for ids in tokens)
         if cut:
             _log.warning(
                 "%d of %d texts are longer than the %d tokens that %s reads; only their beginnings "
                 "count. Split them into shorter passages.",
-                *(cut, len(texts), self.clip.context, self.clip.name),
+                *(cut, len(texts), self.clip.context_length, self.clip.name),
             )
         vectors: list[list[float]] = []
         for start in range(0, len(tokens), TEXTS):
@@ -133,7 +133,7 @@ class ClipEmbedding:
         """Return the eye of a loaded engine of the same model, device and dtype."""
         own, model = self._options, self.clip.model
         for options, engine in self._engines().items():
-            same = (options.source, options.revision) == (own.engine.source, own.revision)
+            same = (options.source, options.revision) == (own.source, own.revision)
             if not same or not isinstance(engine, LlavaEngine):
                 continue
             tower = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)

@@ -16,27 +16,27 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_tools.chat import image_handles, prompt
 from llava_tools.core.backend import Stream, check_labels
-from llava_tools.engine import vision_tower, scoring
+from llava_tools.core.outputs import Usage
+from llava_tools.core.requests import Request, SamplingParams
+from llava_tools.engine import scoring, vision_tower
+from llava_tools.engine.continuous_batching.runtime import PagedRuntime
 from llava_tools.engine.cpu import llama
 from llava_tools.engine.device import enough_memory
 from llava_tools.engine.grammar_masks import Grammars
+from llava_tools.engine.image_batcher import MOST, ImageBatcher
+from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
 from llava_tools.engine.loading.checkpoint import Loaded
-from llava_tools.engine.continuous_batching.runtime import PagedRuntime
+from llava_tools.engine.request_state import RequestState
 from llava_tools.engine.stream import EngineStream
-from llava_tools.engine.request_state import Ticket
-from llava_tools.engine.image_batcher import MOST, Together
-from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageTable
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
-from llava_tools.structured.parser import Constrained
-from llava_tools.core.requests import Request, Sampling
-from llava_tools.core.outputs import Usage
+from llava_tools.structured.parser import ConstrainedStream
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
-_SPELLED = Sampling(logprobs=True)
+_SPELLED = SamplingParams(logprobs=True)
 
 
 class LlavaEngine:
@@ -59,20 +59,24 @@ class LlavaEngine:
         words = cast(nn.Embedding, decoder.get_input_embeddings())
         self._words = words.num_embeddings
         on_gpu = loaded.model.device.type == "cuda"
-        self._together = Together(self._seen, MOST if on_gpu else 1)
+        self._together = ImageBatcher(self._seen, MOST if on_gpu else 1)
         self._decoding = threading.Lock()  # one picture at a time has all its pixels in memory
-        self._images = ImageTable(
-            self._features, self._words, loaded.image_tokens, reuse=options.reuse
+        self._images = ImageFeatureCache(
+            self._features, self._words, loaded.image_tokens, prefix_caching=options.prefix_caching
         )
         decoder.set_input_embeddings(ImageAwareEmbedding(words, self._images))
         self._ends = loaded.ends
         self._grammars = Grammars(loaded.text.tokenizer, self._words)
-        self._dropped: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._dropped: queue.SimpleQueue[RequestState] = queue.SimpleQueue()
         self._runtime = PagedRuntime(
-            decoder, self._ends, self._context, reuse=options.reuse, on_dropped=self._sweep
+            decoder,
+            self._ends,
+            self._context,
+            prefix_caching=options.prefix_caching,
+            on_dropped=self._sweep,
         )
         self._serial = itertools.count()
-        self._places = threading.BoundedSemaphore(options.max_queue)
+        self._places = threading.BoundedSemaphore(options.max_concurrent_requests)
         self._held: dict[str, list[range]] = {}
         self._closed = False
 
@@ -82,7 +86,7 @@ class LlavaEngine:
         return self.loaded.name
 
     @property
-    def context(self) -> int:
+    def context_length(self) -> int:
         """Tokens that prompt and answer may have together."""
         return self._context
 
@@ -108,7 +112,7 @@ class LlavaEngine:
         Raises:
             RequestError: Not answerable: a bad picture or conversation, too long, or a schema that
                 cannot be enforced.
-            QueueFullError: `max_queue` requests are in flight.
+            QueueFullError: `max_concurrent_requests` requests are in flight.
             MemoryExhaustedError: There is no memory for its pictures; other requests go on.
             EngineClosedError: The engine was closed.
         """
@@ -138,7 +142,7 @@ class LlavaEngine:
         )
         if constraint.free:
             return stream
-        return Constrained(stream, constraint, best_effort=best_effort)
+        return ConstrainedStream(stream, constraint, best_effort=best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return the log-probabilities of labels as answers; see `Backend.score`."""
@@ -174,22 +178,22 @@ class LlavaEngine:
             self._closed = True
             self._runtime.close()
 
-    def _ticket(self, sampling: Sampling) -> Ticket:
+    def _ticket(self, sampling: SamplingParams) -> RequestState:
         if self._closed:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
         self._sweep()
-        return Ticket(f"r{next(self._serial)}", sampling, time.perf_counter())
+        return RequestState(f"r{next(self._serial)}", sampling, time.perf_counter())
 
-    def _enter(self, ticket: Ticket) -> None:
+    def _enter(self, ticket: RequestState) -> None:
         """Take a place for a request; `_leave` gives it back."""
         if not self._places.acquire(blocking=False):
             raise QueueFullError(
-                f"{self._options.max_queue} requests are in flight, the most this engine takes.",
+                f"{self._options.max_concurrent_requests} requests are in flight, the most this engine takes.",
                 "Try again later, or set a larger max_queue.",
             )
         self._held[ticket.request_id] = []
 
-    def _ids(self, pieces: list[prompt.Piece], ticket: Ticket) -> list[int]:
+    def _ids(self, pieces: list[prompt.Piece], ticket: RequestState) -> list[int]:
         """Return the prompt's ids; its pictures are held for the ticket from here on."""
 
         def image(ref: ImageRef) -> range:
@@ -237,7 +241,7 @@ class LlavaEngine:
             while True:
                 self._leave(self._dropped.get_nowait())
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, ticket: RequestState) -> None:
         """Free everything that a request held; called once, whichever way it ended."""
         self._runtime.cancel(ticket)
         for ids in self._held.pop(ticket.request_id, ()):
@@ -266,9 +270,9 @@ def _context(loaded: Loaded, options: EngineOptions) -> int:
     """Return the context to run with; asking for more than the model was built for is an error."""
     text: Any = loaded.model.config.text_config
     built_for: int = text.max_position_embeddings
-    if options.context is not None and options.context > built_for:
+    if options.context_length is not None and options.context_length > built_for:
         raise RequestError(
-            f"context={options.context} is more than {loaded.name} was built for ({built_for}).",
+            f"context={options.context_length} is more than {loaded.name} was built for ({built_for}).",
             f"Use at most {built_for}.",
         )
-    return options.context or built_for
+    return options.context_length or built_for

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from llava_tools.structured import grammar
 from llava_tools.core import json_schema
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import MissingExtraError, SchemaError
+from llava_tools.structured.grammar import schema_for_guidance, write_grammar
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -90,7 +90,7 @@ class Grammars:
             lenient |= loose
             return ready
 
-        grammar = grammar.write(constraint, enforceable)
+        grammar = write_grammar(constraint, enforceable)
         matcher = llguidance.LLMatcher(
             self._guide, llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0
         )
@@ -109,8 +109,8 @@ class Grammars:
 
         assert self._guide is not None
         fault = ""
-        for lenient in (False, True) if constraint.lenient else (False,):
-            ready = grammar.ready(schema, lenient=lenient)
+        for lenient in (False, True) if not constraint.strict else (False,):
+            ready = schema_for_guidance(schema, strict=not lenient)
             grammar = LLMatcher.grammar_from_json_schema(json.dumps(ready))
             failed, told = LLMatcher.validate_grammar_with_warnings(grammar, self._guide)
             if not failed:
@@ -150,7 +150,12 @@ class Matcher:
 def _key(constraint: Constraint) -> str:
     """Return what makes two constraints the same to a grammar: descriptions do not."""
     tools = [(tool.name, tool.parameters) for tool in constraint.callable]
-    rules = (constraint.choice, constraint.parallel, constraint.schema, constraint.lenient)
+    rules = (
+        constraint.tool_choice,
+        constraint.parallel_tool_calls,
+        constraint.schema,
+        not constraint.strict,
+    )
     return json.dumps([tools, rules], default=dict)
 
 

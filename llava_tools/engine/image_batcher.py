@@ -32,7 +32,7 @@ class _Wait:
         self.alone = False
 
 
-class Together:
+class ImageBatcher:
     """Looks at pictures for many callers.
 
     Args:

@@ -40,7 +40,7 @@ class _Coming:
     callers: int = 0
 
 
-class ImageTable:
+class ImageFeatureCache:
     """Features of the pictures in use and of those used last.
 
     Args:
@@ -57,12 +57,12 @@ class ImageTable:
         vocabulary: int,
         tokens_per_image: int,
         *,
-        reuse: bool,
+        prefix_caching: bool,
     ) -> None:
         self.tokens_per_image = tokens_per_image
         self._encode = encode
         self._vocabulary = vocabulary
-        self._keep = KEEP if reuse else 0
+        self._keep = KEEP if prefix_caching else 0
         self._by_serial: OrderedDict[int, _Entry] = OrderedDict()  # least recently used first
         self._by_handle: dict[str, _Entry] = {}
         self._next_serial = 0
@@ -157,7 +157,7 @@ class ImageTable:
 class ImageAwareEmbedding(nn.Module):
     """An input embedding that also knows the virtual ids of pictures."""
 
-    def __init__(self, words: nn.Embedding, images: ImageTable) -> None:
+    def __init__(self, words: nn.Embedding, images: ImageFeatureCache) -> None:
         super().__init__()
         self.words = words
         self._images = images

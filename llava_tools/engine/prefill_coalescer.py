@@ -25,7 +25,7 @@ class _Group(Generic[T]):
     waiting: OrderedDict[str, T] = field(default_factory=OrderedDict)
 
 
-class Convoy(Generic[T]):
+class PrefillCoalescer(Generic[T]):
     """Groups of requests by what their prompts share; `T` is whatever starting one takes."""
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from typing import Protocol, Self
 
 import torch
 
+from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import EngineError
-from llava_tools.core.requests import Sampling
 
 
 class Rules(Protocol):
@@ -48,7 +48,7 @@ class Step:
     at: float
 
 
-class Ticket:
+class RequestState:
     """A request in flight.
 
     Attributes:
@@ -67,7 +67,7 @@ class Ticket:
         dropped: Whether its stream was garbage-collected before it was over.
     """
 
-    def __init__(self, request_id: str, sampling: Sampling, arrived: float) -> None:
+    def __init__(self, request_id: str, sampling: SamplingParams, arrived: float) -> None:
         self.request_id = request_id
         self.sampling = sampling
         self.max_tokens = 0

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llava_tools.engine.request_state import Step, Ticket
+from llava_tools.engine.request_state import RequestState, Step
 from llava_tools.errors import EngineError
 
 if TYPE_CHECKING:
-    from llava_tools.engine.tokenizer import TextCodec
+    from llava_tools.engine.tokenizer import Tokenizer
 
 #: Labels of one request in the batch at a time, so that a long list leaves room for others.
 AT_ONCE = 16
@@ -43,7 +43,7 @@ class Spelling:
         self._done += 1
 
 
-def spell(label: str, text: TextCodec) -> list[int]:
+def spell(label: str, text: Tokenizer) -> list[int]:
     """Return the tokens with which a model answers a label and ends its turn.
 
     A space parts answers from `ASSISTANT:`, as in training; the prompt itself stays as it is, so
@@ -52,12 +52,12 @@ def spell(label: str, text: TextCodec) -> list[int]:
     return [*text.encode(f" {label}", start=False), text.end_of_turn]
 
 
-def begun(ticket: Ticket) -> None:
+def begun(ticket: RequestState) -> None:
     """Wait until a request has computed its prompt, or failed."""
     ticket.outputs.put(ticket.outputs.get())
 
 
-def read(tickets: Sequence[Ticket]) -> list[float]:
+def read(tickets: Sequence[RequestState]) -> list[float]:
     """Wait for forced answers and return the sum of each one's log-probabilities.
 
     Raises:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from llava_tools.engine.tokenizer import TextCodec
-from llava_tools.engine.request_state import Step, Ticket
+from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.engine.request_state import RequestState, Step
+from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import EngineClosedError, EngineError, OutputError
-from llava_tools.structured.stop_strings import StopText
-from llava_tools.core.outputs import Delta, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.structured.stop_strings import StopStringFilter
 
 
 class EngineStream:
@@ -28,13 +28,13 @@ class EngineStream:
 
     def __init__(
         self,
-        ticket: Ticket,
-        text: TextCodec,
+        ticket: RequestState,
+        text: Tokenizer,
         ends: Sequence[int],
         usage: Usage,
         prepared: float,
-        done: Callable[[Ticket], None],
-        dropped: Callable[[Ticket], None],
+        done: Callable[[RequestState], None],
+        dropped: Callable[[RequestState], None],
     ) -> None:
         self._ticket = ticket
         self._codec = text
@@ -44,15 +44,15 @@ class EngineStream:
         self._done = done
         self._dropped = dropped
         self._decoder = text.decode_stream()
-        self._words = StopText(ticket.sampling.stop)
+        self._words = StopStringFilter(ticket.sampling.stop)
         self._read = 0
         self._first: float | None = None
         self._over = False
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         if self._over:
             raise StopIteration
         item = self._ticket.outputs.get()
@@ -82,7 +82,7 @@ class EngineStream:
             self._ticket.dropped = True
             self._dropped(self._ticket)
 
-    def _delta(self, step: Step) -> Delta:
+    def _delta(self, step: Step) -> Chunk:
         """Turn the tokens that came with a step into text."""
         self._first = self._first or step.at
         begin, new = self._read, step.tokens[self._read :]
@@ -97,13 +97,13 @@ class EngineStream:
         self._read += len(new)
         logprobs = self._logprobs(begin, new)
         if not step.finished and not self._words.stopped:
-            return Delta(text, tuple(new), logprobs)
+            return Chunk(text, tuple(new), logprobs)
         ended = self._words.stopped or bool(new and new[-1] in self._ends)
         reason: FinishReason = "stop" if ended else "length"
         if not self._words.stopped:
             text += self._words.feed(self._decoder.rest())
         self._finish()
-        return Delta(
+        return Chunk(
             text + self._words.rest(),
             tuple(new),
             logprobs,

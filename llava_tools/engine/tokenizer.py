@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer as FastTokenizer
 
-from llava_tools.errors import ModelError
 from llava_tools.chat.prompt import ImageIds, Piece, token_ids
+from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class TextCodec:
+class Tokenizer:
     """A checkpoint's tokenizer, used the way LLaVA's official code uses it.
 
     Args:
@@ -43,7 +43,7 @@ class TextCodec:
         }
         # The same tokenizer without its added tokens: nothing that a text spells can match one.
         bare = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
-        self._encoder = Tokenizer.from_str(json.dumps(bare))
+        self._encoder = FastTokenizer.from_str(json.dumps(bare))
         self._line_break = self._ids("\n")
 
     def encode(self, text: str, *, start: bool = True) -> list[int]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from llava_tools.errors import RequestError
 from llava_tools.finetune.options import TuneOptions
 
-
 _SAME_RESULT = ("out", "work", "images", "data", "micro_batch", "save_every", "workers", "device")
 """Options that may be others when a tuning goes on; `data` is known by its content."""
 
@@ -44,7 +43,7 @@ def write_whole(state: dict[str, Any], path: Path) -> None:
     fresh.replace(path)
 
 
-class Memory:
+class Checkpoints:
     """A tuning's folder: `state.pt`, `losses.jsonl`.
 
     Args:

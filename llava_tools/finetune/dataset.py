@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from llava_tools.engine.loading.checkpoint import Loaded, preprocess
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.images import open_image
 from llava_tools.finetune.batches import Step
 from llava_tools.finetune.labels import IGNORED, Lesson, write
 from llava_tools.finetune.records import Record
+from llava_tools.images import open_image
 
 Item = tuple[Lesson, Tensor | None]
 
@@ -50,7 +50,7 @@ class Batch:
         return Batch(self.ids.to(device), self.labels.to(device), self.seen.to(device), pixels)
 
 
-class Material(Dataset[Item]):
+class TrainingDataset(Dataset[Item]):
     """Lessons and pixels of records, by their places in the list.
 
     Args:

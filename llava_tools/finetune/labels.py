@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llava_tools.chat import prompt
-from llava_tools.engine.tokenizer import TextCodec
-from llava_tools.errors import ModelError
 from llava_tools.core.requests import Message
+from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.errors import ModelError
 
 #: What stands in labels where nothing is learned; torch's cross entropy leaves it out.
 IGNORED = -100
@@ -42,7 +42,7 @@ class Lesson:
 
 
 def write(
-    messages: Sequence[Message], text: TextCodec, image_token: int, image_tokens: int
+    messages: Sequence[Message], text: Tokenizer, image_token: int, image_tokens: int
 ) -> Lesson:
     """Turn a conversation that ends with an answer into tokens and labels.
 

@@ -14,16 +14,16 @@ from accelerate import Accelerator
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.loading.checkpoint import load, locate
 from llava_tools.errors import RequestError
-from llava_tools.options import EngineOptions
 from llava_tools.finetune.batches import plan
-from llava_tools.finetune.parameters import changes, choose
-from llava_tools.finetune.trainer import Loop, share
-from llava_tools.finetune.dataset import Material
-from llava_tools.finetune.checkpoint import Memory, Row
+from llava_tools.finetune.checkpoint import Checkpoints, Row
+from llava_tools.finetune.dataset import TrainingDataset
+from llava_tools.finetune.loss_plot import plot
 from llava_tools.finetune.merge import check_names, merge, shards
 from llava_tools.finetune.options import MAX_LENGTH, TuneOptions
+from llava_tools.finetune.parameters import changes, choose
 from llava_tools.finetune.records import read_records
-from llava_tools.finetune.loss_plot import plot
+from llava_tools.finetune.trainer import Trainer, share
+from llava_tools.options import EngineOptions
 
 
 def run(options: TuneOptions) -> float:
@@ -31,12 +31,12 @@ def run(options: TuneOptions) -> float:
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise RequestError(f"{options.out} is there already.", "Choose a new folder for out.")
     records = read_records(options.data, options.images)
-    memory = Memory(options.work_folder, options)
+    memory = Checkpoints(options.work_folder, options)
     processes = Accelerator(cpu=options.device == "cpu")
     loaded = load(_engine(options))
     weights = shards(locate(options.engine), options)
     max_length = _length(loaded.model.config, options)
-    material = Material(records, loaded, max_length)
+    material = TrainingDataset(records, loaded, max_length)
     cut = material.check()
     steps = plan(records, options.epochs, options.batch, options.micro_batch, options.seed)
     if share(len(steps) - 1, len(steps), options.warmup) == 0:
@@ -54,7 +54,7 @@ def run(options: TuneOptions) -> float:
             f"{len(steps)} steps; {millions:.2f} million weights learn ({options.method}), "
             f"on {loaded.model.device}"
         )
-    rows = Loop(loaded.model, learning, memory, processes, options).run(material, steps)
+    rows = Trainer(loaded.model, learning, memory, processes, options).run(material, steps)
     last = rows[-min(20, 1 + len(rows) // 10) :]
     loss = sum(row.loss for row in last) / len(last)
     if processes.is_main_process:
@@ -78,12 +78,12 @@ def _engine(options: TuneOptions) -> EngineOptions:
 
 def _length(config: Any, options: TuneOptions) -> int:
     """How many tokens of a conversation are learned from at most."""
-    context: int = config.text_config.max_position_embeddings
+    context_length: int = config.text_config.max_position_embeddings
     if options.max_length is None:
-        return min(MAX_LENGTH, context)
-    if options.max_length > context:
+        return min(MAX_LENGTH, context_length)
+    if options.max_length > context_length:
         raise RequestError(
-            f"max_length={options.max_length} is more than the {context} tokens that "
+            f"max_length={options.max_length} is more than the {context_length} tokens that "
             f"{options.model!r} was built for.",
             "Leave it out, or choose less.",
         )

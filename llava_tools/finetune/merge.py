@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from transformers.utils.hub import cached_file
 
 from llava_tools.errors import ModelError
-from llava_tools.finetune.parameters import Change
 from llava_tools.finetune.options import TuneOptions
+from llava_tools.finetune.parameters import Change
 
 _INDEX = "model.safetensors.index.json"
 

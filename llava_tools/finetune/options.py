@@ -80,7 +80,7 @@ class TuneOptions:
     device: str = "auto"
     dtype: Dtype = "auto"
     revision: str | None = None
-    offline: bool = False
+    local_files_only: bool = False
 
     def __post_init__(self) -> None:
         _ = self.engine  # checks what every use of a model has
@@ -120,7 +120,11 @@ class TuneOptions:
     def engine(self) -> EngineOptions:
         """What the model is loaded with."""
         return EngineOptions(
-            self.model, self.device, self.dtype, revision=self.revision, offline=self.offline
+            self.model,
+            self.device,
+            self.dtype,
+            revision=self.revision,
+            local_files_only=self.local_files_only,
         )
 
     @property

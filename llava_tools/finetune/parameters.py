@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools.finetune.labels import IGNORED
 from llava_tools.finetune.dataset import Batch
+from llava_tools.finetune.labels import IGNORED
 from llava_tools.finetune.options import TuneOptions
 
 _PROJECTOR = "multi_modal_projector"

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.sources import short
-from llava_tools.images import ImageRef, open_image
 from llava_tools.core.requests import Message
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.images import ImageRef, open_image
+from llava_tools.images.sources import short
 
 #: Where a picture stands in a human's first words.
 PLACEHOLDER = "<image>"

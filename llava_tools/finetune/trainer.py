@@ -19,10 +19,10 @@ from transformers import LlavaForConditionalGeneration
 
 from llava_tools.errors import TrainingError
 from llava_tools.finetune.batches import Step
-from llava_tools.finetune.parameters import optimizer, summed_loss
-from llava_tools.finetune.dataset import Batch, Material
-from llava_tools.finetune.checkpoint import Memory, Row
+from llava_tools.finetune.checkpoint import Checkpoints, Row
+from llava_tools.finetune.dataset import Batch, TrainingDataset
 from llava_tools.finetune.options import TuneOptions
+from llava_tools.finetune.parameters import optimizer, summed_loss
 
 _CLIP = 1.0
 """Norm that gradients are cut to, as in the official training."""
@@ -36,7 +36,7 @@ def share(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-class Loop:
+class Trainer:
     """A model, those of its weights that learn, and where it stands.
 
     Args:
@@ -51,7 +51,7 @@ class Loop:
         self,
         model: LlavaForConditionalGeneration,
         learning: dict[str, nn.Parameter],
-        memory: Memory,
+        memory: Checkpoints,
         processes: Accelerator,
         options: TuneOptions,
     ) -> None:
@@ -67,7 +67,7 @@ class Loop:
                 for name, weight in state["weights"].items():
                     learning[name].copy_(weight)
 
-    def run(self, material: Material, steps: Sequence[Step]) -> list[Row]:
+    def run(self, material: TrainingDataset, steps: Sequence[Step]) -> list[Row]:
         """Make the steps that are left, and return all.
 
         Raises:

@@ -1,60 +1,128 @@
-"""Which pictures a conversation may name, and how they are opened.
+"""`ImageResolver`: which image a name or a content block means, and whether it may be opened.
 
-Content of messages may have been written by a model or have come over a network: what a message
-names is trusted less than what the developer's own code names.
+The developer's own code may name any file. Names that come from a model, a document or a message
+are trusted less: a tool call may name handles of known images, plus what lies in directories or
+on hosts that the developer allows; a message may also bring bytes, data URLs and public URLs.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
-from llava_tools import registry
-from llava_tools.errors import ImageError
+from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
+from llava_tools.images.ref import ImageRef, ImageSource, open_image
 from llava_tools.images.sources import short
-from llava_tools.images import ImageRef, ImageSource, open_image
+from llava_tools.images.store import ImageStore, shared_store
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Opens the pictures of messages, and keeps them known by their handles.
+class ImageResolver:
+    """Opens the images that conversations and tool calls name, and keeps them in a store.
 
-    Attributes:
-        allow_local_paths: Whether messages may name files of this machine.
-        fetcher: How URLs are fetched; by default from public hosts only.
+    Args:
+        store: Where handles are looked up; by default the process-wide store.
+        allowed_directories: Directories whose files a tool call may name, subdirectories included.
+        allowed_hosts: Hosts ("host" or "host:port") that a tool call's URLs may lead to. URLs in
+            messages may lead to them even if they are private.
+        allow_local_paths: Whether messages may name any local file.
+
+    Raises:
+        RequestError: A directory that does not exist, or an impossible host name.
     """
 
-    allow_local_paths: bool = False
-    fetcher: Fetcher = field(default_factory=Fetcher)
+    def __init__(
+        self,
+        store: ImageStore | None = None,
+        allowed_directories: Iterable[str | Path] = (),
+        allowed_hosts: Iterable[str] = (),
+        *,
+        allow_local_paths: bool = False,
+    ) -> None:
+        for name, values in (("directories", allowed_directories), ("hosts", allowed_hosts)):
+            if isinstance(values, str):
+                raise RequestError(f"allowed_{name}={values!r} is one string.", "Give a list.")
+        self._store = shared_store() if store is None else store
+        self._directories = tuple(Path(path).expanduser().resolve() for path in allowed_directories)
+        for directory in self._directories:
+            if not directory.is_dir():
+                raise RequestError(f"There is no folder {short(directory)}.", "Allow folders only.")
+        self._hosts = frozenset(allowed_hosts)
+        self._fetcher = Fetcher(allowed_hosts=self._hosts)
+        self._allow_local_paths = allow_local_paths
 
-    def known(self, handle: str) -> ImageRef:
-        """Return the picture of a handle (`img_...`).
+    @property
+    def handles_only(self) -> bool:
+        """Whether tool calls can name images by handle only."""
+        return not self._directories and not self._hosts
+
+    def add(self, source: ImageSource) -> str:
+        """Keep an image from the developer's own code, and return its handle.
 
         Raises:
-            ImageError: This process has not been given that picture.
+            ImageError: See `open_image`.
         """
-        return registry.shared().get(handle)
+        return self._store.add(open_image(source))
 
-    def open(self, source: ImageSource) -> ImageRef:
-        """Open a URL, a data URL, encoded bytes, a file object or, where allowed, a local path.
-
-        The picture is known by its handle from here on, so that tools can be asked about it.
+    def get(self, handle: str) -> ImageRef:
+        """Return the image of a handle (`img_...`).
 
         Raises:
-            ImageError: It is not allowed, or not a usable picture.
+            ImageError: The store does not hold it.
+        """
+        return self._store.get(handle)
+
+    def open(self, name: str) -> ImageRef:
+        """Return the image that a tool call names, and keep it.
+
+        Raises:
+            ImageError: An unknown handle, a place that is not allowed, or no usable image.
+        """
+        if name in self._store:
+            return self._store.get(name)
+        if re.match(r"https?://", name, re.IGNORECASE) and self._hosts:
+            fetcher = Fetcher(allowed_hosts=self._hosts, no_others=True)
+            image = open_image(name, allow_paths=False, fetcher=fetcher)
+        elif self._directories and (path := self._within(name)) is not None:
+            image = open_image(path)
+        else:
+            return self._store.get(name)  # raises the error for an unknown handle
+        self._store.add(image)
+        return image
+
+    def open_block(self, source: ImageSource, *, trusted: bool = False) -> ImageRef:
+        """Return the image of a message's content block, and keep it.
+
+        Args:
+            source: A URL, a data URL, encoded bytes, a file object or, where allowed, a local path.
+            trusted: Whether the developer's own code passed it, so that it may be a local path.
+
+        Raises:
+            ImageError: It is not allowed, or no usable image.
         """
         local = isinstance(source, Path) or (
             isinstance(source, str) and not re.match(r"(https?|data):", source, re.IGNORECASE)
         )
-        if local and not self.allow_local_paths:
+        allow_paths = trusted or self._allow_local_paths
+        if local and not allow_paths:
             raise ImageError(
                 f"An image block names {short(str(source))}, which would be a local path, and "
                 "messages may not name those, since a model or a stranger may have written them.",
                 "Send the picture's bytes, base64, or an http(s) or data: URL, or set "
                 "allow_local_paths=True where all messages are your own.",
             )
-        image = open_image(source, allow_paths=self.allow_local_paths, fetcher=self.fetcher)
-        registry.shared().add(image)
+        image = open_image(source, allow_paths=allow_paths, fetcher=self._fetcher)
+        self._store.add(image)
         return image
+
+    def _within(self, name: str) -> Path | None:
+        """Return the file of that name if it lies in an allowed directory, links resolved."""
+        for directory in self._directories:
+            try:
+                path = (directory / name).resolve()
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ImageError(f"{short(name)} is not a usable path.", "Check it.") from error
+            if path.is_relative_to(directory) and path != directory:
+                return path
+        return None

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from llava_tools.images.addresses import Address, is_public
 from llava_tools.errors import ImageError, RequestError
+from llava_tools.images.addresses import Address, is_public
 
 __all__ = ["Address", "FetchError", "Fetcher", "displayed", "is_public"]
 

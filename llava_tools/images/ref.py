@@ -22,6 +22,7 @@ from PIL import Image, ImageFile
 
 from llava_tools.errors import ImageError
 from llava_tools.images.fetch import Fetcher, displayed
+from llava_tools.images.pixels import as_shown, scale_colour_key
 from llava_tools.images.sources import (
     MAX_BYTES,
     check_bytes,
@@ -42,7 +43,6 @@ from llava_tools.images.validation import (
     several_frames,
     too_many_pixels,
 )
-from llava_tools.images.pixels import as_shown, scale_colour_key
 
 __all__ = [
     "FORMATS",

@@ -14,7 +14,7 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef
 
 
-class Gallery:
+class ImageStore:
     """Keeps pictures by handle, within bounds. May be used from many threads at once.
 
     Args:
@@ -66,3 +66,11 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self._images)
+
+
+def shared_store() -> ImageStore:
+    """Return the store of this process, used wherever no other one is passed."""
+    return _shared
+
+
+_shared = ImageStore()

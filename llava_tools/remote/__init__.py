@@ -38,6 +38,6 @@ def connect(options: EngineOptions) -> RemoteBackend:
         options.base_url,
         model=None if options.model == "tiny" else options.source,
         api_key=options.api_key or os.environ.get("LLAVA_API_KEY"),
-        context=options.context,
-        max_queue=options.max_queue,
+        context_length=options.context_length,
+        max_concurrent_requests=options.max_concurrent_requests,
     )

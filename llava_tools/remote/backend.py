@@ -12,6 +12,8 @@ from typing import Any
 from llava_tools.chat import image_handles, prompt
 from llava_tools.core import json_schema
 from llava_tools.core.backend import Stream, check_labels
+from llava_tools.core.outputs import Chunk
+from llava_tools.core.requests import Request
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -21,14 +23,12 @@ from llava_tools.errors import (
     RequestError,
 )
 from llava_tools.options import CONTEXTS
-from llava_tools.structured.parser import Constrained
-from llava_tools.remote import scoring, protocol
+from llava_tools.remote import protocol, scoring
 from llava_tools.remote.client import PAUSES, SILENCE, Client, no_answer
-from llava_tools.remote.constraint_encoding import Enforcement, Fields, Form
-from llava_tools.remote.image_encoding import SIDE, DataUrls
+from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
+from llava_tools.remote.image_encoding import SIDE, ImageEncoder
 from llava_tools.remote.stream import RemoteStream
-from llava_tools.core.outputs import Delta
-from llava_tools.core.requests import Request
+from llava_tools.structured.parser import ConstrainedStream
 
 #: Context of LLaVA 1.5, for servers that do not tell theirs.
 _CONTEXT = 4096
@@ -61,23 +61,23 @@ class RemoteBackend:
         *,
         model: str | None = None,
         api_key: str | None = None,
-        context: int | None = None,
-        max_queue: int = 256,
+        context_length: int | None = None,
+        max_concurrent_requests: int = 256,
         side: int = SIDE,
         pauses: Sequence[float] = PAUSES,
         silence: float = SILENCE,
     ) -> None:
-        self._urls = DataUrls(side)
-        self._max_queue = max_queue
-        self._places = threading.BoundedSemaphore(max_queue)
+        self._urls = ImageEncoder(side)
+        self._max_queue = max_concurrent_requests
+        self._places = threading.BoundedSemaphore(max_concurrent_requests)
         self._closed = False
         self._client = Client(url, api_key, pauses=pauses, silence=silence)
         try:
-            self._served = self._client.run(self._look(model, context))
+            self._served = self._client.run(self._look(model, context_length))
         except LlavaToolsError:
             self._client.close()
             raise
-        self._enforcement = Enforcement(self._ask)
+        self._enforcement = ConstraintEncoder(self._ask)
 
     @property
     def model_name(self) -> str:
@@ -85,9 +85,9 @@ class RemoteBackend:
         return self._served.name
 
     @property
-    def context(self) -> int:
+    def context_length(self) -> int:
         """Tokens that prompt and answer may have together."""
-        return self._served.context
+        return self._served.context_length
 
     @property
     def device(self) -> str:
@@ -100,7 +100,7 @@ class RemoteBackend:
         Raises:
             RequestError: A bad picture or conversation, or a schema that is none. What the server
                 refuses is raised by the stream.
-            QueueFullError: `max_queue` requests are in flight.
+            QueueFullError: `max_concurrent_requests` requests are in flight.
             EngineClosedError: This backend was closed.
             ServerError: It could not be asked whether it enforces constraints.
         """
@@ -108,7 +108,7 @@ class RemoteBackend:
         said = self._written(request)
         json_schema.check_constraint(request.constraint)
         constraint = image_handles.narrowed(request.constraint, request.messages)
-        form = Form()
+        form = ConstraintEncoding()
         if not constraint.free:
             form = self._client.run(self._enforcement.form(constraint))
         if not self._places.acquire(blocking=False):
@@ -124,7 +124,7 @@ class RemoteBackend:
             raise
         if constraint.free:
             return stream
-        return Constrained(stream, constraint, best_effort=form.best_effort)
+        return ConstrainedStream(stream, constraint, best_effort=form.best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return the log-probabilities of labels as answers; see `Backend.score`. vLLM only."""
@@ -160,8 +160,8 @@ class RemoteBackend:
         return protocol.messages(request, self._urls)
 
     async def _deltas(
-        self, request: Request, said: list[dict[str, Any]], form: Form, arrived: float
-    ) -> AsyncGenerator[Delta]:
+        self, request: Request, said: list[dict[str, Any]], form: ConstraintEncoding, arrived: float
+    ) -> AsyncGenerator[Chunk]:
         """Yield an answer, asking again as long as nothing of it has come."""
         fields = _merged(protocol.body(request, self._served, said), form.fields)
         sent = time.perf_counter()
@@ -191,19 +191,19 @@ class RemoteBackend:
         answer = await self._client.complete(**_merged(plain, fields))
         return str(answer.choices[0].message.content or "")
 
-    async def _look(self, model: str | None, context: int | None) -> protocol.Served:
+    async def _look(self, model: str | None, context_length: int | None) -> protocol.ServedModel:
         """Ask the server which models it has, what they hold, and whether it is a vLLM."""
         listed = await self._client.models()
         name, found = _chosen(listed, model, self._client.url)
         told = getattr(found, "max_model_len", None)
         holds = told if isinstance(told, int) else CONTEXTS.get(name, _CONTEXT)
-        if context is not None and isinstance(told, int) and context > told:
+        if context_length is not None and isinstance(told, int) and context_length > told:
             raise RequestError(
-                f"context={context} is more than {name} is served with ({told}).",
+                f"context={context_length} is more than {name} is served with ({told}).",
                 f"Use at most {told}.",
             )
         vllm = getattr(found, "owned_by", None) == "vllm" or await self._is_vllm(name)
-        return protocol.Served(name, context or holds, vllm)
+        return protocol.ServedModel(name, context_length or holds, vllm)
 
     async def _is_vllm(self, name: str) -> bool:
         """Ask for what only vLLM returns: behind Ray Serve nothing else tells."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import openai
 
+from llava_tools.core.outputs import Chunk
 from llava_tools.errors import (
     AnswerTimeoutError,
     EngineClosedError,
@@ -23,7 +24,6 @@ from llava_tools.errors import (
 )
 from llava_tools.remote.errors import told, wanted_pause
 from llava_tools.remote.protocol import ChunkReader
-from llava_tools.core.outputs import Delta
 
 _T = TypeVar("_T")
 
@@ -115,7 +115,7 @@ class Client:
                 await self.pause(error, attempt)
                 attempt += 1
 
-    async def deltas(self, reader: ChunkReader, fields: dict[str, Any]) -> AsyncGenerator[Delta]:
+    async def deltas(self, reader: ChunkReader, fields: dict[str, Any]) -> AsyncGenerator[Chunk]:
         """Yield what a reader makes of a streamed completion; leaving it ends the request.
 
         The request is not repeated.

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from llava_tools.structured import grammar
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import RequestError
+from llava_tools.structured.grammar import prepare_schema, schema_for_guidance, write_grammar
 
 #: Fields of a request that make its answer what it has to be, beside those of OpenAI's API.
 Fields = dict[str, Any]
@@ -40,7 +40,7 @@ _GRAMMAR = "\n".join(
 
 
 @dataclass(frozen=True)
-class Form:
+class ConstraintEncoding:
     """How a constraint is put to a server.
 
     Attributes:
@@ -54,7 +54,7 @@ class Form:
     best_effort: bool = False
 
 
-class Enforcement:
+class ConstraintEncoder:
     """Chooses how constraints are put to one server.
 
     Args:
@@ -66,26 +66,28 @@ class Enforcement:
         self._found: dict[Callable[[Any], Fields], bool] = {}
         self._lock = asyncio.Lock()
 
-    async def form(self, constraint: Constraint) -> Form:
+    async def form(self, constraint: Constraint) -> ConstraintEncoding:
         """Return the best way that this server knows.
 
         Raises:
             EngineError: The server could not be asked.
         """
         if constraint.free:
-            return Form()
+            return ConstraintEncoding()
         if await self._obeys(by_grammar, _GRAMMAR):
-            text = grammar.write(
-                constraint, lambda schema, _: grammar.ready(schema, lenient=constraint.lenient)
+            text = write_grammar(
+                constraint, lambda schema, _: schema_for_guidance(schema, strict=constraint.strict)
             )
-            return Form(by_grammar(text), best_effort=constraint.lenient)
+            return ConstraintEncoding(by_grammar(text), best_effort=not constraint.strict)
         schema = call_schema(constraint) if constraint.forced else constraint.schema
         if schema is None or (constraint.callable and not constraint.forced):
-            return Form(best_effort=True)  # words or calls: no schema says that
+            return ConstraintEncoding(best_effort=True)  # words or calls: no schema says that
         for way in (by_response_format, by_json):
             if await self._obeys(way, _PROBE):
-                return Form(way(grammar.prepared(schema)), wrapped=constraint.forced, best_effort=True)
-        return Form(best_effort=True)
+                return ConstraintEncoding(
+                    way(prepare_schema(schema)), wrapped=constraint.forced, best_effort=True
+                )
+        return ConstraintEncoding(best_effort=True)
 
     async def _obeys(self, way: Callable[[Any], Fields], probe: Any) -> bool:
         async with self._lock:

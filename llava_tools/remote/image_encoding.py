@@ -19,7 +19,7 @@ _PADDING = (122, 116, 104)
 KEEP = 128
 
 
-class DataUrls:
+class ImageEncoder:
     """Makes data URLs of pictures, and keeps those used last.
 
     Servers run the checkpoint's image processor, which cuts off the edges of what is not square.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llava_tools.chat import prompt
+from llava_tools.chat.tool_calls import CLOSE, OPEN
+from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Request
 from llava_tools.errors import OutputError, ServerError
 from llava_tools.images import ImageRef
-from llava_tools.structured.stop_strings import StopText
-from llava_tools.chat.tool_calls import CLOSE, OPEN
-from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Request
-from llava_tools.core.outputs import Delta, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.structured.stop_strings import StopStringFilter
 
 #: What a picture costs LLaVA 1.5; servers report prompt tokens without saying which are pictures.
 IMAGE_TOKENS = 576
@@ -27,7 +27,7 @@ _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A model behind a server.
 
     Attributes:
@@ -37,7 +37,7 @@ class Served:
     """
 
     name: str
-    context: int
+    context_length: int
     vllm: bool
 
 
@@ -69,7 +69,7 @@ def plain(text: str) -> str:
     return _STRUCTURE.sub("<\u200b", text)
 
 
-def body(request: Request, served: Served, said: list[dict[str, Any]]) -> dict[str, Any]:
+def body(request: Request, served: ServedModel, said: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the fields of a streamed request, but for its constraint.
 
     Fields that OpenAI's API does not have stand in `extra_body`.
@@ -112,7 +112,7 @@ class ChunkReader:
     def __init__(self, request: Request, arrived: float, sent: float, *, wrapped: bool) -> None:
         self._logprobs = request.sampling.logprobs
         self._images = sum(len(message.images) for message in request.messages)
-        self._words = StopText(request.sampling.stop)
+        self._words = StopStringFilter(request.sampling.stop)
         self._arrived = arrived
         self._sent = sent
         self._wrapped = wrapped
@@ -123,7 +123,7 @@ class ChunkReader:
         self._reported = False
         self._begun = False
 
-    def feed(self, chunk: Any) -> Delta | None:
+    def feed(self, chunk: Any) -> Chunk | None:
         """Take the next chunk; return what it adds to the answer, or None.
 
         Raises:
@@ -150,9 +150,9 @@ class ChunkReader:
         text = self._words.feed(new)
         if text:
             text, self._lead = self._lead + text, ""
-        return Delta(text, tokens, logprobs)
+        return Chunk(text, tokens, logprobs)
 
-    def end(self) -> Delta:
+    def end(self) -> Chunk:
         """Return the last delta, once the server has sent everything.
 
         Raises:
@@ -182,7 +182,7 @@ class ChunkReader:
         text = self._words.rest()
         if self._wrapped:
             text = self._lead + text + (CLOSE if reason == "stop" else "")
-        return Delta(
+        return Chunk(
             text,
             finish_reason=reason,
             usage=self._usage,

@@ -9,14 +9,14 @@ from typing import Any
 from llava_tools.errors import ServerError
 from llava_tools.remote.client import Client, no_answer
 from llava_tools.remote.errors import told
-from llava_tools.remote.protocol import Served, plain
+from llava_tools.remote.protocol import ServedModel, plain
 
 #: LLaVA 1.5's end of a turn.
 _END = "</s>"
 _VLLM_ONLY = {"add_special_tokens": True}
 
 
-async def prompt_tokens(client: Client, served: Served, said: list[dict[str, Any]]) -> int:
+async def prompt_tokens(client: Client, served: ServedModel, said: list[dict[str, Any]]) -> int:
     """Return how many tokens a prompt has, by having it read and one token generated.
 
     Raises:
@@ -35,7 +35,7 @@ async def prompt_tokens(client: Client, served: Served, said: list[dict[str, Any
 
 
 async def score(
-    client: Client, served: Served, said: list[dict[str, Any]], labels: Sequence[str]
+    client: Client, served: ServedModel, said: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[float]:
     """Return the log-probability of each label as the whole answer.
 
@@ -54,7 +54,7 @@ async def score(
 
 
 async def _label(
-    client: Client, served: Served, said: list[dict[str, Any]], begin: int, label: str
+    client: Client, served: ServedModel, said: list[dict[str, Any]], begin: int, label: str
 ) -> float:
     answer = await client.complete(
         model=served.name,

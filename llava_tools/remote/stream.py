@@ -9,10 +9,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+from llava_tools.core.outputs import Chunk
 from llava_tools.remote.client import closed
-from llava_tools.core.outputs import Delta
 
-_Item = Delta | BaseException | None
+_Item = Chunk | BaseException | None
 _Start = Callable[[Coroutine[Any, Any, None]], Future[None]]
 
 
@@ -26,7 +26,7 @@ class RemoteStream:
     """
 
     def __init__(
-        self, deltas: AsyncGenerator[Delta], start: _Start, done: Callable[[], None]
+        self, deltas: AsyncGenerator[Chunk], start: _Start, done: Callable[[], None]
     ) -> None:
         self._arrived: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._over = True  # until there is something to cancel
@@ -34,16 +34,16 @@ class RemoteStream:
         self._over = False
         self._task.add_done_callback(partial(_end, self._arrived, done))
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         if self._over:
             raise StopIteration
         item = self._arrived.get()
         if self._over:  # closed meanwhile
             raise StopIteration
-        if isinstance(item, Delta):
+        if isinstance(item, Chunk):
             return item
         self._over = True
         if item is not None:
@@ -64,7 +64,7 @@ class RemoteStream:
 # Neither knows the stream, so that one that is dropped is collected and ends its request.
 
 
-async def _pump(deltas: AsyncGenerator[Delta], arrived: queue.SimpleQueue[_Item]) -> None:
+async def _pump(deltas: AsyncGenerator[Chunk], arrived: queue.SimpleQueue[_Item]) -> None:
     """Hand an answer over."""
     async with aclosing(deltas):
         async for delta in deltas:

@@ -10,11 +10,11 @@
 Importing this loads neither a database nor a model; the first `update` or search does.
 """
 
-from llava_tools.retrieval.qa import aask, ask
 from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.index import PageIndex, Progress, Report
 from llava_tools.retrieval.loading import Loaded, load
+from llava_tools.retrieval.qa import aask, ask
 from llava_tools.retrieval.search import Hit
 
 __all__ = [

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.core.backend import Encoder
-from llava_tools.retrieval.store import Store
 from llava_tools.retrieval.locking import writing
+from llava_tools.retrieval.store import Store
 
 #: Pages that a passage's own page has to be told from.
 SAMPLE = 1_000
@@ -44,7 +44,7 @@ _FILE = "trust.json"
 
 
 @dataclass(frozen=True)
-class Trust:
+class VectorCalibration:
     """What was measured of an index.
 
     Attributes:
@@ -85,16 +85,18 @@ class Trust:
             new.replace(folder / _FILE)
 
 
-def kept(folder: Path) -> Trust:
+def kept(folder: Path) -> VectorCalibration:
     """Return what was measured of the index in a folder; what stands for nothing if it was not."""
     path = folder / _FILE
     told = json.loads(path.read_text()) if path.is_file() else {}
     if "leads" not in told:  # an index that was measured before leads were is measured again
-        return Trust(told.get("pictures", 1.0))
-    return Trust(told["pictures"], tuple(told["leads"]), tuple(told["middle"]), told["pages"])
+        return VectorCalibration(told.get("pictures", 1.0))
+    return VectorCalibration(
+        told["pictures"], tuple(told["leads"]), tuple(told["middle"]), told["pages"]
+    )
 
 
-def measured(store: Store, encoder: Encoder) -> Trust:
+def measured(store: Store, encoder: Encoder) -> VectorCalibration:
     """Measure an index's vectors on its own pages.
 
     Raises:
@@ -104,17 +106,17 @@ def measured(store: Store, encoder: Encoder) -> Trust:
     sampled = store.sample(SAMPLE)
     rows = [row for row in sampled if len(row["text"].split()) > 2 * WORDS]
     if len(rows) < FEWEST:
-        return Trust(pages=pages)
+        return VectorCalibration(pages=pages)
     chosen = range(0, len(rows), -(-len(rows) // PASSAGES))
     queries = encoder.embed_texts([passage(rows[place]["text"]) for place in chosen])
     found = weight(queries, [row["vector"] for row in rows], list(chosen))
     bare = store.bare(SAMPLE)
     if not bare:
-        return Trust(round(found, 4), pages=pages)
+        return VectorCalibration(round(found, 4), pages=pages)
     middle = _middle(bare if len(bare) >= FEWEST else [row["vector"] for row in sampled])
     leads = [_lead(store, query, middle) for query in queries]
     told = tuple(round(lead, 6) for lead in sorted(leads, reverse=True))
-    return Trust(round(found, 4), told, tuple(round(one, 6) for one in middle), pages)
+    return VectorCalibration(round(found, 4), told, tuple(round(one, 6) for one in middle), pages)
 
 
 def _middle(vectors: Sequence[Sequence[float]]) -> list[float]:

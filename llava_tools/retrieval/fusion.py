@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from llava_tools.retrieval.calibration import FLOOR, Trust
+from llava_tools.retrieval.calibration import FLOOR, VectorCalibration
 
 #: A page as it was found: what it has in the index, and `_distance` where its vector was searched.
 Row = dict[str, Any]
@@ -35,8 +35,12 @@ HALF = 0.5
 READ = 5
 
 
-def weighed(
-    trust: Trust, query: str, vector: Sequence[float], texts: Sequence[Row], near: Sequence[Row]
+def use_logprobs(
+    trust: VectorCalibration,
+    query: str,
+    vector: Sequence[float],
+    texts: Sequence[Row],
+    near: Sequence[Row],
 ) -> list[Ranking]:
     """Return the rankings of a hybrid search with their weights; a page is in two at the most.
 

@@ -17,16 +17,16 @@ from pathlib import Path
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
 from llava_tools.errors import DocumentError, IndexStoreError
-from llava_tools.images.sources import short
 from llava_tools.images import ImageRef
+from llava_tools.images.sources import short
 from llava_tools.model import Llava
+from llava_tools.retrieval.calibration import VectorCalibration, kept, measured
 from llava_tools.retrieval.files import Skipped, find, is_gone
+from llava_tools.retrieval.ingest import BATCH, Plan, drawn, encoded, plan
 from llava_tools.retrieval.pages import Document, digest_of, place_of, read_page
 from llava_tools.retrieval.pipeline import ahead
-from llava_tools.retrieval.ingest import BATCH, Plan, drawn, encoded, plan
 from llava_tools.retrieval.search import Hit, Mode, check, find_pages, reranked
 from llava_tools.retrieval.store import Meta, Store, locked
-from llava_tools.retrieval.calibration import Trust, kept, measured
 from llava_tools.tools.geometry import Box
 
 
@@ -88,7 +88,7 @@ class PageIndex:
         self.folder = Path(folder).expanduser()
         self._embedder = embedder
         self._store: Store | None = None
-        self._trust: Trust | None = None
+        self._trust: VectorCalibration | None = None
 
     @property
     def store(self) -> Store:
@@ -102,7 +102,7 @@ class PageIndex:
         return self._store
 
     @property
-    def trust(self) -> Trust:
+    def trust(self) -> VectorCalibration:
         """What its vectors were found to be worth when pages were last added or removed."""
         if self._trust is None:
             self._trust = kept(self.folder)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.retrieval.files import Skipped, find
-from llava_tools.retrieval.pages import Document, PageImage, digest_of, open_document, read_pages
 from llava_tools.retrieval.ingest import skipped_for
+from llava_tools.retrieval.pages import Document, PageImage, digest_of, open_document, read_pages
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llava_tools.errors import DocumentError, ImageError, MissingExtraError
-from llava_tools.images.sources import short
 from llava_tools.images import ImageRef, ImageWarning, open_image
+from llava_tools.images.sources import short
 from llava_tools.tools.geometry import Box, clipped
 
 #: Pixels of the longer side of a drawn page: four times what LLaVA looks at, for zooming in.

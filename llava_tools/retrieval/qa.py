@@ -17,20 +17,20 @@ from functools import partial
 from typing import TypedDict, Unpack
 
 from llava_tools import label_scoring
+from llava_tools.core.outputs import Answer
+from llava_tools.core.requests import Request
 from llava_tools.errors import DocumentError, RequestError, refuse_unknown
 from llava_tools.images import ImageRef
+from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.search import Hit, Mode
 from llava_tools.retrieval.tiling import closer, shown_by
-from llava_tools.images.album import Album
 from llava_tools.tools.compare import plain
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
 from llava_tools.tools.spec import Plan, acarry_out, answers, carry_out, question
-from llava_tools.core.outputs import Answer
-from llava_tools.core.requests import Request
 
 #: How LLaVA 1.5 was told in training what a picture says (TextCaps, TextVQA).
 SAYS = "{question}\nReference OCR token: {text}"
@@ -47,7 +47,7 @@ class AskOptions(TypedDict, total=False):
     thing: str | None
     short: bool
     with_text: bool
-    weighed: bool
+    use_logprobs: bool
     zoom: bool
     max_tokens: int
 
@@ -65,7 +65,7 @@ def ask(
             whether the model sees 3 k pages to choose them (False); `thing`, what to draw the
             boxes around, rather than the answer's own words; `short` (True), whether a word or a
             phrase is wanted; `with_text` (False), whether the model is told each page's snippet
-            beside the picture; `weighed` (True), whether answers count by the model's
+            beside the picture; `use_logprobs` (True), whether answers count by the model's
             log-probabilities, which not every server reports; `zoom` (True, where answers are
             weighed), whether a page that does not show what was answered is asked once more in
             parts, which takes a dozen questions and, of servers, log-probabilities of prompts
@@ -103,7 +103,7 @@ class _Asking:
     thing: str | None = None
     short: bool = True
     with_text: bool = False
-    weighed: bool = True
+    use_logprobs: bool = True
     zoom: bool = True
     max_tokens: int = 64
 
@@ -130,7 +130,7 @@ class _Asking:
         asked = []
         for hit, page, answer in zip(hits, pages, told, strict=True):
             said, part = answer, None
-            if self.zoom and self.weighed:
+            if self.zoom and self.use_logprobs:
                 said, part = yield from closer(
                     page, answer, partial(self._request, hit), self._shows
                 )
@@ -151,7 +151,7 @@ class _Asking:
         if self.short:
             words = label_scoring.short(words)
         request = question(words, page, max_tokens=self.max_tokens)
-        sampling = replace(request.sampling, logprobs=self.weighed)
+        sampling = replace(request.sampling, logprobs=self.use_logprobs)
         return replace(request, sampling=sampling)
 
     def _shows(self, answer: str) -> str:
@@ -164,7 +164,7 @@ class _Asking:
         box = self.index.locate(citation.hit, thing)
         if box is not None or self.thing is None:
             return box
-        album = Album()
+        album = ImageResolver()
         handle = album.add(citation.picture)
         located = yield from locate.plan(LocateArguments(image=handle, thing=thing), album)
         return located.box if located.certainty >= CERTAIN else None

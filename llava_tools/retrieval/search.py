@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 from llava_tools.core.backend import Encoder
 from llava_tools.errors import RequestError
-from llava_tools.retrieval.fusion import Ranking, fused, weighed
+from llava_tools.retrieval.calibration import VectorCalibration
+from llava_tools.retrieval.fusion import Ranking, fused, use_logprobs
 from llava_tools.retrieval.store import Store
-from llava_tools.retrieval.calibration import Trust
 
 Mode = Literal["hybrid", "picture", "text"]
 
@@ -70,7 +70,7 @@ def check(query: str, k: int, mode: str) -> None:
 
 
 def find_pages(
-    store: Store, trust: Trust, encoder: Encoder, query: str, k: int, mode: Mode
+    store: Store, trust: VectorCalibration, encoder: Encoder, query: str, k: int, mode: Mode
 ) -> list[Hit]:
     """Return the `k` best pages; ties go by the document's digest and page."""
     depth = max(DEPTH, 4 * k)
@@ -80,7 +80,7 @@ def find_pages(
         (vector,) = encoder.embed_texts([query])
         near = store.nearest(vector, depth)
         hybrid = mode == "hybrid"
-        rankings = weighed(trust, query, vector, texts, near) if hybrid else [(near, 1.0)]
+        rankings = use_logprobs(trust, query, vector, texts, near) if hybrid else [(near, 1.0)]
     scores, rows = fused(rankings, 2 if mode == "hybrid" else 1)
     best = sorted(scores, key=lambda page: (-scores[page], page))[:k]
     return [_hit(store, rows[page], scores[page], query) for page in best]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import IndexStoreError, MissingExtraError
+from llava_tools.retrieval.locking import locked, writing
 from llava_tools.retrieval.schema import (
     DocumentRow,
     Meta,
@@ -23,7 +24,6 @@ from llava_tools.retrieval.schema import (
     pages_schema,
     table,
 )
-from llava_tools.retrieval.locking import locked, writing
 
 __all__ = ["DocumentRow", "Meta", "PageRow", "Store", "locked"]
 

@@ -14,11 +14,11 @@ import math
 from collections.abc import Callable
 
 from llava_tools import label_scoring
+from llava_tools.core.outputs import Answer
+from llava_tools.core.requests import Request
 from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.spec import Plan, answers, question, scores
-from llava_tools.core.outputs import Answer
-from llava_tools.core.requests import Request
 
 #: From which weight (see `_weight`) on the whole page's answer is left as it is.
 SHOWN = 0.5

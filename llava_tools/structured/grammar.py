@@ -11,20 +11,35 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llava_tools.chat.tool_calls import BETWEEN, CLOSE, OPEN
 from llava_tools.core import json_schema
 from llava_tools.core.constraints import Constraint, Schema
-from llava_tools.structured.formats import NARROWED
-from llava_tools.chat.tool_calls import BETWEEN, CLOSE, OPEN
 
 _LARGEST_INTEGER = 10**15 - 1
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _COMBINING = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "$ref", "$dynamicRef"})
 
+# llguidance allows years, leap seconds, 29 February, fractions and durations that `datetime` and
+# pydantic refuse.
+_YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_COMMON_DAY = rf"{_YEAR}-((0[13-9]|1[0-2])-[0-9]{{2}}|02-([01][0-9]|2[0-8]))"
+_LEAP_DAY = r"[0-9]{2}(0[48]|[2468][048]|[13579][26])-02-29"
+_DATE = f"({_COMMON_DAY}|{_LEAP_DAY})"
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-].*)"
+
+#: Patterns that narrow RFC 3339's formats to what Python can hold; the format itself still applies.
+NARROWED = {
+    "date": f"^{_DATE}$",
+    "date-time": f"^{_DATE}T{_TIME}$",
+    "time": f"^{_TIME}$",
+    "duration": r"^P([0-9]{1,4}[YMWD])*(T([0-9]{1,4}[HMS])+)?$",
+}
+
 #: Makes a schema ready for the grammar, or refuses it; what it is called is for the refusal.
 Ready = Callable[[Schema, str], Mapping[str, Any]]
 
 
-def write(constraint: Constraint, enforceable: Ready) -> str:
+def write_grammar(constraint: Constraint, enforceable: Ready) -> str:
     """Return the grammar of every answer that a constraint allows.
 
     Args:
@@ -46,22 +61,22 @@ def write(constraint: Constraint, enforceable: Ready) -> str:
     return "\n".join([*rules, *_start(constraint)])
 
 
-def ready(schema: Schema, *, lenient: bool = False) -> dict[str, Any]:
+def schema_for_guidance(schema: Schema, *, strict: bool = True) -> dict[str, Any]:
     """Return a schema as llguidance takes it: `prepared`, in the spacing of this project's JSON."""
-    loose = {"lenient": True, "coerce_one_of": True} if lenient else {}
-    return {**prepared(schema), "x-guidance": {**_SPACING, **loose}}
+    loose = {} if strict else {"lenient": True, "coerce_one_of": True}
+    return {**prepare_schema(schema), "x-guidance": {**_SPACING, **loose}}
 
 
-def prepared(schema: Schema) -> dict[str, Any]:
+def prepare_schema(schema: Schema) -> dict[str, Any]:
     """Return a schema with bounded integers and times, closed objects, `anyOf` for safe `oneOf`s.
 
     Whatever satisfies it satisfies the schema that was given.
     """
-    closed: dict[str, Any] = _prepared(schema, schema, closing=True)
+    closed: dict[str, Any] = _prepare(schema, schema, closing=True)
     return closed
 
 
-def _prepared(schema: Any, root: Schema, *, closing: bool) -> Any:
+def _prepare(schema: Any, root: Schema, *, closing: bool) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     ready = dict(schema)
@@ -70,19 +85,19 @@ def _prepared(schema: Any, root: Schema, *, closing: bool) -> Any:
         if isinstance(ready.get(key), Mapping):
             inside = closing or key in ("$defs", "definitions")
             ready[key] = {
-                name: _prepared(field, root, closing=True if key == "properties" else inside)
+                name: _prepare(field, root, closing=True if key == "properties" else inside)
                 for name, field in ready[key].items()
             }
     for key in ("items", "additionalProperties"):
         if key in ready:
-            ready[key] = _prepared(ready[key], root, closing=True)
+            ready[key] = _prepare(ready[key], root, closing=True)
     alone = not {"properties", "required", "allOf"} & ready.keys()
     for key in ("anyOf", "oneOf", "allOf"):
         if isinstance(ready.get(key), list):
             inside = alone and key != "allOf"
-            ready[key] = [_prepared(part, root, closing=inside) for part in ready[key]]
+            ready[key] = [_prepare(part, root, closing=inside) for part in ready[key]]
     if isinstance(ready.get("prefixItems"), list):
-        ready["prefixItems"] = [_prepared(p, root, closing=True) for p in ready["prefixItems"]]
+        ready["prefixItems"] = [_prepare(p, root, closing=True) for p in ready["prefixItems"]]
     if ready.get("type") == "integer" and "enum" not in ready and "const" not in ready:
         if not {"minimum", "exclusiveMinimum"} & ready.keys():
             ready["minimum"] = -_LARGEST_INTEGER
@@ -102,7 +117,7 @@ def _start(constraint: Constraint) -> list[str]:
     rules, ways = [], []
     tools = constraint.callable
     if tools:
-        several = constraint.parallel and constraint.choice in ("auto", "any")
+        several = constraint.parallel_tool_calls and constraint.tool_choice in ("auto", "any")
         call = " | ".join(f"call_{number}" for number in range(len(tools)))
         more = f" ({json.dumps(BETWEEN)} call)*" if several else ""
         rules += [f'CLOSE: "}}{CLOSE}"', f"call: {call}", f"calls: call{more}"]

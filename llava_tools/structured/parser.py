@@ -1,7 +1,7 @@
 """Answers under a constraint: text on its way in, words and tool calls on their way out, checked.
 
-A backend generates text; `Constrained` reads it as it comes. Words pass through, calls become
-`CallDelta`s (id and name once, then the arguments as they are written), and nothing that was cut
+A backend generates text; `ConstrainedStream` reads it as it comes. Words pass through, calls become
+`ToolCallChunk`s (id and name once, then the arguments as they are written), and nothing that was cut
 off or is not of its schema reaches the end of the stream. Independent of how well the constraint
 was enforced while generating: servers are seen to ignore it.
 """
@@ -14,12 +14,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from llava_tools.chat.tool_calls import CLOSE, OPEN
 from llava_tools.core import json_schema
 from llava_tools.core.backend import Stream
 from llava_tools.core.constraints import Constraint
+from llava_tools.core.outputs import Chunk, FinishReason, ToolCallChunk
 from llava_tools.errors import OutputError
-from llava_tools.chat.tool_calls import CLOSE, OPEN
-from llava_tools.core.outputs import CallDelta, Delta, FinishReason
 
 NewId = Callable[[], str]
 
@@ -34,7 +34,7 @@ def new_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
-class Constrained(Iterator[Delta]):
+class ConstrainedStream(Iterator[Chunk]):
     """A stream whose answer is read and checked under a constraint.
 
     Args:
@@ -48,15 +48,15 @@ class Constrained(Iterator[Delta]):
 
     def __init__(self, stream: Stream, constraint: Constraint, *, best_effort: bool = False):
         self._stream = stream
-        self._reader = Reader(constraint)
+        self._reader = ToolCallParser(constraint)
         self._best_effort = best_effort
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         delta = next(self._stream)
         try:
             text, calls = self._reader.feed(delta.text)
             if delta.finish_reason is None:
-                return replace(delta, text=text, calls=calls)
+                return replace(delta, text=text, tool_call_chunks=calls)
             rest, reason = self._reader.end(delta.finish_reason)
         except OutputError:
             self._stream.close()
@@ -64,7 +64,7 @@ class Constrained(Iterator[Delta]):
         return replace(
             delta,
             text=text + rest,
-            calls=calls,
+            tool_call_chunks=calls,
             finish_reason=reason,
             best_effort=self._best_effort,
         )
@@ -74,7 +74,7 @@ class Constrained(Iterator[Delta]):
         self._stream.close()
 
 
-class Reader:
+class ToolCallParser:
     """Reads one answer as it is written.
 
     Args:
@@ -91,9 +91,9 @@ class Reader:
         self._calls: list[tuple[str, str]] = []
         self._reads = self._read_lead if self._tools else self._read_words
         self._scan = _Scan()
-        self._pieces: list[CallDelta] = []
+        self._pieces: list[ToolCallChunk] = []
 
-    def feed(self, text: str) -> tuple[str, tuple[CallDelta, ...]]:
+    def feed(self, text: str) -> tuple[str, tuple[ToolCallChunk, ...]]:
         """Take new text; return the words and the pieces of calls that are certain."""
         self._held += text
         shown = len(self._words)
@@ -178,14 +178,16 @@ class Reader:
                 f"The model called {name!r}, which is not among the tools that it may call.",
                 "Use a backend that enforces tool_choice.",
             )
-        if self._calls and not (self._constraint.parallel and self._constraint.choice != name):
+        if self._calls and not (
+            self._constraint.parallel_tool_calls and self._constraint.tool_choice != name
+        ):
             raise OutputError(
                 "The model made several calls where it may make one.",
                 "Use a backend that enforces parallel_tool_calls.",
             )
         self._held = self._held[match.end() :]
         self._calls.append((name, ""))
-        self._pieces.append(CallDelta(len(self._calls) - 1, "", self._ids(), name))
+        self._pieces.append(ToolCallChunk(len(self._calls) - 1, "", self._ids(), name))
         self._scan = _Scan()
         self._reads = self._read_arguments
         return True
@@ -195,7 +197,7 @@ class Reader:
         name, arguments = self._calls[-1]
         new, self._held = self._held[:length], self._held[length:]
         self._calls[-1] = (name, arguments + new)
-        self._pieces.append(CallDelta(len(self._calls) - 1, new))
+        self._pieces.append(ToolCallChunk(len(self._calls) - 1, new))
         if self._scan.over:
             try:
                 json.loads(arguments + new)

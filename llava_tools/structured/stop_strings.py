@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class StopText:
+class StopStringFilter:
     """Text on its way out: held back while it may become a stop string or trailing space.
 
     The official code strips answers; in a stream that means to drop white space at the beginning

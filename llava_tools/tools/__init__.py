@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llava_tools.errors import RequestError, unknown_option
+from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
-from llava_tools.images.album import Album
 from llava_tools.tools.choose import choose
 from llava_tools.tools.compare import compare
 from llava_tools.tools.count import count
@@ -68,7 +68,7 @@ def named(
 
 def openai_tools(
     names: Iterable[str] | None = None,
-    album: Album | None = None,
+    album: ImageResolver | None = None,
     index: Findable | None = None,
 ) -> list[dict[str, Any]]:
     """Return tools as OpenAI's `tools` parameter takes them.
@@ -97,7 +97,7 @@ def call(
     model: Llava,
     name: str,
     arguments: object,
-    album: Album | None = None,
+    album: ImageResolver | None = None,
     index: Findable | None = None,
 ) -> Result:
     """Run a tool as an agent called it; `str(result)` is what to tell the agent.

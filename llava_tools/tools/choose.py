@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from llava_tools import label_scoring
-from llava_tools.images.album import Album
+from llava_tools.images.access import ImageResolver
 from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, question, scores
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
@@ -38,7 +38,7 @@ class Chosen(Result):
     probabilities: dict[str, float]
 
 
-def _choose(arguments: ChooseArguments, album: Album) -> Plan[Chosen]:
+def _choose(arguments: ChooseArguments, album: ImageResolver) -> Plan[Chosen]:
     picture = album.open(arguments.image)
     asked = question(label_scoring.short(arguments.question), picture, max_tokens=1)
     told = yield from scores(asked, arguments.labels)

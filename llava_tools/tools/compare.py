@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from llava_tools import label_scoring
-from llava_tools.images.album import Album
+from llava_tools.images.access import ImageResolver
 from llava_tools.tools.spec import (
     Arguments,
     ImageNames,
@@ -57,7 +57,7 @@ class Compared(Result):
     answers: tuple[str, ...] = ()
 
 
-def _compare(arguments: CompareArguments, album: Album) -> Plan[Compared]:
+def _compare(arguments: CompareArguments, album: ImageResolver) -> Plan[Compared]:
     pictures = [album.open(name) for name in arguments.images]
     if arguments.together:
         words = TOGETHER.format(number=len(pictures), question=arguments.question)

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from llava_tools.label_scoring import short
 from llava_tools.core.constraints import Constraint
-from llava_tools.images.album import Album
+from llava_tools.images.access import ImageResolver
+from llava_tools.label_scoring import short
 from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
 
 PROMPT = "How many {things} are there in the image?"
 
 #: The model is not told: it was trained to answer such questions with a number.
-_FORM = Constraint(schema={"type": "integer", "minimum": 0, "maximum": 999}, told=False)
+_FORM = Constraint(schema={"type": "integer", "minimum": 0, "maximum": 999}, describe=False)
 
 
 class CountArguments(Arguments):
@@ -32,7 +32,7 @@ class Counted(Result):
     count: int
 
 
-def _count(arguments: CountArguments, album: Album) -> Plan[Counted]:
+def _count(arguments: CountArguments, album: ImageResolver) -> Plan[Counted]:
     picture = album.open(arguments.image)
     asked = question(short(PROMPT.format(things=arguments.things)), picture, max_tokens=16)
     (answer,) = yield from answers(replace(asked, constraint=_FORM))

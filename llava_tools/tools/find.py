@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 
 from llava_tools.images import ImageRef
-from llava_tools.images.album import Album
+from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import Shown
 from llava_tools.tools.spec import Arguments, Plan, VisualTool
 
@@ -84,7 +84,7 @@ class Found(Shown):
 def finder(index: Findable) -> VisualTool[FindArguments, Found]:
     """Return the tool that finds pages of an index."""
 
-    def plan(arguments: FindArguments, album: Album) -> Plan[Found]:
+    def plan(arguments: FindArguments, album: ImageResolver) -> Plan[Found]:
         hits: Sequence[Page] = index.search(arguments.query, arguments.k)
         pictures = [index.open(hit) for hit in hits]
         pages = tuple(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from llava_tools import label_scoring
 from llava_tools.core.constraints import Constraint
-from llava_tools.images.album import Album
+from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import Shown
 from llava_tools.tools.geometry import Box, unpadded
 from llava_tools.tools.spec import (
@@ -34,7 +34,7 @@ _FORM = Constraint(
         "minItems": 4,
         "maxItems": 4,
     },
-    told=False,
+    describe=False,
 )
 
 
@@ -65,7 +65,7 @@ class Located(Shown):
     height: int
 
 
-def _locate(arguments: LocateArguments, album: Album) -> Plan[Located]:
+def _locate(arguments: LocateArguments, album: ImageResolver) -> Plan[Located]:
     picture = album.open(arguments.image)
     asked = question(PROMPT.format(thing=arguments.thing), picture, max_tokens=48)
     (answer,) = yield from answers(replace(asked, constraint=_FORM))

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from llava_tools.images.album import Album
-from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
 from llava_tools.core.outputs import Answer
+from llava_tools.images.access import ImageResolver
+from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
 
 #: LLaVA 1.5's own words for a caption (TextCaps) and for a detailed description (LLaVA-Instruct).
 BRIEF = "Provide a one-sentence caption for the provided image."
@@ -61,14 +61,14 @@ def _words(answer: Answer) -> tuple[str, bool]:
     return answer.text, answer.finish_reason == "length"
 
 
-def _look(arguments: LookArguments, album: Album) -> Plan[Words]:
+def _look(arguments: LookArguments, album: ImageResolver) -> Plan[Words]:
     picture = album.open(arguments.image)
     (answer,) = yield from answers(question(arguments.question, picture, max_tokens=256))
     text, cut_off = _words(answer)
     return Words(text=text, cut_off=cut_off)
 
 
-def _describe(arguments: DescribeArguments, album: Album) -> Plan[Description]:
+def _describe(arguments: DescribeArguments, album: ImageResolver) -> Plan[Description]:
     picture = album.open(arguments.image)
     brief = arguments.detail == "brief"
     asked = question(BRIEF if brief else FULL, picture, max_tokens=64 if brief else 512)
@@ -78,7 +78,7 @@ def _describe(arguments: DescribeArguments, album: Album) -> Plan[Description]:
     return Description(text=text, cut_off=cut_off, width=width, height=height)
 
 
-def _read(arguments: ReadArguments, album: Album) -> Plan[Words]:
+def _read(arguments: ReadArguments, album: ImageResolver) -> Plan[Words]:
     picture = album.open(arguments.image)
     (answer,) = yield from answers(question(READ, picture, max_tokens=512))
     text, cut_off = _words(answer)

@@ -15,14 +15,14 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
-from llava_tools.core import backend as seam
 from llava_tools.chat import image_handles
+from llava_tools.core.backend import astream
+from llava_tools.core.outputs import Answer, collect
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
+from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
-from llava_tools.images.album import Album
-from llava_tools.core.outputs import Answer, fold
-from llava_tools.core.requests import Message, Request, Sampling
 
 A = TypeVar("A", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -75,7 +75,7 @@ Plan = Generator[Step, Any, Value]
 
 def question(text: str, *images: ImageRef, max_tokens: int) -> Request:
     """Return a question about pictures, to be answered greedily."""
-    return Request((Message("user", (*images, text)),), Sampling(max_tokens=max_tokens))
+    return Request((Message("user", (*images, text)),), SamplingParams(max_tokens=max_tokens))
 
 
 def answers(*requests: Request) -> Plan[Sequence[Answer]]:
@@ -104,9 +104,9 @@ class VisualTool(Generic[A, R]):
     name: str
     description: str
     arguments: type[A]
-    plan: Callable[[A, Album], Plan[R]]
+    plan: Callable[[A, ImageResolver], Plan[R]]
 
-    def run(self, model: Llava, arguments: A, album: Album | None = None) -> R:
+    def run(self, model: Llava, arguments: A, album: ImageResolver | None = None) -> R:
         """Run the tool.
 
         Args:
@@ -119,11 +119,11 @@ class VisualTool(Generic[A, R]):
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish, or (`OutputError`) gave no usable answer.
         """
-        return carry_out(model, self.plan(arguments, album or Album()))
+        return carry_out(model, self.plan(arguments, album or ImageResolver()))
 
-    async def arun(self, model: Llava, arguments: A, album: Album | None = None) -> R:
+    async def arun(self, model: Llava, arguments: A, album: ImageResolver | None = None) -> R:
         """`run` without blocking the event loop; cancelling the task stops the generation."""
-        return await acarry_out(model, self.plan(arguments, album or Album()))
+        return await acarry_out(model, self.plan(arguments, album or ImageResolver()))
 
     def parse(self, arguments: object) -> A:
         """Return arguments as an agent sent them: a mapping, or its JSON.
@@ -140,7 +140,7 @@ class VisualTool(Generic[A, R]):
                 f"{self.name}: {faults(error)}.", f"It takes: {', '.join(self._names)}."
             ) from None
 
-    def for_album(self, album: Album) -> Self:
+    def for_album(self, album: ImageResolver) -> Self:
         """Return the tool as it is described where pictures may be named as this album allows."""
         if album.handles_only:
             return self
@@ -205,7 +205,7 @@ def _reply(model: Llava, step: Step) -> Sequence[Answer] | Sequence[float]:
         return backend.score(step.request, step.labels)
     with ExitStack() as stack:
         streams = [stack.enter_context(closing(backend.stream(request))) for request in step]
-        return [fold(stream, backend.model_name) for stream in streams]
+        return [collect(stream, backend.model_name) for stream in streams]
 
 
 async def _areply(model: Llava, step: Step) -> Sequence[Answer] | Sequence[float]:
@@ -220,6 +220,6 @@ async def _areply(model: Llava, step: Step) -> Sequence[Answer] | Sequence[float
 
 
 async def _answer(model: Llava, request: Request) -> Answer:
-    async with aclosing(seam.astream(lambda: model.backend, request)) as stream:
+    async with aclosing(astream(lambda: model.backend, request)) as stream:
         deltas = [delta async for delta in stream]
-    return fold(deltas, model.backend.model_name)
+    return collect(deltas, model.backend.model_name)

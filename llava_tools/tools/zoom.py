@@ -10,7 +10,7 @@ from pydantic import Field
 
 from llava_tools.errors import RequestError
 from llava_tools.images import open_image
-from llava_tools.images.album import Album
+from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import Shown
 from llava_tools.tools.geometry import clipped
 from llava_tools.tools.spec import Arguments, ImageName, Plan, VisualTool, answers, question
@@ -44,7 +44,7 @@ class Zoomed(Shown):
     answer: str | None = None
 
 
-def _zoom(arguments: ZoomArguments, album: Album) -> Plan[Zoomed]:
+def _zoom(arguments: ZoomArguments, album: ImageResolver) -> Plan[Zoomed]:
     whole = album.open(arguments.image)
     box = clipped(arguments.box, whole.size)
     if box is None:

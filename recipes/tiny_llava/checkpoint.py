@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llava_tools.finetune.checkpoint import write_whole
+
 TOLD = 25
 """Steps between two progress lines."""
 

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
-from llava_tools.core.constraints import FREE, Constraint
-from llava_tools.images import ImageRef, open_image
 from llava_tools.chat.prompt import SYSTEM, build, token_ids
 from llava_tools.chat.tool_calls import write_turn
+from llava_tools.core.constraints import FREE, Constraint
 from llava_tools.core.requests import Message
+from llava_tools.images import ImageRef, open_image
 
 from . import manners
 from .architecture import IMAGE_TOKENS
@@ -117,11 +117,13 @@ class Writer:
         for index in sorted(talk.kinds):
             asked = self.asked(talk.messages[:index], system, constraint)
             message = talk.messages[index]
-            told = write_turn(message.text, message.calls)
+            told = write_turn(message.text, message.tool_calls)
             answer = [*self._encode(f" {told}", start=False), END]
             said += [False] * (len(asked) - len(ids)) + [True] * len(answer)
             ids = asked + answer
-            found.append(called(ids, len(asked), message.calls, partial(self._encode, start=False)))
+            found.append(
+                called(ids, len(asked), message.tool_calls, partial(self._encode, start=False))
+            )
         kinds = tuple(talk.kinds[index] for index in sorted(talk.kinds))
         lines = tuple(line for one in found for line in one.lines)
         choices = tuple(choice for one in found for choice in one.choices)

@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
+from llava_tools.finetune.checkpoint import write_whole
+
 from .architecture import eye_shape, layers, normalise, text_width
 from .batches import batch
-from .checkpoint import write_whole
 from .eye import eye_parameters, load_eye, read
 from .heads import Heads, distance, ridge, unspelled
 from .patches import codebook, loudnesses

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools.errors import TrainingError
+from llava_tools.finetune.loss_plot import plot
 
 from .architecture import new_model, tiny_config
 from .checkpoint import TOLD, restore
@@ -29,7 +30,6 @@ from .evaluate import examine, table
 from .export import export
 from .eye import load_eye, train_eye
 from .language import continue_language, train_language
-from llava_tools.finetune.loss_plot import plot
 from .projecting import finish_eye
 from .team import Team
 from .tokenizer import save_tokenizer, train_tokenizer

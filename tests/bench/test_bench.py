@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools import cli, registry
+from llava_tools import registry
 from llava_tools.bench import Behind, Figures, Plan, Run, measure, report
 from llava_tools.bench.workload import picture
+from llava_tools.cli.main import main
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import EngineClosedError
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.requests import Message, Request, Sampling
 
 PLAN = Plan(rounds=2, at_once=3, tokens=5, seed=9)
 TEXT = "a red circle on a blue ground"
@@ -58,7 +59,7 @@ def test_a_round_asks_of_a_new_picture_of_a_known_one_and_of_both_at_once() -> N
 
 
 def test_tokens_are_those_that_came_after_the_first() -> None:
-    asked = Request((Message("user", ("What?",)),), Sampling(max_tokens=4))
+    asked = Request((Message("user", ("What?",)),), SamplingParams(max_tokens=4))
     run = Behind("one", ScriptedBackend([TEXT])).run(asked)
     assert run.tokens == 4
     assert 0 < run.first <= run.total
@@ -112,7 +113,7 @@ def test_the_command_ends_with_one_json_line(
 ) -> None:
     plot = tmp_path / "bench.png"
     said = ["bench", "--model", "tiny", "--no-generate", "--base-url", "http://h:1/v1"]
-    assert cli.main([*said, "--rounds", "1", "--at-once", "2", "--plot", str(plot)]) == 0
+    assert main([*said, "--rounds", "1", "--at-once", "2", "--plot", str(plot)]) == 0
     *table, line = capsys.readouterr().out.splitlines()
     told = json.loads(line)
     assert [one["name"] for one in told["measured"]] == ["scripted", "scripted at http://h:1/v1"]
@@ -126,7 +127,7 @@ def test_the_command_ends_with_one_json_line(
 def test_a_server_alone_needs_no_model_here(
     backends: dict[str | None, ScriptedBackend], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["bench", "--base-url", "http://h:1/v1", "--rounds", "1"]) == 0
+    assert main(["bench", "--base-url", "http://h:1/v1", "--rounds", "1"]) == 0
     assert set(backends) == {"http://h:1/v1"}
 
 
@@ -147,7 +148,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_loaded(
     why: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli.main(["bench", *said]) == 2
+    assert main(["bench", *said]) == 2
     assert why in capsys.readouterr().err
     assert not backends
 
@@ -159,6 +160,6 @@ def test_a_plot_names_the_extra_that_it_needs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert cli.main(["bench", "--plot", str(tmp_path / "bench.png")]) == 2
+    assert main(["bench", "--plot", str(tmp_path / "bench.png")]) == 2
     assert "llava-tools[bench]" in capsys.readouterr().err
     assert not backends

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from benchmarks.gpu import Measured, goals, held, table
-from llava_tools.engine.device import free_bytes
 from llava_tools.engine.cpu.linear import available, joined
+from llava_tools.engine.device import free_bytes
 
 SEEN = Measured(
     ceiling=2e12,

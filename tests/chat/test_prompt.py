@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools.chat import prompt
-from llava_tools.errors import ContextOverflowError, RequestError
-from llava_tools.images import ImageRef
 from llava_tools.chat.prompt import END_OF_TURN, EndOfTurn, Piece, build, fit, render, token_ids
 from llava_tools.core.requests import Message
+from llava_tools.errors import ContextOverflowError, RequestError
+from llava_tools.images import ImageRef
 from tests.strategies import MARKS, conversations, picture, spiky_text
 
 SYSTEM = (

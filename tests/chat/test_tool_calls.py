@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llava_tools.chat import image_handles, signatures, tool_calls
+from llava_tools.chat.prompt import build, check_results, render
 from llava_tools.core.constraints import Constraint, Schema, ToolCall, ToolSpec
+from llava_tools.core.requests import Message
 from llava_tools.errors import RequestError
 from llava_tools.images import open_image
-from llava_tools.chat.prompt import build, check_results, render
-from llava_tools.core.requests import Message
 from tests.strategies import spiky_text
 
 WEATHER = ToolSpec(
@@ -34,7 +34,9 @@ WEATHER = ToolSpec(
 SYSTEM = "Be kind."
 CAT, DOG = (open_image(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue"))
 ZOOM = ToolSpec(
-    "zoom", "", {"type": "object", "properties": {"image": image_handles.ARGUMENT}, "required": ["image"]}
+    "zoom",
+    "",
+    {"type": "object", "properties": {"image": image_handles.ARGUMENT}, "required": ["image"]},
 )
 
 
@@ -112,8 +114,8 @@ def test_calls_and_results_in_the_conversation() -> None:
             ("Let me see.",),
             (ToolCall("1", "get_weather", {"location": "Ulm"}), ToolCall("2", "now", {})),
         ),
-        Message("tool", ("sunny",), call_id="1"),
-        Message("tool", ("broken", DOG), call_id="2", failed=True),
+        Message("tool", ("sunny",), tool_call_id="1"),
+        Message("tool", ("broken", DOG), tool_call_id="2", is_error=True),
     ]
     check_results(messages)
     assert render(build(messages, SYSTEM)) == (
@@ -126,10 +128,10 @@ def test_calls_and_results_in_the_conversation() -> None:
 
 def test_a_result_that_answers_no_call_is_refused() -> None:
     call = Message("assistant", (), (ToolCall("1", "f", {}),))
-    check_results([call, Message("tool", ("r",), call_id="1")])
+    check_results([call, Message("tool", ("r",), tool_call_id="1")])
     for messages in (
-        [call, Message("tool", ("r",), call_id="2")],
-        [Message("tool", ("r",), call_id="1"), call],
+        [call, Message("tool", ("r",), tool_call_id="2")],
+        [Message("tool", ("r",), tool_call_id="1"), call],
     ):
         with pytest.raises(RequestError, match="which nobody made"):
             check_results(messages)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools import cli, registry
+from llava_tools import registry
+from llava_tools.cli.main import main
 from llava_tools.options import EmbeddingOptions, EngineOptions
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
@@ -45,27 +46,27 @@ def test_index_search_ask(
     backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = str(tmp_path / "index")
-    assert cli.main(["index", str(folder), "--to", where]) == 0
+    assert main(["index", str(folder), "--to", where]) == 0
     assert "1 documents" in (said := capsys.readouterr().out)
     assert "2 pages added" in said
-    assert cli.main(["index", str(folder), "--to", where, "--json"]) == 0
+    assert main(["index", str(folder), "--to", where, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["added"], told["unchanged"], told["skipped"]) == (0, 1, [])
 
-    assert cli.main(["search", where, "total euro", "--json", "-k", "1"]) == 0
+    assert main(["search", where, "total euro", "--json", "-k", "1"]) == 0
     (hit,) = json.loads(capsys.readouterr().out)
     assert set(hit) == {"document", "page", "score", "handle", "snippet"}
     assert (hit["document"], hit["page"]) == (str(folder / "a.pdf"), 2)
-    assert cli.main(["search", where, "total euro", "--mode", "text"]) == 0
+    assert main(["search", where, "total euro", "--mode", "text"]) == 0
     assert "page 2" in (said := capsys.readouterr().out)
     assert "The total is 42 euro" in said
 
-    assert cli.main(["ask", "--index", where, "What is the total?", "--json", "-k", "1"]) == 0
+    assert main(["ask", "--index", where, "What is the total?", "--json", "-k", "1"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["answer"] == "42"
     assert told["citations"][0]["page"] == 2
     assert len(told["citations"][0]["box"]) == 4
-    assert cli.main(["ask", "--index", where, "What is the total?"]) == 0
+    assert main(["ask", "--index", where, "What is the total?"]) == 0
     out = capsys.readouterr()
     assert out.out.startswith("42\n")
     assert f"{folder / 'a.pdf'}, page 2  box [" in out.out
@@ -76,7 +77,7 @@ def test_skipped_files_are_named_and_the_exit_code_says_so(
     backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7")
-    assert cli.main(["index", str(folder), "--to", str(tmp_path / "index")]) == 3
+    assert main(["index", str(folder), "--to", str(tmp_path / "index")]) == 3
     out = capsys.readouterr()
     assert "1 skipped" in out.out
     assert f"skipped {folder / 'broken.pdf'}: " in out.err
@@ -103,7 +104,7 @@ def test_mistakes_are_one_line_and_exit_2(
     says: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert says in err

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from llava_tools import Llava, cli
-from llava_tools import finetune
+from llava_tools import Llava, finetune
+from llava_tools.cli.main import main
 from recipes.tiny_llava.tokenizer import save_tokenizer, train_tokenizer
 
 
 def test_what_is_not_given_stays_the_official_default(monkeypatch: pytest.MonkeyPatch) -> None:
     tuned: list[finetune.TuneOptions] = []
-    monkeypatch.setattr(adapt, "tune", tuned.append)
+    monkeypatch.setattr(finetune, "tune", tuned.append)
     required = ["train", "--model", "7b", "--data", "d.json", "--out", "o"]
-    assert cli.main(required) == 0
-    assert cli.main([*required, "--full", "--rate", "1e-5", "--no-checkpointing"]) == 0
+    assert main(required) == 0
+    assert main([*required, "--full", "--rate", "1e-5", "--no-checkpointing"]) == 0
     base: dict[str, Any] = {"model": "7b", "data": Path("d.json"), "out": Path("o")}
     assert tuned == [
         finetune.TuneOptions(**base),
@@ -46,7 +46,7 @@ def test_wrong_use_is_one_line_and_exit_2(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code: object = cli.main(["train", *arguments])
+        code: object = main(["train", *arguments])
     except SystemExit as exit_:
         code = exit_.code
     err = capsys.readouterr().err
@@ -61,7 +61,7 @@ def test_a_short_training_of_the_embedded_model(
     out, work = tmp_path / "tiny", tmp_path / "tiny.work"
     work.mkdir()
     save_tokenizer(train_tokenizer(vocabulary=500, questions=200), work)
-    assert cli.main(["train", "tiny", "--minutes", "0.05", "--each", "1", "--out", str(out)]) == 0
+    assert main(["train", "tiny", "--minutes", "0.05", "--each", "1", "--out", str(out)]) == 0
     assert "colour" in capsys.readouterr().out
     with Llava(str(out)) as model:
         assert model.ask("What colour is the star?", "examples/pictures/night.png").usage

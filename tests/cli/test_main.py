@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tools import cli, registry
+from llava_tools import registry
+from llava_tools.cli.main import main
 from llava_tools.errors import EngineCrashedError
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
@@ -35,7 +36,7 @@ def picture(tmp_path: Path) -> str:
 def test_ask_prints_the_answer(
     backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ask", picture, picture, "What colour?", "--max-tokens", "7"]) == 0
+    assert main(["ask", picture, picture, "What colour?", "--max-tokens", "7"]) == 0
     out = capsys.readouterr()
     assert out.out == "It is red.\n"
     assert "embedded model knows drawn shapes" in out.err
@@ -59,7 +60,7 @@ def test_the_package_runs_as_a_module(
 def test_ask_json(
     backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ask", picture, "What colour?", "--json"]) == 0
+    assert main(["ask", picture, "What colour?", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["answer"] == "It is red."
     assert told["finish_reason"] == "stop"
@@ -72,7 +73,7 @@ def test_an_animation_is_said_to_be_one(
 ) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    assert cli.main(["ask", str(tmp_path / "two.gif"), "What?"]) == 0
+    assert main(["ask", str(tmp_path / "two.gif"), "What?"]) == 0
     err = capsys.readouterr().err
     assert "first" in err
     assert "two.gif" in err
@@ -96,7 +97,7 @@ def test_bad_pictures_are_one_line_and_exit_2(
 ) -> None:
     for file, content in _bad_files(tmp_path).items():
         (tmp_path / file).write_bytes(content)
-    assert cli.main(["ask", str(tmp_path / name), "What?"]) == 2
+    assert main(["ask", str(tmp_path / name), "What?"]) == 2
     out = capsys.readouterr()
     assert out.out == ""
     assert out.err.count("\n") == 1
@@ -123,7 +124,7 @@ def test_bad_options_are_one_line_and_exit_2(
     says: str,
 ) -> None:
     try:
-        code: object = cli.main(["ask", picture, "What?", *arguments])
+        code: object = main(["ask", picture, "What?", *arguments])
     except SystemExit as exit_:
         code = exit_.code
     err = capsys.readouterr().err
@@ -133,14 +134,14 @@ def test_bad_options_are_one_line_and_exit_2(
 
 
 def test_unknown_models(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["ask", "Hello?", "--model", "tny"]) == 2
+    assert main(["ask", "Hello?", "--model", "tny"]) == 2
     assert "Did you mean 'tiny'" in capsys.readouterr().err
 
 
 def test_a_forgotten_question_is_noticed(
     backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ask", picture]) == 2
+    assert main(["ask", picture]) == 2
     assert "question is missing" in capsys.readouterr().err
 
 
@@ -151,7 +152,7 @@ def test_a_failing_engine_exits_1(
         raise EngineCrashedError("a fuse blew.")
 
     monkeypatch.setattr(backend, "stream", crash)
-    assert cli.main(["ask", "Hello?"]) == 1
+    assert main(["ask", "Hello?"]) == 1
     assert capsys.readouterr().err == "llava-tools: error: a fuse blew.\n"
 
 
@@ -160,15 +161,15 @@ def test_interrupting_exits_130(backend: ScriptedBackend, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(backend, "stream", interrupt)
-    assert cli.main(["ask", "Hello?"]) == 130
+    assert main(["ask", "Hello?"]) == 130
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["info"]) == 0
+    assert main(["info"]) == 0
     out = capsys.readouterr().out
     assert "non-commercial" in out
     assert "Llama 2 Community License" in out
-    assert cli.main(["info", "--json"]) == 0
+    assert main(["info", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["free_bytes"] > 0
     assert {fit["model"] for fit in told["fits"]} == {"tiny", "7b", "13b"}

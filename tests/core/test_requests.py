@@ -5,10 +5,10 @@ import pickle
 import pytest
 from PIL import Image
 
+from llava_tools.core.outputs import Chunk, Usage, collect
+from llava_tools.core.requests import Message, SamplingParams
 from llava_tools.errors import EngineError, LlavaToolsError, MissingExtraError, RequestError
 from llava_tools.images import open_image
-from llava_tools.core.outputs import Delta, Usage, fold
-from llava_tools.core.requests import Message, Sampling
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,19 @@ from llava_tools.core.requests import Message, Sampling
 )
 def test_values_out_of_range_are_named(option: str, value: object) -> None:
     with pytest.raises(RequestError, match=option) as caught:
-        Sampling.of({option: value}, "ask")
+        SamplingParams.from_keywords({option: value}, "ask")
     assert "\n" not in str(caught.value)
     assert caught.value.hint
 
 
 def test_an_unknown_option_names_the_nearest_known_one() -> None:
     with pytest.raises(RequestError, match="Did you mean 'max_tokens'"):
-        Sampling.of({"max_token": 3}, "ask")  # type: ignore[typeddict-unknown-key]
+        SamplingParams.from_keywords({"max_token": 3}, "ask")  # type: ignore[typeddict-unknown-key]
 
 
 def test_one_stop_string_needs_no_list() -> None:
-    assert Sampling.of({"stop": "END"}, "ask").stop == ("END",)
-    assert Sampling.of({"stop": ["a", "b"]}, "ask").stop == ("a", "b")
+    assert SamplingParams.from_keywords({"stop": "END"}, "ask").stop == ("END",)
+    assert SamplingParams.from_keywords({"stop": ["a", "b"]}, "ask").stop == ("a", "b")
 
 
 @pytest.mark.parametrize("content", ["text", ["text"], (3,), (b"bytes",), None])
@@ -69,8 +69,8 @@ def test_pictures_stand_where_llava_can_see_them() -> None:
 
 def test_fold_adds_up() -> None:
     usage = Usage(prompt_tokens=5, completion_tokens=2)
-    answer = fold(
-        [Delta("a ", (1,)), Delta("b", (2,)), Delta("", (3,), finish_reason="stop", usage=usage)],
+    answer = collect(
+        [Chunk("a ", (1,)), Chunk("b", (2,)), Chunk("", (3,), finish_reason="stop", usage=usage)],
         "m",
     )
     assert (answer.text, answer.token_ids, answer.model) == ("a b", (1, 2, 3), "m")
@@ -78,10 +78,10 @@ def test_fold_adds_up() -> None:
     assert str(answer) == "a b"
 
 
-@pytest.mark.parametrize("deltas", [[], [Delta("a")]])
-def test_a_stream_that_was_cut_is_no_answer(deltas: list[Delta]) -> None:
+@pytest.mark.parametrize("deltas", [[], [Chunk("a")]])
+def test_a_stream_that_was_cut_is_no_answer(deltas: list[Chunk]) -> None:
     with pytest.raises(EngineError, match="before it was finished"):
-        fold(deltas, "m")
+        collect(deltas, "m")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_llava import ChatLlava
 from llava_tools.core import retry
 from llava_tools.core.backend import Stream
+from llava_tools.core.outputs import Chunk, collect
+from llava_tools.core.requests import Message, Request
+from llava_tools.core.retry import RetryingBackend, RetryingStream
 from llava_tools.errors import (
     AnswerTimeoutError,
     EngineCrashedError,
@@ -17,10 +20,7 @@ from llava_tools.errors import (
     LlavaToolsError,
     QueueFullError,
 )
-from llava_tools.core.retry import PatientBackend, PatientStream
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.outputs import Delta, fold
-from llava_tools.core.requests import Message, Request
 
 ASKED = Request((Message("user", ("hi",)),))
 
@@ -33,13 +33,13 @@ class Stuck:
         self.stuck = threading.Event()
         self.closed = threading.Event()
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         if self._left:
             self._left -= 1
-            return Delta("word ")
+            return Chunk("word ")
         self.stuck.set()
         self.closed.wait()
         raise StopIteration
@@ -66,13 +66,13 @@ class Failing:
         self._error = error
         self._left = deltas
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         if self._left:
             self._left -= 1
-            return Delta("word ")
+            return Chunk("word ")
         raise self._error
 
     def close(self) -> None:
@@ -81,15 +81,15 @@ class Failing:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "_FIRST_PAUSE", 0.0)
 
 
 def full() -> Stream:
     raise QueueFullError("The queue is full.", "Ask later.")
 
 
-def patient(backend: ScriptedBackend, timeout: float | None, retries: int) -> PatientBackend:
-    return PatientBackend(lambda: backend, timeout, retries)
+def patient(backend: ScriptedBackend, timeout: float | None, retries: int) -> RetryingBackend:
+    return RetryingBackend(lambda: backend, timeout, retries)
 
 
 def count_from(stream: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_stream_that_takes_too_long_is_closed(
 
 def test_a_stream_whose_time_is_up_before_it_is_begun_never_is() -> None:
     begins: list[Callable[[], Stream]] = [lambda: Stuck(0)]
-    stream = PatientStream(lambda: begins.pop()(), 60, 0)
+    stream = RetryingStream(lambda: begins.pop()(), 60, 0)
     stream._expire()
     with pytest.raises(AnswerTimeoutError):
         next(stream)
@@ -137,7 +137,7 @@ async def test_langchain_knows_the_error(waits: bool, monkeypatch: pytest.Monkey
 
 def test_enough_time_changes_nothing() -> None:
     stream = patient(Begins(), 60.0, 0).stream(ASKED)
-    assert fold(stream, "m").text == "all went well"
+    assert collect(stream, "m").text == "all went well"
     assert list(stream) == []
 
 
@@ -148,7 +148,7 @@ def test_without_limits_the_stream_is_the_backends_own() -> None:
 
 def test_what_may_pass_is_tried_again() -> None:
     backend = Begins(full, lambda: Failing(EngineCrashedError("A step raised.")))
-    assert fold(patient(backend, None, 2).stream(ASKED), "m").text == "all went well"
+    assert collect(patient(backend, None, 2).stream(ASKED), "m").text == "all went well"
 
 
 def test_tries_are_counted() -> None:
@@ -192,10 +192,10 @@ def test_the_backend_is_loaded_once_and_late() -> None:
         loads.append(1)
         return backend
 
-    slow = PatientBackend(load, None, 0)
+    slow = RetryingBackend(load, None, 0)
     assert not loads
     assert slow.model_name == "scripted"
-    assert slow.context == backend.context
+    assert slow.context_length == backend.context_length
     assert slow.count_tokens(ASKED) == backend.count_tokens(ASKED)
     slow.close()
     assert loads == [1]

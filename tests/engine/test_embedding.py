@@ -173,12 +173,14 @@ def test_only_a_clip_will_do(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a 'llava' model, not a CLIP"):
         Embedder(str(checkpoint), clip=str(checkpoint)).embed_texts(["red"])
     with pytest.raises(ModelNotFoundError, match="cannot be read"):
-        Embedder(str(checkpoint), clip=str(tmp_path / "none"), offline=True).embed_texts(["red"])
+        Embedder(str(checkpoint), clip=str(tmp_path / "none"), local_files_only=True).embed_texts(
+            ["red"]
+        )
 
 
 def test_the_released_models_ask_for_their_clip() -> None:
     with pytest.raises(ModelNotFoundError, match=r"openai/clip-vit-large-patch14-336.*offline"):
-        Embedder("7b", offline=True).embed_texts(["red"])
+        Embedder("7b", local_files_only=True).embed_texts(["red"])
 
 
 @pytest.mark.parametrize("part", ["text_projection", "layers.2.self_attn", "post_layernorm"])

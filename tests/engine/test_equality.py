@@ -17,14 +17,14 @@ from transformers import LlavaForConditionalGeneration
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
-from llava_tools.engine.continuous_batching import manager
+from llava_tools.core.outputs import Answer, collect
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import load_engine
-from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.continuous_batching import manager
 from llava_tools.engine.cpu.linear import PackedLinear, available
+from llava_tools.engine.engine import LlavaEngine
 from llava_tools.images import ImageRef, open_image
 from llava_tools.options import EngineOptions
-from llava_tools.core.outputs import Answer, fold
-from llava_tools.core.requests import Request, Sampling
 
 NEW_TOKENS = 12
 QUESTIONS = [
@@ -99,26 +99,26 @@ def expected(
 
 
 def _ask(model: Llava, messages: tuple[Message, ...]) -> Answer:
-    stream = model.backend.stream(Request(messages, Sampling(max_tokens=NEW_TOKENS)))
-    return fold(stream, "x")
+    stream = model.backend.stream(Request(messages, SamplingParams(max_tokens=NEW_TOKENS)))
+    return collect(stream, "x")
 
 
-@pytest.mark.parametrize("reuse", [True, False], ids=["reuse", "no-reuse"])
+@pytest.mark.parametrize("prefix_caching", [True, False], ids=["prefix_caching", "no-reuse"])
 def test_greedy_equals_generate_alone_and_together(
     fresh: Callable[..., Llava],
     conversations: list[tuple[Message, ...]],
     expected: list[list[int]],
-    reuse: bool,
+    prefix_caching: bool,
 ) -> None:
     assert len({tuple(tokens) for tokens in expected}) > 25, "the reference hardly varies"
-    model = fresh(reuse=reuse)
+    model = fresh(prefix_caching=prefix_caching)
     alone = [_ask(model, conversation) for conversation in conversations]
     with ThreadPoolExecutor(len(conversations)) as pool:
         together = list(pool.map(lambda c: _ask(model, c), conversations))
     assert [list(answer.token_ids) for answer in alone] == expected
     assert [list(answer.token_ids) for answer in together] == expected
     cached = sum(answer.usage.cached_tokens for answer in [*alone, *together])
-    assert (cached > 0) is reuse
+    assert (cached > 0) is prefix_caching
 
 
 def test_prompts_that_take_several_steps_answer_the_same(
@@ -127,7 +127,7 @@ def test_prompts_that_take_several_steps_answer_the_same(
     expected: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "CPU_ROOM", replace(manager.CPU_ROOM, step_tokens=48))
+    monkeypatch.setattr(manager, "CPU_ROOM", replace(manager.CPU_ROOM, step_tokens=48))
     model = fresh()
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda c: _ask(model, c), conversations[:16]))

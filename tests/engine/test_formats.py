@@ -9,15 +9,14 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 from pydantic import TypeAdapter
 
-from llava_tools.structured.formats import NARROWED
-from llava_tools.structured.grammar import prepared
+from llava_tools.structured.grammar import NARROWED, prepare_schema
 
 TYPES = {"date": date, "date-time": datetime, "time": time, "duration": timedelta}
 BYTES = LLTokenizer("byte")
 
 
 def _lets(format_: str, value: str) -> bool:
-    ready = prepared({"type": "string", "format": format_})
+    ready = prepare_schema({"type": "string", "format": format_})
     matcher = LLMatcher(BYTES, LLMatcher.grammar_from_json_schema(json.dumps(ready)), log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     tokens = list(json.dumps(value).encode())
@@ -64,5 +63,5 @@ def test_what_pydantic_refuses_is_not(format_: str, value: str) -> None:
 
 def test_a_pattern_of_the_schema_itself_stays() -> None:
     own = {"type": "string", "format": "date", "pattern": "^2024-.*$"}
-    assert prepared(own) == own
+    assert prepare_schema(own) == own
     assert set(NARROWED) == set(TYPES)

@@ -17,11 +17,11 @@ from transformers import AutoTokenizer
 import llava_tools
 from llava_tools import Llava
 from llava_tools.core.constraints import Constraint, ToolSpec
+from llava_tools.core.outputs import Answer, collect
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine.grammar_masks import Grammars
 from llava_tools.errors import OutputError, RequestError, SchemaError
-from llava_tools.structured.grammar import prepared
-from llava_tools.core.outputs import Answer, fold
-from llava_tools.core.requests import Message, Request, Sampling
+from llava_tools.structured.grammar import prepare_schema
 from tests.foreign_schemas import foreign_schemas
 
 TINY = Path(llava_tools.__file__).parent / "tiny"
@@ -70,7 +70,7 @@ def vocabulary(request: pytest.FixtureRequest, checkpoint: Path) -> Vocabulary:
         (Constraint((ADD, NOW)), "", True),
         (Constraint((ADD, NOW)), CALL, True),
         (Constraint((ADD, NOW)), f"{CALL}\n{CALL_NOW}", True),
-        (Constraint((ADD, NOW), parallel=False), f"{CALL}\n{CALL_NOW}", False),
+        (Constraint((ADD, NOW), parallel_tool_calls=False), f"{CALL}\n{CALL_NOW}", False),
         (Constraint((ADD, NOW)), f"Well. {CALL}", False),
         (Constraint((ADD, NOW)), CALL[:-1], False),
         (Constraint((ADD, NOW)), CALL.replace("add", "sub"), False),
@@ -136,24 +136,25 @@ def test_what_cannot_be_enforced_is_refused_by_name(
 
 def test_leniency_enforces_what_it_can_and_says_so(vocabulary: Vocabulary) -> None:
     odd = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
-    _, best_effort = vocabulary.grammars.matcher(Constraint(schema=odd, lenient=True))
+    _, best_effort = vocabulary.grammars.matcher(Constraint(schema=odd, strict=False))
     assert best_effort
-    assert vocabulary.allows(Constraint(schema=odd, lenient=True), "[1, 1]")
-    assert not vocabulary.allows(Constraint(schema=odd, lenient=True), '["x"]')
-    _, best_effort = vocabulary.grammars.matcher(Constraint(schema=NOW.parameters, lenient=True))
+    assert vocabulary.allows(Constraint(schema=odd, strict=False), "[1, 1]")
+    assert not vocabulary.allows(Constraint(schema=odd, strict=False), '["x"]')
+    _, best_effort = vocabulary.grammars.matcher(Constraint(schema=NOW.parameters, strict=False))
     assert not best_effort
 
 
 def test_objects_are_closed_where_that_takes_nothing_away() -> None:
     inner = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    assert prepared(inner)["additionalProperties"] is False
-    assert prepared({**inner, "additionalProperties": True})["additionalProperties"] is True
+    assert prepare_schema(inner)["additionalProperties"] is False
+    assert prepare_schema({**inner, "additionalProperties": True})["additionalProperties"] is True
     assert (
-        prepared({"properties": {"x": inner}})["properties"]["x"]["additionalProperties"] is False
+        prepare_schema({"properties": {"x": inner}})["properties"]["x"]["additionalProperties"]
+        is False
     )
-    joined = prepared({"allOf": [inner, {"properties": {"b": {}}}]})
+    joined = prepare_schema({"allOf": [inner, {"properties": {"b": {}}}]})
     assert all("additionalProperties" not in part for part in joined["allOf"])
-    either = prepared({**inner, "anyOf": [{"required": ["a"]}, {"properties": {"b": {}}}]})
+    either = prepare_schema({**inner, "anyOf": [{"required": ["a"]}, {"properties": {"b": {}}}]})
     assert "additionalProperties" not in either
     assert all("additionalProperties" not in part for part in either["anyOf"])
     assert inner == {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -179,8 +180,8 @@ def test_tagged_unions_are_enforced(vocabulary: Vocabulary) -> None:
 
 
 def answer(llava: Llava, constraint: Constraint, **sampling: Any) -> Answer:
-    request = Request((Message("user", ("Well?",)),), Sampling(**sampling), constraint)
-    return fold(llava.backend.stream(request), "m")
+    request = Request((Message("user", ("Well?",)),), SamplingParams(**sampling), constraint)
+    return collect(llava.backend.stream(request), "m")
 
 
 @pytest.fixture(scope="module", params=["tiny", "random"])
@@ -215,7 +216,7 @@ def test_foreign_schemas_are_satisfied_or_refused(model: Llava, temperature: flo
 
 def test_a_leniently_taken_answer_is_checked_and_marked(model: Llava) -> None:
     two = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}
-    constraint = Constraint(schema={**two, "uniqueItems": True}, lenient=True)
+    constraint = Constraint(schema={**two, "uniqueItems": True}, strict=False)
     outcomes = set()
     for seed in range(8):
         try:
@@ -230,7 +231,7 @@ def test_a_leniently_taken_answer_is_checked_and_marked(model: Llava) -> None:
 def test_a_call_that_does_not_fit_is_an_error(model: Llava) -> None:
     with pytest.raises(OutputError, match="cut off by max_tokens"):
         answer(model, Constraint((ADD,), "add"), max_tokens=5)
-    assert answer(model, Constraint((NOW,), "now"), max_tokens=80).calls[0].name == "now"
+    assert answer(model, Constraint((NOW,), "now"), max_tokens=80).tool_calls[0].name == "now"
 
 
 def test_logprobs_and_seeds_work_under_a_grammar(model: Llava) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.image_batcher import Together
+from llava_tools.engine.image_batcher import ImageBatcher
 
 NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 
@@ -65,7 +65,7 @@ class Counted:
             assert self._given_back.acquire(timeout=30)
 
 
-def counted(together: Together) -> Counted:
+def counted(together: ImageBatcher) -> Counted:
     lock = Counted()
     together._lock = lock  # type: ignore[assignment]
     return lock
@@ -73,7 +73,7 @@ def counted(together: Together) -> Counted:
 
 def ask(tower: Tower, most: int, values: list[float]) -> list[Future[torch.Tensor]]:
     """Bring the first picture, and the others while it is looked at."""
-    together = Together(tower, most)
+    together = ImageBatcher(tower, most)
     lock = counted(together)
     with ThreadPoolExecutor(len(values)) as pool:
         asked = [pool.submit(together, torch.full((3, 2, 2), values[0]))]
@@ -135,7 +135,7 @@ def test_answers_are_the_same(
         sizes.append(len(pixels))
         return engine._seen(pixels)
 
-    together = Together(seen, 8)
+    together = ImageBatcher(seen, 8)
     lock = counted(together)
     monkeypatch.setattr(engine, "_together", together)
     with ThreadPoolExecutor(len(pictures)) as pool:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from llava_tools.engine import image_cache
-from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageTable
+from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
 from llava_tools.images import ImageRef, open_image
 
 VOCABULARY = 10
@@ -32,8 +32,8 @@ class Encoder:
         return torch.arange(PATCHES).unsqueeze(1).repeat(1, 3) + 100 * shade
 
 
-def _table(encoder: Encoder, reuse: bool = True) -> ImageTable:
-    return ImageTable(encoder, VOCABULARY, PATCHES, reuse=reuse)
+def _table(encoder: Encoder, prefix_caching: bool = True) -> ImageFeatureCache:
+    return ImageFeatureCache(encoder, VOCABULARY, PATCHES, prefix_caching=prefix_caching)
 
 
 def test_every_picture_has_ids_of_its_own_beyond_the_vocabulary() -> None:
@@ -60,7 +60,7 @@ def test_a_picture_is_encoded_once_even_when_many_bring_it_together() -> None:
 
 
 def test_without_reuse_a_picture_is_never_found_again() -> None:
-    table = _table(Encoder(), reuse=False)
+    table = _table(Encoder(), prefix_caching=False)
     first = table.acquire(_picture(1))
     assert table.acquire(_picture(1)) != first
     table.release(first)
@@ -68,7 +68,7 @@ def test_without_reuse_a_picture_is_never_found_again() -> None:
 
 
 def test_pictures_in_use_stay_and_the_others_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vision, "KEEP", 2)
+    monkeypatch.setattr(image_cache, "KEEP", 2)
     encoder = Encoder()
     table = _table(encoder)
     held = table.acquire(_picture(0))

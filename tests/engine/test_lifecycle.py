@@ -69,7 +69,7 @@ def test_a_stream_that_is_dropped_stops_too(fresh: Callable[..., Llava]) -> None
 
 
 def test_a_stream_that_is_never_read_holds_nothing_for_ever(fresh: Callable[..., Llava]) -> None:
-    model = fresh(max_queue=1)
+    model = fresh(max_concurrent_requests=1)
     for _ in range(3):
         stream = model.stream("Hello?", max_tokens=1)
         while _engine(model)._runtime.in_flight:
@@ -111,7 +111,7 @@ async def test_many_tasks_run_in_one_batch(
 def test_one_request_too_many_is_refused_and_the_next_one_works(
     fresh: Callable[..., Llava],
 ) -> None:
-    model = fresh(max_queue=2)
+    model = fresh(max_concurrent_requests=2)
     _endless(model)
     streams = [model.stream("Tell a long story.", **LONG) for _ in range(2)]
     with pytest.raises(QueueFullError, match="2 requests are in flight"):
@@ -164,7 +164,7 @@ def test_closing_fails_what_is_in_flight(fresh: Callable[..., Llava]) -> None:
 def test_a_bad_request_leaves_nothing_behind(
     fresh: Callable[..., Llava], tmp_path: Path, pictures: list[Image.Image]
 ) -> None:
-    model = fresh(max_queue=1)
+    model = fresh(max_concurrent_requests=1)
     for _ in range(3):
         with pytest.raises(ContextOverflowError, match="16 tokens each"):
             model.ask("word " * 600, pictures[:2])

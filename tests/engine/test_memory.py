@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
-from llava_tools.engine.continuous_batching import manager
 from llava_tools.engine import vision_tower
+from llava_tools.engine.continuous_batching import manager
 from llava_tools.engine.continuous_batching.manager import Room
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import MemoryExhaustedError
@@ -32,13 +32,13 @@ def test_a_picture_for_which_there_is_no_memory_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
     exhaust: Callable[[], torch.Tensor],
 ) -> None:
-    model = fresh(max_queue=2)
+    model = fresh(max_concurrent_requests=2)
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
     expected = model.ask("What is it?", pictures[0], max_tokens=6).text
     other = model.stream("What is it?", pictures[0], max_tokens=6)
     with monkeypatch.context() as patched:
-        patched.setattr(eye, "features", lambda *_: exhaust())
+        patched.setattr(vision_tower, "features", lambda *_: exhaust())
         for _ in range(3):
             with pytest.raises(MemoryExhaustedError, match=r"the picture.*fewer") as told:
                 model.ask("What is it?", pictures[1], max_tokens=6)
@@ -56,7 +56,7 @@ def test_other_errors_stay_what_they_are(
     def broken(*_: object) -> torch.Tensor:
         raise RuntimeError("a fuse blew")
 
-    monkeypatch.setattr(eye, "features", broken)
+    monkeypatch.setattr(vision_tower, "features", broken)
     with pytest.raises(RuntimeError, match="a fuse blew"):
         model.ask("What is it?", pictures[1])
 
@@ -68,7 +68,7 @@ def test_more_requests_than_the_kv_holds_wait_and_answer_the_same(
     plenty = fresh()
     expected = [plenty.ask(*each, max_tokens=40).token_ids for each in asked]
     # One request's context and hardly more; each of these takes a quarter of that or so.
-    monkeypatch.setattr(batching, "CPU_ROOM", Room(step_tokens=256, kv_tokens=0, kv_share=1e-9))
+    monkeypatch.setattr(manager, "CPU_ROOM", Room(step_tokens=256, kv_tokens=0, kv_share=1e-9))
     scarce = fresh()
     with ThreadPoolExecutor(len(asked)) as pool:
         futures = [pool.submit(scarce.ask, *each, max_tokens=40) for each in asked]

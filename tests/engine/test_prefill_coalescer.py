@@ -3,11 +3,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.engine.prefill_coalescer import Convoy
+from llava_tools.engine.prefill_coalescer import PrefillCoalescer
 
 
 def test_the_first_goes_ahead_and_the_others_follow_its_first_token() -> None:
-    convoy: Convoy[str] = Convoy()
+    convoy: PrefillCoalescer[str] = PrefillCoalescer()
     assert convoy.join("cat", "a", "A")
     assert not convoy.join("cat", "b", "B")
     assert not convoy.join("cat", "c", "C")
@@ -20,7 +20,7 @@ def test_the_first_goes_ahead_and_the_others_follow_its_first_token() -> None:
 
 
 def test_who_leaves_makes_room() -> None:
-    convoy: Convoy[str] = Convoy()
+    convoy: PrefillCoalescer[str] = PrefillCoalescer()
     for name in "abc":
         convoy.join("cat", name, name.upper())
     assert convoy.left("b") == (False, [])
@@ -30,7 +30,7 @@ def test_who_leaves_makes_room() -> None:
 
 
 def test_who_waited_for_a_failure_fails_too() -> None:
-    convoy: Convoy[str] = Convoy()
+    convoy: PrefillCoalescer[str] = PrefillCoalescer()
     for name in "abc":
         convoy.join("cat", name, name.upper())
     assert convoy.failed("a") == ["B", "C"]
@@ -41,7 +41,7 @@ def test_who_waited_for_a_failure_fails_too() -> None:
 def test_everybody_starts_or_fails_once_and_nobody_is_forgotten(
     steps: list[tuple[str, int]],
 ) -> None:
-    convoy: Convoy[str] = Convoy()
+    convoy: PrefillCoalescer[str] = PrefillCoalescer()
     state: dict[str, str] = {}  # waiting, started, over
     for number, (step, pick) in enumerate(steps):
         started = [name for name, where in state.items() if where == "started"]

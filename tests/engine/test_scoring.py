@@ -13,9 +13,10 @@ from transformers import LlavaForConditionalGeneration
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
+from llava_tools.core.requests import Request
 from llava_tools.engine import scoring
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.request_state import Ticket
+from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -23,7 +24,6 @@ from llava_tools.errors import (
     RequestError,
 )
 from llava_tools.images import ImageRef, open_image
-from llava_tools.core.requests import Request
 
 #: One token, several tokens, several words, letters that are bytes to the tokenizer, and a mark.
 LABELS = ["yes", "no", "A red circle", "zebra crossing, 3 x 4", "北京", "</s>", "q"]
@@ -76,11 +76,14 @@ def reference(checkpoint: Path, llava: Llava) -> Reference:
     return Reference(checkpoint, llava.backend)
 
 
-@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("prefix_caching", [True, False])
 def test_equal_to_a_plain_forward(
-    fresh: Callable[..., Llava], reference: Reference, pictures: list[Image.Image], reuse: bool
+    fresh: Callable[..., Llava],
+    reference: Reference,
+    pictures: list[Image.Image],
+    prefix_caching: bool,
 ) -> None:
-    engine = fresh(reuse=reuse).backend
+    engine = fresh(prefix_caching=prefix_caching).backend
     for request in _requests(pictures):
         expected = [reference.score(request, label) for label in LABELS]
         assert engine.score(request, LABELS) == pytest.approx(expected, abs=2e-3, rel=1e-4)
@@ -118,13 +121,13 @@ def test_the_prompt_is_computed_once(
     assert isinstance(engine, LlavaEngine)
     encode, read = engine._images._encode, scoring.read
     encoded: list[str] = []
-    tickets: list[Ticket] = []
+    tickets: list[RequestState] = []
 
     def encode_and_note(ref: ImageRef) -> torch.Tensor:
         encoded.append(ref.handle)
         return encode(ref)
 
-    def read_and_note(given: Sequence[Ticket]) -> list[float]:
+    def read_and_note(given: Sequence[RequestState]) -> list[float]:
         tickets.extend(given)
         return read(given)
 
@@ -142,7 +145,7 @@ def test_the_prompt_is_computed_once(
 def test_nothing_is_held_afterwards(
     fresh: Callable[..., Llava], pictures: list[Image.Image]
 ) -> None:
-    engine = fresh(max_queue=1).backend
+    engine = fresh(max_concurrent_requests=1).backend
     assert isinstance(engine, LlavaEngine)
     request = _requests(pictures)[0]
     for _ in range(3):

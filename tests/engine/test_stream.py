@@ -3,14 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.structured.stop_strings import StopText
+from llava_tools.structured.stop_strings import StopStringFilter
 
 pieces = st.lists(st.text(alphabet="ab \n", max_size=4), max_size=10)
 stop_lists = st.lists(st.text(alphabet="ab \n", min_size=1, max_size=4), max_size=3)
 
 
-def _feed(parts: list[str], stops: list[str]) -> tuple[list[str], StopText]:
-    words = StopText(stops)
+def _feed(parts: list[str], stops: list[str]) -> tuple[list[str], StopStringFilter]:
+    words = StopStringFilter(stops)
     shown = []
     for part in parts:
         shown.append(words.feed(part))
@@ -41,7 +41,7 @@ def test_nothing_of_a_stop_string_is_shown(parts: list[str], stops: list[str]) -
 
 
 def test_text_is_shown_as_soon_as_it_cannot_become_a_stop_string() -> None:
-    words = StopText(["END"])
+    words = StopStringFilter(["END"])
     assert [words.feed(part) for part in ("A cat", " E", "NT", "ER EN", "D x")] == [
         "A cat",
         "",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.engine.tokenizer import TextCodec
+from llava_tools.engine.tokenizer import Tokenizer
 from tests.checkpoints import llama_like_tokenizer
 
 SPELLED = ["<image>", "</s>", "<s>", "<unk>", "USER:", " ASSISTANT:", "\n", "<", "/s>", " "]
@@ -17,12 +17,12 @@ def tokenizer() -> object:
 
 
 @pytest.fixture(scope="module")
-def codec(tokenizer: object) -> TextCodec:
-    return TextCodec(tokenizer)
+def codec(tokenizer: object) -> Tokenizer:
+    return Tokenizer(tokenizer)
 
 
 @given(text=texts, start=st.booleans())
-def test_text_never_becomes_structure(codec: TextCodec, text: str, start: bool) -> None:
+def test_text_never_becomes_structure(codec: Tokenizer, text: str, start: bool) -> None:
     structure = set(codec._structure.values())
     ids = codec.encode(text, start=start)
     assert structure.isdisjoint(ids)
@@ -30,7 +30,7 @@ def test_text_never_becomes_structure(codec: TextCodec, text: str, start: bool) 
 
 
 @given(text=texts)
-def test_decoding_token_by_token_equals_decoding_at_once(codec: TextCodec, text: str) -> None:
+def test_decoding_token_by_token_equals_decoding_at_once(codec: Tokenizer, text: str) -> None:
     ids = codec.encode(text)
     decoder = codec.decode_stream()
     pieces = [decoder.step(token) for token in ids] + [decoder.rest()]
@@ -38,20 +38,20 @@ def test_decoding_token_by_token_equals_decoding_at_once(codec: TextCodec, text:
 
 
 @given(ids=st.lists(st.integers(0, 599), max_size=30))
-def test_any_tokens_can_be_decoded_one_by_one(codec: TextCodec, ids: list[int]) -> None:
+def test_any_tokens_can_be_decoded_one_by_one(codec: Tokenizer, ids: list[int]) -> None:
     decoder = codec.decode_stream()
     for token in ids:
         decoder.step(token)
     decoder.rest()
 
 
-def test_plain_text_is_encoded_as_the_checkpoint_tokenizer_does(codec: TextCodec) -> None:
+def test_plain_text_is_encoded_as_the_checkpoint_tokenizer_does(codec: Tokenizer) -> None:
     reference = llama_like_tokenizer()
     text = "What is in the picture? A red circle."
     assert codec.encode(text) == reference.encode(text, add_special_tokens=False)
 
 
-def test_no_space_is_put_before_the_first_word_behind_an_end_of_turn(codec: TextCodec) -> None:
+def test_no_space_is_put_before_the_first_word_behind_an_end_of_turn(codec: Tokenizer) -> None:
     behind, opening = codec.encode("USER: hi", start=False), codec.encode("USER: hi", start=True)
     assert behind != opening
     assert codec.token_text(opening[0]).startswith(" ")
@@ -59,5 +59,5 @@ def test_no_space_is_put_before_the_first_word_behind_an_end_of_turn(codec: Text
     assert codec.decode(behind) == codec.decode(opening) == "USER: hi"
 
 
-def test_special_tokens_show_their_names(codec: TextCodec) -> None:
+def test_special_tokens_show_their_names(codec: Tokenizer) -> None:
     assert codec.token_text(codec.end_of_turn) == "</s>"

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from llava_tools.engine.tokenizer import TextCodec
+from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
-from llava_tools.images import open_image
 from llava_tools.finetune.labels import IGNORED, Lesson, write
 from llava_tools.finetune.records import read_records
+from llava_tools.images import open_image
 from tests.checkpoints import llama_like_tokenizer
 from tests.finetune.llama import tokenizer
 from tests.finetune.official import IMAGE, preprocess
 
 TOKENIZER = tokenizer()
-TEXT = TextCodec(TOKENIZER)
+TEXT = Tokenizer(TOKENIZER)
 PICTURE = open_image(Image.new("RGB", (4, 4), "red"))
 IMAGE_ID = TOKENIZER.convert_tokens_to_ids("<image>")
 
@@ -144,7 +144,7 @@ def test_a_lesson_is_cut_as_in_the_official_training(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_joins_prompt_and_answer_is_refused(tmp_path: Path) -> None:
-    joining = TextCodec(llama_like_tokenizer())
+    joining = Tokenizer(llama_like_tokenizer())
     data = tmp_path / "data.json"
     said = [{"from": "human", "value": "How many dogs?"}, {"from": "gpt", "value": "A red circle"}]
     data.write_text(json.dumps([{"conversations": said}]))

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tools import registry
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.store import Gallery
-from llava_tools.tools import Album
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore, shared_store
 from tests.strategies import encoded
 
 PNG = encoded(Image.new("RGB", (8, 6), "red"), "PNG")
@@ -62,15 +61,15 @@ def server() -> Iterator[str]:
 
 
 def test_a_handle_leads_to_what_was_given() -> None:
-    album = Album(Gallery())
+    album = ImageResolver(ImageStore())
     handle = album.add(PNG)
     assert album.open(handle).data == PNG
     with pytest.raises(ImageError, match="no picture"):
-        Album(Gallery()).open(handle)
+        ImageResolver(ImageStore()).open(handle)
 
 
 def test_the_gallery_of_the_process_is_the_default() -> None:
-    assert Album().add(PNG) in registry.shared()
+    assert ImageResolver().add(PNG) in shared_store()
 
 
 @pytest.mark.parametrize(
@@ -92,11 +91,11 @@ def test_nothing_else_leads_anywhere_by_default(
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(ImageError, match="no picture"):
-        Album(Gallery()).open(name)
+        ImageResolver(ImageStore()).open(name)
 
 
 def test_an_allowed_folder(folder: Path) -> None:
-    album = Album(Gallery(), allowed_directories=[folder])
+    album = ImageResolver(ImageStore(), allowed_directories=[folder])
     for name in ("a.png", "deeper/b.png", "deeper/../a.png", str(folder / "a.png")):
         image = album.open(name)
         assert album.open(image.handle) == image
@@ -120,26 +119,26 @@ def test_an_allowed_folder(folder: Path) -> None:
 )
 def test_what_lies_outside_an_allowed_folder(name: str, folder: Path) -> None:
     with pytest.raises(ImageError):
-        Album(Gallery(), allowed_directories=[folder]).open(name)
+        ImageResolver(ImageStore(), allowed_directories=[folder]).open(name)
     absolute = os.path.realpath(folder.parent / "secret.png")
     with pytest.raises(ImageError, match="no picture"):
-        Album(Gallery(), allowed_directories=[folder]).open(absolute)
+        ImageResolver(ImageStore(), allowed_directories=[folder]).open(absolute)
 
 
 def test_an_allowed_host(server: str) -> None:
-    album = Album(Gallery(), allowed_hosts=[server])
+    album = ImageResolver(ImageStore(), allowed_hosts=[server])
     image = album.open(f"http://{server}/a.png")
     assert album.open(image.handle).data == PNG
 
 
 def test_an_allowed_host_cannot_send_us_elsewhere(server: str) -> None:
-    album = Album(Gallery(), allowed_hosts=[server])
+    album = ImageResolver(ImageStore(), allowed_hosts=[server])
     with pytest.raises(ImageError, match="not among those allowed"):
         album.open(f"http://{server}/redirect")
 
 
 def test_other_hosts_are_refused_even_if_public() -> None:
-    album = Album(Gallery(), allowed_hosts=["pictures.example"])
+    album = ImageResolver(ImageStore(), allowed_hosts=["pictures.example"])
     with pytest.raises(ImageError, match=r"not among those allowed.*pictures\.example"):
         album.open("https://elsewhere.example/a.png")
 
@@ -152,4 +151,4 @@ def test_what_cannot_be_allowed(tmp_path: Path) -> None:
         {"allowed_hosts": ["https://example.org/"]},
     ):
         with pytest.raises(RequestError):
-            Album(Gallery(), **options)
+            ImageResolver(ImageStore(), **options)

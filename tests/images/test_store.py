@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from llava_tools import registry
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef, open_image
+from llava_tools.images.store import ImageStore, shared_store
 from tests.strategies import encoded, picture
 
 #: What a picture of 2 x 2 pixels takes.
@@ -19,7 +18,7 @@ SIZE = 12
 
 
 def test_a_handle_gives_the_picture_back() -> None:
-    gallery = Gallery()
+    gallery = ImageStore()
     image = picture(1)
     assert image.handle not in gallery
     handle = gallery.add(image)
@@ -33,12 +32,12 @@ def test_a_handle_gives_the_picture_back() -> None:
 )
 def test_an_unknown_name_is_an_error_that_says_what_to_do(name: str) -> None:
     with pytest.raises(ImageError, match="Give the picture itself") as caught:
-        Gallery().get(name)
+        ImageStore().get(name)
     assert repr(name) in str(caught.value)
 
 
 def test_those_used_longest_ago_leave_first() -> None:
-    gallery = Gallery(max_bytes=2 * SIZE)
+    gallery = ImageStore(max_bytes=2 * SIZE)
     first, second, third = (gallery.add(picture(shade)) for shade in range(3))
     assert first not in gallery
     gallery.get(second)
@@ -49,7 +48,7 @@ def test_those_used_longest_ago_leave_first() -> None:
 
 
 def test_the_same_picture_counts_once() -> None:
-    gallery = Gallery(max_bytes=2 * SIZE)
+    gallery = ImageStore(max_bytes=2 * SIZE)
     for _ in range(5):
         gallery.add(picture(1))
     gallery.add(picture(2))
@@ -57,7 +56,7 @@ def test_the_same_picture_counts_once() -> None:
 
 
 def test_the_last_one_stays_however_large() -> None:
-    gallery = Gallery(max_bytes=1)
+    gallery = ImageStore(max_bytes=1)
     handle = gallery.add(picture(1))
     assert gallery.get(handle).size == (2, 2)
 
@@ -72,11 +71,11 @@ def test_what_a_picture_takes() -> None:
 @pytest.mark.parametrize("bound", [0, -1, True, 1.5, "1"])
 def test_an_impossible_bound_is_refused(bound: object) -> None:
     with pytest.raises(RequestError, match="max_bytes"):
-        Gallery(bound)
+        ImageStore(bound)
 
 
 def test_many_threads_at_once() -> None:
-    gallery = Gallery(max_bytes=10 * SIZE)
+    gallery = ImageStore(max_bytes=10 * SIZE)
     barrier = threading.Barrier(4)
 
     def use(offset: int) -> list[ImageRef]:
@@ -95,6 +94,6 @@ def test_many_threads_at_once() -> None:
 
 
 def test_a_process_has_one() -> None:
-    assert registry.shared() is registry.shared()
+    assert shared_store() is shared_store()
     file = open_image(encoded(Image.new("RGB", (3, 3)), "PNG"))
-    assert registry.shared().get(registry.shared().add(file)) == file
+    assert shared_store().get(shared_store().add(file)) == file

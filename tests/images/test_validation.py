@@ -17,9 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from llava_tools.images import sources
 from llava_tools.errors import ImageError
-from llava_tools.images import open_image
+from llava_tools.images import open_image, sources
 from tests.handmade_images import check, pixels, png, refusal
 from tests.strategies import encoded
 
@@ -127,7 +126,7 @@ def test_bounds_hold_before_decoding(
         with pytest.raises(ImageError, match="damaged"):
             ref.rgb()
     assert "pixels" in refusal(Image.new("1", (10_001, 10_000)))
-    monkeypatch.setattr(image_bytes, "MAX_BYTES", 1000)
+    monkeypatch.setattr(sources, "MAX_BYTES", 1000)
     large = png((1, 1), 8, 0, os.urandom(2000))
     path = tmp_path / "large.png"
     path.write_bytes(large)

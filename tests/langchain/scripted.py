@@ -9,8 +9,8 @@ from langchain_core.messages import (
     AIMessageChunk,
 )
 
-from llava_tools.testing import ScriptedBackend
 from llava_tools.core.requests import Request
+from llava_tools.testing import ScriptedBackend
 
 WORDS = ScriptedBackend(["one two three"])
 

@@ -21,11 +21,11 @@ from pydantic import BaseModel
 
 from langchain_llava import ChatLlava, image_block, with_handles
 from llava_tools.chat import image_handles
-from llava_tools import registry
-from llava_tools.core.constraints import ToolCall
-from llava_tools.testing import ScriptedBackend
 from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Request
+from llava_tools.images.store import shared_store
+from llava_tools.testing import ScriptedBackend
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_call_can_only_name_a_picture_of_the_conversation() -> None:
     asked = HumanMessage([red, blue, "Look closer at the blue one."])
     model = ChatLlava(backend=ScriptedBackend(naming(blue["file_id"]))).bind_tools([ZOOM])
     (call,) = model.invoke([asked]).tool_calls
-    assert registry.shared().get(call["args"]["image"]).size == (9, 9)
+    assert shared_store().get(call["args"]["image"]).size == (9, 9)
     model = ChatLlava(backend=ScriptedBackend(naming("img_" + "0" * 24))).bind_tools([ZOOM])
     with pytest.raises(langchain.ModelError, match="not one of"):
         model.invoke([asked])

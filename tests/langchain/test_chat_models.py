@@ -18,6 +18,7 @@ from pydantic import BaseModel
 import langchain_llava
 from langchain_llava import ChatLlava
 from llava_tools import registry
+from llava_tools.core.requests import Request
 from llava_tools.errors import (
     ContextOverflowError,
     ImageError,
@@ -27,7 +28,6 @@ from llava_tools.errors import (
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.requests import Request
 from tests.langchain.scripted import WORDS, Named, total
 
 
@@ -60,7 +60,7 @@ def test_the_public_names() -> None:
         ({"device": "cud"}, ["device='cud'", "cuda"]),
         ({"quantization": "3bit"}, ["quantization='3bit'"]),
         ({"base_url": "x/v1"}, ["base_url='x/v1'"]),
-        ({"offline": "perhaps"}, ["offline='perhaps'"]),
+        ({"local_files_only": "perhaps"}, ["offline='perhaps'"]),
         ({"timeout": 0}, ["timeout=0"]),
         ({"max_retries": -1}, ["max_retries=-1"]),
         ({"allowed_hosts": ["http://x"]}, ["allowed_hosts", "'http://x'"]),
@@ -171,13 +171,13 @@ def test_the_first_request_loads_and_others_share(loaded: list[EngineOptions]) -
 
 
 async def test_a_call_may_name_another_model(loaded: list[EngineOptions]) -> None:
-    model = ChatLlava(context=512)
+    model = ChatLlava(context_length=512)
     for _ in range(2):
         message = model.invoke("x", model="7b")
         assert message.response_metadata["model_name"] == "llava-hf/llava-1.5-7b-hf"
     message = await model.ainvoke("x", model_name="7b")
     assert message.response_metadata["model_name"] == "llava-hf/llava-1.5-7b-hf"
-    assert loaded == [EngineOptions("7b", context=512)]
+    assert loaded == [EngineOptions("7b", context_length=512)]
     with pytest.raises(RequestError, match="model=''"):
         model.invoke("x", model="")
     ChatLlava(model="13b", revision="of-13b", device="cpu").invoke("x", model="7b")
@@ -279,7 +279,7 @@ def test_old_blocks_come_through_langchains_own_translation(
 
 
 def test_too_much_is_langchains_overflow_too(png_base64: str) -> None:
-    model = ChatLlava(backend=ScriptedBackend(context=100))
+    model = ChatLlava(backend=ScriptedBackend(context_length=100))
     block = {"type": "image", "base64": png_base64, "mime_type": "image/png"}
     with pytest.raises(langchain.ContextOverflowError, match="576") as caught:
         model.invoke([HumanMessage([block])])

@@ -14,8 +14,8 @@ from langchain_core.messages import (
 )
 
 from langchain_llava import ChatLlava
-from llava_tools.testing import ScriptedBackend
 from llava_tools.core.requests import Request
+from llava_tools.testing import ScriptedBackend
 from tests.langchain.scripted import echo, until
 
 

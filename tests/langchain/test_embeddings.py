@@ -116,7 +116,7 @@ def test_all_of_a_process_share_one_model(embeddings: LlavaEmbeddings) -> None:
 
 
 def test_a_closed_one_loads_again(embeddings: LlavaEmbeddings) -> None:
-    mine = LlavaEmbeddings(offline=True)
+    mine = LlavaEmbeddings(local_files_only=True)
     before = mine.embed_query("a star")
     mine.close()
     mine.close()
@@ -144,7 +144,7 @@ def test_errors_are_langchains_too(embeddings: LlavaEmbeddings, tmp_path: Path) 
         embeddings.embed_images([tmp_path / "none.png"])
     assert isinstance(raised.value, langchain.ModelInvalidRequestError)
     with pytest.raises(ModelNotFoundError) as missing:
-        LlavaEmbeddings(model_name="7b", offline=True).embed_query("a star")
+        LlavaEmbeddings(model_name="7b", local_files_only=True).embed_query("a star")
     assert isinstance(missing.value, langchain.ModelNotFoundError)
 
 

@@ -21,14 +21,14 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 
 from langchain_llava import ChatLlava
+from llava_tools.core.outputs import Chunk
+from llava_tools.core.requests import Request
 from llava_tools.errors import (
     EngineCrashedError,
     QueueFullError,
     RequestError,
 )
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.outputs import Delta
-from llava_tools.core.requests import Request
 from tests.langchain.scripted import WORDS, Named, total
 
 
@@ -96,7 +96,7 @@ def test_models_are_saved_and_loaded() -> None:
         model="7b",
         temperature=0,
         stop=["end"],
-        reuse=False,
+        prefix_caching=False,
         allowed_hosts={"b", "a:80"},
         system="",
         api_key="hunter2",
@@ -108,7 +108,7 @@ def test_models_are_saved_and_loaded() -> None:
     assert isinstance(again, ChatLlava)
     assert again.asdict() == model.asdict()
     assert again.allowed_hosts == ("a:80", "b")
-    assert (again.reuse, again.system, again.temperature) == (False, "", 0)
+    assert (again.prefix_caching, again.system, again.temperature) == (False, "", 0)
     assert again.backend is None
     with pytest.raises(RequestError, match="no option 'colour'"):
         load(
@@ -205,7 +205,7 @@ def test_the_profile_needs_no_model() -> None:
     assert profile is not None
     assert profile["image_inputs"]
     assert profile["max_input_tokens"] == 4096
-    for options in ({"context": 512}, {"backend": ScriptedBackend(context=512)}):
+    for options in ({"context_length": 512}, {"backend": ScriptedBackend(context_length=512)}):
         profile = ChatLlava(**options).profile
         assert profile is not None
         assert profile["max_input_tokens"] == 512
@@ -232,7 +232,7 @@ def test_an_empty_delta_is_a_chunk_like_any_other() -> None:
     class Empty(ScriptedBackend):
         def stream(self, request: Request) -> Any:
             stream: Any = super().stream(request)
-            stream._deltas.insert(0, Delta("", (0,)))
+            stream._deltas.insert(0, Chunk("", (0,)))
             return stream
 
     assert total(list(ChatLlava(backend=Empty(["a b"])).stream("x"))).content == "a b"

@@ -23,18 +23,17 @@ from langchain_core.messages import (
 
 from langchain_llava.messages import to_messages
 from llava_tools.core.constraints import ToolCall
-from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.fetch import Fetcher
-from llava_tools.images import ImageRef, open_image
-from llava_tools.images.access import Pictures
 from llava_tools.core.requests import Message
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.images import ImageRef, open_image
+from llava_tools.images.access import ImageResolver
 
 Content = list[str | dict[str, Any]]
-NO_PATHS = Pictures()
+NO_PATHS = ImageResolver()
 
 
-def translate(*messages: BaseMessage, pictures: Pictures = NO_PATHS) -> tuple[Message, ...]:
-    return to_messages(messages, pictures)
+def translate(*messages: BaseMessage, resolver: ImageResolver = NO_PATHS) -> tuple[Message, ...]:
+    return to_messages(messages, resolver)
 
 
 def said(message: BaseMessage) -> tuple[str | ImageRef, ...]:
@@ -111,8 +110,8 @@ def test_urls_are_fetched_from_allowed_hosts(
     block = json.loads(json.dumps(block).replace("{}", picture_server))
     with pytest.raises(ImageError, match="private"):
         said(HumanMessage([block]))
-    allowed = Pictures(fetcher=Fetcher(allowed_hosts=frozenset({"127.0.0.1"})))
-    assert translate(HumanMessage([block]), pictures=allowed)[0].content == (open_image(png),)
+    allowed = ImageResolver(allowed_hosts=["127.0.0.1"])
+    assert translate(HumanMessage([block]), resolver=allowed)[0].content == (open_image(png),)
 
 
 @pytest.mark.parametrize("as_url", [False, True])
@@ -122,12 +121,12 @@ def test_local_paths_need_permission(as_url: bool, tmp_path: Path, png: bytes) -
     message = HumanMessage([{"type": "image", "url": path.as_uri() if as_url else str(path)}])
     with pytest.raises(ImageError, match=r"red\.png.*allow_local_paths=True"):
         said(message)
-    trusting = Pictures(allow_local_paths=True)
+    trusting = ImageResolver(allow_local_paths=True)
     if as_url:
         with pytest.raises(ImageError, match="Give the path itself"):
-            translate(message, pictures=trusting)
+            translate(message, resolver=trusting)
     else:
-        assert translate(message, pictures=trusting)[0].images == (open_image(png),)
+        assert translate(message, resolver=trusting)[0].images == (open_image(png),)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +243,7 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
     )
     (said,) = translate(message)
     assert said.text == "Let me see."
-    assert said.calls == (ToolCall("1", "look", {"at": "猫"}),)
+    assert said.tool_calls == (ToolCall("1", "look", {"at": "猫"}),)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
         ({"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}, ("1", {"a": 1})),
         ({"type": "tool_call", "id": "1", "name": "f", "args": {"a": 1}}, ("1", {"a": 1})),
         (
-            {"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": 1}'},
+            {"type": "function_call", "tool_call_id": "1", "name": "f", "arguments": '{"a": 1}'},
             ("1", {"a": 1}),
         ),
         ({"type": "tool_use", "name": "f", "input": {}}, ("", {})),
@@ -261,14 +260,14 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
 )
 def test_calls_in_blocks_alone_count(block: dict[str, Any], call: tuple[str, object]) -> None:
     (said,) = translate(AIMessage([block]))
-    assert [(told.id, told.arguments) for told in said.calls] == [call]
+    assert [(told.id, told.arguments) for told in said.tool_calls] == [call]
     assert not said.content
 
 
 def test_a_call_that_cannot_be_read_is_shown_as_it_was() -> None:
     block = {"type": "invalid_tool_call", "name": "f", "args": '{"a": '}
     (said,) = translate(AIMessage([block]))
-    assert not said.calls
+    assert not said.tool_calls
     assert json.loads(said.text) == {"name": "f", "arguments": '{"a": '}
 
 
@@ -277,7 +276,7 @@ def test_results_of_tools_know_their_call() -> None:
     _, result = translate(
         AIMessage("", tool_calls=[call]), ToolMessage("no", tool_call_id="c", status="error")
     )
-    assert (result.call_id, result.failed) == ("c", True)
+    assert (result.tool_call_id, result.is_error) == ("c", True)
 
 
 def test_a_picture_is_named_by_its_handle_once_it_was_given(png_base64: str) -> None:

@@ -21,18 +21,18 @@ from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaToolkit
 from langchain_llava.errors import LlavaEngineClosedError
-from llava_tools import Llava, open_image, registry, tools
+from llava_tools import Llava, open_image, tools
 from llava_tools.chat import image_handles
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
+from llava_tools.core.requests import Request
 from llava_tools.errors import RequestError
-from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef
+from llava_tools.images.store import ImageStore, shared_store
 from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
-from llava_tools.chat.tool_calls import write_call
 from llava_tools.tools import TOOLS
 from llava_tools.tools.locate import Located
-from llava_tools.core.requests import Request
 
 WIDE = Image.new("RGB", (400, 200), "navy")
 TALL = Image.new("RGB", (20, 40), "navy")
@@ -51,7 +51,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def toolkit(*script: str, **options: Any) -> LlavaToolkit:
     model = Llava(backend=ScriptedBackend(script or ("ok",)))
-    return LlavaToolkit(llava=model, gallery=Gallery(), **options)
+    return LlavaToolkit(llava=model, gallery=ImageStore(), **options)
 
 
 def tool_of(kit: LlavaToolkit, name: str) -> BaseTool:
@@ -231,7 +231,7 @@ def test_files_where_they_are_allowed(tmp_path: Path) -> None:
 
 def test_the_gallery_of_the_process_is_the_default() -> None:
     handle = LlavaToolkit(llava=Llava(backend=ScriptedBackend())).add(WIDE)
-    assert handle in registry.shared()
+    assert handle in shared_store()
 
 
 def test_mistakes_are_told_at_once(tmp_path: Path) -> None:

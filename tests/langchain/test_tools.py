@@ -16,10 +16,10 @@ from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from langchain_llava import ChatLlava
-from llava_tools.core.constraints import Constraint, ToolCall
-from llava_tools.testing import ScriptedBackend
 from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.requests import Request
+from llava_tools.testing import ScriptedBackend
 
 
 class Look(BaseModel):
@@ -117,19 +117,19 @@ def test_recursion_is_kept() -> None:
 )
 def test_choices(given: Any, choice: str) -> None:
     backend, model = bound(call(place="left"), tool_choice=given)
-    assert constraint_of(model, backend).choice == choice
+    assert constraint_of(model, backend).tool_choice == choice
 
 
 @pytest.mark.parametrize("given", ["none", False])
 def test_no_call_where_none_is_wanted(given: Any) -> None:
     backend, model = bound("words", tool_choice=given)
-    assert constraint_of(model, backend).choice == "none"
+    assert constraint_of(model, backend).tool_choice == "none"
 
 
 def test_options_of_binding() -> None:
     backend, model = bound("{}", parallel_tool_calls=False, strict=False)
     assert constraint_of(model, backend) == Constraint(
-        backend.requests[-1].constraint.tools, parallel=False, lenient=True
+        backend.requests[-1].constraint.tools, parallel_tool_calls=False, strict=False
     )
 
 
@@ -171,8 +171,8 @@ def test_a_conversation_with_calls_goes_to_the_model_as_it_was() -> None:
     ]
     model.invoke(asked)
     _, made, result = backend.requests[-1].messages
-    assert made.calls == (ToolCall("1", "look", {"place": "a"}),)
-    assert (result.role, result.text, result.call_id) == ("tool", "nothing", "1")
+    assert made.tool_calls == (ToolCall("1", "look", {"place": "a"}),)
+    assert (result.role, result.text, result.tool_call_id) == ("tool", "nothing", "1")
 
 
 BAD_TOOLS: list[tuple[Callable[[], Any], str]] = [
@@ -258,7 +258,7 @@ def test_answers_in_a_form(form: Any, expected: Any, method: Any) -> None:
     model = ChatLlava(backend=backend).with_structured_output(form, method=method)
     assert model.invoke("x") == expected
     asked = backend.requests[-1].constraint
-    assert asked.choice == (name if method == "function_calling" else "auto")
+    assert asked.tool_choice == (name if method == "function_calling" else "auto")
     assert (asked.schema is None) is (method == "function_calling")
     assert list(model.stream("x"))[-1] == expected
     assert asyncio.run(model.ainvoke("x")) == expected
@@ -280,7 +280,7 @@ def test_what_only_pydantic_refuses_is_kept_with_include_raw() -> None:
     class Even(BaseModel):
         n: int
 
-        def model_post_init(self, context: object) -> None:
+        def model_post_init(self, context_length: object) -> None:
             if self.n % 2:
                 raise ValueError("odd")
 

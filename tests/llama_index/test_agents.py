@@ -20,13 +20,14 @@ from llama_index.core.tools import FunctionTool
 from pydantic import Field, create_model
 
 from llama_index.llms.llava import Llava
+from llava_tools import open_image
 from llava_tools.chat import image_handles
-from llava_tools import open_image, registry
-from llava_tools.core.constraints import ToolCall
-from llava_tools.images import ImageRef
-from llava_tools.testing import ScriptedBackend
 from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Request
+from llava_tools.images import ImageRef
+from llava_tools.images.store import shared_store
+from llava_tools.testing import ScriptedBackend
 
 NIGHT = Path(__file__).parent.parent.parent / "examples" / "pictures" / "night.png"
 ASK = "What colour is the star?"
@@ -36,13 +37,13 @@ ASK = "What colour is the star?"
 def night() -> ImageRef:
     """A picture with a yellow star, known by its handle."""
     picture = open_image(NIGHT)
-    registry.shared().add(picture)
+    shared_store().add(picture)
     return picture
 
 
 def _show(picture: str) -> list[ImageBlock | TextBlock]:
     """Open a picture, to look at it."""
-    found = registry.shared().get(picture)
+    found = shared_store().get(picture)
     return [ImageBlock(image=found.data), TextBlock(text=ASK)]
 
 
@@ -91,9 +92,9 @@ async def test_a_planner_sees_the_picture_that_a_tool_returned(
     assert steps[-1].response == "It is yellow."
     assert any(step.tool_calls for step in steps)
     first, second = backend.requests
-    assert first.constraint.choice == "auto"
+    assert first.constraint.tool_choice == "auto"
     assert [m.role for m in second.messages] == ["user", "assistant", "tool"]
-    assert second.messages[1].calls[0].id == second.messages[2].call_id
+    assert second.messages[1].tool_calls[0].id == second.messages[2].tool_call_id
 
 
 async def test_agents_hand_over_to_each_other(night: ImageRef) -> None:
@@ -130,7 +131,7 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
 
     def look(picture: str, question: str) -> str:
         """Answer a question about a picture."""
-        found = ImageBlock(image=registry.shared().get(picture).data)
+        found = ImageBlock(image=shared_store().get(picture).data)
         return str(eyes.complete(question, image_documents=[found]))
 
     def plan(request: Request) -> str:

@@ -33,7 +33,7 @@ REFUSED = {
 def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llava]:
     """Random weights with room for large schemas."""
     folder = tmp_path_factory.mktemp("roomy")
-    llm = Llava(model=str(write_checkpoint(folder, shape=replace(SMALL, context=4096))))
+    llm = Llava(model=str(write_checkpoint(folder, shape=replace(SMALL, context_length=4096))))
     yield llm
     llm.close()
 

@@ -24,13 +24,13 @@ from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation import get_dispatcher
 
 from llama_index.llms.llava import Llava
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.backend import Stream
 from llava_tools.core.constraints import ToolCall
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import AnswerTimeoutError, EngineError, QueueFullError, RequestError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
-from llava_tools.chat.tool_calls import write_call
-from llava_tools.core.requests import Message, Request, Sampling
 
 WORDS = "The circle is red."
 CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))
@@ -74,7 +74,7 @@ async def test_all_four_chats_say_the_same() -> None:
     assert responses[0].raw["finish_reason"] == "stop"
     assert responses[0].additional_kwargs["completion_tokens"] == 4
     assert len(set(map(repr, backend.requests))) == 1
-    assert backend.requests[0].sampling == Sampling(max_tokens=20, logprobs=True)
+    assert backend.requests[0].sampling == SamplingParams(max_tokens=20, logprobs=True)
 
 
 @pytest.mark.parametrize("script", [WORDS, CALL, f"{CALL}\n{CALL}"])
@@ -186,7 +186,7 @@ def test_options_of_a_call_override_the_fields() -> None:
     llm, backend = _llm(temperature=0.5, stop="circle", seed=1)
     assert llm.chat(HELLO).message.content == "The "
     llm.chat(HELLO, stop=["is", "red"], seed=2, max_tokens=3)
-    assert backend.requests[1].sampling == Sampling(3, 0.5, stop=("is", "red"), seed=2)
+    assert backend.requests[1].sampling == SamplingParams(3, 0.5, stop=("is", "red"), seed=2)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_bad_calls() -> None:
         llm.chat([])
     with pytest.raises(ValueError, match="no user message"):
         llm.chat([ChatMessage("Be brief.", role="system")])
-    with pytest.raises(ValueError, match="context"):
+    with pytest.raises(ValueError, match="context_length"):
         llm.chat([ChatMessage("word " * 5000)])
     assert not backend.requests
 

@@ -24,22 +24,21 @@ from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.schema import ImageDocument, ImageNode
 
 from llama_index.llms.llava.messages import to_messages, to_question
-from llava_tools import registry
 from llava_tools.core.constraints import ToolCall
-from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.fetch import Fetcher
-from llava_tools.images import ImageRef, open_image
-from llava_tools.images.access import Pictures
 from llava_tools.core.requests import Message, Role
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.images import ImageRef, open_image
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import shared_store
 
 
-def _one(message: ChatMessage, pictures: Pictures | None = None) -> Message:
-    (translated,) = to_messages([message], pictures or Pictures())
+def _one(message: ChatMessage, resolver: ImageResolver | None = None) -> Message:
+    (translated,) = to_messages([message], resolver or ImageResolver())
     return translated
 
 
-def _picture(block: ImageBlock, pictures: Pictures | None = None) -> ImageRef:
-    (picture,) = _one(ChatMessage(blocks=[block]), pictures).images
+def _picture(block: ImageBlock, resolver: ImageResolver | None = None) -> ImageRef:
+    (picture,) = _one(ChatMessage(blocks=[block]), resolver).images
     return picture
 
 
@@ -65,7 +64,7 @@ def test_bytes_base64_files_data_urls_and_urls_are_one_picture(
     path.write_bytes(png)
     wanted = open_image(png)
     host = picture_server.removeprefix("http://")
-    allowed = Pictures(allow_local_paths=True, fetcher=Fetcher(frozenset({host})))
+    allowed = ImageResolver(allow_local_paths=True, allowed_hosts=[host])
     blocks = [
         ImageBlock(image=png),
         ImageBlock(image=png_base64.encode()),
@@ -104,13 +103,13 @@ def test_messages_may_not_name_local_files_unless_the_developer_says_so(
     path.write_bytes(png)
     with pytest.raises(ImageError, match=r"secret.png.*allow_local_paths=True"):
         _picture(ImageBlock(path=path))
-    assert _picture(ImageBlock(path=path), Pictures(allow_local_paths=True)) == open_image(png)
+    assert _picture(ImageBlock(path=path), ImageResolver(allow_local_paths=True)) == open_image(png)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://169.254.169.254/", "ftp://a/b.png"])
 def test_urls_never_lead_into_this_machine_or_its_network(url: str) -> None:
     with pytest.raises(ImageError):
-        _picture(ImageBlock(url=url), Pictures(allow_local_paths=True))
+        _picture(ImageBlock(url=url), ImageResolver(allow_local_paths=True))
 
 
 def test_a_private_server_is_refused_unless_allowed(picture_server: str) -> None:
@@ -163,14 +162,14 @@ def test_calls_and_their_results(png: bytes) -> None:
     assert said == Message("assistant", ("wait",), (ToolCall("c1", "look", {"at": "img_1"}),))
     blocks = [TextBlock(text="here"), ImageBlock(image=png)]
     result = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
-    assert _one(result) == Message("tool", ("here", open_image(png)), call_id="c1")
+    assert _one(result) == Message("tool", ("here", open_image(png)), tool_call_id="c1")
 
 
 @pytest.mark.parametrize("arguments", ['{"at": "img_1"}', {"at": "img_1"}])
 def test_calls_in_the_older_place(arguments: object) -> None:
     older = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}}
     message = ChatMessage("", role="assistant", additional_kwargs={"tool_calls": [older]})
-    assert _one(message).calls == (ToolCall("c1", "look", {"at": "img_1"}),)
+    assert _one(message).tool_calls == (ToolCall("c1", "look", {"at": "img_1"}),)
     with pytest.raises(RequestError, match="no call"):
         _one(ChatMessage("", role="assistant", additional_kwargs={"tool_calls": ["look()"]}))
 
@@ -180,12 +179,12 @@ def test_a_result_whose_call_had_no_id(role: str) -> None:
     result = ChatMessage("red", role=role, additional_kwargs={"name": "look"})
     assert _one(result) == Message("user", ("Result of look: ", "red"))
     result = ChatMessage("red", role=role, additional_kwargs={"tool_call_id": "c1"})
-    assert _one(result) == Message("tool", ("red",), call_id="c1")
+    assert _one(result) == Message("tool", ("red",), tool_call_id="c1")
 
 
 def test_every_picture_is_known_by_its_handle(png: bytes) -> None:
     picture = _picture(ImageBlock(image=png))
-    assert registry.shared().get(picture.handle) == picture
+    assert shared_store().get(picture.handle) == picture
 
 
 def test_a_call_whose_arguments_were_cut_off_is_refused() -> None:
@@ -203,18 +202,18 @@ def test_pictures_of_completions_may_be_local(png: bytes, tmp_path: Path) -> Non
         ImageNode(metadata={"file_path": str(path)}),
         ImageBlock(path=path),
     ]
-    asked = to_question("What?", documents, Pictures())
+    asked = to_question("What?", documents, ImageResolver())
     assert asked == Message("user", (*[open_image(png)] * 4, "What?"))
     with pytest.raises(ImageError):
-        to_question("What?", [ImageNode(image_url="file:///etc/passwd")], Pictures())
+        to_question("What?", [ImageNode(image_url="file:///etc/passwd")], ImageResolver())
     wrong: Any = path
     with pytest.raises(RequestError, match="holds a PosixPath"):
-        to_question("What?", [wrong], Pictures())
+        to_question("What?", [wrong], ImageResolver())
     with pytest.raises(ImageError, match="no file"):
-        to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], Pictures())
+        to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], ImageResolver())
 
 
 def test_a_picture_that_cannot_be_reached() -> None:
-    fetcher = Fetcher(frozenset({"127.0.0.1:9"}), timeout=1)
+    resolver = ImageResolver(allowed_hosts=["127.0.0.1:9"])
     with pytest.raises(ImageError):
-        _picture(ImageBlock(url="http://127.0.0.1:9/a.png"), Pictures(fetcher=fetcher))
+        _picture(ImageBlock(url="http://127.0.0.1:9/a.png"), resolver)

@@ -26,10 +26,10 @@ from PIL import Image
 
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava
-from llava_tools.core.constraints import ToolCall
-from llava_tools.testing import ScriptedBackend
 from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Request
+from llava_tools.testing import ScriptedBackend
 
 CALLS: dict[str, dict[str, Any]] = {
     "look": {"picture": "img_0123456789abcdef01234567", "question": "which colour, and why?"},
@@ -71,7 +71,7 @@ class Turn:
     role: str
     parts: list[str | bytes]
     calls: list[ToolCall] = field(default_factory=list)
-    call_id: str = ""
+    tool_call_id: str = ""
 
 
 @dataclass
@@ -111,7 +111,7 @@ def _asked(draw: random.Random) -> Asked:
             names = draw.sample(list(CALLS), draw.randint(1, 2))
             calls = [ToolCall(f"c{step}{name}", name, CALLS[name]) for name in names]
             turns.append(Turn("assistant", [draw.choice(["", "Wait."])], calls))
-            turns += [Turn("tool", _parts(draw), call_id=call.id) for call in calls]
+            turns += [Turn("tool", _parts(draw), tool_call_id=call.id) for call in calls]
         else:
             turns.append(Turn("assistant", [draw.choice(TEXTS)]))
             turns.append(Turn("user", _parts(draw)))
@@ -143,7 +143,7 @@ def _answer(request: Request) -> str:
     constraint = request.constraint
     if constraint.callable and (constraint.forced or len(request.messages) % 2):
         calls = [write_call(ToolCall("", t.name, CALLS[t.name])) for t in constraint.callable]
-        return "\n".join(calls if constraint.parallel else calls[:1])
+        return "\n".join(calls if constraint.parallel_tool_calls else calls[:1])
     if constraint.schema is not None:
         return ANSWERS[json.dumps(constraint.schema)]
     return f"{len(request.messages)} messages, {request.messages[-1].text}"
@@ -157,7 +157,7 @@ def _for_langchain(turn: Turn) -> BaseMessage:
         for part in turn.parts
     ]
     if turn.role == "tool":
-        return ToolMessage(content, tool_call_id=turn.call_id)
+        return ToolMessage(content, tool_call_id=turn.tool_call_id)
     if turn.role == "assistant":
         calls = [{"id": c.id, "name": c.name, "args": c.arguments} for c in turn.calls]
         return AIMessage(content, tool_calls=calls)
@@ -173,7 +173,7 @@ def _for_llama_index(turn: Turn) -> ChatMessage:
         ToolCallBlock(tool_call_id=c.id, tool_name=c.name, tool_kwargs=dict(c.arguments))
         for c in turn.calls
     ]
-    known = {"tool_call_id": turn.call_id} if turn.call_id else {}
+    known = {"tool_call_id": turn.tool_call_id} if turn.tool_call_id else {}
     return ChatMessage(role=turn.role, blocks=blocks, additional_kwargs=known)
 
 
@@ -231,7 +231,7 @@ async def _through_llama_index(backend: ScriptedBackend, asked: Asked, way: int)
 @pytest.mark.parametrize("number", range(100))
 async def test_both_adapters_ask_and_answer_alike(number: int) -> None:
     asked = _asked(random.Random(number))
-    backend = ScriptedBackend(_answer, context=20_000)
+    backend = ScriptedBackend(_answer, context_length=20_000)
     one = await _through_langchain(backend, asked, number % 4)
     other = await _through_llama_index(backend, asked, number % 4)
     first, second = backend.requests

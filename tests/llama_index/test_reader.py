@@ -11,8 +11,9 @@ from PIL import Image
 
 from llama_index.embeddings.llava import LlavaEmbedding
 from llama_index.readers.llava import LlavaPageReader
-from llava_tools import open_image, registry
+from llava_tools import open_image
 from llava_tools.errors import DocumentError
+from llava_tools.images.store import shared_store
 from tests.retrieval.documents import write_pdf
 
 
@@ -37,7 +38,7 @@ async def test_a_document_for_each_page(folder: Path) -> None:
         assert isinstance(document, ImageDocument)
         size = document.metadata["width"], document.metadata["height"]
         assert open_image(document.resolve_image().getvalue()).size == size
-        assert document.metadata["handle"] in registry.shared()
+        assert document.metadata["handle"] in shared_store()
         assert "handle" not in document.get_content(MetadataMode.LLM)
     assert documents[1].metadata["page"] == 2
     assert [one.id_ for one in await reader.aload_data([folder])] == [one.id_ for one in documents]

@@ -13,11 +13,11 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 from llama_index.llms.llava import Llava
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import OutputError, SchemaError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
-from llava_tools.chat.tool_calls import write_call
 from tests.llama_index.test_llm import _Events
 
 PROMPT = PromptTemplate("What is the {thing}?")
@@ -129,7 +129,7 @@ def test_other_program_modes_are_llamaindexs_own() -> None:
     assert llm.structured_predict(Car, PROMPT, thing="car") == KIMS
     assert list(llm.stream_structured_predict(Car, PROMPT, thing="car"))
     constraint = backend.requests[0].constraint
-    assert (constraint.choice, [tool.name for tool in constraint.tools]) == ("any", ["Car"])
+    assert (constraint.tool_choice, [tool.name for tool in constraint.tools]) == ("any", ["Car"])
 
 
 async def test_events() -> None:

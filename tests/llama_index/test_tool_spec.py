@@ -15,23 +15,23 @@ from llama_index.llms.llava.tools import describe
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools import Llava, open_image
 from llava_tools.chat import image_handles
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
+from llava_tools.core.requests import Request
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.store import Gallery
 from llava_tools.images import ImageRef
+from llava_tools.images.store import ImageStore
 from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
-from llava_tools.chat.tool_calls import write_call
 from llava_tools.tools import TOOLS
 from llava_tools.tools.look import Words
-from llava_tools.core.requests import Request
 
 NAVY = Image.new("RGB", (400, 200), "navy")
 
 
 def _spec(*script: str, **options: Any) -> LlavaToolSpec:
     backend = ScriptedBackend(script or ("dark blue",))
-    return LlavaToolSpec(Llava(backend=backend), gallery=Gallery(), **options)
+    return LlavaToolSpec(Llava(backend=backend), gallery=ImageStore(), **options)
 
 
 def _tool(spec: LlavaToolSpec, name: str) -> FunctionTool:

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from llama_index.llms.llava import Llava
 from llama_index.llms.llava.tools import describe, to_constraint
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import FREE, Constraint, ToolCall, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 from llava_tools.testing import ScriptedBackend
-from llava_tools.chat.tool_calls import write_call
 
 CALL = write_call(ToolCall("", "add", {"a": 1, "b": 2}))
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -64,7 +64,7 @@ def test_openai_dicts_and_tools_without_a_schema() -> None:
     ],
 )
 def test_every_way_to_choose(given: Any, choice: str) -> None:
-    assert to_constraint([ADD], given).choice == choice
+    assert to_constraint([ADD], given).tool_choice == choice
 
 
 def test_what_is_neither_tool_nor_choice_nor_format() -> None:
@@ -133,7 +133,7 @@ async def test_chatting_with_tools_in_all_four_ways() -> None:
     assert len(set(map(repr, backend.requests))) == 1
     assert [m.text for m in backend.requests[0].messages] == ["Hello", "Hi", "1 + 2?"]
     constraint = backend.requests[0].constraint
-    assert (constraint.choice, constraint.parallel) == ("any", False)
+    assert (constraint.tool_choice, constraint.parallel_tool_calls) == ("any", False)
     assert json.dumps(llm._prepare_chat_with_tools([ADD], "hi")["tools"])  # events write it down
 
 

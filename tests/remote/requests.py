@@ -8,12 +8,12 @@ from typing import Any
 from PIL import Image
 
 from llava_tools import open_image
+from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.backend import Backend
 from llava_tools.core.constraints import ToolCall, ToolSpec
-from llava_tools.remote import RemoteBackend
-from llava_tools.chat.tool_calls import write_call
-from llava_tools.core.outputs import Answer, fold
+from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Message, Request
+from llava_tools.remote import RemoteBackend
 from tests.fake_server import FakeServer
 
 ADD = ToolSpec(
@@ -32,7 +32,7 @@ Connect = Callable[..., RemoteBackend]
 
 
 def full_answer(backend: Backend, request: Request) -> Answer:
-    return fold(backend.stream(request), "")
+    return collect(backend.stream(request), "")
 
 
 def picture(size: tuple[int, int] = (40, 20), colour: str = "red") -> Any:

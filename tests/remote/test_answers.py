@@ -11,17 +11,17 @@ from PIL import Image
 
 from llava_tools.chat import prompt
 from llava_tools.core.constraints import Constraint, ToolCall
+from llava_tools.core.outputs import Answer, Timings
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.remote.image_encoding import squared
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.outputs import Answer, Timings
-from llava_tools.core.requests import Message, Request, Sampling
 from tests.remote.requests import ADD, CALL, FORM, QUESTION, Connect, Serve, full_answer, picture
 
 
 def _same(answer: Answer) -> Answer:
     """Return an answer without what no two runs share."""
-    calls = tuple(replace(call, id="") for call in answer.calls)
-    return replace(answer, timings=Timings(), calls=calls)
+    calls = tuple(replace(call, id="") for call in answer.tool_calls)
+    return replace(answer, timings=Timings(), tool_calls=calls)
 
 
 CONVERSATIONS = [
@@ -35,22 +35,22 @@ CONVERSATIONS = [
                 Message("assistant", ("Both.",)),
                 Message("user", ("Why?",)),
             ),
-            Sampling(logprobs=True, stop=("END",), seed=3, temperature=0.5, top_k=4),
+            SamplingParams(logprobs=True, stop=("END",), seed=3, temperature=0.5, top_k=4),
         ),
         "Because they are.END alike",
     ),
-    (Request(QUESTION, Sampling(max_tokens=2)), "one two three"),
+    (Request(QUESTION, SamplingParams(max_tokens=2)), "one two three"),
     (Request(QUESTION, constraint=Constraint((ADD,))), CALL),
     (Request(QUESTION, constraint=Constraint((ADD,))), f"{CALL}\n{CALL}"),
-    (Request(QUESTION, constraint=Constraint((ADD,), choice="any")), CALL),
+    (Request(QUESTION, constraint=Constraint((ADD,), tool_choice="any")), CALL),
     (Request(QUESTION, constraint=Constraint((ADD,))), "Nothing to add."),
     (Request(QUESTION, constraint=Constraint(schema=FORM)), '{"n": 5}'),
     (
         Request(
             (
                 *QUESTION,
-                Message("assistant", (), calls=(ToolCall("c1", "add", {"a": 3}),)),
-                Message("tool", ("4",), call_id="c1"),
+                Message("assistant", (), tool_calls=(ToolCall("c1", "add", {"a": 3}),)),
+                Message("tool", ("4",), tool_call_id="c1"),
             ),
             constraint=Constraint((ADD,)),
         ),
@@ -104,9 +104,9 @@ def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(image.size)
         return image
 
-    monkeypatch.setattr(pictures, "squared", note)
-    monkeypatch.setattr(pictures, "KEEP", 2)
-    urls = image_encoding.DataUrls()
+    monkeypatch.setattr(image_encoding, "squared", note)
+    monkeypatch.setattr(image_encoding, "KEEP", 2)
+    urls = image_encoding.ImageEncoder()
     first, second, third = (picture((size, 5)) for size in (5, 6, 7))
     for image in (first, second, first, third, first, second):
         urls(image)

@@ -12,18 +12,18 @@ import pytest
 
 from llava_tools import Llava
 from llava_tools.core.constraints import Constraint
+from llava_tools.core.outputs import Answer
+from llava_tools.core.requests import Message, Request
 from llava_tools.errors import (
     EngineClosedError,
     QueueFullError,
 )
-from llava_tools.core.outputs import Answer
-from llava_tools.core.requests import Message, Request
 from tests.remote.requests import ADD, CALL, QUESTION, Connect, Serve, full_answer
 
 
 def test_a_closed_stream_ends_the_request(serve: Serve, connect: Connect) -> None:
     server = serve("one two three")
-    backend = connect(server, max_queue=1)
+    backend = connect(server, max_concurrent_requests=1)
     server.faults = ["hold"]
     stream = backend.stream(Request(QUESTION))
     with pytest.raises(QueueFullError, match="1 requests are in flight"):
@@ -92,7 +92,7 @@ def test_constraints_found_out_by_many_at_once_are_found_out_once(
     serve: Serve, connect: Connect
 ) -> None:
     backend = connect(serve(CALL))
-    forced = Request(QUESTION, constraint=Constraint((ADD,), choice="any"))
+    forced = Request(QUESTION, constraint=Constraint((ADD,), tool_choice="any"))
     barrier = threading.Barrier(8)
 
     def ask(_: int) -> Answer:
@@ -100,4 +100,4 @@ def test_constraints_found_out_by_many_at_once_are_found_out_once(
         return full_answer(backend, forced)
 
     with ThreadPoolExecutor(8) as pool:
-        assert {answer.calls[0].name for answer in pool.map(ask, range(8))} == {"add"}
+        assert {answer.tool_calls[0].name for answer in pool.map(ask, range(8))} == {"add"}

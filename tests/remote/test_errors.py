@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import (
     AnswerTimeoutError,
     ContextOverflowError,
@@ -15,7 +16,6 @@ from llava_tools.errors import (
 )
 from llava_tools.remote import RemoteBackend
 from llava_tools.remote.errors import wanted_pause
-from llava_tools.core.requests import Message, Request, Sampling
 from tests.fake_server import FakeServer
 from tests.remote.requests import QUESTION, Connect, Serve, full_answer
 
@@ -107,9 +107,9 @@ def test_nobody_listens() -> None:
 
 
 def test_too_long(serve: Serve, connect: Connect) -> None:
-    backend = connect(serve("one two three", context=60))
+    backend = connect(serve("one two three", context_length=60))
     assert full_answer(backend, Request(QUESTION)).text == "one two three"  # fewer than 512 will do
     with pytest.raises(ContextOverflowError, match="maximum context length is 60"):
-        full_answer(backend, Request(QUESTION, Sampling(max_tokens=50)))
+        full_answer(backend, Request(QUESTION, SamplingParams(max_tokens=50)))
     with pytest.raises(ContextOverflowError):
         full_answer(backend, Request((Message("user", ("word " * 80,)),)))

@@ -6,6 +6,7 @@ import pytest
 
 from llava_tools import Llava
 from llava_tools.core.constraints import Constraint
+from llava_tools.core.requests import Message, Request
 from llava_tools.errors import (
     ModelError,
     ModelNotFoundError,
@@ -13,7 +14,6 @@ from llava_tools.errors import (
     ServerError,
 )
 from llava_tools.testing import ScriptedBackend
-from llava_tools.core.requests import Message, Request
 from tests.remote.requests import ADD, QUESTION, Connect, Serve, picture
 
 
@@ -41,15 +41,15 @@ def test_other_servers_say_that_they_cannot(serve: Serve, connect: Connect) -> N
 
 
 def test_the_model_is_looked_up(serve: Serve, connect: Connect) -> None:
-    server = serve(models=("a/llava", "b/llava"), context=2048)
+    server = serve(models=("a/llava", "b/llava"), context_length=2048)
     backend = connect(server, model="b/llava")
-    assert (backend.model_name, backend.context) == ("b/llava", 2048)
+    assert (backend.model_name, backend.context_length) == ("b/llava", 2048)
     with pytest.raises(ModelNotFoundError, match="no 'a/lava'"):
         connect(server, model="a/lava")
     with pytest.raises(ModelNotFoundError, match="serves: a/llava, b/llava"):
         connect(server)
     with pytest.raises(RequestError, match="context=4096"):
-        connect(server, model="b/llava", context=4096)
+        connect(server, model="b/llava", context_length=4096)
 
 
 def test_a_server_without_a_list(serve: Serve, connect: Connect) -> None:

@@ -10,7 +10,8 @@ from langchain_core import exceptions as langchain
 from langchain_core.messages import HumanMessage
 
 from langchain_llava import ChatLlava
-from llava_tools import Llava, cli
+from llava_tools import Llava
+from llava_tools.cli.main import main
 from llava_tools.errors import (
     EngineError,
     RequestError,
@@ -27,7 +28,7 @@ def test_llava_and_the_command_line(serve: Serve, capsys: pytest.CaptureFixture[
         answer = model.ask("What?", picture())
     assert (answer.text, answer.model, answer.usage.image_tokens) == ("A star.", "llava", 576)
     assert "secret" not in repr(model.options)
-    assert cli.main(["ask", "What?", "--base-url", serve("A box.").url]) == 0
+    assert main(["ask", "What?", "--base-url", serve("A box.").url]) == 0
     out = capsys.readouterr()
     assert (out.out, out.err) == ("A box.\n", "")
 
@@ -82,7 +83,7 @@ def _base64() -> str:
     [
         ({"base_url": "localhost:8000"}, "base_url='localhost:8000'"),
         ({"base_url": "http://x/v1", "quantization": "4bit"}, "does not go with base_url"),
-        ({"base_url": "http://x/v1", "offline": True}, "does not go with base_url"),
+        ({"base_url": "http://x/v1", "local_files_only": True}, "does not go with base_url"),
     ],
 )
 def test_options_that_are_the_server_s(options: dict[str, Any], says: str) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
+from llava_tools.retrieval.calibration import FLOOR, WORDS, VectorCalibration, kept, passage, weight
 from llava_tools.retrieval.search import Mode
-from llava_tools.retrieval.calibration import FLOOR, WORDS, Trust, kept, passage, weight
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -91,9 +91,9 @@ def test_it_is_measured_again_when_pages_change(tmp_path: Path) -> None:
     assert index.trust.pages == PAGES
     file = tmp_path / "index" / "trust.json"
     file.write_text('{"pictures": 0.5, "pages": 30}')  # as it was before leads were measured
-    assert kept(tmp_path / "index") == Trust(0.5)
+    assert kept(tmp_path / "index") == VectorCalibration(0.5)
     file.unlink()
-    assert PageIndex(tmp_path / "index").trust == Trust()
+    assert PageIndex(tmp_path / "index").trust == VectorCalibration()
     index.update([tmp_path / "in.pdf"])
     assert kept(tmp_path / "index") == index.trust
     assert index.trust.pages == PAGES
@@ -107,7 +107,7 @@ cosines = st.lists(st.floats(-1, 1), max_size=9).map(lambda near: sorted(near, r
 def test_the_less_may_be_wrong_the_fewer_stand_out(
     found: list[float], near: list[float], one: float, other: float
 ) -> None:
-    trust = Trust(leads=tuple(sorted(found, reverse=True)), middle=(0.0, 0.0))
+    trust = VectorCalibration(leads=tuple(sorted(found, reverse=True)), middle=(0.0, 0.0))
     few, many = (trust.standing((0, 2), near, wrong) for wrong in sorted((one, other)))
     assert few <= many
     # No more passages have such a lead than were said to be allowed.
@@ -116,6 +116,6 @@ def test_the_less_may_be_wrong_the_fewer_stand_out(
 
 
 def test_a_lead_is_over_what_is_usual_for_the_query() -> None:
-    trust = Trust(leads=(0.2,), middle=(0.5, 0.0))
+    trust = VectorCalibration(leads=(0.2,), middle=(0.5, 0.0))
     assert trust.standing((3, 0), [0.8, 0.7, 0.6], 0) == 1  # 0.5 is the mean picture's
     assert trust.standing((0, 3), [0.8, 0.7, 0.6], 0) == 3  # whose cosine is 0 here

@@ -13,14 +13,14 @@ from PIL import Image
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.fusion import fused, said, weighed
+from llava_tools.retrieval.calibration import FLOOR, VectorCalibration
+from llava_tools.retrieval.fusion import fused, said, use_logprobs
 from llava_tools.retrieval.search import Mode
-from llava_tools.retrieval.calibration import FLOOR, Trust
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
 #: Vectors that know nothing of pages, and passages of which one in ten has a lead of 0.9 or more.
-BLIND = Trust(FLOOR, tuple(1 - place / 10 for place in range(10)), (0.0, 0.0), 99)
+BLIND = VectorCalibration(FLOOR, tuple(1 - place / 10 for place in range(10)), (0.0, 0.0), 99)
 QUERY = "descaling the coffee machine"
 
 rankings = st.permutations(range(9)).map(lambda pages: pages[:6])
@@ -43,7 +43,7 @@ def ordered(
     first = [row(page, words if place == 0 else "no") for place, page in enumerate(texts)]
     pages = [row(page, "no") for page in near]
     pictures = [row(page, "", c) for page, c in enumerate(sorted(bare, reverse=True))]
-    scores, _ = fused(weighed(BLIND, QUERY, (0, 1), first, pages + pictures), 2)
+    scores, _ = fused(use_logprobs(BLIND, QUERY, (0, 1), first, pages + pictures), 2)
     assert all(0 < score <= 1 + 1e-9 for score in scores.values())
     return sorted(scores, key=lambda page: -scores[page])
 
@@ -99,7 +99,9 @@ def test_without_measurement_a_pictures_rank_counts_for_words_that_no_text_says(
     words: str, weight: float
 ) -> None:
     query = "descaling coffee machine"
-    found = weighed(Trust(), query, (0, 1), [row(1, words)], [row(0, ""), row(2, "b")])
+    found = use_logprobs(
+        VectorCalibration(), query, (0, 1), [row(1, words)], [row(0, ""), row(2, "b")]
+    )
     assert [weight for _, weight in found] == pytest.approx([1.0, 1.0, weight])
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.images import ImageRef
-from llava_tools.retrieval import PageIndex, Report, index, pages, ingest
+from llava_tools.retrieval import PageIndex, Report, index, ingest, pages
 from llava_tools.retrieval.store import Store, locked
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import encrypt, write_long_pdf, write_pdf
@@ -129,7 +129,7 @@ def test_what_cannot_be_read_now_is_not_forgotten(
     def refuse(path: str) -> tuple[str, tuple[int, int]]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(reading, "digest_of", refuse)
+    monkeypatch.setattr(ingest, "digest_of", refuse)
     report = index.update([folder])
     assert told(report) == (2, 0, 0, 0, 2)
     assert "Permission denied" in report.skipped[0].reason

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from llava_tools import Llava
+from llava_tools.core.requests import Request
 from llava_tools.errors import DocumentError, RequestError
 from llava_tools.retrieval import PageIndex, aask, ask
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
-from llava_tools.core.requests import Request
 from tests.retrieval.documents import write_pdf
 
 
@@ -97,7 +97,7 @@ def test_a_sure_answer_outweighs_two_unsure_ones(index: PageIndex) -> None:
     script = by_page(index, "never", "90", "never")._script
     found = ask(index, "How often?", Llava(backend=Weighing(script)), k=3, zoom=False)
     assert (found.text, found.citations[0].certainty) == ("90", 0.9)
-    even = ask(index, "How often?", Llava(backend=Weighing(script)), k=3, weighed=False)
+    even = ask(index, "How often?", Llava(backend=Weighing(script)), k=3, use_logprobs=False)
     assert even.text == "never"
     assert even.citations[0].certainty == 1.0
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools import Llava
+from llava_tools.core.requests import Request
 from llava_tools.errors import OutputError, ServerError
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.retrieval.tiling import LARGE, OVERLAP, regions
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
-from llava_tools.core.requests import Request
 from tests.fake_server import FakeServer, Kind
 from tests.retrieval.documents import write_pdf
 
@@ -99,7 +99,7 @@ def test_the_whole_page_counts_where_no_part_shows_more(index: PageIndex) -> Non
     assert (found.text, found.citations[0].box) == ("blurred", None)
 
 
-@pytest.mark.parametrize("option", ["zoom", "weighed"])
+@pytest.mark.parametrize("option", ["zoom", "use_logprobs"])
 def test_pages_are_asked_whole_only_if_told_or_nothing_can_be_weighed(
     index: PageIndex, option: str
 ) -> None:
@@ -125,4 +125,4 @@ def test_servers_zoom_only_if_they_report_log_probabilities_of_prompts(index: Pa
     assert asked(index, "schemas", zoom=False) == ("hot", 1)
     with pytest.raises(OutputError, match="ignored logprobs"):
         asked(index, "deaf", zoom=False)
-    assert asked(index, "deaf", weighed=False) == ("hot", 1)
+    assert asked(index, "deaf", use_logprobs=False) == ("hot", 1)

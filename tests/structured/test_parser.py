@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
-from llava_tools.errors import OutputError
-from llava_tools.structured.parser import Constrained, Reader
-from llava_tools.testing import ScriptedBackend
 from llava_tools.chat.tool_calls import write_call
-from llava_tools.core.outputs import CallDelta, fold
-from llava_tools.core.requests import Message, Request, Sampling
+from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
+from llava_tools.core.outputs import ToolCallChunk, collect
+from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.errors import OutputError
+from llava_tools.structured.parser import ConstrainedStream, ToolCallParser
+from llava_tools.testing import ScriptedBackend
 from tests.strategies import spiky_text
 
 LOOK = ToolSpec("look", "", {"type": "object", "properties": {"at": {}}, "required": ["at"]})
@@ -31,10 +31,10 @@ json_values = st.recursive(
 
 def read(
     pieces: list[str], constraint: Constraint, reason: Any = "stop"
-) -> tuple[str, list[CallDelta], str]:
+) -> tuple[str, list[ToolCallChunk], str]:
     """Read an answer that comes in pieces."""
-    reader = Reader(constraint, map("c{}".format, itertools.count()).__next__)
-    words, calls = "", list[CallDelta]()
+    reader = ToolCallParser(constraint, map("c{}".format, itertools.count()).__next__)
+    words, calls = "", list[ToolCallChunk]()
     for piece in pieces:
         text, new = reader.feed(piece)
         words += text
@@ -43,7 +43,7 @@ def read(
     return words + rest, calls, reason
 
 
-def put_together(pieces: list[CallDelta]) -> list[tuple[str, str, Any]]:
+def put_together(pieces: list[ToolCallChunk]) -> list[tuple[str, str, Any]]:
     """Return (id, name, arguments) of calls, and insist on id and name coming once, first."""
     calls: list[tuple[str, str, str]] = []
     for piece in pieces:
@@ -82,11 +82,11 @@ def test_words_stay_words_however_they_are_cut(data: st.DataObject, text: str) -
 
 
 def test_arguments_stream_as_they_are_written() -> None:
-    reader = Reader(BOTH, lambda: "c")
+    reader = ToolCallParser(BOTH, lambda: "c")
     head, *letters = '<tool_call>{"name": "add", "arguments": ', *'{"n": 12}'
-    assert reader.feed(head) == ("", (CallDelta(0, "", "c", "add"),))
+    assert reader.feed(head) == ("", (ToolCallChunk(0, "", "c", "add"),))
     for letter in letters:
-        assert reader.feed(letter) == ("", (CallDelta(0, letter),))
+        assert reader.feed(letter) == ("", (ToolCallChunk(0, letter),))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_was_cut_off_is_an_error(text: str, constraint: Constraint, words: 
         (write_call(ToolCall("", "add", {})) + " and so on", BOTH, "cannot be read"),
         (
             "\n".join([write_call(ToolCall("", "add", {}))] * 2),
-            Constraint((ADD,), parallel=False),
+            Constraint((ADD,), parallel_tool_calls=False),
             "several calls",
         ),
         (
@@ -145,16 +145,18 @@ def test_a_tag_in_the_middle_of_words_is_text() -> None:
 def test_calls_come_out_of_a_backend() -> None:
     text = write_call(ToolCall("", "look", {"at": "the left"}))
     backend = ScriptedBackend([text])
-    answer = fold(backend.stream(asked(BOTH)), "m")
+    answer = collect(backend.stream(asked(BOTH)), "m")
     assert (answer.text, answer.finish_reason) == ("", "tool_calls")
-    assert [(call.name, call.arguments) for call in answer.calls] == [("look", {"at": "the left"})]
-    assert answer.calls[0].id.startswith("call_")
+    assert [(call.name, call.arguments) for call in answer.tool_calls] == [
+        ("look", {"at": "the left"})
+    ]
+    assert answer.tool_calls[0].id.startswith("call_")
 
 
 def test_a_stream_is_closed_where_its_answer_goes_wrong() -> None:
     backend = ScriptedBackend(['<tool_call>{"name": "x", "arguments": {}} and so on'])
     stream = backend.stream(asked(BOTH))
-    assert isinstance(stream, Constrained)
+    assert isinstance(stream, ConstrainedStream)
     with pytest.raises(OutputError):
         list(stream)
     assert backend.closed_early == 1
@@ -162,9 +164,9 @@ def test_a_stream_is_closed_where_its_answer_goes_wrong() -> None:
 
 def test_a_token_limit_cuts_words_without_error() -> None:
     backend = ScriptedBackend(["one two three"])
-    answer = fold(backend.stream(asked(BOTH, max_tokens=2)), "m")
+    answer = collect(backend.stream(asked(BOTH, max_tokens=2)), "m")
     assert (answer.text, answer.finish_reason) == ("one two", "length")
 
 
 def asked(constraint: Constraint, **sampling: Any) -> Request:
-    return Request((Message("user", ("x",)),), Sampling(**sampling), constraint)
+    return Request((Message("user", ("x",)),), SamplingParams(**sampling), constraint)

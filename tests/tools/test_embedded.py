@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llava_tools import Llava, tools
-from llava_tools.images.store import Gallery
-from llava_tools.tools import Album
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
 BACKGROUNDS = {
@@ -28,7 +28,7 @@ class Eyes:
 
     def __init__(self, model: Llava) -> None:
         self.model = model
-        self.album = Album(Gallery())
+        self.album = ImageResolver(ImageStore())
         self.handles = {name: self.album.add(PICTURES / f"{name}.png") for name in BACKGROUNDS}
 
     def call(self, name: str, **arguments: Any) -> Any:

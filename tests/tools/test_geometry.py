@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools import Llava
-from llava_tools.images.store import Gallery
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
-from llava_tools.tools import Album
 from llava_tools.tools.geometry import Box, clipped, unpadded
 from llava_tools.tools.locate import LocateArguments, locate
 from recipes.tiny_llava.draw import draw
@@ -165,7 +165,7 @@ def test_locate_gives_back_the_box_that_the_model_wrote(
     """Through the tool, from what a perfect model writes: two decimals on the padded square."""
     box, size = given_box
     written = "[" + ", ".join(f"{corner:.2f}" for corner in padded(box, size)) + "]"
-    album = Album(Gallery())
+    album = ImageResolver(ImageStore())
     shown = LocateArguments(image=album.add(Image.new("RGB", size)), thing="the red car")
     found = locate.run(Llava(backend=ScriptedBackend([written])), shown, album)
     assert found.box is not None

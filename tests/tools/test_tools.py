@@ -19,16 +19,17 @@ from PIL import Image
 from llava_tools import Llava, tools
 from llava_tools.chat import image_handles, prompt
 from llava_tools.core.constraints import Constraint, ToolSpec
+from llava_tools.core.requests import Request
 from llava_tools.engine.grammar_masks import Grammars
-from llava_tools.engine.tokenizer import TextCodec
+from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ImageError, OutputError, RequestError
-from llava_tools.images.store import Gallery
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
-from llava_tools.tools import TOOLS, Album, Box
+from llava_tools.tools import TOOLS, Box
 from llava_tools.tools.compare import agree
 from llava_tools.tools.display import LARGEST
 from llava_tools.tools.locate import Located
-from llava_tools.core.requests import Request
 from tests.checkpoints import llama_like_tokenizer
 from tests.strategies import picture
 
@@ -52,7 +53,7 @@ class Scene:
             **options,
         )
         self.model = Llava(backend=self.backend)
-        self.album = Album(Gallery())
+        self.album = ImageResolver(ImageStore())
         self.wide = self.album.add(WIDE)
 
     def call(self, name: str, **arguments: Any) -> Any:
@@ -315,7 +316,7 @@ def test_openai_tools_are_short_and_can_be_enforced() -> None:
     described = tools.openai_tools()
     assert [tool["function"]["name"] for tool in described] == list(TOOLS)
     assert "title" not in json.dumps(described)
-    codec = TextCodec(llama_like_tokenizer())
+    codec = Tokenizer(llama_like_tokenizer())
     grammars = Grammars(codec.tokenizer, len(codec.tokenizer))
     specs = tuple(ToolSpec(**tool["function"]) for tool in described)
     _, best_effort = grammars.matcher(Constraint(tools=specs))
@@ -324,14 +325,14 @@ def test_openai_tools_are_short_and_can_be_enforced() -> None:
 
 
 def test_picture_arguments_take_handles_unless_more_is_allowed(tmp_path: Path) -> None:
-    def schemas(album: Album | None) -> list[dict[str, Any]]:
+    def schemas(album: ImageResolver | None) -> list[dict[str, Any]]:
         described = tools.openai_tools(album=album)
         return [tool["function"]["parameters"]["properties"] for tool in described]
 
-    for properties in schemas(None) + schemas(Album(Gallery())):
+    for properties in schemas(None) + schemas(ImageResolver(ImageStore())):
         image = properties["image"] if "image" in properties else properties["images"]["items"]
         assert image["pattern"] == image_handles.PATTERN
-    wider = schemas(Album(Gallery(), allowed_directories=[tmp_path]))
+    wider = schemas(ImageResolver(ImageStore(), allowed_directories=[tmp_path]))
     assert image_handles.PATTERN not in json.dumps(wider)
     assert [list(properties) for properties in wider] == [list(old) for old in schemas(None)]
 

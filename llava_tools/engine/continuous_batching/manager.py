@@ -25,17 +25,18 @@ from transformers.generation.continuous_batching.continuous_api import (
 )
 from transformers.generation.logits_process import LogitsProcessorList
 
-from llava_tools.engine.device import free_bytes, no_memory_for, out_of_memory
-from llava_tools.engine.cpu.llama import PagedLlama
 from llava_tools.engine.continuous_batching.kv_layout import lay_out_by_layers
-from llava_tools.engine.continuous_batching.sampler import Sampler
 from llava_tools.engine.continuous_batching.oom_recovery import take_largest
-from llava_tools.engine.request_state import Ticket
+from llava_tools.engine.continuous_batching.sampler import Sampler
+from llava_tools.engine.cpu.llama import PagedLlama
+from llava_tools.engine.device import free_bytes, no_memory_for, out_of_memory
+from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState
+    from transformers.generation.continuous_batching.requests import GenerationOutput
+    from transformers.generation.continuous_batching.requests import RequestState as BatchedState
 
 #: Tokens of a KV block. Prompts share whole blocks, so small ones find more; 32 found 608 of 637
 #: prompt tokens of a follow-up question where 256 found 512.
@@ -68,11 +69,11 @@ class Listener(Protocol):
     #: Some requests have no reader any more.
     dropped: Callable[[], None]
 
-    def begun(self, ticket: Ticket) -> None:
+    def begun(self, ticket: RequestState) -> None:
         """A request's first token is there."""
         ...
 
-    def failed(self, ticket: Ticket, error: EngineError, *, alone: bool) -> None:
+    def failed(self, ticket: RequestState, error: EngineError, *, alone: bool) -> None:
         """A request ended with an error, which its ticket has; alone, or with all others."""
         ...
 
@@ -84,13 +85,13 @@ class Router(OutputRouter):
         super().__init__()
         self.closing = False
         self._listener = listener
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets: dict[str, RequestState] = {}
 
-    def expect(self, ticket: Ticket) -> None:
+    def expect(self, ticket: RequestState) -> None:
         """Deliver to this ticket from now on."""
         self._tickets[ticket.request_id] = ticket
 
-    def forget(self, ticket: Ticket) -> bool:
+    def forget(self, ticket: RequestState) -> bool:
         """Deliver nothing more to this ticket; return whether anything was still to come."""
         return self._tickets.pop(ticket.request_id, None) is not None
 
@@ -114,7 +115,7 @@ class Router(OutputRouter):
             self._listener.begun(ticket)
         ticket.report(output.generated_tokens, output.is_finished())
 
-    def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
+    def fail_and_deliver(self, state: BatchedState, error: Exception) -> None:
         """Fail a request, as the model's thread does with all of them when it ends."""
         told: EngineError = _closed_while_running()
         if not self.closing and out_of_memory(error):
@@ -249,7 +250,7 @@ def _share_finished(processor: ContinuousBatchProcessor) -> None:
     """
     cache: Any = processor.cache
 
-    def mark(state: RequestState, complete_blocks: dict[str, int]) -> None:
+    def mark(state: BatchedState, complete_blocks: dict[str, int]) -> None:
         if cache.allow_block_sharing:
             tokens = state.initial_tokens + state.generated_tokens
             for name, count in complete_blocks.items():
@@ -271,12 +272,12 @@ def kv_bytes(decoder: PreTrainedModel) -> int:
 
 
 def batching_config(
-    decoder: PreTrainedModel, context: int, *, reuse: bool
+    decoder: PreTrainedModel, context_length: int, *, prefix_caching: bool
 ) -> ContinuousBatchingConfig:
     """Size the KV; left to itself, transformers takes most of the memory that is free."""
     config = ContinuousBatchingConfig(
         page_size=PAGE,
-        allow_block_sharing=reuse,
+        allow_block_sharing=prefix_caching,
         use_async_batching=False,  # the sampler works on the rows of the step that just ran
         use_cuda_graph=False,
         auto_switch_to_flash=False,
@@ -284,7 +285,7 @@ def batching_config(
     )
     room = CUDA_ROOM if decoder.device.type == "cuda" else CPU_ROOM
     per_token = kv_bytes(decoder)
-    blocks = math.ceil(context / PAGE) + 1
+    blocks = math.ceil(context_length / PAGE) + 1
     free = free_bytes(decoder.device)
     if blocks * PAGE * per_token > free:
         raise ModelError(
@@ -292,7 +293,7 @@ def batching_config(
             f"but {free / 1e9:.1f} GB are free.",
             "Set a smaller context, or use a smaller model.",
         )
-    affordable = int(min(free * room.kv_share / per_token, max(room.kv_tokens, 2 * context)))
+    affordable = int(min(free * room.kv_share / per_token, max(room.kv_tokens, 2 * context_length)))
     config.num_blocks = max(blocks, affordable // PAGE)
     config.max_batch_tokens = room.step_tokens
     return config

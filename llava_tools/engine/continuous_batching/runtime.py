@@ -1,6 +1,6 @@
 """Requests into the batch, and their lives: convoys, cancellation, crashes, the end.
 
-Token ids and a `Ticket` go in; the ticket receives steps or an error. A step that raises fails the
+Token ids and a `RequestState` go in; the ticket receives steps or an error. A step that raises fails the
 requests in flight and is followed by a fresh start; one without enough memory fails the request
 that takes most of it. An interpreter that exits stops the batch.
 """
@@ -20,8 +20,8 @@ from llava_tools.engine.continuous_batching.manager import (
     batching_config,
     kv_bytes,
 )
-from llava_tools.engine.prefill_coalescer import Convoy
-from llava_tools.engine.request_state import Ticket
+from llava_tools.engine.prefill_coalescer import PrefillCoalescer
+from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import EngineClosedError, EngineError
 
 if TYPE_CHECKING:
@@ -49,26 +49,28 @@ class PagedRuntime:
         self,
         decoder: PreTrainedModel,
         end_of_turn: Sequence[int],
-        context: int,
+        context_length: int,
         *,
-        reuse: bool,
+        prefix_caching: bool,
         on_dropped: Callable[[], None],
     ) -> None:
         self._decoder = decoder
         self.dropped = on_dropped
         self._words: int = decoder.config.get_text_config().vocab_size
         self._end_of_turn = list(end_of_turn)
-        self._config = batching_config(decoder, context, reuse=reuse)
+        self._config = batching_config(decoder, context_length, prefix_caching=prefix_caching)
         # Submission, cancellation, crash and close exclude each other. Reentrant, since failing the
         # requests of a crash comes back here through the router.
         self._lock = threading.RLock()
-        self._convoy: Convoy[_Start] | None = Convoy() if reuse else None
+        self._convoy: PrefillCoalescer[_Start] | None = (
+            PrefillCoalescer() if prefix_caching else None
+        )
         self._router = Router(self)
         self._closed = False
         self._manager = self._new_manager()
         atexit.register(self.close)
 
-    def submit(self, ids: Sequence[int], ticket: Ticket) -> None:
+    def submit(self, ids: Sequence[int], ticket: RequestState) -> None:
         """Queue a request; its ticket receives everything that follows.
 
         Raises:
@@ -80,7 +82,7 @@ class PagedRuntime:
             if self._manager.background_thread_status.can_accept_new_requests() is not None:
                 self._manager.join(0.0, timeout=None)
                 self._manager = self._new_manager()
-                self._convoy = self._convoy and Convoy()
+                self._convoy = self._convoy and PrefillCoalescer()
             self._router.expect(ticket)
             start = _Start(list(ids), ticket)
             shared = _until_last_picture(ids, self._words)
@@ -88,7 +90,7 @@ class PagedRuntime:
             if convoy is None or convoy.join(hash(shared), ticket.request_id, start):
                 self._add(start)
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: RequestState) -> None:
         """Stop generating for a request and free its KV; nothing more reaches its ticket."""
         with self._lock:
             if not self._router.forget(ticket):
@@ -123,14 +125,14 @@ class PagedRuntime:
         assert self._config.num_blocks is not None
         return self._config.num_blocks * PAGE, kv_bytes(self._decoder)
 
-    def begun(self, ticket: Ticket) -> None:
+    def begun(self, ticket: RequestState) -> None:
         """Called by the model's thread with a request's first token: its convoy may follow."""
         if self._convoy is not None:
             with self._lock:
                 for start in self._convoy.begun(ticket.request_id):
                     self._add(start)
 
-    def failed(self, ticket: Ticket, error: EngineError, *, alone: bool) -> None:
+    def failed(self, ticket: RequestState, error: EngineError, *, alone: bool) -> None:
         """Called by the model's thread when a request failed.
 
         Those that waited for it fail too; where it failed alone, the first of them goes ahead.
@@ -168,7 +170,7 @@ class _Start:
     """What it takes to start a request."""
 
     ids: list[int]
-    ticket: Ticket
+    ticket: RequestState
 
 
 def _until_last_picture(ids: Sequence[int], words: int) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from llava_tools.engine.request_state import Ticket, TokenRecord
-from llava_tools.core.requests import Sampling
+from llava_tools.core.requests import SamplingParams
+from llava_tools.engine.request_state import RequestState, TokenRecord
 
 if TYPE_CHECKING:
     from transformers.generation.continuous_batching.requests import FutureRequestState
@@ -33,12 +33,12 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         picking: Whether tokens of the present step may have been picked.
     """
 
-    supported_kwargs = {"ticket": Ticket}  # noqa: RUF012 - an instance attribute of the base class
+    supported_kwargs = {"ticket": RequestState}  # noqa: RUF012 - an instance attribute of the base class
     ignored_kwargs = ()
 
     def __init__(self, end_of_turn: int) -> None:
         self._end_of_turn = end_of_turn
-        self._rows: list[Ticket] = []
+        self._rows: list[RequestState] = []
         self.picking = False
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
@@ -62,19 +62,19 @@ class Sampler(ContinuousBatchingLogitsProcessor):
             scores: float32 [rows, vocabulary], the model's logits.
             tensor_arg: Unused.
         """
-        if not any(map(_has_wishes, self._rows)):
+        if not any(map(_needs_custom_sampling, self._rows)):
             return scores
         picked = scores.argmax(dim=-1)
         self.picking = True
         for row, ticket in enumerate(self._rows):
-            if _has_wishes(ticket):
+            if _needs_custom_sampling(ticket):
                 picked[row] = self._pick(scores[row : row + 1], ticket)
             if ticket.sampling.logprobs:
                 ticket.records.append(_record(scores[row], picked[row], ticket.sampling))
         alone = torch.full_like(scores, -torch.inf)
         return alone.scatter_(1, picked.unsqueeze(1), 0.0)
 
-    def _pick(self, scores: torch.Tensor, ticket: Ticket) -> torch.Tensor:
+    def _pick(self, scores: torch.Tensor, ticket: RequestState) -> torch.Tensor:
         """Choose one token of a row [1, vocabulary] by the request's constraint and settings."""
         matcher = ticket.matcher
         if matcher is not None:
@@ -90,13 +90,13 @@ class Sampler(ContinuousBatchingLogitsProcessor):
             matcher.accept(int(picked))
         return picked
 
-    def _fail(self, ticket: Ticket) -> bool:
+    def _fail(self, ticket: RequestState) -> bool:
         """End one request whose matcher is stuck, without hurting the others of the batch."""
         assert ticket.matcher is not None
         ticket.fault = ticket.matcher.fault or "no token may come next"
         return True
 
-    def _draw(self, scores: torch.Tensor, ticket: Ticket) -> torch.Tensor:
+    def _draw(self, scores: torch.Tensor, ticket: RequestState) -> torch.Tensor:
         """Draw one token from a row [1, vocabulary] by the request's own settings."""
         if ticket.generator is None:
             ticket.generator = torch.Generator(scores.device)
@@ -109,13 +109,13 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         return torch.multinomial(odds, 1, generator=ticket.generator)[0, 0]
 
 
-def _has_wishes(ticket: Ticket) -> bool:
+def _needs_custom_sampling(ticket: RequestState) -> bool:
     """Return whether a row needs more than its likeliest token."""
     wish = ticket.sampling
     return wish.temperature > 0 or wish.logprobs or ticket.matcher is not None
 
 
-def _warpers(sampling: Sampling) -> LogitsProcessorList:
+def _warpers(sampling: SamplingParams) -> LogitsProcessorList:
     """Temperature, then top-k, then top-p, in the order of `generate`."""
     warpers = LogitsProcessorList([TemperatureLogitsWarper(float(sampling.temperature))])
     if sampling.top_k:
@@ -125,7 +125,7 @@ def _warpers(sampling: Sampling) -> LogitsProcessorList:
     return warpers
 
 
-def _record(scores: torch.Tensor, picked: torch.Tensor, sampling: Sampling) -> TokenRecord:
+def _record(scores: torch.Tensor, picked: torch.Tensor, sampling: SamplingParams) -> TokenRecord:
     """Return the log-probabilities of one row [vocabulary] before any shaping."""
     logprobs = scores.log_softmax(dim=-1)
     top: tuple[tuple[int, float], ...] = ()

@@ -18,9 +18,9 @@ from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTra
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
 
+from llava_tools.engine.continuous_batching.kv_layout import keys_and_values, page_size
 from llava_tools.engine.cpu.attention import Part, Reader, Where, attend, plan, run
 from llava_tools.engine.cpu.linear import joined, pack
-from llava_tools.engine.continuous_batching.kv_layout import keys_and_values, page_size
 
 #: Name of the attention in the configuration; for its own names continuous batching makes masks.
 ATTENTION = "llava_tools"

@@ -26,10 +26,10 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from transformers.utils import logging as transformers_logging
 
 from llava_tools.engine.device import pick_device, pick_dtype
-from llava_tools.engine.tokenizer import TextCodec
+from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError, ModelNotFoundError
 from llava_tools.images import ImageRef
-from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, Quantization
+from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions, Quantization
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Loaded:
 
     name: str
     model: LlavaForConditionalGeneration
-    text: TextCodec
+    text: Tokenizer
     processor: LlavaImageProcessorPil
     ends: tuple[int, ...]
 
@@ -93,20 +93,23 @@ def load(options: EngineOptions) -> Loaded:
     """
     device = pick_device(options.device)
     where = locate(options)
-    hub: dict[str, Any] = {"revision": options.revision, "local_files_only": options.offline}
+    hub: dict[str, Any] = {
+        "revision": options.revision,
+        "local_files_only": options.local_files_only,
+    }
     config = _config(where, options, hub)
     try:
         model = _model(where, config, options, device, hub)
         tokenizer = AutoTokenizer.from_pretrained(where, **hub)
         processor = picture_processor(where, config.vision_config, hub)
     except OSError as error:
-        raise not_found(options.model, options.revision, options.offline, error) from error
+        raise not_found(options.model, options.revision, options.local_files_only, error) from error
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{options.model} does not fit into the memory of {device}.",
             "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
         ) from error
-    text = TextCodec(tokenizer)
+    text = Tokenizer(tokenizer)
     name = "llava-tools/tiny" if options.source == "tiny" else options.source
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
@@ -119,7 +122,7 @@ def load(options: EngineOptions) -> Loaded:
     return Loaded(name, model, text, processor, _ends(model, text))
 
 
-def locate(options: EngineOptions) -> str:
+def locate(options: LoadOptions) -> str:
     """Return the folder or hub id; a name that can be neither is refused without a look outside."""
     name = options.source
     if name == "tiny":
@@ -146,7 +149,7 @@ def _config(where: str, options: EngineOptions, hub: dict[str, Any]) -> LlavaCon
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(where, **hub)
     except OSError as error:
-        raise not_found(options.model, options.revision, options.offline, error) from error
+        raise not_found(options.model, options.revision, options.local_files_only, error) from error
     except ValueError as error:
         raise ModelError(
             f"{options.model!r} is of a kind that transformers does not know: {error}",
@@ -264,19 +267,21 @@ def picture_processor(where: str, vision: Any, hub: dict[str, Any]) -> LlavaImag
     )
 
 
-def _ends(model: LlavaForConditionalGeneration, text: TextCodec) -> tuple[int, ...]:
+def _ends(model: LlavaForConditionalGeneration, text: Tokenizer) -> tuple[int, ...]:
     named = model.generation_config.eos_token_id
     listed = named if isinstance(named, list) else [named] if named is not None else []
     return tuple(dict.fromkeys([*listed, text.end_of_turn]))
 
 
-def not_found(name: str, revision: str | None, offline: bool, error: OSError) -> ModelNotFoundError:
+def not_found(
+    name: str, revision: str | None, local_files_only: bool, error: OSError
+) -> ModelNotFoundError:
     """Return the error for a checkpoint that transformers could not read."""
     at = f" at revision {revision!r}" if revision else ""
     reason = str(error).strip().split("\n")[0]
     return ModelNotFoundError(
         f"The model {name!r}{at} cannot be read: {reason}",
         "It is not in the local cache, and offline=True forbids asking the hub."
-        if offline
+        if local_files_only
         else "Check the name and the network, or name a local folder.",
     )

@@ -35,9 +35,9 @@ from llava_tools.engine.loading.checkpoint import (
     picture_processor,
     refuse_faults,
 )
-from llava_tools.engine.tokenizer import TextCodec
+from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
-from llava_tools.options import CLIP, EmbeddingOptions
+from llava_tools.options import CLIP, EmbeddingOptions, EngineOptions
 
 _OLD_END = 2
 """`eos_token_id` of CLIP configurations that transformers takes for a mark of old files."""
@@ -92,7 +92,7 @@ class Clip:
 
     name: str
     model: PartialClip
-    text: TextCodec
+    text: Tokenizer
     end: int
     where: str
     beside: bool
@@ -103,7 +103,7 @@ class Clip:
         return self.model.visual_projection.out_features
 
     @property
-    def context(self) -> int:
+    def context_length(self) -> int:
         """Tokens that a text may have, its begin and end included."""
         return int(cast(Any, self.model.config).text_config.max_position_embeddings)
 
@@ -137,7 +137,7 @@ def load_clip(options: EmbeddingOptions) -> Clip:
             loaded: Any = PartialClip.from_pretrained(
                 where,
                 config=config,
-                dtype=pick_dtype(options.engine, device),
+                dtype=pick_dtype(options, device),
                 attn_implementation="sdpa",
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported like the others, and refused below
@@ -146,13 +146,13 @@ def load_clip(options: EmbeddingOptions) -> Clip:
         tokens = str(Path(where).parent) if beside else where
         tokenizer: Any = AutoTokenizer.from_pretrained(tokens, **hub)
     except OSError as error:
-        raise not_found(where, hub["revision"], options.offline, error) from error
+        raise not_found(where, hub["revision"], options.local_files_only, error) from error
     refuse_faults(loaded[1], where)
     model: PartialClip = loaded[0].to(device).eval()
     configured = cast(Any, config).text_config.eos_token_id
-    text = TextCodec(tokenizer)
+    text = Tokenizer(tokenizer)
     return Clip(
-        name="llava-tools/tiny/clip" if options.engine.source == "tiny" and beside else where,
+        name="llava-tools/tiny/clip" if options.source == "tiny" and beside else where,
         model=model,
         text=text,
         end=text.end_of_turn if configured == _OLD_END else configured,
@@ -168,7 +168,15 @@ def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
         ModelError: It cannot be loaded.
     """
     if clip.beside:
-        llava = load(options.engine)
+        llava = load(
+            EngineOptions(
+                options.model,
+                options.device,
+                options.dtype,
+                options.revision,
+                options.local_files_only,
+            )
+        )
         return Eye(cast(CLIPVisionModel, llava.model.model.vision_tower), llava.processor)
     hub = _hub(options)
     config: Any = clip.model.config
@@ -185,7 +193,7 @@ def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
             )
         processor = picture_processor(clip.where, config.vision_config, hub)
     except OSError as error:
-        raise not_found(clip.where, hub["revision"], options.offline, error) from error
+        raise not_found(clip.where, hub["revision"], options.local_files_only, error) from error
     refuse_faults(loaded[1] | {"unexpected_keys": set()}, clip.where)
     return Eye(loaded[0].to(clip.model.device).eval(), processor)
 
@@ -212,10 +220,10 @@ def _locate(options: EmbeddingOptions) -> tuple[str, bool]:
     if options.clip is not None:
         path = Path(options.clip).expanduser()
         return (str(path) if path.is_dir() else options.clip), False
-    beside = Path(locate(options.engine)) / "clip"
+    beside = Path(locate(options)) / "clip"
     if (beside / "config.json").is_file():
         return str(beside), True
-    if (usual := options.usual_clip) is not None:
+    if (usual := options.default_clip) is not None:
         return usual, False
     raise ModelError(
         f"Which CLIP the eye of {options.model!r} was taken from is not known.",
@@ -224,4 +232,4 @@ def _locate(options: EmbeddingOptions) -> tuple[str, bool]:
 
 
 def _hub(options: EmbeddingOptions) -> dict[str, Any]:
-    return {"revision": options.clip_revision, "local_files_only": options.offline}
+    return {"revision": options.clip_revision, "local_files_only": options.local_files_only}

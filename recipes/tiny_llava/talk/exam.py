@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
 from llava_tools.chat.tool_calls import write_turn
-from recipes.tiny_llava.words import pick
+from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
 from llava_tools.core.requests import Message
+from recipes.tiny_llava.words import pick
 
 
 def _spec(name: str, description: str, /, **types: Any) -> ToolSpec:
@@ -242,7 +242,7 @@ def result_items() -> list[ToolItem]:
             asked = (
                 Message("user", (question,)),
                 Message("assistant", (), (ToolCall("1", name, arguments),)),
-                Message("tool", (text,), call_id="1"),
+                Message("tool", (text,), tool_call_id="1"),
             )
             items.append(ToolItem("result", asked, Constraint(tools), answer))
     return items

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llava_tools.core.constraints import Constraint, ToolCall
-from llava_tools.images import ImageRef
 from llava_tools.chat.prompt import SYSTEM
+from llava_tools.core.constraints import Constraint, ToolCall
+from llava_tools.core.requests import Message
+from llava_tools.images import ImageRef
 from recipes.tiny_llava.manners import spoken
 from recipes.tiny_llava.questions import ask
 from recipes.tiny_llava.words import pick
 from recipes.tiny_llava.world import Scene
-from llava_tools.core.requests import Message
 
 from .asking import Asked, ask_for
 from .families import some_tools
@@ -166,9 +166,9 @@ class _Agent:
     def _report(self) -> None:
         """The results, and the answer from them; learned where words are free to be said."""
         results = [result_of(self._rng, asked) for asked in self._asked]
-        for call, result in zip(self._messages[-1].calls, results, strict=True):
+        for call, result in zip(self._messages[-1].tool_calls, results, strict=True):
             self._messages.append(
-                Message("tool", (result.text,), call_id=call.id, failed=result.failed)
+                Message("tool", (result.text,), tool_call_id=call.id, is_error=result.failed)
             )
         answer = " ".join(result.answer for result in results)
         self._answer(answer, "result" if self._choice == "auto" else "")

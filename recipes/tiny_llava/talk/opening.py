@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.chat.image_handles import ARGUMENT
-from llava_tools.images import ImageRef
 from llava_tools.chat.prompt import SYSTEM
+from llava_tools.core.constraints import Constraint, ToolCall
+from llava_tools.core.requests import Message
+from llava_tools.images import ImageRef
 from recipes.tiny_llava.manners import spoken
 from recipes.tiny_llava.phrasings import phrase
 from recipes.tiny_llava.questions import ask
 from recipes.tiny_llava.words import pick
 from recipes.tiny_llava.world import Scene
-from llava_tools.core.requests import Message
 
 from .asking import fill
 from .families import some_tools
@@ -52,7 +52,7 @@ def opened(rng: np.random.Generator, count: int, scene: Scene, picture: ImageRef
     messages = (
         Message("user", (f"{text[0].upper()}{text[1:]}",)),
         Message("assistant", (), (call,)),
-        Message("tool", (picture, words) if beside else (picture,), call_id=call.id),
+        Message("tool", (picture, words) if beside else (picture,), tool_call_id=call.id),
         Message("assistant", (question.answer,)),
     )
     others = some_tools(rng, (1.0,)) if rng.random() < 0.3 else []

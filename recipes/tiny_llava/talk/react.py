@@ -12,13 +12,13 @@ import json
 import numpy as np
 
 from llava_tools.core.constraints import FREE
+from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef
 from recipes.tiny_llava.manners import spoken
 from recipes.tiny_llava.phrasings import phrase
 from recipes.tiny_llava.questions import ask
 from recipes.tiny_llava.words import pick
 from recipes.tiny_llava.world import Scene
-from llava_tools.core.requests import Message
 
 from .asking import Asked, ask_for, fill
 from .families import look_at, some_tools

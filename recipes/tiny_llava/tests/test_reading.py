@@ -19,11 +19,11 @@ from recipes.tiny_llava.reading import (
     reading_loss,
 )
 from recipes.tiny_llava.sights import sight_meaning
+from recipes.tiny_llava.tests.attentions import attentions
 from recipes.tiny_llava.wide.codes import EDGE, GLYPHS, INDEX, KNOTS, SLOTS
 from recipes.tiny_llava.wide.questions import read_box
 from recipes.tiny_llava.wide.things import MOST_GLYPHS
 from recipes.tiny_llava.world import Scene
-from recipes.tiny_llava.tests.attentions import attentions
 
 WIDTH = 192
 FIRST = 2 * WIDTH // 64 - SLOTS

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageColor
 
-from recipes.tiny_llava.items import Item
 from llava_tools.finetune.loss_plot import plot, running_mean
+from recipes.tiny_llava.items import Item
 from recipes.tiny_llava.sheet import CELL, COLUMNS, sheet
 
 GREEN, RED = ImageColor.getrgb("#1a7f37"), ImageColor.getrgb("#c62828")

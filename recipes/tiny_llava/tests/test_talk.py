@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
 
+from llava_tools.chat.prompt import SYSTEM
 from llava_tools.core.constraints import Constraint
 from llava_tools.images import open_image
-from llava_tools.chat.prompt import SYSTEM
 from recipes.tiny_llava.conversations import Writer, lectures
 from recipes.tiny_llava.packing import IMAGE, pack, packed_length
 from recipes.tiny_llava.talk.asking import ask_for
@@ -56,7 +56,7 @@ def everything(told: Lecture) -> str:
     parts = [tool.name + tool.description for tool in told.constraint.tools]
     for talk in told.talks:
         for message in talk.messages:
-            parts += [message.text, *(str(dict(call.arguments)) for call in message.calls)]
+            parts += [message.text, *(str(dict(call.arguments)) for call in message.tool_calls)]
     return "\n".join(parts)
 
 
@@ -91,12 +91,12 @@ def test_lectures_are_conversations_that_end_as_learned(seed: int) -> None:
         assert talk.kinds
         known: set[str] = set()
         for index, message in enumerate(talk.messages):
-            known |= {call.id for call in message.calls}
-            assert message.role != "tool" or message.call_id in known
+            known |= {call.id for call in message.tool_calls}
+            assert message.role != "tool" or message.tool_call_id in known
             assert index not in talk.kinds or message.role == "assistant"
             if index in talk.kinds and told.constraint.forced:
-                assert message.calls
-            for call in message.calls:
+                assert message.tool_calls
+            for call in message.tool_calls:
                 assert call.name in {tool.name for tool in told.constraint.callable}
             if talk.kinds.get(index) == "json":
                 answer = json.loads(message.text)
@@ -138,7 +138,7 @@ def test_a_tool_gives_the_picture_that_was_asked_for(seed: int) -> None:
     rng = np.random.default_rng(seed)
     (talk,) = opened(rng, 12, sample_scene(rng), PICTURE).talks
     user, call, result, _ = talk.messages
-    (handle,) = call.calls[0].arguments.values()
+    (handle,) = call.tool_calls[0].arguments.values()
     assert handle in user.text
     assert [picture.handle for picture in result.images] == [handle]
     assert user.images == ()

@@ -15,10 +15,10 @@ from recipes.tiny_llava.imagining import imagine
 from recipes.tiny_llava.packing import IMAGE, Conversations, pack
 from recipes.tiny_llava.patches import middles
 from recipes.tiny_llava.tallying import HEADS, tally_loss
+from recipes.tiny_llava.tests.attentions import attentions
 from recipes.tiny_llava.wide.codes import where
 from recipes.tiny_llava.wide.sample import sample_chart, sample_page, sample_writing
 from recipes.tiny_llava.world import Scene, Shape
-from recipes.tiny_llava.tests.attentions import attentions
 
 WIDTH = 192
 

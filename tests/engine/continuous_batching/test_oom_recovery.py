@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
-from llava_tools.engine.cpu import llama
+from llava_tools.core.outputs import collect
 from llava_tools.engine.continuous_batching import sampler
+from llava_tools.engine.cpu import llama
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import EngineCrashedError, EngineError, MemoryExhaustedError
-from llava_tools.core.outputs import fold
 
 ALLOCATOR = RuntimeError(
     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
@@ -71,7 +71,7 @@ def at_once(
     ended: list[tuple[int, ...] | EngineError] = []
     for stream in streams:
         try:
-            ended.append(fold(stream, "").token_ids)
+            ended.append(collect(stream, "").token_ids)
         except EngineError as error:
             ended.append(error)
     return ended
@@ -91,7 +91,7 @@ def test_the_largest_request_fails_and_the_others_answer_as_alone(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    model = fresh(reuse=False)
+    model = fresh(prefix_caching=False)
     asked = [(question, pictures[n]) for n, question in enumerate(QUESTIONS)]
     alone = [model.ask(*each, max_tokens=12) for each in asked]
     large = (LONG, pictures[3])
@@ -142,7 +142,7 @@ def test_those_that_waited_for_the_largest_go_ahead_without_it(
     fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
-    other = fresh(reuse=False)
+    other = fresh(prefix_caching=False)
     alone = [other.ask(question, pictures[0], max_tokens=6) for question in QUESTIONS]
     most = sum(answer.usage.prompt_tokens for answer in alone)
     scarce = Scarce(engine_of(model), monkeypatch, rows=most)

@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
+from llava_tools.core.requests import SamplingParams
 from llava_tools.engine.continuous_batching.sampler import Sampler
-from llava_tools.engine.request_state import Ticket
-from llava_tools.core.requests import Sampling
+from llava_tools.engine.request_state import RequestState
 
 
-def _pick(scores: torch.Tensor, *samplings: Sampling) -> list[int]:
+def _pick(scores: torch.Tensor, *samplings: SamplingParams) -> list[int]:
     sampler = Sampler(end_of_turn=2)
-    sampler._rows = [Ticket(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
+    sampler._rows = [RequestState(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
     out: list[int] = sampler(scores, torch.zeros(len(samplings))).argmax(-1).tolist()
     return out
 
@@ -24,9 +24,9 @@ def test_every_row_follows_its_own_rules() -> None:
     for _ in range(20):
         greedy, narrow, nucleus = _pick(
             scores,
-            Sampling(),
-            Sampling(temperature=50.0, top_k=1),
-            Sampling(temperature=1.0, top_p=0.9),
+            SamplingParams(),
+            SamplingParams(temperature=50.0, top_k=1),
+            SamplingParams(temperature=1.0, top_p=0.9),
         )
         assert greedy == narrow == 1
         assert nucleus in (1, 2)
@@ -34,7 +34,7 @@ def test_every_row_follows_its_own_rules() -> None:
 
 def test_samples_follow_the_distribution() -> None:
     scores = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
-    ticket = Ticket("one", Sampling(temperature=1.0, seed=1), 0.0)
+    ticket = RequestState("one", SamplingParams(temperature=1.0, seed=1), 0.0)
     sampler = Sampler(end_of_turn=2)
     sampler._rows = [ticket]
     drawn = torch.tensor([int(sampler(scores, torch.zeros(1)).argmax()) for _ in range(2000)])

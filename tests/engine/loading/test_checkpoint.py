@@ -81,7 +81,7 @@ def test_the_layout_of_the_released_checkpoints_loads(copy: Path) -> None:
 )
 def test_unknown_models(name: str, says: str) -> None:
     with pytest.raises(ModelNotFoundError, match=says) as caught:
-        load_engine(EngineOptions(name, offline=True))
+        load_engine(EngineOptions(name, local_files_only=True))
     assert "\n" not in str(caught.value)
 
 
@@ -108,8 +108,8 @@ def test_quantization_needs_a_gpu(checkpoint: Path, kind: str) -> None:
         ({"device": "gpu"}, "device='gpu'"),
         ({"dtype": "fp16"}, "dtype='fp16'"),
         ({"quantization": "2bit"}, "quantization='2bit'"),
-        ({"context": 3}, "context=3"),
-        ({"max_queue": 0}, "max_queue=0"),
+        ({"context_length": 3}, "context=3"),
+        ({"max_concurrent_requests": 0}, "max_queue=0"),
         ({"model": ""}, "model=''"),
         ({"base_url": "localhost"}, "base_url='localhost'"),
         ({"base_url": "http://x/v1", "dtype": "float16"}, "dtype='float16' does not go with"),
@@ -124,4 +124,4 @@ def test_impossible_options_are_refused_before_anything_loads(
 
 def test_a_context_beyond_the_model(checkpoint: Path) -> None:
     with pytest.raises(RequestError, match="built for"):
-        load_engine(EngineOptions(str(checkpoint), context=4096))
+        load_engine(EngineOptions(str(checkpoint), context_length=4096))

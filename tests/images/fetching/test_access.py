@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.images.fetch import Fetcher, is_public
 from llava_tools.images import open_image
+from llava_tools.images.fetch import Fetcher, is_public
 from tests.images.fetching.site import PICTURE, Site, redirect, refusal, send
 
 PRIVATE = [

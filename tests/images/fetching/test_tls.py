@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools.images import fetch
 from llava_tools.errors import ImageError
+from llava_tools.images import fetch
 from llava_tools.images.fetch import Fetcher, FetchError, displayed
 from tests.images.fetching.site import PICTURE, Site, refusal, send
 

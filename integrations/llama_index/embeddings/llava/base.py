@@ -14,12 +14,17 @@ from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 from pydantic import PrivateAttr, ValidationError, model_validator
 
-from llava_tools import option_names
 from llava_tools.embedding import Embedder
-from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions
+from llava_tools.options import (
+    Dtype,
+    EmbeddingKeywords,
+    EmbeddingOptions,
+    normalize,
+    validation_error,
+)
 
 #: Options that choose and load the model, besides its name.
-_CHOICES = ("device", "dtype", "revision", "offline", "clip", "clip_revision")
+_CHOICES = ("device", "dtype", "revision", "local_files_only", "clip", "clip_revision")
 
 
 class LlavaEmbedding(MultiModalEmbedding):
@@ -45,7 +50,7 @@ class LlavaEmbedding(MultiModalEmbedding):
     device: str = "auto"
     dtype: Dtype = "auto"
     revision: str | None = None
-    offline: bool = False
+    local_files_only: bool = False
     clip: str | None = None
     clip_revision: str | None = None
 
@@ -55,7 +60,7 @@ class LlavaEmbedding(MultiModalEmbedding):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise option_names.of_validation(error, "LlavaEmbedding") from None
+            raise validation_error(error, "LlavaEmbedding") from None
         self._embedder = self._new_embedder()
 
     @model_validator(mode="before")
@@ -64,10 +69,10 @@ class LlavaEmbedding(MultiModalEmbedding):
         """Check what can be checked without the model, so that a typo fails here."""
         if not isinstance(given, dict):
             return given  # a LlavaEmbedding that is somebody's field
-        told = option_names.known(given, cls.model_fields, cls.__name__, {"model": "model_name"})
+        told = normalize(given, cls.model_fields, cls.__name__, {"model": "model_name"})
         chosen = {name: told[name] for name in _CHOICES if name in told}
         name = told.get("model_name", "tiny")
-        EmbeddingOptions.of(name, cast(EmbeddingKeywords, chosen), cls.__name__)
+        EmbeddingOptions.from_keywords(name, cast(EmbeddingKeywords, chosen), cls.__name__)
         return told
 
     @classmethod

@@ -1,7 +1,7 @@
 """`Llava`: LlamaIndex's messages and options in, a `Request` through the seam, responses out.
 
 The way of a call: `_request` turns messages (messages.py), tools and output classes (tools.py) and
-options (configured.py) into a `Request`, the engine of `llava_tools` answers it in `Delta`s,
+options (configured.py) into a `Request`, the engine of `llava_tools` answers it in `Chunk`s,
 results.py turns those into responses. structured.py builds structured prediction on top of chats.
 """
 
@@ -29,11 +29,11 @@ from llama_index.llms.llava.configured import Configured
 from llama_index.llms.llava.messages import Pictured, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
 from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
-from llava_tools.core import backend as seam
-from llava_tools import option_names
-from llava_tools.errors import RequestError
+from llava_tools.core.backend import astream
+from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Message, Request
-from llava_tools.core.outputs import fold
+from llava_tools.errors import RequestError
+from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
@@ -48,7 +48,7 @@ class Llava(Configured, StructuredPrediction):
     every other wrapper that asks for the same one; concurrent requests run in one batch. Options of
     sampling may also be given to a call; they override the fields. A chat also takes `tools`,
     `tool_choice`, `allow_parallel_tool_calls`, `response_format` (a pydantic model or OpenAI's
-    layout) and `lenient`.
+    layout) and `strict`.
 
         Llava(model="7b", quantization="4bit").chat([ChatMessage([
             ImageBlock(url="https://example.org/street.jpg"),
@@ -104,7 +104,7 @@ class Llava(Configured, StructuredPrediction):
         Args:
             prompt: What to ask.
             formatted: Whether `completion_to_prompt` has been applied already.
-            image_documents: Pictures, which may be local files: the caller names them himself.
+            image_documents: ImageResolver, which may be local files: the caller names them himself.
             **kwargs: As for `chat`.
         """
         said = self._asked(prompt, formatted, image_documents)
@@ -195,27 +195,27 @@ class Llava(Configured, StructuredPrediction):
     # ---- through the seam -----------------------------------------------------------------------
 
     def _said(self, messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
-        return to_messages(messages, self._pictures)
+        return to_messages(messages, self._resolver)
 
     def _asked(
         self, prompt: str, formatted: bool, documents: ImageDocuments
     ) -> tuple[Message, ...]:
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
-        return (to_question(prompt, documents, self._pictures),)
+        return (to_question(prompt, documents, self._resolver),)
 
     def _request(self, said: tuple[Message, ...], given: dict[str, Any]) -> Request:
         """Check all that can be checked without the model; nothing is loaded yet."""
-        option_names.known(given, (*option_names.SAMPLING, *NAMES), "A Llava call", {})
+        normalize(given, (*SAMPLING_OPTIONS, *NAMES), "A Llava call", {})
         about = {name: given[name] for name in NAMES if name in given}
-        usual = {name: getattr(self, name) for name in option_names.SAMPLING}
-        told = {name: given[name] for name in option_names.SAMPLING if name in given}
+        usual = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
+        told = {name: given[name] for name in SAMPLING_OPTIONS if name in given}
         if not said:
             raise RequestError("There is no message.", "Give at least the user's question.")
         return Request(
             said,
-            option_names.sampling({**usual, **told}, "A Llava call"),
-            to_constraint(**{"lenient": self.lenient, **about}),
+            sampling_params({**usual, **told}, "A Llava call"),
+            to_constraint(**{"strict": self.strict, **about}),
         )
 
     async def _arequest(self, messages: Sequence[ChatMessage], given: dict[str, Any]) -> Request:
@@ -223,20 +223,20 @@ class Llava(Configured, StructuredPrediction):
         return self._request(await asyncio.to_thread(self._said, messages), given)
 
     def _answer(self, request: Request) -> ChatResponse:
-        backend = self._backend()
+        backend = self._retrying_backend()
         stream = backend.stream(request)
         try:
-            return results.to_response(fold(stream, backend.model_name))
+            return results.to_response(collect(stream, backend.model_name))
         finally:
             stream.close()
 
     async def _aanswer(self, request: Request) -> ChatResponse:
-        async with aclosing(seam.astream(self._backend, request)) as stream:
+        async with aclosing(astream(self._retrying_backend, request)) as stream:
             deltas = [delta async for delta in stream]
-        return results.to_response(fold(deltas, self._backend().model_name))
+        return results.to_response(collect(deltas, self._retrying_backend().model_name))
 
     def _steps(self, request: Request) -> Generator[ChatResponse, None, None]:
-        backend = self._backend()
+        backend = self._retrying_backend()
         chunks = results.Chunks(lambda: backend)
         stream = backend.stream(request)
         try:
@@ -247,8 +247,8 @@ class Llava(Configured, StructuredPrediction):
         chunks.end()
 
     async def _asteps(self, request: Request) -> AsyncGenerator[ChatResponse, None]:
-        chunks = results.Chunks(self._backend)
-        async with aclosing(seam.astream(self._backend, request)) as stream:
+        chunks = results.Chunks(self._retrying_backend)
+        async with aclosing(astream(self._retrying_backend, request)) as stream:
             async for delta in stream:
                 yield chunks.add(delta)
         chunks.end()

@@ -34,10 +34,10 @@ from pydantic import BaseModel
 
 from llava_tools.chat import tool_calls
 from llava_tools.core.constraints import ToolCall
+from llava_tools.core.requests import Message, Role
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, ImageSource
-from llava_tools.images.access import Pictures
-from llava_tools.core.requests import Message, Role
+from llava_tools.images.access import ImageResolver
 
 #: What names or holds a picture in LlamaIndex; a `Node` in its `image_resource`.
 Pictured = ImageBlock | ImageNode | Node
@@ -59,17 +59,17 @@ _WAYS_OUT: dict[type[BaseContentBlock], str] = {
 }
 
 
-def to_messages(messages: Iterable[ChatMessage], pictures: Pictures) -> tuple[Message, ...]:
+def to_messages(messages: Iterable[ChatMessage], resolver: ImageResolver) -> tuple[Message, ...]:
     """Translate a conversation.
 
     Raises:
         RequestError: A block that LLaVA cannot be given; the message names it.
         ImageError: A picture that is not allowed or not usable.
     """
-    return tuple(_message(message, pictures) for message in messages)
+    return tuple(_message(message, resolver) for message in messages)
 
 
-def to_question(prompt: str, documents: Sequence[Pictured], pictures: Pictures) -> Message:
+def to_question(prompt: str, documents: Sequence[Pictured], resolver: ImageResolver) -> Message:
     """Return the message of a completion about pictures, which the caller hands over himself.
 
     Raises:
@@ -82,8 +82,9 @@ def to_question(prompt: str, documents: Sequence[Pictured], pictures: Pictures) 
                 f"image_documents holds a {type(document).__name__}.",
                 "Use ImageDocuments, ImageNodes or ImageBlocks.",
             )
-    own = Pictures(allow_local_paths=True, fetcher=pictures.fetcher)
-    return Message("user", (*(own.open(_source(document)) for document in documents), prompt))
+    return Message(
+        "user", (*(resolver.open_block(_source(d), trusted=True) for d in documents), prompt)
+    )
 
 
 def _source(block: Pictured) -> ImageSource:
@@ -109,24 +110,24 @@ def _named(block: Pictured) -> tuple[bytes | IOBase | None, Path | None, object]
     return image, None if path is None else Path(path), url
 
 
-def _message(message: ChatMessage, pictures: Pictures) -> Message:
+def _message(message: ChatMessage, resolver: ImageResolver) -> Message:
     role = _ROLES[message.role.value]
     told = message.additional_kwargs
     blocks = list(message.blocks)
     calls = [_call(block) for block in blocks if isinstance(block, ToolCallBlock)]
     if not calls and told.get("tool_calls"):
         calls = [_older_call(call) for call in told["tool_calls"]]
-    parts = tuple(_parts(blocks, role, pictures))
+    parts = tuple(_parts(blocks, role, resolver))
     if role != "tool":
         return Message(role, parts, tuple(calls))
-    name, call_id = str(told.get("name") or ""), str(told.get("tool_call_id") or "")
-    if not call_id:  # as ReAct agents and older function calls tell of results
+    name, tool_call_id = str(told.get("name") or ""), str(told.get("tool_call_id") or "")
+    if not tool_call_id:  # as ReAct agents and older function calls tell of results
         return Message("user", (tool_calls.write_result(name or "tool", "", error=False), *parts))
-    return Message(role, parts, tuple(calls), call_id, name)
+    return Message(role, parts, tuple(calls), tool_call_id, name)
 
 
 def _parts(
-    blocks: Iterable[BaseContentBlock], role: Role, pictures: Pictures
+    blocks: Iterable[BaseContentBlock], role: Role, resolver: ImageResolver
 ) -> Iterator[str | ImageRef]:
     after_text = False
     for block in blocks:
@@ -134,10 +135,10 @@ def _parts(
             yield f"\n{block.text}" if after_text else block.text
             after_text = True
         elif isinstance(block, ImageBlock):
-            yield pictures.open(_source(block))
+            yield resolver.open_block(_source(block))
             after_text = False
         elif isinstance(block, CitableBlock | CitationBlock):
-            yield from _parts(block.nested_blocks, role, pictures)
+            yield from _parts(block.nested_blocks, role, resolver)
         elif not isinstance(block, ThinkingBlock | CachePoint | ToolCallBlock):
             raise RequestError(
                 f"The {role} message has a {type(block).__name__}, and LLaVA takes text and "

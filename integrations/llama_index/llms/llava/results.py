@@ -22,15 +22,15 @@ from llama_index.core.base.llms.types import (
 )
 
 from llava_tools.core.backend import Backend
+from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, collect
 from llava_tools.errors import EngineError
-from llava_tools.core.outputs import Answer, Delta, TokenLogprob, fold
 
 
 def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:
     """Translate a whole answer; `delta` is its last piece where it was streamed."""
     calls = [
         ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=dict(call.arguments))
-        for call in answer.calls
+        for call in answer.tool_calls
     ]
     usage = {**asdict(answer.usage), "total_tokens": answer.usage.total_tokens}
     raw = {
@@ -67,17 +67,17 @@ class Chunks:
 
     def __init__(self, backend: Callable[[], Backend]) -> None:
         self._backend = backend
-        self._told: list[Delta] = []
+        self._told: list[Chunk] = []
         self._text = ""
         self._calls: dict[int, dict[str, Any]] = {}
 
-    def add(self, delta: Delta) -> ChatResponse:
+    def add(self, delta: Chunk) -> ChatResponse:
         """Translate the next step."""
         self._told.append(delta)
         if delta.finish_reason is not None:
-            return to_response(fold(self._told, self._backend().model_name), delta.text)
+            return to_response(collect(self._told, self._backend().model_name), delta.text)
         self._text += delta.text
-        for piece in delta.calls:
+        for piece in delta.tool_call_chunks:
             if piece.index not in self._calls:
                 self._calls[piece.index] = {
                     "tool_call_id": piece.id,

@@ -16,12 +16,12 @@ from pydantic import BaseModel, PydanticUserError
 from pydantic_core import from_json
 
 from llava_tools.chat import openai_schema
+from llava_tools.chat.openai_schema import answer_schema, tool_spec
 from llava_tools.core.constraints import FREE, Constraint, Schema
 from llava_tools.errors import OutputError, RequestError, SchemaError
-from llava_tools.chat.openai_schema import answer_schema, tool_spec
 
 #: What a call may bring besides its sampling.
-NAMES = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "lenient")
+NAMES = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "strict")
 
 Tool = BaseTool | Mapping[str, Any]
 ToolChoice = str | bool | Mapping[str, Any] | None
@@ -33,7 +33,7 @@ def to_constraint(
     tool_choice: ToolChoice = None,
     allow_parallel_tool_calls: bool = True,
     response_format: ResponseFormat = None,
-    lenient: bool = False,
+    strict: bool = True,
 ) -> Constraint:
     """Translate what an answer has to be.
 
@@ -46,10 +46,10 @@ def to_constraint(
         return FREE
     return Constraint(
         tools=tuple(tool_spec(describe(tool)) for tool in tools or ()),
-        choice=choice,
-        parallel=allow_parallel_tool_calls,
+        tool_choice=choice,
+        parallel_tool_calls=allow_parallel_tool_calls,
         schema=_schema(response_format),
-        lenient=lenient,
+        strict=strict,
     )
 
 

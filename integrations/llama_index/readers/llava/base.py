@@ -17,7 +17,7 @@ from typing import Any
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import Document, ImageDocument
 
-from llava_tools import registry
+from llava_tools.images.store import shared_store
 from llava_tools.retrieval import Loaded, Skipped, load
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class LlavaPageReader(BaseReader):
                 self.skipped.append(item)
                 _log.warning("skipped %s: %s", item.document, item.reason)
             else:
-                registry.shared().add(item.page.image)
+                shared_store().add(item.page.image)
                 yield _document(item)
 
 

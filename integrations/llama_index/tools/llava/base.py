@@ -15,10 +15,11 @@ from typing import Any, cast
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSpec
 
-from llava_tools.images.store import Gallery
 from llava_tools.images import ImageSource
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
-from llava_tools.tools import Album, Findable, Result, VisualTool, named
+from llava_tools.tools import Findable, Result, VisualTool, named
 
 
 class LlavaToolSpec(BaseToolSpec):
@@ -51,7 +52,7 @@ class LlavaToolSpec(BaseToolSpec):
         llava: Llava | None = None,
         *,
         names: Iterable[str] | None = None,
-        gallery: Gallery | None = None,
+        gallery: ImageStore | None = None,
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
         index: Findable | None = None,
@@ -59,7 +60,7 @@ class LlavaToolSpec(BaseToolSpec):
         self.spec_functions = [tool.name for tool in named(names, index)]
         self._index = index
         self._llava = Llava() if llava is None else llava
-        self._album = Album(gallery, allowed_directories, allowed_hosts)
+        self._album = ImageResolver(gallery, allowed_directories, allowed_hosts)
 
     def add(self, source: ImageSource) -> str:
         """Show the agent a picture of your own, and return its handle for the prompt.

@@ -1,0 +1,147 @@
+"""`ModelFields`: the options of a model as pydantic fields, shared by the framework adapters.
+
+An adapter's class inherits the fields, the checks and the way from options to a backend; it adds
+what its framework calls these options (`synonyms`) and nothing of its own about models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from llava_tools.core.backend import Backend
+from llava_tools.core.retry import RetryingBackend
+from llava_tools.errors import RequestError
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.fetch import Fetcher
+from llava_tools.model import Llava
+from llava_tools.options import (
+    ALIASES,
+    CONTEXTS,
+    ENGINE_OPTIONS,
+    Dtype,
+    EngineKeywords,
+    EngineOptions,
+    Quantization,
+    validate_options,
+)
+
+
+class ModelFields(BaseModel):
+    """Fields of a chat model over `Llava`. Making one loads nothing.
+
+    See `llava_tools.options.EngineOptions` for how the engine is loaded and
+    `llava_tools.core.requests.SamplingParams` for sampling; there None is that class's default.
+
+    Raises:
+        RequestError: An unknown option, or an impossible value.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    #: From the framework's names of options to these.
+    synonyms: ClassVar[Mapping[str, str]] = {}
+
+    model: str = "tiny"
+    """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    revision: str | None = None
+    local_files_only: bool = False
+    quantization: Quantization | None = None
+    context_length: int | None = None
+    """Tokens of prompt and answer together."""
+    prefix_caching: bool = True
+    max_concurrent_requests: int = 256
+    base_url: str | None = None
+    """Address of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """For that server; by default the environment variable LLAVA_API_KEY."""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: list[str] | None = None
+    """Strings that end the answer."""
+    seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts ("host" or "host:port") in private networks that image URLs may lead to."""
+    allow_local_paths: bool = False
+    """Whether messages may name local files. Only where nobody else writes messages."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that an answer may take, loading the model not counted."""
+    max_retries: int = Field(default=0, ge=0)
+    """How often a request that met a full queue or a crashed step is sent again."""
+    backend: Backend | None = Field(default=None, exclude=True, repr=False)
+    """A backend of your own, instead of the one that `model` and its options would load."""
+
+    _llavas: dict[EngineOptions, Llava] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validate_options(cls, values: Any) -> Any:
+        """Check everything that needs no model, so that a typo fails here."""
+        if not isinstance(values, dict):
+            return values  # an instance, as the field of another pydantic model
+        return validate_options(values, cls.model_fields, cls.__name__, cls.synonyms)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        Fetcher(allowed_hosts=frozenset(hosts))
+        return tuple(sorted(hosts))
+
+    def close(self) -> None:
+        """Give the model's memory back if nobody else uses it; the next request loads it again."""
+        while self._llavas:
+            self._llavas.popitem()[1].close()
+
+    @property
+    def _resolver(self) -> ImageResolver:
+        return ImageResolver(
+            allowed_hosts=self.allowed_hosts, allow_local_paths=self.allow_local_paths
+        )
+
+    def _retrying_backend(self, model: str | None = None) -> RetryingBackend:
+        """Return the backend of `model`, by default `self.model`; loads when first used."""
+        llava = self._llava(model)
+        return RetryingBackend(lambda: llava.backend, self.timeout, self.max_retries)
+
+    def _llava(self, model: str | None = None) -> Llava:
+        name = self.model if model is None else model
+        if self.backend is not None:
+            if name != self.model:
+                raise RequestError(
+                    f"model={model!r} cannot be chosen: this {type(self).__name__} was given a "
+                    "backend.",
+                    f"Make another {type(self).__name__} for that model.",
+                )
+            return Llava(self.model, backend=self.backend)
+        keywords = cast(
+            EngineKeywords, {option: getattr(self, option) for option in ENGINE_OPTIONS}
+        )
+        if self.base_url is not None and self.api_key is not None:
+            keywords["api_key"] = self.api_key.get_secret_value()
+        if name != self.model:
+            keywords["revision"] = None  # it names a state of `self.model`
+        options = EngineOptions.from_keywords(name, keywords, type(self).__name__)
+        return self._llavas.setdefault(options, Llava(name, **keywords))
+
+    @property
+    def _known_context_length(self) -> int | None:
+        """The context length, where it is known without loading the model."""
+        own = self.backend.context_length if self.backend is not None else self.context_length
+        unnamed = self.base_url is not None and self.model == "tiny"
+        return own or (None if unnamed else CONTEXTS.get(ALIASES.get(self.model, self.model)))
