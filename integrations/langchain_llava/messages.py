@@ -116,7 +116,7 @@ def _call_of(block: Block) -> ToolCall | None:
     if block.get("type") not in _CALLS or not isinstance(name := block.get("name"), str):
         return None
     arguments = _arguments(block)
-    identity = next(_given(block, "tool_call_id", "id"), "")
+    identity = next(_given(block, "call_id", "id"), "")
     return ToolCall(str(identity), name, arguments) if isinstance(arguments, Mapping) else None
 
 

@@ -20,14 +20,15 @@ from llama_index.core.llms import ImageBlock
 
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava as IndexLlava
-from llava_tools import prompt, tools
-from llava_tools.constraint import FREE, Constraint, ToolSpec
-from llava_tools.gallery import Gallery
+from llava_tools import tools
+from llava_tools.chat import prompt
+from llava_tools.core.constraints import FREE, Constraint, ToolSpec
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.images import open_image
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
 from llava_tools.testing import ScriptedBackend
-from llava_tools.tools import Album
-from llava_tools.types import Message, Request, Sampling
 from tests.golden import inputs as i
 from tests.golden.plain import outcome
 
@@ -45,7 +46,9 @@ def _request(
     *messages: Message, constraint: Constraint = FREE, **sampling: Any
 ) -> Callable[[], Any]:
     """Return what raises the error of a request."""
-    return lambda: ScriptedBackend().stream(Request(messages, Sampling(**sampling), constraint))
+    return lambda: ScriptedBackend().stream(
+        Request(messages, SamplingParams(**sampling), constraint)
+    )
 
 
 def _schema(schema: Any) -> Callable[[], Any]:
@@ -81,10 +84,10 @@ OPTIONS: dict[str, Callable[[], Any]] = {
     "unknown option": lambda: Llava(**_UNKNOWN),
     "dtype": lambda: Llava(dtype="int8"),
     "quantization": lambda: Llava(quantization="2bit"),
-    "context": lambda: Llava(context=3),
-    "max_queue": lambda: Llava(max_queue=0),
+    "context": lambda: Llava(context_length=3),
+    "max_queue": lambda: Llava(max_concurrent_requests=0),
     "device": lambda: Llava(device="gpu"),
-    "reuse": lambda: Llava(reuse=1),
+    "reuse": lambda: Llava(prefix_caching=1),
     "model": lambda: Llava(" "),
     "base_url": lambda: Llava(base_url="localhost:8000"),
     "base_url and a device": lambda: Llava(base_url="http://localhost:1/v1", device="cpu"),
@@ -189,10 +192,10 @@ IMAGES: dict[str, Callable[[], Any]] = {
     "almost missing": partial(_file, "street.jpg", b"", wanted="Street.jpeg"),
     "empty": partial(_file, "a.png", b""),
     "text": partial(_file, "a.png", b"hello, this is text"),
-    "unknown handle": lambda: Gallery().get("img_1"),
-    "size of a gallery": lambda: Gallery(0),
-    "folders as one string": lambda: Album(Gallery(), "folder"),
-    "missing folder": lambda: Album(Gallery(), ["/no/such/folder"]),
+    "unknown handle": lambda: ImageStore().get("img_1"),
+    "size of a gallery": lambda: ImageStore(0),
+    "folders as one string": lambda: ImageResolver(ImageStore(), "folder"),
+    "missing folder": lambda: ImageResolver(ImageStore(), ["/no/such/folder"]),
 }
 
 BLOCKS: dict[str, Callable[[], Any]] = {

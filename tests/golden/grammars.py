@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from llava_tools import handles, lark, signature
-from llava_tools.constraint import Constraint, Schema, ToolSpec
+from llava_tools.chat import image_handles, signatures
+from llava_tools.core.constraints import Constraint, Schema, ToolSpec
+from llava_tools.structured.grammar import schema_for_guidance, write_grammar
 from tests.golden import inputs as i
 from tests.golden.plain import constraint_as_dict
 from tests.golden.prompts import CONSTRAINTS
@@ -18,9 +19,9 @@ def grammar(constraint: Constraint) -> list[str]:
     """Return the lines of a constraint's grammar."""
 
     def ready(schema: Schema, name: str) -> Mapping[str, Any]:
-        return lark.ready(schema, lenient=constraint.lenient)
+        return schema_for_guidance(schema, strict=constraint.strict)
 
-    return lark.write(constraint, ready).split("\n")
+    return write_grammar(constraint, ready).split("\n")
 
 
 def _names_of_schemas(constraint: Constraint) -> list[str]:
@@ -31,14 +32,14 @@ def _names_of_schemas(constraint: Constraint) -> list[str]:
         names.append(name)
         return schema
 
-    lark.write(constraint, ready)
+    write_grammar(constraint, ready)
     return names
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
     found = {
         "grammar": grammar(Constraint(schema=schema)),
-        "signature": signature.of_schema(schema).split("\n"),
+        "signature": signatures.of_schema(schema).split("\n"),
     }
     if schema.get("type", "object") != "object":
         return found
@@ -46,7 +47,7 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
     return {
         **found,
         "tool_grammar": grammar(Constraint((tool,), "do")),
-        "tool_signature": signature.of_tool(tool).split("\n"),
+        "tool_signature": signatures.of_tool(tool).split("\n"),
     }
 
 
@@ -56,7 +57,7 @@ def _constraint(constraint: Constraint) -> dict[str, Any]:
 
 def _narrowed(*messages: Any, schema: Any) -> dict[str, Any]:
     constraint = Constraint((ToolSpec("see", "", schema), i.ADD))
-    return constraint_as_dict(handles.narrowed(constraint, messages))
+    return constraint_as_dict(image_handles.narrowed(constraint, messages))
 
 
 _SEVERAL = i.fields(["images"], images={"type": "array", "items": i.IMAGE_ARGUMENT})

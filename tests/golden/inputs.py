@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from llava_tools.constraint import ToolCall, ToolSpec
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.constraints import ToolCall, ToolSpec
+from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef, open_image
-from llava_tools.toolcall import write_call
-from llava_tools.types import Message
 
 Cases = Mapping[str, Callable[[], Any]]
 
@@ -50,8 +50,8 @@ def system(text: str) -> Message:
     return Message("system", (text,))
 
 
-def result(call_id: str, *content: str | ImageRef, failed: bool = False) -> Message:
-    return Message("tool", content, call_id=call_id, failed=failed)
+def result(tool_call_id: str, *content: str | ImageRef, failed: bool = False) -> Message:
+    return Message("tool", content, tool_call_id=tool_call_id, is_error=failed)
 
 
 def fields(required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _structured_steps(form: Any, script: str, **options: Any) -> Any:
 
 def _params() -> dict[str, Any]:
     """Return what traces and caches see of a model."""
-    model = ChatLlava(model="7b", temperature=0.5, max_tokens=9, stop=["END"], context=512)
+    model = ChatLlava(model="7b", temperature=0.5, max_tokens=9, stop=["END"], context_length=512)
     return {
         "identifying": model._identifying_params,
         "traced": dict(model._get_ls_params()),

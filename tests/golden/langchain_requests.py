@@ -40,7 +40,7 @@ def request_of(
     **options: Any,
 ) -> Any:
     """Return the requests that one `invoke` makes of the backend, or its error."""
-    backend = ScriptedBackend([script], context=16_000)
+    backend = ScriptedBackend([script], context_length=16_000)
 
     def ask() -> list[dict[str, Any]]:
         model: Any = ChatLlava(backend=backend, **options)

@@ -155,7 +155,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "chat: a call": partial(_chat, ADD_ANSWER, tools=[ADD]),
     "chat: two calls": partial(_chat, TWO, tools=[ADD, NOTED]),
     "chat: a call cut off": partial(_chat, ADD_ANSWER, tools=[ADD], max_tokens=2),
-    "chat: lenient": partial(_chat, PERSON_ANSWER, response_format=Person, lenient=True),
+    "chat: lenient": partial(_chat, PERSON_ANSWER, response_format=Person, strict=False),
     "complete: words": partial(_complete, "A red box."),
     "complete: logprobs": partial(_complete, "one two", logprobs=True),
     "complete: cut off": partial(_complete, "one two three", max_tokens=2),

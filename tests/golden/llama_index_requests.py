@@ -202,7 +202,7 @@ CASES: dict[str, Callable[[], Any]] = {
     },
     "tools: several": _question(tools=[ADD, NOTED, OPENAI_TOOL]),
     "tools: one call at most": _question(tools=[ADD], allow_parallel_tool_calls=False),
-    "tools: lenient": _question(tools=[ADD], lenient=True),
+    "tools: lenient": _question(tools=[ADD], strict=False),
     "format: a class": _question(PERSON_ANSWER, response_format=Person),
     "format: json_schema": _question('{"n": 1}', response_format=JSON_SCHEMA),
     "format: json_object": _question("{}", response_format={"type": "json_object"}),

@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from llava_tools import prompt
-from llava_tools.constraint import Constraint, ToolCall, ToolSpec
+from llava_tools.chat import prompt
+from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
+from llava_tools.core.outputs import Answer, Chunk, ToolCallChunk, Usage
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.images import ImageRef
-from llava_tools.types import Answer, CallDelta, Delta, Message, Request, Sampling, Usage
 
 Plain = Any
 _EMPTY: tuple[object, ...] = (None, "", [], {}, False)
@@ -54,16 +55,16 @@ def call_as_dict(call: ToolCall) -> dict[str, Plain]:
 
 def message_as_dict(message: Message) -> dict[str, Plain]:
     optional = {
-        "calls": [call_as_dict(call) for call in message.calls],
-        "call_id": message.call_id,
+        "calls": [call_as_dict(call) for call in message.tool_calls],
+        "call_id": message.tool_call_id,
         "name": message.name,
-        "failed": message.failed,
+        "failed": message.is_error,
     }
     content = [part_as_plain(part) for part in message.content]
     return {"role": message.role, "content": content, **without_empty(optional)}
 
 
-def sampling_as_dict(sampling: Sampling) -> dict[str, Plain]:
+def sampling_as_dict(sampling: SamplingParams) -> dict[str, Plain]:
     values = {
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -98,11 +99,11 @@ def tool_as_dict(tool: ToolSpec) -> dict[str, Plain]:
 def constraint_as_dict(constraint: Constraint) -> dict[str, Plain]:
     values = {
         "tools": [tool_as_dict(tool) for tool in constraint.tools],
-        "choice": constraint.choice,
-        "parallel": constraint.parallel,
+        "choice": constraint.tool_choice,
+        "parallel": constraint.parallel_tool_calls,
         "schema": plain_json(constraint.schema),
-        "schema_in_prompt": constraint.told,
-        "lenient": constraint.lenient,
+        "schema_in_prompt": constraint.describe,
+        "lenient": not constraint.strict,
     }
     defaults: dict[str, Plain] = {
         "tools": [],
@@ -139,19 +140,19 @@ def usage_as_dict(usage: Usage) -> dict[str, Plain]:
     }
 
 
-def call_delta_as_dict(piece: CallDelta) -> dict[str, Plain]:
+def call_delta_as_dict(piece: ToolCallChunk) -> dict[str, Plain]:
     optional = {"id": piece.id, "name": piece.name}
     return {"index": piece.index, "arguments": piece.arguments, **without_empty(optional)}
 
 
-def delta_as_dict(delta: Delta) -> dict[str, Plain]:
+def delta_as_dict(delta: Chunk) -> dict[str, Plain]:
     """Return a step of an answer without its timings."""
     return without_empty(
         {
             "text": delta.text,
             "tokens": " ".join(map(str, delta.token_ids)),
             "logprobs": [[item.token, item.logprob, list(item.top)] for item in delta.logprobs],
-            "calls": [call_delta_as_dict(piece) for piece in delta.calls],
+            "calls": [call_delta_as_dict(piece) for piece in delta.tool_call_chunks],
             "finish_reason": delta.finish_reason,
             "usage": None if delta.usage is None else usage_as_dict(delta.usage),
             "best_effort": delta.best_effort,
@@ -164,7 +165,7 @@ def answer_as_dict(answer: Answer) -> dict[str, Plain]:
     optional = {
         "tokens": " ".join(map(str, answer.token_ids)),
         "logprobs": [[item.token, item.logprob, list(item.top)] for item in answer.logprobs],
-        "calls": [call_as_dict(call) for call in answer.calls],
+        "calls": [call_as_dict(call) for call in answer.tool_calls],
         "best_effort": answer.best_effort,
     }
     return {

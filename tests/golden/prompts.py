@@ -7,12 +7,12 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
-from llava_tools import prompt
-from llava_tools.constraint import FREE, Constraint, ToolCall
-from llava_tools.engine.text import TextCodec
+from llava_tools.chat import prompt
+from llava_tools.chat.prompt import Piece
+from llava_tools.core.constraints import FREE, Constraint, ToolCall
+from llava_tools.core.requests import Message
+from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.images import ImageRef
-from llava_tools.prompt import Piece
-from llava_tools.types import Message
 from tests.golden import inputs as i
 from tests.golden.plain import part_as_plain
 
@@ -73,7 +73,7 @@ TOOL_TALK: dict[str, tuple[Message, ...]] = {
     "result with its own name": (
         *SAY,
         i.assistant("", i.CALL_ADD),
-        Message("tool", ("3",), call_id="c1", name="sum"),
+        Message("tool", ("3",), tool_call_id="c1", name="sum"),
     ),
     "result of an unknown call": (*SAY, i.result("c9", "3")),
     "special strings in a result": (*SAY, i.assistant("", i.CALL_ADD), i.result("c1", i.SPECIAL)),
@@ -92,21 +92,21 @@ CONSTRAINTS: dict[str, Constraint] = {
     "none": Constraint((i.ADD,), "none"),
     "a forced tool": Constraint((i.ADD, i.WEATHER), "add"),
     "a forced tool for images": Constraint((i.ADD, i.LOOK), "look"),
-    "one call at most": Constraint((i.ADD,), parallel=False),
+    "one call at most": Constraint((i.ADD,), parallel_tool_calls=False),
     "a schema": Constraint(schema=i.PERSON),
-    "a schema that the prompt leaves out": Constraint(schema=i.PERSON, told=False),
+    "a schema that the prompt leaves out": Constraint(schema=i.PERSON, describe=False),
     "tools and a schema": Constraint((i.ADD,), schema=i.PERSON),
     "a forced tool and a schema": Constraint((i.ADD,), "any", schema=i.PERSON),
     "no tool and a schema": Constraint((i.ADD,), "none", schema=i.PERSON),
-    "lenient": Constraint(schema=i.PERSON, lenient=True),
+    "lenient": Constraint(schema=i.PERSON, strict=False),
 }
 
 
 @cache
-def codec() -> TextCodec:
+def codec() -> Tokenizer:
     from transformers import PreTrainedTokenizerFast
 
-    return TextCodec(PreTrainedTokenizerFast.from_pretrained(str(files("llava_tools") / "tiny")))
+    return Tokenizer(PreTrainedTokenizerFast.from_pretrained(str(files("llava_tools") / "tiny")))
 
 
 def _piece(piece: Piece) -> Any:

@@ -13,11 +13,12 @@ from typing import Any
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
-from llava_tools.constraint import FREE, Constraint, ToolSpec
+from llava_tools.core.constraints import FREE, Constraint, ToolSpec
+from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.remote import RemoteBackend
-from llava_tools.remote.enforcement import call_schema
-from llava_tools.remote.wire import ChunkReader
-from llava_tools.types import Message, Request, Sampling, fold
+from llava_tools.remote.constraint_encoding import call_schema
+from llava_tools.remote.protocol import ChunkReader
 from tests.fake_server import FakeServer, Kind
 from tests.golden import inputs as i
 from tests.golden.plain import answer_as_dict, delta_as_dict, outcome, plain_json
@@ -35,7 +36,7 @@ TALKS = (
     "special strings",
     "unicode",
 )
-SAMPLING = Sampling(7, 0.5, 0.9, 5, ("END", "x"), 3, True, 2)
+SAMPLING = SamplingParams(7, 0.5, 0.9, 5, ("END", "x"), 3, True, 2)
 ANSWERS = {
     "one tool": i.WRITTEN_ADD,
     "any": f"{i.WRITTEN_ADD}\n{i.WRITTEN_WEATHER}",
@@ -84,12 +85,12 @@ def sent_as_dict(sent: Mapping[str, Any]) -> dict[str, Any]:
 def exchanged(
     messages: tuple[Message, ...],
     answer: str = "A red box.",
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     constraint: Constraint = FREE,
     kind: Kind = "vllm",
 ) -> dict[str, Any]:
     """Return what one request sends to a server, and what comes of the answer."""
-    request = Request(messages, sampling or Sampling(), constraint)
+    request = Request(messages, sampling or SamplingParams(), constraint)
     sent, received = _with_server(kind, answer, lambda backend: _deltas(backend, request))
     return {"sent": sent, "received": received}
 
@@ -124,7 +125,7 @@ def _deltas(backend: RemoteBackend, request: Request) -> dict[str, Any]:
     deltas = list(backend.stream(request))
     return {
         "deltas": [delta_as_dict(delta) for delta in deltas],
-        "answer": answer_as_dict(fold(deltas, backend.model_name)),
+        "answer": answer_as_dict(collect(deltas, backend.model_name)),
     }
 
 
@@ -145,10 +146,10 @@ def _usage(**used: Any) -> dict[str, Any]:
 
 
 def _received(
-    chunks: Sequence[dict[str, Any]], sampling: Sampling | None = None, wrapped: bool = False
+    chunks: Sequence[dict[str, Any]], sampling: SamplingParams | None = None, wrapped: bool = False
 ) -> Any:
     """Return the deltas of a server's chunks."""
-    reader = ChunkReader(Request(SEE, sampling or Sampling()), 0.0, 0.0, wrapped=wrapped)
+    reader = ChunkReader(Request(SEE, sampling or SamplingParams()), 0.0, 0.0, wrapped=wrapped)
 
     def read() -> list[dict[str, Any]]:
         deltas = [reader.feed(ChatCompletionChunk.construct(**_typed(chunk))) for chunk in chunks]
@@ -190,14 +191,14 @@ RECEIVED: dict[str, Callable[[], Any]] = {
         ],
     ),
     "length": partial(_received, [*WORDS, _chunk(finish_reason="length")]),
-    "stop string": partial(_received, [*WORDS, STOP], Sampling(stop=("red",))),
+    "stop string": partial(_received, [*WORDS, STOP], SamplingParams(stop=("red",))),
     "tokens": partial(_received, [_chunk(content="A", token_ids=[7, 8]), STOP]),
     "logprobs": partial(
         _received,
         [_chunk(content="A", logprobs=LOGPROBS), STOP],
-        Sampling(logprobs=True, top_logprobs=1),
+        SamplingParams(logprobs=True, top_logprobs=1),
     ),
-    "logprobs ignored": partial(_received, [*WORDS, STOP], Sampling(logprobs=True)),
+    "logprobs ignored": partial(_received, [*WORDS, STOP], SamplingParams(logprobs=True)),
     "wrapped": partial(_received, [_chunk(content='{"name": "add"}'), STOP], wrapped=True),
     "wrapped, cut off": partial(
         _received, [_chunk(content='{"na'), _chunk(finish_reason="length")], wrapped=True
@@ -222,7 +223,7 @@ CASES: dict[str, Callable[[], Any]] = {
     ),
     "sampling": partial(exchanged, ASK, "one two", SAMPLING),
     "sampling, another server": partial(exchanged, ASK, "one two", SAMPLING, kind="schemas"),
-    "cut off": partial(exchanged, ASK, "one two three", Sampling(max_tokens=2)),
+    "cut off": partial(exchanged, ASK, "one two three", SamplingParams(max_tokens=2)),
     "another server": partial(exchanged, SEE, kind="schemas"),
     **{
         f"vllm: {name}": partial(exchanged, SEE, answer, None, CONSTRAINTS[name])

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from llava_tools.constraint import Constraint
-from llava_tools.types import FinishReason, Sampling, fold
+from llava_tools.core.constraints import Constraint
+from llava_tools.core.outputs import FinishReason, collect
+from llava_tools.core.requests import SamplingParams
 from tests.golden import inputs as i
 from tests.golden.plain import outcome
 from tests.golden.streams import BOTH, TWO_CALLS, read, streamed
@@ -22,21 +23,25 @@ def _read(
     return partial(outcome, partial(read, [text], constraint, reason))
 
 
-def _streamed(script: str, sampling: Sampling, constraint: Constraint = BOTH) -> Callable[[], Any]:
+def _streamed(
+    script: str, sampling: SamplingParams, constraint: Constraint = BOTH
+) -> Callable[[], Any]:
     return partial(outcome, partial(streamed, script, sampling, constraint))
 
 
 CASES: dict[str, Callable[[], Any]] = {
-    "cut off by max_tokens in a call": _streamed(i.WRITTEN_ADD, Sampling(max_tokens=2)),
-    "cut off by a stop string in a call": _streamed(i.WRITTEN_ADD, Sampling(stop=("arg",))),
-    "cut off by max_tokens in JSON": _streamed('{"n": 5}', Sampling(max_tokens=1), _SCHEMA),
-    "cut off by a stop string in JSON": _streamed('{"n": 5}', Sampling(stop=("5",)), _SCHEMA),
+    "cut off by max_tokens in a call": _streamed(i.WRITTEN_ADD, SamplingParams(max_tokens=2)),
+    "cut off by a stop string in a call": _streamed(i.WRITTEN_ADD, SamplingParams(stop=("arg",))),
+    "cut off by max_tokens in JSON": _streamed('{"n": 5}', SamplingParams(max_tokens=1), _SCHEMA),
+    "cut off by a stop string in JSON": _streamed('{"n": 5}', SamplingParams(stop=("5",)), _SCHEMA),
     "cut off in the head": _read("<tool_call>{", reason="length"),
     "cut off in the tail": _read(i.WRITTEN_ADD[:-3]),
     "cut off before a forced call": _read("", _ADD, "length"),
     "words instead of a forced call": _read("I can not.", _ADD),
     "a tool that may not be called": _read(i.WRITTEN_WEATHER, _ADD),
-    "two calls where one may be": _read(TWO_CALLS, Constraint(BOTH.tools, parallel=False)),
+    "two calls where one may be": _read(
+        TWO_CALLS, Constraint(BOTH.tools, parallel_tool_calls=False)
+    ),
     "a forced tool twice": _read(f"{i.WRITTEN_ADD}\n{i.WRITTEN_ADD}", _ADD),
     "no name": _read("<tool_call>" + "x" * 1100),
     "no end": _read('<tool_call>{"name": "add", "arguments": {"a": 1}' + "x" * 1100),
@@ -47,5 +52,5 @@ CASES: dict[str, Callable[[], Any]] = {
     "no JSON": _read("five", _SCHEMA),
     "JSON is not of the schema": _read('{"n": "five"}', _SCHEMA),
     "JSON without a field": _read("{}", _SCHEMA),
-    "a stream without an end": lambda: outcome(lambda: fold([], "m")),
+    "a stream without an end": lambda: outcome(lambda: collect([], "m")),
 }

@@ -7,11 +7,12 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from llava_tools.constraint import FREE, Constraint
-from llava_tools.output import Constrained, Reader
-from llava_tools.stopping import StopText
+from llava_tools.core.constraints import FREE, Constraint
+from llava_tools.core.outputs import Chunk, FinishReason, collect
+from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.structured.parser import ConstrainedStream, ToolCallParser
+from llava_tools.structured.stop_strings import StopStringFilter
 from llava_tools.testing import ScriptedBackend
-from llava_tools.types import Delta, FinishReason, Message, Request, Sampling, fold
 from tests.golden import inputs as i
 from tests.golden.plain import answer_as_dict, call_delta_as_dict, delta_as_dict
 
@@ -23,17 +24,17 @@ TWO_CALLS = f"{i.WRITTEN_ADD}\n{i.WRITTEN_WEATHER}"
 
 def streamed(
     script: str,
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     constraint: Constraint = FREE,
     messages: tuple[Message, ...] = ASK,
 ) -> dict[str, Any]:
     """Return the deltas of a scripted answer, and the answer that they add up to."""
     backend = ScriptedBackend([script])
-    request = Request(messages, sampling or Sampling(), constraint)
+    request = Request(messages, sampling or SamplingParams(), constraint)
     deltas = list(backend.stream(request))
     return {
         "deltas": [delta_as_dict(delta) for delta in deltas],
-        "answer": answer_as_dict(fold(deltas, backend.model_name)),
+        "answer": answer_as_dict(collect(deltas, backend.model_name)),
     }
 
 
@@ -42,7 +43,7 @@ def read(
 ) -> dict[str, Any]:
     """Return what a reader makes of text that comes in pieces."""
     ids = count(1)
-    reader = Reader(constraint, lambda: f"id{next(ids)}")
+    reader = ToolCallParser(constraint, lambda: f"id{next(ids)}")
     steps = []
     for piece in pieces:
         text, calls = reader.feed(piece)
@@ -55,12 +56,12 @@ class _Pieces:
     """A stream of one delta for each piece of text."""
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        self._deltas = iter([*map(Delta, pieces), Delta(finish_reason="stop")])
+        self._deltas = iter([*map(Chunk, pieces), Chunk(finish_reason="stop")])
 
     def __iter__(self) -> _Pieces:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Chunk:
         return next(self._deltas)
 
     def close(self) -> None:
@@ -68,11 +69,11 @@ class _Pieces:
 
 
 def _best_effort(script: str) -> dict[str, Any]:
-    stream = Constrained(_Pieces([script]), BOTH, best_effort=True)
+    stream = ConstrainedStream(_Pieces([script]), BOTH, best_effort=True)
     deltas = list(stream)
     return {
         "deltas": [delta_as_dict(delta) for delta in deltas],
-        "answer": answer_as_dict(fold(deltas, "m")),
+        "answer": answer_as_dict(collect(deltas, "m")),
     }
 
 
@@ -82,7 +83,7 @@ def _scores(labels: Sequence[str]) -> list[float]:
 
 
 def _stopped(stops: Sequence[str], pieces: Sequence[str]) -> dict[str, Any]:
-    stop = StopText(stops)
+    stop = StopStringFilter(stops)
     shown = [stop.feed(piece) for piece in pieces]
     return {"shown": shown, "rest": stop.rest(), "stopped": stop.stopped}
 
@@ -104,11 +105,11 @@ ANSWERS: dict[str, Callable[[], Any]] = {
     "no words": partial(streamed, ""),
     "white space": partial(streamed, "  two  gaps "),
     "unicode": partial(streamed, i.UNICODE),
-    "cut off": partial(streamed, "one two three", Sampling(max_tokens=2)),
-    "exactly enough": partial(streamed, "one two three", Sampling(max_tokens=3)),
-    "stop string": partial(streamed, "one two. three", Sampling(stop=("two", "."))),
-    "stop string at the start": partial(streamed, "one two", Sampling(stop=("one",))),
-    "logprobs": partial(streamed, "one two", Sampling(logprobs=True, top_logprobs=2)),
+    "cut off": partial(streamed, "one two three", SamplingParams(max_tokens=2)),
+    "exactly enough": partial(streamed, "one two three", SamplingParams(max_tokens=3)),
+    "stop string": partial(streamed, "one two. three", SamplingParams(stop=("two", "."))),
+    "stop string at the start": partial(streamed, "one two", SamplingParams(stop=("one",))),
+    "logprobs": partial(streamed, "one two", SamplingParams(logprobs=True, top_logprobs=2)),
     "a call": partial(streamed, i.WRITTEN_ADD, constraint=BOTH),
     "two calls": partial(streamed, TWO_CALLS, constraint=BOTH),
     "a forced call": partial(
@@ -126,7 +127,7 @@ ANSWERS: dict[str, Callable[[], Any]] = {
         streamed, '{"n": 5}', constraint=Constraint((i.ADD,), schema=i.NUMBER)
     ),
     "lenient": partial(
-        streamed, i.WRITTEN_ADD, constraint=Constraint((i.ADD,), "any", lenient=True)
+        streamed, i.WRITTEN_ADD, constraint=Constraint((i.ADD,), "any", strict=False)
     ),
     "best effort": partial(_best_effort, i.WRITTEN_ADD),
     "a call without arguments": partial(

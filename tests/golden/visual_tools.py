@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools import tools
-from llava_tools.gallery import Gallery
+from llava_tools.core.requests import Request
 from llava_tools.images import ImageRef
+from llava_tools.images.access import ImageResolver
+from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
 from llava_tools.testing import ScriptedBackend
-from llava_tools.tools import Album
-from llava_tools.types import Request
 from tests.golden import inputs as i
 from tests.golden.plain import outcome, plain_json, request_as_dict
 
@@ -56,8 +56,8 @@ def scripted(*script: str) -> ScriptedBackend:
     return ScriptedBackend(script or ("A blue field.",), scores=chance)
 
 
-def known_images() -> Gallery:
-    known = Gallery()
+def known_images() -> ImageStore:
+    known = ImageStore()
     known.add(WIDE)
     known.add(TALL)
     return known
@@ -73,7 +73,7 @@ def called(name: str, arguments: object, *script: str) -> dict[str, Any]:
 
     def run() -> dict[str, Any]:
         found = tools.call(
-            Llava(backend=backend), name, arguments, Album(known_images()), index=Shelf()
+            Llava(backend=backend), name, arguments, ImageResolver(known_images()), index=Shelf()
         )
         return {"text": str(found), "data": json.loads(found.model_dump_json())}
 
@@ -141,7 +141,7 @@ WRONG_CALLS: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
 ]
 
 
-def _described(album: Album | None) -> list[dict[str, Any]]:
+def _described(album: ImageResolver | None) -> list[dict[str, Any]]:
     described = tools.openai_tools(album=album, index=Shelf())
     for tool in described:
         parameters = tool["function"]["parameters"]
@@ -150,7 +150,7 @@ def _described(album: Album | None) -> list[dict[str, Any]]:
 
 
 def _in_a_folder() -> list[dict[str, Any]]:
-    return _described(Album(Gallery(), [Path(__file__).parent]))
+    return _described(ImageResolver(ImageStore(), [Path(__file__).parent]))
 
 
 CASES: dict[str, Callable[[], Any]] = {

@@ -252,7 +252,7 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
         ({"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}, ("1", {"a": 1})),
         ({"type": "tool_call", "id": "1", "name": "f", "args": {"a": 1}}, ("1", {"a": 1})),
         (
-            {"type": "function_call", "tool_call_id": "1", "name": "f", "arguments": '{"a": 1}'},
+            {"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": 1}'},
             ("1", {"a": 1}),
         ),
         ({"type": "tool_use", "name": "f", "input": {}}, ("", {})),
