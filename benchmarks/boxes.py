@@ -1,7 +1,7 @@
-"""Where a model's boxes lie: `locate` on drawn pictures, wide, tall and square.
+"""Where a model's boxes lie: `locate` on drawn images, wide, tall and square.
 
-Pictures of the first renderer, never trained on, each with a shape that its colour and kind
-name alone. Told per form: the mean overlap (intersection over union) of the boxes on the picture's
+Images of the first renderer, never trained on, each with a shape that its colour and kind
+name alone. Told per form: the mean overlap (intersection over union) of the boxes on the image's
 own pixels with the true ones, the share of at least 0.5, how certain the model was, and what a
 perfect model would reach, which writes hundredths of the padded square.
 
@@ -35,17 +35,17 @@ SEED = 4_000_037
 
 @dataclass(frozen=True)
 class Case:
-    """A picture, what to find on it, and where that is in pixels."""
+    """An image, what to find on it, and where that is in pixels."""
 
     form: str
-    picture: Image.Image
+    image: Image.Image
     thing: str
     box: Box
 
     @property
     def perfect(self) -> Box | None:
         """The box that a perfect model says: in hundredths of the padded square."""
-        size = self.picture.size
+        size = self.image.size
         side = max(size)
         shifts = ((side - size[0]) // 2, (side - size[1]) // 2) * 2
         corners = [
@@ -55,7 +55,7 @@ class Case:
 
 
 def cases(each: int, seed: int = SEED) -> Iterator[Case]:
-    """Draw `each` pictures of every form."""
+    """Draw `each` images of every form."""
     rng = np.random.default_rng(seed)
     left = dict.fromkeys(FORMS, each)
     while any(left.values()):
@@ -79,11 +79,11 @@ def _named(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
 
 def measure(model: Llava, each: int) -> dict[str, dict[str, float]]:
     """Return the figures of each form."""
-    album = ImageResolver(ImageStore())
+    resolver = ImageResolver(ImageStore())
     told: dict[str, list[tuple[float, float, float]]] = {form: [] for form in FORMS}
     for case in cases(each):
-        asked = LocateArguments(image=album.add(case.picture), thing=case.thing)
-        found = locate.run(model, asked, album)
+        asked = LocateArguments(image=resolver.add(case.image), thing=case.thing)
+        found = locate.run(model, asked, resolver)
         overlaps = [overlap(box, case.box) if box else 0.0 for box in (found.box, case.perfect)]
         told[case.form].append((overlaps[0], overlaps[1], found.certainty))
     return {form: _figures(rows) for form, rows in told.items()}

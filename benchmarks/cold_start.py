@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 
-PICTURE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
+IMAGE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
 PROGRAMS = {
     "python": "pass",
     "import llava_tools": "import llava_tools",
@@ -32,7 +32,7 @@ PROGRAMS = {
     "import llama_index.llms.llava": "import llama_index.llms.llava",
     "import torch, transformers": "import torch; from transformers import AutoModelForCausalLM",
     "first token": "from llava_tools import Llava\n"
-    f"stream = Llava().stream('What colour is the star?', {str(PICTURE)!r})\n"
+    f"stream = Llava().stream('What colour is the star?', {str(IMAGE)!r})\n"
     "next(stream)\n"
     "import os; os._exit(0)",
 }

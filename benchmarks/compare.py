@@ -1,7 +1,7 @@
-"""compare: each picture asked by itself against all pictures in one prompt, on drawn pairs.
+"""compare: each image asked by itself against all images in one prompt, on drawn pairs.
 
 Pairs of the second renderer (never trained on) by the embedded model. Three questions whose answer
-is known for both pictures; half of the pairs agree. Ways: `merge` asks each picture in a prompt of
+is known for both images; half of the pairs agree. Ways: `merge` asks each image in a prompt of
 its own and compares the answers; `together` shows both and asks whether the answers agree;
 `ordinal` shows both and asks about the first and the second, then compares the answers.
 
@@ -41,7 +41,7 @@ SEED = 2_000_003
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures, a question about them, and its answers."""
+    """Two images, a question about them, and its answers."""
 
     kind: str
     images: tuple[ImageRef, ImageRef]
@@ -84,15 +84,15 @@ def drawn_pairs(each: int) -> Iterator[Pair]:
 
 def measure(model: Llava, each: int) -> dict[str, float]:
     """Return the share of right verdicts by question and way, and of right single answers."""
-    album = ImageResolver(ImageStore())
+    resolver = ImageResolver(ImageStore())
     right: Counter[str] = Counter()
     for pair in drawn_pairs(each):
         question = QUESTIONS[pair.kind]
-        images = [album.add(image) for image in pair.images]
+        images = [resolver.add(image) for image in pair.images]
         for way in ("merge", "together"):
             asked = {"images": images, "question": question, "together": way == "together"}
             compare = TOOLS["compare"]
-            found = compare.run(model, compare.parse(asked), album)
+            found = compare.run(model, compare.parse(asked), resolver)
             right[f"{pair.kind}_{way}"] += found.same == pair.same
             if way == "merge":
                 right[f"{pair.kind}_merge_answers"] += found.answers == pair.answers

@@ -1,6 +1,6 @@
 """What a constraint costs: time per output token under a grammar, and the tokens of tools.
 
-Time: random weights with LLaVA 1.5's 576 tokens a picture (vision 256x6, language 768x12), the same
+Time: random weights with LLaVA 1.5's 576 tokens an image (vision 256x6, language 768x12), the same
 question free and under a schema that never lets the answer end, in turns, medians of the seconds
 between the first and the last token. Tokens: how the model is told of 1, 5 and 20 tools, against
 the same tools as JSON, by the embedded model's tokenizer.

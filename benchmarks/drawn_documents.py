@@ -53,7 +53,7 @@ class Case:
     """A page, what its small print says, and a question about it."""
 
     kind: str
-    picture: Image.Image
+    image: Image.Image
     title: str
     subject: tuple[str, str]
     text: str
@@ -78,7 +78,7 @@ def cases(many: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Cas
         drawn = _drawn(rng, kind)
         if drawn is None or drawn[1] in titles:
             continue
-        picture, title, asked, answer = drawn
+        image, title, asked, answer = drawn
         subject = (words[2 * len(made)], words[2 * len(made) + 1])
         if answer.lower() in subject:
             continue
@@ -86,7 +86,7 @@ def cases(many: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Cas
         body = [word for word in rng.choice(LISTED, 40).tolist() if word != answer.lower()]
         body[3:3] = subject
         body[30:30] = subject
-        made.append(Case(kind, picture, title, subject, " ".join(body), asked, answer))
+        made.append(Case(kind, image, title, subject, " ".join(body), asked, answer))
     return made
 
 
@@ -108,7 +108,7 @@ def _shape(rng: np.random.Generator) -> tuple[Image.Image, str, str, str] | None
 
 
 def _page(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str] | None:
-    page, picture = held_out.page(rng)
+    page, image = held_out.page(rng)
     answers = {
         "title": page.title.text,
         "total": page.total.text,
@@ -116,20 +116,20 @@ def _page(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, s
     }
     answer = answers[kind]
     asked = pick(rng, stranger.WORDS[kind])
-    return None if answer is None else (picture, page.title.text, asked, answer)
+    return None if answer is None else (image, page.title.text, asked, answer)
 
 
 def _chart(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str]:
     """A bar chart below a title."""
     chart, bars = held_out.chart(rng, labelled=bool(rng.random() < 0.4))
     title = pick(rng, LISTED).title()
-    picture = Image.new("RGB", (held_out.SIDE, held_out.SIDE + 40), "white")
-    picture.paste(bars, (0, 40))
+    image = Image.new("RGB", (held_out.SIDE, held_out.SIDE + 40), "white")
+    image.paste(bars, (0, 40))
     letters = font(pick(rng, HELD_OUT), 26)
-    ImageDraw.Draw(picture).text((112, 22), title, fill=(25, 25, 30), font=letters, anchor="mm")
+    ImageDraw.Draw(image).text((112, 22), title, fill=(25, 25, 30), font=letters, anchor="mm")
     bar = chart.tallest if kind == "tallest" else chart.shortest
     answer = bar.label.text if bar.label else bar.colour
-    return picture, title, pick(rng, stranger.WORDS[kind]), answer
+    return image, title, pick(rng, stranger.WORDS[kind]), answer
 
 
 def write(folder: Path, drawn: Sequence[Case], by: str) -> None:
@@ -141,14 +141,14 @@ def write(folder: Path, drawn: Sequence[Case], by: str) -> None:
 
 
 def _printed(case: Case, by: str) -> DrawnPage:
-    width, height = (2.0 * length for length in case.picture.size)
+    width, height = (2.0 * length for length in case.image.size)
     words = case.text.split()
     lines = [" ".join(words[start : start + 6]) for start in range(0, len(words), 6)]
     layer = [
         Words(line, 20, height - 100 - 20 * place, 8, seen=False)
         for place, line in enumerate(lines)
     ]
-    return DrawnPage((width, height), layer if by == "subject" else (), picture=case.picture)
+    return DrawnPage((width, height), layer if by == "subject" else (), image=case.image)
 
 
 def measure(

@@ -1,6 +1,6 @@
-"""Time to the first token of a new and of a known picture, decoding, and eight at once.
+"""Time to the first token of a new and of a known image, decoding, and eight at once.
 
-Random weights of a small geometry with LLaVA 1.5's 576 tokens a picture (vision 256x6, language
+Random weights of a small geometry with LLaVA 1.5's 576 tokens an image (vision 256x6, language
 768x12), stored in bfloat16, next to `LlavaForConditionalGeneration.generate` in the same run,
 interleaved. `--dtype` is generate's; the engine chooses its own. Ratios are of processor seconds,
 the least of all rounds, which with one thread come near those of a machine that has nothing else to
@@ -41,7 +41,7 @@ DECODE = 33
 T = TypeVar("T")
 
 
-def _picture(shade: int) -> ImageRef:
+def _image(shade: int) -> ImageRef:
     return open_image(Image.effect_noise((400, 300), 40 + shade).convert("RGB"))
 
 
@@ -93,7 +93,7 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
         clocks.time("generate_many", lambda: [theirs(messages, 16) for messages in asked])
 
     for number in range(rounds + 1):  # the first round warms up
-        pair = (_picture(2 * number), _picture(2 * number + 1))
+        pair = (_image(2 * number), _image(2 * number + 1))
         note("new", ask(pair[0], FIRST), 1)
         note("follow_up", ask(pair[0], SECOND), 1)
         note("decode", ask(pair[0], SECOND), DECODE)

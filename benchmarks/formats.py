@@ -1,7 +1,7 @@
-"""Whether a model answers as well about wide, tall and large pictures as about small squares.
+"""Whether a model answers as well about wide, tall and large images as about small squares.
 
 Scenes of the first renderer on unseen seeds, as many of every form; wide and tall ones are at least
-a third longer than broad. Each picture is asked about twice, in the same words: as it was drawn
+a third longer than broad. Each image is asked about twice, in the same words: as it was drawn
 (84 to 340 pixels) and enlarged to 4,000 pixels. Both go through the package's own preprocessing.
 Told are the shares of exact answers.
 
@@ -35,23 +35,23 @@ SEED = 6_000_011
 
 @dataclass(frozen=True)
 class Case:
-    """A picture as drawn, its form, and a question with its answer."""
+    """An image as drawn, its form, and a question with its answer."""
 
     form: str
-    picture: Image.Image
+    image: Image.Image
     asked: str
     answer: str
 
     @property
     def enlarged(self) -> Image.Image:
-        """The same picture, its longer side `LARGE` pixels."""
-        scale = LARGE / max(self.picture.size)
-        width, height = (max(1, round(side * scale)) for side in self.picture.size)
-        return self.picture.resize((width, height), Image.Resampling.BICUBIC)
+        """The same image, its longer side `LARGE` pixels."""
+        scale = LARGE / max(self.image.size)
+        width, height = (max(1, round(side * scale)) for side in self.image.size)
+        return self.image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def cases(each: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> Iterator[Case]:
-    """Draw `each` pictures of every form, the kinds of questions by turns."""
+    """Draw `each` images of every form, the kinds of questions by turns."""
     rng = np.random.default_rng(seed)
     left = dict.fromkeys(FORMS, each)
     while any(left.values()):
@@ -79,8 +79,8 @@ def measure(model: Llava, each: int) -> dict[str, dict[str, float]]:
     right: Counter[tuple[str, str]] = Counter()
     for case in cases(each):
         drawn, large = (
-            model.ask(case.asked, picture, max_tokens=12).text.strip()
-            for picture in (case.picture, case.enlarged)
+            model.ask(case.asked, image, max_tokens=12).text.strip()
+            for image in (case.image, case.enlarged)
         )
         right[case.form, "as_drawn"] += drawn == case.answer
         right[case.form, "enlarged"] += large == case.answer

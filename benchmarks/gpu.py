@@ -1,8 +1,8 @@
-"""What a GPU is used for: decoding, many streams, known pictures, memory, 4 bits.
+"""What a GPU is used for: decoding, many streams, known images, memory, 4 bits.
 
 On CUDA: random weights of LLaVA-1.5-7B's real shape in 16 bit (14 GB are written for a while), run
 by the engine that users run. Without CUDA, or with `--small`, the same is measured at a small
-geometry with 576 tokens a picture; those figures say that the measuring works, not how fast a GPU
+geometry with 576 tokens an image; those figures say that the measuring works, not how fast a GPU
 is. Decoding is compared to the memory bandwidth seen in the same run: the bytes that a token takes
 to read, its weights and the KV before it, by the bytes a second that a sum or a copy gets through.
 
@@ -32,7 +32,7 @@ from benchmarks import load_7b
 from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from llava_tools.bench import Behind, Run
-from llava_tools.bench.workload import picture
+from llava_tools.bench.workload import make_image
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine import load_engine
 from llava_tools.engine.cpu.linear import PackedLinear
@@ -56,8 +56,8 @@ class Measured:
         rate: Tokens a second of one stream after its first.
         one: Tokens a second of one stream from the asking to its end.
         many: The same of all streams together.
-        new: Seconds to the first token about a picture never seen.
-        follow_up: The same about a picture that was asked about before.
+        new: Seconds to the first token about an image never seen.
+        follow_up: The same about an image that was asked about before.
         held: Bytes of weights and KV.
         peak: Bytes in use at most since before the load; None where nobody counts them.
         four_bit: Bytes in use at most with 4-bit weights, the CUDA context among them.
@@ -178,7 +178,7 @@ def measure(folder: Path, rounds: int, tokens: int, streams: int) -> Measured:
     words = model.model.language_model
     read = held(words, model.lm_head) - held(words.embed_tokens)
     weights = held(model)
-    request = _request(picture(0, 0), "Describe it.", tokens)
+    request = _request(make_image(0, 0), "Describe it.", tokens)
     read += per_token * (engine.count_tokens(request) + tokens // 2)
     peak = memory.peak()
     engine.close()
@@ -195,7 +195,7 @@ def _ask(
     asked = Behind("engine", engine)
     seen: list[tuple[float, float, float, float, float]] = []
     for number in range(rounds + 1):
-        image = picture(1, number)
+        image = make_image(1, number)
         new = asked.run(_request(image, "What is in the picture?", 1))
         again = asked.run(_request(image, "What is the colour of the ground?", 1))
         long = asked.run(_request(image, "Describe it.", tokens))
@@ -252,7 +252,7 @@ def _four_bit(folder: Path, device: torch.device) -> tuple[int | None, str]:
         engine = load_engine(EngineOptions(str(folder), quantization="4bit"))
     except ModelError as error:  # no CUDA, no bitsandbytes, or no room
         return None, str(error)
-    Behind("4 bit", engine).run(_request(picture(2, 0), "What is it?", 8))
+    Behind("4 bit", engine).run(_request(make_image(2, 0), "What is it?", 8))
     free, total = torch.cuda.mem_get_info()
     context = total - free - torch.cuda.memory_reserved()
     engine.close()

@@ -1,10 +1,10 @@
-"""Resident memory while one engine is asked about ever new pictures.
+"""Resident memory while one engine is asked about ever new images.
 
-The embedded model and two thousand drawn pictures, each asked about once, in turns by `Llava`,
+The embedded model and two thousand drawn images, each asked about once, in turns by `Llava`,
 `ChatLlava` and LlamaIndex's `Llava`, which share the engine. Memory is noted every hundred; what
 counts is how much it grew between the first quarter and the end.
 
-    python -m benchmarks.memory [--pictures 2000] [--at-once 4] [--threads 1]
+    python -m benchmarks.memory [--images 2000] [--at-once 4] [--threads 1]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.machine import describe
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava
-from llava_tools.bench.workload import picture
+from llava_tools.bench.workload import make_image
 
 QUESTIONS = ("What shape is in the picture?", "What is the colour of the background?")
 TOKENS = 4
@@ -33,7 +33,7 @@ STEP = 100
 
 
 def ways() -> list[Callable[[bytes, str], object]]:
-    """Return three who ask the same engine about a picture's bytes."""
+    """Return three who ask the same engine about an image's bytes."""
     plain, chat = Llava(), ChatLlava(max_tokens=TOKENS)
     index = LlamaIndexLlava(max_tokens=TOKENS)
 
@@ -55,18 +55,18 @@ def ways() -> list[Callable[[bytes, str], object]]:
     return [ask, invoke, index_chat]
 
 
-def measure(pictures: int, at_once: int) -> dict[int, float]:
-    """Return resident megabytes by the number of pictures seen."""
+def measure(images: int, at_once: int) -> dict[int, float]:
+    """Return resident megabytes by the number of images seen."""
     process = psutil.Process()
     asking = ways()
     seen: dict[int, float] = {}
 
     def one(number: int) -> None:
-        asking[number % len(asking)](picture(0, number).data, QUESTIONS[number % len(QUESTIONS)])
+        asking[number % len(asking)](make_image(0, number).data, QUESTIONS[number % len(QUESTIONS)])
 
     with ThreadPoolExecutor(at_once) as pool:
-        for start in range(0, pictures, STEP):
-            list(pool.map(one, range(start, min(start + STEP, pictures))))
+        for start in range(0, images, STEP):
+            list(pool.map(one, range(start, min(start + STEP, images))))
             seen[start + STEP] = round(process.memory_info().rss / 1e6, 1)
             print(f"{start + STEP:6} pictures {seen[start + STEP]:10.1f} MB", flush=True)
     return seen
@@ -81,8 +81,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     begin = time.perf_counter()
-    seen = measure(options.pictures, options.at_once)
-    early, late = seen[max(STEP, options.pictures // 4 // STEP * STEP)], list(seen.values())[-1]
+    seen = measure(options.images, options.at_once)
+    early, late = seen[max(STEP, options.images // 4 // STEP * STEP)], list(seen.values())[-1]
     print(f"grown by {100 * (late / early - 1):.1f}% between {early} and {late} MB")
     told = {"early_mb": early, "late_mb": late, "ratio": round(late / early, 4), "mb": seen}
     seconds = round(time.perf_counter() - begin)

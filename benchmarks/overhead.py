@@ -1,8 +1,8 @@
 """What `ChatLlava.invoke` and LlamaIndex's `chat` add to the engine's own time.
 
 The engine is timed from within each call: the seconds spent in its stream. The rest of the call is
-the wrapper's: messages to a request, the picture's block to a picture, callbacks, the answer to a
-message. Asked in turns, about a picture by its handle, as agents carry it on, and as base64, as it
+the wrapper's: messages to a request, the image's block to an image, callbacks, the answer to a
+message. Asked in turns, about an image by its handle, as agents carry it on, and as base64, as it
 comes first; next to what LangChain itself does around a model that is none.
 
     python -m benchmarks.overhead [--rounds 40] [--scripted] [--threads 1]
@@ -33,7 +33,7 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.core.retry import RetryingBackend
 from llava_tools.testing import ScriptedBackend
 
-PICTURE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
+IMAGE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
 QUESTION = "What colour is the star?"
 TOKENS = 8
 
@@ -80,16 +80,16 @@ class _TimedStream:
 
 def ways(timed: Timed) -> dict[str, Callable[[], object]]:
     """Return everybody who asks the same, by name."""
-    image = open_image(PICTURE)
+    image = open_image(IMAGE)
     chat = ChatLlava(backend=timed, max_tokens=TOKENS)
     index = LlamaIndexLlava(backend=timed, max_tokens=TOKENS)
     plain = Llava(backend=timed)
     fake = FakeListChatModel(responses=["It is yellow."])
     told = {"type": "text", "text": QUESTION}
-    known = HumanMessage([image_block(PICTURE), told])
-    data = base64.b64encode(PICTURE.read_bytes()).decode()
+    known = HumanMessage([image_block(IMAGE), told])
+    data = base64.b64encode(IMAGE.read_bytes()).decode()
     whole = HumanMessage([{"type": "image", "base64": data, "mime_type": "image/png"}, told])
-    block = ImageBlock(image=PICTURE.read_bytes(), image_mimetype="image/png")
+    block = ImageBlock(image=IMAGE.read_bytes(), image_mimetype="image/png")
     asked = ChatMessage([block, TextBlock(text=QUESTION)])
     request = Request((Message("user", (image, QUESTION)),), SamplingParams(max_tokens=TOKENS))
     return {

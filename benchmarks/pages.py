@@ -1,10 +1,10 @@
-"""How well questions find pages: by texts, by pictures, by both.
+"""How well questions find pages: by texts, by images, by both.
 
 On real manuals with figures (242 pages of seven PDFs out of Debian packages), with question-page
 pairs that were written from them: `shown`, reported, and `tuning`, from other documents, to decide
-by. With `--mixed`, also on the same manuals together with drawn pictures that have no text, with
-captions as further queries: of all that a picture shows, and of a part, which others may show too.
-With `--decide`, only what may be decided by: the `tuning` questions, and other pictures than those
+by. With `--mixed`, also on the same manuals together with drawn images that have no text, with
+captions as further queries: of all that an image shows, and of a part, which others may show too.
+With `--decide`, only what may be decided by: the `tuning` questions, and other images than those
 that are reported.
 
     python -m benchmarks.pages [--mixed] [--decide] [--folder manuals] [--model tiny]
@@ -55,15 +55,15 @@ def measure(index: PageIndex, asked: Sequence[Pair], mode: Mode) -> dict[str, fl
 
 
 def drawn(folder: Path, many: int, seed: int) -> dict[str, list[Pair]]:
-    """Draw pictures that were never trained on; return queries, each with its right pictures.
+    """Draw images that were never trained on; return queries, each with its right images.
 
-    Captions of all that a picture shows, and of a part of it, which others may show as well.
+    Captions of all that an image shows, and of a part of it, which others may show as well.
     """
     folder.mkdir()
     one = trial("own", many, seed)
     names = [f"drawn{place}" for place in range(many)]
-    for name, picture in zip(names, one.pictures, strict=True):
-        picture.save(folder / f"{name}.png")
+    for name, image in zip(names, one.pictures, strict=True):
+        image.save(folder / f"{name}.png")
     right = [frozenset({(name, 1)}) for name in names]
     wholes = [(query.text, page) for query, page in zip(one.wholes, right, strict=True)]
     scenes = list(zip(one.scenes, right, strict=True))
@@ -91,12 +91,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         index = PageIndex(Path(work) / "index", Embedder(options.model))
         index.update([folder])
-        weights["manuals"] = index.trust.pictures
+        weights["manuals"] = index.trust.images
         told |= {f"manuals: {name}": examine(index, test) for name, test in asked.items()}
         if options.mixed:
-            asked |= drawn(Path(work) / "drawn", options.pictures, 11 if options.decide else 0)
+            asked |= drawn(Path(work) / "drawn", options.images, 11 if options.decide else 0)
             index.update([Path(work) / "drawn"])
-            weights["with pictures"] = index.trust.pictures
+            weights["with pictures"] = index.trust.images
             told |= {f"with pictures: {name}": examine(index, test) for name, test in asked.items()}
     print(table(told))
     print(json.dumps({**describe(), "retrieval": told, "picture_weight": weights}))

@@ -1,9 +1,9 @@
-"""How well words find pictures and pictures words, with the embedded model's CLIP twin.
+"""How well words find images and images words, with the embedded model's CLIP twin.
 
-Through `Embedder`, from the shipped files: hundreds of pictures that were never trained on, drawn
+Through `Embedder`, from the shipped files: hundreds of images that were never trained on, drawn
 by the training's renderer and by a second one, in the training's phrasings and in others.
 
-    python -m benchmarks.retrieval [--times 3] [--pictures 200]
+    python -m benchmarks.retrieval [--times 3] [--images 200]
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def main() -> None:
     def texts(said: Sequence[str]) -> Vectors:
         return np.array(embedder.embed_texts(said), np.float32)
 
-    def pictures(shown: Sequence[Image.Image]) -> Vectors:
+    def images(shown: Sequence[Image.Image]) -> Vectors:
         return np.array(embedder.embed_images(shown), np.float32)
 
-    told = examine(texts, pictures, options.times, options.pictures)
+    told = examine(texts, images, options.times, options.pictures)
     print(table(told, options.pictures))
-    pairs = neighbours(texts, pictures)
+    pairs = neighbours(texts, images)
     print(f"of two pictures that differ in one respect, the right one: {pairs}")
     one = trial("own")
     begun = time.perf_counter()
-    pictures(one.pictures)
+    images(one.pictures)
     looked = time.perf_counter()
     texts([caption.text for caption in one.wholes])
     read = time.perf_counter()

@@ -14,7 +14,7 @@ from llava_tools.core.outputs import Answer, Chunk, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.images import ImageRef
 
-PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
+IMAGES = Path(__file__).parent.parent / "examples" / "pictures"
 
 #: What is wrong with an answer; "" if nothing is.
 Check = Callable[[list[Chunk], Answer], str]
@@ -53,9 +53,9 @@ def _usual(deltas: list[Chunk], answer: Answer) -> str:
     return "usage before the end" if early else ""
 
 
-def picture(name: str) -> ImageRef:
-    """Return one of the examples' pictures."""
-    return open_image(PICTURES / f"{name}.png")
+def make_image(name: str) -> ImageRef:
+    """Return one of the examples' images."""
+    return open_image(IMAGES / f"{name}.png")
 
 
 def tool(name: str, about: str, **properties: dict[str, Any]) -> ToolSpec:
@@ -139,7 +139,7 @@ def _without(word: str) -> Check:
 
 def cases() -> list[Case]:
     """Return the thirty."""
-    night, sea = picture("night"), picture("sea")
+    night, sea = make_image("night"), make_image("sea")
 
     def user(*parts: str | ImageRef) -> Message:
         return Message("user", parts)
@@ -158,9 +158,9 @@ def cases() -> list[Case]:
     return [
         case("picture", user(night, "What colour is the star?")),
         case("picture", user(sea, "What is the colour of the background?")),
-        case("picture", user(picture("paper"), "How many shapes are there?")),
-        case("picture", user(picture("meadow"), "What shape is in the picture?")),
-        case("picture", user(picture("sunset"), "Is there a circle in the picture?")),
+        case("picture", user(make_image("paper"), "How many shapes are there?")),
+        case("picture", user(make_image("meadow"), "What shape is in the picture?")),
+        case("picture", user(make_image("sunset"), "Is there a circle in the picture?")),
         case("picture", user(night, sea, "What is in the first picture?")),
         case("text", user("Hello, who are you?")),
         case("text", Message("system", ("Answer in one word.",)), user("What is a star?")),
@@ -218,7 +218,7 @@ def cases() -> list[Case]:
             constraint=form(late={"type": "boolean"}, sure={"enum": [1, 2, 3]}),
         ),
         case("stream", user(night, "What do you see?"), check=_streamed),
-        case("stream", user(picture("paper"), "Tell me about it."), check=_streamed),
+        case("stream", user(make_image("paper"), "Tell me about it."), check=_streamed),
         case("limit", user(night, "What do you see?"), max_tokens=1, check=_ended("length")),
         case("limit", user("Say yes or no."), stop=("e",), check=_without("e")),
         case("logprobs", user(night, "Colour?"), logprobs=True, check=_logprobs(0)),

@@ -4,7 +4,7 @@ Pages of 1,000 x 1,344 pixels with one thing on them and, on every other, grey l
 looked at as `retrieval.ask` does. `number` is a number of 20 to 30 pixels' height, for a model that
 reads; `small shape` is a shape that the embedded model sees as three to six pixels, for one that
 knows shapes only; `large shape` tells whether zooming harms where nothing is small. Told are the
-shares of right answers, and how many pictures were asked for a page.
+shares of right answers, and how many images were asked for a page.
 
     python -m benchmarks.small_print [--each 20] [--model tiny]
 """
@@ -47,7 +47,7 @@ class Case:
     """A page, a question about it, and the answer."""
 
     kind: str
-    picture: Image.Image
+    image: Image.Image
     asked: str
     answer: str
 
@@ -64,62 +64,62 @@ def _number(rng: np.random.Generator) -> Case:
     text = str(int(rng.integers(100, 10_000)))
     size = int(rng.integers(28, 42))
     x, y = int(rng.integers(60, 800)), int(rng.integers(60, 1240))
-    picture = _paper(rng, (x - 20, y - 15, x + 180, y + 50))
+    image = _paper(rng, (x - 20, y - 15, x + 180, y + 50))
     letters = font(pick(rng, HELD_OUT), size)
-    ImageDraw.Draw(picture).text((x, y), text, fill=(20, 20, 25), font=letters)
-    return Case("number", picture, pick(rng, stranger.WORDS["number"]), text)
+    ImageDraw.Draw(image).text((x, y), text, fill=(20, 20, 25), font=letters)
+    return Case("number", image, pick(rng, stranger.WORDS["number"]), text)
 
 
 def _shape(rng: np.random.Generator, kind: str) -> Case:
     radius = rng.uniform(*(SMALL if kind == "small shape" else LARGE)) * SIZE[1]
     x, y = (float(rng.uniform(radius + 20, length - radius - 20)) for length in SIZE)
     reach = radius + 20
-    picture = _paper(rng, (x - reach, y - reach, x + reach, y + reach))
+    image = _paper(rng, (x - reach, y - reach, x + reach, y + reach))
     shape = pick(rng, SHAPES)
     colour = pick(rng, tuple(name for name in TONES if name != "white"))
     outline = polygon(shape, x, y, radius, 0.0, 1.0, 0.4)
-    ImageDraw.Draw(picture).polygon(outline, fill=TONES[colour][0])
+    ImageDraw.Draw(image).polygon(outline, fill=TONES[colour][0])
     if rng.random() < 0.5:
-        return Case(kind, picture, f"What colour is the {shape}?", colour)
-    return Case(kind, picture, "What shape is in the picture?", shape)
+        return Case(kind, image, f"What colour is the {shape}?", colour)
+    return Case(kind, image, "What shape is in the picture?", shape)
 
 
 def _paper(rng: np.random.Generator, free: Sequence[float]) -> Image.Image:
     """Return paper that is, on every other page, lined but for a free place."""
-    picture = Image.new("RGB", SIZE, (250, 250, 250))
+    image = Image.new("RGB", SIZE, (250, 250, 250))
     if rng.random() < 0.5:
-        pen = ImageDraw.Draw(picture)
+        pen = ImageDraw.Draw(image)
         for y in range(60, SIZE[1] - 60, 40):
             if not free[1] < y < free[3]:
                 pen.line((80, y, 80 + float(rng.uniform(500, 800)), y), (150, 150, 155), 5)
-    return picture
+    return image
 
 
-def look(case: Case, pictures: list[ImageRef]) -> Plan[tuple[str, str]]:
-    """Answer from the whole page, and with zoom; note the pictures that were asked."""
+def look(case: Case, images: list[ImageRef]) -> Plan[tuple[str, str]]:
+    """Answer from the whole page, and with zoom; note the images that were asked."""
 
-    def asking(picture: ImageRef) -> Request:
-        pictures.append(picture)
-        request = question(short(case.asked), picture, max_tokens=16)
+    def asking(image: ImageRef) -> Request:
+        images.append(image)
+        request = question(short(case.asked), image, max_tokens=16)
         return replace(request, sampling=replace(request.sampling, logprobs=True))
 
-    page = open_image(case.picture)
+    page = open_image(case.image)
     (whole,) = yield from answers(asking(page))
     said, _ = yield from closer(page, whole, asking, partial(shown_by, case.asked))
     return whole.text, said.text
 
 
 def measure(model: Llava, drawn: Sequence[Case]) -> dict[str, dict[str, float]]:
-    """Return for each kind the share of right answers without and with zoom, and the pictures."""
+    """Return for each kind the share of right answers without and with zoom, and the images."""
     told: dict[str, dict[str, float]] = {}
     for kind in KINDS:
-        pictures: list[ImageRef] = []
+        images: list[ImageRef] = []
         some = [case for case in drawn if case.kind == kind]
-        said = [(carry_out(model, look(case, pictures)), plain(case.answer)) for case in some]
+        said = [(carry_out(model, look(case, images)), plain(case.answer)) for case in some]
         told[kind] = {
             "whole": round(sum(plain(whole) == right for (whole, _), right in said) / len(said), 3),
             "zoom": round(sum(plain(zoom) == right for (_, zoom), right in said) / len(said), 3),
-            "pictures_a_page": round(len(pictures) / len(some), 1),
+            "pictures_a_page": round(len(images) / len(some), 1),
         }
     return told
 

@@ -1,6 +1,6 @@
 """Tune random weights of LLaVA's real geometry by LoRA, kill it on the way, and go on.
 
-336 pixels, 576 tokens a picture, LLaVA's wiring at a small width and depth: 64 pictures with an
+336 pixels, 576 tokens an image, LLaVA's wiring at a small width and depth: 64 images with an
 answer each are learned by heart. Reports how far the loss falls, whether a tuning that was killed
 (SIGKILL) has the losses of one that was not, how many answers `Llava` then gives word for word, and
 what a step takes. Takes minutes; not part of CI.
@@ -34,17 +34,17 @@ COLOURS = ("red", "blue", "green", "black", "white", "yellow", "pink", "orange")
 
 
 def write(folder: Path, records: int) -> dict[str, str]:
-    """Write checkpoint, pictures and conversations; return the answers by picture."""
+    """Write checkpoint, images and conversations; return the answers by image."""
     write_checkpoint(folder / "base", shape=SHAPE, tokenizer=tokenizer())
     images = folder / "images"
     images.mkdir()
     rng = random.Random(0)
     answers: dict[str, str] = {}
     for number in range(records):
-        picture = Image.new("RGB", (336, 300), COLOURS[number % 8])
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("RGB", (336, 300), COLOURS[number % 8])
+        draw = ImageDraw.Draw(image)
         draw.rectangle((40, 40, 290, 250), fill=COLOURS[number // 8 % 8])
-        picture.save(images / f"{number}.png")
+        image.save(images / f"{number}.png")
         answers[f"{number}.png"] = f"{rng.choice(COLOURS)} {number}, {rng.randint(0, 99)}."
     turns = {
         name: [
@@ -120,8 +120,8 @@ def main() -> None:
         tune(options(folder, "broken", chosen.epochs))
         with Llava(str(folder / "whole"), device="cpu") as model:
             right = sum(
-                model.ask(QUESTION, folder / "images" / picture).text == answer
-                for picture, answer in answers.items()
+                model.ask(QUESTION, folder / "images" / image).text == answer
+                for image, answer in answers.items()
             )
         figures = {
             "first_loss": round(whole[0], 3),

@@ -34,7 +34,7 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 
 from benchmarks.machine import describe
-from benchmarks.server_requests import ask, cases, picture
+from benchmarks.server_requests import ask, cases, make_image
 from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, LlavaToolsError, Message
@@ -49,7 +49,7 @@ LABELS = ("red", "yellow", "blue")
 
 
 def write_for_vllm(source: Path, folder: Path) -> Path:
-    """Copy a checkpoint in float32, the eye's weights named as vLLM looks for them."""
+    """Copy a checkpoint in float32, the vision tower's weights named as vLLM looks for them."""
     weights = {
         name.replace("vision_tower.", "vision_tower.vision_model."): tensor.float()
         for name, tensor in load_file(source / "model.safetensors").items()
@@ -155,7 +155,7 @@ def compared(url: str) -> dict[str, Any]:
             tally["equal"] += same
             if not same:
                 wrong.append(f"{name}: {_essence(answer)} is not {_essence(expected)}")
-    request = Request((Message("user", (picture("night"), "What colour is the star?")),))
+    request = Request((Message("user", (make_image("night"), "What colour is the star?")),))
     scores = [backend.score(request, LABELS) for backend in (here.backend, there)]
     apart = max(abs(one - other) for one, other in zip(*scores, strict=True))
     counted = [backend.count_tokens(request) for backend in (here.backend, there)]
@@ -186,10 +186,10 @@ def wrapped(url: str) -> dict[str, str]:
     """Ask through `base_url` as users do; return what came."""
     asked = "Is there a star?"
     chat = ChatLlava(base_url=url, max_tokens=16)
-    message = HumanMessage([image_block(picture("night")), {"type": "text", "text": asked}])
+    message = HumanMessage([image_block(make_image("night")), {"type": "text", "text": asked}])
     index = LlamaIndexLlava(base_url=url, max_tokens=16)
     found = {
-        "Llava": Llava(base_url=url).ask(asked, picture("night"), max_tokens=16).text,
+        "Llava": Llava(base_url=url).ask(asked, make_image("night"), max_tokens=16).text,
         "ChatLlava": str(chat.invoke([message]).text),
         "ChatLlava stream": "".join(str(chunk.text) for chunk in chat.stream([message])),
         "structured": str(chat.with_structured_output(Star).invoke([message])),
@@ -218,7 +218,7 @@ def faults(url: str, server: subprocess.Popen[bytes]) -> dict[str, str]:
         "wrong path": told(lambda: RemoteBackend(url.replace("/v1", "/v2"), pauses=())),
         "too long": told(lambda: whole("word " * CONTEXT)),
         "too many tokens": told(lambda: whole("Hello.", max_tokens=CONTEXT)),
-        "too many pictures": told(lambda: whole(*[picture("sea")] * 40, "What?")),
+        "too many pictures": told(lambda: whole(*[make_image("sea")] * 40, "What?")),
     }
     found["afterwards"] = whole("Hello.", max_tokens=4)
     request = Request((Message("user", ("Say something.",)),), SamplingParams(temperature=2.0))

@@ -1,8 +1,8 @@
-"""What a real vLLM on the CPU and the engine of this process take for questions about pictures.
+"""What a real vLLM on the CPU and the engine of this process take for questions about images.
 
-Both have the random weights of follow_up.py's geometry (576 tokens a picture) and one thread. vLLM
+Both have the random weights of follow_up.py's geometry (576 tokens an image) and one thread. vLLM
 lives in an environment of its own, whose interpreter is named, and is asked over loopback, as its
-users ask it. New and known pictures, decoding, eight at once; in seconds of the clock, or with
+users ask it. New and known images, decoding, eight at once; in seconds of the clock, or with
 `--clock processor` in those that all of the server's processes and this one spent, which a busy
 machine changes less.
 
@@ -27,7 +27,7 @@ from benchmarks.machine import describe
 from benchmarks.vllm_server import served, version, write_for_vllm
 from llava_tools import Llava, Message
 from llava_tools.bench import Behind, Contender
-from llava_tools.bench.workload import picture
+from llava_tools.bench.workload import make_image
 from llava_tools.core.backend import Backend
 from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Request, SamplingParams
@@ -74,7 +74,7 @@ def measure(who: Mapping[str, tuple[Contender, Clock]], rounds: int, at_once: in
     """
     seen: dict[str, dict[str, list[float]]] = {name: {} for name in who}
     for number in range(rounds + 1):
-        pair = (picture(7, 2 * number), picture(7, 2 * number + 1))
+        pair = (make_image(7, 2 * number), make_image(7, 2 * number + 1))
         many = [_asked(pair[n % 2], f"How many dogs are in part {n}?", 16) for n in range(at_once)]
         asked = {
             "new": [_asked(pair[0], "What is it?", 1)],
@@ -107,7 +107,7 @@ def agreed(one: Backend, other: Backend, questions: int = QUESTIONS) -> int:
     """
     found = 0
     for number in range(questions):
-        asked = _asked(picture(8, number), f"What is in part {number}?", TOKENS, logprobs=True)
+        asked = _asked(make_image(8, number), f"What is in part {number}?", TOKENS, logprobs=True)
         (first, second) = (collect(each.stream(asked), "").logprobs for each in (one, other))
         pairs = zip(first, second, strict=False)
         same = all(abs(a.logprob - b.logprob) < NEAR for a, b in pairs)

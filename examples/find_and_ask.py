@@ -1,8 +1,8 @@
-r"""Two steps over a folder of pictures: find the one that the question is about, then look at it.
+r"""Two steps over a folder of images: find the one that the question is about, then look at it.
 
     python examples/find_and_ask.py
     python examples/find_and_ask.py --model llava-hf/llava-1.5-7b-hf --folder photos \\
-        --find "Is there a dog in the picture?" --ask "What is the dog doing?"
+        --find "Is there a dog in the image?" --ask "What is the dog doing?"
 """
 
 import argparse
@@ -19,27 +19,27 @@ from langchain_llava import ChatLlava
 HERE = Path(__file__).parent
 
 
-def question(picture: Path, words: str) -> list[HumanMessage]:
-    """A message with a picture, in LangChain's standard content blocks."""
-    data = base64.b64encode(picture.read_bytes()).decode()
-    image = {"type": "image", "base64": data, "mime_type": "image/png"}
-    return [HumanMessage([image, {"type": "text", "text": words}])]
+def question(image: Path, words: str) -> list[HumanMessage]:
+    """A message with an image, in LangChain's standard content blocks."""
+    data = base64.b64encode(image.read_bytes()).decode()
+    block = {"type": "image", "base64": data, "mime_type": "image/png"}
+    return [HumanMessage([block, {"type": "text", "text": words}])]
 
 
 def build_chain(model: ChatLlava) -> Runnable[dict[str, Any], dict[str, Any]]:
-    """Find, then look: every picture is asked in one batch, the found one once more."""
+    """Find, then look: every image is asked in one batch, the found one once more."""
 
     def find(state: dict[str, Any]) -> Path:
         words = f"{state['find']}\nAnswer the question using a single word or phrase."
-        pictures = sorted(Path(state["folder"]).glob("*.png"))
-        replies = model.batch([question(picture, words) for picture in pictures])
-        for picture, reply in zip(pictures, replies, strict=True):
+        images = sorted(Path(state["folder"]).glob("*.png"))
+        replies = model.batch([question(image, words) for image in images])
+        for image, reply in zip(images, replies, strict=True):
             if reply.text.lower().startswith("yes"):
-                return picture
-        raise SystemExit(f"None of {len(pictures)} pictures: {state['find']}")
+                return image
+        raise SystemExit(f"None of {len(images)} pictures: {state['find']}")
 
-    look = RunnableLambda[dict[str, Any], Any](lambda s: question(s["picture"], s["ask"])) | model
-    return RunnablePassthrough.assign(picture=find) | RunnablePassthrough.assign(answer=look)
+    look = RunnableLambda[dict[str, Any], Any](lambda s: question(s["image"], s["ask"])) | model
+    return RunnablePassthrough.assign(image=find) | RunnablePassthrough.assign(answer=look)
 
 
 if __name__ == "__main__":
@@ -53,7 +53,7 @@ if __name__ == "__main__":
     begin = time.perf_counter()
     result = chain.invoke(options)
     message = result["answer"]
-    print(f"{result['find']}  ->  {result['picture'].name}")
+    print(f"{result['find']}  ->  {result['image'].name}")
     print(f"{result['ask']}  ->  {message.text}")
     usage, model = message.usage_metadata, message.response_metadata["model_name"]
     print(f"{time.perf_counter() - begin:.1f} s in all, {usage['input_tokens']} tokens in, {model}")

@@ -1,4 +1,4 @@
-"""A LangGraph over a folder of PDFs and pictures: plan, retrieve, look, answer with the page.
+"""A LangGraph over a folder of PDFs and images: plan, retrieve, look, answer with the page.
 
 python examples/langgraph_documents.py --folder manuals --model 7b --ask "How is a node pinned?"
 """
@@ -34,8 +34,8 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
         return state | {"pages": retriever.invoke(state["question"])}
 
     def look(state: dict[str, Any]) -> dict[str, Any]:
-        pictures = [{"type": "image", "file_id": p.metadata["handle"]} for p in state["pages"]]
-        asked: Any = [[HumanMessage([p, short(state["question"])])] for p in pictures]
+        images = [{"type": "image", "file_id": p.metadata["handle"]} for p in state["pages"]]
+        asked: Any = [[HumanMessage([p, short(state["question"])])] for p in images]
         return state | {"seen": [reply.text for reply in model.batch(asked)]}
 
     def answer(state: dict[str, Any]) -> dict[str, Any]:

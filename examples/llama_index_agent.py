@@ -1,10 +1,10 @@
-r"""Agents that open a picture through a tool and look at it: a FunctionAgent, and an AgentWorkflow.
+r"""Agents that open an image through a tool and look at it: a FunctionAgent, and an AgentWorkflow.
 
     python examples/llama_index_agent.py
-    python examples/llama_index_agent.py --model 7b --picture street.jpg \\
+    python examples/llama_index_agent.py --model 7b --image street.jpg \\
         --ask "What is parked in the street?"
 
-The conversation names the picture by its handle (img_...). The tool gives the picture itself back,
+The conversation names the image by its handle (img_...). The tool gives the image itself back,
 and the model sees it in the tool's result.
 """
 
@@ -22,28 +22,28 @@ from llava_tools import open_image
 from llava_tools.chat import image_handles
 from llava_tools.images.store import ImageStore
 
-# A string of this pattern can only be the handle of a picture that the conversation names.
+# A string of this pattern can only be the handle of an image that the conversation names.
 Handle = Annotated[str, Field(json_schema_extra={"pattern": image_handles.PATTERN})]
 NIGHT = Path(__file__).parent / "pictures" / "night.png"
 
 
-def make_agent(model: Llava, gallery: ImageStore, ask: str) -> FunctionAgent:
-    """An agent that may open the pictures that it is told of, and opens one first."""
+def make_agent(model: Llava, store: ImageStore, ask: str) -> FunctionAgent:
+    """An agent that may open the images that it is told of, and opens one first."""
 
-    def open_picture(picture: Handle) -> list[ImageBlock | TextBlock]:
-        """Open a picture, to look at it."""
-        return [ImageBlock(image=gallery.get(picture).data), TextBlock(text=ask)]
+    def open_picture(image: Handle) -> list[ImageBlock | TextBlock]:
+        """Open an image, to look at it."""
+        return [ImageBlock(image=store.get(image).data), TextBlock(text=ask)]
 
     return FunctionAgent(
         name="looker", llm=model, tools=[open_picture], initial_tool_choice="open_picture"
     )
 
 
-async def main(model: str, picture: Path, ask: str) -> None:
+async def main(model: str, image: Path, ask: str) -> None:
     """Ask the agent alone, and as part of a workflow."""
-    gallery = ImageStore()
-    handle = gallery.add(open_image(picture))
-    agent = make_agent(Llava(model=model), gallery, ask)
+    store = ImageStore()
+    handle = store.add(open_image(image))
+    agent = make_agent(Llava(model=model), store, ask)
     for way in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):
         result: Any = await way.run(user_msg=f"{ask} Look at {handle}.")
         (call,) = result.tool_calls

@@ -1,4 +1,4 @@
-"""Questions over a folder of pictures: an index finds the picture, LLaVA looks at it and answers.
+"""Questions over a folder of images: an index finds the image, LLaVA looks at it and answers.
 
 python examples/llama_index_pages.py
 python examples/llama_index_pages.py --model 7b --folder pages --ask "What was the turnover?"
@@ -17,7 +17,7 @@ from llama_index.embeddings.llava import LlavaEmbedding
 from llama_index.llms.llava import Llava
 
 HERE = Path(__file__).parent
-# LLaVA answers best what it was trained on: the picture, then the question.
+# LLaVA answers best what it was trained on: the image, then the question.
 PROMPT = RichPromptTemplate(
     """{% chat role="user" %}
 {% for message in context_messages %}{% for block in message.blocks %}
@@ -27,15 +27,15 @@ PROMPT = RichPromptTemplate(
 
 
 def make_engine(model: str, folder: Path) -> RetrieverQueryEngine:
-    """An engine that finds one picture for a question and answers from it."""
-    pictures = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
+    """An engine that finds one image for a question and answers from it."""
+    images = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
     nodes = [
         ImageNode(
             image_path=str(path),
             metadata={"file_name": path.name},
-            excluded_llm_metadata_keys=["file_name"],  # else its tokens crowd the picture out
+            excluded_llm_metadata_keys=["file_name"],  # else its tokens crowd the image out
         )
-        for path in pictures
+        for path in images
     ]
     eye = LlavaEmbedding(model=model)
     index = MultiModalVectorStoreIndex(nodes, embed_model=eye, image_embed_model=eye)

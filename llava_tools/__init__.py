@@ -1,4 +1,4 @@
-"""LLaVA 1.5 on your own machine: ask about pictures from LangChain, LlamaIndex or Python.
+"""LLaVA 1.5 on your own machine: ask about images from LangChain, LlamaIndex or Python.
 
     from llava_tools import Llava
     print(Llava().ask("What colour is the circle?", images="shapes.png"))

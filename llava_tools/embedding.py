@@ -1,12 +1,12 @@
-"""Texts and pictures as vectors in one space, so that words find pictures: CLIP beside LLaVA.
+"""Texts and images as vectors in one space, so that words find images: CLIP beside LLaVA.
 
-Lists of texts or pictures go in; lists of floats of length one come out, whose dot product says
-how well two of them match. LLaVA's eye is CLIP's vision tower, so an engine that is loaded anyway
-lends it; the text tower and the projections come from the CLIP that the eye was taken from.
+Lists of texts or images go in; lists of floats of length one come out, whose dot product says
+how well two of them match. LLaVA's vision tower is CLIP's vision tower, so an engine that is loaded anyway
+lends it; the text tower and the projections come from the CLIP that the vision tower was taken from.
 
-Pictures are seen as LLaVA sees them: padded to a square, whole. CLIP itself crops to the middle
-square, so vectors of pictures that are not square differ from those of other CLIP libraries: do
-not mix both in one index. This file loads neither torch nor a model; the first text or picture
+Images are seen as LLaVA sees them: padded to a square, whole. CLIP itself crops to the middle
+square, so vectors of images that are not square differ from those of other CLIP libraries: do
+not mix both in one index. This file loads neither torch nor a model; the first text or image
 does.
 """
 
@@ -25,18 +25,18 @@ from llava_tools.options import EmbeddingKeywords, EmbeddingOptions
 
 
 class Embedder:
-    """Turns texts and pictures into vectors that can be compared with each other.
+    """Turns texts and images into vectors that can be compared with each other.
 
-    Nothing is loaded until the first text or picture; then once for the process, shared with every
+    Nothing is loaded until the first text or image; then once for the process, shared with every
     other `Embedder` of the same options. May be used from many threads and tasks at once.
 
         embedder = Embedder()
-        (text,), (picture,) = embedder.embed_texts(["a red star"]), embedder.embed_images(["a.png"])
-        match = sum(x * y for x, y in zip(text, picture))     # -1 to 1
+        (text,), (image,) = embedder.embed_texts(["a red star"]), embedder.embed_images(["a.png"])
+        match = sum(x * y for x, y in zip(text, image))     # -1 to 1
 
     Args:
         model: The LLaVA whose eye looks: `tiny` (embedded), `7b`, `13b`, a hub id or a folder. An
-            engine of that model that this process has loaded lends its eye; the language model is
+            engine of that model that this process has loaded lends its vision tower; the language model is
             never loaded for embeddings of `7b` and `13b`.
         **options: Fields of `EmbeddingOptions`: device, dtype, revision, offline, clip, ...
 
@@ -81,10 +81,10 @@ class Embedder:
         return self._model().embed_texts(texts) if texts else []
 
     def embed_images(self, images: Sequence[ImageSource]) -> list[list[float]]:
-        """Return one vector of length one for each picture: a path, URL, bytes, PIL image, ...
+        """Return one vector of length one for each image: a path, URL, bytes, PIL image, ...
 
         Raises:
-            ImageError: A picture cannot be had or read.
+            ImageError: An image cannot be had or read.
             RequestError: Not a list.
             ModelError: The model cannot be loaded.
         """

@@ -1,7 +1,7 @@
 """The errors that users meet: one line each, saying what was wrong, why, and what to do next.
 
 Every error of this package derives from `LlavaToolsError`. `retryable` tells a caller whether the
-same request may work later (a full queue, a crashed step) or never will (a bad picture).
+same request may work later (a full queue, a crashed step) or never will (a bad image).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RequestError(LlavaToolsError, ValueError):
 
 
 class ImageError(RequestError):
-    """A picture cannot be used: missing, unreadable, truncated, too large, or not allowed."""
+    """An image cannot be used: missing, unreadable, truncated, too large, or not allowed."""
 
 
 class DocumentError(RequestError):

@@ -1,4 +1,4 @@
-"""Choosing among labels, and scoring a text against a picture, from log-probabilities.
+"""Choosing among labels, and scoring a text against an image, from log-probabilities.
 
 Pure: questions out, log-probabilities in. Who asks is `Llava.choose`, `Llava.score` and the tools.
 """
@@ -62,7 +62,7 @@ def short(question: str) -> str:
 
 
 def shows(text: str) -> str:
-    """Return the question whether a picture shows what a text says.
+    """Return the question whether an image shows what a text says.
 
     Raises:
         RequestError: It is no string.

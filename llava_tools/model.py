@@ -1,4 +1,4 @@
-"""`Llava`: what users hold. Questions and pictures in, answers out, through the seam."""
+"""`Llava`: what users hold. Questions and images in, answers out, through the backend interface."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llava_tools.label_scoring import Classification
 from llava_tools.options import EngineKeywords, EngineOptions
 from llava_tools.warmup import Progress, warm_up
 
-Pictures = ImageSource | Sequence[ImageSource]
+Images = ImageSource | Sequence[ImageSource]
 
 
 class Llava:
@@ -63,7 +63,7 @@ class Llava:
     def warm_up(self, progress: Progress | None = None) -> None:
         """Load the model and answer a few questions, so that the first real one does not wait.
 
-        A grey picture is asked about, alone and several times at once, as real questions will be.
+        A grey image is asked about, alone and several times at once, as real questions will be.
 
         Args:
             progress: Called with what is done next and the share of all that is done, 0 to 1.
@@ -77,23 +77,23 @@ class Llava:
     def ask(
         self,
         question: str,
-        images: Pictures = (),
+        images: Images = (),
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
         **sampling: Unpack[SamplingKeywords],
     ) -> Answer:
-        """Ask about pictures, or without any.
+        """Ask about images, or without any.
 
         Args:
             question: What to ask.
-            images: One picture or several: paths, URLs, bytes, PIL images, or `ImageRef`s.
+            images: One image or several: paths, URLs, bytes, PIL images, or `ImageRef`s.
             history: Earlier messages of the conversation.
             system: Replaces LLaVA's system sentence; an empty string leaves it out.
             **sampling: Fields of `SamplingParams`: max_tokens, temperature, stop, seed, ...
 
         Raises:
-            RequestError: A bad picture, option or conversation, or more than the context holds.
+            RequestError: A bad image, option or conversation, or more than the context holds.
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
@@ -103,7 +103,7 @@ class Llava:
     def stream(
         self,
         question: str,
-        images: Pictures = (),
+        images: Images = (),
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
@@ -116,7 +116,7 @@ class Llava:
     async def aask(
         self,
         question: str,
-        images: Pictures = (),
+        images: Images = (),
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
@@ -131,7 +131,7 @@ class Llava:
     async def astream(
         self,
         question: str,
-        images: Pictures = (),
+        images: Images = (),
         *,
         history: Sequence[Message] = (),
         system: str | None = None,
@@ -146,7 +146,7 @@ class Llava:
     def choose(
         self,
         question: str,
-        images: Pictures,
+        images: Images,
         labels: Sequence[str],
         *,
         abstain: float | None = None,
@@ -157,13 +157,13 @@ class Llava:
 
         Args:
             question: What to ask.
-            images: One picture, several, or none.
+            images: One image, several, or none.
             labels: The possible answers, at least one, different from each other.
             abstain: The probability, 0 to 1, below which the likeliest label is not chosen. None
                 always chooses.
 
         Raises:
-            RequestError: A bad picture, label or threshold, or more than the context holds.
+            RequestError: A bad image, label or threshold, or more than the context holds.
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
@@ -173,13 +173,13 @@ class Llava:
         return label_scoring.choose(labels, self.backend.score(request, labels), abstain)
 
     def score(self, text: str, image: ImageSource) -> float:
-        """Return how probably a picture shows what a text says, 0 to 1: for ranking pictures.
+        """Return how probably an image shows what a text says, 0 to 1: for ranking images.
 
         This is VQAScore (Lin et al. 2024): the probability of "Yes" to 'Does this figure show
         "{text}"? Please answer yes or no.', here as its share among yes and no.
 
         Raises:
-            RequestError: A bad picture, or more than the context holds.
+            RequestError: A bad image, or more than the context holds.
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
@@ -189,7 +189,7 @@ class Llava:
     async def achoose(
         self,
         question: str,
-        images: Pictures,
+        images: Images,
         labels: Sequence[str],
         *,
         abstain: float | None = None,
@@ -233,7 +233,7 @@ class Llava:
 
 def _request(
     question: str,
-    images: Pictures,
+    images: Images,
     history: Sequence[Message],
     system: str | None,
     sampling: SamplingKeywords,
@@ -247,8 +247,8 @@ def _request(
     return Request((*told, *history, asked), SamplingParams.from_keywords(sampling, where))
 
 
-def _open(images: Pictures) -> list[ImageRef]:
-    """Open one picture or several; a single one needs no list around it."""
+def _open(images: Images) -> list[ImageRef]:
+    """Open one image or several; a single one needs no list around it."""
     if isinstance(images, list | tuple):
         return [open_image(image) for image in images]
     return [open_image(cast(ImageSource, images))]

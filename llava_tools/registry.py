@@ -1,4 +1,4 @@
-"""What a process has one of: a model for each set of options, and the gallery of its pictures.
+"""What a process has one of: a model for each set of options, and the image store of its images.
 
 Weights are large: they are loaded on the first request, once, and live until the last open wrapper
 closes them or the process ends. A wrapper that is merely forgotten closes nothing, so that
@@ -93,12 +93,12 @@ def loaded() -> dict[EngineOptions, Backend]:
 
 
 def acquire_embedding(options: EmbeddingOptions, holder: object) -> EmbeddingModel:
-    """`acquire` for the model that turns texts and pictures into vectors."""
+    """`acquire` for the model that turns texts and images into vectors."""
     return _embeddings.acquire(options, holder)
 
 
 def release_embedding(options: EmbeddingOptions, holder: object) -> None:
-    """`release` for the model that turns texts and pictures into vectors."""
+    """`release` for the model that turns texts and images into vectors."""
     _embeddings.release(options, holder)
 
 

@@ -1,4 +1,4 @@
-"""Doubles that need no model: for tests of whatever stands above the seam, or searches pages."""
+"""Doubles that need no model: for tests of whatever stands above the backend interface, or searches pages."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Script = Callable[[Request], str] | Sequence[str]
 class ScriptedBackend:
     """Answers from a script, word by word, and remembers what it was asked.
 
-    Prompts are checked, built and counted as a real engine does (a word is a token, a picture
+    Prompts are checked, built and counted as a real engine does (a word is a token, an image
     `image_tokens`), stop strings and `max_tokens` hold, logprobs are reported as 0.
     Under a constraint the script writes calls as `toolcall.write_call` does.
 
     Args:
         script: A function from the request to the answer, or answers given one after the other (the
             last one again and again).
-        image_tokens: What a picture costs; 576 as in LLaVA 1.5.
+        image_tokens: What an image costs; 576 as in LLaVA 1.5.
         context: Tokens that prompt and answer may have together.
-        pause: Called before every delta, so that a test can hold a stream where it wants.
+        pause: Called before every chunk, so that a test can hold a stream where it wants.
         scores: A function from a request and a label to the label's log-probability.
 
     Attributes:
@@ -78,7 +78,7 @@ class ScriptedBackend:
         return [self._scores(request, label) for label in labels]
 
     def count_tokens(self, request: Request) -> int:
-        """Words plus what the pictures cost."""
+        """Words plus what the images cost."""
         return self._usage(request).prompt_tokens
 
     def token_ids(self, text: str) -> list[int]:
@@ -112,7 +112,7 @@ class ScriptedBackend:
 
 
 class ScriptedStream:
-    """A `Stream` over prepared deltas."""
+    """A `Stream` over prepared chunks."""
 
     def __init__(self, backend: ScriptedBackend, deltas: list[Chunk]) -> None:
         self._backend = backend
@@ -140,7 +140,7 @@ class ScriptedStream:
 
 
 def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk]:
-    """Cut a text into word deltas under the request's stop strings and token limit."""
+    """Cut a text into word chunks under the request's stop strings and token limit."""
     stops = [text.find(stop) for stop in request.sampling.stop if stop in text]
     if stops:
         text = text[: min(stops)]
@@ -162,15 +162,15 @@ def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk
 
 
 class ScriptedEmbedder:
-    """Vectors without a model: a text or a picture is as near to another as a test wants.
+    """Vectors without a model: a text or an image is as near to another as a test wants.
 
     Args:
         texts: From a text to its vector, not all zero; scaled to length one.
-        images: From a picture to its vector.
+        images: From an image to its vector.
         dimensions: Length of the vectors.
 
     Attributes:
-        embedded: How many pictures were embedded.
+        embedded: How many images were embedded.
     """
 
     model_name = "scripted"

@@ -38,16 +38,16 @@ def warm_up(backend: Callable[[], Backend], progress: Progress | None = None) ->
     stages.append((f"{MANY} questions at once", [f"Is it number {n}?" for n in range(MANY)]))
     tell("loading the model", 0.0)
     engine = backend()
-    picture = open_image(Image.new("RGB", (64, 48), (110, 120, 130)))
+    image = open_image(Image.new("RGB", (64, 48), (110, 120, 130)))
     for done, (doing, questions) in enumerate(stages, start=1):
         tell(doing, done / (len(stages) + 1))
-        _answer(engine, list(_asked(picture, questions)))
+        _answer(engine, list(_asked(image, questions)))
     tell("ready", 1.0)
 
 
-def _asked(picture: ImageRef, questions: Sequence[str]) -> Iterator[Request]:
+def _asked(image: ImageRef, questions: Sequence[str]) -> Iterator[Request]:
     for question in questions:
-        yield Request((Message("user", (picture, question)),), SamplingParams(max_tokens=TOKENS))
+        yield Request((Message("user", (image, question)),), SamplingParams(max_tokens=TOKENS))
 
 
 def _answer(engine: Backend, requests: Sequence[Request]) -> None:

@@ -94,7 +94,7 @@ def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Width and depth of both models, and the picture's size in pixels; patches are 14 px."""
+    """Width and depth of both models, and the image's size in pixels; patches are 14 px."""
 
     vision: tuple[int, int] = (32, 3)
     language: tuple[int, int] = (64, 2)

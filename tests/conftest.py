@@ -49,8 +49,8 @@ def fresh(checkpoint: Path) -> Iterator[Callable[..., Llava]]:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[Image.Image]:
-    """Six different pictures, wide, tall and square."""
+def images() -> list[Image.Image]:
+    """Six different images, wide, tall and square."""
     drawn = []
     for index, size in enumerate([(64, 64), (90, 40), (30, 80), (56, 56), (200, 120), (17, 19)]):
         image = Image.new("RGB", size, (40 * index, 255 - 40 * index, 128))

@@ -1,7 +1,7 @@
 """A stand-in for servers that speak chat completions: on loopback, scripted, and faulty on demand.
 
 It renders the conversation with this project's chat template, counts a word as a token and a
-picture as 576, and truly enforces grammars and schemas with llguidance where its kind does.
+image as 576, and truly enforces grammars and schemas with llguidance where its kind does.
 """
 
 from __future__ import annotations
@@ -175,13 +175,13 @@ class FakeServer:
             parts, last = parts[:-1], f" {parts[-1]['content']}"
         prompt = self._template.render(messages=parts, add_generation_prompt=True)
         words = re.sub("<image>|</s>", " ", prompt).split()
-        pictures = sum(
+        images = sum(
             part["type"] == "image_url"
             for message in parts
             if isinstance(message["content"], list)
             for part in message["content"]
         )
-        return prompt + last, len(words) + 576 * pictures
+        return prompt + last, len(words) + 576 * images
 
     def _enforced(self, asked: dict[str, Any], text: str) -> str:
         grammar = None

@@ -1,4 +1,4 @@
-"""Pictures written by hand, and refusals, for the tests of pictures."""
+"""Images written by hand, and refusals, for the tests of images."""
 
 from __future__ import annotations
 

@@ -25,23 +25,23 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture(shade: int) -> ImageRef:
-    """Return a small picture, another one for every shade."""
+def make_image(shade: int) -> ImageRef:
+    """Return a small image, another one for every shade."""
     return open_image(Image.new("RGB", (2, 2), (shade, shade, shade)))
 
 
-pictures = st.integers(0, 255).map(picture)
+images = st.integers(0, 255).map(make_image)
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Message]:
-    """Draw a conversation of one to four turns, perhaps with pictures and a system message."""
+    """Draw a conversation of one to four turns, perhaps with images and a system message."""
     messages: list[Message] = []
     if draw(st.booleans()):
         messages.append(Message("system", (draw(spiky_text),)))
     turns = draw(st.integers(1, 4))
     for turn in range(turns):
-        shown: list[ImageRef] = draw(st.lists(pictures, max_size=2))
+        shown: list[ImageRef] = draw(st.lists(images, max_size=2))
         content = (*shown, draw(spiky_text) + "?")
         messages.append(Message(draw(st.sampled_from(("user", "tool"))), content))
         if turn < turns - 1:

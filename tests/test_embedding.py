@@ -1,4 +1,4 @@
-"""`Embedder` above the seam: what it refuses, that it shares, that it lets the loop go on."""
+"""`Embedder` above the backend interface: what it refuses, that it shares, that it lets the loop go on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_embeddings", registry._Shelf(load))
 
 
-def test_texts_and_pictures_become_vectors() -> None:
+def test_texts_and_images_become_vectors() -> None:
     with Embedder() as embedder:
         assert embedder.embed_texts(["one", ""]) == [[3.0], [0.0]]
         assert embedder.embed_images([Image.new("RGB", (7, 3))]) == [[7.0]]

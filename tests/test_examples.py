@@ -29,9 +29,9 @@ def _run(*arguments: str) -> str:
         ("Is there a cross?", "What colour is the cross?", "paper.png", "red"),
     ],
 )
-def test_find_and_ask(find: str, ask: str, picture: str, answer: str) -> None:
+def test_find_and_ask(find: str, ask: str, image: str, answer: str) -> None:
     found, said, times = _run("find_and_ask.py", "--find", find, "--ask", ask).splitlines()
-    assert found == f"{find}  ->  {picture}"
+    assert found == f"{find}  ->  {image}"
     assert said == f"{ask}  ->  {answer}"
     assert "llava-tools/tiny" in times
 
@@ -43,8 +43,8 @@ def test_find_and_ask(find: str, ask: str, picture: str, answer: str) -> None:
         ("sea.png", "What is the background colour?", "blue"),
     ],
 )
-def test_llama_index_agent(picture: str, ask: str, answer: str) -> None:
-    path = str(EXAMPLES / "pictures" / picture)
+def test_llama_index_agent(image: str, ask: str, answer: str) -> None:
+    path = str(EXAMPLES / "pictures" / image)
     lines = _run("llama_index_agent.py", "--picture", path, "--ask", ask).splitlines()
     assert [line.split(":")[0] for line in lines] == ["FunctionAgent", "AgentWorkflow"]
     for line in lines:
@@ -59,8 +59,8 @@ def test_llama_index_agent(picture: str, ask: str, answer: str) -> None:
         ("What colour is the cross?", "red", "paper.png"),
     ],
 )
-def test_llama_index_pages(ask: str, answer: str, picture: str) -> None:
-    assert _run("llama_index_pages.py", "--ask", ask) == f"{ask}  ->  {answer}  ({picture})\n"
+def test_llama_index_pages(ask: str, answer: str, image: str) -> None:
+    assert _run("llama_index_pages.py", "--ask", ask) == f"{ask}  ->  {answer}  ({image})\n"
 
 
 def test_ask_documents(tmp_path: Path) -> None:

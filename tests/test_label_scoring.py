@@ -16,7 +16,7 @@ from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
 
-PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
+IMAGES = Path(__file__).parent.parent / "examples" / "pictures"
 CHANCES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}
 
 
@@ -64,11 +64,11 @@ def test_what_is_no_text_is_refused() -> None:
 
 async def test_the_async_twins() -> None:
     model, _ = _scripted()
-    picture = Image.new("RGB", (4, 4))
-    assert await model.achoose("?", picture, ["cat", "dog"]) == model.choose(
-        "?", picture, ["cat", "dog"]
+    image = Image.new("RGB", (4, 4))
+    assert await model.achoose("?", image, ["cat", "dog"]) == model.choose(
+        "?", image, ["cat", "dog"]
     )
-    assert await model.ascore("a dog", picture) == model.score("a dog", picture)
+    assert await model.ascore("a dog", image) == model.score("a dog", image)
 
 
 def test_a_score_is_the_share_of_yes() -> None:
@@ -99,15 +99,15 @@ def tiny() -> Iterator[Llava]:
 
 def test_the_embedded_model_chooses(tiny: Llava) -> None:
     colours = ["red", "green", "blue", "yellow", "purple"]
-    choice = tiny.choose("What colour is the star?", PICTURES / "night.png", colours)
+    choice = tiny.choose("What colour is the star?", IMAGES / "night.png", colours)
     assert choice.label == "yellow"
     assert choice.probabilities["yellow"] > 0.9
-    there = tiny.score("a yellow star", PICTURES / "night.png")
-    assert there > 0.5 > tiny.score("a red square", PICTURES / "night.png")
+    there = tiny.score("a yellow star", IMAGES / "night.png")
+    assert there > 0.5 > tiny.score("a red square", IMAGES / "night.png")
 
 
 def test_a_label_is_as_likely_as_the_answer_of_its_words(tiny: Llava) -> None:
-    question, night = "What colour is the star?", PICTURES / "night.png"
+    question, night = "What colour is the star?", IMAGES / "night.png"
     answer = tiny.ask(question, night, logprobs=True)
     request = Request((Message("user", (open_image(night), question)),))
     (score,) = tiny.backend.score(request, [answer.text])

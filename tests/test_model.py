@@ -24,16 +24,16 @@ from llava_tools.testing import ScriptedBackend
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def make_image(tmp_path: Path) -> Path:
     Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
     return tmp_path / "red.png"
 
 
-def test_a_question_becomes_a_request(picture: Path) -> None:
+def test_a_question_becomes_a_request(image: Path) -> None:
     backend = ScriptedBackend(["It is red."])
     answer = Llava(backend=backend).ask(
         "What colour?",
-        [picture, str(picture), Image.open(picture)],
+        [image, str(image), Image.open(image)],
         system="Be brief.",
         history=[Message("user", ("Hello",)), Message("assistant", ("Hi",))],
         max_tokens=9,
@@ -54,10 +54,10 @@ def test_a_question_becomes_a_request(picture: Path) -> None:
     assert (request.sampling.max_tokens, request.sampling.stop) == (9, ("!",))
 
 
-def test_one_picture_needs_no_list(picture: Path) -> None:
+def test_one_image_needs_no_list(image: Path) -> None:
     backend = ScriptedBackend()
     model = Llava(backend=backend)
-    for source in (picture, str(picture), picture.read_bytes(), Image.open(picture)):
+    for source in (image, str(image), image.read_bytes(), Image.open(image)):
         model.ask("?", source)
     assert [len(request.messages[-1].images) for request in backend.requests] == [1] * 4
 
@@ -93,7 +93,7 @@ async def test_answers_belong_to_their_questions() -> None:
     assert [answer.text for answer in answers] == [f"echo q{n}" for n in range(32)]
 
 
-def test_mistakes_are_found_before_anything_is_loaded(picture: Path) -> None:
+def test_mistakes_are_found_before_anything_is_loaded(image: Path) -> None:
     model = Llava("nobody/nothing")  # would fail if it were loaded
     with pytest.raises(ImageError, match="nofile"):
         model.ask("What?", "nofile.png")

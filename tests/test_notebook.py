@@ -35,17 +35,17 @@ def said(cell: Any) -> str:
     return re.sub(r"\d\.\d+", "0.…", "".join(words))
 
 
-def pictures(cell: Any) -> list[Image.Image]:
-    """What a cell showed as pictures, those inside of its HTML."""
+def images(cell: Any) -> list[Image.Image]:
+    """What a cell showed as images, those inside of its HTML."""
     shown = [output.data.get("text/html", "") for output in cell.outputs if "data" in output]
     data = re.findall(r"data:image/png;base64,([\w+/=]+)", "".join(shown))
     return [Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB") for one in data]
 
 
-def boxed(picture: Image.Image) -> bool:
+def boxed(image: Image.Image) -> bool:
     """Whether there is a pure red line on it, framed by white, as boxes are drawn."""
-    width, height = picture.size
-    rows = (picture.crop((0, y, width, y + 1)).getcolors(width) or [] for y in range(height))
+    width, height = image.size
+    rows = (image.crop((0, y, width, y + 1)).getcolors(width) or [] for y in range(height))
     return any(count > 20 and colour == RED for row in rows for count, colour in row)
 
 
@@ -73,7 +73,7 @@ def test_what_is_kept_is_what_comes_out(kept: Any, fresh: Any) -> None:
     assert len(pairs) > 5
     for before, now in pairs:
         assert said(before) == said(now)
-        assert len(pictures(before)) == len(pictures(now))
+        assert len(images(before)) == len(images(now))
 
 
 def test_the_answers_are_right(fresh: Any) -> None:
@@ -96,7 +96,7 @@ def test_documents_show_their_pages_with_boxes(fresh: Any) -> None:
     answers = [cell for cell in code_cells(fresh) if "DocumentAnswer(" in said(cell)]
     assert len(answers) == 2
     for cell in answers:
-        cited = pictures(cell)  # best first; others that gave the same answer may follow
+        cited = images(cell)  # best first; others that gave the same answer may follow
         assert len(cited) == said(cell).count(", page ")
         assert boxed(cited[0])
 

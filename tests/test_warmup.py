@@ -10,7 +10,7 @@ from llava_tools.testing import ScriptedBackend
 from llava_tools.warmup import MANY
 
 
-def test_every_kind_of_question_is_asked_about_one_picture() -> None:
+def test_every_kind_of_question_is_asked_about_one_image() -> None:
     backend = ScriptedBackend()
     Llava(backend=backend).warm_up()
     assert len(backend.requests) == 2 + MANY

@@ -18,8 +18,8 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
+from langchain_llava.image_blocks import image_block, with_handles
 from langchain_llava.pages import LlavaPageLoader, LlavaPageRetriever
-from langchain_llava.pictures import image_block, with_handles
 from langchain_llava.toolkit import LlavaToolkit
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Tools and schemas in every form that LangChain knows, the seam's `Constraint` out.
+"""Tools and schemas in every form that LangChain knows, the backend interface's `Constraint` out.
 
 `bind_tools` keeps what it was given as OpenAI's dicts, which traces and caches can show; each call
 makes a `Constraint` of them. Schemas of pydantic classes are taken from pydantic itself, since

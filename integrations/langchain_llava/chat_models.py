@@ -1,4 +1,4 @@
-"""`ChatLlava`: LangChain's messages and options in, a `Request` through the seam, messages out.
+"""`ChatLlava`: LangChain's messages and options in, a `Request` through the backend interface, messages out.
 
 The way of a call: `_prepare` turns messages (messages.py) and options into a `Request`, the engine
 of `llava_tools` answers it in `Chunk`s, results.py turns those into messages or chunks, errors.py
@@ -99,7 +99,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with as_langchain():
-            # In a thread: pictures may have to be fetched.
+            # In a thread: images may have to be fetched.
             backend, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
             async with aclosing(backend.astream(request)) as stream:
                 deltas = [delta async for delta in stream]
@@ -150,7 +150,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
     ) -> int:
         """Count the prompt of a conversation as the model would be given it; loads the model.
 
-        Pictures cost what they cost the model (576 tokens each in LLaVA 1.5).
+        Images cost what they cost the model (576 tokens each in LLaVA 1.5).
         """
         with as_langchain():
             backend, request = self._prepare(messages, None, {"tools": tools} if tools else {})

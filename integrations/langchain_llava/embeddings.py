@@ -1,7 +1,7 @@
-"""`LlavaEmbeddings`: texts and pictures as vectors of one space, for any of LangChain's stores.
+"""`LlavaEmbeddings`: texts and images as vectors of one space, for any of LangChain's stores.
 
-Texts and pictures go to `llava_tools.embedding.Embedder`; errors come back as LangChain's. A vector
-store embeds texts through `embed_documents` and `embed_query`; vectors of pictures are made with
+Texts and images go to `llava_tools.embedding.Embedder`; errors come back as LangChain's. A vector
+store embeds texts through `embed_documents` and `embed_query`; vectors of images are made with
 `embed_images` and added beside them.
 """
 
@@ -21,14 +21,14 @@ from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions, norm
 
 
 class LlavaEmbeddings(BaseModel, Embeddings):
-    """CLIP beside LLaVA, as LangChain embeddings of texts and of pictures.
+    """CLIP beside LLaVA, as LangChain embeddings of texts and of images.
 
-    Making one loads nothing. The first text or picture loads the model, once for the process; an
-    engine that a `ChatLlava` of the same model has loaded lends its eye.
+    Making one loads nothing. The first text or image loads the model, once for the process; an
+    engine that a `ChatLlava` of the same model has loaded lends its vision tower.
 
         embeddings = LlavaEmbeddings()
-        pictures = embeddings.embed_images(["a.png", "b.png"])
-        query = embeddings.embed_query("pictures with a green cross")
+        images = embeddings.embed_images(["a.png", "b.png"])
+        query = embeddings.embed_query("images with a green cross")
 
     Raises:
         RequestError: An unknown option, or a value that is not possible.
@@ -78,7 +78,7 @@ class LlavaEmbeddings(BaseModel, Embeddings):
         return self.embed_documents([text])[0]
 
     def embed_images(self, images: Sequence[ImageSource]) -> list[list[float]]:
-        """Return a vector of length one for each picture.
+        """Return a vector of length one for each image.
 
         Args:
             images: Paths, URLs, bytes or PIL images, as your own code names them. Do not pass

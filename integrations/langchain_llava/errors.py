@@ -22,7 +22,7 @@ class LlavaRequestError(own.RequestError, langchain.ModelInvalidRequestError):
 
 
 class LlavaImageError(own.ImageError, langchain.ModelInvalidRequestError):
-    """A picture cannot be used."""
+    """An image cannot be used."""
 
 
 class LlavaDocumentError(own.DocumentError, langchain.ModelInvalidRequestError):
@@ -38,7 +38,7 @@ class LlavaSchemaError(own.SchemaError, langchain.ModelInvalidRequestError):
 
 
 class LlavaFetchError(FetchError, langchain.ModelConnectionError):
-    """A picture's server or the network failed; the same URL may work later."""
+    """An image's server or the network failed; the same URL may work later."""
 
 
 class LlavaContextOverflowError(own.ContextOverflowError, langchain.ContextOverflowError):

@@ -1,6 +1,6 @@
-"""LangChain's messages in, the seam's messages out.
+"""LangChain's messages in, the backend interface's messages out.
 
-Every content block becomes text or a picture at the place where it stands, or an error that names
+Every content block becomes text or an image at the place where it stands, or an error that names
 it. Thoughts (`thinking`, `reasoning`) are the only blocks that are left out: they are not part of
 what was said. Blocks may carry further keys (`cache_control`, `detail`, `annotations`).
 """
@@ -51,7 +51,7 @@ _TEXTS = {
 }
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
 _CALLS = ("tool_use", "tool_call", "function_call", "invalid_tool_call")
-_PICTURES = ("image", "image_url", "input_image")
+_IMAGES = ("image", "image_url", "input_image")
 _DOCUMENT = "Turn its pages into pictures and send those, or send its text."
 _WAYS_OUT = {
     "audio": "Transcribe it and send the text.",
@@ -70,7 +70,7 @@ def to_messages(messages: Iterable[BaseMessage], resolver: ImageResolver) -> tup
 
     Raises:
         RequestError: A role or a block that LLaVA cannot be given; the message names it.
-        ImageError: A picture that is not allowed or not usable.
+        ImageError: An image that is not allowed or not usable.
     """
     return tuple(_message(message, resolver) for message in messages)
 
@@ -128,13 +128,13 @@ def _arguments(block: Block) -> object:
     return arguments
 
 
-def picture_of(block: Block, resolver: ImageResolver) -> ImageRef | None:
-    """Return the picture of an image block; None if the block is none.
+def image_of(block: Block, resolver: ImageResolver) -> ImageRef | None:
+    """Return the image of an image block; None if the block is none.
 
     Raises:
-        ImageError: It is not allowed, unknown, or not a usable picture.
+        ImageError: It is not allowed, unknown, or not a usable image.
     """
-    if block.get("type") not in _PICTURES:
+    if block.get("type") not in _IMAGES:
         return None
     handle = _handle(block)
     return resolver.open_block(_source(block)) if handle is None else resolver.get(handle)
@@ -161,7 +161,7 @@ def _block(block: Block, role: Role, resolver: ImageResolver) -> Iterator[Part]:
     kind = named if isinstance(named, str) else "text" if "text" in block else ""
     if kind in _TEXTS and isinstance(text := block.get(_TEXTS[kind]), str):
         yield text
-    elif (image := picture_of(block, resolver)) is not None:
+    elif (image := image_of(block, resolver)) is not None:
         yield image
     elif kind in _CALLS:
         if _call_of(block) is None:  # shown as the model wrote it
@@ -184,7 +184,7 @@ def _block(block: Block, role: Role, resolver: ImageResolver) -> Iterator[Part]:
 
 
 def _handle(block: Block) -> str | None:
-    """Return the handle by which an image block names a picture that is known already."""
+    """Return the handle by which an image block names an image that is known already."""
     for holder in (block.get("source"), block.get("image_url"), block):
         if isinstance(holder, Mapping):
             handle = next(_given(holder, "file_id"), None)

@@ -1,8 +1,8 @@
 """Pages in LangChain: `LlavaPageRetriever` finds them in an index, `LlavaPageLoader` reads them from files.
 
-A page is a `Document`: its text layer is the content (empty for a picture), and its metadata name
-the document, the page and the handle of its picture. Handles lead to the picture as long as it is
-in the process's gallery: as `file_id` of an image block for `ChatLlava`, or as a tool's argument.
+A page is a `Document`: its text layer is the content (empty for an image), and its metadata name
+the document, the page and the handle of its image. Handles lead to the image as long as it is
+in the process's store: as `file_id` of an image block for `ChatLlava`, or as a tool's argument.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LlavaPageRetriever(BaseRetriever):
 
     Raises:
         RequestError: An impossible query, number or mode.
-        DocumentError: With `pictures`: a page's file is gone, or changed after it was indexed.
+        DocumentError: With `images`: a page's file is gone, or changed after it was indexed.
         IndexStoreError: There is no index there.
         ModelError: The embedder cannot be loaded.
     """
@@ -52,11 +52,11 @@ class LlavaPageRetriever(BaseRetriever):
     k: int = 5
     """How many pages."""
     mode: Mode = "hybrid"
-    """By pictures and texts, or by one of both (`picture`, `text`)."""
+    """By images and texts, or by one of both (`image`, `text`)."""
     rerank: Llava | None = Field(default=None, exclude=True, repr=False)
     """Who looks at the 3 k best to put those first that show it."""
-    pictures: bool = True
-    """Draw each page and keep it in the gallery, so that its handle leads to it."""
+    images: bool = True
+    """Draw each page and keep it in the image store, so that its handle leads to it."""
 
     _opened: PageIndex | None = PrivateAttr(None)
 
@@ -67,7 +67,7 @@ class LlavaPageRetriever(BaseRetriever):
             index = self._index()
             many = self.k if k is None else k
             hits = index.search(query, many, mode=self.mode, rerank=self.rerank)
-            for hit in hits if self.pictures else ():
+            for hit in hits if self.images else ():
                 shared_store().add(index.open(hit))
         return [_document(hit) for hit in hits]
 
@@ -80,10 +80,10 @@ class LlavaPageRetriever(BaseRetriever):
 
 
 class LlavaPageLoader(BaseLoader):
-    """Pages of PDFs and pictures as documents, one by one, without an index.
+    """Pages of PDFs and images as documents, one by one, without an index.
 
     The documents' metadata carry `document`, `source`, `page` (from 1), `pages`, `handle`, `width`
-    and `height`. Pictures go to the gallery, which keeps the latest ones up to its bound.
+    and `height`. Images go to the image store, which keeps the latest ones up to its bound.
 
     Args:
         paths: Files and folders, as your own code names them.

@@ -1,4 +1,4 @@
-"""The seam's answers in, LangChain's results out.
+"""The backend interface's answers in, LangChain's results out.
 
 All metadata of an answer (usage, finish reason, logprobs, timings) comes once: with the message, or
 with the last chunk of a stream, so that added-up chunks equal the message.

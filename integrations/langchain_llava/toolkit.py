@@ -1,8 +1,8 @@
 """`LlavaToolkit`: the visual tools of `llava_tools.tools` as LangChain tools.
 
-Any model can plan with them, also one that cannot see: pictures are named by handles. What a tool
+Any model can plan with them, also one that cannot see: images are named by handles. What a tool
 finds goes to the model as short JSON, and to the program as the tool message's artifact, which
-shows itself in a notebook. What the model did wrong (an unknown picture, a box outside of it) goes
+shows itself in a notebook. What the model did wrong (an unknown image, a box outside of it) goes
 back to the model as an error that says what to do; everything else is raised.
 """
 
@@ -30,25 +30,25 @@ class LlavaTool(BaseTool):
     Attributes:
         spec: What it does.
         llava: Who looks.
-        album: Which pictures may be named.
+        resolver: Which images may be named.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     spec: VisualTool[Any, Any] = Field(exclude=True, repr=False)
     llava: Llava = Field(exclude=True, repr=False)
-    album: ImageResolver = Field(exclude=True, repr=False)
+    resolver: ImageResolver = Field(exclude=True, repr=False)
 
     def _run(self, **arguments: Any) -> tuple[str, Result]:
         try:
-            result = self.spec.run(self.llava, self.spec.parse(arguments), self.album)
+            result = self.spec.run(self.llava, self.spec.parse(arguments), self.resolver)
         except LlavaToolsError as error:
             raise _told(error) from error
         return str(result), cast(Result, result)
 
     async def _arun(self, **arguments: Any) -> tuple[str, Result]:
         try:
-            result = await self.spec.arun(self.llava, self.spec.parse(arguments), self.album)
+            result = await self.spec.arun(self.llava, self.spec.parse(arguments), self.resolver)
         except LlavaToolsError as error:
             raise _told(error) from error
         return str(result), cast(Result, result)
@@ -63,7 +63,7 @@ class LlavaToolkit(BaseToolkit):
         agent.invoke({"messages": [("user", f"What do you see in {handle}?")]})
 
     With an index there is `find` as well, whose pages the other tools can be shown. Nothing is
-    loaded until a tool runs. Pictures of a `ChatLlava` conversation are known by their handles too.
+    loaded until a tool runs. Images of a `ChatLlava` conversation are known by their handles too.
 
     Raises:
         RequestError: An unknown tool, or a folder or host that cannot be allowed.
@@ -75,8 +75,8 @@ class LlavaToolkit(BaseToolkit):
     """Who looks; the embedded model by default."""
     names: tuple[str, ...] | None = None
     """Which tools; all by default."""
-    gallery: ImageStore | None = None
-    """Where handles lead; by default the gallery of the process, which `ChatLlava` fills too."""
+    store: ImageStore | None = None
+    """Where handles lead; by default the image store of the process, which `ChatLlava` fills too."""
     allowed_directories: tuple[Path, ...] = ()
     """Folders whose files the planner may name. None by default: it may have read a name in a
     document that a stranger wrote."""
@@ -93,17 +93,17 @@ class LlavaToolkit(BaseToolkit):
         return self
 
     def add(self, source: ImageSource) -> str:
-        """Show the agent a picture of your own, and return its handle for the prompt.
+        """Show the agent an image of your own, and return its handle for the prompt.
 
         Raises:
-            ImageError: It cannot be had, is no picture, or is too large.
+            ImageError: It cannot be had, is no image, or is too large.
         """
-        return self._album().add(source)
+        return self._resolver().add(source)
 
     def get_tools(self) -> list[BaseTool]:
         """Return the tools."""
-        album = self._album()
-        specs = [tool.for_album(album) for tool in named(self.names, self.index)]
+        resolver = self._resolver()
+        specs = [tool.for_resolver(resolver) for tool in named(self.names, self.index)]
         return [
             LlavaTool(
                 name=spec.name,
@@ -114,13 +114,13 @@ class LlavaToolkit(BaseToolkit):
                 handle_validation_error=False if self.raise_errors else _bad_arguments,
                 spec=spec,
                 llava=self.llava,
-                album=album,
+                resolver=resolver,
             )
             for spec in specs
         ]
 
-    def _album(self) -> ImageResolver:
-        return ImageResolver(self.gallery, self.allowed_directories, self.allowed_hosts)
+    def _resolver(self) -> ImageResolver:
+        return ImageResolver(self.store, self.allowed_directories, self.allowed_hosts)
 
 
 def _told(error: LlavaToolsError) -> Exception:

@@ -1,6 +1,6 @@
-"""`llava-tools bench`: how fast questions about pictures are answered, by whom.
+"""`llava-tools bench`: how fast questions about images are answered, by whom.
 
-Contenders (peers.py: backends behind the seam; generate.py: plain transformers) are given one
+Contenders (peers.py: backends behind the backend interface; generate.py: plain transformers) are given one
 workload in turns (workload.py); report.py makes a table, a plot and a JSON object of what was
 measured. Only generate.py imports torch, when somebody asks for it.
 """

@@ -57,9 +57,9 @@ class Generate:
         listed = loaded.text.tokenize(pieces, lambda ref: placeholder)
         ids = torch.tensor([listed], device=model.device)
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        pictures: dict[str, torch.Tensor] = {}
+        vision_inputs: dict[str, torch.Tensor] = {}
         if images:
-            pictures["pixel_values"] = loaded.pixels(images).to(model.device, model.dtype)
+            vision_inputs["pixel_values"] = loaded.pixels(images).to(model.device, model.dtype)
         with torch.inference_mode():
             out = model.generate(
                 input_ids=ids,
@@ -70,7 +70,7 @@ class Generate:
                 eos_token_id=list(loaded.ends),
                 pad_token_id=0,
                 streamer=watch,
-                **pictures,
+                **vision_inputs,
             )
         new: list[int] = out[0, ids.shape[1] :].tolist()
         return new

@@ -16,7 +16,7 @@ _Read = Callable[[Figures], float | None]
 def columns(plan: Plan) -> dict[str, _Read]:
     """Return what is shown of everybody, by heading."""
     return {
-        "new picture, s": lambda figures: figures.new_picture_s,
+        "new picture, s": lambda figures: figures.new_image_s,
         "follow-up, s": lambda figures: figures.follow_up_s,
         "tokens/s": lambda figures: figures.tokens_per_s,
         f"{plan.at_once} at once, s": lambda figures: figures.at_once_s,
@@ -89,7 +89,7 @@ def check_plot(path: Path) -> None:
     """Make sure, before anything is measured, that a plot can be written.
 
     Raises:
-        RequestError: There is no such folder, or no such kind of picture.
+        RequestError: There is no such folder, or no such kind of image.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
@@ -100,7 +100,7 @@ def check_plot(path: Path) -> None:
 
 
 def plot(measured: Sequence[Figures], plan: Plan, path: Path) -> None:
-    """Write a picture of the figures: a panel a column, a bar for everybody.
+    """Write an image of the figures: a panel a column, a bar for everybody.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -1,6 +1,6 @@
-"""Questions about pictures, as agents ask them: short, several about one picture, some at once.
+"""Questions about images, as agents ask them: short, several about one image, some at once.
 
-Every round brings two pictures that nobody has seen. Each contender in turn is asked about the
+Every round brings two images that nobody has seen. Each contender in turn is asked about the
 first one, asked again, asked to describe it, and given several questions about both at once; whose
 turn is first changes from round to round. The first round warms up and does not count.
 """
@@ -44,7 +44,7 @@ class Plan:
         rounds: That count, >= 1.
         at_once: Requests that come together, >= 1.
         tokens: Of a description at most, >= 2.
-        seed: Of the pictures: a server that was measured before knows those of an earlier seed.
+        seed: Of the images: a server that was measured before knows those of an earlier seed.
     """
 
     rounds: int = 5
@@ -76,14 +76,14 @@ class Figures:
 
     Attributes:
         name: Whose.
-        new_picture_s: Seconds to the first token of a question about a picture never seen.
-        follow_up_s: The same for another question about that picture.
+        new_picture_s: Seconds to the first token of a question about an image never seen.
+        follow_up_s: The same for another question about that image.
         tokens_per_s: Tokens a second after the first one; None where answers had no second one.
         at_once_s: Seconds for all of the questions that came together.
     """
 
     name: str
-    new_picture_s: float
+    new_image_s: float
     follow_up_s: float
     tokens_per_s: float | None
     at_once_s: float
@@ -107,7 +107,7 @@ def measure(
     """
     seen = {contender.name: _Seen() for contender in contenders}
     for number in range(plan.rounds + 1):
-        pair = (picture(plan.seed, 2 * number), picture(plan.seed, 2 * number + 1))
+        pair = (make_image(plan.seed, 2 * number), make_image(plan.seed, 2 * number + 1))
         turn = number % len(contenders)
         _round([*contenders[turn:], *contenders[:turn]], seen, plan, pair)
         if number == 0:
@@ -151,8 +151,8 @@ def _asked(image: ImageRef, question: str, tokens: int) -> Request:
     return Request((Message("user", (image, question)),), SamplingParams(max_tokens=tokens))
 
 
-def picture(seed: int, number: int) -> ImageRef:
-    """Draw a picture that no other seed or number gives: a shape on a ground."""
+def make_image(seed: int, number: int) -> ImageRef:
+    """Draw an image that no other seed or number gives: a shape on a ground."""
     rng = random.Random(f"{seed}/{number}")
 
     def colour() -> tuple[int, int, int]:

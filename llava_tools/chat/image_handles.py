@@ -1,8 +1,8 @@
-"""Pictures in tool calls: arguments that name a picture can only name one of this conversation.
+"""Images in tool calls: arguments that name an image can only name one of this conversation.
 
-A tool asks for a picture by a string argument with the pattern `PATTERN` (`ARGUMENT` is such a
-schema). Where a conversation has pictures, the model is told their handles, and the argument
-narrows to them, so that no call ever names a picture that nobody has.
+A tool asks for an image by a string argument with the pattern `PATTERN` (`ARGUMENT` is such a
+schema). Where a conversation has images, the model is told their handles, and the argument
+narrows to them, so that no call ever names an image that nobody has.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from llava_tools.core.requests import Message
 
 #: What handles look like: see `ImageRef.handle`.
 PATTERN = "^img_[0-9a-f]{24}$"
-#: Schema of an argument that takes a picture.
+#: Schema of an argument that takes an image.
 ARGUMENT: Schema = {"type": "string", "pattern": PATTERN}
 
 _NAMED = re.compile(r"\bimg_[0-9a-f]{24}\b")
 
 
 def wanted(constraint: Constraint) -> bool:
-    """Return whether a tool that may be called takes a picture."""
+    """Return whether a tool that may be called takes an image."""
     return any(_takes(tool.parameters) for tool in constraint.callable)
 
 
 def known(messages: Iterable[Message]) -> tuple[str, ...]:
-    """Return the handles of a conversation in order: its pictures', and those in its text."""
+    """Return the handles of a conversation in order: its images', and those in its text."""
     found: dict[str, None] = {}
     for message in messages:
         found |= dict.fromkeys(image.handle for image in message.images)
@@ -38,7 +38,7 @@ def known(messages: Iterable[Message]) -> tuple[str, ...]:
 
 
 def narrowed(constraint: Constraint, messages: Iterable[Message]) -> Constraint:
-    """Return a constraint whose picture arguments take the handles of this conversation only."""
+    """Return a constraint whose image arguments take the handles of this conversation only."""
     if not wanted(constraint) or not (handles := known(messages)):
         return constraint
     tools = tuple(

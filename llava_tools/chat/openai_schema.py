@@ -1,6 +1,6 @@
 """Tools, choices and formats of answers in OpenAI's layout, which every framework passes around.
 
-Frameworks turn their own tools and classes into this layout; here it becomes the seam's.
+Frameworks turn their own tools and classes into this layout; here it becomes the backend interface's.
 """
 
 from __future__ import annotations

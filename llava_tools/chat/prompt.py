@@ -2,7 +2,7 @@
 
 The text is the official `vicuna_v1` conversation (haotian-liu/LLaVA, llava/conversation.py), not
 the chat template of the converted checkpoints, which differs from what the model was trained on.
-Structure (pictures, ends of turns) is made of pieces of their own type and never parsed out of
+Structure (images, ends of turns) is made of pieces of their own type and never parsed out of
 text, so a user's, a document's or a tool's text that spells `<image>` or `</s>` stays text.
 Pure: needs neither torch nor a tokenizer; `token_ids` is given one as a function.
 """
@@ -55,7 +55,7 @@ class EncodeText(Protocol):
     """Turn text into token ids, reading nothing in it as structure.
 
     `start` is True where the text opens a separately tokenized piece (the beginning of the prompt
-    or what follows a picture), False where it follows an end of turn.
+    or what follows an image), False where it follows an end of turn.
     """
 
     def __call__(self, text: str, *, start: bool) -> list[int]:
@@ -72,7 +72,7 @@ def build(
     """Return the prompt of a conversation, ready for the assistant's next turn.
 
     System messages replace `system`, joined by line breaks where there are several; what the model
-    has to know of tools and of the answer's form follows it (see `toolcall`). The pictures of a
+    has to know of tools and of the answer's form follows it (see `toolcall`). The images of a
     turn stand at its front, each followed by a line break, as in training; their handles are told
     where a tool can be given one. Messages of users and tools that follow each other share a turn.
 
@@ -82,7 +82,7 @@ def build(
         constraint: What the answer has to be.
 
     Returns:
-        Texts, pictures and ends of turns; texts are never empty and never adjacent.
+        Texts, images and ends of turns; texts are never empty and never adjacent.
 
     Raises:
         RequestError: No message, nothing said in the last turn, or the last turn not the user's.
@@ -193,7 +193,7 @@ def _extend(prompt: list[Piece], pieces: Iterable[Piece]) -> None:
 
 
 def render(pieces: Iterable[Piece]) -> str:
-    """Return the prompt as text, pictures as `<image>`, ends of turns as `</s>`: for people."""
+    """Return the prompt as text, images as `<image>`, ends of turns as `</s>`: for people."""
     marks = {EndOfTurn: "</s>", ImageRef: "<image>"}
     return "".join(p if isinstance(p, str) else marks[type(p)] for p in pieces)
 
@@ -208,7 +208,7 @@ def token_ids(
 ) -> list[int]:
     """Return the prompt's token ids.
 
-    The pieces around a picture are tokenized separately, as the official code does
+    The pieces around an image are tokenized separately, as the official code does
     (llava/mm_utils.py, tokenizer_image_token).
 
     Args:
@@ -216,7 +216,7 @@ def token_ids(
         encode: Tokenizer for plain text.
         bos: What every prompt begins with; empty or one id.
         end_of_turn: Id of `</s>`.
-        image: The ids that stand for a picture.
+        image: The ids that stand for an image.
     """
     ids = list(bos)
     after_end = False
@@ -237,8 +237,8 @@ def fit(
     """Return how many new tokens the request may have.
 
     Args:
-        prompt_tokens: Tokens of the whole prompt, pictures included.
-        images: How many pictures it holds.
+        prompt_tokens: Tokens of the whole prompt, images included.
+        images: How many images it holds.
         image_tokens: What each of them costs.
         max_tokens: What the caller asked for; None for the default or what is left of the context.
         context_length: Tokens that the model can hold.

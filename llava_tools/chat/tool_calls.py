@@ -9,7 +9,7 @@ the ordinary conversation:
   servers have parsers for. Only what the model generates is ever read as a call: the same letters
   in a user's text or a tool's result stay text;
 - a result is ``Result of look: ...`` in the user's turn, a failure ``Error of look: ...``;
-- where a tool takes pictures, a turn with pictures begins ``Pictures: img_..., img_...``.
+- where a tool takes images, a turn with images begins ``Images: img_..., img_...``.
 
 The embedded model is trained on exactly this text. Pure: needs neither torch nor a tokenizer.
 """
@@ -67,7 +67,7 @@ def write_result(name: str, text: str, *, error: bool) -> str:
 
 
 def write_handles(images: Iterable[ImageRef]) -> str:
-    """Return how the model is told what a turn's pictures are called, in their order."""
+    """Return how the model is told what a turn's images are called, in their order."""
     return f"Pictures: {', '.join(image.handle for image in images)}"
 
 

@@ -1,4 +1,4 @@
-"""`llava-tools`: ask about pictures and documents, see what this machine can run, measure, train.
+"""`llava-tools`: ask about images and documents, see what this machine can run, measure, train.
 
 Thin: parse, call, print. Exit codes: 0 done, 1 the engine or a training failed, 2 a request that
 cannot be answered (one line on stderr says why), 3 done but for files that were skipped, 130
@@ -191,7 +191,7 @@ def _show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """Show what we say about a picture as one line; other packages' warnings are not for here."""
+    """Show what we say about an image as one line; other packages' warnings are not for here."""
     if category.__module__.startswith("llava_tools"):
         _say(f"note: {message}", 0)
 

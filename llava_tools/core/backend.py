@@ -1,4 +1,4 @@
-"""The seam: what every engine offers, and the async twin that works for all of them.
+"""The backend interface: what every engine offers, and the async twin that works for all of them.
 
 A backend turns a `Request` into a `Stream` of `Chunk`s. Nothing above this file knows whether the
 model runs in this process or behind a server.
@@ -68,7 +68,7 @@ class Backend(Protocol):
         ...
 
     def count_tokens(self, request: Request) -> int:
-        """Return how many tokens the request's prompt takes, pictures included."""
+        """Return how many tokens the request's prompt takes, images included."""
         ...
 
     def token_ids(self, text: str) -> list[int]:
@@ -81,7 +81,7 @@ class Backend(Protocol):
 
 
 class Encoder(Protocol):
-    """What turns texts and pictures into vectors; called from many threads at once."""
+    """What turns texts and images into vectors; called from many threads at once."""
 
     @property
     def model_name(self) -> str:
@@ -98,7 +98,7 @@ class Encoder(Protocol):
         ...
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
-        """Return a vector of length one for each picture."""
+        """Return a vector of length one for each image."""
         ...
 
 

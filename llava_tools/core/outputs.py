@@ -27,9 +27,9 @@ class Usage:
     """Tokens of one request.
 
     Attributes:
-        prompt_tokens: All tokens of the prompt, pictures included.
+        prompt_tokens: All tokens of the prompt, images included.
         completion_tokens: Generated tokens, the end-of-turn token included.
-        image_tokens: How many of the prompt's tokens are pictures (576 each in LLaVA 1.5).
+        image_tokens: How many of the prompt's tokens are images (576 each in LLaVA 1.5).
         cached_tokens: How many of the prompt's tokens were reused from earlier requests.
     """
 
@@ -49,7 +49,7 @@ class Timings:
     """Seconds of one request, measured by the backend.
 
     Attributes:
-        prepare: Reading pictures, encoding the new ones, building the prompt.
+        prepare: Reading images, encoding the new ones, building the prompt.
         first_token: From the request's arrival until its first token.
         total: From the request's arrival until its last token.
     """
@@ -105,7 +105,7 @@ class Answer:
     """A whole answer: the fold of a stream of `Chunk`s.
 
     Attributes:
-        text: The texts of the deltas, one after the other.
+        text: The texts of the chunks, one after the other.
         finish_reason: `stop`, `length` or `tool_calls`.
         model: Name of the model that answered.
         token_ids: Generated tokens, the end-of-turn token included.
@@ -129,7 +129,7 @@ class Answer:
 
 
 def collect(deltas: Iterable[Chunk], model: str) -> Answer:
-    """Fold a stream of deltas into the answer that they spell.
+    """Fold a stream of chunks into the answer that they spell.
 
     Raises:
         EngineError: The stream ended without a finish reason: somebody closed it.

@@ -25,7 +25,7 @@ class Message:
 
     Attributes:
         role: Who speaks. `tool` carries what a tool returned.
-        content: Texts and pictures in the order in which they were given.
+        content: Texts and images in the order in which they were given.
         tool_calls: Calls that the assistant made in this message.
         call_id: Which call a tool's message answers.
         name: Name of the tool whose message it is; "" takes it from the call.
@@ -72,7 +72,7 @@ class Message:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """The pictures of the message in order."""
+        """The images of the message in order."""
         return tuple(part for part in self.content if isinstance(part, ImageRef))
 
 

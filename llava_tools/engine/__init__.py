@@ -1,13 +1,13 @@
-"""The in-process engine: transformers and torch behind the seam.
+"""The in-process engine: transformers and torch behind the backend interface.
 
-`load` brings the weights, `text` turns text into tokens and back, `eye` makes features of pictures,
+`load` brings the weights, `text` turns text into tokens and back, `eye` makes features of images,
 `together` of several in one pass, and `vision` gives them virtual token ids. `batching` is the
 contact with continuous batching, `shortage` does a step again that there was no memory for,
-`sampler` picks tokens, `runtime` leads requests through it, `stream` turns tokens into deltas,
+`sampler` picks tokens, `runtime` leads requests through it, `stream` turns tokens into chunks,
 `scoring` has labels spelled, `engine` holds it all together. On CPUs `llama` computes what that of
 transformers does, with weights that are `packed` and `attention` to a KV that `paging` lays out.
 Apart from requests, `clip` loads what CLIP has and LLaVA lacks, and `embedding` turns texts and
-pictures into vectors with it.
+images into vectors with it.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
 def load_embedding(
     options: EmbeddingOptions, engines: Callable[[], Mapping[EngineOptions, Backend]]
 ) -> ClipEmbedding:
-    """Load what turns texts and pictures into vectors.
+    """Load what turns texts and images into vectors.
 
     Args:
         options: What to load.
-        engines: Those that are loaded at the moment; one of the same model lends its eye.
+        engines: Those that are loaded at the moment; one of the same model lends its vision tower.
 
     Raises:
         MissingExtraError: torch, transformers or accelerate are not installed.
-        ModelError: The CLIP cannot be found, is none, or does not belong to the model's eye.
+        ModelError: The CLIP cannot be found, is none, or does not belong to the model's vision tower.
     """
     with _importing():
         need("torch", "transformers", "accelerate", extra="torch")

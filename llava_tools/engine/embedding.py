@@ -1,7 +1,7 @@
-"""`ClipEmbedding`: texts and pictures in, vectors of length one out.
+"""`ClipEmbedding`: texts and images in, vectors of length one out.
 
-Pictures are padded as for LLaVA and go through its eye up to the layer that LLaVA reads; CLIP's
-last layer, norm and projection follow. An engine that is loaded lends its eye, looked for at every
+Images are padded as for LLaVA and go through its vision tower up to the layer that LLaVA reads; CLIP's
+last layer, norm and projection follow. An engine that is loaded lends its vision tower, looked for at every
 call, so that no second tower stays in memory; the pass itself is not shared with the engine's.
 """
 
@@ -25,7 +25,7 @@ from llava_tools.options import EmbeddingOptions, EngineOptions
 
 _log = logging.getLogger(__name__)
 
-TEXTS, PICTURES = 64, 16
+TEXTS, IMAGES = 64, 16
 """How many go through a tower together."""
 
 
@@ -33,7 +33,7 @@ class ClipEmbedding:
     """Embeds for many callers at once; they take turns, batch by batch.
 
     Args:
-        clip: Without its eye.
+        clip: Without its vision tower.
         options: What it was loaded with.
         engines: Those that are loaded at the moment.
     """
@@ -77,16 +77,16 @@ class ClipEmbedding:
         return vectors
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
-        """Return a vector for each picture.
+        """Return a vector for each image.
 
         Raises:
-            ImageError: A picture turns out to be damaged when it is decoded.
-            ModelError: No engine lends its eye, and it cannot be loaded.
+            ImageError: An image turns out to be damaged when it is decoded.
+            ModelError: No engine lends its vision tower, and it cannot be loaded.
         """
         vectors: list[list[float]] = []
-        for start in range(0, len(images), PICTURES):
+        for start in range(0, len(images), IMAGES):
             with self._turn:
-                vectors += self._image_vectors(images[start : start + PICTURES], self._eye())
+                vectors += self._image_vectors(images[start : start + IMAGES], self._eye())
         return vectors
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class ClipEmbedding:
     @torch.inference_mode()
     def _image_vectors(self, images: Sequence[ImageRef], eye: Eye) -> list[list[float]]:
         model = self.clip.model
-        # One after the other: many large pictures would not fit into memory decoded.
+        # One after the other: many large images would not fit into memory decoded.
         looked = [
             eye.processor([image.rgb()], return_tensors="pt")["pixel_values"] for image in images
         ]
@@ -130,7 +130,7 @@ class ClipEmbedding:
         return self._own
 
     def _lent(self) -> Eye | None:
-        """Return the eye of a loaded engine of the same model, device and dtype."""
+        """Return the vision tower of a loaded engine of the same model, device and dtype."""
         own, model = self._options, self.clip.model
         for options, engine in self._engines().items():
             same = (options.source, options.revision) == (own.source, own.revision)

@@ -47,7 +47,7 @@ class LlavaEngine:
         options: What it was loaded with.
 
     Attributes:
-        loaded: As given. Its language model's input embedding knows pictures from here on.
+        loaded: As given. Its language model's input embedding knows images from here on.
     """
 
     def __init__(self, loaded: Loaded, options: EngineOptions) -> None:
@@ -60,7 +60,7 @@ class LlavaEngine:
         self._words = words.num_embeddings
         on_gpu = loaded.model.device.type == "cuda"
         self._together = ImageBatcher(self._seen, MOST if on_gpu else 1)
-        self._decoding = threading.Lock()  # one picture at a time has all its pixels in memory
+        self._decoding = threading.Lock()  # one image at a time has all its pixels in memory
         self._images = ImageFeatureCache(
             self._features, self._words, loaded.image_tokens, prefix_caching=options.prefix_caching
         )
@@ -92,7 +92,7 @@ class LlavaEngine:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens that a picture takes."""
+        """Tokens that an image takes."""
         return self._images.tokens_per_image
 
     @property
@@ -107,13 +107,13 @@ class LlavaEngine:
         return self._runtime.kv
 
     def stream(self, request: Request) -> Stream:
-        """Encode the request's new pictures, queue it, and return its answer on the way.
+        """Encode the request's new images, queue it, and return its answer on the way.
 
         Raises:
-            RequestError: Not answerable: a bad picture or conversation, too long, or a schema that
+            RequestError: Not answerable: a bad image or conversation, too long, or a schema that
                 cannot be enforced.
             QueueFullError: `max_concurrent_requests` requests are in flight.
-            MemoryExhaustedError: There is no memory for its pictures; other requests go on.
+            MemoryExhaustedError: There is no memory for its images; other requests go on.
             EngineClosedError: The engine was closed.
         """
         ticket = self._ticket(request.sampling)
@@ -154,7 +154,7 @@ class LlavaEngine:
         longest = max(map(len, ends))
         count = sum(isinstance(piece, ImageRef) for piece in pieces)
         prompt.fit(self._length(pieces), count, self.image_tokens, longest, self._context)
-        self._enter(lead)  # it holds the pictures, and one place for all labels
+        self._enter(lead)  # it holds the images, and one place for all labels
         scores: list[float] = []
         try:
             ids = self._ids(pieces, lead)
@@ -165,7 +165,7 @@ class LlavaEngine:
         return scores
 
     def count_tokens(self, request: Request) -> int:
-        """Return the prompt's tokens without looking at any picture."""
+        """Return the prompt's tokens without looking at any image."""
         return self._length(prompt.build(request.messages, constraint=request.constraint))
 
     def token_ids(self, text: str) -> list[int]:
@@ -194,7 +194,7 @@ class LlavaEngine:
         self._held[ticket.request_id] = []
 
     def _ids(self, pieces: list[prompt.Piece], ticket: RequestState) -> list[int]:
-        """Return the prompt's ids; its pictures are held for the ticket from here on."""
+        """Return the prompt's ids; its images are held for the request state from here on."""
 
         def image(ref: ImageRef) -> range:
             with enough_memory(f"the picture {ref.source}"):
@@ -225,7 +225,7 @@ class LlavaEngine:
                 self._runtime.cancel(ticket)
 
     def _features(self, image: ImageRef) -> torch.Tensor:
-        """Encode one picture: [image_tokens, hidden] in the model's dtype."""
+        """Encode one image: [image_tokens, hidden] in the model's dtype."""
         model = self.loaded.model
         with self._decoding:
             (pixels,) = self.loaded.pixels([image]).to(model.device, model.dtype)

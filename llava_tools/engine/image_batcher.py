@@ -1,7 +1,7 @@
-"""Pictures that wait for the vision tower at the same time, looked at in one pass.
+"""Images that wait for the vision tower at the same time, looked at in one pass.
 
-A GPU looks at several pictures in little more time than at one. Whoever finds the tower free looks
-at what waits there, its own picture first; nobody waits for pictures that may come.
+A GPU looks at several images in little more time than at one. Whoever finds the tower free looks
+at what waits there, its own image first; nobody waits for images that may come.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 
 from llava_tools.engine.device import out_of_memory
 
-#: Pictures of a pass on CUDA; a CPU gains nothing by more than one.
+#: Images of a pass on CUDA; a CPU gains nothing by more than one.
 MOST = 8
 
 
 class _Wait:
-    """A picture that waits.
+    """An image that waits.
 
     Attributes:
         pixels: [3, size, size].
@@ -33,12 +33,12 @@ class _Wait:
 
 
 class ImageBatcher:
-    """Looks at pictures for many callers.
+    """Looks at images for many callers.
 
     Args:
-        look: [pictures, 3, size, size] to features [pictures, tokens, hidden]; called by one thread
+        look: [images, 3, size, size] to features [images, tokens, hidden]; called by one thread
             at a time.
-        most: Pictures of a pass, at least 1.
+        most: Images of a pass, at least 1.
     """
 
     def __init__(self, look: Callable[[torch.Tensor], torch.Tensor], most: int) -> None:
@@ -49,9 +49,9 @@ class ImageBatcher:
         self._tower = threading.Lock()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return features [tokens, hidden] of a picture [3, size, size].
+        """Return features [tokens, hidden] of an image [3, size, size].
 
-        What fails for several pictures is tried again for each, so that an error is of this one.
+        What fails for several images is tried again for each, so that an error is of this one.
         """
         own = _Wait(pixels)
         with self._lock:
@@ -77,7 +77,7 @@ class ImageBatcher:
             one.features = features.clone() if len(taken) > 1 else features
 
     def _take(self, own: _Wait) -> list[_Wait]:
-        """Return the pictures of a pass, which wait no longer."""
+        """Return the images of a pass, which wait no longer."""
         with self._lock:
             others = [one for one in self._waiting if one is not own and not one.alone]
             taken = [own, *([] if own.alone else others[: self._most - 1])]

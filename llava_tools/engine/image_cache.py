@@ -1,9 +1,9 @@
-"""Pictures to features, and the virtual token ids under which the language model finds them.
+"""Images to features, and the virtual token ids under which the language model finds them.
 
-Continuous batching takes token ids only. Every picture therefore gets ids of its own beyond the
+Continuous batching takes token ids only. Every image therefore gets ids of its own beyond the
 vocabulary, `vocabulary + serial * tokens_per_image + patch`, and the language model's input
 embedding looks them up in a table of projected features. Batching, chunked prefill and prefix
-sharing then work on pictures as they are: two prompts share KV exactly where they share pictures.
+sharing then work on images as they are: two prompts share KV exactly where they share images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from llava_tools.errors import EngineError
 from llava_tools.images import ImageRef
 
-#: Pictures kept after their last request ended; 4.5 MiB each for the 7B in 16 bit.
+#: Images kept after their last request ended; 4.5 MiB each for the 7B in 16 bit.
 KEEP = 128
 
 
@@ -34,21 +34,21 @@ class _Entry:
 
 @dataclass
 class _Coming:
-    """A picture that callers bring, one after the other."""
+    """An image that callers bring, one after the other."""
 
     turn: threading.Lock = field(default_factory=threading.Lock)
     callers: int = 0
 
 
 class ImageFeatureCache:
-    """Features of the pictures in use and of those used last.
+    """Features of the images in use and of those used last.
 
     Args:
-        encode: A picture to its projected features, [tokens_per_image, hidden], on the model's
-            device. Called by several threads at a time, but not about the same picture.
+        encode: An image to its projected features, [tokens_per_image, hidden], on the model's
+            device. Called by several threads at a time, but not about the same image.
         vocabulary: Rows of the language model's embedding; virtual ids begin there.
-        tokens_per_image: What a picture costs.
-        reuse: Whether a picture that comes again is found again.
+        tokens_per_image: What an image costs.
+        reuse: Whether an image that comes again is found again.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class ImageFeatureCache:
         self._coming: dict[str, _Coming] = {}
 
     def acquire(self, image: ImageRef) -> range:
-        """Return the picture's virtual ids, encoding it if it is new, and keep it until released.
+        """Return the image's virtual ids, encoding it if it is new, and keep it until released.
 
         Raises:
-            ImageError: The picture cannot be decoded.
+            ImageError: The image cannot be decoded.
         """
         found = self._use(image)
         if found is None:
@@ -83,7 +83,7 @@ class ImageFeatureCache:
         return range(begin, begin + self.tokens_per_image)
 
     def release(self, ids: range) -> None:
-        """Say that a request no longer needs a picture that it acquired."""
+        """Say that a request no longer needs an image that it acquired."""
         serial = (ids.start - self._vocabulary) // self.tokens_per_image
         with self._lock:
             self._by_serial[serial].users -= 1
@@ -109,7 +109,7 @@ class ImageFeatureCache:
 
     @contextmanager
     def _first_of(self, image: ImageRef) -> Iterator[None]:
-        """Keep a picture from being encoded twice when several callers bring it at once."""
+        """Keep an image from being encoded twice when several callers bring it at once."""
         with self._lock:
             coming = self._coming.setdefault(image.handle, _Coming())
             coming.callers += 1
@@ -146,7 +146,7 @@ class ImageFeatureCache:
             return entry
 
     def _evict(self) -> None:
-        """Drop the pictures used least recently beyond those that are kept; the lock is held."""
+        """Drop the images used least recently beyond those that are kept; the lock is held."""
         idle = [entry for entry in self._by_serial.values() if entry.users == 0]
         for entry in idle[: max(0, len(idle) - self._keep)]:
             del self._by_serial[entry.serial]
@@ -155,7 +155,7 @@ class ImageFeatureCache:
 
 
 class ImageAwareEmbedding(nn.Module):
-    """An input embedding that also knows the virtual ids of pictures."""
+    """An input embedding that also knows the virtual ids of images."""
 
     def __init__(self, words: nn.Embedding, images: ImageFeatureCache) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Requests about one picture wait for the first of them, which computes what all of them share.
+"""Requests about one image wait for the first of them, which computes what all of them share.
 
-KV can be shared once it was computed. Eight questions about a new picture that come together would
-each compute it. In a convoy the first one goes ahead, and the others follow when its first token is
-there and find the picture's KV done. Pure bookkeeping, guarded by the caller's lock.
+KV can be shared once it was computed. Eight questions about a new image that come together would
+each compute it. In a prefill coalescer the first one goes ahead, and the others follow when its first token is
+there and find the image's KV done. Pure bookkeeping, guarded by the caller's lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 #: Prompt beginnings that are remembered as computed. Where one of them was evicted since, its
-#: requests compute it side by side, as they would without a convoy.
+#: requests compute it side by side, as they would without a prefill coalescer.
 _KNOWN = 1024
 
 

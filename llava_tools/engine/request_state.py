@@ -83,7 +83,7 @@ class RequestState:
         self.dropped = False
 
     def __deepcopy__(self, memo: object) -> Self:
-        # transformers copies a request's keywords when it preempts it; the ticket stays one.
+        # transformers copies a request's keywords when it preempts it; the request state stays one.
         return self
 
     def report(self, tokens: list[int], finished: bool) -> None:

@@ -2,7 +2,7 @@
 
 A label's tokens are spelled by force, each one's log-probability taken from the distribution that
 it was forced upon. That happens in the batch like any other request: the prompt is computed once,
-by the first label or by whatever was asked about the picture before, and the other labels share it.
+by the first label or by whatever was asked about the image before, and the other labels share it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From tokens to deltas: detokenizing, stop strings, log-probabilities, usage, timings."""
+"""From tokens to chunks: detokenizing, stop strings, log-probabilities, usage, timings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class EngineStream:
         return self._delta(item)
 
     def close(self) -> None:
-        """Stop the generation; a thread that waits for the next delta sees the end."""
+        """Stop the generation; a thread that waits for the next chunk sees the end."""
         if not self._over:
             self._ticket.cancelled.set()
             self._ticket.fail(EngineClosedError("The stream was closed."))  # wakes the reader

@@ -9,11 +9,11 @@ from transformers import CLIPVisionModel, LlavaForConditionalGeneration
 
 
 def hidden_states(tower: CLIPVisionModel, pixels: torch.Tensor, layer: int) -> torch.Tensor:
-    """Return hidden states, CLS first: [pictures, 1 + patches, width].
+    """Return hidden states, CLS first: [images, 1 + patches, width].
 
     Args:
         tower: Of CLIP.
-        pixels: [pictures, 3, size, size] in the tower's dtype.
+        pixels: [images, 3, size, size] in the tower's dtype.
         layer: As LLaVA's `vision_feature_layer` counts: 0 is the embedding, -1 the last layer.
     """
     inner: Any = tower
@@ -25,7 +25,7 @@ def hidden_states(tower: CLIPVisionModel, pixels: torch.Tensor, layer: int) -> t
 
 
 def features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
-    """Return pictures as the language model reads them: [pictures, image tokens, hidden]."""
+    """Return images as the language model reads them: [images, image tokens, hidden]."""
     config: Any = model.config
     wanted: int | list[int] = config.vision_feature_layer
     tower = cast(CLIPVisionModel, model.model.vision_tower)

@@ -1,11 +1,11 @@
 """Tuning of a real LLaVA 1.5 on a user's own conversations, the way LLaVA was tuned itself.
 
-The official conversation JSON and a folder of pictures go in (`records`), a checkpoint in the
+The official conversation JSON and a folder of images go in (`records`), a checkpoint in the
 layout of the one that it began with comes out (`merge`), which `Llava` loads. Between them:
 `labels` says what is learned from a conversation, `batches` who is learned with whom, `material`
 brings tokens and pixels, `learning` chooses the weights that learn, `loop` makes the steps,
 `memory` keeps them through a kill, `run` does it all in order and plots the losses. Prompt,
-pictures and loading are the engine's own. `options` says what there is to choose.
+images and loading are the engine's own. `options` says what there is to choose.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def tune(options: TuneOptions) -> float:
     Raises:
         MissingExtraError: A package of the extra `train` is not installed.
         RequestError: The data is wrong, or the folders are not free.
-        ImageError: A picture cannot be used.
+        ImageError: An image cannot be used.
         ModelError: The model cannot be had, or is laid out in a way that cannot be written again.
         TrainingError: The loss is no number any more, or memory ran out.
     """

@@ -1,6 +1,6 @@
 """Which records are learned together: drawn at random, of one modality, alike in length.
 
-A step's batch holds records with pictures or records without, never both but in the last one of an
+A step's batch holds records with images or records without, never both but in the last one of an
 epoch; LLaVA found that this takes a quarter less time. Within the step, records of like length
 share a micro-batch, so that little is padded. Pure: everything follows from the seed.
 """
@@ -40,8 +40,8 @@ def _epoch(records: Sequence[Record], batch: int, random: Random) -> list[list[i
     """Cut each modality into batches; what is left over of both comes last."""
     whole: list[list[int]] = []
     left: list[int] = []
-    for has_picture in (True, False):
-        places = [i for i, r in enumerate(records) if (r.picture is not None) == has_picture]
+    for has_image in (True, False):
+        places = [i for i, r in enumerate(records) if (r.image is not None) == has_image]
         random.shuffle(places)
         full = len(places) // batch * batch
         whole += [places[begin : begin + batch] for begin in range(0, full, batch)]
@@ -51,9 +51,9 @@ def _epoch(records: Sequence[Record], batch: int, random: Random) -> list[list[i
 
 
 def _step(chosen: Sequence[int], records: Sequence[Record], micro_batch: int) -> Step:
-    """Sort by what is padded: pictures first, as each is hundreds of tokens, then words."""
+    """Sort by what is padded: images first, as each is hundreds of tokens, then words."""
     by_length = sorted(
-        chosen, key=lambda place: (records[place].picture is None, -records[place].words, place)
+        chosen, key=lambda place: (records[place].image is None, -records[place].words, place)
     )
     return Step(
         tuple(

@@ -31,7 +31,7 @@ class Batch:
         ids: int [lessons, length].
         labels: int [lessons, length], `IGNORED` where nothing is learned.
         seen: bool [lessons, length], False where it is padded.
-        pixels: float32 [pictures, 3, size, size], or None without pictures.
+        pixels: float32 [images, 3, size, size], or None without images.
     """
 
     ids: Tensor
@@ -55,7 +55,7 @@ class TrainingDataset(Dataset[Item]):
 
     Args:
         records: All of them.
-        loaded: Whose tokenizer and picture processor are used; its weights are not kept.
+        loaded: Whose tokenizer and image processor are used; its weights are not kept.
         max_length: Tokens of a lesson beyond it are cut off.
     """
 
@@ -72,15 +72,15 @@ class TrainingDataset(Dataset[Item]):
         """Return a record's lesson, cut to length, and its pixels, [3, size, size].
 
         Raises:
-            ImageError: Its picture cannot be used.
+            ImageError: Its image cannot be used.
         """
         record = self._records[place]
-        picture = record.look()
-        lesson = write(record.messages(picture), self._text, *self._image).cut(self._max_length)
-        if picture is None:
+        image = record.look()
+        lesson = write(record.messages(image), self._text, *self._image).cut(self._max_length)
+        if image is None:
             return lesson, None
         try:
-            return lesson, preprocess(self._processor, [picture])[0]
+            return lesson, preprocess(self._processor, [image])[0]
         except ImageError as error:
             raise record.about(error) from error
 
@@ -98,7 +98,7 @@ class TrainingDataset(Dataset[Item]):
             bytes_ = sum(len(turn.encode()) + 20 for turn in record.turns)
             if 256 + self._image[1] + bytes_ <= self._max_length:
                 continue
-            messages = record.messages(None if record.picture is None else blank)
+            messages = record.messages(None if record.image is None else blank)
             lesson = write(messages, self._text, *self._image)
             if not lesson.cut(self._max_length).learned:
                 raise RequestError(
@@ -126,7 +126,7 @@ class TrainingDataset(Dataset[Item]):
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Pad lessons on their right and stack their pictures in order."""
+    """Pad lessons on their right and stack their images in order."""
     ids = [torch.tensor(lesson.ids) for lesson, _ in items]
     labels = [torch.tensor(lesson.labels) for lesson, _ in items]
     pixels = [pixel for _, pixel in items if pixel is not None]

@@ -24,7 +24,7 @@ class Lesson:
     """A conversation as a model learns it.
 
     Attributes:
-        ids: Token ids; `image_token` repeated where a picture stands.
+        ids: Token ids; `image_token` repeated where an image stands.
         labels: The same ids where something is learned, `IGNORED` elsewhere.
     """
 
@@ -49,8 +49,8 @@ def write(
     Args:
         messages: Of user and assistant by turns.
         text: The checkpoint's tokenizer.
-        image_token: Id that stands for a part of a picture.
-        image_tokens: How many parts a picture has.
+        image_token: Id that stands for a part of an image.
+        image_tokens: How many parts an image has.
 
     Raises:
         ModelError: The tokenizer joins a prompt with its answer, so that none of it can be told.

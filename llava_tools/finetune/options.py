@@ -12,7 +12,7 @@ from llava_tools.options import Dtype, EngineOptions
 
 Method = Literal["lora", "full"]
 
-#: Tokens of a conversation, its picture's included, that LLaVA 1.5 was trained on at most.
+#: Tokens of a conversation, its image's included, that LLaVA 1.5 was trained on at most.
 MAX_LENGTH = 2048
 
 #: LLaVA's learning rates: of what is tuned, and of the projector beside it.
@@ -26,7 +26,7 @@ class TuneOptions:
     Attributes:
         model: What to begin with: `tiny`, `7b`, `13b`, a hub id or a local folder.
         data: The official conversation JSON.
-        images: Folder of its pictures; none outside it is read. None where no record has one.
+        images: Folder of its images; none outside it is read. None where no record has one.
         out: Folder for the tuned checkpoint; must be new or empty.
         work: Folder for what a killed tuning goes on from; by default `out` with `.work` behind.
         method: `lora` learns low-rank changes of the language model's linear layers, `full` all of
@@ -40,12 +40,12 @@ class TuneOptions:
         batch: Records a step, >= 1.
         micro_batch: Records at once on one device, >= 1; the rest of a step is accumulated. Says
             how much memory is taken, not what is learned.
-        max_length: Tokens of a conversation at most, its picture's included; what lies beyond is
+        max_length: Tokens of a conversation at most, its image's included; what lies beyond is
             cut off. None for 2,048, or the model's context if that is less.
         warmup: Share of the steps in which the rate rises, in [0, 1); it falls as a cosine then.
         seed: Of LoRA's beginning, the order of the records, and the dropout.
         save_every: Steps between two savings, >= 1.
-        workers: Processes that read pictures ahead; 0 reads them between steps.
+        workers: Processes that read images ahead; 0 reads them between steps.
         checkpointing: Compute activations a second time rather than keep them.
         device: As in `EngineOptions`.
         dtype: In which weights that do not learn are held and all is computed; `auto` is bfloat16

@@ -1,7 +1,7 @@
 """LLaVA's conversation JSON: read, checked record by record, and turned into messages.
 
 A file is a list of `{"id", "image", "conversations": [{"from": "human"|"gpt", "value"}]}`; the
-picture's place is `<image>` in the first human turn, and it has no `image` where there is none.
+image's place is `<image>` in the first human turn, and it has no `image` where there is none.
 What the official code does quietly with a bad record (fail without its name, learn nothing from
 it) is an error here that names it. As there, a first turn of `gpt` is left out.
 """
@@ -19,7 +19,7 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.sources import short
 
-#: Where a picture stands in a human's first words.
+#: Where an image stands in a human's first words.
 PLACEHOLDER = "<image>"
 
 
@@ -30,13 +30,13 @@ class Record:
     Attributes:
         name: For messages: its place in the file, and its id.
         turns: What human and assistant say by turns, the human first, the assistant last; without
-            the picture's placeholder.
-        picture: Its file, or None.
+            the image's placeholder.
+        image: Its file, or None.
     """
 
     name: str
     turns: tuple[str, ...]
-    picture: Path | None = None
+    image: Path | None = None
 
     @cached_property
     def words(self) -> int:
@@ -44,23 +44,23 @@ class Record:
         return sum(len(turn.split()) for turn in self.turns)
 
     def look(self) -> ImageRef | None:
-        """Read and check the picture, if there is one.
+        """Read and check the image, if there is one.
 
         Raises:
             ImageError: It cannot be used; the message names the record.
         """
         try:
-            return None if self.picture is None else open_image(self.picture)
+            return None if self.image is None else open_image(self.image)
         except ImageError as error:
             raise self.about(error) from error
 
     def about(self, error: ImageError) -> ImageError:
-        """Return an error of the picture that names the record."""
+        """Return an error of the image that names the record."""
         return ImageError(f"The image of {self.name}: {error.message}", error.hint)
 
-    def messages(self, picture: ImageRef | None) -> list[Message]:
+    def messages(self, image: ImageRef | None) -> list[Message]:
         """Return the conversation, with what `look` returned or something in its place."""
-        first = (self.turns[0],) if picture is None else (picture, self.turns[0])
+        first = (self.turns[0],) if image is None else (image, self.turns[0])
         rest = [
             Message("user" if index % 2 == 0 else "assistant", (turn,))
             for index, turn in enumerate(self.turns[1:], 1)
@@ -78,7 +78,7 @@ def read_records(data: Path, images: Path | None) -> list[Record]:
 
     Raises:
         RequestError: The file cannot be read, or one of its records is wrong; the message names it.
-        ImageError: A picture is not there, or not in the folder.
+        ImageError: An image is not there, or not in the folder.
     """
     try:
         read: object = json.loads(data.read_bytes())
@@ -144,7 +144,7 @@ def _turns(conversation: object, name: str) -> tuple[str, ...]:
 
 
 def _without_placeholder(turns: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """Take the placeholder out, as the official preprocessing does to put the picture in front."""
+    """Take the placeholder out, as the official preprocessing does to put the image in front."""
     first, *rest = turns
     if first.count(PLACEHOLDER) != 1 or any(PLACEHOLDER in turn for turn in rest):
         raise _wrong(
@@ -159,7 +159,7 @@ def _without_placeholder(turns: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _inside(image: str, folder: Path | None, name: str) -> Path:
-    """Return a picture's file, which has to be there and in the folder."""
+    """Return an image's file, which has to be there and in the folder."""
     if folder is None:
         raise _wrong(name, f"has the image {short(image)}", "Name the pictures' folder (images).")
     try:

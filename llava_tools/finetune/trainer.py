@@ -72,7 +72,7 @@ class Trainer:
 
         Raises:
             TrainingError: The loss is no number any more, or memory ran out.
-            ImageError: A picture cannot be used.
+            ImageError: An image cannot be used.
         """
         world, leads = self._processes, self._processes.is_main_process
         rows = self._memory.rows(self._done)
@@ -133,7 +133,7 @@ class Trainer:
         figures = torch.tensor([loss, float(tokens)], device=self._model.device)
         summed: list[float] = world.reduce(figures, "sum").tolist()
         for parameter in self._learning.values():
-            if parameter.grad is None:  # no picture, or no micro-batch for this process
+            if parameter.grad is None:  # no image, or no micro-batch for this process
                 parameter.grad = torch.zeros_like(parameter)
             if world.num_processes > 1:
                 parameter.grad = world.reduce(parameter.grad, "sum")

@@ -1,4 +1,4 @@
-"""Pictures by URL, without opening the machine's own network to whoever writes the URL.
+"""Images by URL, without opening the machine's own network to whoever writes the URL.
 
 A URL goes in, the body's bytes come out. The host's name is resolved once, every address is judged,
 and the connection goes to a judged address itself, so that a second look-up cannot lead elsewhere
@@ -36,7 +36,7 @@ class FetchError(ImageError):
 
 @dataclass(frozen=True)
 class Fetcher:
-    """How pictures are fetched.
+    """How images are fetched.
 
     Attributes:
         allowed_hosts: Names ("host" or "host:port") that may be fetched from even if they lie in

@@ -33,7 +33,7 @@ def as_shown(image: Image.Image, orientation: int) -> Image.Image:
         shown = image.convert("RGB")
     if orientation in _UPRIGHT:
         shown = shown.transpose(_UPRIGHT[orientation])
-    shown.info = {}  # an orientation left there would turn the picture a second time
+    shown.info = {}  # an orientation left there would turn the image a second time
     return shown
 
 

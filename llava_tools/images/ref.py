@@ -1,8 +1,8 @@
-"""Pictures: anything that names or holds one goes in, a checked `ImageRef` comes out.
+"""Images: anything that names or holds one goes in, a checked `ImageRef` comes out.
 
 Paths, bytes, data URLs, http(s) URLs, PIL images, arrays and open files are read once, bounded
 before anything is decoded, checked to be whole, and named by a digest of their content. A ref
-keeps the encoded bytes and decodes when asked, so that a conversation full of pictures stays small.
+keeps the encoded bytes and decodes when asked, so that a conversation full of images stays small.
 Pixels are what a viewer shows: upright, over white, in 8-bit RGB. Colour profiles are not applied
 (LLaVA was trained without), and of several frames or pages only the first is looked at.
 """
@@ -37,7 +37,7 @@ from llava_tools.images.validation import (
     MAX_PIXELS,
     check_pixels,
     check_whole,
-    not_a_picture,
+    not_a_image,
     read_header,
     read_orientation,
     several_frames,
@@ -69,7 +69,7 @@ class SupportsArray(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageRef:
-    """A checked picture, named by its content. Make one with `open_image`.
+    """A checked image, named by its content. Make one with `open_image`.
 
     Attributes:
         handle: `img_` and 24 hex digits; equal content has equal handles.
@@ -93,7 +93,7 @@ class ImageRef:
 
     @property
     def data(self) -> bytes:
-        """The encoded picture: the original file, or a PNG of what was given as pixels."""
+        """The encoded image: the original file, or a PNG of what was given as pixels."""
         return self._content if isinstance(self._content, bytes) else self._png
 
     @cached_property
@@ -105,14 +105,14 @@ class ImageRef:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the picture takes now: the file, or pixels and their PNG once it is made."""
+        """Memory that the image takes now: the file, or pixels and their PNG once it is made."""
         if isinstance(self._content, bytes):
             return len(self._content)
         encoded = self.__dict__.get("_png", b"")
         return 3 * self._content.width * self._content.height + len(encoded)
 
     def rgb(self) -> Image.Image:
-        """Decode the picture as a viewer shows it, in 8-bit RGB; the caller owns the result.
+        """Decode the image as a viewer shows it, in 8-bit RGB; the caller owns the result.
 
         Raises:
             ImageError: It is damaged in a way that only decoding finds.
@@ -139,7 +139,7 @@ ImageSource: TypeAlias = (
 def open_image(
     source: ImageSource, *, allow_paths: bool = True, fetcher: Fetcher | None = None
 ) -> ImageRef:
-    """Read and check a picture.
+    """Read and check an image.
 
     Args:
         source: A path, an http(s) or `data:` URL, encoded bytes, a binary file, a PIL image, a
@@ -151,7 +151,7 @@ def open_image(
         fetcher: How URLs are fetched; by default from public hosts only.
 
     Raises:
-        ImageError: It cannot be had, is no picture, is cut off, or is too large.
+        ImageError: It cannot be had, is no image, is cut off, or is too large.
 
     Warns:
         ImageWarning: It has several frames or pages, of which the first is taken.
@@ -213,7 +213,7 @@ def _from_bytes(data: bytes, name: str) -> ImageRef:
     try:
         image = read_header(data)
         if image is None:
-            raise not_a_picture(data, name)
+            raise not_a_image(data, name)
         check_pixels(image.size, name)
         check_whole(image, data)
         orientation = read_orientation(image, data)

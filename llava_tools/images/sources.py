@@ -1,6 +1,6 @@
-"""The encoded bytes of a picture that is given as a path, an open file or a data URL.
+"""The encoded bytes of an image that is given as a path, an open file or a data URL.
 
-At most `MAX_BYTES` of them are read; whether they are a picture is not asked here.
+At most `MAX_BYTES` of them are read; whether they are an image is not asked here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from llava_tools.errors import ImageError
 
-#: The most encoded bytes that a picture may have.
+#: The most encoded bytes that an image may have.
 MAX_BYTES = 50_000_000
 
 

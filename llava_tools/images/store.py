@@ -1,7 +1,7 @@
-"""Pictures by their handles: what conversations, checkpoints and tool calls name as `img_…`.
+"""Images by their handles: what conversations, checkpoints and tool calls name as `img_…`.
 
-A picture goes in and its handle comes out; the handle gives the picture back for as long as there
-is room. Handles are digests of content, so whoever can name one has had the picture or its name
+An image goes in and its handle comes out; the handle gives the image back for as long as there
+is room. Handles are digests of content, so whoever can name one has had the image or its name
 from somebody who had; a path or an address never leads anywhere from here.
 """
 
@@ -15,10 +15,10 @@ from llava_tools.images import ImageRef
 
 
 class ImageStore:
-    """Keeps pictures by handle, within bounds. May be used from many threads at once.
+    """Keeps images by handle, within bounds. May be used from many threads at once.
 
     Args:
-        max_bytes: Memory that the pictures may take, >= 1; 1 GiB by default. Those used longest ago
+        max_bytes: Memory that the images may take, >= 1; 1 GiB by default. Those used longest ago
             leave first; the one added last always stays.
 
     Raises:
@@ -34,7 +34,7 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def add(self, image: ImageRef) -> str:
-        """Keep a picture and return its handle."""
+        """Keep an image and return its handle."""
         size = image.nbytes
         with self._lock:
             _, before = self._images.pop(image.handle, (image, 0))
@@ -45,7 +45,7 @@ class ImageStore:
         return image.handle
 
     def get(self, handle: str) -> ImageRef:
-        """Return the picture of a handle.
+        """Return the image of a handle.
 
         Raises:
             ImageError: It was never added, or left to make room.

@@ -1,4 +1,4 @@
-"""Encoded pictures: what their header says, whether they are in bounds, and whether they are whole.
+"""Encoded images: what their header says, whether they are in bounds, and whether they are whole.
 
 Pixels are decoded only where nothing cheaper tells that a file is not cut off.
 """
@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from llava_tools.errors import ImageError
 
-#: The most pixels that a picture may decode to: 300 MB as RGB.
+#: The most pixels that an image may decode to: 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 
 #: What Pillow may try. Its other plug-ins are rare, start programs (EPS) or guess (TGA).
@@ -62,7 +62,7 @@ def read_header(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def check_pixels(size: tuple[int, int], name: str) -> None:
-    """Refuse a picture with no pixels, or with more than are decoded."""
+    """Refuse an image with no pixels, or with more than are decoded."""
     width, height = size
     if width * height > MAX_PIXELS:
         raise too_many_pixels(name, f"{width:,} x {height:,}")
@@ -71,7 +71,7 @@ def check_pixels(size: tuple[int, int], name: str) -> None:
 
 
 def too_many_pixels(name: str, pixels: str) -> ImageError:
-    """Return the error for a picture that would decode to too much."""
+    """Return the error for an image that would decode to too much."""
     return ImageError(
         f"{name} has {pixels} pixels, more than the {MAX_PIXELS:,} that are decoded.",
         "Save it smaller: LLaVA looks at 336 x 336 pixels.",
@@ -79,7 +79,7 @@ def too_many_pixels(name: str, pixels: str) -> ImageError:
 
 
 def check_whole(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Raise what Pillow raises if the picture is cut off.
+    """Raise what Pillow raises if the image is cut off.
 
     Decoding is the sure way and the slow one: 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG that
     has its end (5 ms) and a PNG whose checksums hold are not cut off; only the others are decoded.
@@ -140,7 +140,7 @@ def read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
 
 
 def several_frames(image: ImageFile.ImageFile) -> str:
-    """Return what to say of a picture with several frames or pages, or nothing."""
+    """Return what to say of an image with several frames or pages, or nothing."""
     try:
         several = image.format != "MPO" and bool(getattr(image, "is_animated", False))
     except DAMAGE:
@@ -152,7 +152,7 @@ def several_frames(image: ImageFile.ImageFile) -> str:
     return f"is an animated {image.format}; only its first frame is looked at."
 
 
-def not_a_picture(data: bytes, name: str) -> ImageError:
+def not_a_image(data: bytes, name: str) -> ImageError:
     """Return the error for bytes that no format knows, saying what they look like."""
     head = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n")
     lower = head.lower()

@@ -1,7 +1,7 @@
 """The same seam over HTTP: vLLM, and other servers that speak OpenAI's chat completions.
 
 A `Request` becomes messages of the very conversation that the engine would be given (wire.py), its
-pictures small data URLs (pictures.py), its constraint a grammar or a schema where the server was
+images small data URLs (images.py), its constraint a grammar or a schema where the server was
 seen to obey one (enforcement.py). What comes back is read and checked like any other answer by
 `llava_tools.structured.parser`. The server's own chat template renders the messages: vicuna_v1.jinja in this
 folder makes it the conversation that LLaVA was trained on. Nothing here is imported before a

@@ -44,7 +44,7 @@ class RemoteBackend:
         api_key: For servers that want one.
         context: Tokens of prompt and answer; None for what the server says.
         max_queue: Requests in flight at most; one more is refused.
-        side: Pixels a side of the pictures that are sent: what the model looks at.
+        side: Pixels a side of the images that are sent: what the model looks at.
         pauses: Seconds to wait before each further attempt of a request that met a busy or failing
             server, as long as nothing of its answer has come.
         silence: Seconds without a sign from the server after which a request has failed.
@@ -98,7 +98,7 @@ class RemoteBackend:
         """Send a request and return its answer on the way.
 
         Raises:
-            RequestError: A bad picture or conversation, or a schema that is none. What the server
+            RequestError: A bad image or conversation, or a schema that is none. What the server
                 refuses is raised by the stream.
             QueueFullError: `max_concurrent_requests` requests are in flight.
             EngineClosedError: This backend was closed.
@@ -186,7 +186,7 @@ class RemoteBackend:
                 attempt += 1
 
     async def _ask(self, fields: Fields) -> str:
-        """Ask something that needs no picture, for what its answer shows of the server."""
+        """Ask something that needs no image, for what its answer shows of the server."""
         plain = {"model": self._served.name, "messages": _HELLO, "max_tokens": 48, "temperature": 0}
         answer = await self._client.complete(**_merged(plain, fields))
         return str(answer.choices[0].message.content or "")

@@ -1,4 +1,4 @@
-"""Pictures as data URLs: padded and resized as LLaVA 1.5 looks at them, encoded once each."""
+"""Images as data URLs: padded and resized as LLaVA 1.5 looks at them, encoded once each."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KEEP = 128
 
 
 class ImageEncoder:
-    """Makes data URLs of pictures, and keeps those used last.
+    """Makes data URLs of images, and keeps those used last.
 
     Servers run the checkpoint's image processor, which cuts off the edges of what is not square.
-    A picture that is padded and resized here as in LLaVA's training leaves that processor nothing
+    An image that is padded and resized here as in LLaVA's training leaves that processor nothing
     to do, whatever the size of the file it came from.
 
     Args:
@@ -36,10 +36,10 @@ class ImageEncoder:
         self._lock = threading.Lock()
 
     def __call__(self, image: ImageRef) -> str:
-        """Return a picture's data URL.
+        """Return an image's data URL.
 
         Raises:
-            ImageError: The picture cannot be decoded.
+            ImageError: The image cannot be decoded.
         """
         with self._lock:
             url = self._known.pop(image.handle, None) or self._encode(image)
@@ -55,7 +55,7 @@ class ImageEncoder:
 
 
 def squared(image: Image.Image, side: int) -> Image.Image:
-    """Return an RGB picture padded to a square and resized, as LLaVA's official code does."""
+    """Return an RGB image padded to a square and resized, as LLaVA's official code does."""
     longest = max(image.size)
     square = Image.new("RGB", (longest, longest), _PADDING)
     square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))

@@ -1,4 +1,4 @@
-"""Requests as the JSON of chat completions, and its chunks as deltas. Knows no HTTP."""
+"""Requests as the JSON of chat completions, and its chunks as chunks. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llava_tools.errors import OutputError, ServerError
 from llava_tools.images import ImageRef
 from llava_tools.structured.stop_strings import StopStringFilter
 
-#: What a picture costs LLaVA 1.5; servers report prompt tokens without saying which are pictures.
+#: What an image costs LLaVA 1.5; servers report prompt tokens without saying which are images.
 IMAGE_TOKENS = 576
 
 #: Tokens of structure. Servers read them in any text, so a text's own are parted by a space of no
@@ -46,7 +46,7 @@ def messages(request: Request, url: Callable[[ImageRef], str]) -> list[dict[str,
 
     Args:
         request: What is asked.
-        url: Turns a picture into a data URL.
+        url: Turns an image into a data URL.
 
     Raises:
         RequestError: See `prompt.build`.
@@ -100,7 +100,7 @@ def body(request: Request, served: ServedModel, said: list[dict[str, Any]]) -> d
 
 
 class ChunkReader:
-    """Turns the chunks of one answer into deltas.
+    """Turns the chunks of one answer into chunks.
 
     Args:
         request: What was asked.
@@ -153,7 +153,7 @@ class ChunkReader:
         return Chunk(text, tokens, logprobs)
 
     def end(self) -> Chunk:
-        """Return the last delta, once the server has sent everything.
+        """Return the last chunk, once the server has sent everything.
 
         Raises:
             ServerError: It stopped before the answer was finished, or before it began.

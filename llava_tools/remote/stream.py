@@ -20,7 +20,7 @@ class RemoteStream:
     """A `Stream` over what a task receives. Closing or dropping it ends the HTTP request.
 
     Args:
-        deltas: The answer.
+        chunks: The answer.
         start: Runs a task on the loop.
         done: Called once when the task is over, whichever way.
     """

@@ -1,4 +1,4 @@
-"""Documents that can be asked: PDFs and pictures as pages that words find, on this machine.
+"""Documents that can be asked: PDFs and images as pages that words find, on this machine.
 
     from llava_tools.retrieval import PageIndex, ask
     index = PageIndex("my-index")

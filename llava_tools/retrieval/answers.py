@@ -23,9 +23,9 @@ class Citation:
         answer: What the model said about it.
         certainty: Probability of that answer's tokens, 0 to 1, their geometric mean.
         thumbnail: The page as a small JPEG.
-        box: Where it stands, or in which part of the page it was seen, in pixels of `picture`; None
+        box: Where it stands, or in which part of the page it was seen, in pixels of `image`; None
             where no place was found.
-        picture: The page.
+        image: The page.
     """
 
     hit: Hit
@@ -33,7 +33,7 @@ class Citation:
     certainty: float
     thumbnail: bytes = field(repr=False)
     box: Box | None
-    picture: ImageRef = field(repr=False)
+    image: ImageRef = field(repr=False)
 
     @property
     def document(self) -> str:
@@ -51,7 +51,7 @@ class Citation:
         return self.hit.snippet
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, without pictures."""
+        """Return it as JSON can hold it, without images."""
         return self.hit.as_dict() | {
             "answer": self.answer,
             "certainty": self.certainty,
@@ -60,7 +60,7 @@ class Citation:
 
     def _repr_png_(self) -> bytes:
         """Return the page with the box."""
-        return drawn(self.picture, self.box)
+        return drawn(self.image, self.box)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class DocumentAnswer:
         return f"DocumentAnswer({self.text!r}, certainty={self.certainty}, cites {pages})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, without pictures."""
+        """Return it as JSON can hold it, without images."""
         return {
             "answer": self.text,
             "certainty": self.certainty,

@@ -1,17 +1,17 @@
-"""How far an index's picture vectors are to be trusted: measured on its own pages, without labels.
+"""How far an index's image vectors are to be trusted: measured on its own pages, without labels.
 
 A passage of a page's text is a query whose right answer is known: that page. Passages tell two
 things.
 
 How high the vectors rank the right page among other pages, for a few dozen passages, tells what
-they know about such pages: a CLIP that reads finds most, one that was made for other pictures ranks
+they know about such pages: a CLIP that reads finds most, one that was made for other images ranks
 by chance. Twice the area under the curve less one, from 0 (chance) to 1 (always first), with two
-standard errors taken off, is the weight of the picture ranking for pages with a text.
+standard errors taken off, is the weight of the image ranking for pages with a text.
 
 Pages without a text can never be right for a passage. How near the nearest of them is to a passage
-all the same tells what a nearness is worth: a picture is found where it stands out more than it
+all the same tells what a nearness is worth: an image is found where it stands out more than it
 does for passages. What counts is its lead: its cosine to the query less the mean one of such
-pictures, since some queries are near to all pictures.
+images, since some queries are near to all images.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class VectorCalibration:
     """What was measured of an index.
 
     Attributes:
-        pictures: Weight of the picture ranking for pages with a text, `FLOOR` to 1.
+        images: Weight of the image ranking for pages with a text, `FLOOR` to 1.
         leads: Of the nearest page without a text, for each passage, largest first; empty where
             nothing was measured.
         middle: Mean vector of such pages, which leads are over.
         pages: How many pages there were; -1 where nothing was kept.
     """
 
-    pictures: float = 1.0
+    images: float = 1.0
     leads: tuple[float, ...] = ()
     middle: tuple[float, ...] = ()
     pages: int = -1

@@ -4,11 +4,11 @@ Their numbers cannot be compared, their ranks can: reciprocal rank fusion (Corma
 
 Pages with a text are in both rankings, and their vectors have the weight that they earned on this
 index (`trust`). Pages without one have only their vectors, and neither ranking tells whether words
-are about a picture or about a text. Two things do: how far the picture stands out among pictures,
+are about an image or about a text. Two things do: how far the image stands out among images,
 more than for passages that are certainly about a text, and how much of the words the texts say. The
-less they say, the less it needs to stand out. Such a picture's one rank counts for both: it comes
-between the texts, or before them where they say no more than half of the words. The other pictures
-come behind what the texts found. Where nothing was measured, the one rank of each picture counts
+less they say, the less it needs to stand out. Such an image's one rank counts for both: it comes
+between the texts, or before them where they say no more than half of the words. The other images
+come behind what the texts found. Where nothing was measured, the one rank of each image counts
 the more for both the less of the words the texts say.
 """
 
@@ -27,9 +27,9 @@ Ranking = tuple[Sequence[Row], float]
 
 #: What keeps the first ranks from deciding alone, as in the paper.
 DAMPING = 60
-#: For which share of passages a picture may stand out as much, if no text says any of the words.
+#: For which share of passages an image may stand out as much, if no text says any of the words.
 WRONG = 0.25
-#: Up to which share of the words, said by a text, pictures that stand out come before it.
+#: Up to which share of the words, said by a text, images that stand out come before it.
 HALF = 0.5
 #: Texts that are looked through for the words, from the best one on.
 READ = 5
@@ -55,12 +55,12 @@ def use_logprobs(
     bare = [row for row in near if not row["text"]]
     share = said(query, texts[:READ])
     if not trust.leads:  # nothing was measured
-        return [(texts, 1.0), (pages, trust.pictures), (bare, 1 + trust.pictures * (1 - share))]
+        return [(texts, 1.0), (pages, trust.images), (bare, 1 + trust.images * (1 - share))]
     many = trust.standing(vector, [1 - row["_distance"] for row in bare], WRONG * (1 - share))
-    # Half the weight puts texts behind all pictures that stand out, the full one between them.
+    # Half the weight puts texts behind all images that stand out, the full one between them.
     heard = 0.5 if many and share <= HALF else 1.0
-    found = [(texts, heard), (pages, heard * trust.pictures)]
-    return [*found, (bare[:many], 1 + trust.pictures), (bare[many:], FLOOR)]
+    found = [(texts, heard), (pages, heard * trust.images)]
+    return [*found, (bare[:many], 1 + trust.images), (bare[many:], FLOOR)]
 
 
 def fused(

@@ -125,7 +125,7 @@ class PageIndex:
         """Index files and folders: add what is new, leave what is known, remove what is gone.
 
         Args:
-            paths: Files (PDFs, pictures) and folders, as your own code names them.
+            paths: Files (PDFs, images) and folders, as your own code names them.
             progress: Called whenever a batch is written.
 
         Raises:
@@ -175,7 +175,7 @@ class PageIndex:
         Args:
             query: What is looked for.
             k: How many pages at most, >= 1.
-            mode: By the pages' pictures and their texts (`hybrid`), or by one of both (`picture`,
+            mode: By the pages' images and their texts (`hybrid`), or by one of both (`image`,
                 `text`).
             rerank: Who looks at the 3 k best pages to put those first that show it (VQAScore).
 
@@ -192,7 +192,7 @@ class PageIndex:
         return reranked(hits, lambda hit: rerank.score(query, self.open(hit)))[:k]
 
     def open(self, hit: Hit) -> ImageRef:
-        """Return a page's picture, drawn from the file that it was indexed from.
+        """Return a page's image, drawn from the file that it was indexed from.
 
         Raises:
             DocumentError: The file is gone, or has another content now.
@@ -207,7 +207,7 @@ class PageIndex:
         return place_of(self._document(hit), hit.page, words, hit.size)
 
     def thumbnail(self, hit: Hit) -> bytes:
-        """Return a page's picture as a small JPEG, out of the index."""
+        """Return a page's image as a small JPEG, out of the index."""
         return self.store.thumbnail(hit.digest, hit.page)
 
     def _document(self, hit: Hit) -> Document:

@@ -176,7 +176,7 @@ def _page(page: PageImage, small: bytes, vector: Sequence[float]) -> PageRow:
 
 
 def thumbnail(image: ImageRef) -> bytes:
-    """Return a picture as a small JPEG."""
+    """Return an image as a small JPEG."""
     small = image.rgb()
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()

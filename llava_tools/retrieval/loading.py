@@ -21,7 +21,7 @@ class Loaded:
 
     @property
     def metadata(self) -> dict[str, str | int]:
-        """The document first, page (from 1), pages, and handle, width and height of its picture."""
+        """The document first, page (from 1), pages, and handle, width and height of its image."""
         width, height = self.page.image.size
         return {
             "document": self.document.path,

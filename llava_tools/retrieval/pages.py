@@ -1,7 +1,7 @@
-"""Documents as pages: a PDF or a picture goes in; pictures of pages with their text come out.
+"""Documents as pages: a PDF or an image goes in; images of pages with their text come out.
 
 A PDF's page is drawn by pypdfium2 so that its longer side has `SIDE` pixels, whatever its size on
-paper; its text is the PDF's own text layer. A picture is one page without text. One page is in
+paper; its text is the PDF's own text layer. An image is one page without text. One page is in
 memory at a time. pdfium may not be used by two threads at once: a lock of the process sees to that.
 """
 
@@ -41,7 +41,7 @@ class Document:
         digest: SHA-256 of its bytes, in hex.
         pages: How many it has, >= 1.
         stamp: Size and time of change when the digest was taken.
-        is_pdf: Whether it is a PDF rather than a picture.
+        is_pdf: Whether it is a PDF rather than an image.
     """
 
     path: str
@@ -53,13 +53,13 @@ class Document:
 
 @dataclass(frozen=True)
 class PageImage:
-    """One page as a picture.
+    """One page as an image.
 
     Attributes:
         digest: Of the document.
         number: From 1.
         image: What the page looks like.
-        text: Its text layer; empty for a picture.
+        text: Its text layer; empty for an image.
     """
 
     digest: str
@@ -87,7 +87,7 @@ def open_document(path: str, digest: str, stamp: tuple[int, int]) -> Document:
 
     Raises:
         DocumentError: A PDF that is encrypted, broken, without pages, or with too many.
-        ImageError: A picture that cannot be used.
+        ImageError: An image that cannot be used.
         MissingExtraError: pypdfium2 is not installed.
         OSError: It cannot be read.
     """
@@ -104,7 +104,7 @@ def open_document(path: str, digest: str, stamp: tuple[int, int]) -> Document:
                 "Split it." if pages else "Get the file again.",
             )
     else:
-        _picture(path)
+        _image(path)
     return Document(path, digest, pages, stamp, is_pdf)
 
 
@@ -113,7 +113,7 @@ def read_pages(document: Document, known: Collection[int] = ()) -> Iterator[Page
 
     Raises:
         DocumentError: A page cannot be drawn, or the file changed meanwhile.
-        ImageError: A picture that cannot be used.
+        ImageError: An image that cannot be used.
         OSError: It cannot be read.
     """
     wanted = [number for number in range(1, document.pages + 1) if number not in known]
@@ -130,7 +130,7 @@ def read_pages(document: Document, known: Collection[int] = ()) -> Iterator[Page
 def read_page(document: Document, number: int) -> PageImage:
     """Draw one page, counted from 1; see `read_pages`."""
     if not document.is_pdf:
-        return PageImage(document.digest, number, _picture(document.path), "")
+        return PageImage(document.digest, number, _image(document.path), "")
     with _pdf(document.path) as pdf:
         return _drawn(pdf, document, number)
 
@@ -155,7 +155,7 @@ def _drawn(pdf: Any, document: Document, number: int) -> PageImage:
 
 
 def place_of(document: Document, number: int, words: str, size: tuple[int, int]) -> Box | None:
-    """Return where words stand on a page by its text layer, in pixels of a picture of that size.
+    """Return where words stand on a page by its text layer, in pixels of an image of that size.
 
     None where the words are not there, or not in the text layer; the first place where they are
     there more than once.
@@ -182,8 +182,8 @@ def place_of(document: Document, number: int, words: str, size: tuple[int, int])
     return clipped([round(edge) for edge in (*edges, *ends)], size)
 
 
-def _picture(path: str) -> ImageRef:
-    """Open a picture; that only the first of several frames counts goes without saying here."""
+def _image(path: str) -> ImageRef:
+    """Open an image; that only the first of several frames counts goes without saying here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)
         return open_image(path)

@@ -3,7 +3,7 @@
     found = ask(PageIndex("my-index"), "How often is the machine to be descaled?", Llava("7b"))
     found.text, found.citations[0].document, found.citations[0].page
 
-LLaVA 1.5 was trained on one picture a prompt, so every page is asked by itself, in one batch, which
+LLaVA 1.5 was trained on one image a prompt, so every page is asked by itself, in one batch, which
 told right far more often than all in one prompt (`llava_tools.tools.compare`). Equal answers count
 together: each by its page's rank and by how sure the model was of it. The pages that gave the
 answer are what it cites.
@@ -32,7 +32,7 @@ from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
 from llava_tools.tools.spec import Plan, acarry_out, answers, carry_out, question
 
-#: How LLaVA 1.5 was told in training what a picture says (TextCaps, TextVQA).
+#: How LLaVA 1.5 was told in training what an image says (TextCaps, TextVQA).
 SAYS = "{question}\nReference OCR token: {text}"
 #: From which certainty on a place that the model named is believed.
 CERTAIN = 0.5
@@ -65,7 +65,7 @@ def ask(
             whether the model sees 3 k pages to choose them (False); `thing`, what to draw the
             boxes around, rather than the answer's own words; `short` (True), whether a word or a
             phrase is wanted; `with_text` (False), whether the model is told each page's snippet
-            beside the picture; `use_logprobs` (True), whether answers count by the model's
+            beside the image; `use_logprobs` (True), whether answers count by the model's
             log-probabilities, which not every server reports; `zoom` (True, where answers are
             weighed), whether a page that does not show what was answered is asked once more in
             parts, which takes a dozen questions and, of servers, log-probabilities of prompts
@@ -155,7 +155,7 @@ class _Asking:
         return replace(request, sampling=sampling)
 
     def _shows(self, answer: str) -> str:
-        """What a picture shows that gives an answer."""
+        """What an image shows that gives an answer."""
         return shown_by(self.words, answer) if self.thing is None else self.thing
 
     def _place(self, citation: Citation) -> Plan[Box | None]:
@@ -164,9 +164,9 @@ class _Asking:
         box = self.index.locate(citation.hit, thing)
         if box is not None or self.thing is None:
             return box
-        album = ImageResolver()
-        handle = album.add(citation.picture)
-        located = yield from locate.plan(LocateArguments(image=handle, thing=thing), album)
+        resolver = ImageResolver()
+        handle = resolver.add(citation.image)
+        located = yield from locate.plan(LocateArguments(image=handle, thing=thing), resolver)
         return located.box if located.certainty >= CERTAIN else None
 
 

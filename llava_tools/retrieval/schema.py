@@ -34,12 +34,12 @@ class PageRow:
     Attributes:
         digest: Of the document's bytes.
         page: From 1.
-        handle: Of the page's picture.
-        width: Of that picture.
-        height: Of that picture.
+        handle: Of the page's image.
+        width: Of that image.
+        height: Of that image.
         text: The text layer.
         thumbnail: A small JPEG.
-        vector: Of the picture.
+        vector: Of the image.
     """
 
     digest: str

@@ -1,4 +1,4 @@
-"""Which pages words are about: by their pictures' vectors, by their texts (BM25), or by both.
+"""Which pages words are about: by their images' vectors, by their texts (BM25), or by both.
 
 The vectors rank every page; where the words stand nowhere, they alone decide. How both are fused is
 told in `fusion`.
@@ -33,10 +33,10 @@ class Hit:
         document: Path of the file.
         page: From 1.
         score: The higher the better; comparable within one search only.
-        handle: Of the page's picture.
+        handle: Of the page's image.
         snippet: What its text says about the query, or how it begins; empty without a text.
         text: Its whole text layer.
-        size: Width and height of its picture.
+        size: Width and height of its image.
         digest: Of the document's bytes.
     """
 

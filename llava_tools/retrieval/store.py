@@ -38,7 +38,7 @@ AGAIN = 2
 #: batch that is written adds some, so that memory would grow with the pages.
 REMEMBERED = 32 << 20
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
-#: Pages without a text layer: pictures, and scans that no machine has read.
+#: Pages without a text layer: images, and scans that no machine has read.
 _BARE = "text = ''"
 
 
@@ -185,7 +185,7 @@ class Store:
         return self._hits(self._pages.search(match, query_type="fts"), "_score", many)
 
     def thumbnail(self, digest: str, page: int) -> bytes:
-        """Return a page's small picture, a JPEG."""
+        """Return a page's small image, a JPEG."""
         where = f"digest = {_quoted(digest)} AND page = {page}"
         rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
         data: bytes = rows[0]["thumbnail"] if rows else b""

@@ -1,9 +1,9 @@
 """Small print: a page is asked whole, and in parts where it did not show enough.
 
-The eye sees a page of any size as a square of 336 pixels, in which small print is lost. So the
+The vision tower sees a page of any size as a square of 336 pixels, in which small print is lost. So the
 model is asked, after its answer, whether the page shows that (see `Llava.score`). Where it rather
 does not, the page is asked again in overlapping squares of half its longer side, which are seen at
-twice the size. The answer counts that the model was surest of and that its picture shows best.
+twice the size. The answer counts that the model was surest of and that its image shows best.
 All of it goes by log-probabilities: a server has to report those of prompts, as vLLM does.
 `python -m benchmarks.small_print` tells what that gives.
 """
@@ -23,7 +23,7 @@ from llava_tools.tools.spec import Plan, answers, question, scores
 #: From which weight (see `_weight`) on the whole page's answer is left as it is.
 SHOWN = 0.5
 
-#: The longer side from which a part shows more than the whole did: twice what LLaVA's eye sees.
+#: The longer side from which a part shows more than the whole did: twice what LLaVA's vision tower sees.
 LARGE = 672
 #: How much of a square the next one repeats at least, so that what one cuts the other shows whole.
 OVERLAP = 0.15
@@ -40,8 +40,8 @@ def closer(
     Args:
         page: The page.
         whole: What was answered to all of it, with log-probabilities.
-        ask: From a picture to the question about it.
-        shows: From an answer to what a picture shows that gives it.
+        ask: From an image to the question about it.
+        shows: From an answer to what an image shows that gives it.
     """
     boxes = regions(page.size)
     if not boxes:
@@ -58,20 +58,20 @@ def closer(
     return said, place
 
 
-def _weight(picture: ImageRef, answer: Answer, shows: Callable[[str], str]) -> Plan[float]:
-    """How certain an answer is, times how probably the picture shows what it says, 0 to 1."""
-    asked = question(label_scoring.shows(shows(answer.text)), picture, max_tokens=1)
+def _weight(image: ImageRef, answer: Answer, shows: Callable[[str], str]) -> Plan[float]:
+    """How certain an answer is, times how probably the image shows what it says, 0 to 1."""
+    asked = question(label_scoring.shows(shows(answer.text)), image, max_tokens=1)
     shown = label_scoring.yes((yield from scores(asked, label_scoring.YES_OR_NO)))
     return shown * label_scoring.certainty([token.logprob for token in answer.logprobs])
 
 
 def shown_by(words: str, answer: str) -> str:
-    """Return what a picture shows that gives this answer to a question."""
+    """Return what an image shows that gives this answer to a question."""
     return f"{words} {answer}"
 
 
 def regions(size: tuple[int, int]) -> list[Box]:
-    """Return overlapping squares that cover a picture, row by row; none for a small picture.
+    """Return overlapping squares that cover an image, row by row; none for a small image.
 
     Args:
         size: Width and height in pixels.

@@ -38,7 +38,7 @@ class ConstrainedStream(Iterator[Chunk]):
     """A stream whose answer is read and checked under a constraint.
 
     Args:
-        stream: Text deltas.
+        stream: Text chunks.
         constraint: What the answer has to be.
         best_effort: Whether the engine could only enforce a part of it.
 

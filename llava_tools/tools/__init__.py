@@ -1,11 +1,11 @@
 """Visual tools for agents, whatever framework or model plans: one spec each.
 
     from llava_tools import Llava, tools
-    album = tools.Album()
-    handle = album.add("street.jpg")
+    image resolver = tools.Album()
+    handle = image resolver.add("street.jpg")
     found = tools.call(Llava(), "locate", {"image": handle, "thing": "the red car"})
 
-Pictures are named by handles (`img_…`), so that a planner that cannot see passes them on as text.
+Images are named by handles (`img_…`), so that a planner that cannot see passes them on as text.
 Given an index (`llava_tools.retrieval.PageIndex`), there is a ninth one, `find`.
 """
 
@@ -68,14 +68,14 @@ def named(
 
 def openai_tools(
     names: Iterable[str] | None = None,
-    album: ImageResolver | None = None,
+    resolver: ImageResolver | None = None,
     index: Findable | None = None,
 ) -> list[dict[str, Any]]:
     """Return tools as OpenAI's `tools` parameter takes them.
 
     Args:
         names: Which; all by default.
-        album: Which pictures may be named; by default those in the gallery of the process.
+        resolver: Which images may be named; by default those in the image store of the process.
         index: Where `find` looks; without one there is no such tool.
 
     Raises:
@@ -83,7 +83,7 @@ def openai_tools(
     """
     described = []
     for tool in named(names, index):
-        shown = tool if album is None else tool.for_album(album)
+        shown = tool if resolver is None else tool.for_resolver(resolver)
         function = {
             "name": shown.name,
             "description": shown.description,
@@ -97,7 +97,7 @@ def call(
     model: Llava,
     name: str,
     arguments: object,
-    album: ImageResolver | None = None,
+    resolver: ImageResolver | None = None,
     index: Findable | None = None,
 ) -> Result:
     """Run a tool as an agent called it; `str(result)` is what to tell the agent.
@@ -106,14 +106,14 @@ def call(
         model: Who looks.
         name: Name of the tool.
         arguments: A mapping, or its JSON, as OpenAI's tool calls carry it.
-        album: Which pictures may be named; by default those in the gallery of the process.
+        resolver: Which images may be named; by default those in the image store of the process.
         index: Where `find` looks.
 
     Raises:
-        RequestError: No such tool, bad arguments, an unknown picture.
+        RequestError: No such tool, bad arguments, an unknown image.
         ModelError: The model cannot be loaded.
         EngineError: The engine could not finish, or gave no usable answer.
     """
     (tool,) = named([name], index)
-    result: Result = tool.run(model, tool.parse(arguments), album)
+    result: Result = tool.run(model, tool.parse(arguments), resolver)
     return result

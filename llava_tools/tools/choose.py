@@ -1,4 +1,4 @@
-"""choose: which of several labels fits a picture, with probabilities."""
+"""choose: which of several labels fits an image, with probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whi
 
 
 class ChooseArguments(Arguments):
-    """A question about a picture, and its possible answers."""
+    """A question about an image, and its possible answers."""
 
     image: ImageName
     question: str = Field(min_length=1, max_length=500, description="What to decide.")
@@ -38,9 +38,9 @@ class Chosen(Result):
     probabilities: dict[str, float]
 
 
-def _choose(arguments: ChooseArguments, album: ImageResolver) -> Plan[Chosen]:
-    picture = album.open(arguments.image)
-    asked = question(label_scoring.short(arguments.question), picture, max_tokens=1)
+def _choose(arguments: ChooseArguments, resolver: ImageResolver) -> Plan[Chosen]:
+    image = resolver.open(arguments.image)
+    asked = question(label_scoring.short(arguments.question), image, max_tokens=1)
     told = yield from scores(asked, arguments.labels)
     choice = label_scoring.choose(arguments.labels, told, arguments.abstain)
     shares = {label: round(share, 4) for label, share in choice.probabilities.items()}

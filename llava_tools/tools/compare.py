@@ -1,8 +1,8 @@
-"""compare: one question about several pictures, and whether its answers agree.
+"""compare: one question about several images, and whether its answers agree.
 
-LLaVA 1.5 was trained on one picture a prompt, so each picture is asked by itself, in one batch, and
+LLaVA 1.5 was trained on one image a prompt, so each image is asked by itself, in one batch, and
 the answers are compared as text. On 300 drawn pairs the embedded model told right whether they
-agree in 99% that way, and in 54% (hardly better than guessing) with both pictures in one prompt:
+agree in 99% that way, and in 54% (hardly better than guessing) with both images in one prompt:
 `python -m benchmarks.compare`. The released weights were not at hand to try.
 """
 
@@ -26,7 +26,7 @@ from llava_tools.tools.spec import (
     scores,
 )
 
-#: What is asked of all pictures in one prompt.
+#: What is asked of all images in one prompt.
 TOGETHER = (
     "There are {number} pictures. Is the answer to this question the same for all of them? "
     "{question} Please answer yes or no."
@@ -34,7 +34,7 @@ TOGETHER = (
 
 
 class CompareArguments(Arguments):
-    """Pictures, and a question that can be asked of each."""
+    """Images, and a question that can be asked of each."""
 
     images: ImageNames
     question: str = Field(
@@ -49,23 +49,23 @@ class Compared(Result):
     """What was found.
 
     Attributes:
-        same: Whether the answer is the same for all pictures.
-        answers: One for each picture in order; none where they were shown together.
+        same: Whether the answer is the same for all images.
+        answers: One for each image in order; none where they were shown together.
     """
 
     same: bool
     answers: tuple[str, ...] = ()
 
 
-def _compare(arguments: CompareArguments, album: ImageResolver) -> Plan[Compared]:
-    pictures = [album.open(name) for name in arguments.images]
+def _compare(arguments: CompareArguments, resolver: ImageResolver) -> Plan[Compared]:
+    images = [resolver.open(name) for name in arguments.images]
     if arguments.together:
-        words = TOGETHER.format(number=len(pictures), question=arguments.question)
-        asked = question(words, *pictures, max_tokens=1)
+        words = TOGETHER.format(number=len(images), question=arguments.question)
+        asked = question(words, *images, max_tokens=1)
         same = label_scoring.yes((yield from scores(asked, label_scoring.YES_OR_NO))) >= 0.5
         return Compared(same=same)
     words = label_scoring.short(arguments.question)
-    each = yield from answers(*(question(words, one, max_tokens=32) for one in pictures))
+    each = yield from answers(*(question(words, one, max_tokens=32) for one in images))
     texts = tuple(answer.text for answer in each)
     return Compared(same=agree(texts), answers=texts)
 

@@ -1,4 +1,4 @@
-"""count: how many of something a picture shows."""
+"""count: how many of something an image shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORM = Constraint(schema={"type": "integer", "minimum": 0, "maximum": 999}, des
 
 
 class CountArguments(Arguments):
-    """Things to count in a picture."""
+    """Things to count in an image."""
 
     image: ImageName
     things: str = Field(
@@ -32,9 +32,9 @@ class Counted(Result):
     count: int
 
 
-def _count(arguments: CountArguments, album: ImageResolver) -> Plan[Counted]:
-    picture = album.open(arguments.image)
-    asked = question(short(PROMPT.format(things=arguments.things)), picture, max_tokens=16)
+def _count(arguments: CountArguments, resolver: ImageResolver) -> Plan[Counted]:
+    image = resolver.open(arguments.image)
+    asked = question(short(PROMPT.format(things=arguments.things)), image, max_tokens=16)
     (answer,) = yield from answers(replace(asked, constraint=_FORM))
     return Counted(count=int(answer.text))
 

@@ -1,4 +1,4 @@
-"""Results that show themselves in a notebook: the picture, with boxes where there are any."""
+"""Results that show themselves in a notebook: the image, with boxes where there are any."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from llava_tools.images import ImageRef
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.spec import Result
 
-#: Pixels of the longer side of a picture in a notebook.
+#: Pixels of the longer side of an image in a notebook.
 LARGEST = 800
 
 
 class Shown(Result):
-    """A result with a picture. It is no part of the result's data, which stays short."""
+    """A result with an image. It is no part of the result's data, which stays short."""
 
-    _picture: ImageRef | None = PrivateAttr(None)
+    _image: ImageRef | None = PrivateAttr(None)
     _box: Box | None = PrivateAttr(None)
 
-    def with_picture(self, picture: ImageRef, box: Box | None = None) -> Self:
+    def with_image(self, image: ImageRef, box: Box | None = None) -> Self:
         """Return the result with what it shows."""
-        self._picture, self._box = picture, box
+        self._image, self._box = image, box
         return self
 
     def _repr_png_(self) -> bytes | None:
-        """Return the picture with its box, at most 800 pixels a side; None without a picture."""
-        return None if self._picture is None else drawn(self._picture, self._box)
+        """Return the image with its box, at most 800 pixels a side; None without an image."""
+        return None if self._image is None else drawn(self._image, self._box)
 
     def _repr_html_(self) -> str | None:
-        """Return the picture with its box above what the result says."""
+        """Return the image with its box above what the result says."""
         if (png := self._repr_png_()) is None:
             return None
         data = base64.b64encode(png).decode()
@@ -45,24 +45,24 @@ class Shown(Result):
         )
 
 
-def drawn(picture: ImageRef, box: Box | None) -> bytes:
-    """Return a picture as PNG with a frame around a box, at most `LARGEST` pixels a side."""
-    image = picture.rgb()
-    scale = min(1.0, LARGEST / max(image.size))
+def drawn(image: ImageRef, box: Box | None) -> bytes:
+    """Return an image as PNG with a frame around a box, at most `LARGEST` pixels a side."""
+    canvas = image.rgb()
+    scale = min(1.0, LARGEST / max(canvas.size))
     if scale < 1:
-        image = image.resize([max(1, round(length * scale)) for length in image.size])
+        canvas = canvas.resize([max(1, round(length * scale)) for length in canvas.size])
     if box is not None:
-        width = max(1, round(max(image.size) / 200))
-        pen = ImageDraw.Draw(image)
+        width = max(1, round(max(canvas.size) / 200))
+        pen = ImageDraw.Draw(canvas)
         for colour, reach in (("white", 3 * width), ("red", width)):
-            pen.rectangle(_around(box, scale, reach, image.size), outline=colour, width=reach)
+            pen.rectangle(_around(box, scale, reach, canvas.size), outline=colour, width=reach)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    canvas.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _around(box: Box, scale: float, reach: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return a frame's outer corners, so that it covers nothing in the box, within the picture."""
+    """Return a frame's outer corners, so that it covers nothing in the box, within the image."""
     x1, y1, x2, y2 = (round(edge * scale) for edge in box)
     right, bottom = (length - 1 for length in size)
     left, top = max(0, x1 - reach), max(0, y1 - reach)

@@ -1,4 +1,4 @@
-"""find: the pages that words are about, as pictures that the other tools can be shown.
+"""find: the pages that words are about, as images that the other tools can be shown.
 
 The index is the developer's; `llava_tools.retrieval.PageIndex` is one.
 """
@@ -44,7 +44,7 @@ class Findable(Protocol):
         ...
 
     def open(self, hit: Any) -> ImageRef:
-        """Return the picture of a page that was found."""
+        """Return the image of a page that was found."""
         ...
 
 
@@ -61,7 +61,7 @@ class FoundPage(BaseModel):
     """A page.
 
     Attributes:
-        image: Handle of its picture.
+        image: Handle of its image.
         document: Path of its file.
         page: Number, from 1.
         snippet: What its text says of the query.
@@ -84,17 +84,17 @@ class Found(Shown):
 def finder(index: Findable) -> VisualTool[FindArguments, Found]:
     """Return the tool that finds pages of an index."""
 
-    def plan(arguments: FindArguments, album: ImageResolver) -> Plan[Found]:
+    def plan(arguments: FindArguments, resolver: ImageResolver) -> Plan[Found]:
         hits: Sequence[Page] = index.search(arguments.query, arguments.k)
-        pictures = [index.open(hit) for hit in hits]
+        images = [index.open(hit) for hit in hits]
         pages = tuple(
             FoundPage(
-                image=album.add(picture), document=hit.document, page=hit.page, snippet=hit.snippet
+                image=resolver.add(image), document=hit.document, page=hit.page, snippet=hit.snippet
             )
-            for hit, picture in zip(hits, pictures, strict=True)
+            for hit, image in zip(hits, images, strict=True)
         )
         found = Found(pages=pages)
-        return found.with_picture(pictures[0]) if pictures else found
+        return found.with_image(images[0]) if images else found
         yield ()  # nothing is asked of the model
 
     return VisualTool(NAME, DESCRIPTION, FindArguments, plan)

@@ -1,4 +1,4 @@
-"""Boxes: from LLaVA's coordinates on the padded square to pixels of the picture."""
+"""Boxes: from LLaVA's coordinates on the padded square to pixels of the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Box(NamedTuple):
-    """A region in pixels of the picture as shown: x to the right, y down, x2 and y2 outside it."""
+    """A region in pixels of the image as shown: x to the right, y down, x2 and y2 outside it."""
 
     x1: int
     y1: int
@@ -16,14 +16,14 @@ class Box(NamedTuple):
 
 
 def unpadded(corners: Sequence[float], size: tuple[int, int]) -> Box | None:
-    """Return where LLaVA's box lies on the picture, or None if it has no area there.
+    """Return where LLaVA's box lies on the image, or None if it has no area there.
 
-    LLaVA sees a picture in the middle of a square of its longer side, and says corners as fractions
+    LLaVA sees an image in the middle of a square of its longer side, and says corners as fractions
     of that square.
 
     Args:
         corners: x1, y1, x2, y2 in 0-1 on the square; opposite corners in any order.
-        size: Width and height of the picture in pixels.
+        size: Width and height of the image in pixels.
     """
     side = max(size)
     left, top = ((side - length) // 2 for length in size)
@@ -33,7 +33,7 @@ def unpadded(corners: Sequence[float], size: tuple[int, int]) -> Box | None:
 
 
 def clipped(box: Sequence[int], size: tuple[int, int]) -> Box | None:
-    """Return the part of a box that lies on a picture of that size, or None if none does."""
+    """Return the part of a box that lies on an image of that size, or None if none does."""
     width, height = size
     x1, y1, x2, y2 = box
     inside = Box(max(x1, 0), max(y1, 0), min(x2, width), min(y2, height))

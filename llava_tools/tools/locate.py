@@ -1,4 +1,4 @@
-"""locate: where something is in a picture, in pixels of the picture itself."""
+"""locate: where something is in an image, in pixels of the image itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FORM = Constraint(
 
 
 class LocateArguments(Arguments):
-    """Something to find in a picture."""
+    """Something to find in an image."""
 
     image: ImageName
     thing: str = Field(
@@ -48,15 +48,15 @@ class LocateArguments(Arguments):
 
 
 class Located(Shown):
-    """Where something is. In a notebook it shows itself as the picture with the box.
+    """Where something is. In a notebook it shows itself as the image with the box.
 
     Attributes:
-        box: Pixels of the picture as shown: x1, y1, x2, y2, from the top left corner. None where
+        box: Pixels of the image as shown: x1, y1, x2, y2, from the top left corner. None where
             the model named no place on it.
-        certainty: How probably the picture shows the thing at all, 0 to 1 (see `Llava.score`).
+        certainty: How probably the image shows the thing at all, 0 to 1 (see `Llava.score`).
             LLaVA names a box for whatever it is asked, so a low one means a box of nothing.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
     """
 
     box: Box | None
@@ -65,16 +65,16 @@ class Located(Shown):
     height: int
 
 
-def _locate(arguments: LocateArguments, album: ImageResolver) -> Plan[Located]:
-    picture = album.open(arguments.image)
-    asked = question(PROMPT.format(thing=arguments.thing), picture, max_tokens=48)
+def _locate(arguments: LocateArguments, resolver: ImageResolver) -> Plan[Located]:
+    image = resolver.open(arguments.image)
+    asked = question(PROMPT.format(thing=arguments.thing), image, max_tokens=48)
     (answer,) = yield from answers(replace(asked, constraint=_FORM))
-    shows = question(label_scoring.shows(arguments.thing), picture, max_tokens=1)
+    shows = question(label_scoring.shows(arguments.thing), image, max_tokens=1)
     certainty = label_scoring.yes((yield from scores(shows, label_scoring.YES_OR_NO)))
-    box = unpadded(json.loads(answer.text), picture.size)
-    width, height = picture.size
+    box = unpadded(json.loads(answer.text), image.size)
+    width, height = image.size
     located = Located(box=box, certainty=round(certainty, 3), width=width, height=height)
-    return located.with_picture(picture, box)
+    return located.with_image(image, box)
 
 
 locate = VisualTool(

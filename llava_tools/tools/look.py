@@ -1,4 +1,4 @@
-"""Tools that put a picture into words: look (a question), describe, read_text."""
+"""Tools that put an image into words: look (a question), describe, read_text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ READ = "What text is written in the image? Answer with the text exactly as it is
 
 
 class LookArguments(Arguments):
-    """A question about a picture."""
+    """A question about an image."""
 
     image: ImageName
     question: str = Field(min_length=1, max_length=500, description="What to find out.")
 
 
 class DescribeArguments(Arguments):
-    """A picture to describe."""
+    """An image to describe."""
 
     image: ImageName
     detail: Literal["brief", "full"] = Field(
@@ -33,7 +33,7 @@ class DescribeArguments(Arguments):
 
 
 class ReadArguments(Arguments):
-    """A picture to read."""
+    """An image to read."""
 
     image: ImageName
 
@@ -51,7 +51,7 @@ class Words(Result):
 
 
 class Description(Words):
-    """What the model said, and how large the picture is in pixels."""
+    """What the model said, and how large the image is in pixels."""
 
     width: int
     height: int
@@ -61,26 +61,26 @@ def _words(answer: Answer) -> tuple[str, bool]:
     return answer.text, answer.finish_reason == "length"
 
 
-def _look(arguments: LookArguments, album: ImageResolver) -> Plan[Words]:
-    picture = album.open(arguments.image)
-    (answer,) = yield from answers(question(arguments.question, picture, max_tokens=256))
+def _look(arguments: LookArguments, resolver: ImageResolver) -> Plan[Words]:
+    image = resolver.open(arguments.image)
+    (answer,) = yield from answers(question(arguments.question, image, max_tokens=256))
     text, cut_off = _words(answer)
     return Words(text=text, cut_off=cut_off)
 
 
-def _describe(arguments: DescribeArguments, album: ImageResolver) -> Plan[Description]:
-    picture = album.open(arguments.image)
+def _describe(arguments: DescribeArguments, resolver: ImageResolver) -> Plan[Description]:
+    image = resolver.open(arguments.image)
     brief = arguments.detail == "brief"
-    asked = question(BRIEF if brief else FULL, picture, max_tokens=64 if brief else 512)
+    asked = question(BRIEF if brief else FULL, image, max_tokens=64 if brief else 512)
     (answer,) = yield from answers(asked)
     text, cut_off = _words(answer)
-    width, height = picture.size
+    width, height = image.size
     return Description(text=text, cut_off=cut_off, width=width, height=height)
 
 
-def _read(arguments: ReadArguments, album: ImageResolver) -> Plan[Words]:
-    picture = album.open(arguments.image)
-    (answer,) = yield from answers(question(READ, picture, max_tokens=512))
+def _read(arguments: ReadArguments, resolver: ImageResolver) -> Plan[Words]:
+    image = resolver.open(arguments.image)
+    (answer,) = yield from answers(question(READ, image, max_tokens=512))
     text, cut_off = _words(answer)
     return Words(text=text, cut_off=cut_off)
 

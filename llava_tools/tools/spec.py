@@ -45,8 +45,8 @@ class Result(BaseModel):
         return self.model_dump_json(exclude_defaults=True)
 
 
-#: A picture's handle. The pattern is for those who write calls: `handles` narrows it to the
-#: pictures of the conversation. Which names lead to a picture is the album's to say.
+#: An image's handle. The pattern is for those who write calls: `handles` narrows it to the
+#: images of the conversation. Which names lead to an image is the image resolver's to say.
 ImageName = Annotated[
     str,
     WithJsonSchema(dict(image_handles.ARGUMENT)),
@@ -74,7 +74,7 @@ Plan = Generator[Step, Any, Value]
 
 
 def question(text: str, *images: ImageRef, max_tokens: int) -> Request:
-    """Return a question about pictures, to be answered greedily."""
+    """Return a question about images, to be answered greedily."""
     return Request((Message("user", (*images, text)),), SamplingParams(max_tokens=max_tokens))
 
 
@@ -92,13 +92,13 @@ def scores(request: Request, labels: Sequence[str]) -> Plan[Sequence[float]]:
 
 @dataclass(frozen=True)
 class VisualTool(Generic[A, R]):
-    """A tool that looks at pictures.
+    """A tool that looks at images.
 
     Attributes:
         name: As agents call it.
         description: What it does and what it gives back, for the agent.
         arguments: Model of its arguments.
-        plan: From arguments and pictures to the result, by way of questions to the model.
+        plan: From arguments and images to the result, by way of questions to the model.
     """
 
     name: str
@@ -106,24 +106,24 @@ class VisualTool(Generic[A, R]):
     arguments: type[A]
     plan: Callable[[A, ImageResolver], Plan[R]]
 
-    def run(self, model: Llava, arguments: A, album: ImageResolver | None = None) -> R:
+    def run(self, model: Llava, arguments: A, resolver: ImageResolver | None = None) -> R:
         """Run the tool.
 
         Args:
             model: Who looks.
             arguments: What is wanted.
-            album: Which pictures may be named; by default those in the gallery of the process.
+            resolver: Which images may be named; by default those in the image store of the process.
 
         Raises:
-            RequestError: An unknown picture, or arguments that do not go with it.
+            RequestError: An unknown image, or arguments that do not go with it.
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish, or (`OutputError`) gave no usable answer.
         """
-        return carry_out(model, self.plan(arguments, album or ImageResolver()))
+        return carry_out(model, self.plan(arguments, resolver or ImageResolver()))
 
-    async def arun(self, model: Llava, arguments: A, album: ImageResolver | None = None) -> R:
+    async def arun(self, model: Llava, arguments: A, resolver: ImageResolver | None = None) -> R:
         """`run` without blocking the event loop; cancelling the task stops the generation."""
-        return await acarry_out(model, self.plan(arguments, album or ImageResolver()))
+        return await acarry_out(model, self.plan(arguments, resolver or ImageResolver()))
 
     def parse(self, arguments: object) -> A:
         """Return arguments as an agent sent them: a mapping, or its JSON.
@@ -140,9 +140,9 @@ class VisualTool(Generic[A, R]):
                 f"{self.name}: {faults(error)}.", f"It takes: {', '.join(self._names)}."
             ) from None
 
-    def for_album(self, album: ImageResolver) -> Self:
-        """Return the tool as it is described where pictures may be named as this album allows."""
-        if album.handles_only:
+    def for_resolver(self, resolver: ImageResolver) -> Self:
+        """Return the tool as it is described where images may be named as this image resolver allows."""
+        if resolver.handles_only:
             return self
         base: Any = self.arguments
         wider: Any = {"image": AnyName, "images": AnyNames}
@@ -175,7 +175,7 @@ def carry_out(model: Llava, plan: Plan[Value]) -> Value:
 
 async def acarry_out(model: Llava, plan: Plan[Value]) -> Value:
     """`carry_out` without blocking the event loop; cancelling the task stops the generation."""
-    done, step = await asyncio.to_thread(_advance, plan, None)  # it may fetch pictures
+    done, step = await asyncio.to_thread(_advance, plan, None)  # it may fetch images
     while not done:
         reply = await _areply(model, step)
         done, step = await asyncio.to_thread(_advance, plan, reply)

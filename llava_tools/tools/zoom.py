@@ -1,4 +1,4 @@
-"""zoom: a region of a picture at its full resolution, as a picture of its own.
+"""zoom: a region of an image at its full resolution, as an image of its own.
 
 It is called by a planner, with any model; no other tool zooms by itself. What does is `ask` over an
 index, where answers are weighed by log-probabilities (`llava_tools.retrieval.tiling`).
@@ -17,7 +17,7 @@ from llava_tools.tools.spec import Arguments, ImageName, Plan, VisualTool, answe
 
 
 class ZoomArguments(Arguments):
-    """A region of a picture, and perhaps a question about it."""
+    """A region of an image, and perhaps a question about it."""
 
     image: ImageName
     box: list[int] = Field(
@@ -29,12 +29,12 @@ class ZoomArguments(Arguments):
 
 
 class Zoomed(Shown):
-    """The region as a new picture. In a notebook it shows itself.
+    """The region as a new image. In a notebook it shows itself.
 
     Attributes:
-        image: Handle of the new picture.
-        width: Of the new picture, in pixels.
-        height: Of the new picture, in pixels.
+        image: Handle of the new image.
+        width: Of the new image, in pixels.
+        height: Of the new image, in pixels.
         answer: To the question, where there was one.
     """
 
@@ -44,8 +44,8 @@ class Zoomed(Shown):
     answer: str | None = None
 
 
-def _zoom(arguments: ZoomArguments, album: ImageResolver) -> Plan[Zoomed]:
-    whole = album.open(arguments.image)
+def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> Plan[Zoomed]:
+    whole = resolver.open(arguments.image)
     box = clipped(arguments.box, whole.size)
     if box is None:
         raise RequestError(
@@ -54,14 +54,14 @@ def _zoom(arguments: ZoomArguments, album: ImageResolver) -> Plan[Zoomed]:
             "Give x1 < x2 and y1 < y2 within it.",
         )
     region = open_image(whole.rgb().crop(box))
-    handle = album.add(region)
+    handle = resolver.add(region)
     answer = None
     if arguments.question is not None:
         (said,) = yield from answers(question(arguments.question, region, max_tokens=256))
         answer = said.text
     width, height = region.size
     zoomed = Zoomed(image=handle, width=width, height=height, answer=answer)
-    return zoomed.with_picture(region)
+    return zoomed.with_image(region)
 
 
 zoom = VisualTool(

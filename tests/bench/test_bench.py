@@ -10,7 +10,7 @@ import pytest
 
 from llava_tools import registry
 from llava_tools.bench import Behind, Figures, Plan, Run, measure, report
-from llava_tools.bench.workload import picture
+from llava_tools.bench.workload import make_image
 from llava_tools.cli.main import main
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import EngineClosedError
@@ -43,7 +43,7 @@ def test_everybody_is_asked_the_same() -> None:
     assert sorted(map(repr, one.requests)) == sorted(map(repr, other.requests))
 
 
-def test_a_round_asks_of_a_new_picture_of_a_known_one_and_of_both_at_once() -> None:
+def test_a_round_asks_of_a_new_image_of_a_known_one_and_of_both_at_once() -> None:
     backend = ScriptedBackend([TEXT])
     measure([Behind("one", backend)], PLAN)
     rounds = [backend.requests[start : start + 6] for start in range(0, 18, 6)]
@@ -67,10 +67,10 @@ def test_tokens_are_those_that_came_after_the_first() -> None:
     assert Run(0.5, 0.5, 1).tokens_per_s is None
 
 
-def test_pictures_are_new_for_every_seed_and_number() -> None:
-    handles = {picture(seed, number).handle for seed in range(3) for number in range(40)}
+def test_images_are_new_for_every_seed_and_number() -> None:
+    handles = {make_image(seed, number).handle for seed in range(3) for number in range(40)}
     assert len(handles) == 120
-    assert picture(1, 2).handle == picture(1, 2).handle
+    assert make_image(1, 2).handle == make_image(1, 2).handle
 
 
 def test_who_cannot_answer_ends_it() -> None:

@@ -14,8 +14,8 @@ from tests.checkpoints import write_checkpoint
 
 
 def test_generate_is_asked_what_the_engine_is_asked(tmp_path: Path) -> None:
-    picture = open_image(Image.effect_noise((60, 40), 50).convert("RGB"))
-    asked = (Message("user", (picture, "What is in the picture?")),)
+    image = open_image(Image.effect_noise((60, 40), 50).convert("RGB"))
+    asked = (Message("user", (image, "What is in the picture?")),)
     with Llava(str(write_checkpoint(tmp_path)), dtype="float32") as model:
         request = Request(asked, SamplingParams(max_tokens=7))
         answer = collect(model.backend.stream(request), "")

@@ -16,7 +16,7 @@ def test_words_are_told_whether_they_are_seen_or_not(tmp_path: Path) -> None:
     red = Image.new("RGB", (20, 30), "red")
     pages = [
         DrawnPage((200, 300), [Words("seen here", 20, 250), Words("hidden", 20, 50, seen=False)]),
-        DrawnPage((300, 200), [Words("behind", 20, 50, seen=False)], picture=red),
+        DrawnPage((300, 200), [Words("behind", 20, 50, seen=False)], image=red),
         DrawnPage((100, 100), bars=[(0, 0, 100, 50)]),
     ]
     path = str(write_drawn(tmp_path / "a.pdf", pages))
@@ -47,7 +47,7 @@ def test_true_boxes_lie_around_what_was_drawn() -> None:
     drawn = list(boxes.cases(3))
     assert [case.form for case in drawn].count("tall") == 3
     for case in drawn:
-        width, height = case.picture.size
+        width, height = case.image.size
         assert 0 <= case.box.x1 < case.box.x2 <= width
         assert 0 <= case.box.y1 < case.box.y2 <= height
         assert case.perfect is not None
@@ -56,8 +56,8 @@ def test_true_boxes_lie_around_what_was_drawn() -> None:
 
 def test_small_things_are_small() -> None:
     for case in small_print.cases(3):
-        assert case.picture.size == small_print.SIZE
-        box = Image.eval(case.picture.convert("L"), lambda tone: 255 * (tone < 140)).getbbox()
+        assert case.image.size == small_print.SIZE
+        box = Image.eval(case.image.convert("L"), lambda tone: 255 * (tone < 140)).getbbox()
         large = case.kind == "large shape"
         assert box is None or large == (box[3] - box[1] > 0.1 * small_print.SIZE[1])
 
@@ -66,7 +66,7 @@ def test_forms_are_asked_the_same_kinds_and_enlarged_whole() -> None:
     drawn = list(formats.cases(5))
     assert sorted(case.form for case in drawn) == sorted(5 * list(formats.FORMS))
     for case in drawn:
-        width, height = case.picture.size
+        width, height = case.image.size
         form = "square" if width == height else "wide" if width > height else "tall"
         assert form == case.form
         large = case.enlarged

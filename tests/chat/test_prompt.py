@@ -14,13 +14,13 @@ from llava_tools.chat.prompt import END_OF_TURN, EndOfTurn, Piece, build, fit, r
 from llava_tools.core.requests import Message
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
-from tests.strategies import MARKS, conversations, picture, spiky_text
+from tests.strategies import MARKS, conversations, make_image, spiky_text
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions."
 )
-CAT, DOG = picture(1), picture(2)
+CAT, DOG = make_image(1), make_image(2)
 
 
 def user(*content: str | ImageRef) -> Message:
@@ -101,11 +101,11 @@ def test_equal_to_the_official_renderer(data: st.DataObject) -> None:
     messages = [] if system is None else [Message("system", (system,))]
     turns: list[tuple[str, str | None]] = []
     for turn in range(last := data.draw(st.integers(1, 3))):
-        pictures = data.draw(st.sampled_from([(), (CAT,), (CAT, DOG)]))
+        images = data.draw(st.sampled_from([(), (CAT,), (CAT, DOG)]))
         question, answer = data.draw(spiky_text) + "?", data.draw(spiky_text) + "."
-        messages.append(user(*pictures, question))
+        messages.append(user(*images, question))
         final = turn == last - 1
-        turns.append(("<image>\n" * len(pictures) + question, None if final else answer))
+        turns.append(("<image>\n" * len(images) + question, None if final else answer))
         messages += [] if final else [said(answer)]
     expected = official(SYSTEM if system is None else system, turns)
     assert render(build(messages)) == expected
@@ -170,7 +170,7 @@ def test_conversations_that_cannot_be_answered(messages: list[Message]) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_alone_is_a_question() -> None:
+def test_a_image_alone_is_a_question() -> None:
     assert render(build([user(CAT)])).endswith("USER: <image>\n ASSISTANT:")
 
 

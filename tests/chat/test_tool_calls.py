@@ -142,7 +142,7 @@ def test_only_the_assistant_calls() -> None:
         Message("user", ("x",), (ToolCall("1", "f", {}),))
 
 
-def test_picture_arguments_take_the_conversations_pictures_only() -> None:
+def test_image_arguments_take_the_conversations_images_only() -> None:
     seen = "img_" + "0" * 24
     messages = [Message("user", (CAT, DOG, "x")), Message("tool", (f"zoomed: {seen}",))]
     narrowed = image_handles.narrowed(Constraint((WEATHER, ZOOM)), messages)
@@ -153,7 +153,7 @@ def test_picture_arguments_take_the_conversations_pictures_only() -> None:
         assert image_handles.narrowed(constraint, said) is constraint
 
 
-def test_pictures_are_named_where_a_tool_takes_them() -> None:
+def test_images_are_named_where_a_tool_takes_them() -> None:
     messages = [Message("user", (CAT, DOG, "Which?"))]
     text = render(build(messages, SYSTEM, Constraint((ZOOM,))))
     assert f"\nPictures: {CAT.handle}, {DOG.handle}\nWhich?" in text

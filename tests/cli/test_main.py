@@ -28,15 +28,15 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> str:
+def make_image(tmp_path: Path) -> str:
     Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
     return str(tmp_path / "red.png")
 
 
 def test_ask_prints_the_answer(
-    backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ask", picture, picture, "What colour?", "--max-tokens", "7"]) == 0
+    assert main(["ask", image, image, "What colour?", "--max-tokens", "7"]) == 0
     out = capsys.readouterr()
     assert out.out == "It is red.\n"
     assert "embedded model knows drawn shapes" in out.err
@@ -46,21 +46,19 @@ def test_ask_prints_the_answer(
 
 def test_the_package_runs_as_a_module(
     backend: ScriptedBackend,
-    picture: str,
+    image: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["llava-tools", "ask", picture, "What colour?"])
+    monkeypatch.setattr("sys.argv", ["llava-tools", "ask", image, "What colour?"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("llava_tools", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == "It is red.\n"
 
 
-def test_ask_json(
-    backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["ask", picture, "What colour?", "--json"]) == 0
+def test_ask_json(backend: ScriptedBackend, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", image, "What colour?", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["answer"] == "It is red."
     assert told["finish_reason"] == "stop"
@@ -92,7 +90,7 @@ def _bad_files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["nofile.png", "", "empty.png", "text.png", "cut.jpg", "huge.png"])
-def test_bad_pictures_are_one_line_and_exit_2(
+def test_bad_images_are_one_line_and_exit_2(
     backend: ScriptedBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     for file, content in _bad_files(tmp_path).items():
@@ -118,13 +116,13 @@ def test_bad_pictures_are_one_line_and_exit_2(
 )
 def test_bad_options_are_one_line_and_exit_2(
     backend: ScriptedBackend,
-    picture: str,
+    image: str,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     says: str,
 ) -> None:
     try:
-        code: object = main(["ask", picture, "What?", *arguments])
+        code: object = main(["ask", image, "What?", *arguments])
     except SystemExit as exit_:
         code = exit_.code
     err = capsys.readouterr().err
@@ -139,9 +137,9 @@ def test_unknown_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_forgotten_question_is_noticed(
-    backend: ScriptedBackend, picture: str, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ask", picture]) == 2
+    assert main(["ask", image]) == 2
     assert "question is missing" in capsys.readouterr().err
 
 

@@ -51,18 +51,18 @@ def test_one_stop_string_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize("content", ["text", ["text"], (3,), (b"bytes",), None])
-def test_messages_hold_text_and_pictures_only(content: object) -> None:
+def test_messages_hold_text_and_images_only(content: object) -> None:
     with pytest.raises(RequestError):
         Message("user", content)
 
 
-def test_pictures_stand_where_llava_can_see_them() -> None:
-    picture = open_image(Image.new("RGB", (4, 4)))
-    assert Message("user", (picture, "a", "b")).images == (picture,)
-    assert Message("user", (picture, "a", "b")).text == "ab"
+def test_images_stand_where_llava_can_see_them() -> None:
+    image = open_image(Image.new("RGB", (4, 4)))
+    assert Message("user", (image, "a", "b")).images == (image,)
+    assert Message("user", (image, "a", "b")).text == "ab"
     for role in ("system", "assistant"):
         with pytest.raises(RequestError, match=f"in the {role} message"):
-            Message(role, (picture,))
+            Message(role, (image,))
     with pytest.raises(RequestError, match="'bot' is not a role"):
         Message("bot", ("hello",))
 

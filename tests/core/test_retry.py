@@ -26,7 +26,7 @@ ASKED = Request((Message("user", ("hi",)),))
 
 
 class Stuck:
-    """A stream that gives some deltas and then nothing until it is closed."""
+    """A stream that gives some chunks and then nothing until it is closed."""
 
     def __init__(self, deltas: int) -> None:
         self._left = deltas
@@ -60,7 +60,7 @@ class Begins(ScriptedBackend):
 
 
 class Failing:
-    """A stream that raises after some deltas."""
+    """A stream that raises after some chunks."""
 
     def __init__(self, error: LlavaToolsError, deltas: int = 0) -> None:
         self._error = error

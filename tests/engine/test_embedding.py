@@ -50,7 +50,7 @@ def of_texts(clip: Path, texts: list[str]) -> torch.Tensor:
 
 
 def of_images(clip: Path, checkpoint: Path, images: list[Image.Image]) -> torch.Tensor:
-    """What transformers says of pictures that were prepared as for LLaVA."""
+    """What transformers says of images that were prepared as for LLaVA."""
     pixels = load(EngineOptions(str(checkpoint), dtype="float32")).pixels(
         [open_image(image) for image in images]
     )
@@ -61,7 +61,7 @@ def of_images(clip: Path, checkpoint: Path, images: list[Image.Image]) -> torch.
 
 @pytest.mark.parametrize("end", [2, None], ids=["as released", "corrected"])
 def test_vectors_are_those_of_clip(
-    checkpoint: Path, tmp_path: Path, end: int | None, pictures: list[Image.Image]
+    checkpoint: Path, tmp_path: Path, end: int | None, images: list[Image.Image]
 ) -> None:
     write_clip(tmp_path, checkpoint, end)
     embedding = load_embedding(
@@ -69,18 +69,18 @@ def test_vectors_are_those_of_clip(
     )
     texts = torch.tensor(embedding.embed_texts(TEXTS))
     torch.testing.assert_close(texts, of_texts(tmp_path, TEXTS), atol=1e-5, rtol=0)
-    images = torch.tensor(embedding.embed_images([open_image(image) for image in pictures]))
-    expected = of_images(tmp_path, checkpoint, pictures)
-    torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
-    assert embedding.dimensions == images.shape[1] == texts.shape[1]
+    vectors = torch.tensor(embedding.embed_images([open_image(image) for image in images]))
+    expected = of_images(tmp_path, checkpoint, images)
+    torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=0)
+    assert embedding.dimensions == vectors.shape[1] == texts.shape[1]
 
 
 def test_many_are_embedded_as_each_alone(
-    embedding: ClipEmbedding, pictures: list[Image.Image]
+    embedding: ClipEmbedding, images: list[Image.Image]
 ) -> None:
-    images = [open_image(picture) for picture in pictures] * 4
-    together = torch.tensor(embedding.embed_images(images))
-    alone = torch.tensor([embedding.embed_images([image])[0] for image in images[:6]])
+    vectors = [open_image(picture) for picture in images] * 4
+    together = torch.tensor(embedding.embed_images(vectors))
+    alone = torch.tensor([embedding.embed_images([image])[0] for image in vectors[:6]])
     torch.testing.assert_close(together, alone.repeat(4, 1), atol=1e-5, rtol=0)
     texts = [f"star {index}" * (index % 7) for index in range(70)]
     together = torch.tensor(embedding.embed_texts(texts))
@@ -88,7 +88,7 @@ def test_many_are_embedded_as_each_alone(
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_a_wide_picture_is_padded_and_seen_whole(embedding: ClipEmbedding) -> None:
+def test_a_wide_image_is_padded_and_seen_whole(embedding: ClipEmbedding) -> None:
     wide = Image.new("RGB", (112, 56), "red")
     padded = Image.new("RGB", (112, 112), (122, 116, 104))
     padded.paste(wide, (0, 28))
@@ -113,30 +113,30 @@ def test_too_long_a_text_is_cut_off_and_logged(
 
 
 def test_a_loaded_engine_lends_its_eye(
-    checkpoint: Path, clip: Path, tmp_path: Path, pictures: list[Image.Image]
+    checkpoint: Path, clip: Path, tmp_path: Path, images: list[Image.Image]
 ) -> None:
-    # A folder of its own, since the engine that all tests share lends its eye once it is loaded.
+    # A folder of its own, since the engine that all tests share lends its vision tower once it is loaded.
     folder = str(shutil.copytree(checkpoint, tmp_path / "model"))
     with Embedder(folder, dtype="float32", clip=str(clip)) as embedder:
-        before = embedder.embed_images(pictures)
+        before = embedder.embed_images(images)
         model = registry.acquire_embedding(embedder.options, embedder)
         assert isinstance(model, ClipEmbedding)
         assert model._own is not None
         with Llava(folder, dtype="float32") as llava:
             tower = llava.backend.loaded.model.model.vision_tower  # type: ignore[attr-defined]
-            assert embedder.embed_images(pictures) == before
+            assert embedder.embed_images(images) == before
             assert model._own is None
             lent = model._lent()
             assert lent is not None
             assert lent.tower is tower
             with Embedder(folder, dtype="bfloat16", clip=str(clip)) as rounded:
-                (other,) = rounded.embed_images(pictures[:1])
+                (other,) = rounded.embed_images(images[:1])
             assert other == pytest.approx(before[0], abs=0.05)
-        assert embedder.embed_images(pictures) == before
+        assert embedder.embed_images(images) == before
 
 
 def test_a_clip_may_lie_in_the_models_folder(
-    checkpoint: Path, clip: Path, tmp_path: Path, pictures: list[Image.Image]
+    checkpoint: Path, clip: Path, tmp_path: Path, images: list[Image.Image]
 ) -> None:
     """As the embedded model's does: no eye in it, no tokenizer, and the model's is used."""
     folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
@@ -154,13 +154,13 @@ def test_a_clip_may_lie_in_the_models_folder(
     }
     save_file(kept, folder / "clip" / "model.safetensors", metadata={"format": "pt"})
     with Embedder(str(folder), dtype="float32") as embedder:
-        found = torch.tensor(embedder.embed_images(pictures))
+        found = torch.tensor(embedder.embed_images(images))
         assert len(embedder.embed_texts(["red"])[0]) == found.shape[1]
         assert embedder.model_name == str(folder / "clip")
     whole = tmp_path / "whole"
     shutil.copytree(clip, whole)
     save_file(weights | kept, whole / "model.safetensors", metadata={"format": "pt"})
-    expected = of_images(whole, checkpoint, pictures)
+    expected = of_images(whole, checkpoint, images)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -208,7 +208,7 @@ def test_another_eye_is_an_error(
         Embedder(str(checkpoint), clip=str(folder)).embed_images([picture])
 
 
-def test_a_picture_that_is_none_is_an_error(checkpoint: Path, clip: Path) -> None:
+def test_a_image_that_is_none_is_an_error(checkpoint: Path, clip: Path) -> None:
     with (
         Embedder(str(checkpoint), clip=str(clip)) as embedder,
         pytest.raises(ImageError, match="is empty"),

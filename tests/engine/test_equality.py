@@ -36,14 +36,14 @@ QUESTIONS = [
 ]
 
 
-def _conversations(pictures: list[Image.Image]) -> list[tuple[Message, ...]]:
-    """50 conversations: none to three pictures, one to three turns, shared and own beginnings."""
-    refs = [open_image(picture) for picture in pictures]
+def _conversations(images: list[Image.Image]) -> list[tuple[Message, ...]]:
+    """50 conversations: none to three images, one to three turns, shared and own beginnings."""
+    refs = [open_image(image) for image in images]
     found: list[tuple[Message, ...]] = []
     for number in range(50):
         count = number % 4
-        images = tuple(refs[(number // 4 + i) % len(refs)] for i in range(count))
-        turns = [Message("user", (*images, QUESTIONS[number % 5]))]
+        chosen = tuple(refs[(number // 4 + i) % len(refs)] for i in range(count))
+        turns = [Message("user", (*chosen, QUESTIONS[number % 5]))]
         for turn in range(number % 3):
             turns.append(Message("assistant", (f"Answer {turn} of {number}.",)))
             extra = (refs[(number + turn) % len(refs)],) if turn == 1 and count < 3 else ()
@@ -83,8 +83,8 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def conversations(pictures: list[Image.Image]) -> list[tuple[Message, ...]]:
-    return _conversations(pictures)
+def conversations(images: list[Image.Image]) -> list[tuple[Message, ...]]:
+    return _conversations(images)
 
 
 @pytest.fixture(scope="module")
@@ -154,13 +154,13 @@ def test_weights_of_16_bit_answer_as_in_float32(
             assert list(answer.token_ids) == reference.answer(conversation)
 
 
-def test_a_follow_up_reuses_the_picture_and_what_was_said(
-    fresh: Callable[..., Llava], pictures: list[Image.Image]
+def test_a_follow_up_reuses_the_image_and_what_was_said(
+    fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
-    first = model.ask("What is in the picture?", pictures[0], max_tokens=4)
+    first = model.ask("What is in the picture?", images[0], max_tokens=4)
     history = [
-        Message("user", (open_image(pictures[0]), "What is in the picture?")),
+        Message("user", (open_image(images[0]), "What is in the picture?")),
         Message("assistant", (first.text,)),
     ]
     second = model.ask("And where is it?", history=history, max_tokens=4)
@@ -169,29 +169,29 @@ def test_a_follow_up_reuses_the_picture_and_what_was_said(
 
 
 def test_an_answer_of_one_token_leaves_its_prompt_to_share(
-    fresh: Callable[..., Llava], pictures: list[Image.Image]
+    fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
-    first = model.ask("What is in the picture?", pictures[0], max_tokens=1)
-    second = model.ask("What is in the picture?", pictures[0], max_tokens=5)
+    first = model.ask("What is in the picture?", images[0], max_tokens=1)
+    second = model.ask("What is in the picture?", images[0], max_tokens=5)
     assert second.usage.cached_tokens >= 32 * ((first.usage.prompt_tokens - 1) // 32) > 0
 
 
-def test_questions_that_arrive_together_compute_their_picture_once(
-    fresh: Callable[..., Llava], pictures: list[Image.Image]
+def test_questions_that_arrive_together_compute_their_image_once(
+    fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda q: model.ask(q, pictures[:3]), QUESTIONS * 2))
+        answers = list(pool.map(lambda q: model.ask(q, images[:3]), QUESTIONS * 2))
     assert sum(answer.usage.cached_tokens == 0 for answer in answers) == 1
 
 
-def test_pictures_never_share_what_was_computed_for_another(
-    fresh: Callable[..., Llava], pictures: list[Image.Image]
+def test_images_never_share_what_was_computed_for_another(
+    fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
-    """The same words about another picture: only what stands before the picture is shared."""
+    """The same words about another image: only what stands before the image is shared."""
     model = fresh()
-    answers = [model.ask("What is it?", picture, max_tokens=8) for picture in pictures]
+    answers = [model.ask("What is it?", image, max_tokens=8) for image in images]
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
     lead = len(engine.loaded.text.encode(prompt.SYSTEM + " USER: "))

@@ -1,4 +1,4 @@
-"""Pictures that wait for the vision tower at the same time are looked at in one pass."""
+"""Images that wait for the vision tower at the same time are looked at in one pass."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Tower:
     """Doubles what it sees, and keeps the first pass until it is let go.
 
     Attributes:
-        passes: Values of the pictures of each pass.
-        fails: What it raises for a value, or for more pictures than `room`.
+        passes: Values of the images of each pass.
+        fails: What it raises for a value, or for more images than `room`.
     """
 
     def __init__(self, room: int = 100) -> None:
@@ -60,7 +60,7 @@ class Counted:
         self._given_back.release()
 
     def wait_until_all_came(self, callers: int) -> None:
-        """Wait until the first one took its picture, and the others put theirs where they wait."""
+        """Wait until the first one took its image, and the others put theirs where they wait."""
         for _ in range(callers + 1):
             assert self._given_back.acquire(timeout=30)
 
@@ -72,7 +72,7 @@ def counted(together: ImageBatcher) -> Counted:
 
 
 def ask(tower: Tower, most: int, values: list[float]) -> list[Future[torch.Tensor]]:
-    """Bring the first picture, and the others while it is looked at."""
+    """Bring the first image, and the others while it is looked at."""
     together = ImageBatcher(tower, most)
     lock = counted(together)
     with ThreadPoolExecutor(len(values)) as pool:
@@ -108,7 +108,7 @@ def test_too_many_for_the_memory_are_looked_at_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("error", [NO_MEMORY, RuntimeError("a fuse blew")])
-def test_an_error_is_of_the_picture_that_caused_it(error: Exception) -> None:
+def test_an_error_is_of_the_image_that_caused_it(error: Exception) -> None:
     tower = Tower()
     tower.fails[3.0] = error
     asked = ask(tower, 8, [1.0, 2.0, 3.0, 4.0])
@@ -120,10 +120,10 @@ def test_an_error_is_of_the_picture_that_caused_it(error: Exception) -> None:
 
 
 def test_answers_are_the_same(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = fresh()
-    expected = [alone.ask("What is it?", picture, max_tokens=8).text for picture in pictures]
+    expected = [alone.ask("What is it?", image, max_tokens=8).text for image in images]
     model = fresh()
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
@@ -131,16 +131,14 @@ def test_answers_are_the_same(
 
     def seen(pixels: torch.Tensor) -> torch.Tensor:
         if not sizes:
-            lock.wait_until_all_came(len(pictures))
+            lock.wait_until_all_came(len(images))
         sizes.append(len(pixels))
         return engine._seen(pixels)
 
     together = ImageBatcher(seen, 8)
     lock = counted(together)
     monkeypatch.setattr(engine, "_together", together)
-    with ThreadPoolExecutor(len(pictures)) as pool:
-        told = list(
-            pool.map(lambda one: model.ask("What is it?", one, max_tokens=8).text, pictures)
-        )
+    with ThreadPoolExecutor(len(images)) as pool:
+        told = list(pool.map(lambda one: model.ask("What is it?", one, max_tokens=8).text, images))
     assert told == expected
-    assert sizes == [1, len(pictures) - 1]
+    assert sizes == [1, len(images) - 1]

@@ -98,12 +98,12 @@ async def test_cancelling_a_task_stops_the_generation(fresh: Callable[..., Llava
 
 
 async def test_many_tasks_run_in_one_batch(
-    fresh: Callable[..., Llava], pictures: list[Image.Image]
+    fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
-    alone = [model.ask("What is it?", picture, max_tokens=6).text for picture in pictures]
+    alone = [model.ask("What is it?", image, max_tokens=6).text for image in images]
     together = await asyncio.gather(
-        *(model.aask("What is it?", picture, max_tokens=6) for picture in pictures)
+        *(model.aask("What is it?", image, max_tokens=6) for image in images)
     )
     assert [answer.text for answer in together] == alone
 
@@ -122,10 +122,10 @@ def test_one_request_too_many_is_refused_and_the_next_one_works(
 
 
 def test_a_crashed_step_fails_its_requests_and_the_next_one_works(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
-    expected = model.ask("What is it?", pictures[0], max_tokens=6).text
+    expected = model.ask("What is it?", images[0], max_tokens=6).text
     decoder = _engine(model)._runtime._decoder
     layer = decoder.model.layers[0]
     whole = layer.forward
@@ -135,14 +135,14 @@ def test_a_crashed_step_fails_its_requests_and_the_next_one_works(
 
     monkeypatch.setattr(layer, "forward", broken)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(model.ask, "What is it?", picture) for picture in pictures[:4]]
+        asked = [pool.submit(model.ask, "What is it?", image) for image in images[:4]]
     for future in asked:
         error = future.exception()
         assert isinstance(error, EngineCrashedError)
         assert "a fuse blew" in str(error)
         assert error.retryable
     monkeypatch.setattr(layer, "forward", whole)
-    assert model.ask("What is it?", pictures[0], max_tokens=6).text == expected
+    assert model.ask("What is it?", images[0], max_tokens=6).text == expected
     assert _idle(model)
 
 
@@ -162,12 +162,12 @@ def test_closing_fails_what_is_in_flight(fresh: Callable[..., Llava]) -> None:
 
 
 def test_a_bad_request_leaves_nothing_behind(
-    fresh: Callable[..., Llava], tmp_path: Path, pictures: list[Image.Image]
+    fresh: Callable[..., Llava], tmp_path: Path, images: list[Image.Image]
 ) -> None:
     model = fresh(max_concurrent_requests=1)
     for _ in range(3):
         with pytest.raises(ContextOverflowError, match="16 tokens each"):
-            model.ask("word " * 600, pictures[:2])
+            model.ask("word " * 600, images[:2])
         with pytest.raises(ContextOverflowError):
             model.ask("Hello", max_tokens=511)
         with pytest.raises(RequestError):

@@ -26,30 +26,30 @@ def _python() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("exhaust", [_really, _python])
-def test_a_picture_for_which_there_is_no_memory_fails_alone(
+def test_a_image_for_which_there_is_no_memory_fails_alone(
     fresh: Callable[..., Llava],
-    pictures: list[Image.Image],
+    images: list[Image.Image],
     monkeypatch: pytest.MonkeyPatch,
     exhaust: Callable[[], torch.Tensor],
 ) -> None:
     model = fresh(max_concurrent_requests=2)
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    expected = model.ask("What is it?", pictures[0], max_tokens=6).text
-    other = model.stream("What is it?", pictures[0], max_tokens=6)
+    expected = model.ask("What is it?", images[0], max_tokens=6).text
+    other = model.stream("What is it?", images[0], max_tokens=6)
     with monkeypatch.context() as patched:
         patched.setattr(vision_tower, "features", lambda *_: exhaust())
         for _ in range(3):
             with pytest.raises(MemoryExhaustedError, match=r"the picture.*fewer") as told:
-                model.ask("What is it?", pictures[1], max_tokens=6)
+                model.ask("What is it?", images[1], max_tokens=6)
             assert told.value.retryable
         assert "".join(delta.text for delta in other) == expected
-    assert model.ask("What is it?", pictures[1], max_tokens=2).usage.completion_tokens
+    assert model.ask("What is it?", images[1], max_tokens=2).usage.completion_tokens
     assert not engine._held
 
 
 def test_other_errors_stay_what_they_are(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
 
@@ -58,13 +58,13 @@ def test_other_errors_stay_what_they_are(
 
     monkeypatch.setattr(vision_tower, "features", broken)
     with pytest.raises(RuntimeError, match="a fuse blew"):
-        model.ask("What is it?", pictures[1])
+        model.ask("What is it?", images[1])
 
 
 def test_more_requests_than_the_kv_holds_wait_and_answer_the_same(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [(f"What is number {n} of these?", pictures[n % 6]) for n in range(24)]
+    asked = [(f"What is number {n} of these?", images[n % 6]) for n in range(24)]
     plenty = fresh()
     expected = [plenty.ask(*each, max_tokens=40).token_ids for each in asked]
     # One request's context and hardly more; each of these takes a quarter of that or so.

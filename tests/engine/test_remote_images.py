@@ -1,4 +1,4 @@
-"""Pictures prepared for a server are what the engine itself would look at."""
+"""Images prepared for a server are what the engine itself would look at."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _processor(*, pad: bool) -> LlavaImageProcessorPil:
     )
 
 
-def test_a_server_s_processor_finds_nothing_left_to_do(pictures: list[Image.Image]) -> None:
-    for picture in pictures:
-        official = _processor(pad=True)([picture], return_tensors="pt")["pixel_values"]
-        sent = squared(picture, SIDE)
+def test_a_server_s_processor_finds_nothing_left_to_do(images: list[Image.Image]) -> None:
+    for image in images:
+        official = _processor(pad=True)([image], return_tensors="pt")["pixel_values"]
+        sent = squared(image, SIDE)
         served = _processor(pad=False)([sent], return_tensors="pt")["pixel_values"]
         assert torch.equal(official, served)

@@ -52,8 +52,8 @@ class Reference:
         return float(each[len(asked) - 1 :].sum())
 
 
-def _requests(pictures: list[Image.Image]) -> list[Request]:
-    refs = [open_image(picture) for picture in pictures]
+def _requests(images: list[Image.Image]) -> list[Request]:
+    refs = [open_image(image) for image in images]
     question = "What is in the picture?"
     return [
         Request((Message("user", (refs[0], question)),)),
@@ -80,25 +80,25 @@ def reference(checkpoint: Path, llava: Llava) -> Reference:
 def test_equal_to_a_plain_forward(
     fresh: Callable[..., Llava],
     reference: Reference,
-    pictures: list[Image.Image],
+    images: list[Image.Image],
     prefix_caching: bool,
 ) -> None:
     engine = fresh(prefix_caching=prefix_caching).backend
-    for request in _requests(pictures):
+    for request in _requests(images):
         expected = [reference.score(request, label) for label in LABELS]
         assert engine.score(request, LABELS) == pytest.approx(expected, abs=2e-3, rel=1e-4)
         assert engine.score(request, LABELS[2:3]) == pytest.approx(expected[2:3], abs=2e-3)
 
 
 def test_equal_while_others_run_and_with_more_labels_than_go_at_once(
-    fresh: Callable[..., Llava], reference: Reference, pictures: list[Image.Image]
+    fresh: Callable[..., Llava], reference: Reference, images: list[Image.Image]
 ) -> None:
     model = fresh()
-    requests = _requests(pictures)
+    requests = _requests(images)
     labels = [f"{word} {number}" for word in ("dogs", "left") for number in range(11)]
     assert len(labels) > scoring.AT_ONCE
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(model.ask, "What is it?", pictures[n % 6]) for n in range(4)]
+        answers = [pool.submit(model.ask, "What is it?", images[n % 6]) for n in range(4)]
         scores = list(pool.map(lambda request: model.backend.score(request, labels), requests))
         [answer.result() for answer in answers]
     for request, got in zip(requests, scores, strict=True):
@@ -115,7 +115,7 @@ def test_a_label_is_spelled_as_an_answer_is(llava: Llava) -> None:
 
 
 def test_the_prompt_is_computed_once(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = fresh().backend
     assert isinstance(engine, LlavaEngine)
@@ -133,7 +133,7 @@ def test_the_prompt_is_computed_once(
 
     monkeypatch.setattr(engine._images, "_encode", encode_and_note)
     monkeypatch.setattr(scoring, "read", read_and_note)
-    request = _requests(pictures)[1]
+    request = _requests(images)[1]
     engine.score(request, ["yes", "no", "left", "right"])
     assert len(encoded) == 2
     first, *others = (ticket.cached_tokens for ticket in tickets)
@@ -142,12 +142,10 @@ def test_the_prompt_is_computed_once(
     assert others == [whole_blocks] * 3
 
 
-def test_nothing_is_held_afterwards(
-    fresh: Callable[..., Llava], pictures: list[Image.Image]
-) -> None:
+def test_nothing_is_held_afterwards(fresh: Callable[..., Llava], images: list[Image.Image]) -> None:
     engine = fresh(max_concurrent_requests=1).backend
     assert isinstance(engine, LlavaEngine)
-    request = _requests(pictures)[0]
+    request = _requests(images)[0]
     for _ in range(3):
         engine.score(request, LABELS)
     assert not engine._held

@@ -20,7 +20,7 @@ SYSTEM = (
 def preprocess(
     turns: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[list[int], list[int]]:
-    """Return ids, `IMAGE` for the picture, and labels, -100 where nothing is learned.
+    """Return ids, `IMAGE` for the image, and labels, -100 where nothing is learned.
 
     Args:
         turns: ("human" or "gpt", value) as in the JSON.
@@ -53,7 +53,7 @@ def preprocess(
 
 
 def _ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """`<s>`, then the pieces around pictures, each tokenized for itself."""
+    """`<s>`, then the pieces around images, each tokenized for itself."""
     bos = [tokenizer.bos_token_id]
     ids: list[int] = []
     for number, piece in enumerate(text.split("<image>")):

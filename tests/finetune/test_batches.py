@@ -12,7 +12,7 @@ from llava_tools.finetune.records import Record
 
 RECORDS = st.lists(
     st.builds(
-        lambda words, pictured: Record("r", ("a " * words,), Path("p") if pictured else None),
+        lambda words, imaged: Record("r", ("a " * words,), Path("p") if imaged else None),
         st.integers(1, 30),
         st.booleans(),
     ),
@@ -35,13 +35,13 @@ def test_every_record_once_an_epoch_and_no_mixing_but_at_its_end(
         ]
         assert sorted(place for step in chosen for place in step) == list(range(len(records)))
         assert all(len(step) == batch for step in chosen[:-1])
-        kinds = [{records[place].picture is None for place in step} for step in chosen]
+        kinds = [{records[place].image is None for place in step} for step in chosen]
         whole = sum(n // batch for n in _kinds(records))
         assert all(len(kind) == 1 for kind in kinds[:whole])
     for step in steps:
         assert all(1 <= len(part) <= micro for part in step.micro_batches)
         order = [
-            (records[place].picture is None, -records[place].words)
+            (records[place].image is None, -records[place].words)
             for part in step.micro_batches
             for place in part
         ]
@@ -49,8 +49,8 @@ def test_every_record_once_an_epoch_and_no_mixing_but_at_its_end(
 
 
 def _kinds(records: list[Record]) -> tuple[int, int]:
-    pictured = sum(record.picture is not None for record in records)
-    return pictured, len(records) - pictured
+    imaged = sum(record.image is not None for record in records)
+    return imaged, len(records) - imaged
 
 
 def test_the_order_is_the_seeds() -> None:

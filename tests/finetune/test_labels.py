@@ -21,7 +21,7 @@ from tests.finetune.official import IMAGE, preprocess
 
 TOKENIZER = tokenizer()
 TEXT = Tokenizer(TOKENIZER)
-PICTURE = open_image(Image.new("RGB", (4, 4), "red"))
+PHOTO = open_image(Image.new("RGB", (4, 4), "red"))
 IMAGE_ID = TOKENIZER.convert_tokens_to_ids("<image>")
 
 Turns = list[tuple[str, str]]
@@ -29,13 +29,13 @@ Turns = list[tuple[str, str]]
 
 def lesson(turns: Turns, folder: Path, image_tokens: int = 3) -> Lesson:
     """Write a conversation as the JSON that LLaVA reads, read it, and make a lesson of it."""
-    pictured = "<image>" in turns[0][1]
+    imaged = "<image>" in turns[0][1]
     Image.new("RGB", (4, 4)).save(folder / "p.png")
     record = {"conversations": [{"from": speaker, "value": value} for speaker, value in turns]}
     data = folder / "data.json"
-    data.write_text(json.dumps([record | ({"image": "p.png"} if pictured else {})]))
+    data.write_text(json.dumps([record | ({"image": "p.png"} if imaged else {})]))
     (read,) = read_records(data, folder)
-    return write(read.messages(PICTURE if pictured else None), TEXT, IMAGE_ID, image_tokens)
+    return write(read.messages(PHOTO if imaged else None), TEXT, IMAGE_ID, image_tokens)
 
 
 def shown(found: Lesson) -> list[str]:
@@ -51,7 +51,7 @@ def shown(found: Lesson) -> list[str]:
     ]
 
 
-def test_one_answer_about_a_picture(tmp_path: Path) -> None:
+def test_one_answer_about_a_image(tmp_path: Path) -> None:
     turns = [("human", "<image>\nWhat is in the picture?"), ("gpt", "A red circle. ")]
     assert shown(lesson(turns, tmp_path)) == [
         "▁US", "ER", ":", "▁",
@@ -62,7 +62,7 @@ def test_one_answer_about_a_picture(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_two_rounds_and_the_picture_named_last(tmp_path: Path) -> None:
+def test_two_rounds_and_the_image_named_last(tmp_path: Path) -> None:
     turns = [
         ("human", "What is in the picture?\n<image>"),
         ("gpt", "A red circle."),
@@ -97,7 +97,7 @@ OFFICIAL: list[Turns] = [
             "cel shading. hyper detailed. realistic. ue 5. maya. octane render. ",
         ),
     ],
-    [  # the form of the mix's questions with short answers, several about a picture
+    [  # the form of the mix's questions with short answers, several about an image
         ("human", "<image>\nIs there a bus?\nAnswer the question using a single word or phrase."),
         ("gpt", "Yes"),
         ("human", "How many?"),
@@ -127,10 +127,10 @@ WORDS = st.text("ab red.,:?é\n日", min_size=1, max_size=12).filter(str.strip)
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3), st.booleans())
 def test_any_conversation_is_labelled_as_officially(
-    tmp_path_factory: pytest.TempPathFactory, rounds: list[tuple[str, str]], pictured: bool
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[tuple[str, str]], imaged: bool
 ) -> None:
     turns = [turn for asked, told in rounds for turn in (("human", asked), ("gpt", told))]
-    if pictured:
+    if imaged:
         turns[0] = ("human", f"<image>\n{turns[0][1]}")
     check(turns, tmp_path_factory.mktemp("any"))
 

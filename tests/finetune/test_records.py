@@ -41,10 +41,10 @@ def test_good_records(folder: Path) -> None:
         {"conversations": [GPT, {"from": "human", "value": "Where is <image> in HTML?"}, GPT]},
     )
     assert looking.turns == ("What?", "That.")
-    assert looking.picture == (folder / "sub" / "a.png").resolve()
+    assert looking.image == (folder / "sub" / "a.png").resolve()
     assert looking.messages(looking.look())[0].images[0].size == (8, 8)
     assert looking.words == 2
-    assert talking.picture is None
+    assert talking.image is None
     assert talking.look() is None
     assert [message.role for message in talking.messages(None)] == ["user", "assistant"]
     assert "<image>" in talking.turns[0]
@@ -91,13 +91,13 @@ def test_bad_records(folder: Path, item: Any, says: str) -> None:
     assert "record 1" in str(caught.value)
 
 
-def test_a_broken_picture_names_its_record(folder: Path) -> None:
+def test_a_broken_image_names_its_record(folder: Path) -> None:
     (record,) = read(folder, {"id": 5, "image": "broken.png", "conversations": [LOOK, GPT]})
     with pytest.raises(ImageError, match=r"record 0 \(id '5'\).*broken\.png"):
         record.look()
 
 
-def test_a_picture_needs_a_folder(folder: Path) -> None:
+def test_a_image_needs_a_folder(folder: Path) -> None:
     data = folder.parent / "data.json"
     data.write_text(json.dumps([{"image": "a.png", "conversations": [LOOK, GPT]}]))
     with pytest.raises(RequestError, match="pictures' folder"):

@@ -30,7 +30,7 @@ WORDS = {"What is red?": "the circle.", "What is blue?": "A picture."}
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five records, three of them different by their picture only, and the model to begin with."""
+    """Five records, three of them different by their image only, and the model to begin with."""
     folder = tmp_path_factory.mktemp("tune")
     write_checkpoint(folder / "base", tokenizer=tokenizer())
     (folder / "base" / "LICENSE.txt").write_text("terms")

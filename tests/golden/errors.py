@@ -193,7 +193,7 @@ IMAGES: dict[str, Callable[[], Any]] = {
     "empty": partial(_file, "a.png", b""),
     "text": partial(_file, "a.png", b"hello, this is text"),
     "unknown handle": lambda: ImageStore().get("img_1"),
-    "size of a gallery": lambda: ImageStore(0),
+    "size of a store": lambda: ImageStore(0),
     "folders as one string": lambda: ImageResolver(ImageStore(), "folder"),
     "missing folder": lambda: ImageResolver(ImageStore(), ["/no/such/folder"]),
 }

@@ -141,8 +141,8 @@ WRONG_CALLS: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
 ]
 
 
-def _described(album: ImageResolver | None) -> list[dict[str, Any]]:
-    described = tools.openai_tools(album=album, index=Shelf())
+def _described(resolver: ImageResolver | None) -> list[dict[str, Any]]:
+    described = tools.openai_tools(resolver=resolver, index=Shelf())
     for tool in described:
         parameters = tool["function"]["parameters"]
         tool["order_of_arguments"] = list(parameters["properties"])

@@ -1,4 +1,4 @@
-"""Names that a model writes lead to given pictures, and elsewhere only where that is allowed."""
+"""Names that a model writes lead to given images, and elsewhere only where that is allowed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Answers /redirect with a redirect to localhost by its other name, all else with a picture."""
+    """Answers /redirect with a redirect to localhost by its other name, all else with an image."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -61,9 +61,9 @@ def server() -> Iterator[str]:
 
 
 def test_a_handle_leads_to_what_was_given() -> None:
-    album = ImageResolver(ImageStore())
-    handle = album.add(PNG)
-    assert album.open(handle).data == PNG
+    resolver = ImageResolver(ImageStore())
+    handle = resolver.add(PNG)
+    assert resolver.open(handle).data == PNG
     with pytest.raises(ImageError, match="no picture"):
         ImageResolver(ImageStore()).open(handle)
 
@@ -95,10 +95,10 @@ def test_nothing_else_leads_anywhere_by_default(
 
 
 def test_an_allowed_folder(folder: Path) -> None:
-    album = ImageResolver(ImageStore(), allowed_directories=[folder])
+    resolver = ImageResolver(ImageStore(), allowed_directories=[folder])
     for name in ("a.png", "deeper/b.png", "deeper/../a.png", str(folder / "a.png")):
-        image = album.open(name)
-        assert album.open(image.handle) == image
+        image = resolver.open(name)
+        assert resolver.open(image.handle) == image
 
 
 @pytest.mark.parametrize(
@@ -126,21 +126,21 @@ def test_what_lies_outside_an_allowed_folder(name: str, folder: Path) -> None:
 
 
 def test_an_allowed_host(server: str) -> None:
-    album = ImageResolver(ImageStore(), allowed_hosts=[server])
-    image = album.open(f"http://{server}/a.png")
-    assert album.open(image.handle).data == PNG
+    resolver = ImageResolver(ImageStore(), allowed_hosts=[server])
+    image = resolver.open(f"http://{server}/a.png")
+    assert resolver.open(image.handle).data == PNG
 
 
 def test_an_allowed_host_cannot_send_us_elsewhere(server: str) -> None:
-    album = ImageResolver(ImageStore(), allowed_hosts=[server])
+    resolver = ImageResolver(ImageStore(), allowed_hosts=[server])
     with pytest.raises(ImageError, match="not among those allowed"):
-        album.open(f"http://{server}/redirect")
+        resolver.open(f"http://{server}/redirect")
 
 
 def test_other_hosts_are_refused_even_if_public() -> None:
-    album = ImageResolver(ImageStore(), allowed_hosts=["pictures.example"])
+    resolver = ImageResolver(ImageStore(), allowed_hosts=["pictures.example"])
     with pytest.raises(ImageError, match=r"not among those allowed.*pictures\.example"):
-        album.open("https://elsewhere.example/a.png")
+        resolver.open("https://elsewhere.example/a.png")
 
 
 def test_what_cannot_be_allowed(tmp_path: Path) -> None:

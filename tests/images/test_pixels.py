@@ -1,4 +1,4 @@
-"""Pictures are read as a viewer shows them, and fed to the model so."""
+"""Images are read as a viewer shows them, and fed to the model so."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_only_the_first_frame_is_taken_and_said(kind: str, small: Image.Image) -
 
 
 @pytest.mark.filterwarnings("error")
-def test_still_pictures_give_no_warning(small: Image.Image) -> None:
+def test_still_images_give_no_warning(small: Image.Image) -> None:
     for kind in ("GIF", "WEBP", "PNG", "JPEG", "TIFF"):
         open_image(encoded(small, kind)).rgb()
     phone = encoded(small, "MPO", save_all=True, append_images=[small.resize((8, 8))])

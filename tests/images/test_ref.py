@@ -1,4 +1,4 @@
-"""Pictures are taken from whatever they come in."""
+"""Images are taken from whatever they come in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.handmade_images import pixels, refusal
 from tests.strategies import encoded
 
 
-def test_every_way_to_give_a_file_gives_the_same_picture(
+def test_every_way_to_give_a_file_gives_the_same_image(
     tmp_path: Path, small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encoded(small, "PNG")

@@ -1,4 +1,4 @@
-"""Pictures by their handles."""
+"""Images by their handles."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from PIL import Image
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.store import ImageStore, shared_store
-from tests.strategies import encoded, picture
+from tests.strategies import encoded, make_image
 
-#: What a picture of 2 x 2 pixels takes.
+#: What an image of 2 x 2 pixels takes.
 SIZE = 12
 
 
-def test_a_handle_gives_the_picture_back() -> None:
-    gallery = ImageStore()
-    image = picture(1)
-    assert image.handle not in gallery
-    handle = gallery.add(image)
+def test_a_handle_gives_the_image_back() -> None:
+    store = ImageStore()
+    image = make_image(1)
+    assert image.handle not in store
+    handle = store.add(image)
     assert handle == image.handle
-    assert handle in gallery
-    assert gallery.get(handle) is image
+    assert handle in store
+    assert store.get(handle) is image
 
 
 @pytest.mark.parametrize(
@@ -37,31 +37,31 @@ def test_an_unknown_name_is_an_error_that_says_what_to_do(name: str) -> None:
 
 
 def test_those_used_longest_ago_leave_first() -> None:
-    gallery = ImageStore(max_bytes=2 * SIZE)
-    first, second, third = (gallery.add(picture(shade)) for shade in range(3))
-    assert first not in gallery
-    gallery.get(second)
-    fourth = gallery.add(picture(4))
-    assert third not in gallery
-    assert second in gallery
-    assert fourth in gallery
+    store = ImageStore(max_bytes=2 * SIZE)
+    first, second, third = (store.add(make_image(shade)) for shade in range(3))
+    assert first not in store
+    store.get(second)
+    fourth = store.add(make_image(4))
+    assert third not in store
+    assert second in store
+    assert fourth in store
 
 
-def test_the_same_picture_counts_once() -> None:
-    gallery = ImageStore(max_bytes=2 * SIZE)
+def test_the_same_image_counts_once() -> None:
+    store = ImageStore(max_bytes=2 * SIZE)
     for _ in range(5):
-        gallery.add(picture(1))
-    gallery.add(picture(2))
-    assert len(gallery) == 2
+        store.add(make_image(1))
+    store.add(make_image(2))
+    assert len(store) == 2
 
 
 def test_the_last_one_stays_however_large() -> None:
-    gallery = ImageStore(max_bytes=1)
-    handle = gallery.add(picture(1))
-    assert gallery.get(handle).size == (2, 2)
+    store = ImageStore(max_bytes=1)
+    handle = store.add(make_image(1))
+    assert store.get(handle).size == (2, 2)
 
 
-def test_what_a_picture_takes() -> None:
+def test_what_a_image_takes() -> None:
     pixels = open_image(Image.new("RGB", (30, 20)))
     assert pixels.nbytes == 1800
     assert open_image(pixels.data).nbytes == len(pixels.data)
@@ -75,22 +75,22 @@ def test_an_impossible_bound_is_refused(bound: object) -> None:
 
 
 def test_many_threads_at_once() -> None:
-    gallery = ImageStore(max_bytes=10 * SIZE)
+    store = ImageStore(max_bytes=10 * SIZE)
     barrier = threading.Barrier(4)
 
     def use(offset: int) -> list[ImageRef]:
         barrier.wait()
         kept = []
         for shade in range(200):
-            image = picture((shade + offset) % 256)
-            gallery.add(image)
-            if image.handle in gallery:
+            image = make_image((shade + offset) % 256)
+            store.add(image)
+            if image.handle in store:
                 kept.append(image)
         return kept
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(use, range(0, 200, 50)))
-    assert len(gallery) == 10
+    assert len(store) == 10
 
 
 def test_a_process_has_one() -> None:

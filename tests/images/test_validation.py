@@ -1,4 +1,4 @@
-"""Pictures are bounded, and refused in one line."""
+"""Images are bounded, and refused in one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.handmade_images import check, pixels, png, refusal
 from tests.strategies import encoded
 
 
-def test_paths_that_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Street.jpg").write_bytes(b"")
     (tmp_path / "notes.png").write_text("Grüße, this is text\n")
     assert "Did you mean 'Street.jpg'?" in refusal(tmp_path / "street.jpeg")
@@ -175,7 +175,7 @@ def test_damage_that_only_decoding_finds() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_any_bytes_are_a_picture_or_one_line(data: st.DataObject) -> None:
+def test_any_bytes_are_a_image_or_one_line(data: st.DataObject) -> None:
     base = Image.linear_gradient("L").resize((19, 13)).convert("RGB")
     kinds = ["", "PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "AVIF"]
     kind = data.draw(st.sampled_from(kinds))

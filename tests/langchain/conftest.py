@@ -1,4 +1,4 @@
-"""A picture, and a server of pictures on this machine."""
+"""An image, and a server of images on this machine."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def png_base64(png: bytes) -> str:
 
 
 @pytest.fixture(scope="session")
-def picture_server(png: bytes) -> Iterator[str]:
-    """Answer every GET with the picture; the value is the server's address."""
+def image_server(png: bytes) -> Iterator[str]:
+    """Answer every GET with the image; the value is the server's address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""Agents and graphs: many turns, many tools, pictures by their handles, small checkpoints."""
+"""Agents and graphs: many turns, many tools, images by their handles, small checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from llava_tools.testing import ScriptedBackend
 
 
 @pytest.fixture(scope="module")
-def large_picture() -> bytes:
+def large_image() -> bytes:
     """A PNG of over 4 MB."""
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -56,24 +56,24 @@ def add(a: int, b: int) -> int:
 
 
 @tool
-def picture_of(animal: str) -> list[dict[str, Any]]:
-    """Fetch a picture of an animal."""
+def image_of(animal: str) -> list[dict[str, Any]]:
+    """Fetch an image of an animal."""
     return [image_block(Image.new("RGB", (32, 32), "orange")), {"type": "text", "text": animal}]
 
 
 def script(request: Request) -> str:
-    """Fetch a picture, add once two pictures are there, then tell what was seen."""
+    """Fetch an image, add once two images are there, then tell what was seen."""
     results = [message for message in request.messages if message.role == "tool"]
     if not results:
-        cat = write_call(ToolCall("", "picture_of", {"animal": "cat"}))
+        cat = write_call(ToolCall("", "image_of", {"animal": "cat"}))
         return cat + "\n" + write_call(ToolCall("", "add", {"a": 20, "b": 22}))
-    pictures = [image for message in request.messages for image in message.images]
-    return f"{len(pictures)} picture(s), {results[-1].text}"
+    images = [image for message in request.messages for image in message.images]
+    return f"{len(images)} picture(s), {results[-1].text}"
 
 
-def test_an_agent_with_pictures_from_tools() -> None:
+def test_an_agent_with_images_from_tools() -> None:
     backend = ScriptedBackend(script)
-    agent = create_agent(ChatLlava(backend=backend), [picture_of, add])
+    agent = create_agent(ChatLlava(backend=backend), [image_of, add])
     asked = HumanMessage([image_block(Image.new("RGB", (16, 16), "red")), "Fetch and add."])
     said = agent.invoke({"messages": [asked]})["messages"]
     assert [type(message) for message in said] == [
@@ -111,7 +111,7 @@ def graph(model: Any, tools: list[Any]) -> Any:
     return builder.compile(checkpointer=InMemorySaver())
 
 
-def test_twenty_turns_about_a_large_picture_leave_a_small_checkpoint(large_picture: bytes) -> None:
+def test_twenty_turns_about_a_large_image_leave_a_small_checkpoint(large_image: bytes) -> None:
     def answer(request: Request) -> str:
         last = request.messages[-1]
         if last.role == "tool":
@@ -119,10 +119,10 @@ def test_twenty_turns_about_a_large_picture_leave_a_small_checkpoint(large_pictu
         return write_call(ToolCall("", "add", {"a": len(request.messages), "b": 1}))
 
     backend = ScriptedBackend(answer)
-    app = graph(ChatLlava(backend=backend), [add, picture_of])
+    app = graph(ChatLlava(backend=backend), [add, image_of])
     config = {"configurable": {"thread_id": "one"}}
     for turn in range(20):
-        block = [image_block(large_picture)] if turn == 0 else []
+        block = [image_block(large_image)] if turn == 0 else []
         app.invoke({"messages": [HumanMessage([*block, f"Question {turn}"])]}, config)
     assert len(backend.requests) == 40
     assert all(len(request.messages[0].images) == 1 for request in backend.requests)
@@ -132,13 +132,13 @@ def test_twenty_turns_about_a_large_picture_leave_a_small_checkpoint(large_pictu
     _, latest = saver.serde.dumps_typed(saver.get(config))
     assert len(latest) < 100_000
     stored = sum(len(value) for _, value in saver.blobs.values())
-    assert stored < len(large_picture), "all checkpoints together are smaller than the picture"
+    assert stored < len(large_image), "all checkpoints together are smaller than the picture"
 
 
-def test_inline_pictures_become_handles(large_picture: bytes) -> None:
+def test_inline_images_become_handles(large_image: bytes) -> None:
     import base64
 
-    data = base64.b64encode(large_picture).decode()
+    data = base64.b64encode(large_image).decode()
     given = [
         HumanMessage([{"type": "image", "base64": data, "mime_type": "image/png"}, "What is it?"]),
         AIMessage("Noise."),
@@ -155,7 +155,7 @@ def test_inline_pictures_become_handles(large_picture: bytes) -> None:
     assert with_handles(told) == told
 
 
-def test_a_call_can_only_name_a_picture_of_the_conversation() -> None:
+def test_a_call_can_only_name_a_image_of_the_conversation() -> None:
     red, blue = (image_block(Image.new("RGB", (9, 9), colour)) for colour in ("red", "blue"))
 
     def naming(handle: str) -> Callable[[Request], str]:
@@ -176,6 +176,6 @@ def test_an_unknown_handle_says_what_to_do() -> None:
         ChatLlava(backend=ScriptedBackend()).invoke([HumanMessage([block, "x"])])
 
 
-def test_a_picture_that_cannot_be_read_is_langchains_error() -> None:
+def test_a_image_that_cannot_be_read_is_langchains_error() -> None:
     with pytest.raises(langchain.ModelInvalidRequestError, match="There is no file"):
         image_block("nowhere.png")

@@ -251,7 +251,7 @@ def test_stop_and_length() -> None:
     assert (cut.content, cut.response_metadata["finish_reason"]) == ("one two", "length")
 
 
-def test_pictures_of_tools_stand_where_the_tool_answered(png: bytes, png_base64: str) -> None:
+def test_images_of_tools_stand_where_the_tool_answered(png: bytes, png_base64: str) -> None:
     backend = ScriptedBackend()
     block = {"type": "image", "base64": png_base64, "mime_type": "image/png"}
     ChatLlava(backend=backend).invoke(
@@ -287,7 +287,7 @@ def test_too_much_is_langchains_overflow_too(png_base64: str) -> None:
     assert isinstance(caught.value.__cause__, ContextOverflowError)
 
 
-async def test_a_bad_picture_never_reaches_the_engine() -> None:
+async def test_a_bad_image_never_reaches_the_engine() -> None:
     backend = ScriptedBackend()
     message = HumanMessage([{"type": "image", "url": "/etc/passwd"}])
     with pytest.raises(ImageError):

@@ -43,7 +43,7 @@ async def test_an_async_batch_runs_at_once_and_keeps_its_order() -> None:
 
 
 class Gate:
-    """Lets the first delta pass and holds the second until it is opened."""
+    """Lets the first chunk pass and holds the second until it is opened."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()

@@ -1,4 +1,4 @@
-"""`LlavaEmbeddings`: LangChain's own tests, errors, and words that find drawn pictures."""
+"""`LlavaEmbeddings`: LangChain's own tests, errors, and words that find drawn images."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def embeddings() -> LlavaEmbeddings:
 
 
 def store_of(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> InMemoryVectorStore:
-    """The store's own `add_documents` embeds texts; vectors of pictures go in beside them."""
+    """The store's own `add_documents` embeds texts; vectors of images go in beside them."""
     store = InMemoryVectorStore(embeddings)
     vectors = embeddings.embed_images(list(drawn.values()))
     for name, vector in zip(drawn, vectors, strict=True):
@@ -82,16 +82,14 @@ def store_of(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> InMe
         ("an orange circle and a purple triangle", "circle and triangle"),
     ],
 )
-def test_words_find_the_picture(
+def test_words_find_the_image(
     embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image], query: str, name: str
 ) -> None:
     found = store_of(embeddings, drawn).similarity_search(query, k=1)
     assert [document.page_content for document in found] == [name]
 
 
-def test_a_picture_finds_its_like(
-    embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
-) -> None:
+def test_a_image_finds_its_like(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> None:
     store = store_of(embeddings, drawn)
     again = render(SCENES["one blue star"], np.random.default_rng(9))
     (vector,) = embeddings.embed_images([again])
@@ -102,8 +100,8 @@ def test_a_picture_finds_its_like(
 async def test_async_twins_say_the_same(
     embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
 ) -> None:
-    pictures = list(drawn.values())
-    assert await embeddings.aembed_images(pictures) == embeddings.embed_images(pictures)
+    images = list(drawn.values())
+    assert await embeddings.aembed_images(images) == embeddings.embed_images(images)
     assert await embeddings.aembed_query("a star") == embeddings.embed_query("a star")
     assert sum(x * x for x in embeddings.embed_query("a star")) == pytest.approx(1)
 

@@ -18,8 +18,8 @@ from langchain_llava import ChatLlava
 def about(colour: str, question: str) -> list[HumanMessage]:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 20), colour).save(buffer, "PNG")
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    block = {"type": "image", "base64": picture, "mime_type": "image/png"}
+    image = base64.b64encode(buffer.getvalue()).decode()
+    block = {"type": "image", "base64": image, "mime_type": "image/png"}
     return [HumanMessage([{"type": "text", "text": question}, block])]
 
 

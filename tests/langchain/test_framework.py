@@ -211,7 +211,7 @@ def test_the_profile_needs_no_model() -> None:
         assert profile["max_input_tokens"] == 512
 
 
-def test_pictures_are_counted_as_the_model_counts_them(png_base64: str) -> None:
+def test_images_are_counted_as_the_model_counts_them(png_base64: str) -> None:
     model = ChatLlava(backend=ScriptedBackend(), system="")
     block = {"type": "image", "base64": png_base64, "mime_type": "image/png"}
     asked = HumanMessage(["look here", block])

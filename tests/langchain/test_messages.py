@@ -86,7 +86,7 @@ IMAGE_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("form", IMAGE_FORMS)
 @pytest.mark.parametrize("kind", ["human", "tool"])
-def test_every_form_of_image_block_is_the_picture(
+def test_every_form_of_image_block_is_the_image(
     form: str, kind: str, png: bytes, png_base64: str
 ) -> None:
     content: Content = ["before ", IMAGE_FORMS[form](png_base64), {"type": "text", "text": "after"}]
@@ -105,9 +105,9 @@ def test_every_form_of_image_block_is_the_picture(
     ],
 )
 def test_urls_are_fetched_from_allowed_hosts(
-    block: dict[str, Any], picture_server: str, png: bytes
+    block: dict[str, Any], image_server: str, png: bytes
 ) -> None:
-    block = json.loads(json.dumps(block).replace("{}", picture_server))
+    block = json.loads(json.dumps(block).replace("{}", image_server))
     with pytest.raises(ImageError, match="private"):
         said(HumanMessage([block]))
     allowed = ImageResolver(allowed_hosts=["127.0.0.1"])
@@ -226,7 +226,7 @@ def test_an_unknown_role_is_refused(message: BaseMessage) -> None:
         translate(message)
 
 
-def test_a_picture_from_the_system_or_the_assistant_is_refused(png_base64: str) -> None:
+def test_a_image_from_the_system_or_the_assistant_is_refused(png_base64: str) -> None:
     block = {"type": "image", "base64": png_base64}
     for message in (SystemMessage([block]), AIMessage([block])):
         with pytest.raises(RequestError, match="Move it to a user or tool message"):
@@ -279,7 +279,7 @@ def test_results_of_tools_know_their_call() -> None:
     assert (result.tool_call_id, result.is_error) == ("c", True)
 
 
-def test_a_picture_is_named_by_its_handle_once_it_was_given(png_base64: str) -> None:
+def test_a_image_is_named_by_its_handle_once_it_was_given(png_base64: str) -> None:
     (first,) = translate(HumanMessage([{"type": "image", "base64": png_base64}]))
     handle = first.images[0].handle
     for block in (

@@ -108,7 +108,7 @@ def test_errors_are_langchains_too(index: PageIndex, tmp_path: Path) -> None:
     with pytest.raises(langchain.ModelInvalidRequestError, match="changed") as stale:
         LlavaPageRetriever(index=other).invoke("old")
     assert isinstance(stale.value, DocumentError)
-    (found,) = LlavaPageRetriever(index=other, pictures=False).invoke("old")
+    (found,) = LlavaPageRetriever(index=other, images=False).invoke("old")
     assert found.page_content == "old"
     with pytest.raises(ValueError, match="Extra inputs"):
         LlavaPageRetriever(index=other, top=3)  # type: ignore[call-arg]

@@ -20,7 +20,7 @@ from llava_tools.images.fetch import Fetcher
 # The package's `load` is a function that hides the module of that name.
 lc_load = importlib.import_module("langchain_core.load.load")
 
-#: Where the suite's pictures lie.
+#: Where the suite's images lie.
 _AWAY = "https://raw.githubusercontent.com"
 
 
@@ -68,16 +68,16 @@ class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
         return {"model": "tiny", "allowed_hosts": ["127.0.0.1"]}
 
     @pytest.fixture(autouse=True)
-    def _pictures_from_here(self, picture_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Serve the pictures that the suite would download from this machine."""
+    def _images_from_here(self, image_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Serve the images that the suite would download from this machine."""
         get, fetch = httpx.get, Fetcher.get
 
         def get_here(url: str, **options: Any) -> httpx.Response:
             assert url.startswith(_AWAY)
-            return get(url.replace(_AWAY, picture_server), **options)
+            return get(url.replace(_AWAY, image_server), **options)
 
         def fetch_here(fetcher: Fetcher, url: str) -> bytes:
-            return fetch(fetcher, url.replace(_AWAY, picture_server))
+            return fetch(fetcher, url.replace(_AWAY, image_server))
 
         monkeypatch.setattr(httpx, "get", get_here)
         monkeypatch.setattr(Fetcher, "get", fetch_here)

@@ -51,7 +51,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def toolkit(*script: str, **options: Any) -> LlavaToolkit:
     model = Llava(backend=ScriptedBackend(script or ("ok",)))
-    return LlavaToolkit(llava=model, gallery=ImageStore(), **options)
+    return LlavaToolkit(llava=model, store=ImageStore(), **options)
 
 
 def tool_of(kit: LlavaToolkit, name: str) -> BaseTool:
@@ -66,7 +66,7 @@ def call(tool: BaseTool, **arguments: Any) -> ToolMessage:
 
 
 class _Suite:
-    """One tool of a toolkit with a picture in it."""
+    """One tool of a toolkit with an image in it."""
 
     name = ""
     script = "ok"
@@ -165,7 +165,7 @@ def test_the_agent_reads_json_and_the_program_gets_the_result() -> None:
     assert message.status == "success"
 
 
-def test_a_zoomed_picture_can_be_used_by_the_next_tool() -> None:
+def test_a_zoomed_image_can_be_used_by_the_next_tool() -> None:
     kit = toolkit("42")
     zoomed = call(tool_of(kit, "zoom"), image=kit.add(WIDE), box=[0, 0, 50, 50]).artifact
     told = call(tool_of(kit, "look"), image=zoomed.image, question="What number?")
@@ -244,7 +244,7 @@ def test_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def _plan(request: Request) -> str:
-    """Zoom into the picture, look at what that gave, then answer."""
+    """Zoom into the image, look at what that gave, then answer."""
     results = [message.text for message in request.messages if message.role == "tool"]
     named = image_handles.known(request.messages)
     if not results:

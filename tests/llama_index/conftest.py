@@ -1,7 +1,7 @@
-"""The picture and the server of pictures that LangChain's tests use too."""
+"""The image and the server of images that LangChain's tests use too."""
 
 from __future__ import annotations
 
-from tests.langchain.conftest import picture_server, png, png_base64
+from tests.langchain.conftest import image_server, png, png_base64
 
-__all__ = ["picture_server", "png", "png_base64"]
+__all__ = ["image_server", "png", "png_base64"]

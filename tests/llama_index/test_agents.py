@@ -1,4 +1,4 @@
-"""LlamaIndex's agents finish tasks that need a picture, scripted and with the embedded model."""
+"""LlamaIndex's agents finish tasks that need an image, scripted and with the embedded model."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ ASK = "What colour is the star?"
 
 @pytest.fixture
 def night() -> ImageRef:
-    """A picture with a yellow star, known by its handle."""
-    picture = open_image(NIGHT)
-    shared_store().add(picture)
-    return picture
+    """An image with a yellow star, known by its handle."""
+    image = open_image(NIGHT)
+    shared_store().add(image)
+    return image
 
 
-def _show(picture: str) -> list[ImageBlock | TextBlock]:
-    """Open a picture, to look at it."""
-    found = shared_store().get(picture)
+def _show(image: str) -> list[ImageBlock | TextBlock]:
+    """Open an image, to look at it."""
+    found = shared_store().get(image)
     return [ImageBlock(image=found.data), TextBlock(text=ASK)]
 
 
 def _tool() -> FunctionTool:
-    """`_show`, whose argument can only be a picture of the conversation."""
+    """`_show`, whose argument can only be an image of the conversation."""
     handle = Field(pattern=image_handles.PATTERN)
-    arguments = create_model("show", picture=(str, handle))
+    arguments = create_model("show", image=(str, handle))
     return FunctionTool.from_defaults(_show, name="show", fn_schema=arguments)
 
 
@@ -72,13 +72,11 @@ async def _run(agent: Any, asked: str | ChatMessage) -> tuple[AgentOutput, Seque
 
 
 @pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
-async def test_a_planner_sees_the_picture_that_a_tool_returned(
-    night: ImageRef, whole: type
-) -> None:
+async def test_a_planner_sees_the_image_that_a_tool_returned(night: ImageRef, whole: type) -> None:
     def plan(request: Request) -> str:
         if request.messages[-1].role == "tool":
             return "It is yellow." if request.messages[-1].images == (night,) else "I see nothing."
-        return _call("show", picture=_handle(request))
+        return _call("show", image=_handle(request))
 
     backend = ScriptedBackend(plan)
     tool = _tool()
@@ -104,7 +102,7 @@ async def test_agents_hand_over_to_each_other(night: ImageRef) -> None:
             return _call("handoff", to_agent="eyes", reason="It has to be seen.")
         if request.messages[-1].images:
             return "yellow"
-        return _call("show", picture=_handle(request))
+        return _call("show", image=_handle(request))
 
     llm = Llava(backend=ScriptedBackend(plan))
     boss = FunctionAgent(name="boss", description="Plans.", llm=llm, can_handoff_to=["eyes"])
@@ -126,12 +124,12 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
     eyes = Llava()
 
     def find(what: str) -> list[ImageBlock | TextBlock]:
-        """Find a picture."""
+        """Find an image."""
         return [ImageBlock(image=night.data), TextBlock(text=f"Found {night.handle}.")]
 
-    def look(picture: str, question: str) -> str:
-        """Answer a question about a picture."""
-        found = ImageBlock(image=shared_store().get(picture).data)
+    def look(image: str, question: str) -> str:
+        """Answer a question about an image."""
+        found = ImageBlock(image=shared_store().get(image).data)
         return str(eyes.complete(question, image_documents=[found]))
 
     def plan(request: Request) -> str:
@@ -153,7 +151,7 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
 
 
 @pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
-async def test_the_embedded_model_opens_a_picture_and_looks_at_it(
+async def test_the_embedded_model_opens_a_image_and_looks_at_it(
     night: ImageRef, whole: type
 ) -> None:
     tool = _tool()
@@ -179,7 +177,7 @@ async def test_the_embedded_model_as_a_react_agent(night: ImageRef) -> None:
 
 @pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
 async def test_the_embedded_model_chooses_to_look(night: ImageRef, whole: type) -> None:
-    """It may answer at once, but has no picture until it calls the tool."""
+    """It may answer at once, but has no image until it calls the tool."""
     agent: Any = FunctionAgent(name="eyes", llm=Llava(), tools=[_tool()])
     if whole is AgentWorkflow:
         agent = AgentWorkflow(agents=[agent], root_agent="eyes")

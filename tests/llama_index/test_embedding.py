@@ -73,7 +73,7 @@ async def test_texts(lengths: Lengths) -> None:
     assert sorted(lengths.batches[2:]) == [1, 2]  # at once, in any order
 
 
-async def test_pictures(lengths: Lengths, path: str) -> None:
+async def test_images(lengths: Lengths, path: str) -> None:
     embedding = LlavaEmbedding(embed_batch_size=2)
     file = io.BytesIO(Path(path).read_bytes())
     assert embedding.get_image_embedding(path) == [7.0, 1.0]
@@ -87,7 +87,7 @@ async def test_pictures(lengths: Lengths, path: str) -> None:
         embedding.get_image_embedding("http://169.254.169.254/a.png")
 
 
-def test_an_index_of_pictures(lengths: Lengths, path: str) -> None:
+def test_an_index_of_images(lengths: Lengths, path: str) -> None:
     embedding = LlavaEmbedding()
     node = ImageNode(image_path=path, metadata={"file_name": "a.png"})
     index = MultiModalVectorStoreIndex([node], embed_model=embedding, image_embed_model=embedding)

@@ -38,7 +38,7 @@ HELLO = [ChatMessage("Which colour is the circle?")]
 
 
 def look(at: str, question: str) -> str:
-    """Look at a picture."""
+    """Look at an image."""
     return f"{at}: {question}"
 
 
@@ -152,12 +152,12 @@ async def test_cancelling_a_task_stops_the_generation() -> None:
 
 async def test_all_four_completions(png: bytes) -> None:
     llm, backend = _llm()
-    pictures = [ImageDocument(image=base64.b64encode(png).decode())]
+    images = [ImageDocument(image=base64.b64encode(png).decode())]
     answers: list[CompletionResponse] = [
-        llm.complete("What?", image_documents=pictures),
-        list(llm.stream_complete("What?", image_documents=pictures))[-1],
-        await llm.acomplete("What?", image_documents=pictures),
-        (await _all(await llm.astream_complete("What?", image_documents=pictures)))[-1],
+        llm.complete("What?", image_documents=images),
+        list(llm.stream_complete("What?", image_documents=images))[-1],
+        await llm.acomplete("What?", image_documents=images),
+        (await _all(await llm.astream_complete("What?", image_documents=images)))[-1],
     ]
     assert {answer.text for answer in answers} == {WORDS}
     assert {r.messages for r in backend.requests} == {
@@ -261,7 +261,7 @@ async def test_events_and_callbacks(png: bytes) -> None:
     assert events.seen[:2] == ["LLMChatStartEvent", "LLMChatEndEvent"]
     assert events.seen.count("LLMChatInProgressEvent") == 4
     assert events.seen[-2:] == ["LLMCompletionStartEvent", "LLMCompletionEndEvent"]
-    assert counter.total_llm_token_count > 600  # a picture is 576
+    assert counter.total_llm_token_count > 600  # an image is 576
     assert CBEventType.LLM not in counter.event_ends_to_ignore
 
 

@@ -1,4 +1,4 @@
-"""LlamaIndex's messages become the seam's: every block is there, or an error names it."""
+"""LlamaIndex's messages become the backend interface's: every block is there, or an error names it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def _one(message: ChatMessage, resolver: ImageResolver | None = None) -> Message
     return translated
 
 
-def _picture(block: ImageBlock, resolver: ImageResolver | None = None) -> ImageRef:
-    (picture,) = _one(ChatMessage(blocks=[block]), resolver).images
-    return picture
+def _image(block: ImageBlock, resolver: ImageResolver | None = None) -> ImageRef:
+    (image,) = _one(ChatMessage(blocks=[block]), resolver).images
+    return image
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_every_role(role: str, own: Role) -> None:
     assert _one(ChatMessage("hi", role=role)) == Message(own, ("hi",))
 
 
-def test_bytes_base64_files_data_urls_and_urls_are_one_picture(
-    png: bytes, png_base64: str, picture_server: str, tmp_path: Path
+def test_bytes_base64_files_data_urls_and_urls_are_one_image(
+    png: bytes, png_base64: str, image_server: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png)
     wanted = open_image(png)
-    host = picture_server.removeprefix("http://")
+    host = image_server.removeprefix("http://")
     allowed = ImageResolver(allow_local_paths=True, allowed_hosts=[host])
     blocks = [
         ImageBlock(image=png),
@@ -71,19 +71,19 @@ def test_bytes_base64_files_data_urls_and_urls_are_one_picture(
         ImageBlock(image=io.BytesIO(png)),
         ImageBlock.model_construct(image=png),
         ImageBlock(url=f"data:image/png;base64,{png_base64}"),
-        ImageBlock(url=f"{picture_server}/a.png"),
+        ImageBlock(url=f"{image_server}/a.png"),
         ImageBlock(path=path),
         ImageBlock.model_validate(ImageBlock(image=png).model_dump()),
     ]
-    assert [_picture(block, allowed) for block in blocks] == [wanted] * len(blocks)
+    assert [_image(block, allowed) for block in blocks] == [wanted] * len(blocks)
 
 
 def test_an_open_file_is_read_anew_each_time(png: bytes) -> None:
     block = ImageBlock(image=io.BytesIO(png))
-    assert _picture(block) == _picture(block)
+    assert _image(block) == _image(block)
 
 
-def test_texts_and_pictures_keep_their_order(png: bytes) -> None:
+def test_texts_and_images_keep_their_order(png: bytes) -> None:
     message = ChatMessage(
         blocks=[
             TextBlock(text="a"),
@@ -102,19 +102,19 @@ def test_messages_may_not_name_local_files_unless_the_developer_says_so(
     path = tmp_path / "secret.png"
     path.write_bytes(png)
     with pytest.raises(ImageError, match=r"secret.png.*allow_local_paths=True"):
-        _picture(ImageBlock(path=path))
-    assert _picture(ImageBlock(path=path), ImageResolver(allow_local_paths=True)) == open_image(png)
+        _image(ImageBlock(path=path))
+    assert _image(ImageBlock(path=path), ImageResolver(allow_local_paths=True)) == open_image(png)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://169.254.169.254/", "ftp://a/b.png"])
 def test_urls_never_lead_into_this_machine_or_its_network(url: str) -> None:
     with pytest.raises(ImageError):
-        _picture(ImageBlock(url=url), ImageResolver(allow_local_paths=True))
+        _image(ImageBlock(url=url), ImageResolver(allow_local_paths=True))
 
 
-def test_a_private_server_is_refused_unless_allowed(picture_server: str) -> None:
+def test_a_private_server_is_refused_unless_allowed(image_server: str) -> None:
     with pytest.raises(ImageError, match="allowed_hosts"):
-        _picture(ImageBlock(url=f"{picture_server}/a.png"))
+        _image(ImageBlock(url=f"{image_server}/a.png"))
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_other_media_are_refused_by_name(block: ContentBlock) -> None:
 
 def test_nothing_in_an_image_block(png: bytes) -> None:
     with pytest.raises(ImageError, match="holds no picture"):
-        _picture(ImageBlock())
+        _image(ImageBlock())
     with pytest.raises(ImageError, match="not a picture"):
-        _picture(ImageBlock(image=b"hello there, I am text"))
+        _image(ImageBlock(image=b"hello there, I am text"))
     with pytest.raises(RequestError, match="assistant"):
         _one(ChatMessage(role="assistant", blocks=[ImageBlock(image=png)]))
 
@@ -182,9 +182,9 @@ def test_a_result_whose_call_had_no_id(role: str) -> None:
     assert _one(result) == Message("tool", ("red",), tool_call_id="c1")
 
 
-def test_every_picture_is_known_by_its_handle(png: bytes) -> None:
-    picture = _picture(ImageBlock(image=png))
-    assert shared_store().get(picture.handle) == picture
+def test_every_image_is_known_by_its_handle(png: bytes) -> None:
+    image = _image(ImageBlock(image=png))
+    assert shared_store().get(image.handle) == image
 
 
 def test_a_call_whose_arguments_were_cut_off_is_refused() -> None:
@@ -193,7 +193,7 @@ def test_a_call_whose_arguments_were_cut_off_is_refused() -> None:
         _one(ChatMessage(role="assistant", blocks=[call]))
 
 
-def test_pictures_of_completions_may_be_local(png: bytes, tmp_path: Path) -> None:
+def test_images_of_completions_may_be_local(png: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png)
     documents = [
@@ -213,7 +213,7 @@ def test_pictures_of_completions_may_be_local(png: bytes, tmp_path: Path) -> Non
         to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], ImageResolver())
 
 
-def test_a_picture_that_cannot_be_reached() -> None:
+def test_a_image_that_cannot_be_reached() -> None:
     resolver = ImageResolver(allowed_hosts=["127.0.0.1:9"])
     with pytest.raises(ImageError):
-        _picture(ImageBlock(url="http://127.0.0.1:9/a.png"), resolver)
+        _image(ImageBlock(url="http://127.0.0.1:9/a.png"), resolver)

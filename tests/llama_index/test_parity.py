@@ -87,7 +87,7 @@ class Asked:
     lenient: bool
 
 
-def _picture(draw: random.Random) -> bytes:
+def _image(draw: random.Random) -> bytes:
     buffer = io.BytesIO()
     colour = (draw.randrange(256), draw.randrange(256), draw.randrange(256))
     Image.new("RGB", (draw.randint(1, 40), draw.randint(1, 40)), colour).save(buffer, "PNG")
@@ -95,11 +95,11 @@ def _picture(draw: random.Random) -> bytes:
 
 
 def _parts(draw: random.Random) -> list[str | bytes]:
-    """Texts and pictures in turn, so that no texts follow each other."""
+    """Texts and images in turn, so that no texts follow each other."""
     parts: list[str | bytes] = [draw.choice(TEXTS)]
     if draw.random() < 0.5:
-        pictures: list[str | bytes] = [_picture(draw) for _ in range(draw.randint(1, 2))]
-        parts = pictures + parts if draw.random() < 0.7 else parts + pictures
+        images: list[str | bytes] = [_image(draw) for _ in range(draw.randint(1, 2))]
+        parts = images + parts if draw.random() < 0.7 else parts + images
     return parts
 
 
@@ -244,5 +244,5 @@ def test_the_requests_are_mixed() -> None:
     assert sum(any(turn.calls for turn in asked.turns) for asked in every) > 20
     assert sum(bool(asked.tools) for asked in every) > 50
     assert sum(asked.schema is not None for asked in every) > 50
-    pictures = [any(isinstance(part, bytes) for part in t.parts) for a in every for t in a.turns]
-    assert sum(pictures) > 50
+    images = [any(isinstance(part, bytes) for part in t.parts) for a in every for t in a.turns]
+    assert sum(images) > 50

@@ -1,4 +1,4 @@
-"""`LlavaPageReader`: pages as documents that indexes of pictures and texts take."""
+"""`LlavaPageReader`: pages as documents that indexes of images and texts take."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_steps_fill_the_fields() -> None:
     assert last == KIMS
 
 
-def test_prompts_with_pictures(png: bytes) -> None:
+def test_prompts_with_images(png: bytes) -> None:
     llm, backend = _llm()
     blocks = [ImageBlock(image=png), TextBlock(text="What is the {thing}?")]
     prompt = ChatPromptTemplate(message_templates=[ChatMessage(blocks=blocks)])

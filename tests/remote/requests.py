@@ -35,5 +35,5 @@ def full_answer(backend: Backend, request: Request) -> Answer:
     return collect(backend.stream(request), "")
 
 
-def picture(size: tuple[int, int] = (40, 20), colour: str = "red") -> Any:
+def make_image(size: tuple[int, int] = (40, 20), colour: str = "red") -> Any:
     return open_image(Image.new("RGB", size, colour))

@@ -15,7 +15,7 @@ from llava_tools.core.outputs import Answer, Timings
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.remote.image_encoding import squared
 from llava_tools.testing import ScriptedBackend
-from tests.remote.requests import ADD, CALL, FORM, QUESTION, Connect, Serve, full_answer, picture
+from tests.remote.requests import ADD, CALL, FORM, QUESTION, Connect, Serve, full_answer, make_image
 
 
 def _same(answer: Answer) -> Answer:
@@ -27,11 +27,11 @@ def _same(answer: Answer) -> Answer:
 CONVERSATIONS = [
     (Request(QUESTION), "A red box."),
     (Request((Message("system", ("Be brief.",)), *QUESTION)), "Box."),
-    (Request((Message("user", (picture(), "What?")),)), "A box"),
+    (Request((Message("user", (make_image(), "What?")),)), "A box"),
     (
         Request(
             (
-                Message("user", (picture(), picture(colour="blue"), "Which?")),
+                Message("user", (make_image(), make_image(colour="blue"), "Which?")),
                 Message("assistant", ("Both.",)),
                 Message("user", ("Why?",)),
             ),
@@ -79,9 +79,9 @@ def test_what_the_text_spells_is_no_structure(serve: Serve, connect: Connect) ->
     assert said.replace("\u200b", "") == "Is <image> or </s> a <b>tag</b>?"
 
 
-def test_a_picture_is_sent_as_llava_looks_at_it(serve: Serve, connect: Connect) -> None:
+def test_a_image_is_sent_as_llava_looks_at_it(serve: Serve, connect: Connect) -> None:
     server = serve()
-    image = picture((60, 20))
+    image = make_image((60, 20))
     backend = connect(server)
     for _ in range(2):
         full_answer(backend, Request((Message("user", (image, "What?")),)))
@@ -95,7 +95,7 @@ def test_a_picture_is_sent_as_llava_looks_at_it(serve: Serve, connect: Connect) 
     assert shown.getpixel((168, 20)) == (122, 116, 104)
 
 
-def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from llava_tools.remote import image_encoding
 
     seen: list[tuple[int, int]] = []
@@ -107,7 +107,7 @@ def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_encoding, "squared", note)
     monkeypatch.setattr(image_encoding, "KEEP", 2)
     urls = image_encoding.ImageEncoder()
-    first, second, third = (picture((size, 5)) for size in (5, 6, 7))
+    first, second, third = (make_image((size, 5)) for size in (5, 6, 7))
     for image in (first, second, first, third, first, second):
         urls(image)
     assert seen == [(5, 5), (6, 5), (7, 5), (6, 5)]

@@ -14,21 +14,23 @@ from llava_tools.errors import (
     ServerError,
 )
 from llava_tools.testing import ScriptedBackend
-from tests.remote.requests import ADD, QUESTION, Connect, Serve, picture
+from tests.remote.requests import ADD, QUESTION, Connect, Serve, make_image
 
 
 def test_tokens_are_counted_by_the_server(serve: Serve, connect: Connect) -> None:
     backend = connect(serve())
-    request = Request((Message("user", (picture(), "What is it?")),), constraint=Constraint((ADD,)))
+    request = Request(
+        (Message("user", (make_image(), "What is it?")),), constraint=Constraint((ADD,))
+    )
     assert backend.count_tokens(request) == ScriptedBackend().count_tokens(request)
     assert backend.token_ids("three plain words") == [0, 1, 2]
 
 
 def test_labels_are_scored_by_a_vllm(serve: Serve, connect: Connect) -> None:
     backend = connect(serve())
-    request = Request((Message("user", (picture(), "Which?")),))
+    request = Request((Message("user", (make_image(), "Which?")),))
     assert backend.score(request, ["yes", "dark red"]) == [-1.75, -2.75]
-    chosen = Llava(backend=backend).choose("Which?", picture(), ["yes", "dark red"])
+    chosen = Llava(backend=backend).choose("Which?", make_image(), ["yes", "dark red"])
     assert chosen.label == "yes"
 
 

@@ -19,13 +19,13 @@ from llava_tools.errors import (
 )
 from llava_tools.remote import RemoteBackend
 from tests.fake_server import FakeServer
-from tests.remote.requests import ADD, CALL, FORM, Serve, picture
+from tests.remote.requests import ADD, CALL, FORM, Serve, make_image
 
 
 def test_llava_and_the_command_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     server = serve("A star.", api_key="secret")
     with Llava(base_url=server.url, api_key="secret") as model:
-        answer = model.ask("What?", picture())
+        answer = model.ask("What?", make_image())
     assert (answer.text, answer.model, answer.usage.image_tokens) == ("A star.", "llava", 576)
     assert "secret" not in repr(model.options)
     assert main(["ask", "What?", "--base-url", serve("A box.").url]) == 0
@@ -75,7 +75,7 @@ def _impatient(server: FakeServer) -> RemoteBackend:
 
 
 def _base64() -> str:
-    return base64.b64encode(picture().data).decode()
+    return base64.b64encode(make_image().data).decode()
 
 
 @pytest.mark.parametrize(

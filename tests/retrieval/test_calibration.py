@@ -1,4 +1,4 @@
-"""How far picture vectors are trusted: by what they know of an index's own pages."""
+"""How far image vectors are trusted: by what they know of an index's own pages."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_hybrid_search_uses_what_was_measured(tmp_path: Path, sees: bool) -> Non
 
     index = PageIndex(tmp_path / "index", ScriptedEmbedder(words, images))
     index.update([texts(tmp_path)])
-    assert (index.trust.pictures == 1.0) is sees
-    assert (index.trust.pictures == FLOOR) is not sees
+    assert (index.trust.images == 1.0) is sees
+    assert (index.trust.images == FLOOR) is not sees
     ranks = {
         mode: [hit.page for hit in index.search("coffee", PAGES, mode=mode)]
         for mode in get_args(Mode)
@@ -117,5 +117,5 @@ def test_the_less_may_be_wrong_the_fewer_stand_out(
 
 def test_a_lead_is_over_what_is_usual_for_the_query() -> None:
     trust = VectorCalibration(leads=(0.2,), middle=(0.5, 0.0))
-    assert trust.standing((3, 0), [0.8, 0.7, 0.6], 0) == 1  # 0.5 is the mean picture's
+    assert trust.standing((3, 0), [0.8, 0.7, 0.6], 0) == 1  # 0.5 is the mean image's
     assert trust.standing((0, 3), [0.8, 0.7, 0.6], 0) == 3  # whose cosine is 0 here

@@ -1,4 +1,4 @@
-"""Two rankings in one order: pages with a text and pictures without one."""
+"""Two rankings in one order: pages with a text and images without one."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def ordered(
     """The order of a hybrid search for `QUERY`, where the first text says `words`."""
     first = [row(page, words if place == 0 else "no") for place, page in enumerate(texts)]
     pages = [row(page, "no") for page in near]
-    pictures = [row(page, "", c) for page, c in enumerate(sorted(bare, reverse=True))]
-    scores, _ = fused(use_logprobs(BLIND, QUERY, (0, 1), first, pages + pictures), 2)
+    images = [row(page, "", c) for page, c in enumerate(sorted(bare, reverse=True))]
+    scores, _ = fused(use_logprobs(BLIND, QUERY, (0, 1), first, pages + images), 2)
     assert all(0 < score <= 1 + 1e-9 for score in scores.values())
     return sorted(scores, key=lambda page: -scores[page])
 
@@ -58,7 +58,7 @@ def test_who_is_before_in_every_ranking_scores_higher(found: list[list[int]]) ->
 
 
 @given(rankings, rankings, nearness, st.sampled_from([QUERY, "coffee machine", "nothing"]))
-def test_pictures_change_nothing_between_texts(
+def test_images_change_nothing_between_texts(
     texts: list[int], near: list[int], bare: list[float], words: str
 ) -> None:
     alone = ordered(texts, near, [], words)
@@ -66,7 +66,7 @@ def test_pictures_change_nothing_between_texts(
 
 
 @given(rankings, rankings, nearness)
-def test_pictures_that_do_not_stand_out_come_behind_what_the_texts_found(
+def test_images_that_do_not_stand_out_come_behind_what_the_texts_found(
     texts: list[int], near: list[int], bare: list[float]
 ) -> None:
     few = [min(cosine, 0.7) for cosine in bare]  # three passages in ten have as much
@@ -84,18 +84,18 @@ def test_pictures_that_do_not_stand_out_come_behind_what_the_texts_found(
         ("nothing", "bare bare text text"),
     ],
 )
-def test_a_picture_that_stands_out(words: str, first: str) -> None:
+def test_a_image_that_stands_out(words: str, first: str) -> None:
     found = ordered([1, 2, 3], [1, 2, 3], [1.01, 1.005, 0.2], words)[:4]
     assert " ".join(kind for kind, _ in found) == first
 
 
-def test_the_less_is_said_the_less_a_picture_needs_to_stand_out() -> None:
+def test_the_less_is_said_the_less_a_image_needs_to_stand_out() -> None:
     places = [ordered([1, 2], [], [0.85], words).index(("bare", 0)) for words in ("no", QUERY)]
     assert places == [0, 2]
 
 
 @pytest.mark.parametrize(("words", "weight"), [("a", 2.0), ("coffee", 5 / 3), (QUERY, 1.0)])
-def test_without_measurement_a_pictures_rank_counts_for_words_that_no_text_says(
+def test_without_measurement_a_images_rank_counts_for_words_that_no_text_says(
     words: str, weight: float
 ) -> None:
     query = "descaling coffee machine"
@@ -120,9 +120,9 @@ def test_what_is_said_goes_by_words() -> None:
     assert said("a", []) == said("word", []) == 0
 
 
-@pytest.mark.parametrize("mode", ["hybrid", "picture"])
-def test_questions_find_texts_and_captions_find_pictures(tmp_path: Path, mode: Mode) -> None:
-    """Passages are nearest to picture 0, a hub, but stand out less than captions do."""
+@pytest.mark.parametrize("mode", ["hybrid", "image"])
+def test_questions_find_texts_and_captions_find_images(tmp_path: Path, mode: Mode) -> None:
+    """Passages are nearest to image 0, a hub, but stand out less than captions do."""
     folder = tmp_path / "in"
     folder.mkdir()
     pages = [f"machine {page} " + " ".join([f"part{page}"] * 30) for page in range(30)]

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a PDF of three pages and, one folder further down, a picture."""
+    """A folder with a PDF of three pages and, one folder further down, an image."""
     inside = tmp_path / "in"
     (inside / "deeper").mkdir(parents=True)
     write_pdf(inside / "a.pdf", ["Invoice total 42", "Descaling the machine", "The end"])

@@ -34,8 +34,8 @@ def by_page(index: PageIndex, *answers: str) -> ScriptedBackend:
     hits = {hit.handle: hit.page for hit in index.search("coffee", 9)}
 
     def script(request: Request) -> str:
-        (picture,) = request.messages[-1].images
-        return answers[hits[picture.handle] - 1]
+        (image,) = request.messages[-1].images
+        return answers[hits[image.handle] - 1]
 
     return ScriptedBackend(script)
 
@@ -58,9 +58,9 @@ def test_the_answers_own_words_are_boxed(index: PageIndex) -> None:
     (citation,) = found.citations
     assert (citation.page, citation.snippet) == (2, "Descale coffee machines every 90 days")
     assert citation.box is not None
-    pixels = citation.picture.rgb().crop(citation.box).convert("L")
+    pixels = citation.image.rgb().crop(citation.box).convert("L")
     assert pixels.getextrema() == (0, 255)  # ink on paper
-    assert citation.box.y1 < 0.2 * citation.picture.size[1]
+    assert citation.box.y1 < 0.2 * citation.image.size[1]
     assert Image.open(io.BytesIO(citation.thumbnail)).size[1] == 256
 
 
@@ -122,8 +122,8 @@ def test_it_shows_itself(index: PageIndex) -> None:
     assert "page 3" in shown
     assert "&lt;tea&gt;" in shown
     assert "<tea>" not in shown
-    picture = Image.open(io.BytesIO(found._repr_png_()))
-    assert (255, 0, 0) in {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or ()}
+    image = Image.open(io.BytesIO(found._repr_png_()))
+    assert (255, 0, 0) in {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or ()}
 
 
 def test_what_cannot_be_asked(index: PageIndex, tmp_path: Path) -> None:

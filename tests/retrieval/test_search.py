@@ -30,7 +30,7 @@ def made(tmp_path: Path, texts: list[str], near: int) -> PageIndex:
     return index
 
 
-@pytest.mark.parametrize(("mode", "first"), [("text", 1), ("picture", 2), ("hybrid", 1)])
+@pytest.mark.parametrize(("mode", "first"), [("text", 1), ("image", 2), ("hybrid", 1)])
 def test_modes(tmp_path: Path, mode: Mode, first: int) -> None:
     index = made(tmp_path, ["a coffee machine", "something", "a long coffee story it is"], near=2)
     hits = index.search("coffee", mode=mode)
@@ -44,8 +44,8 @@ def test_the_model_reranks(tmp_path: Path) -> None:
     last = index.search("coffee")[-1]
 
     def scores(request: object, label: str) -> float:
-        picture = request.messages[-1].images[0]  # type: ignore[attr-defined]
-        return 0.0 if ("es" in label) == (picture.handle == last.handle) else -5.0
+        image = request.messages[-1].images[0]  # type: ignore[attr-defined]
+        return 0.0 if ("es" in label) == (image.handle == last.handle) else -5.0
 
     model = Llava(backend=ScriptedBackend(scores=scores))
     (best,) = index.search("coffee", 1, rerank=model)

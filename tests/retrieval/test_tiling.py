@@ -61,12 +61,12 @@ def reader(readable: int | None, whole: float) -> ScriptedBackend:
     parts: list[str] = []
 
     def part_of(request: Request) -> int | None:
-        (picture,) = request.messages[-1].images
-        if max(picture.size) == 1344:
+        (image,) = request.messages[-1].images
+        if max(image.size) == 1344:
             return None
-        if picture.handle not in parts:
-            parts.append(picture.handle)
-        return parts.index(picture.handle)
+        if image.handle not in parts:
+            parts.append(image.handle)
+        return parts.index(image.handle)
 
     def say(request: Request) -> str:
         part = part_of(request)
@@ -110,7 +110,7 @@ def test_pages_are_asked_whole_only_if_told_or_nothing_can_be_weighed(
 
 
 def asked(index: PageIndex, kind: Kind, **options: Any) -> tuple[str, int]:
-    """The answer of a server of that kind, and how many pictures it was shown with the question."""
+    """The answer of a server of that kind, and how many images it was shown with the question."""
     with FakeServer(("hot",), kind) as server, Llava(base_url=server.url) as model:
         text = ask(index, "How hot?", model, k=1, **options).text
         words = [json.dumps(told["messages"][-1]) for told in server.requests]

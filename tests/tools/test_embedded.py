@@ -12,7 +12,7 @@ from llava_tools import Llava, tools
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 
-PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
+IMAGES = Path(__file__).parents[2] / "examples" / "pictures"
 BACKGROUNDS = {
     "meadow": "green",
     "night": "black",
@@ -24,15 +24,15 @@ ASKED = "What is the colour of the background?"
 
 
 class Eyes:
-    """The embedded model and the example pictures."""
+    """The embedded model and the example images."""
 
     def __init__(self, model: Llava) -> None:
         self.model = model
-        self.album = ImageResolver(ImageStore())
-        self.handles = {name: self.album.add(PICTURES / f"{name}.png") for name in BACKGROUNDS}
+        self.resolver = ImageResolver(ImageStore())
+        self.handles = {name: self.resolver.add(IMAGES / f"{name}.png") for name in BACKGROUNDS}
 
     def call(self, name: str, **arguments: Any) -> Any:
-        return tools.call(self.model, name, arguments, self.album)
+        return tools.call(self.model, name, arguments, self.resolver)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Boxes on the padded square and on the picture."""
+"""Boxes on the padded square and on the image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sizes = st.tuples(lengths, lengths)
 
 
 def padded(box: Box, size: tuple[int, int]) -> list[float]:
-    """Where a box of a picture lies on LLaVA's square: the other direction, written apart."""
+    """Where a box of an image lies on LLaVA's square: the other direction, written apart."""
     side = max(size)
     shift = ((side - size[0]) // 2, (side - size[1]) // 2) * 2
     return [(edge + moved) / side for edge, moved in zip(box, shift, strict=True)]
@@ -65,17 +65,17 @@ def test_known_boxes(
 
 
 @given(boxes())
-def test_a_box_comes_back_from_the_square(given_box: tuple[Box, tuple[int, int]]) -> None:
-    box, size = given_box
+def test_a_box_comes_back_from_the_square(expected_box: tuple[Box, tuple[int, int]]) -> None:
+    box, size = expected_box
     assert unpadded(padded(box, size), size) == box
 
 
 @given(boxes())
 def test_hundredths_cost_half_a_hundredth_of_the_longer_side(
-    given_box: tuple[Box, tuple[int, int]],
+    expected_box: tuple[Box, tuple[int, int]],
 ) -> None:
     """What LLaVA can write: two decimals."""
-    box, size = given_box
+    box, size = expected_box
     found = unpadded([round(corner, 2) for corner in padded(box, size)], size)
     if found is None:  # narrower than what two decimals can say
         assert min(box.x2 - box.x1, box.y2 - box.y1) <= 0.01 * max(size) + 1
@@ -85,7 +85,7 @@ def test_hundredths_cost_half_a_hundredth_of_the_longer_side(
 
 
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=4), sizes)
-def test_every_box_lies_on_the_picture(corners: list[float], size: tuple[int, int]) -> None:
+def test_every_box_lies_on_the_image(corners: list[float], size: tuple[int, int]) -> None:
     box = unpadded(corners, size)
     if box is not None:
         assert 0 <= box.x1 < box.x2 <= size[0]
@@ -93,26 +93,26 @@ def test_every_box_lies_on_the_picture(corners: list[float], size: tuple[int, in
 
 
 @given(st.lists(st.integers(-5000, 5000), min_size=4, max_size=4), sizes)
-def test_clipping(given_box: list[int], size: tuple[int, int]) -> None:
-    box = clipped(given_box, size)
+def test_clipping(expected_box: list[int], size: tuple[int, int]) -> None:
+    box = clipped(expected_box, size)
     if box is not None:
         assert 0 <= box.x1 < box.x2 <= size[0]
         assert 0 <= box.y1 < box.y2 <= size[1]
-        assert box.x1 >= given_box[0]
-        assert box.y2 <= given_box[3]
+        assert box.x1 >= expected_box[0]
+        assert box.y2 <= expected_box[3]
 
 
 @pytest.mark.parametrize("size", [(320, 120), (120, 320), (200, 200), (301, 100), (99, 300)])
 def test_against_what_the_model_is_shown(size: tuple[int, int]) -> None:
-    """A mark is found in the pixels that the eye gets, and lands where it was drawn."""
+    """A mark is found in the pixels that the vision tower gets, and lands where it was drawn."""
     box = Box(size[0] // 3, size[1] // 4, size[0] // 3 + 20, size[1] // 4 + 30)
-    picture = Image.new("RGB", size, "black")
-    ImageDraw.Draw(picture).rectangle((box.x1, box.y1, box.x2 - 1, box.y2 - 1), fill="white")
+    image = Image.new("RGB", size, "black")
+    ImageDraw.Draw(image).rectangle((box.x1, box.y1, box.x2 - 1, box.y2 - 1), fill="white")
     side = 336
     processor = LlavaImageProcessorPil(
         do_pad=True, size={"shortest_edge": side}, crop_size={"height": side, "width": side}
     )
-    pixels = processor([picture], return_tensors="pt")["pixel_values"][0]
+    pixels = processor([image], return_tensors="pt")["pixel_values"][0]
     white = pixels[0] > (190 / 255 - processor.image_mean[0]) / processor.image_std[0]
     y, x = white.nonzero(as_tuple=True)
     corners = [int(edge) for edge in (x.min(), y.min(), x.max() + 1, y.max() + 1)]
@@ -147,7 +147,7 @@ sides = st.integers(500, 800)
 
 @st.composite
 def large_boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
-    """A picture, wide or tall or square, and a box of at least half its longer side each way."""
+    """An image, wide or tall or square, and a box of at least half its longer side each way."""
     form = draw(st.sampled_from(["wide", "tall", "square"]))
     longer = draw(sides)
     shorter = longer if form == "square" else draw(st.integers(longer // 2 + 1, longer))
@@ -160,13 +160,13 @@ def large_boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
 
 @given(large_boxes())
 def test_locate_gives_back_the_box_that_the_model_wrote(
-    given_box: tuple[Box, tuple[int, int]],
+    expected_box: tuple[Box, tuple[int, int]],
 ) -> None:
     """Through the tool, from what a perfect model writes: two decimals on the padded square."""
-    box, size = given_box
+    box, size = expected_box
     written = "[" + ", ".join(f"{corner:.2f}" for corner in padded(box, size)) + "]"
-    album = ImageResolver(ImageStore())
-    shown = LocateArguments(image=album.add(Image.new("RGB", size)), thing="the red car")
-    found = locate.run(Llava(backend=ScriptedBackend([written])), shown, album)
+    resolver = ImageResolver(ImageStore())
+    shown = LocateArguments(image=resolver.add(Image.new("RGB", size)), thing="the red car")
+    found = locate.run(Llava(backend=ScriptedBackend([written])), shown, resolver)
     assert found.box is not None
     assert overlap(found.box, box) >= 0.95

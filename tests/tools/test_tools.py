@@ -31,13 +31,13 @@ from llava_tools.tools.compare import agree
 from llava_tools.tools.display import LARGEST
 from llava_tools.tools.locate import Located
 from tests.checkpoints import llama_like_tokenizer
-from tests.strategies import picture
+from tests.strategies import make_image
 
 WIDE = Image.new("RGB", (400, 200), "navy")
 
 
 class Scene:
-    """A scripted model, an album, and a picture in it."""
+    """A scripted model, an image resolver, and an image in it."""
 
     def __init__(
         self,
@@ -53,14 +53,14 @@ class Scene:
             **options,
         )
         self.model = Llava(backend=self.backend)
-        self.album = ImageResolver(ImageStore())
-        self.wide = self.album.add(WIDE)
+        self.resolver = ImageResolver(ImageStore())
+        self.wide = self.resolver.add(WIDE)
 
     def call(self, name: str, **arguments: Any) -> Any:
         arguments = {"image": self.wide} | arguments
         if name == "compare":
             del arguments["image"]
-        return tools.call(self.model, name, arguments, self.album)
+        return tools.call(self.model, name, arguments, self.resolver)
 
     @property
     def asked(self) -> list[str]:
@@ -102,7 +102,7 @@ def test_reading_that_does_not_fit_says_so() -> None:
 )
 def test_locate(size: tuple[int, int], answer: str, box: tuple[int, ...] | None) -> None:
     scene = Scene(answer, scores={"Yes": 0.5, "yes": 0.4, "No": 0.05, "no": 0.05})
-    handle = scene.album.add(Image.new("RGB", size))
+    handle = scene.resolver.add(Image.new("RGB", size))
     result = scene.call("locate", image=handle, thing="the red car")
     assert result.box == box
     assert json.loads(str(result)) == {
@@ -170,21 +170,21 @@ def test_choose() -> None:
         scene.call("choose", question="?", labels=["red", "red "])
 
 
-def test_compare_asks_each_picture_by_itself() -> None:
+def test_compare_asks_each_image_by_itself() -> None:
     def say(request: Request) -> str:
         return "Red." if request.messages[0].images[0].size == (400, 200) else "a red"
 
     scene = Scene(say=say)
-    other = scene.album.add(Image.new("RGB", (5, 5)))
+    other = scene.resolver.add(Image.new("RGB", (5, 5)))
     result = scene.call("compare", images=[scene.wide, other], question="What colour?")
     assert json.loads(str(result)) == {"same": True, "answers": ["Red.", "a red"]}
     assert [len(request.messages[0].images) for request in scene.backend.requests] == [1, 1]
 
 
 @pytest.mark.parametrize(("yes", "same"), [(0.7, True), (0.01, False)])
-def test_compare_with_all_pictures_in_one_prompt(yes: float, same: bool) -> None:
+def test_compare_with_all_images_in_one_prompt(yes: float, same: bool) -> None:
     scene = Scene(scores={"Yes": yes, "No": 0.2})
-    other = scene.album.add(Image.new("RGB", (5, 5)))
+    other = scene.resolver.add(Image.new("RGB", (5, 5)))
     result = scene.call(
         "compare", images=[scene.wide, other], question="What colour?", together=True
     )
@@ -200,14 +200,14 @@ def test_what_counts_as_the_same_answer() -> None:
     assert not agree(["there is a red one", "red"])
 
 
-def test_zoom_gives_a_new_picture_at_full_resolution() -> None:
+def test_zoom_gives_a_new_image_at_full_resolution() -> None:
     scene = Scene("42")
     grey = Image.effect_noise((300, 200), 90).convert("RGB")
-    handle = scene.album.add(grey)
+    handle = scene.resolver.add(grey)
     result = scene.call("zoom", image=handle, box=[10, 20, 110, 60])
     assert (result.width, result.height, result.answer) == (100, 40, None)
     assert json.loads(str(result)) == {"image": result.image, "width": 100, "height": 40}
-    assert scene.album.open(result.image).rgb() == grey.crop((10, 20, 110, 60))
+    assert scene.resolver.open(result.image).rgb() == grey.crop((10, 20, 110, 60))
     asked = scene.call("zoom", image=handle, box=[10, 20, 110, 60], question="What number?")
     assert (asked.answer, asked.image) == ("42", result.image)
     assert scene.backend.requests[0].messages[0].images[0].handle == result.image
@@ -223,7 +223,7 @@ def test_zooming_outside_tells_the_size(box: list[int]) -> None:
 
 def test_results_show_themselves() -> None:
     scene = Scene("[0.25, 0.5, 0.5, 0.75]")
-    big = scene.album.add(Image.new("RGB", (2000, 1000), "navy"))
+    big = scene.resolver.add(Image.new("RGB", (2000, 1000), "navy"))
     located = scene.call("locate", image=big, thing="<b>")
     png = located._repr_png_()
     shown = Image.open(io.BytesIO(png)).convert("RGB")
@@ -263,11 +263,11 @@ async def test_the_async_twin_gives_the_same(name: str) -> None:
     scene = Scene("[0.25, 0.5, 0.5, 0.75]" if name == "locate" else "7")
     arguments: dict[str, Any] = {"image": scene.wide} | EXAMPLES[name]
     if name == "compare":
-        arguments["images"] = [arguments.pop("image"), scene.album.add(Image.new("RGB", (1, 1)))]
+        arguments["images"] = [arguments.pop("image"), scene.resolver.add(Image.new("RGB", (1, 1)))]
     tool = TOOLS[name]
     given_arguments = tool.parse(json.dumps(arguments))
-    result = await tool.arun(scene.model, given_arguments, scene.album)
-    assert str(result) == str(tool.run(scene.model, given_arguments, scene.album))
+    result = await tool.arun(scene.model, given_arguments, scene.resolver)
+    assert str(result) == str(tool.run(scene.model, given_arguments, scene.resolver))
     assert len(str(result)) < 200
 
 
@@ -276,7 +276,7 @@ async def test_cancelling_stops_the_generation() -> None:
     scene = Scene("one two three four five", pause=gate.acquire)
     tool = TOOLS["look"]
     arguments = tool.parse({"image": scene.wide, "question": "?"})
-    task = asyncio.create_task(tool.arun(scene.model, arguments, scene.album))
+    task = asyncio.create_task(tool.arun(scene.model, arguments, scene.resolver))
     while not scene.backend.requests:
         await asyncio.sleep(0)
     task.cancel()
@@ -305,7 +305,7 @@ def test_bad_arguments_are_told_in_one_line(name: str, arguments: object, told: 
     assert "It takes: " in str(caught.value)
 
 
-def test_an_unknown_picture_and_an_unknown_tool() -> None:
+def test_an_unknown_image_and_an_unknown_tool() -> None:
     with pytest.raises(ImageError, match="no picture 'img_1'"):
         Scene().call("look", image="img_1", question="?")
     with pytest.raises(RequestError, match="Did you mean 'locate'"):
@@ -324,9 +324,9 @@ def test_openai_tools_are_short_and_can_be_enforced() -> None:
     assert [tool["function"]["name"] for tool in tools.openai_tools(["zoom"])] == ["zoom"]
 
 
-def test_picture_arguments_take_handles_unless_more_is_allowed(tmp_path: Path) -> None:
-    def schemas(album: ImageResolver | None) -> list[dict[str, Any]]:
-        described = tools.openai_tools(album=album)
+def test_image_arguments_take_handles_unless_more_is_allowed(tmp_path: Path) -> None:
+    def schemas(resolver: ImageResolver | None) -> list[dict[str, Any]]:
+        described = tools.openai_tools(resolver=resolver)
         return [tool["function"]["parameters"]["properties"] for tool in described]
 
     for properties in schemas(None) + schemas(ImageResolver(ImageStore())):
@@ -337,10 +337,10 @@ def test_picture_arguments_take_handles_unless_more_is_allowed(tmp_path: Path) -
     assert [list(properties) for properties in wider] == [list(old) for old in schemas(None)]
 
 
-def test_all_pictures_of_a_call_share_a_batch() -> None:
+def test_all_images_of_a_call_share_a_batch() -> None:
     """Both requests are there before either is read."""
     counts: list[int] = []
     scene: Scene = Scene("ok", pause=lambda: counts.append(len(scene.backend.requests)))
-    images = [scene.album.add(picture(shade)) for shade in range(3)]
+    images = [scene.resolver.add(make_image(shade)) for shade in range(3)]
     scene.call("compare", images=images, question="?")
     assert set(counts) == {3}

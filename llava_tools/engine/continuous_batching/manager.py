@@ -1,6 +1,6 @@
 """The contact with transformers' continuous batching, whose surface is internal.
 
-A thread of transformers' runs the batch. Here it becomes a daemon, its output reaches the tickets
+A thread of transformers' runs the batch. Here it becomes a daemon, its output reaches the request states
 that wait for it, its KV is sized, a step without enough memory costs one request and not all, and
 two of its habits are mended. `sampler.py` and `shortage.py` know it too, and on CPUs `paging.py`
 and `llama.py`. Checked against transformers 5.23, to which pyproject.toml pins
@@ -79,7 +79,7 @@ class Listener(Protocol):
 
 
 class Router(OutputRouter):
-    """Brings what the batch produced to the ticket that waits for it."""
+    """Brings what the batch produced to the request state that waits for it."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Requests into the batch, and their lives: convoys, cancellation, crashes, the end.
 
-Token ids and a `RequestState` go in; the ticket receives steps or an error. A step that raises fails the
+Token ids and a `RequestState` go in; the request state receives steps or an error. A step that raises fails the
 requests in flight and is followed by a fresh start; one without enough memory fails the request
 that takes most of it. An interpreter that exits stops the batch.
 """
@@ -85,7 +85,7 @@ class PagedRuntime:
                 self._convoy = self._convoy and PrefillCoalescer()
             self._router.expect(ticket)
             start = _Start(list(ids), ticket)
-            shared = _until_last_picture(ids, self._words)
+            shared = _until_last_image(ids, self._words)
             convoy = self._convoy if shared else None
             if convoy is None or convoy.join(hash(shared), ticket.request_id, start):
                 self._add(start)
@@ -173,7 +173,7 @@ class _Start:
     ticket: RequestState
 
 
-def _until_last_picture(ids: Sequence[int], words: int) -> tuple[int, ...]:
-    """Return the whole blocks of a prompt up to its last picture: what is worth waiting for."""
+def _until_last_image(ids: Sequence[int], words: int) -> tuple[int, ...]:
+    """Return the whole blocks of a prompt up to its last image: what is worth waiting for."""
     end = max((place for place, token in enumerate(ids, start=1) if token >= words), default=0)
     return tuple(ids[: end // PAGE * PAGE])

@@ -2,7 +2,7 @@
 
 A step packs rows of many sequences: whole prompts, ends of prompts, single tokens. Where the keys
 of each lie is worked out once for all layers, as parts: rows that look at the same places.
-Sequences that share a beginning, as questions about one picture do, look at it together. What a row
+Sequences that share a beginning, as questions about one image do, look at it together. What a row
 saw in several parts is merged by the weights that one softmax over all would have given them.
 """
 

@@ -178,7 +178,7 @@ def suits(decoder: PreTrainedModel) -> bool:
 def replace(model: LlavaForConditionalGeneration, decoder: PreTrainedModel) -> None:
     """Put a `PagedLlama` in the place of the language model that a LLaVA and its decoder share.
 
-    The linear layers of its eye are packed as well.
+    The linear layers of its vision tower are packed as well.
     """
     whole, causal = cast(Any, model), cast(Any, decoder)
     whole.model.language_model = causal.model = PagedLlama(causal.model)

@@ -56,7 +56,7 @@ class Loaded:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens that a picture takes: 576 in LLaVA 1.5."""
+        """Tokens that an image takes: 576 in LLaVA 1.5."""
         config: Any = self.model.config
         side = config.vision_config.image_size // config.vision_config.patch_size
         return int(side**2) + int(config.vision_feature_select_strategy == "full")
@@ -77,7 +77,7 @@ def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) ->
         float32 [images, 3, size, size].
 
     Raises:
-        ImageError: A picture is damaged in a way that only decoding finds.
+        ImageError: An image is damaged in a way that only decoding finds.
     """
     batch = processor([image.rgb() for image in images], return_tensors="pt")
     pixels: torch.Tensor = batch["pixel_values"]
@@ -101,7 +101,7 @@ def load(options: EngineOptions) -> Loaded:
     try:
         model = _model(where, config, options, device, hub)
         tokenizer = AutoTokenizer.from_pretrained(where, **hub)
-        processor = picture_processor(where, config.vision_config, hub)
+        processor = image_processor(where, config.vision_config, hub)
     except OSError as error:
         raise not_found(options.model, options.revision, options.local_files_only, error) from error
     except torch.OutOfMemoryError as error:
@@ -243,7 +243,7 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
             f"quantization={kind!r} needs the package bitsandbytes.",
             "Run: pip install bitsandbytes",
         ) from error
-    # The eye and the projector are small and sensitive: they stay in 16 bit.
+    # The vision tower and the projector are small and sensitive: they stay in 16 bit.
     whole = ["vision_tower", "multi_modal_projector", "lm_head"]
     if kind == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
@@ -255,7 +255,7 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
     )
 
 
-def picture_processor(where: str, vision: Any, hub: dict[str, Any]) -> LlavaImageProcessorPil:
+def image_processor(where: str, vision: Any, hub: dict[str, Any]) -> LlavaImageProcessorPil:
     """Return the image processor that pads as LLaVA was trained; checkpoints say to crop."""
     size = vision.image_size
     return LlavaImageProcessorPil.from_pretrained(

@@ -28,11 +28,11 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.loading.checkpoint import (
+    image_processor,
     load,
     locate,
     not_found,
     only_errors,
-    picture_processor,
     refuse_faults,
 )
 from llava_tools.engine.tokenizer import Tokenizer
@@ -53,7 +53,7 @@ class _End(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Pooled output [pictures, width] for hidden states [pictures, 1 + patches, width]."""
+        """Pooled output [images, width] for hidden states [images, 1 + patches, width]."""
         (layer,) = cast(nn.ModuleDict, self.encoder["layers"]).values()
         pooled: torch.Tensor = self.post_layernorm(layer(hidden, None)[:, 0])
         return pooled
@@ -79,7 +79,7 @@ class PartialClip(CLIPPreTrainedModel):
 
 @dataclass(frozen=True)
 class Clip:
-    """A loaded CLIP but for the eye.
+    """A loaded CLIP but for the vision tower.
 
     Attributes:
         name: As an index should remember it.
@@ -110,7 +110,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Eye:
-    """A vision tower, of which all but the last layer is used, and how pictures come to it."""
+    """A vision tower, of which all but the last layer is used, and how images come to it."""
 
     tower: CLIPVisionModel
     processor: LlavaImageProcessorPil
@@ -162,7 +162,7 @@ def load_clip(options: EmbeddingOptions) -> Clip:
 
 
 def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
-    """Load the eye that no engine lends: the CLIP's own, or the LLaVA's where that CLIP has none.
+    """Load the vision tower that no engine lends: the CLIP's own, or the LLaVA's where that CLIP has none.
 
     Raises:
         ModelError: It cannot be loaded.
@@ -191,7 +191,7 @@ def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
                 ignore_mismatched_sizes=True,
                 **hub,
             )
-        processor = picture_processor(clip.where, config.vision_config, hub)
+        processor = image_processor(clip.where, config.vision_config, hub)
     except OSError as error:
         raise not_found(clip.where, hub["revision"], options.local_files_only, error) from error
     refuse_faults(loaded[1] | {"unexpected_keys": set()}, clip.where)
@@ -199,7 +199,7 @@ def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
 
 
 def refuse_other_eye(clip: Clip, eye: Eye, model: str) -> None:
-    """Make sure that a CLIP could be the one that the eye was taken from, as far as shapes tell.
+    """Make sure that a CLIP could be the one that the vision tower was taken from, as far as shapes tell.
 
     Raises:
         ModelError: It cannot.

@@ -87,14 +87,14 @@ def assert_idle(model: Llava) -> None:
 @pytest.mark.parametrize("error", [ALLOCATOR, torch.OutOfMemoryError("CUDA"), MemoryError()])
 def test_the_largest_request_fails_and_the_others_answer_as_alone(
     fresh: Callable[..., Llava],
-    pictures: list[Image.Image],
+    images: list[Image.Image],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
     model = fresh(prefix_caching=False)
-    asked = [(question, pictures[n]) for n, question in enumerate(QUESTIONS)]
+    asked = [(question, images[n]) for n, question in enumerate(QUESTIONS)]
     alone = [model.ask(*each, max_tokens=12) for each in asked]
-    large = (LONG, pictures[3])
+    large = (LONG, images[3])
     before = model.ask(*large, max_tokens=12).token_ids
     manager = engine_of(model)._runtime._manager
     with monkeypatch.context() as patched:
@@ -113,40 +113,40 @@ def test_the_largest_request_fails_and_the_others_answer_as_alone(
 
 
 def test_it_is_the_same_with_the_attention_of_transformers(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llama, "suits", lambda decoder: False)
     test_the_largest_request_fails_and_the_others_answer_as_alone(
-        fresh, pictures, monkeypatch, ALLOCATOR
+        fresh, images, monkeypatch, ALLOCATOR
     )
 
 
 def test_a_stream_on_its_way_goes_on(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
     sampled = {"max_tokens": 60, "temperature": 1.0, "seed": 5, "stop": "never ever"}
-    alone = model.ask("Tell a story.", pictures[0], **sampled)
+    alone = model.ask("Tell a story.", images[0], **sampled)
     scarce = Scarce(engine_of(model), monkeypatch, rows=alone.usage.prompt_tokens)
     scarce.begin.set()
-    stream = model.stream("Tell a story.", pictures[0], **sampled)
+    stream = model.stream("Tell a story.", images[0], **sampled)
     told = [next(stream)]
     with pytest.raises(MemoryExhaustedError):
-        model.ask(LONG, pictures[1], max_tokens=4)
+        model.ask(LONG, images[1], max_tokens=4)
     told += stream
     assert tuple(token for delta in told for token in delta.token_ids) == alone.token_ids
     assert_idle(model)
 
 
 def test_those_that_waited_for_the_largest_go_ahead_without_it(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
     other = fresh(prefix_caching=False)
-    alone = [other.ask(question, pictures[0], max_tokens=6) for question in QUESTIONS]
+    alone = [other.ask(question, images[0], max_tokens=6) for question in QUESTIONS]
     most = sum(answer.usage.prompt_tokens for answer in alone)
     scarce = Scarce(engine_of(model), monkeypatch, rows=most)
-    asked = [(LONG + LONG, pictures[0]), *((question, pictures[0]) for question in QUESTIONS)]
+    asked = [(LONG + LONG, images[0]), *((question, images[0]) for question in QUESTIONS)]
     leader, *others = at_once(model, scarce, asked, max_tokens=6)
     assert isinstance(leader, MemoryExhaustedError)
     assert others == [one.token_ids for one in alone]
@@ -154,23 +154,23 @@ def test_those_that_waited_for_the_largest_go_ahead_without_it(
 
 
 def test_where_there_is_memory_for_nobody_each_is_told_and_the_engine_stays(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
     manager = engine_of(model)._runtime._manager
-    expected = fresh().ask("What is it?", pictures[0], max_tokens=6).token_ids
+    expected = fresh().ask("What is it?", images[0], max_tokens=6).token_ids
     scarce = Scarce(engine_of(model), monkeypatch, rows=0)
-    asked = [(question, pictures[n % 2]) for n, question in enumerate(QUESTIONS)]
+    asked = [(question, images[n % 2]) for n, question in enumerate(QUESTIONS)]
     for ended in at_once(model, scarce, asked, max_tokens=6):
         assert isinstance(ended, MemoryExhaustedError)
     scarce.rows = 10_000
-    assert model.ask("What is it?", pictures[0], max_tokens=6).token_ids == expected
+    assert model.ask("What is it?", images[0], max_tokens=6).token_ids == expected
     assert engine_of(model)._runtime._manager is manager
     assert_idle(model)
 
 
 def test_what_runs_out_while_tokens_are_picked_costs_all_and_the_engine_starts_afresh(
-    fresh: Callable[..., Llava], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A grammar that was moved on cannot be moved back, so such a step is not repeated."""
 
@@ -178,14 +178,14 @@ def test_what_runs_out_while_tokens_are_picked_costs_all_and_the_engine_starts_a
         raise ALLOCATOR
 
     model = fresh()
-    expected = model.ask("What is it?", pictures[0], max_tokens=6).token_ids
+    expected = model.ask("What is it?", images[0], max_tokens=6).token_ids
     scarce = Scarce(engine_of(model), monkeypatch, rows=10_000)
     with monkeypatch.context() as patched:
         patched.setattr(sampler, "_record", exhausted)
-        asked = [("How many?", pictures[1]), ("What is it?", pictures[0])]
+        asked = [("How many?", images[1]), ("What is it?", images[0])]
         for ended in at_once(model, scarce, asked, max_tokens=6, logprobs=True):
             assert isinstance(ended, MemoryExhaustedError)
-    assert model.ask("What is it?", pictures[0], max_tokens=6).token_ids == expected
+    assert model.ask("What is it?", images[0], max_tokens=6).token_ids == expected
     assert_idle(model)
 
 

@@ -42,10 +42,10 @@ def test_samples_follow_the_distribution() -> None:
     assert torch.allclose(shares, torch.tensor([0.1, 0.2, 0.7]), atol=0.04)
 
 
-def test_a_seed_repeats_alone_and_in_company(llava: Llava, pictures: list[Image.Image]) -> None:
+def test_a_seed_repeats_alone_and_in_company(llava: Llava, images: list[Image.Image]) -> None:
     def ask(seed: int) -> tuple[int, ...]:
         return llava.ask(
-            "What is it?", pictures[0], temperature=1.0, seed=seed, max_tokens=10
+            "What is it?", images[0], temperature=1.0, seed=seed, max_tokens=10
         ).token_ids
 
     alone = [ask(seed) for seed in range(8)]
@@ -56,11 +56,11 @@ def test_a_seed_repeats_alone_and_in_company(llava: Llava, pictures: list[Image.
 
 
 def test_logprobs_are_those_of_the_unmodified_distribution(
-    llava: Llava, pictures: list[Image.Image]
+    llava: Llava, images: list[Image.Image]
 ) -> None:
-    plain = llava.ask("What is it?", pictures[0], logprobs=True, top_logprobs=3, max_tokens=6)
+    plain = llava.ask("What is it?", images[0], logprobs=True, top_logprobs=3, max_tokens=6)
     hot = llava.ask(
-        "What is it?", pictures[0], logprobs=True, temperature=90.0, top_k=1, max_tokens=6
+        "What is it?", images[0], logprobs=True, temperature=90.0, top_k=1, max_tokens=6
     )
     assert len(plain.logprobs) == len(plain.token_ids) == 6
     for token in plain.logprobs:
@@ -72,20 +72,20 @@ def test_logprobs_are_those_of_the_unmodified_distribution(
 
 
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(
-    llava: Llava, pictures: list[Image.Image]
+    llava: Llava, images: list[Image.Image]
 ) -> None:
-    whole = llava.ask("What is it?", pictures[1], max_tokens=40)
+    whole = llava.ask("What is it?", images[1], max_tokens=40)
     middle = len(whole.text) // 2
     stop = whole.text[middle : middle + 3]
-    cut = llava.ask("What is it?", pictures[1], max_tokens=40, stop=stop)
+    cut = llava.ask("What is it?", images[1], max_tokens=40, stop=stop)
     assert cut.text == whole.text[: whole.text.index(stop)].rstrip()
     assert cut.finish_reason == "stop"
     assert cut.usage.completion_tokens < whole.usage.completion_tokens
 
 
-def test_the_stream_spells_the_answer(llava: Llava, pictures: list[Image.Image]) -> None:
-    answer = llava.ask("What is it?", pictures[2], max_tokens=30)
-    deltas = list(llava.stream("What is it?", pictures[2], max_tokens=30))
+def test_the_stream_spells_the_answer(llava: Llava, images: list[Image.Image]) -> None:
+    answer = llava.ask("What is it?", images[2], max_tokens=30)
+    deltas = list(llava.stream("What is it?", images[2], max_tokens=30))
     assert "".join(delta.text for delta in deltas) == answer.text
     assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
     assert deltas[-1].finish_reason == answer.finish_reason == "length"

@@ -62,9 +62,9 @@ def test_a_sequence_in_a_row_is_looked_at_where_it_lies() -> None:
     assert not part.more
 
 
-def test_questions_about_one_picture_look_at_it_together() -> None:
-    picture = [i * PAGE for i in range(8)]
-    readers = [Reader(i, 1, 256 + i, [*picture, (10 + i) * PAGE]) for i in range(3)]
+def test_questions_about_one_image_look_at_it_together() -> None:
+    image = [i * PAGE for i in range(8)]
+    readers = [Reader(i, 1, 256 + i, [*image, (10 + i) * PAGE]) for i in range(3)]
     shared, *own = plan(readers, PAGE)
     assert shared.rows == slice(0, 3)
     assert shared.places == slice(0, 256)

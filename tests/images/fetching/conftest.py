@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.images.fetching.site import PICTURE, Site, send
+from tests.images.fetching.site import IMAGE, Site, send
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     made = Site()
-    made.answers["/a.png"] = send(PICTURE)
+    made.answers["/a.png"] = send(IMAGE)
     yield made
     made.close()
 

@@ -14,7 +14,7 @@ from llava_tools.errors import ImageError
 from llava_tools.images.fetch import Fetcher, FetchError
 from tests.strategies import encoded
 
-PICTURE = encoded(Image.linear_gradient("L").resize((9, 7)), "PNG")
+IMAGE = encoded(Image.linear_gradient("L").resize((9, 7)), "PNG")
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 

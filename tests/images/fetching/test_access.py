@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import open_image
 from llava_tools.images.fetch import Fetcher, is_public
-from tests.images.fetching.site import PICTURE, Site, redirect, refusal, send
+from tests.images.fetching.site import IMAGE, Site, redirect, refusal, send
 
 PRIVATE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
@@ -151,7 +151,7 @@ def test_allowed_hosts(site: Site, names: dict[str, list[str]]) -> None:
     names["pictures.lan"] = ["127.0.0.1"]
     for allowed in ("pictures.lan", "Pictures.LAN.", f"pictures.lan:{site.port}"):
         fetcher = Fetcher(allowed_hosts=frozenset({allowed}))
-        assert fetcher.get(site.url(host="pictures.lan")) == PICTURE
+        assert fetcher.get(site.url(host="pictures.lan")) == IMAGE
         assert "private" in refusal(site.url(), fetcher)
     other = Fetcher(allowed_hosts=frozenset({f"pictures.lan:{site.port + 1}", "lan"}))
     assert "private" in refusal(site.url(host="pictures.lan"), other)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from llava_tools.images.fetch import Fetcher
-from tests.images.fetching.site import LOCAL, PICTURE, Site, refusal, send
+from tests.images.fetching.site import IMAGE, LOCAL, Site, refusal, send
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ def test_errors_of_the_server(site: Site, status: int, retryable: bool) -> None:
 
 
 def test_bodies_are_bounded(site: Site) -> None:
-    bounded = Fetcher(allowed_hosts=LOCAL.allowed_hosts, max_bytes=len(PICTURE))
-    assert bounded.get(site.url()) == PICTURE
+    bounded = Fetcher(allowed_hosts=LOCAL.allowed_hosts, max_bytes=len(IMAGE))
+    assert bounded.get(site.url()) == IMAGE
     for answer in (
-        send(PICTURE + b"x"),
-        send(PICTURE + b"x", Content_Length=""),
+        send(IMAGE + b"x"),
+        send(IMAGE + b"x", Content_Length=""),
         send(b"", Content_Length="99999999999"),
     ):
         site.answers["/a.png"] = answer
@@ -41,9 +41,9 @@ def test_bodies_are_bounded(site: Site) -> None:
 
 
 def test_broken_answers(site: Site) -> None:
-    site.answers["/a.png"] = send(PICTURE, Content_Length=str(len(PICTURE) + 5))
+    site.answers["/a.png"] = send(IMAGE, Content_Length=str(len(IMAGE) + 5))
     assert "broke off after" in refusal(site.url(), retryable=True)
-    site.answers["/a.png"] = send(PICTURE, Content_Encoding="gzip")
+    site.answers["/a.png"] = send(IMAGE, Content_Encoding="gzip")
     assert "encoded as gzip" in refusal(site.url())
 
     def nonsense(handler: BaseHTTPRequestHandler) -> None:
@@ -68,7 +68,7 @@ def holds_before_the_headers(site: Site, handler: BaseHTTPRequestHandler) -> Non
 
 
 def holds_in_the_body(site: Site, handler: BaseHTTPRequestHandler) -> None:
-    send(PICTURE[:20], Content_Length=str(len(PICTURE)))(handler)
+    send(IMAGE[:20], Content_Length=str(len(IMAGE)))(handler)
     site.release.wait(30)
 
 

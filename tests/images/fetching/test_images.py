@@ -1,4 +1,4 @@
-"""Pictures come by URL, however the server sends them."""
+"""Images come by URL, however the server sends them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 from llava_tools.errors import ImageError
 from llava_tools.images import open_image
-from tests.images.fetching.site import LOCAL, PICTURE, Site, redirect, send
+from tests.images.fetching.site import IMAGE, LOCAL, Site, redirect, send
 
 
-def test_a_picture_by_url(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_by_url(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     ref = open_image(site.url("/a.png?key=secret"), fetcher=LOCAL)
-    assert ref.data == PICTURE
+    assert ref.data == IMAGE
     assert ref.source == f"http://127.0.0.1:{site.port}/a.png"
     path, headers = site.seen[0]
     assert path == "/a.png?key=secret"
@@ -33,33 +33,33 @@ def test_what_the_url_holds_is_looked_at(site: Site) -> None:
 
 
 def test_paths_are_quoted_once(site: Site) -> None:
-    site.answers["/%C3%BC%20a%2Fb.png"] = send(PICTURE)
-    assert LOCAL.get(site.url("/ü a%2Fb.png#top")) == PICTURE
-    site.answers["/"] = send(PICTURE)
-    assert LOCAL.get(site.url("")) == PICTURE
-    assert LOCAL.get(site.url("?q=ä b")) == PICTURE
+    site.answers["/%C3%BC%20a%2Fb.png"] = send(IMAGE)
+    assert LOCAL.get(site.url("/ü a%2Fb.png#top")) == IMAGE
+    site.answers["/"] = send(IMAGE)
+    assert LOCAL.get(site.url("")) == IMAGE
+    assert LOCAL.get(site.url("?q=ä b")) == IMAGE
     assert [path for path, _ in site.seen] == ["/%C3%BC%20a%2Fb.png", "/", "/?q=%C3%A4%20b"]
 
 
 def test_bodies_without_a_length(site: Site) -> None:
-    site.answers["/a.png"] = send(PICTURE, Content_Length="")
-    assert LOCAL.get(site.url()) == PICTURE
+    site.answers["/a.png"] = send(IMAGE, Content_Length="")
+    assert LOCAL.get(site.url()) == IMAGE
 
     def chunked(handler: BaseHTTPRequestHandler) -> None:
         handler.protocol_version = "HTTP/1.1"
         send(b"", Content_Length="", Transfer_Encoding="chunked")(handler)
-        for start in range(0, len(PICTURE), 50):
-            part = PICTURE[start : start + 50]
+        for start in range(0, len(IMAGE), 50):
+            part = IMAGE[start : start + 50]
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
         handler.wfile.write(b"0\r\n\r\n")
         handler.close_connection = True
 
     site.answers["/a.png"] = chunked
-    assert LOCAL.get(site.url()) == PICTURE
+    assert LOCAL.get(site.url()) == IMAGE
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_followed(site: Site, status: int) -> None:
     site.answers["/old"] = redirect("b/../a.png?x=1", status)
-    site.answers["/b/../a.png"] = send(PICTURE)
-    assert LOCAL.get(site.url("/old")) == PICTURE
+    site.answers["/b/../a.png"] = send(IMAGE)
+    assert LOCAL.get(site.url("/old")) == IMAGE

@@ -12,12 +12,12 @@ import pytest
 from llava_tools.errors import ImageError
 from llava_tools.images import fetch
 from llava_tools.images.fetch import Fetcher, FetchError, displayed
-from tests.images.fetching.site import PICTURE, Site, refusal, send
+from tests.images.fetching.site import IMAGE, Site, refusal, send
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of its own authority, for `pictures.lan` alone."""
+    """A certificate of its own authority, for `images.lan` alone."""
     folder = tmp_path_factory.mktemp("tls")
     made = subprocess.run(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
@@ -39,14 +39,14 @@ def test_tls_verifies_the_name(
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     site = Site(serving)
-    site.answers["/a.png"] = send(PICTURE)
+    site.answers["/a.png"] = send(IMAGE)
     names.update({"pictures.lan": ["127.0.0.1"], "other.lan": ["127.0.0.1"]})
     fetcher = Fetcher(allowed_hosts=frozenset({"pictures.lan", "other.lan"}))
     url = site.url(host="pictures.lan", scheme="https")
     try:
         assert "certificate" in refusal(url, fetcher, retryable=True)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
-        assert fetcher.get(url) == PICTURE
+        assert fetcher.get(url) == IMAGE
         assert site.seen[0][1]["Host"] == f"pictures.lan:{site.port}"
         other = site.url(host="other.lan", scheme="https")
         assert "certificate" in refusal(other, fetcher, retryable=True)

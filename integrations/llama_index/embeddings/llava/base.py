@@ -1,6 +1,6 @@
-"""`LlavaEmbedding`: texts and pictures as vectors of one space, for LlamaIndex's indices.
+"""`LlavaEmbedding`: texts and images as vectors of one space, for LlamaIndex's indices.
 
-Texts and pictures go to `llava_tools.embedding.Embedder` in batches of `embed_batch_size`;
+Texts and images go to `llava_tools.embedding.Embedder` in batches of `embed_batch_size`;
 LlamaIndex adds caches, callbacks and instrumentation.
 """
 
@@ -28,16 +28,16 @@ _CHOICES = ("device", "dtype", "revision", "local_files_only", "clip", "clip_rev
 
 
 class LlavaEmbedding(MultiModalEmbedding):
-    """CLIP beside LLaVA, as a LlamaIndex embedding model of texts and of pictures.
+    """CLIP beside LLaVA, as a LlamaIndex embedding model of texts and of images.
 
-    Making one loads nothing. The first text or picture loads the model, once for the process; an
-    engine that a `Llava` of the same model has loaded lends its eye. Vectors have length one.
+    Making one loads nothing. The first text or image loads the model, once for the process; an
+    engine that a `Llava` of the same model has loaded lends its vision tower. Vectors have length one.
 
         embedding = LlavaEmbedding()
-        picture = embedding.get_image_embedding("street.jpg")
+        image = embedding.get_image_embedding("street.jpg")
         query = embedding.get_query_embedding("a red car")
 
-    Pictures are paths, URLs or open files, as your own code and your index name them. Do not pass
+    Images are paths, URLs or open files, as your own code and your index name them. Do not pass
     names on that come from a model or over a network.
 
     Raises:

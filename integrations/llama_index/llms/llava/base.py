@@ -1,4 +1,4 @@
-"""`Llava`: LlamaIndex's messages and options in, a `Request` through the seam, responses out.
+"""`Llava`: LlamaIndex's messages and options in, a `Request` through the backend interface, responses out.
 
 The way of a call: `_request` turns messages (messages.py), tools and output classes (tools.py) and
 options (configured.py) into a `Request`, the engine of `llava_tools` answers it in `Chunk`s,
@@ -26,7 +26,7 @@ from llama_index.core.llms.llm import ToolSelection
 
 from llama_index.llms.llava import results
 from llama_index.llms.llava.configured import Configured
-from llama_index.llms.llava.messages import Pictured, to_messages, to_question
+from llama_index.llms.llava.messages import Imaged, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
 from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
 from llava_tools.core.backend import astream
@@ -38,7 +38,7 @@ from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
 
-ImageDocuments = Sequence[Pictured]
+ImageDocuments = Sequence[Imaged]
 
 
 class Llava(Configured, StructuredPrediction):
@@ -66,7 +66,7 @@ class Llava(Configured, StructuredPrediction):
         """Answer a conversation.
 
         Raises:
-            RequestError: A bad option, block, picture, tool or schema, or more than fits.
+            RequestError: A bad option, block, image, tool or schema, or more than fits.
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish; `OutputError` if it was cut off in a call.
         """
@@ -99,7 +99,7 @@ class Llava(Configured, StructuredPrediction):
         image_documents: ImageDocuments = (),
         **kwargs: Any,
     ) -> CompletionResponse:
-        """Answer a prompt, about pictures or without any.
+        """Answer a prompt, about images or without any.
 
         Args:
             prompt: What to ask.
@@ -192,7 +192,7 @@ class Llava(Configured, StructuredPrediction):
         """Return the calls of a response or of a chunk, with the arguments as far as they came."""
         return selections(response, demanded=error_on_no_tool_call)
 
-    # ---- through the seam -----------------------------------------------------------------------
+    # ---- through the backend interface -----------------------------------------------------------------------
 
     def _said(self, messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
         return to_messages(messages, self._resolver)
@@ -219,7 +219,7 @@ class Llava(Configured, StructuredPrediction):
         )
 
     async def _arequest(self, messages: Sequence[ChatMessage], given: dict[str, Any]) -> Request:
-        # In a thread: pictures may have to be fetched.
+        # In a thread: images may have to be fetched.
         return self._request(await asyncio.to_thread(self._said, messages), given)
 
     def _answer(self, request: Request) -> ChatResponse:

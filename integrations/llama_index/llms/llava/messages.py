@@ -1,6 +1,6 @@
-"""LlamaIndex's messages in, the seam's messages out.
+"""LlamaIndex's messages in, the backend interface's messages out.
 
-Every block becomes text, a picture or a call, or an error that names it. Texts that follow each
+Every block becomes text, an image or a call, or an error that names it. Texts that follow each
 other are parted by a line break, as `ChatMessage.content` does. Left out are only thoughts and
 cache points, which are no part of what was said, and the sources that citations name.
 """
@@ -39,8 +39,8 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, ImageSource
 from llava_tools.images.access import ImageResolver
 
-#: What names or holds a picture in LlamaIndex; a `Node` in its `image_resource`.
-Pictured = ImageBlock | ImageNode | Node
+#: What names or holds an image in LlamaIndex; a `Node` in its `image_resource`.
+Imaged = ImageBlock | ImageNode | Node
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -64,17 +64,17 @@ def to_messages(messages: Iterable[ChatMessage], resolver: ImageResolver) -> tup
 
     Raises:
         RequestError: A block that LLaVA cannot be given; the message names it.
-        ImageError: A picture that is not allowed or not usable.
+        ImageError: An image that is not allowed or not usable.
     """
     return tuple(_message(message, resolver) for message in messages)
 
 
-def to_question(prompt: str, documents: Sequence[Pictured], resolver: ImageResolver) -> Message:
-    """Return the message of a completion about pictures, which the caller hands over himself.
+def to_question(prompt: str, documents: Sequence[Imaged], resolver: ImageResolver) -> Message:
+    """Return the message of a completion about images, which the caller hands over himself.
 
     Raises:
-        RequestError: Something else than pictures was handed over.
-        ImageError: A picture is not usable.
+        RequestError: Something else than images was handed over.
+        ImageError: An image is not usable.
     """
     for document in documents:
         if not isinstance(document, ImageBlock | ImageNode | Node):
@@ -87,7 +87,7 @@ def to_question(prompt: str, documents: Sequence[Pictured], resolver: ImageResol
     )
 
 
-def _source(block: Pictured) -> ImageSource:
+def _source(block: Imaged) -> ImageSource:
     """Return what a block or a node holds: its bytes, else its path, else its URL."""
     image, path, url = _named(block)
     if image:
@@ -97,7 +97,7 @@ def _source(block: Pictured) -> ImageSource:
     return str(url) if path is None else path
 
 
-def _named(block: Pictured) -> tuple[bytes | IOBase | None, Path | None, object]:
+def _named(block: Imaged) -> tuple[bytes | IOBase | None, Path | None, object]:
     """Return the bytes, the path and the URL that a block or a node names."""
     if isinstance(block, ImageBlock):
         return block.image, block.path, block.url

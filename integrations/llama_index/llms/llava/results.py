@@ -1,4 +1,4 @@
-"""The seam's answers in, LlamaIndex's responses out.
+"""The backend interface's answers in, LlamaIndex's responses out.
 
 Text and calls come as blocks, cumulative while they stream. What an answer tells about itself
 (usage, finish reason, timings, logprobs) comes once: with the answer, or with the last chunk.
@@ -27,7 +27,7 @@ from llava_tools.errors import EngineError
 
 
 def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:
-    """Translate a whole answer; `delta` is its last piece where it was streamed."""
+    """Translate a whole answer; `chunk` is its last piece where it was streamed."""
     calls = [
         ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=dict(call.arguments))
         for call in answer.tool_calls

@@ -1,4 +1,4 @@
-"""Pages of PDFs and pictures for LlamaIndex.
+"""Pages of PDFs and images for LlamaIndex.
 
 from llama_index.readers.llava import LlavaPageReader
 LlavaPageReader().load_data("manuals/")

@@ -1,7 +1,7 @@
-"""`LlavaPageReader`: PDFs and pictures as LlamaIndex documents, a page each.
+"""`LlavaPageReader`: PDFs and images as LlamaIndex documents, a page each.
 
-Each is an `ImageDocument`: the page's picture, its text layer, and metadata that name the document,
-the page and the picture's handle. The metadata are kept from the model and from embeddings: they
+Each is an `ImageDocument`: the page's image, its text layer, and metadata that name the document,
+the page and the image's handle. The metadata are kept from the model and from embeddings: they
 say nothing about what the page shows. Only the document's path is embedded where a page has no
 text, since LlamaIndex leaves nodes without any content out of its indexes.
 """
@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 class LlavaPageReader(BaseReader):
-    """Pages of PDFs and pictures, for any LlamaIndex index.
+    """Pages of PDFs and images, for any LlamaIndex index.
 
         documents = LlavaPageReader().load_data("manuals/")
         index = MultiModalVectorStoreIndex.from_documents(
             documents, embed_model=eye, image_embed_model=eye
         )
 
-    Metadata carry `document`, `page` (from 1), `pages`, `handle`, `width` and `height`. Pictures go
-    to the process's gallery too, so that tools can be shown them by handle.
+    Metadata carry `document`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images go
+    to the process's store too, so that tools can be shown them by handle.
 
     Attributes:
         skipped: The files of the last run that could not be used, with the reasons; each is logged.
@@ -71,12 +71,12 @@ class LlavaPageReader(BaseReader):
 
 
 def _document(item: Loaded) -> ImageDocument:
-    picture, kept = item.page.image, list(item.metadata)
+    image, kept = item.page.image, list(item.metadata)
     return ImageDocument(
         id_=f"{item.page.digest[:32]}-{item.page.number}",
         text=item.page.text,
-        image=base64.b64encode(picture.data),
-        image_mimetype=picture.media_type,
+        image=base64.b64encode(image.data),
+        image_mimetype=image.media_type,
         metadata=item.metadata,
         excluded_embed_metadata_keys=kept if item.page.text else kept[1:],
         excluded_llm_metadata_keys=kept,

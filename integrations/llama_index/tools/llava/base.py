@@ -1,6 +1,6 @@
 """`LlavaToolSpec`: the visual tools of `llava_tools.tools` as LlamaIndex tools.
 
-Any model can plan with them, also one that cannot see: pictures are named by handles, which even a
+Any model can plan with them, also one that cannot see: images are named by handles, which even a
 `ReActAgent` passes on. What a tool finds goes to the model as short JSON, and to the program as the
 tool output's `raw_output`, which shows itself in a notebook. Errors are raised; agents tell them to
 the model.
@@ -30,13 +30,13 @@ class LlavaToolSpec(BaseToolSpec):
         agent = FunctionAgent(llm=planner, tools=spec.to_tool_list())
         await agent.run(user_msg=f"What do you see in {handle}?")
 
-    Nothing is loaded until a tool runs. Pictures of a conversation with `llama_index.llms.llava`
+    Nothing is loaded until a tool runs. Images of a conversation with `llama_index.llms.llava`
     are known by their handles too.
 
     Args:
         llava: Who looks; the embedded model by default.
         names: Which tools; all by default.
-        gallery: Where handles lead; by default that of the process.
+        store: Where handles lead; by default that of the process.
         allowed_directories: Folders whose files the planner may name. None by default: it may have
             read a name in a document that a stranger wrote.
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs the planner may name.
@@ -52,7 +52,7 @@ class LlavaToolSpec(BaseToolSpec):
         llava: Llava | None = None,
         *,
         names: Iterable[str] | None = None,
-        gallery: ImageStore | None = None,
+        store: ImageStore | None = None,
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
         index: Findable | None = None,
@@ -60,15 +60,15 @@ class LlavaToolSpec(BaseToolSpec):
         self.spec_functions = [tool.name for tool in named(names, index)]
         self._index = index
         self._llava = Llava() if llava is None else llava
-        self._album = ImageResolver(gallery, allowed_directories, allowed_hosts)
+        self._resolver = ImageResolver(store, allowed_directories, allowed_hosts)
 
     def add(self, source: ImageSource) -> str:
-        """Show the agent a picture of your own, and return its handle for the prompt.
+        """Show the agent an image of your own, and return its handle for the prompt.
 
         Raises:
-            ImageError: It cannot be had, is no picture, or is too large.
+            ImageError: It cannot be had, is no image, or is too large.
         """
-        return self._album.add(source)
+        return self._resolver.add(source)
 
     def to_tool_list(
         self,
@@ -91,13 +91,13 @@ class LlavaToolSpec(BaseToolSpec):
 
     def _tool(self, tool: VisualTool[Any, Any], metadata: ToolMetadata | None) -> FunctionTool:
         def run(**arguments: Any) -> Result:
-            return cast(Result, tool.run(self._llava, tool.parse(arguments), self._album))
+            return cast(Result, tool.run(self._llava, tool.parse(arguments), self._resolver))
 
         async def arun(**arguments: Any) -> Result:
-            found = await tool.arun(self._llava, tool.parse(arguments), self._album)
+            found = await tool.arun(self._llava, tool.parse(arguments), self._resolver)
             return cast(Result, found)
 
-        shown = tool.for_album(self._album)
+        shown = tool.for_resolver(self._resolver)
         return FunctionTool.from_defaults(
             fn=run,
             async_fn=arun,
