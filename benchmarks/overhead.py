@@ -46,7 +46,7 @@ class Timed(RetryingBackend):
     """
 
     def __init__(self, backend: Backend) -> None:
-        super().__init__(lambda: backend, timeout=None, max_retries=0)
+        super().__init__(backend, timeout=None, max_retries=0)
         self.spent = 0.0
 
     def stream(self, request: Request) -> Stream:

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Self, Unpack, cast
 
 from llava_tools import label_scoring, registry
-from llava_tools.core.backend import Backend, Stream, astream, check_labels
-from llava_tools.core.outputs import Answer, Chunk, collect
+from llava_tools.core.backend import Backend, Stream, check_labels
+from llava_tools.core.outputs import Answer, Chunk
 from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
+from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.label_scoring import Classification
@@ -31,7 +32,7 @@ class Llava:
     Args:
         model: `tiny` (the embedded model, the default), `7b`, `13b`, a hub id or a folder.
         backend: An engine of your own instead (see `llava_tools.testing.ScriptedBackend`).
-        **options: Fields of `EngineOptions`: device, dtype, quantization, revision, offline, ...
+        **options: Fields of `EngineOptions`: device, dtype, quantization, revision, local_files_only, ...
 
     Raises:
         RequestError: An unknown or impossible option.
@@ -98,7 +99,7 @@ class Llava:
             EngineError: The engine could not finish.
         """
         request = _request(question, images, history, system, sampling, "ask")
-        return self._answer(request)
+        return answer(self.backend, request)
 
     def stream(
         self,
@@ -124,9 +125,7 @@ class Llava:
     ) -> Answer:
         """`ask` without blocking the event loop; cancelling the task stops the generation."""
         request = _request(question, images, history, system, sampling, "aask")
-        async with aclosing(astream(lambda: self.backend, request)) as stream:
-            deltas = [delta async for delta in stream]
-        return collect(deltas, self.backend.model_name)
+        return await aanswer(lambda: self.backend, request)
 
     async def astream(
         self,
@@ -140,8 +139,8 @@ class Llava:
         """`stream` without blocking the event loop; leaving the iteration stops the generation."""
         request = _request(question, images, history, system, sampling, "astream")
         async with aclosing(astream(lambda: self.backend, request)) as stream:
-            async for delta in stream:
-                yield delta
+            async for chunk in stream:
+                yield chunk
 
     def choose(
         self,
@@ -221,14 +220,6 @@ class Llava:
 
     def __repr__(self) -> str:
         return f"Llava({self.options.model!r})"
-
-    def _answer(self, request: Request) -> Answer:
-        backend = self.backend
-        stream = backend.stream(request)
-        try:
-            return collect(stream, backend.model_name)
-        finally:
-            stream.close()
 
 
 def _request(

@@ -6,7 +6,7 @@ what its framework calls these options (`synonyms`) and nothing of its own about
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 from pydantic import (
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from llava_tools.core.backend import Backend
-from llava_tools.core.retry import RetryingBackend
+from llava_tools.core.retry import with_retries
 from llava_tools.errors import RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.fetch import Fetcher
@@ -114,10 +114,10 @@ class ModelFields(BaseModel):
             allowed_hosts=self.allowed_hosts, allow_local_paths=self.allow_local_paths
         )
 
-    def _retrying_backend(self, model: str | None = None) -> RetryingBackend:
-        """Return the backend of `model`, by default `self.model`; loads when first used."""
+    def _loader(self, model: str | None = None) -> Callable[[], Backend]:
+        """Return what loads the backend of `model`, by default of `self.model`."""
         llava = self._llava(model)
-        return RetryingBackend(lambda: llava.backend, self.timeout, self.max_retries)
+        return lambda: with_retries(llava.backend, self.timeout, self.max_retries)
 
     def _llava(self, model: str | None = None) -> Llava:
         name = self.model if model is None else model

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llava_tools.chat import image_handles, prompt
-from llava_tools.core import json_schema
+from llava_tools.chat import prompt
+from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Chunk, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import Request
 from llava_tools.errors import EngineClosedError
 from llava_tools.images import ImageRef
-from llava_tools.structured.parser import ConstrainedStream
+from llava_tools.structured.parser import constrained
 
 Script = Callable[[Request], str] | Sequence[str]
 
@@ -62,14 +62,13 @@ class ScriptedBackend:
 
     def stream(self, request: Request) -> Stream:
         """Start answering; see `Backend.stream`."""
-        usage, limit, turn = self._take(request, request.sampling.max_tokens)
+        prepared, usage, limit, turn = self._take(request, request.sampling.max_tokens)
         if callable(self._script):
             text = self._script(request)
         else:
             text = self._script[min(turn, len(self._script) - 1)]
         stream = ScriptedStream(self, _deltas(request, text, limit, usage))
-        constraint = image_handles.narrowed(request.constraint, request.messages)
-        return stream if constraint.free else ConstrainedStream(stream, constraint)
+        return constrained(stream, prepared.constraint)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return what the script says of each label; see `Backend.score`."""
@@ -79,7 +78,7 @@ class ScriptedBackend:
 
     def count_tokens(self, request: Request) -> int:
         """Words plus what the images cost."""
-        return self._usage(request).prompt_tokens
+        return self._usage(prepare(request)).prompt_tokens
 
     def token_ids(self, text: str) -> list[int]:
         """One id a word, counted from 0."""
@@ -89,24 +88,28 @@ class ScriptedBackend:
         """Refuse further requests."""
         self._closed = True
 
-    def _take(self, request: Request, max_tokens: int | None) -> tuple[Usage, int, int]:
-        """Check and note a request; return its usage, its token limit and its number."""
+    def _take(
+        self, request: Request, max_tokens: int | None
+    ) -> tuple[PreparedRequest, Usage, int, int]:
+        """Check and record a request; return it with its usage, token limit and number."""
         if self._closed:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
-        prompt.check_results(request.messages)
-        json_schema.check_constraint(request.constraint)
-        usage = self._usage(request)
-        images = usage.image_tokens // self._image_tokens
+        prepared = prepare(request)
+        usage = self._usage(prepared)
         limit = prompt.fit(
-            usage.prompt_tokens, images, self._image_tokens, max_tokens, self.context_length
+            usage.prompt_tokens,
+            prepared.images,
+            self._image_tokens,
+            max_tokens,
+            self.context_length,
         )
         with self._lock:
             self.requests.append(request)
-            return usage, limit, len(self.requests) - 1
+            return prepared, usage, limit, len(self.requests) - 1
 
-    def _usage(self, request: Request) -> Usage:
-        pieces = prompt.build(request.messages, constraint=request.constraint)
-        images = self._image_tokens * sum(len(message.images) for message in request.messages)
+    def _usage(self, prepared: PreparedRequest) -> Usage:
+        pieces = prompt.pieces_of(prepared.system, prepared.turns)
+        images = self._image_tokens * prepared.images
         words = sum(len(piece.split()) for piece in pieces if isinstance(piece, str))
         return Usage(prompt_tokens=words + images, image_tokens=images)
 

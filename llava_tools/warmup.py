@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from PIL import Image
 
 from llava_tools.core.backend import Backend
-from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.core.streaming import answer_all
 from llava_tools.images import ImageRef, open_image
 
 #: Told what is done next, and how much of all is done by then, 0 to 1; at last "ready" and 1.
@@ -41,23 +41,13 @@ def warm_up(backend: Callable[[], Backend], progress: Progress | None = None) ->
     image = open_image(Image.new("RGB", (64, 48), (110, 120, 130)))
     for done, (doing, questions) in enumerate(stages, start=1):
         tell(doing, done / (len(stages) + 1))
-        _answer(engine, list(_asked(image, questions)))
+        answer_all(engine, _requests(image, questions))
     tell("ready", 1.0)
 
 
-def _asked(image: ImageRef, questions: Sequence[str]) -> Iterator[Request]:
+def _requests(image: ImageRef, questions: Sequence[str]) -> Iterator[Request]:
     for question in questions:
         yield Request((Message("user", (image, question)),), SamplingParams(max_tokens=TOKENS))
-
-
-def _answer(engine: Backend, requests: Sequence[Request]) -> None:
-    streams = [engine.stream(request) for request in requests]
-    try:
-        for stream in streams:
-            collect(stream, engine.model_name)
-    finally:
-        for stream in streams:
-            stream.close()
 
 
 def _silently(_doing: str, _share: float) -> None:

@@ -9,8 +9,8 @@ constraint in binding.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -28,9 +28,9 @@ from langchain_llava.errors import as_langchain, of_validation
 from langchain_llava.messages import to_messages
 from langchain_llava.options import SYNONYMS, profile
 from llava_tools import __version__
-from llava_tools.core.outputs import collect
+from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
-from llava_tools.core.retry import RetryingBackend
+from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.model_fields import ModelFields
 from llava_tools.options import ENGINE_OPTIONS, SAMPLING_OPTIONS, normalize, sampling_params
 
@@ -83,13 +83,8 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with as_langchain():
-            backend, request = self._prepare(messages, stop, kwargs)
-            stream = backend.stream(request)
-            try:
-                answer = collect(stream, backend.model_name)
-            finally:
-                stream.close()
-            return results.to_result(answer, logprobs=request.sampling.logprobs)
+            load, request = self._prepare(messages, stop, kwargs)
+            return results.to_result(answer(load(), request), logprobs=request.sampling.logprobs)
 
     async def _agenerate(
         self,
@@ -100,11 +95,9 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
     ) -> ChatResult:
         with as_langchain():
             # In a thread: images may have to be fetched.
-            backend, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
-            async with aclosing(backend.astream(request)) as stream:
-                deltas = [delta async for delta in stream]
-            answer = collect(deltas, backend.model_name)
-            return results.to_result(answer, logprobs=request.sampling.logprobs)
+            load, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
+            result = await aanswer(load, request)
+            return results.to_result(result, logprobs=request.sampling.logprobs)
 
     def _stream(
         self,
@@ -114,18 +107,15 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         with as_langchain():
-            backend, request = self._prepare(messages, stop, kwargs)
-            chunks = results.Chunks(backend, logprobs=request.sampling.logprobs)
-            stream = backend.stream(request)
-            try:
-                for delta in stream:
-                    chunk = chunks.add(delta)
+            load, request = self._prepare(messages, stop, kwargs)
+            converter = results.ChunkConverter(load, logprobs=request.sampling.logprobs)
+            with closing(load().stream(request)) as stream:
+                for chunk in stream:
+                    converted = converter.convert(chunk)
                     if run_manager:
-                        run_manager.on_llm_new_token(delta.text, chunk=chunk)
-                    yield chunk
-            finally:
-                stream.close()
-            chunks.end()
+                        run_manager.on_llm_new_token(chunk.text, chunk=converted)
+                    yield converted
+            converter.check_finished()
 
     async def _astream(
         self,
@@ -135,15 +125,15 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain():
-            backend, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
-            chunks = results.Chunks(backend, logprobs=request.sampling.logprobs)
-            async with aclosing(backend.astream(request)) as stream:
-                async for delta in stream:
-                    chunk = chunks.add(delta)
+            load, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
+            converter = results.ChunkConverter(load, logprobs=request.sampling.logprobs)
+            async with aclosing(astream(load, request)) as stream:
+                async for chunk in stream:
+                    converted = converter.convert(chunk)
                     if run_manager:
-                        await run_manager.on_llm_new_token(delta.text, chunk=chunk)
-                    yield chunk
-            chunks.end()
+                        await run_manager.on_llm_new_token(chunk.text, chunk=converted)
+                    yield converted
+            converter.check_finished()
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
@@ -153,13 +143,13 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         Images cost what they cost the model (576 tokens each in LLaVA 1.5).
         """
         with as_langchain():
-            backend, request = self._prepare(messages, None, {"tools": tools} if tools else {})
+            load, request = self._prepare(messages, None, {"tools": tools} if tools else {})
             last = request.messages[-1].role if request.messages else None
             if last not in ("user", "tool"):
                 # A part of a conversation, as trim_messages asks for: a word closes it.
                 closed = (*request.messages, Message("user", ("?",)))
                 request = replace(request, messages=closed)
-            return backend.count_tokens(request)
+            return load().count_tokens(request)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the ids of plain text in the model's own vocabulary; loads the model."""
@@ -168,8 +158,8 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
 
     def _prepare(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[RetryingBackend, Request]:
-        """Return the backend and the request for it; nothing is loaded yet."""
+    ) -> tuple[Callable[[], Backend], Request]:
+        """Return what loads the backend, and the request for it; nothing is loaded yet."""
         # LangChain obeys `stream` itself, before it comes here.
         kwargs = {name: value for name, value in kwargs.items() if name != "stream"}
         names = ("model", *SAMPLING_OPTIONS, *binding.KEYWORDS)
@@ -177,7 +167,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         constraint = binding.constraint(options)
         for name in binding.KEYWORDS:
             options.pop(name, None)
-        backend = self._retrying_backend(options.pop("model", None))
+        load = self._loader(options.pop("model", None))
         if stop is not None:
             options["stop"] = stop
         defaults = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
@@ -185,7 +175,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         converted = to_messages(messages, self._resolver)
         if self.system is not None and not any(m.role == "system" for m in converted):
             converted = (Message("system", (self.system,)), *converted)
-        return backend, Request(converted, sampling, constraint)
+        return load, Request(converted, sampling, constraint)
 
     # ---- what LangChain wants to know ----------------------------------------------------------
 

@@ -6,7 +6,7 @@ with the last chunk of a stream, so that added-up chunks equal the message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import cast
 
@@ -38,28 +38,28 @@ def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
     return ChatResult(generations=[generation], llm_output={"model_name": answer.model})
 
 
-class Chunks:
+class ChunkConverter:
     """Translates a stream step by step; the last chunk carries what the whole answer told."""
 
-    def __init__(self, backend: Backend, *, logprobs: bool) -> None:
-        self._backend = backend
+    def __init__(self, load: Callable[[], Backend], *, logprobs: bool) -> None:
+        self._load = load
         self._logprobs = logprobs
-        self._told: list[Chunk] = []
+        self._chunks: list[Chunk] = []
 
-    def add(self, delta: Chunk) -> ChatGenerationChunk:
-        """Translate the next step."""
-        self._told.append(delta)
+    def convert(self, chunk: Chunk) -> ChatGenerationChunk:
+        """Convert the next chunk."""
+        self._chunks.append(chunk)
         calls = [
             tool_call_chunk(name=piece.name, args=piece.arguments, id=piece.id, index=piece.index)
-            for piece in delta.tool_call_chunks
+            for piece in chunk.tool_call_chunks
         ]
-        if delta.finish_reason is None:
-            message = AIMessageChunk(content=delta.text, tool_call_chunks=calls)
+        if chunk.finish_reason is None:
+            message = AIMessageChunk(content=chunk.text, tool_call_chunks=calls)
             return ChatGenerationChunk(message=message)
-        answer = collect(self._told, self._backend.model_name)
+        answer = collect(self._chunks, self._load().model_name)
         metadata = _metadata(answer, self._logprobs)
         message = AIMessageChunk(
-            content=delta.text,
+            content=chunk.text,
             tool_call_chunks=calls,
             response_metadata=metadata,
             usage_metadata=_usage(answer.usage),
@@ -67,13 +67,13 @@ class Chunks:
         )
         return ChatGenerationChunk(message=message, generation_info=_info(metadata))
 
-    def end(self) -> None:
+    def check_finished(self) -> None:
         """Refuse to pass off as whole what was cut off.
 
         Raises:
             EngineError: No step had a finish reason.
         """
-        if not self._told or self._told[-1].finish_reason is None:
+        if not self._chunks or self._chunks[-1].finish_reason is None:
             raise EngineError("The stream ended before it was finished.", "Ask again.")
 
 

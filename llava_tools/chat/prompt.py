@@ -87,16 +87,20 @@ def build(
     Raises:
         RequestError: No message, nothing said in the last turn, or the last turn not the user's.
     """
-    told, turns = conversation(messages, system, constraint)
-    prompt: list[Piece] = [f"{told} "]
+    return pieces_of(*conversation(messages, system, constraint))
+
+
+def pieces_of(system: str, turns: Sequence[Turn]) -> list[Piece]:
+    """Return the prompt of the turns that `conversation` wrote; see `build`."""
+    pieces: list[Piece] = [f"{system} "]
     for turn in turns:
         if turn.role == "assistant":
-            _extend(prompt, [f"ASSISTANT: {turn.text}", END_OF_TURN])
+            _extend(pieces, [f"ASSISTANT: {turn.text}", END_OF_TURN])
         else:
             opening = ["USER: "] + [piece for image in turn.images for piece in (image, "\n")]
-            _extend(prompt, [*opening, f"{turn.text} "])
-    _extend(prompt, ["ASSISTANT:"])
-    return prompt
+            _extend(pieces, [*opening, f"{turn.text} "])
+    _extend(pieces, ["ASSISTANT:"])
+    return pieces
 
 
 def lesson(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:

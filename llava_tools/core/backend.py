@@ -1,15 +1,12 @@
-"""The backend interface: what every engine offers, and the async twin that works for all of them.
+"""The backend interface: what the engine, a remote server and the scripted double have in common.
 
 A backend turns a `Request` into a `Stream` of `Chunk`s. Nothing above this file knows whether the
-model runs in this process or behind a server.
+model runs in this process or behind a server. `streaming` holds what works for every backend.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from llava_tools.core.outputs import Chunk
@@ -125,50 +122,3 @@ def check_labels(labels: Sequence[str]) -> None:
             )
         if labels.count(label) > 1:
             raise RequestError(f"The label {label!r} is given twice.", "Give it once.")
-
-
-async def astream(backend: Callable[[], Backend], request: Request) -> AsyncGenerator[Chunk]:
-    """Stream a request without blocking the event loop; leaving the iteration stops generation.
-
-    `backend` is called in the stream's thread, since having it may mean loading the model.
-
-    Each stream has a thread of its own for as long as it lasts, so that many streams that wait for
-    tokens never starve the loop's shared executor.
-    """
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
-    left = threading.Event()
-    started: list[Stream] = []
-
-    def put(item: Chunk | BaseException | None) -> None:
-        if not left.is_set():
-            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
-                loop.call_soon_threadsafe(arrived.put_nowait, item)
-
-    def pump() -> None:
-        try:
-            chosen = backend()
-            if left.is_set():
-                return
-            stream = chosen.stream(request)
-            started.append(stream)
-            try:
-                if not left.is_set():
-                    for delta in stream:
-                        put(delta)
-            finally:
-                stream.close()
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - handed over and raised in the caller's task
-            put(error)
-
-    threading.Thread(target=pump, name="llava-tools-astream", daemon=True).start()
-    try:
-        while (item := await arrived.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        left.set()
-        for stream in started:
-            stream.close()

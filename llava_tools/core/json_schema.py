@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llava_tools.core.constraints import Constraint, Schema
@@ -141,16 +141,22 @@ def check(value: Any, schema: Schema, what: str) -> None:
 
 
 def _check_schema(schema: Schema, what: str) -> None:
+    fault, hint = _schema_fault(json.dumps(schema, default=dict))
+    if fault:
+        raise SchemaError(f"{what} {fault}.", hint)
+
+
+@lru_cache(maxsize=256)
+def _schema_fault(text: str) -> tuple[str, str]:
+    """Return what is wrong with a schema and what to do; agents send the same ones repeatedly."""
+    schema = json.loads(text)
     for error in _meta(type(_validator(schema))).iter_errors(schema):
-        raise SchemaError(
-            f"{what} is no JSON schema: {error.message} at {error.json_path}.",
-            "See https://json-schema.org/learn.",
-        )
+        fault = f"is no JSON schema: {error.message} at {error.json_path}"
+        return fault, "See https://json-schema.org/learn."
     if not _finite(schema, schema, (), set()):
-        raise SchemaError(
-            f"{what} refers to itself without end: no finite value satisfies them.",
-            "Make the recursive field optional, or allow null or an empty list.",
-        )
+        fault = "refers to itself without end: no finite value satisfies them"
+        return fault, "Make the recursive field optional, or allow null or an empty list."
+    return "", ""
 
 
 def _validator(schema: Schema) -> Validator:

@@ -1,17 +1,16 @@
-"""`timeout` and `max_retries` over any backend.
+"""Time limits and retries over any backend.
 
-A stream that takes too long is closed and ends in `AnswerTimeoutError`. A request that failed for a
-passing reason (a full queue, a crashed step) is sent again as long as nothing of its answer has
-been handed out.
+A stream that takes too long is closed and ends in `AnswerTimeoutError`. A request that failed for
+a passing reason (a full queue, a crashed step) is sent again as long as no chunk of its answer was
+returned.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
 
-from llava_tools.core.backend import Backend, Stream, astream
+from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError
@@ -20,23 +19,26 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
 
+def with_retries(backend: Backend, timeout: float | None, max_retries: int) -> Backend:
+    """Return a backend with a time limit and retries; the same one where neither is wanted."""
+    if timeout is None and not max_retries:
+        return backend
+    return RetryingBackend(backend, timeout, max_retries)
+
+
 class RetryingBackend:
-    """A backend that is loaded when it is first used, with a time limit and retries.
+    """A backend with a time limit and retries.
 
     Args:
-        load: Returns the backend; may load the model.
-        timeout: Seconds that an answer may take, loading the model not counted. None: no limit.
-        max_retries: How often a request is sent again after an error that may pass.
+        backend: Answers the requests.
+        timeout: Seconds that an answer may take. None: no limit.
+        max_retries: How often a request is sent again after a retryable error.
     """
 
-    def __init__(self, load: Callable[[], Backend], timeout: float | None, max_retries: int):
-        self._load = load
+    def __init__(self, backend: Backend, timeout: float | None, max_retries: int) -> None:
+        self._backend = backend
         self._timeout = timeout
         self._max_retries = max_retries
-
-    @cached_property
-    def _backend(self) -> Backend:
-        return self._load()
 
     @property
     def model_name(self) -> str:
@@ -50,14 +52,9 @@ class RetryingBackend:
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
-        if self._timeout is None and not self._max_retries:
-            return self._backend.stream(request)
-        backend = self._backend
-        return RetryingStream(lambda: backend.stream(request), self._timeout, self._max_retries)
-
-    def astream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Stream in a thread of its own, in which the model is loaded too."""
-        return astream(lambda: self, request)
+        return RetryingStream(
+            lambda: self._backend.stream(request), self._timeout, self._max_retries
+        )
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
@@ -77,7 +74,7 @@ class RetryingBackend:
 
 
 class RetryingStream:
-    """A stream that is begun again where that can help, and ends when its time is up."""
+    """A stream that restarts after a retryable error and ends when its time is up."""
 
     def __init__(self, begin: Callable[[], Stream], timeout: float | None, max_retries: int):
         self._begin = begin
@@ -85,7 +82,7 @@ class RetryingStream:
         self._retries_left = max_retries
         self._pause = _FIRST_PAUSE
         self._stream: Stream | None = None
-        self._told = False
+        self._returned = False
         self._expired = False
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -101,11 +98,11 @@ class RetryingStream:
     def __next__(self) -> Chunk:
         while not self._closed.is_set():
             try:
-                delta = next(self._current())
+                chunk = next(self._current())
             except StopIteration:
                 break
             except LlavaToolsError as error:
-                if not error.retryable or self._told or not self._retries_left:
+                if not error.retryable or self._returned or not self._retries_left:
                     self.close()
                     raise
                 self._retries_left -= 1
@@ -113,11 +110,11 @@ class RetryingStream:
                 self._closed.wait(self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             else:
-                self._told = True
-                if delta.finish_reason is not None and self._timer is not None:
+                self._returned = True
+                if chunk.finish_reason is not None and self._timer is not None:
                     self._timer.cancel()
                     self._timeout = None
-                return delta
+                return chunk
         expired, self._expired = self._expired, False
         self.close()
         if expired:
@@ -144,7 +141,7 @@ class RetryingStream:
             stream = self._begin()
             with self._lock:
                 self._stream = stream
-            if self._closed.is_set():  # closed while it was begun: nobody else closes it
+            if self._closed.is_set():  # closed while it was begun: no one else closes it
                 stream.close()
             return stream
         return self._stream

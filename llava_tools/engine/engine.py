@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from llava_tools.chat import image_handles, prompt
+from llava_tools.chat import prompt
+from llava_tools.chat.prepare import prepare
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Usage
 from llava_tools.core.requests import Request, SamplingParams
@@ -31,7 +32,7 @@ from llava_tools.engine.stream import EngineStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
-from llava_tools.structured.parser import ConstrainedStream
+from llava_tools.structured.parser import constrained
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
@@ -117,14 +118,13 @@ class LlavaEngine:
             EngineClosedError: The engine was closed.
         """
         ticket = self._ticket(request.sampling)
-        prompt.check_results(request.messages)
-        constraint = image_handles.narrowed(request.constraint, request.messages)
-        pieces = prompt.build(request.messages, constraint=request.constraint)
+        prepared = prepare(request)
+        pieces = prompt.pieces_of(prepared.system, prepared.turns)
+        constraint, count = prepared.constraint, prepared.images
         best_effort = False
         if not constraint.free:
             ticket.matcher, best_effort = self._grammars.matcher(constraint)
         length = self._length(pieces)
-        count = sum(isinstance(piece, ImageRef) for piece in pieces)
         ticket.max_tokens = prompt.fit(
             length, count, self.image_tokens, request.sampling.max_tokens, self._context
         )
@@ -132,28 +132,25 @@ class LlavaEngine:
         try:
             ids = self._ids(pieces, ticket)
             usage = Usage(prompt_tokens=len(ids), image_tokens=count * self.image_tokens)
-            prepared = time.perf_counter()
+            submitted = time.perf_counter()
             self._runtime.submit(ids, ticket)
         except BaseException:
             self._leave(ticket)
             raise
         stream = EngineStream(
-            ticket, self._text, self._ends, usage, prepared, self._leave, self._dropped.put
+            ticket, self._text, self._ends, usage, submitted, self._leave, self._dropped.put
         )
-        if constraint.free:
-            return stream
-        return ConstrainedStream(stream, constraint, best_effort=best_effort)
+        return constrained(stream, constraint, best_effort=best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return the log-probabilities of labels as answers; see `Backend.score`."""
         check_labels(labels)
         lead = self._ticket(_SPELLED)
-        prompt.check_results(request.messages)
-        pieces = prompt.build(request.messages, constraint=request.constraint)
+        prepared = prepare(request)
+        pieces = prompt.pieces_of(prepared.system, prepared.turns)
         ends = [scoring.spell(label, self._text) for label in labels]
         longest = max(map(len, ends))
-        count = sum(isinstance(piece, ImageRef) for piece in pieces)
-        prompt.fit(self._length(pieces), count, self.image_tokens, longest, self._context)
+        prompt.fit(self._length(pieces), prepared.images, self.image_tokens, longest, self._context)
         self._enter(lead)  # it holds the images, and one place for all labels
         scores: list[float] = []
         try:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from llava_tools.core import json_schema
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import MissingExtraError, SchemaError
 from llava_tools.structured.grammar import schema_for_guidance, write_grammar
@@ -78,7 +77,6 @@ class Grammars:
             import llguidance.hf
         except ImportError as error:
             raise MissingExtraError("llguidance", "torch") from error
-        json_schema.check_constraint(constraint)
         if self._guide is None:
             tokenizer = cast(Any, self._tokenizer)  # any fast tokenizer will do
             self._guide = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self._vocabulary)

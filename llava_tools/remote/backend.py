@@ -9,8 +9,7 @@ from contextlib import aclosing
 from difflib import get_close_matches
 from typing import Any
 
-from llava_tools.chat import image_handles, prompt
-from llava_tools.core import json_schema
+from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
@@ -28,7 +27,7 @@ from llava_tools.remote.client import PAUSES, SILENCE, Client, no_answer
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
 from llava_tools.remote.image_encoding import SIDE, ImageEncoder
 from llava_tools.remote.stream import RemoteStream
-from llava_tools.structured.parser import ConstrainedStream
+from llava_tools.structured.parser import constrained
 
 #: Context of LLaVA 1.5, for servers that do not tell theirs.
 _CONTEXT = 4096
@@ -105,9 +104,9 @@ class RemoteBackend:
             ServerError: It could not be asked whether it enforces constraints.
         """
         arrived = time.perf_counter()
-        said = self._written(request)
-        json_schema.check_constraint(request.constraint)
-        constraint = image_handles.narrowed(request.constraint, request.messages)
+        prepared = self._prepare(request)
+        constraint = prepared.constraint
+        messages = protocol.messages(prepared, self._urls)
         form = ConstraintEncoding()
         if not constraint.free:
             form = self._client.run(self._enforcement.form(constraint))
@@ -117,25 +116,23 @@ class RemoteBackend:
                 "Try again later, or set a larger max_queue.",
             )
         try:
-            deltas = self._deltas(request, said, form, arrived)
+            deltas = self._deltas(request, messages, form, arrived)
             stream = RemoteStream(deltas, self._client.start, self._places.release)
         except EngineClosedError:
             self._places.release()
             raise
-        if constraint.free:
-            return stream
-        return ConstrainedStream(stream, constraint, best_effort=form.best_effort)
+        return constrained(stream, constraint, best_effort=form.best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return the log-probabilities of labels as answers; see `Backend.score`. vLLM only."""
         check_labels(labels)
-        said = self._written(request)
-        return self._client.run(scoring.score(self._client, self._served, said, labels))
+        messages = protocol.messages(self._prepare(request), self._urls)
+        return self._client.run(scoring.score(self._client, self._served, messages, labels))
 
     def count_tokens(self, request: Request) -> int:
         """Return the prompt's tokens: the server reads it, and keeps it for the question."""
-        said = self._written(request)
-        return self._client.run(scoring.prompt_tokens(self._client, self._served, said))
+        messages = protocol.messages(self._prepare(request), self._urls)
+        return self._client.run(scoring.prompt_tokens(self._client, self._served, messages))
 
     def token_ids(self, text: str) -> list[int]:
         """Return the ids of plain text, without `<s>`.
@@ -153,17 +150,20 @@ class RemoteBackend:
         self._closed = True
         self._client.close()
 
-    def _written(self, request: Request) -> list[dict[str, Any]]:
+    def _prepare(self, request: Request) -> PreparedRequest:
         if self._closed:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
-        prompt.check_results(request.messages)
-        return protocol.messages(request, self._urls)
+        return prepare(request)
 
     async def _deltas(
-        self, request: Request, said: list[dict[str, Any]], form: ConstraintEncoding, arrived: float
+        self,
+        request: Request,
+        messages: list[dict[str, Any]],
+        form: ConstraintEncoding,
+        arrived: float,
     ) -> AsyncGenerator[Chunk]:
         """Yield an answer, asking again as long as nothing of it has come."""
-        fields = _merged(protocol.body(request, self._served, said), form.fields)
+        fields = _merged(protocol.body(request, self._served, messages), form.fields)
         sent = time.perf_counter()
         attempt = 0
         while True:

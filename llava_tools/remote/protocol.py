@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llava_tools.chat import prompt
+from llava_tools.chat.prepare import PreparedRequest
 from llava_tools.chat.tool_calls import CLOSE, OPEN
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Request
@@ -41,19 +41,17 @@ class ServedModel:
     vllm: bool
 
 
-def messages(request: Request, url: Callable[[ImageRef], str]) -> list[dict[str, Any]]:
+def messages(prepared: PreparedRequest, url: Callable[[ImageRef], str]) -> list[dict[str, Any]]:
     """Return the conversation as `prompt.build` would write it, in chat messages.
 
     Args:
-        request: What is asked.
+        prepared: The request.
         url: Turns an image into a data URL.
-
-    Raises:
-        RequestError: See `prompt.build`.
     """
-    told, turns = prompt.conversation(request.messages, constraint=request.constraint)
-    written: list[dict[str, Any]] = [{"role": "system", "content": plain(told)}] if told else []
-    for turn in turns:
+    written: list[dict[str, Any]] = []
+    if prepared.system:
+        written.append({"role": "system", "content": plain(prepared.system)})
+    for turn in prepared.turns:
         text = plain(turn.text)
         if turn.images:
             parts = [{"type": "image_url", "image_url": {"url": url(i)}} for i in turn.images]

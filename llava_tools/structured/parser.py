@@ -34,6 +34,19 @@ def new_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
+def constrained(stream: Stream, constraint: Constraint, *, best_effort: bool = False) -> Stream:
+    """Return a stream whose answer is read and checked; the same one where any text will do.
+
+    Args:
+        stream: Text chunks.
+        constraint: What the answer has to be.
+        best_effort: Whether the backend could only enforce a part of it.
+    """
+    if constraint.free:
+        return stream
+    return ConstrainedStream(stream, constraint, best_effort=best_effort)
+
+
 class ConstrainedStream(Iterator[Chunk]):
     """A stream whose answer is read and checked under a constraint.
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, aclosing, closing
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
 from llava_tools.chat import image_handles
-from llava_tools.core.backend import astream
-from llava_tools.core.outputs import Answer, collect
+from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.core.streaming import aanswer_all, answer_all
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
@@ -203,23 +202,10 @@ def _reply(model: Llava, step: Step) -> Sequence[Answer] | Sequence[float]:
     backend = model.backend
     if isinstance(step, Scored):
         return backend.score(step.request, step.labels)
-    with ExitStack() as stack:
-        streams = [stack.enter_context(closing(backend.stream(request))) for request in step]
-        return [collect(stream, backend.model_name) for stream in streams]
+    return answer_all(backend, step)
 
 
 async def _areply(model: Llava, step: Step) -> Sequence[Answer] | Sequence[float]:
     if isinstance(step, Scored):
         return await asyncio.to_thread(_reply, model, step)
-    tasks = [asyncio.ensure_future(_answer(model, request)) for request in step]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _answer(model: Llava, request: Request) -> Answer:
-    async with aclosing(astream(lambda: model.backend, request)) as stream:
-        deltas = [delta async for delta in stream]
-    return collect(deltas, model.backend.model_name)
+    return await aanswer_all(lambda: model.backend, step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import (
@@ -29,9 +29,8 @@ from llama_index.llms.llava.configured import Configured
 from llama_index.llms.llava.messages import Imaged, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
 from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
-from llava_tools.core.backend import astream
-from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Message, Request
+from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import RequestError
 from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params
 
@@ -75,7 +74,7 @@ class Llava(Configured, StructuredPrediction):
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """`chat` in steps; closing the generator stops the generation."""
-        return self._steps(self._request(self._said(messages), kwargs))
+        return self._chunks(self._request(self._said(messages), kwargs))
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -87,7 +86,7 @@ class Llava(Configured, StructuredPrediction):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """`stream_chat` without blocking the event loop."""
-        return self._asteps(await self._arequest(messages, kwargs))
+        return self._achunks(await self._arequest(messages, kwargs))
 
     # ---- completions ----------------------------------------------------------------------------
 
@@ -123,7 +122,7 @@ class Llava(Configured, StructuredPrediction):
         request = self._request(said, kwargs)
 
         def steps() -> CompletionResponseGen:
-            for chunk in self._steps(request):
+            for chunk in self._chunks(request):
                 yield results.to_completion(chunk)
 
         return steps()
@@ -153,7 +152,7 @@ class Llava(Configured, StructuredPrediction):
         request = self._request(said, kwargs)
 
         async def steps() -> CompletionResponseAsyncGen:
-            async with aclosing(self._asteps(request)) as chunks:
+            async with aclosing(self._achunks(request)) as chunks:
                 async for chunk in chunks:
                     yield results.to_completion(chunk)
 
@@ -223,32 +222,23 @@ class Llava(Configured, StructuredPrediction):
         return self._request(await asyncio.to_thread(self._said, messages), given)
 
     def _answer(self, request: Request) -> ChatResponse:
-        backend = self._retrying_backend()
-        stream = backend.stream(request)
-        try:
-            return results.to_response(collect(stream, backend.model_name))
-        finally:
-            stream.close()
+        return results.to_response(answer(self._loader()(), request))
 
     async def _aanswer(self, request: Request) -> ChatResponse:
-        async with aclosing(astream(self._retrying_backend, request)) as stream:
-            deltas = [delta async for delta in stream]
-        return results.to_response(collect(deltas, self._retrying_backend().model_name))
+        return results.to_response(await aanswer(self._loader(), request))
 
-    def _steps(self, request: Request) -> Generator[ChatResponse, None, None]:
-        backend = self._retrying_backend()
-        chunks = results.Chunks(lambda: backend)
-        stream = backend.stream(request)
-        try:
-            for delta in stream:
-                yield chunks.add(delta)
-        finally:
-            stream.close()
-        chunks.end()
+    def _chunks(self, request: Request) -> Generator[ChatResponse, None, None]:
+        load = self._loader()
+        converter = results.ChunkConverter(load)
+        with closing(load().stream(request)) as stream:
+            for chunk in stream:
+                yield converter.convert(chunk)
+        converter.check_finished()
 
-    async def _asteps(self, request: Request) -> AsyncGenerator[ChatResponse, None]:
-        chunks = results.Chunks(self._retrying_backend)
-        async with aclosing(astream(self._retrying_backend, request)) as stream:
-            async for delta in stream:
-                yield chunks.add(delta)
-        chunks.end()
+    async def _achunks(self, request: Request) -> AsyncGenerator[ChatResponse, None]:
+        load = self._loader()
+        converter = results.ChunkConverter(load)
+        async with aclosing(astream(load, request)) as stream:
+            async for chunk in stream:
+                yield converter.convert(chunk)
+        converter.check_finished()

@@ -62,22 +62,22 @@ def to_completion(response: ChatResponse) -> CompletionResponse:
     )
 
 
-class Chunks:
+class ChunkConverter:
     """Translates a stream step by step; the last chunk is what the whole answer would be."""
 
-    def __init__(self, backend: Callable[[], Backend]) -> None:
-        self._backend = backend
-        self._told: list[Chunk] = []
+    def __init__(self, load: Callable[[], Backend]) -> None:
+        self._load = load
+        self._chunks: list[Chunk] = []
         self._text = ""
         self._calls: dict[int, dict[str, Any]] = {}
 
-    def add(self, delta: Chunk) -> ChatResponse:
-        """Translate the next step."""
-        self._told.append(delta)
-        if delta.finish_reason is not None:
-            return to_response(collect(self._told, self._backend().model_name), delta.text)
-        self._text += delta.text
-        for piece in delta.tool_call_chunks:
+    def convert(self, chunk: Chunk) -> ChatResponse:
+        """Convert the next chunk."""
+        self._chunks.append(chunk)
+        if chunk.finish_reason is not None:
+            return to_response(collect(self._chunks, self._load().model_name), chunk.text)
+        self._text += chunk.text
+        for piece in chunk.tool_call_chunks:
             if piece.index not in self._calls:
                 self._calls[piece.index] = {
                     "tool_call_id": piece.id,
@@ -86,15 +86,15 @@ class Chunks:
                 }
             self._calls[piece.index]["tool_kwargs"] += piece.arguments
         calls = [ToolCallBlock(**call) for call in self._calls.values()]
-        return ChatResponse(message=_message(self._text, calls), delta=delta.text)
+        return ChatResponse(message=_message(self._text, calls), delta=chunk.text)
 
-    def end(self) -> None:
+    def check_finished(self) -> None:
         """Refuse to pass off as whole what was cut off.
 
         Raises:
             EngineError: No step had a finish reason.
         """
-        if not self._told or self._told[-1].finish_reason is None:
+        if not self._chunks or self._chunks[-1].finish_reason is None:
             raise EngineError("The stream ended before it was finished.", "Ask again.")
 
 

@@ -1,0 +1,99 @@
+"""Answers from any backend: whole or in chunks, blocking or in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import ExitStack, aclosing, closing, suppress
+
+from llava_tools.core.backend import Backend, Stream
+from llava_tools.core.outputs import Answer, Chunk, collect
+from llava_tools.core.requests import Request
+
+
+def answer(backend: Backend, request: Request) -> Answer:
+    """Answer a request.
+
+    Raises:
+        RequestError: The request cannot be answered as it is.
+        EngineError: The backend could not finish.
+    """
+    with closing(backend.stream(request)) as stream:
+        return collect(stream, backend.model_name)
+
+
+def answer_all(backend: Backend, requests: Iterable[Request]) -> list[Answer]:
+    """Answer several requests in one batch; see `answer`."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(closing(backend.stream(request))) for request in requests]
+        return [collect(stream, backend.model_name) for stream in streams]
+
+
+async def aanswer(load: Callable[[], Backend], request: Request) -> Answer:
+    """`answer` without blocking the event loop; cancelling the task stops the generation.
+
+    Args:
+        load: See `astream`.
+        request: What to answer.
+    """
+    async with aclosing(astream(load, request)) as stream:
+        chunks = [chunk async for chunk in stream]
+    return collect(chunks, load().model_name)
+
+
+async def aanswer_all(load: Callable[[], Backend], requests: Iterable[Request]) -> list[Answer]:
+    """`answer_all` without blocking the event loop; cancelling the task stops all of them."""
+    tasks = [asyncio.ensure_future(aanswer(load, request)) for request in requests]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def astream(load: Callable[[], Backend], request: Request) -> AsyncGenerator[Chunk]:
+    """Stream a request without blocking the event loop; leaving the iteration stops generation.
+
+    `load` returns the backend; it is called in the stream's thread, since it may load the model.
+
+    Each stream has a thread of its own for as long as it lasts, so that many streams that wait for
+    tokens never starve the loop's shared executor.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
+    left = threading.Event()
+    streams: list[Stream] = []
+
+    def put(item: Chunk | BaseException | None) -> None:
+        if not left.is_set():
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody reads
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def pump() -> None:
+        try:
+            backend = load()
+            if left.is_set():
+                return
+            stream = backend.stream(request)
+            streams.append(stream)
+            try:
+                if not left.is_set():
+                    for chunk in stream:
+                        put(chunk)
+            finally:
+                stream.close()
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed over and raised in the caller's task
+            put(error)
+
+    threading.Thread(target=pump, name="llava-tools-astream", daemon=True).start()
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        for stream in streams:
+            stream.close()
