@@ -1,22 +1,163 @@
-"""What may depend on what: kept by looking at what a fresh process has loaded."""
+"""Which modules may depend on which: from the imports in the source, and from what a process loads."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-import llava_tools
-
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "llava_tools"
 HEAVY = ("torch", "transformers", "numpy", "tokenizers", "accelerate")
+
+#: From the bottom to the top. A module imports from its own entry and from those below it.
+LAYERS = (
+    "errors",
+    "images",
+    "core",
+    "options",
+    "chat",
+    "structured",
+    "engine",
+    "remote",
+    "registry",
+    "label_scoring",
+    "warmup",
+    "model",
+    "embedding",
+    "testing",
+    "model_fields",
+    "info",
+    "bench",
+    "tools",
+    "retrieval",
+    "finetune",
+    "cli",
+    "__main__",
+)
+
+MOST_ROOT_MODULES = 12
+
+
+def _module(path: Path) -> str:
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def _imports(tree: ast.AST, module: str) -> Iterator[str]:
+    """Yield what a syntax tree imports; of `from package import name` both readings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _imports_below(folder: Path) -> set[str]:
+    return {
+        name
+        for path in folder.rglob("*.py")
+        for name in _imports(ast.parse(path.read_text()), _module(path))
+    }
+
+
+def _layer(module: str) -> int:
+    return LAYERS.index(module.split(".")[1])
+
+
+def test_no_module_imports_from_a_layer_above_its_own() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        module = _module(path)
+        if module == "llava_tools":  # it names the public modules, which it loads lazily
+            continue
+        for name in _imports(ast.parse(path.read_text()), module):
+            if name.startswith("llava_tools.") and name != "llava_tools.__version__":
+                assert _layer(name) <= _layer(module), f"{module} imports {name}."
+
+
+def test_remote_and_engine_are_independent() -> None:
+    assert not [n for n in _imports_below(PACKAGE / "engine") if n.startswith("llava_tools.remote")]
+    assert not [n for n in _imports_below(PACKAGE / "remote") if n.startswith("llava_tools.engine")]
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    modules = {_module(path): path for path in PACKAGE.rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        # Imports inside functions run later and make no circle.
+        top = ast.Module([n for n in ast.parse(path.read_text()).body if _runs_at_import(n)], [])
+        graph[module] = {
+            name if name in modules else name.rpartition(".")[0] for name in _imports(top, module)
+        } & (modules.keys() - {module})
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def _runs_at_import(node: ast.stmt) -> bool:
+    is_type_checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.If | ast.Try) and not is_type_checking
+
+
+def test_the_root_holds_few_modules() -> None:
+    modules = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    assert len(modules) <= MOST_ROOT_MODULES, modules
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("llava_tools", ("recipes", "langchain", "llama_index", "benchmarks", "tests")),
+        ("llava_tools/core", HEAVY),
+        ("llava_tools/images", HEAVY),
+        ("llava_tools/chat", HEAVY),
+        ("llava_tools/structured", HEAVY),
+        ("llava_tools/remote", HEAVY),
+        ("llava_tools/tools", HEAVY),
+        ("llava_tools/retrieval", ("torch", "transformers", "llava_tools.engine")),
+        ("llava_tools/cli", (*HEAVY, "llava_tools.engine")),
+        ("integrations/langchain_llava", ("llava_tools.engine", "llama_index", *HEAVY)),
+        ("integrations/llama_index", ("llava_tools.engine", "langchain", *HEAVY)),
+        ("recipes", ("langchain", "llama_index")),
+    ],
+)
+def test_folders_do_not_import_what_they_must_not(folder: str, forbidden: tuple[str, ...]) -> None:
+    imported = _imports_below(ROOT / folder)
+    assert not [name for name in imported if name.split(".")[0] in forbidden]
+    assert not [name for name in imported if name.startswith(forbidden)]
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"),
+    [
+        ("finetune", {"device", "loading", "tokenizer"}),
+        ("bench", {"loading"}),
+    ],
+)
+def test_few_folders_know_how_the_engine_loads_models(folder: str, allowed: set[str]) -> None:
+    imported = _imports_below(PACKAGE / folder)
+    used = {name.split(".")[2] for name in imported if name.startswith("llava_tools.engine.")}
+    assert used <= allowed
+
+
+def test_one_folder_knows_the_internals_of_continuous_batching() -> None:
+    folder = PACKAGE / "engine" / "continuous_batching"
+    for path in PACKAGE.rglob("*.py"):
+        internal = [
+            name
+            for name in _imports(ast.parse(path.read_text()), _module(path))
+            if name.startswith("transformers.generation.continuous_batching")
+        ]
+        assert not internal or path.is_relative_to(folder), f"{path}: {internal}"
 
 
 def _loaded(program: str) -> set[str]:
-    """Return the top-level names of the modules that a fresh interpreter ends up with."""
+    """Return the top-level modules that a fresh interpreter has loaded after a program."""
     show = "; import sys; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", program + show], capture_output=True, text=True, check=True
@@ -32,19 +173,19 @@ def _loaded(program: str) -> set[str]:
         "import llava_tools, langchain_llava; langchain_llava.ChatLlava()",
         "import langchain_llava; langchain_llava.LlavaEmbeddings()",
         "from llava_tools.embedding import Embedder; Embedder('7b').embed_texts([])",
-        "from llava_tools import cli; cli._parser()",
+        "from llava_tools.cli import main; main._parser()",
         "from llava_tools import Llava, testing;"
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
         "from llava_tools import tools; tools.openai_tools()",
         "from llava_tools.retrieval import PageIndex; PageIndex('nowhere')",
-        "import langchain_llava; langchain_llava.PageRetriever(index='nowhere')",
+        "import langchain_llava; langchain_llava.LlavaPageRetriever(index='nowhere')",
     ],
 )
-def test_above_the_seam_nothing_heavy_is_loaded(program: str) -> None:
+def test_nothing_heavy_is_loaded_before_the_first_request(program: str) -> None:
     assert _loaded(program).isdisjoint(HEAVY)
 
 
-def test_a_server_needs_its_extra_only_when_it_is_asked() -> None:
+def test_a_server_needs_its_extra_only_at_the_first_request() -> None:
     program = (
         "import sys; sys.modules['openai'] = None\n"
         "from llava_tools import Llava\n"
@@ -64,94 +205,9 @@ def test_llama_index_loads_no_engine() -> None:
     assert loaded.isdisjoint({"torch", "transformers", "accelerate", "langchain_core"})
 
 
-def test_the_core_knows_no_framework() -> None:
-    names = [
-        "model",
-        "cli",
-        "info",
-        "registry",
-        "testing",
-        "options",
-        "prompt",
-        "types",
-        "images",
-        "fetch",
-        "backend",
-        "embedding",
-    ]
-    program = "import " + ", ".join(f"llava_tools.{name}" for name in names)
+def test_the_core_loads_no_framework() -> None:
+    program = (
+        "import llava_tools.model, llava_tools.embedding, llava_tools.testing, llava_tools.info, "
+        "llava_tools.cli.main, llava_tools.images, llava_tools.chat.prompt"
+    )
     assert _loaded(program).isdisjoint({"langchain_core", "llama_index", "pydantic"})
-
-
-def _imports(folder: str) -> set[str]:
-    found: set[str] = set()
-    for path in (ROOT / folder).rglob("*.py"):
-        found |= _imports_of(path)
-    return found
-
-
-def _imports_of(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("folder", "never"),
-    [
-        ("llava_tools/tools", ("llava_tools.retrieval", "llava_tools.engine", "langchain")),
-        ("llava_tools/retrieval", ("llava_tools.cli", "llava_tools.engine", "langchain", "torch")),
-        ("llava_tools/engine", ("recipes.tiny_llava", "llava_tools.cli", "langchain")),
-        ("llava_tools/train", ("langchain", "llama_index")),
-        (
-            "llava_tools/bench",
-            ("llava_tools.cli", "recipes.tiny_llava", "langchain", "llama_index"),
-        ),
-        ("integrations/langchain_llava", ("llava_tools.engine", "torch", "llama_index")),
-        ("integrations/llama_index", ("llava_tools.engine", "torch", "langchain")),
-    ],
-)
-def test_neighbours_do_not_reach_into_each_other(folder: str, never: tuple[str, ...]) -> None:
-    assert not [name for name in _imports(folder) if name.startswith(never)]
-
-
-def test_only_the_tuning_of_real_weights_knows_how_the_engine_loads_them() -> None:
-    used = {
-        "llava_tools.engine.device",
-        "llava_tools.engine.loading.checkpoint",
-        "llava_tools.engine.tokenizer",
-    }
-    folder = ROOT / "llava_tools" / "train"
-    for path in folder.rglob("*.py"):
-        found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
-        assert found <= (used if path.parent.name == "adapt" else set()), path
-
-
-def test_only_the_peer_of_bench_knows_how_the_engine_loads_its_model() -> None:
-    for path in (ROOT / "llava_tools" / "bench").glob("*.py"):
-        found = {name for name in _imports_of(path) if name.startswith("llava_tools.engine")}
-        assert found == (
-            {"llava_tools.engine.loading.checkpoint"} if path.stem == "generate" else set()
-        ), path
-
-
-def test_public_names() -> None:
-    assert sorted(llava_tools.__all__) == [
-        "Answer",
-        "Delta",
-        "ImageRef",
-        "Llava",
-        "LlavaToolsError",
-        "Message",
-        "Sampling",
-        "open_image",
-    ]
-    for name in llava_tools.__all__:
-        assert getattr(llava_tools, name).__name__ == name
-    assert set(llava_tools.__all__) <= set(dir(llava_tools))
-    with pytest.raises(AttributeError, match="no attribute 'Lava'"):
-        _ = llava_tools.Lava
