@@ -1,7 +1,7 @@
-"""A stand-in for servers that speak chat completions: on loopback, scripted, and faulty on demand.
+"""A fake chat completions server on loopback, with scripted answers and faults.
 
-It renders the conversation with this project's chat template, counts a word as a token and a
-image as 576, and truly enforces grammars and schemas with llguidance where its kind does.
+It renders the conversation with this project's chat template, counts 1 token a word and 576 an
+image, and enforces grammars and schemas with llguidance if its kind does.
 """
 
 from __future__ import annotations
@@ -27,32 +27,34 @@ import llava_tools
 
 TEMPLATE = Path(llava_tools.__file__).parent / "remote" / "vicuna_v1.jinja"
 BYTES = LLTokenizer("byte")
+VLLM_FIELDS = ("structured_outputs", "return_token_ids", "add_special_tokens", "top_k")
 
-#: `vllm` does everything; `xgrammar` is a vLLM whose grammars know no intersections, as xgrammar's
-#: do not; `schemas` obeys `response_format` only, `deaf` ignores whatever is not plain text, as
-#: some servers do; `strict` refuses fields that OpenAI's API does not have.
-Kind = Literal["vllm", "xgrammar", "schemas", "deaf", "strict"]
+#: `vllm` supports everything. `xgrammar` is a vLLM whose grammars have no intersections, as with
+#: xgrammar. `schemas` enforces `response_format` only. `minimal` ignores fields for constraints,
+#: stop strings and log-probabilities. `strict` refuses fields that OpenAI's API does not have.
+Kind = Literal["vllm", "xgrammar", "schemas", "minimal", "strict"]
 Script = Callable[[dict[str, Any]], str] | Sequence[str]
 
 
 class FakeServer:
-    """One server on a port of its own, in a thread.
+    """A server on a free port, in a thread of its own.
 
     Args:
         script: As in `ScriptedBackend`, but called with the request's JSON.
         kind: See `Kind`.
-        models: Names that it lists; None for a server without a list.
-        context: Tokens of prompt and answer.
-        api_key: What it wants to be told, if anything.
+        models: Names in its list of models; None for a server without a list.
+        context_length: Tokens of prompt and answer.
+        api_key: Required API key; None if it requires none.
 
     Attributes:
-        requests: The JSON of every chat completion but the questions about the server itself.
-        prompts: The same as rendered text.
-        faults: Taken one for each such request: a status, or "later", "drop", "short", "html",
-            "noise", "error", "silent", "hold" (after two words).
-        gone: Set when a client left a stream.
-        held: Set when a stream waits.
-        connections: Ports that requests came from.
+        requests: The JSON of each chat completion, except `RemoteBackend`'s probes.
+        prompts: The rendered prompt of each of `requests`.
+        faults: The next such request takes the first one: an HTTP status, "later" (429 with
+            Retry-After), "html" or "silent"; or after two words "drop", "short", "noise", "error"
+            or "hold".
+        disconnected: Set when a client leaves a stream.
+        waiting: Set when a stream waits forever ("silent", "hold").
+        connections: Client ports of all chat completions.
     """
 
     def __init__(
@@ -67,20 +69,20 @@ class FakeServer:
         self.requests: list[dict[str, Any]] = []
         self.prompts: list[str] = []
         self.faults: list[int | str] = []
-        self.gone = threading.Event()
-        self.held = threading.Event()
+        self.disconnected = threading.Event()
+        self.waiting = threading.Event()
         self.connections: set[int] = set()
         self._script = script
         self._kind = kind
         self._vllm = kind in ("vllm", "xgrammar")
         self._models = models
-        self._context = context_length
+        self._context_length = context_length
         self._api_key = api_key
         # As transformers renders chat templates, and with it vLLM.
         jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         self._template = jinja.from_string(TEMPLATE.read_text())
         routes = [
-            Route("/v1/models", self._list),
+            Route("/v1/models", self._list_models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/tokenize", self._tokenize, methods=["POST"]),
         ]
@@ -101,20 +103,14 @@ class FakeServer:
         self._thread.join()
         self._socket.close()
 
-    # ---- what it answers ------------------------------------------------------------------------
-
-    async def _list(self, request: Request) -> Response:
+    async def _list_models(self, request: Request) -> Response:
         if self._api_key and request.headers.get("authorization") != f"Bearer {self._api_key}":
             return _refusal(401, "Unauthorized")
         if self._models is None:
             return _refusal(404, "Not Found")
-        own = {"owned_by": "vllm", "max_model_len": self._context} if self._vllm else {}
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": [{"id": name, "object": "model", **own} for name in self._models],
-            }
-        )
+        details = {"owned_by": "vllm", "max_model_len": self._context_length} if self._vllm else {}
+        models = [{"id": name, "object": "model", **details} for name in self._models]
+        return JSONResponse({"object": "list", "data": models})
 
     async def _tokenize(self, request: Request) -> Response:
         if not self._vllm:
@@ -123,13 +119,12 @@ class FakeServer:
         return JSONResponse({"count": len(words), "tokens": list(range(len(words)))})
 
     async def _chat(self, request: Request) -> Response:
-        asked = await request.json()
+        body = await request.json()
         assert request.client is not None
         self.connections.add(request.client.port)
-        own = ("structured_outputs", "return_token_ids", "add_special_tokens", "top_k")
-        if self._kind == "strict" and any(name in asked for name in own):
+        if self._kind == "strict" and any(name in body for name in VLLM_FIELDS):
             return _refusal(400, "Unknown parameter: structured_outputs")
-        probing = asked["messages"][0]["content"] == "Hello."
+        probing = body["messages"][0]["content"] == "Hello."
         fault = self.faults.pop(0) if self.faults and not probing else None
         if isinstance(fault, int):
             return _refusal(fault, "busy")
@@ -137,72 +132,72 @@ class FakeServer:
             return _refusal(429, "busy", {"retry-after": "7"})
         if fault == "html":
             return Response("<html>Welcome!</html>", media_type="text/html")
-        prompt, tokens = self._rendered(asked)
-        limit = asked.get("max_tokens") or self._context - tokens
-        if tokens + limit > self._context or limit < 1:
+        prompt, tokens = self._render(body)
+        limit = body.get("max_tokens") or self._context_length - tokens
+        if tokens + limit > self._context_length or limit < 1:
             return _refusal(
                 400,
-                f"This model's maximum context length is {self._context} tokens. However, you "
-                f"requested {tokens + limit} tokens. Please reduce the length of the messages.",
+                f"This model's maximum context length is {self._context_length} tokens. However, "
+                f"you requested {tokens + limit} tokens. Please reduce the length of the messages.",
             )
         if not probing:
-            self.requests.append(asked)
+            self.requests.append(body)
             self.prompts.append(prompt)
         try:
-            text = self._enforced(asked, self._said(asked, probing))
+            text = self._enforce(body, self._scripted_text(body, probing))
         except ValueError as error:
             return _refusal(400, f"Invalid grammar: {error}")
-        for stop in asked.get("stop", ()) if self._kind != "deaf" else ():
+        for stop in body.get("stop", ()) if self._kind != "minimal" else ():
             text = text.split(stop)[0]
-        if not asked.get("stream"):
-            return self._whole(asked, text, tokens)
+        if not body.get("stream"):
+            return self._completion(body, text, tokens)
         return StreamingResponse(
-            self._pieces(asked, text, tokens, limit, fault), media_type="text/event-stream"
+            self._chunks(body, text, tokens, limit, fault), media_type="text/event-stream"
         )
 
-    def _said(self, asked: dict[str, Any], probing: bool) -> str:
+    def _scripted_text(self, body: dict[str, Any], probing: bool) -> str:
         if probing:
             return "Hello to you"
         if callable(self._script):
-            return self._script(asked)
+            return self._script(body)
         return self._script[min(len(self.requests), len(self._script)) - 1]
 
-    def _rendered(self, asked: dict[str, Any]) -> tuple[str, int]:
-        """Return the prompt and its tokens."""
-        parts = asked["messages"]
-        last = ""
-        if asked.get("continue_final_message"):
-            parts, last = parts[:-1], f" {parts[-1]['content']}"
-        prompt = self._template.render(messages=parts, add_generation_prompt=True)
+    def _render(self, body: dict[str, Any]) -> tuple[str, int]:
+        """Return the prompt and its number of tokens."""
+        messages = body["messages"]
+        begun = ""
+        if body.get("continue_final_message"):
+            messages, begun = messages[:-1], f" {messages[-1]['content']}"
+        prompt = self._template.render(messages=messages, add_generation_prompt=True)
         words = re.sub("<image>|</s>", " ", prompt).split()
         images = sum(
             part["type"] == "image_url"
-            for message in parts
+            for message in messages
             if isinstance(message["content"], list)
             for part in message["content"]
         )
-        return prompt + last, len(words) + 576 * images
+        return prompt + begun, len(words) + 576 * images
 
-    def _enforced(self, asked: dict[str, Any], text: str) -> str:
+    def _enforce(self, body: dict[str, Any], text: str) -> str:
         grammar = None
-        wanted = asked.get("structured_outputs", {}) if self._vllm else {}
-        if "grammar" in wanted:
-            if self._kind == "xgrammar" and " & " in wanted["grammar"]:
+        options = body.get("structured_outputs", {}) if self._vllm else {}
+        if "grammar" in options:
+            if self._kind == "xgrammar" and " & " in options["grammar"]:
                 raise ValueError("terminal intersection '&' is not supported")
-            grammar = LLMatcher.grammar_from_lark(wanted["grammar"])
-        elif "json" in wanted:
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(wanted["json"]))
-        elif "response_format" in asked and self._kind != "deaf":
-            schema = asked["response_format"]["json_schema"]["schema"]
+            grammar = LLMatcher.grammar_from_lark(options["grammar"])
+        elif "json" in options:
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(options["json"]))
+        elif "response_format" in body and self._kind != "minimal":
+            schema = body["response_format"]["json_schema"]["schema"]
             grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema))
-        return text if grammar is None else enforced(grammar, text)
+        return text if grammar is None else enforce(grammar, text)
 
-    def _whole(self, asked: dict[str, Any], text: str, tokens: int) -> Response:
+    def _completion(self, body: dict[str, Any], text: str, tokens: int) -> Response:
         answer: dict[str, Any] = {
             "id": "x",
             "object": "chat.completion",
             "created": 0,
-            "model": asked["model"],
+            "model": body["model"],
             "choices": [
                 {
                     "index": 0,
@@ -212,10 +207,10 @@ class FakeServer:
             ],
             "usage": {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1},
         }
-        if self._vllm and asked.get("return_token_ids"):
+        if self._vllm and body.get("return_token_ids"):
             answer["prompt_token_ids"] = list(range(tokens))
-        if self._vllm and "prompt_logprobs" in asked:
-            label = asked["messages"][-1]["content"].removesuffix("</s>").split()
+        if self._vllm and "prompt_logprobs" in body:
+            label = body["messages"][-1]["content"].removesuffix("</s>").split()
             entries = [
                 {"7": {"logprob": -len(word) / 4, "rank": 1, "decoded_token": word}}
                 for word in [*label, "</s>"]
@@ -223,20 +218,20 @@ class FakeServer:
             answer["prompt_logprobs"] = [None, *[{"5": {}}] * (tokens - 1), *entries]
         return JSONResponse(answer)
 
-    async def _pieces(
-        self, asked: dict[str, Any], text: str, tokens: int, limit: int, fault: Any
+    async def _chunks(
+        self, body: dict[str, Any], text: str, tokens: int, limit: int, fault: Any
     ) -> AsyncIterator[str]:
         words = [word if i == 0 else f" {word}" for i, word in enumerate(text.split(" "))]
         finish = "length" if len(words) > limit else "stop"
         words = words[:limit]
-        plain = self._kind == "deaf"
+        minimal = self._kind == "minimal"
         try:
             if fault == "silent":
-                await self._forever()
+                await self._wait_forever()
             yield _chunk({"role": "assistant", "content": ""})
             for number, word in enumerate(words):
                 if number == 2 and fault == "hold":
-                    await self._forever()
+                    await self._wait_forever()
                 if number == 2 and fault == "drop":
                     raise ConnectionError
                 if number == 2 and fault == "short":
@@ -245,29 +240,29 @@ class FakeServer:
                     yield "data: {garbage\n\n"
                 if number == 2 and fault == "error":
                     yield 'data: {"error": {"message": "out of memory", "code": 500}}\n\n'
-                more: dict[str, Any] = {}
-                if asked.get("return_token_ids") and not plain:
-                    more["token_ids"] = [number]
-                if asked.get("logprobs") and not plain:
+                extra: dict[str, Any] = {}
+                if body.get("return_token_ids") and not minimal:
+                    extra["token_ids"] = [number]
+                if body.get("logprobs") and not minimal:
                     entry = {"token": word, "logprob": 0.0, "bytes": None, "top_logprobs": []}
-                    more["logprobs"] = {"content": [entry]}
-                yield _chunk({"content": word}, **more)
+                    extra["logprobs"] = {"content": [entry]}
+                yield _chunk({"content": word}, **extra)
             yield _chunk({}, finish_reason=finish)
-            used = {"prompt_tokens": tokens, "completion_tokens": len(words)}
-            told = {**used, "total_tokens": tokens + len(words)}
-            yield f"data: {json.dumps({'id': 'x', 'choices': [], 'usage': told})}\n\n"
+            usage = {"prompt_tokens": tokens, "completion_tokens": len(words)}
+            usage["total_tokens"] = tokens + len(words)
+            yield f"data: {json.dumps({'id': 'x', 'choices': [], 'usage': usage})}\n\n"
             yield "data: [DONE]\n\n"
         except asyncio.CancelledError:
-            self.gone.set()
+            self.disconnected.set()
             raise
 
-    async def _forever(self) -> None:
-        self.held.set()
+    async def _wait_forever(self) -> None:
+        self.waiting.set()
         await asyncio.Event().wait()
 
 
-def enforced(grammar: str, text: str) -> str:
-    """Return the text if the grammar allows it, else the first that it does.
+def enforce(grammar: str, text: str) -> str:
+    """Return the text if the grammar accepts it, else a short text that it accepts.
 
     Raises:
         ValueError: llguidance refuses the grammar.
@@ -275,22 +270,22 @@ def enforced(grammar: str, text: str) -> str:
     matcher = LLMatcher(BYTES, grammar, log_level=0)
     if matcher.is_error():
         raise ValueError(matcher.get_error())
-    own, ids = matcher.deep_copy(), list(text.encode())
-    if own.try_consume_tokens(ids) == len(ids) and own.is_accepting():
+    copy, ids = matcher.deep_copy(), list(text.encode())
+    if copy.try_consume_tokens(ids) == len(ids) and copy.is_accepting():
         return text
-    said: list[int] = []
-    while not matcher.is_accepting() and len(said) < 1000:
+    generated: list[int] = []
+    while not matcher.is_accepting() and len(generated) < 1000:
         bits = matcher.compute_bitmask()
-        said.append(next(i for i in [*range(33, 256), 32] if bits[i // 8] >> i % 8 & 1))
-        matcher.consume_token(said[-1])
-    return bytes(said).decode(errors="replace")
+        generated.append(next(i for i in [*range(33, 256), 32] if bits[i // 8] >> i % 8 & 1))
+        matcher.consume_token(generated[-1])
+    return bytes(generated).decode(errors="replace")
 
 
-def _chunk(delta: dict[str, Any], **more: Any) -> str:
-    choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None, **more}
+def _chunk(delta: dict[str, Any], **extra: Any) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None, **extra}
     return f"data: {json.dumps({'id': 'x', 'model': 'llava', 'choices': [choice]})}\n\n"
 
 
 def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    told = {"error": {"message": message, "code": status}}
-    return JSONResponse(told, status_code=status, headers=headers)
+    error = {"error": {"message": message, "code": status}}
+    return JSONResponse(error, status_code=status, headers=headers)

@@ -1,11 +1,10 @@
-"""The same seam over HTTP: vLLM, and other servers that speak OpenAI's chat completions.
+"""The backend interface over HTTP: vLLM and other servers of OpenAI's chat completions API.
 
-A `Request` becomes messages of the very conversation that the engine would be given (wire.py), its
-images small data URLs (images.py), its constraint a grammar or a schema where the server was
-seen to obey one (enforcement.py). What comes back is read and checked like any other answer by
-`llava_tools.structured.parser`. The server's own chat template renders the messages: vicuna_v1.jinja in this
-folder makes it the conversation that LLaVA was trained on. Nothing here is imported before a
-`base_url` is asked for.
+A `Request` becomes chat messages (protocol.py) with images as small data URLs (image_encoding.py)
+and its constraint as a grammar or JSON schema that this server enforces (constraint_encoding.py).
+`llava_tools.structured.parser` parses and validates the answer, as for every backend. The server
+renders the messages with its own chat template: vicuna_v1.jinja in this folder gives the
+conversation format that LLaVA was trained on. This package is imported only if `base_url` is set.
 """
 
 from __future__ import annotations
@@ -26,13 +25,7 @@ __all__ = ["RemoteBackend", "connect"]
 
 
 def connect(options: EngineOptions) -> RemoteBackend:
-    """Return the engine behind `options.base_url`, once its server has answered.
-
-    Raises:
-        ModelNotFoundError: The server has no such model.
-        ModelError: It wants another `api_key`.
-        ServerError: It cannot be reached, or answers what no such server would.
-    """
+    """Return a backend for `options.base_url`; see `RemoteBackend` for its errors."""
     assert options.base_url is not None
     return RemoteBackend(
         options.base_url,

@@ -1,50 +1,42 @@
-"""The `openai` client on an event loop of its own, so that anything can be left at any time.
+"""The `openai` client on its own event loop, so that any request can be cancelled at any time.
 
-A blocking read cannot be interrupted from another thread; a task can. Every request is a task of
-one loop in one thread, however many there are, and all share the client's connections.
+Another thread cannot interrupt a blocking read, but it can cancel a task. Every request is a task
+on one loop in one thread, and all requests share the client's connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 import openai
 
 from llava_tools.core.outputs import Chunk
-from llava_tools.errors import (
-    AnswerTimeoutError,
-    EngineClosedError,
-    LlavaToolsError,
-    RequestError,
-    ServerError,
+from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError
+from llava_tools.remote.errors import (
+    connection_closed,
+    not_reported,
+    retry_after,
+    translated_errors,
 )
-from llava_tools.remote.errors import told, wanted_pause
-from llava_tools.remote.protocol import ChunkReader
+from llava_tools.remote.protocol import ChunkParser
 
 _T = TypeVar("_T")
 
-#: Seconds between attempts of a request of which nothing has come back yet.
-PAUSES = (0.5, 1.0, 2.0)
-#: Seconds of silence after which a server is given up: a busy one lets requests wait.
-SILENCE = 600.0
-_CONNECT = 5.0
+#: Seconds between the attempts of a request.
+RETRY_DELAYS = (0.5, 1.0, 2.0)
+#: Seconds without data after which a request fails. Long, since busy servers queue requests.
+READ_TIMEOUT = 600.0
+_CONNECT_TIMEOUT = 5.0
 
 
 class Client:
-    """Requests to one server.
+    """Requests to one server; `RemoteBackend` documents the arguments.
 
-    Args:
-        url: Where its API begins; usually ends in `/v1`.
-        api_key: As the server wants it; None where it wants none.
-        pauses: Seconds to wait before each further attempt.
-        silence: Seconds without a sign after which a request has failed.
-
-    Attributes:
-        url: As given.
+    Coroutine methods raise the errors of `errors.translate`.
     """
 
     def __init__(
@@ -52,17 +44,17 @@ class Client:
         url: str,
         api_key: str | None,
         *,
-        pauses: Sequence[float] = PAUSES,
-        silence: float = SILENCE,
+        retry_delays: Sequence[float],
+        read_timeout: float,
     ) -> None:
         self.url = url
-        self._pauses = pauses
+        self._retry_delays = retry_delays
         try:
             self._client = openai.AsyncOpenAI(
                 base_url=url,
-                api_key=api_key or "none",  # else it would send the key that OPENAI_API_KEY holds
-                timeout=openai.Timeout(silence, connect=_CONNECT),
-                max_retries=0,  # it would only repeat what failed before the answer began
+                api_key=api_key or "none",  # for None it would send OPENAI_API_KEY
+                timeout=openai.Timeout(read_timeout, connect=_CONNECT_TIMEOUT),
+                max_retries=0,  # see `retry`
             )
         except (openai.OpenAIError, ValueError, TypeError) as error:
             raise RequestError(
@@ -80,107 +72,97 @@ class Client:
         """Run a task on the loop; cancelling the future cancels it.
 
         Raises:
-            EngineClosedError: This client was closed.
+            EngineClosedError: This client is closed.
         """
         with self._lock:
             if self._closed:
                 task.close()
-                raise closed()
+                raise connection_closed()
             return asyncio.run_coroutine_threadsafe(task, self._loop)
 
     def run(self, task: Coroutine[Any, Any, _T]) -> _T:
-        """Run a task on the loop and wait for what it returns."""
+        """Run a task on the loop and return its result."""
         future = self.start(task)
         try:
             return future.result()
         except CancelledError:
-            raise closed() from None
+            raise connection_closed() from None
         finally:
             future.cancel()
 
-    async def complete(self, **fields: Any) -> Any:
-        """Return a whole chat completion.
-
-        Raises:
-            LlavaToolsError: See `faults.translate`.
-        """
-        attempt = 0
+    async def retry(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `attempt` returns, repeating it after retryable errors but timeouts."""
+        delays = iter(self._retry_delays)
         while True:
             try:
-                with told(self.url):
-                    answer = await self._client.chat.completions.create(**fields)
-                    _ = answer.choices[0].message.content  # else it is no completion
-                    return answer
+                with translated_errors(self.url):
+                    return await attempt()
             except LlavaToolsError as error:
-                await self.pause(error, attempt)
-                attempt += 1
+                delay = next(delays, None)
+                if delay is None or not error.retryable or isinstance(error, AnswerTimeoutError):
+                    raise
+                await asyncio.sleep(max(delay, retry_after(error)))
 
-    async def deltas(self, reader: ChunkReader, fields: dict[str, Any]) -> AsyncGenerator[Chunk]:
-        """Yield what a reader makes of a streamed completion; leaving it ends the request.
+    async def complete(self, model: str, messages: list[dict[str, Any]], **fields: Any) -> Any:
+        """Return a whole chat completion: one token, greedy, unless the fields differ."""
+        defaults = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
 
-        The request is not repeated.
+        async def attempt() -> Any:
+            answer = await self._client.chat.completions.create(**{**defaults, **fields})
+            _ = answer.choices[0].message.content  # raises if it is no chat completion
+            return answer
 
-        Raises:
-            LlavaToolsError: See `faults.translate`.
+        return await self.retry(attempt)
+
+    async def stream(self, parser: ChunkParser, fields: dict[str, Any]) -> AsyncGenerator[Chunk]:
+        """Yield the parsed chunks of a chat completion; closing the generator ends the request.
+
+        The request is not retried.
         """
-        with told(self.url):
+        with translated_errors(self.url):
             chunks = await self._client.chat.completions.create(**fields)
             if not isinstance(chunks, openai.AsyncStream):
                 raise TypeError("no stream")
-        try:
-            rest = aiter(chunks)
-            while True:
-                with told(self.url):
-                    try:
-                        delta = reader.feed(await anext(rest))
-                    except StopAsyncIteration:
-                        break
-                if delta is not None:
-                    yield delta
-            yield reader.end()
-        finally:
-            await chunks.close()
+            async with chunks:
+                async for chunk in chunks:
+                    if (parsed := parser.feed(chunk)) is not None:
+                        yield parsed
+                yield parser.end()
 
-    async def models(self) -> list[Any] | None:
-        """Return the models that the server lists; None where it keeps no list."""
-        attempt = 0
-        while True:
+    async def list_models(self) -> list[Any] | None:
+        """Return the models that the server lists; None if it has no list."""
+
+        async def attempt() -> list[Any] | None:
             try:
-                with told(self.url):
-                    try:
-                        listed = await self._client.models.list()
-                    except (openai.NotFoundError, openai.UnprocessableEntityError):
-                        return None
-                    return [model for model in listed.data if isinstance(model.id, str)]
-            except LlavaToolsError as error:
-                await self.pause(error, attempt)
-                attempt += 1
+                models = await self._client.models.list()
+            except (openai.NotFoundError, openai.UnprocessableEntityError):
+                return None
+            return [model for model in models.data if isinstance(model.id, str)]
 
-    async def tokenize(self, model: str, text: str) -> list[int] | None:
-        """Return the ids of a text; None where the server does not tell them."""
+        return await self.retry(attempt)
+
+    async def tokenize(self, model: str, text: str) -> list[int]:
+        """Return the ids of a text.
+
+        Raises:
+            ServerError: The server has no endpoint for tokenizing.
+        """
         root = self.url.rstrip("/").removesuffix("/v1")
         # vLLM and SGLang read `prompt`, llama.cpp `content`.
         fields = {"model": model, "prompt": text, "content": text, "add_special_tokens": False}
-        with told(self.url):
+        with translated_errors(self.url):
             try:
                 answer: Any = await self._client.post(
                     f"{root}/tokenize", cast_to=object, body=fields
                 )
             except openai.APIStatusError as error:
                 if error.status_code in (404, 405, 501):
-                    return None
+                    raise not_reported("the ids of a text") from error
                 raise
             return [int(token) for token in answer["tokens"]]
 
-    async def pause(self, error: LlavaToolsError, attempt: int) -> None:
-        """Wait before the next attempt, or raise the error where there is none."""
-        hopeless = not error.retryable or isinstance(error, AnswerTimeoutError)
-        if hopeless or attempt >= len(self._pauses):
-            raise error
-        await asyncio.sleep(max(self._pauses[attempt], wanted_pause(error)))
-
     def close(self) -> None:
-        """Break off what is in flight and close the connections. More than once is no error."""
+        """Cancel all tasks and close the connections. Repeated calls have no effect."""
         with self._lock:
             if self._closed:
                 return
@@ -199,13 +181,3 @@ class Client:
         await asyncio.get_running_loop().shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # generators that ended just now
         await asyncio.gather(*left, return_exceptions=True)
-
-
-def closed() -> EngineClosedError:
-    """Return the error for requests that outlive their connection."""
-    return EngineClosedError("The connection to the server was closed.", "Make a new one.")
-
-
-def no_answer(what: str) -> ServerError:
-    """Return the error for a server that leaves out what was asked for."""
-    return ServerError(f"The server did not report {what}.", "Use a vLLM server.")

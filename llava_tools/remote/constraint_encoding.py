@@ -1,8 +1,8 @@
-"""What a server enforces, found out by asking it for what no model would say by itself.
+"""Constraints as request fields, in the best form that the server enforces.
 
-Servers were seen to accept fields for grammars and schemas and to ignore them. Each way is
-therefore tried once, when it is first wanted. The best that works is used; where none does, the
-answer is only checked, which `best_effort` tells.
+Some servers accept fields for grammars and schemas but ignore them. Each form is therefore probed
+once, at its first use, with a request whose answer no model would give without the constraint. If
+no form is enforced, the answer is only checked and marked `best_effort`.
 """
 
 from __future__ import annotations
@@ -17,109 +17,105 @@ from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import RequestError
 from llava_tools.structured.grammar import prepare_schema, schema_for_guidance, write_grammar
 
-#: Fields of a request that make its answer what it has to be, beside those of OpenAI's API.
+#: Fields of a request; `extra_body` holds those that OpenAI's API does not have.
 Fields = dict[str, Any]
-#: Asks the server something with the given fields; returns its words.
-Ask = Callable[[Fields], Awaitable[str]]
+#: Sends a short request with these fields and returns the answer's text.
+Probe = Callable[[Fields], Awaitable[str]]
 
-_WORD = "zq7x"
-_PROBE: Schema = {
+_PROBE_WORD = "zq7x"
+_PROBE_SCHEMA: Schema = {
     "type": "object",
-    "properties": {"probe": {"type": "string", "enum": [_WORD]}},
+    "properties": {"probe": {"type": "string", "enum": [_PROBE_WORD]}},
     "required": ["probe"],
     "additionalProperties": False,
 }
-# xgrammar reads Lark and `%json` too, but knows no intersections and passes over what it does not
-# know of a schema: only what llguidance alone obeys shows that nothing is left unenforced.
-_GRAMMAR = "\n".join(
-    [
-        f"start: LEAD %json {json.dumps(_PROBE)}",
-        "LEAD: /(probe|hello) / & ~/hello /",
-    ]
-)
+# xgrammar reads Lark and `%json` too, but has no intersections and ignores schema keywords that it
+# does not support. Only llguidance accepts this grammar, and it enforces schemas in full.
+_PROBE_GRAMMAR = f"""start: LEAD %json {json.dumps(_PROBE_SCHEMA)}
+LEAD: /(probe|hello) / & ~/hello /"""
 
 
 @dataclass(frozen=True)
 class ConstraintEncoding:
-    """How a constraint is put to a server.
+    """A constraint as a server takes it.
 
     Attributes:
-        fields: To be sent with the request.
-        wrapped: Whether the answer will be the JSON of a call without the tags around it.
-        best_effort: Whether the answer may have to be refused when it is checked.
+        fields: Fields to send with the request.
+        untagged_call: Whether the answer is the JSON of a tool call without the tags around it.
+        best_effort: Whether the answer may violate the constraint, so that the check may fail.
     """
 
     fields: Fields = field(default_factory=dict)
-    wrapped: bool = False
+    untagged_call: bool = False
     best_effort: bool = False
 
 
 class ConstraintEncoder:
-    """Chooses how constraints are put to one server.
+    """Encodes constraints for one server.
 
     Args:
-        ask: See `Ask`.
+        probe: See `Probe`.
     """
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-        self._found: dict[Callable[[Any], Fields], bool] = {}
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._enforced: dict[Callable[[Any], Fields], bool] = {}
         self._lock = asyncio.Lock()
 
-    async def form(self, constraint: Constraint) -> ConstraintEncoding:
-        """Return the best way that this server knows.
+    async def encode(self, constraint: Constraint) -> ConstraintEncoding:
+        """Return the best encoding that the server enforces.
+
+        Args:
+            constraint: Not free.
 
         Raises:
-            EngineError: The server could not be asked.
+            EngineError: The probe failed.
         """
-        if constraint.free:
-            return ConstraintEncoding()
-        if await self._obeys(by_grammar, _GRAMMAR):
+        if await self._is_enforced(grammar_fields, _PROBE_GRAMMAR):
             text = write_grammar(
                 constraint, lambda schema, _: schema_for_guidance(schema, strict=constraint.strict)
             )
-            return ConstraintEncoding(by_grammar(text), best_effort=not constraint.strict)
+            return ConstraintEncoding(grammar_fields(text), best_effort=not constraint.strict)
         schema = call_schema(constraint) if constraint.forced else constraint.schema
         if schema is None or (constraint.callable and not constraint.forced):
-            return ConstraintEncoding(best_effort=True)  # words or calls: no schema says that
-        for way in (by_response_format, by_json):
-            if await self._obeys(way, _PROBE):
-                return ConstraintEncoding(
-                    way(prepare_schema(schema)), wrapped=constraint.forced, best_effort=True
-                )
+            return ConstraintEncoding(best_effort=True)  # no schema can express text or calls
+        for to_fields in (response_format_fields, json_fields):
+            if await self._is_enforced(to_fields, _PROBE_SCHEMA):
+                fields = to_fields(prepare_schema(schema))
+                return ConstraintEncoding(fields, constraint.forced, best_effort=True)
         return ConstraintEncoding(best_effort=True)
 
-    async def _obeys(self, way: Callable[[Any], Fields], probe: Any) -> bool:
+    async def _is_enforced(self, to_fields: Callable[[Any], Fields], probe: Any) -> bool:
         async with self._lock:
-            if way not in self._found:
+            if to_fields not in self._enforced:
                 try:
-                    said = await self._ask(way(probe))
-                except RequestError:  # it says so
-                    said = ""
-                self._found[way] = _is_probe(said)
-            return self._found[way]
+                    text = await self._probe(to_fields(probe))
+                except RequestError:  # the server rejects the field
+                    text = ""
+                self._enforced[to_fields] = _is_probe(text)
+            return self._enforced[to_fields]
 
 
-def by_grammar(grammar: str) -> Fields:
-    """Ask a vLLM whose structured outputs are llguidance's."""
+def grammar_fields(grammar: str) -> Fields:
+    """Return the fields of a Lark grammar, for a vLLM with llguidance."""
     return {"extra_body": {"structured_outputs": {"grammar": grammar}}}
 
 
-def by_response_format(schema: Schema) -> Fields:
-    """Ask in the way of OpenAI's API."""
-    told = {"name": "answer", "schema": schema, "strict": True}
-    return {"response_format": {"type": "json_schema", "json_schema": told}}
+def response_format_fields(schema: Schema) -> Fields:
+    """Return the fields of a schema as in OpenAI's API."""
+    json_schema = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
 
-def by_json(schema: Schema) -> Fields:
-    """Ask a vLLM that does not heed `response_format`."""
+def json_fields(schema: Schema) -> Fields:
+    """Return the fields of a schema for a vLLM that ignores `response_format`."""
     return {"extra_body": {"structured_outputs": {"json": schema}}}
 
 
 def call_schema(constraint: Constraint) -> Schema:
-    """Return the schema of one call of a tool, as it stands between the tags.
+    """Return the schema of one tool call, without its tags.
 
-    Definitions of the arguments' schemas move to the top, where their references look for them.
+    Definitions inside the arguments' schemas move to the root, and references are renamed to match.
     """
     calls = []
     definitions: dict[str, Any] = {}
@@ -129,8 +125,8 @@ def call_schema(constraint: Constraint) -> Schema:
             text = text.replace(f'"#/{key}/', f'"#/$defs/{number}.')
         parameters = json.loads(text)
         for key in ("$defs", "definitions"):
-            found = parameters.pop(key, {})
-            definitions |= {f"{number}.{name}": part for name, part in found.items()}
+            for name, definition in parameters.pop(key, {}).items():
+                definitions[f"{number}.{name}"] = definition
         calls.append(
             {
                 "type": "object",
@@ -146,8 +142,8 @@ def call_schema(constraint: Constraint) -> Schema:
     return {**schema, "$defs": definitions} if definitions else schema
 
 
-def _is_probe(said: str) -> bool:
+def _is_probe(text: str) -> bool:
     try:
-        return bool(json.loads(said.strip().removeprefix("probe ")) == {"probe": _WORD})
+        return bool(json.loads(text.strip().removeprefix("probe ")) == {"probe": _PROBE_WORD})
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""What the `openai` client raises, as this project's errors."""
+"""Errors of the `openai` client and of the server, as this project's errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import openai
 from llava_tools.errors import (
     AnswerTimeoutError,
     ContextOverflowError,
+    EngineClosedError,
     LlavaToolsError,
     ModelError,
     ModelNotFoundError,
@@ -29,14 +30,13 @@ _OVERFLOW = re.compile(
 _CONSTRAINT = re.compile(
     r"grammar|schema|structured|guided|regex|response_format|lark", re.IGNORECASE
 )
-#: Seconds that a server's wish to be left alone is heeded.
-LONGEST_PAUSE = 30.0
-_GARBAGE = (AttributeError, TypeError, LookupError, ValueError)
+#: Most seconds of a server's `Retry-After` that are respected.
+MAX_RETRY_AFTER = 30.0
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """Raise what goes wrong between us and a server as this project's errors.
+def translated_errors(url: str) -> Iterator[None]:
+    """Raise the errors of an exchange with a server as this project's errors.
 
     Args:
         url: The server, for the messages.
@@ -47,15 +47,15 @@ def told(url: str) -> Iterator[None]:
         raise
     except openai.APIError as error:
         raise translate(error, url) from error
-    except _GARBAGE as error:  # what reading chunks raises that are none
+    except (AttributeError, TypeError, LookupError, ValueError) as error:  # a malformed answer
         raise ServerError(
-            f"The server at {url} answered what is no chat completion: {_line(error)}.",
+            f"The server at {url} did not answer with a chat completion: {_one_line(error)}.",
             "Check base_url: it usually ends in /v1.",
         ) from error
 
 
 def translate(error: openai.APIError, url: str) -> LlavaToolsError:
-    """Return the error of this project that says the same."""
+    """Return this project's error for an error of the `openai` client."""
     if isinstance(error, openai.APITimeoutError):
         return AnswerTimeoutError(
             f"The server at {url} was silent for too long.", "See whether it is overloaded."
@@ -63,66 +63,68 @@ def translate(error: openai.APIError, url: str) -> LlavaToolsError:
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
         return ServerError(
-            f"The server at {url} cannot be reached, or broke the connection: {_line(cause)}.",
+            f"The server at {url} cannot be reached, or broke the connection: {_one_line(cause)}.",
             "See whether it runs, and check base_url.",
         )
-    said = _said(error)
-    status = _status(error)
+    body: Any = error.body if isinstance(error.body, dict) else {}
+    message = _one_line(body.get("message") or body.get("detail") or error.message)
+    code = str(error.status_code if isinstance(error, openai.APIStatusError) else error.code)
+    status = int(code) if code.isdigit() else 500  # errors inside a stream may have no code
     if status in (400, 413, 422):
-        return _refused(said)
+        return _translate_refusal(message)
     if status in (401, 403):
         return ModelError(
-            f"The server at {url} does not let us in: {said}",
-            "Give another api_key, or set LLAVA_API_KEY.",
+            f"The server at {url} rejects the API key: {message}",
+            "Set another api_key, or LLAVA_API_KEY.",
         )
     if status == 404:
         return ModelNotFoundError(
-            f"The server at {url} has no such model or address: {said}",
+            f"The server at {url} has no such model or address: {message}",
             "Check the model's name, and base_url, which usually ends in /v1.",
         )
     if status == 429:
         return QueueFullError(
-            f"The server at {url} has too much to do: {said}", "Try again later, or ask it less."
+            f"The server at {url} is overloaded: {message}",
+            "Try again later, or send fewer requests.",
         )
-    return ServerError(f"The server at {url} failed ({status}): {said}", "See its log; ask again.")
+    return ServerError(
+        f"The server at {url} failed ({status}): {message}", "See its log, then try again."
+    )
 
 
-def wanted_pause(error: LlavaToolsError) -> float:
-    """Return how many seconds the server asked to be left alone, within reason."""
+def retry_after(error: LlavaToolsError) -> float:
+    """Return the seconds of the server's `Retry-After`, at most `MAX_RETRY_AFTER`; else 0."""
     cause = error.__cause__
     if not isinstance(cause, openai.APIStatusError):
         return 0.0
     seconds = cause.response.headers.get("retry-after", "")
-    return min(float(seconds), LONGEST_PAUSE) if seconds.isdecimal() else 0.0
+    return min(float(seconds), MAX_RETRY_AFTER) if seconds.isdecimal() else 0.0
 
 
-def _refused(said: str) -> LlavaToolsError:
-    if _OVERFLOW.search(said):
+def connection_closed() -> EngineClosedError:
+    """Return the error for requests that outlive their connection."""
+    return EngineClosedError("The connection to the server was closed.", "Make a new one.")
+
+
+def not_reported(value: str) -> ServerError:
+    """Return the error for a server whose answer lacks a requested value."""
+    return ServerError(f"The server did not report {value}.", "Use a vLLM server.")
+
+
+def _translate_refusal(message: str) -> LlavaToolsError:
+    if _OVERFLOW.search(message):
         return ContextOverflowError(
-            f"The server says: {said}", "Send fewer pictures, less text, or a smaller max_tokens."
+            f"The server refused the request: {message}",
+            "Send fewer images, less text, or a smaller max_tokens.",
         )
-    if _CONSTRAINT.search(said):
+    if _CONSTRAINT.search(message):
         return SchemaError(
-            f"The server cannot enforce the tools or the schema: {said}",
-            "Describe them more simply, or set lenient=True.",
+            f"The server cannot enforce the tools or the schema: {message}",
+            "Simplify them, or set lenient=True.",
         )
-    return RequestError(f"The server refused the request: {said}")
+    return RequestError(f"The server refused the request: {message}")
 
 
-def _status(error: openai.APIError) -> int:
-    """Return the HTTP status, which errors within a stream tell in their body."""
-    if isinstance(error, openai.APIStatusError):
-        return int(error.status_code)
-    return int(error.code) if error.code and error.code.isdigit() else 500
-
-
-def _said(error: openai.APIError) -> str:
-    body: Any = error.body
-    if isinstance(body, dict):
-        return _line(body.get("message") or body.get("detail") or error.message)
-    return _line(error.message)
-
-
-def _line(said: object) -> str:
-    text = " ".join(str(said).split()) or type(said).__name__
+def _one_line(value: object) -> str:
+    text = " ".join(str(value).split()) or type(value).__name__
     return text if len(text) <= 300 else f"{text[:300]}…"

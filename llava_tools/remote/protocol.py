@@ -1,4 +1,4 @@
-"""Requests as the JSON of chat completions, and its chunks as chunks. Knows no HTTP."""
+"""Requests as fields of chat completions, and chat completion chunks as `Chunk`s. No HTTP."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from llava_tools.errors import OutputError, ServerError
 from llava_tools.images import ImageRef
 from llava_tools.structured.stop_strings import StopStringFilter
 
-#: What an image costs LLaVA 1.5; servers report prompt tokens without saying which are images.
+#: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
 IMAGE_TOKENS = 576
 
-#: Tokens of structure. Servers read them in any text, so a text's own are parted by a space of no
-#: width after the bracket.
-_STRUCTURE = re.compile(r"<(?=(?:image|/?s|unk|pad)>)")
+#: The `<` of a special token.
+_SPECIAL_TOKEN = re.compile(r"<(?=(?:image|/?s|unk|pad)>)")
 
-_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 @dataclass(frozen=True)
@@ -31,56 +30,63 @@ class ServedModel:
     """A model behind a server.
 
     Attributes:
-        name: As the server calls it.
-        context: Tokens of prompt and answer together.
-        vllm: Whether the server was seen to be a vLLM, which takes fields of its own.
+        name: The server's name for it.
+        context_length: Tokens of prompt and answer together.
+        is_vllm: Whether the server is a vLLM, which takes fields that OpenAI's API does not have.
     """
 
     name: str
     context_length: int
-    vllm: bool
+    is_vllm: bool
 
 
-def messages(prepared: PreparedRequest, url: Callable[[ImageRef], str]) -> list[dict[str, Any]]:
-    """Return the conversation as `prompt.build` would write it, in chat messages.
+def encode_messages(
+    prepared: PreparedRequest, encode_image: Callable[[ImageRef], str]
+) -> list[dict[str, Any]]:
+    """Return the conversation that `prompt.build` writes, as chat messages.
 
     Args:
         prepared: The request.
-        url: Turns an image into a data URL.
+        encode_image: Returns an image's data URL.
     """
-    written: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     if prepared.system:
-        written.append({"role": "system", "content": plain(prepared.system)})
+        messages.append({"role": "system", "content": escape_special_tokens(prepared.system)})
     for turn in prepared.turns:
-        text = plain(turn.text)
+        text = escape_special_tokens(turn.text)
+        content: str | list[dict[str, Any]] = text
         if turn.images:
-            parts = [{"type": "image_url", "image_url": {"url": url(i)}} for i in turn.images]
-            said = [{"type": "text", "text": text}] if text else []
-            written.append({"role": turn.role, "content": [*parts, *said]})
-        else:
-            written.append({"role": turn.role, "content": text})
-    return written
+            urls = [{"url": encode_image(image)} for image in turn.images]
+            content = [{"type": "image_url", "image_url": url} for url in urls]
+            content += [{"type": "text", "text": text}] if text else []
+        messages.append({"role": turn.role, "content": content})
+    return messages
 
 
-def plain(text: str) -> str:
-    """Return a text in which a server finds no structure."""
-    return _STRUCTURE.sub("<\u200b", text)
+def escape_special_tokens(text: str) -> str:
+    """Return the text with a zero-width space inside all that spells a special token.
+
+    Servers parse special tokens in any text.
+    """
+    return _SPECIAL_TOKEN.sub("<\u200b", text)
 
 
-def body(request: Request, served: ServedModel, said: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the fields of a streamed request, but for its constraint.
+def request_fields(
+    request: Request, model: ServedModel, messages: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the fields of a streamed request, without its constraint.
 
-    Fields that OpenAI's API does not have stand in `extra_body`.
+    `extra_body` holds the fields that OpenAI's API does not have.
     """
     sampling = request.sampling
     extra: dict[str, Any] = {}
-    if served.vllm:
-        extra = {"add_special_tokens": True, "return_token_ids": True, "top_k": sampling.top_k}
-    elif sampling.top_k:
-        extra = {"top_k": sampling.top_k}
+    if model.is_vllm:
+        extra = {"add_special_tokens": True, "return_token_ids": True}
+    if model.is_vllm or sampling.top_k:
+        extra["top_k"] = sampling.top_k
     fields: dict[str, Any] = {
-        "model": served.name,
-        "messages": said,
+        "model": model.name,
+        "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
         "max_tokens": sampling.max_tokens or DEFAULT_MAX_TOKENS,
@@ -97,114 +103,110 @@ def body(request: Request, served: ServedModel, said: list[dict[str, Any]]) -> d
     return fields
 
 
-class ChunkReader:
-    """Turns the chunks of one answer into chunks.
+class ChunkParser:
+    """Parses the chat completion chunks of one answer.
 
     Args:
-        request: What was asked.
-        arrived: `time.perf_counter()` when it came.
+        request: The request.
+        arrived: `time.perf_counter()` when the request came in.
         sent: The same when it was ready to be sent.
-        wrapped: Whether the answer is the JSON of a call, to be written as a call.
+        untagged_call: Whether the answer is the JSON of a tool call; the parser adds the tags.
     """
 
-    def __init__(self, request: Request, arrived: float, sent: float, *, wrapped: bool) -> None:
-        self._logprobs = request.sampling.logprobs
+    def __init__(
+        self, request: Request, arrived: float, sent: float, *, untagged_call: bool
+    ) -> None:
+        self._wants_logprobs = request.sampling.logprobs
         self._images = sum(len(message.images) for message in request.messages)
-        self._words = StopStringFilter(request.sampling.stop)
+        self._stop_filter = StopStringFilter(request.sampling.stop)
         self._arrived = arrived
         self._sent = sent
-        self._wrapped = wrapped
-        self._lead = OPEN if wrapped else ""
-        self._first = 0.0
+        self._untagged_call = untagged_call
+        self._prefix = OPEN if untagged_call else ""
+        self._first_token = 0.0
         self._usage = Usage()
-        self._reason: str | None = None
-        self._reported = False
-        self._begun = False
+        self._finish_reason: str | None = None
+        self._has_logprobs = False
+        self._has_chunks = False
 
     def feed(self, chunk: Any) -> Chunk | None:
-        """Take the next chunk; return what it adds to the answer, or None.
+        """Return what the server's next chunk adds to the answer; None if nothing.
 
         Raises:
             ServerError: The chunk is an error.
-            AttributeError, TypeError, ValueError: It is none of an answer.
+            AttributeError, TypeError, ValueError: The chunk is malformed.
         """
         if (error := getattr(chunk, "error", None)) is not None:
-            said = error.get("message") if isinstance(error, dict) else error
-            raise ServerError(f"The server failed while it answered: {str(said)[:300]}")
-        self._begun = True
+            message = error.get("message") if isinstance(error, dict) else error
+            raise ServerError(f"The server failed while it answered: {str(message)[:300]}")
+        self._has_chunks = True
         if chunk.usage is not None:
-            self._usage = usage(chunk.usage, self._images)
+            self._usage = _parse_usage(chunk.usage, self._images)
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
-        self._reason = choice.finish_reason or self._reason
-        logprobs = _logprobs(choice) if self._logprobs else ()
-        self._reported |= bool(logprobs)
-        tokens = tuple(int(token) for token in getattr(choice, "token_ids", None) or ())
-        new = choice.delta.content or ""
-        if not (new or tokens or logprobs) or self._words.stopped:
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        logprobs = _parse_logprobs(choice) if self._wants_logprobs else ()
+        self._has_logprobs |= bool(logprobs)
+        token_ids = tuple(int(token) for token in getattr(choice, "token_ids", None) or ())
+        content = choice.delta.content or ""
+        if not (content or token_ids or logprobs) or self._stop_filter.stopped:
             return None
-        self._first = self._first or time.perf_counter()
-        text = self._words.feed(new)
+        self._first_token = self._first_token or time.perf_counter()
+        text = self._stop_filter.feed(content)
         if text:
-            text, self._lead = self._lead + text, ""
-        return Chunk(text, tokens, logprobs)
+            text, self._prefix = self._prefix + text, ""
+        return Chunk(text, token_ids, logprobs)
 
     def end(self) -> Chunk:
-        """Return the last chunk, once the server has sent everything.
+        """Return the last chunk, after the server's last one.
 
         Raises:
-            ServerError: It stopped before the answer was finished, or before it began.
-            OutputError: It did not report log-probabilities that were asked for.
+            ServerError: The server ended the stream before the answer was complete.
+            OutputError: The server did not report the requested log-probabilities.
         """
-        if self._words.stopped:
-            reason: FinishReason = "stop"
-        elif self._reason in _REASONS:
-            reason = _REASONS[self._reason]
-        elif not self._begun:
+        reason = "stop" if self._stop_filter.stopped else self._finish_reason or ""
+        if not self._has_chunks:
             raise ServerError(
-                "The server answered what is no chat completion.",
+                "The server did not answer with a chat completion.",
                 "Check base_url: it usually ends in /v1.",
             )
-        elif self._reason is None:
-            raise ServerError(
-                "The server dropped the stream before the answer was finished.", "Ask again."
-            )
-        else:
-            raise ServerError(f"The server ended the answer with {self._reason!r}.", "Ask again.")
-        if self._logprobs and not self._reported and self._first:
+        if reason not in _FINISH_REASONS:
+            ending = f"with {reason!r}" if reason else "before it was finished"
+            raise ServerError(f"The server ended the answer {ending}.", "Try again.")
+        if self._wants_logprobs and not self._has_logprobs and self._first_token:
             raise OutputError(
-                "The server ignored logprobs.", "Ask without them, or use a vLLM server."
+                "The server ignored logprobs.", "Leave them out, or use a vLLM server."
             )
         now = time.perf_counter()
-        text = self._words.rest()
-        if self._wrapped:
-            text = self._lead + text + (CLOSE if reason == "stop" else "")
+        text = self._stop_filter.rest()
+        if self._untagged_call:
+            text = self._prefix + text + (CLOSE if reason == "stop" else "")
         return Chunk(
             text,
-            finish_reason=reason,
+            finish_reason=_FINISH_REASONS[reason],
             usage=self._usage,
             timings=Timings(
                 prepare=self._sent - self._arrived,
-                first_token=(self._first or now) - self._arrived,
+                first_token=(self._first_token or now) - self._arrived,
                 total=now - self._arrived,
             ),
         )
 
 
-def usage(told: Any, images: int) -> Usage:
-    """Return a server's usage; zeros where it does not tell."""
-    prompt_tokens = int(told.prompt_tokens or 0)
-    cached = getattr(told.prompt_tokens_details, "cached_tokens", None)
+def _parse_usage(usage: Any, images: int) -> Usage:
+    """Return a server's usage, 0 for each count that it does not report."""
+    prompt_tokens = int(usage.prompt_tokens or 0)
+    cached = getattr(usage.prompt_tokens_details, "cached_tokens", None)
     return Usage(
         prompt_tokens=prompt_tokens,
-        completion_tokens=int(told.completion_tokens or 0),
+        completion_tokens=int(usage.completion_tokens or 0),
         image_tokens=min(IMAGE_TOKENS * images, prompt_tokens),
         cached_tokens=int(cached or 0),
     )
 
 
-def _logprobs(choice: Any) -> tuple[TokenLogprob, ...]:
+def _parse_logprobs(choice: Any) -> tuple[TokenLogprob, ...]:
     if choice.logprobs is None:
         return ()
     return tuple(

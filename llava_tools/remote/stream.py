@@ -1,4 +1,4 @@
-"""An answer on its way from a server: written by the loop's thread, read by the caller's."""
+"""`RemoteStream`: a stream that the client's loop fills and the caller's thread reads."""
 
 from __future__ import annotations
 
@@ -10,68 +10,67 @@ from functools import partial
 from typing import Any
 
 from llava_tools.core.outputs import Chunk
-from llava_tools.remote.client import closed
+from llava_tools.remote.errors import connection_closed
 
 _Item = Chunk | BaseException | None
 _Start = Callable[[Coroutine[Any, Any, None]], Future[None]]
 
 
 class RemoteStream:
-    """A `Stream` over what a task receives. Closing or dropping it ends the HTTP request.
+    """A `Stream` over the chunks of a request. Closing or dropping it ends the HTTP request.
 
     Args:
-        chunks: The answer.
-        start: Runs a task on the loop.
-        done: Called once when the task is over, whichever way.
+        chunks: Chunks of the answer.
+        start: Runs a task on the client's loop.
+        on_end: Called once when the task has ended, for whatever reason.
     """
 
     def __init__(
-        self, deltas: AsyncGenerator[Chunk], start: _Start, done: Callable[[], None]
+        self, chunks: AsyncGenerator[Chunk], start: _Start, on_end: Callable[[], None]
     ) -> None:
-        self._arrived: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._over = True  # until there is something to cancel
-        self._task = start(_pump(deltas, self._arrived))
-        self._over = False
-        self._task.add_done_callback(partial(_end, self._arrived, done))
+        self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._ended = True  # until there is a task to cancel
+        self._task = start(_pump(chunks, self._items))
+        self._ended = False
+        self._task.add_done_callback(partial(_end, self._items, on_end))
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
 
     def __next__(self) -> Chunk:
-        if self._over:
+        if self._ended:
             raise StopIteration
-        item = self._arrived.get()
-        if self._over:  # closed meanwhile
+        item = self._items.get()
+        if self._ended:  # closed meanwhile
             raise StopIteration
         if isinstance(item, Chunk):
             return item
-        self._over = True
+        self._ended = True
         if item is not None:
             raise item
         raise StopIteration
 
     def close(self) -> None:
         """See `Stream.close`."""
-        if not self._over:
-            self._over = True
-            self._task.cancel()  # which wakes the reader
+        if not self._ended:
+            self._ended = True
+            self._task.cancel()  # its callback wakes a blocked `__next__`
 
     def __del__(self) -> None:
-        if not self._over:
+        if not self._ended:
             self._task.cancel()
 
 
-# Neither knows the stream, so that one that is dropped is collected and ends its request.
+# These hold no reference to the stream, so that a dropped stream is collected and ends its request.
 
 
-async def _pump(deltas: AsyncGenerator[Chunk], arrived: queue.SimpleQueue[_Item]) -> None:
-    """Hand an answer over."""
-    async with aclosing(deltas):
-        async for delta in deltas:
-            arrived.put(delta)
+async def _pump(chunks: AsyncGenerator[Chunk], items: queue.SimpleQueue[_Item]) -> None:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            items.put(chunk)
 
 
-def _end(arrived: queue.SimpleQueue[_Item], done: Callable[[], None], task: Future[None]) -> None:
-    """Hand over how it ended."""
-    done()
-    arrived.put(closed() if task.cancelled() else task.exception())
+def _end(items: queue.SimpleQueue[_Item], on_end: Callable[[], None], task: Future[None]) -> None:
+    """Put the task's error, or None, as the last item."""
+    on_end()
+    items.put(connection_closed() if task.cancelled() else task.exception())

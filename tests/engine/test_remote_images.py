@@ -6,21 +6,21 @@ import torch
 from PIL import Image
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-from llava_tools.remote.image_encoding import SIDE, squared
+from llava_tools.remote.image_encoding import IMAGE_SIZE, pad_and_resize
 
 
 def _processor(*, pad: bool) -> LlavaImageProcessorPil:
     return LlavaImageProcessorPil(
         do_pad=pad,
         do_center_crop=True,
-        size={"shortest_edge": SIDE},
-        crop_size={"height": SIDE, "width": SIDE},
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
     )
 
 
 def test_a_server_s_processor_finds_nothing_left_to_do(images: list[Image.Image]) -> None:
     for image in images:
         official = _processor(pad=True)([image], return_tensors="pt")["pixel_values"]
-        sent = squared(image, SIDE)
+        sent = pad_and_resize(image, IMAGE_SIZE)
         served = _processor(pad=False)([sent], return_tensors="pt")["pixel_values"]
         assert torch.equal(official, served)

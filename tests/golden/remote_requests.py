@@ -18,7 +18,7 @@ from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.remote import RemoteBackend
 from llava_tools.remote.constraint_encoding import call_schema
-from llava_tools.remote.protocol import ChunkReader
+from llava_tools.remote.protocol import ChunkParser
 from tests.fake_server import FakeServer, Kind
 from tests.golden import inputs as i
 from tests.golden.plain import answer_as_dict, delta_as_dict, outcome, plain_json
@@ -113,7 +113,7 @@ def _with_server(
     server = _server(kind)
     server.answer = answer
     server.fake.requests.clear()
-    backend = RemoteBackend(server.fake.url, pauses=())
+    backend = RemoteBackend(server.fake.url, retry_delays=())
     try:
         found = outcome(lambda: work(backend))
     finally:
@@ -149,7 +149,9 @@ def _received(
     chunks: Sequence[dict[str, Any]], sampling: SamplingParams | None = None, wrapped: bool = False
 ) -> Any:
     """Return the deltas of a server's chunks."""
-    reader = ChunkReader(Request(SEE, sampling or SamplingParams()), 0.0, 0.0, wrapped=wrapped)
+    reader = ChunkParser(
+        Request(SEE, sampling or SamplingParams()), 0.0, 0.0, untagged_call=wrapped
+    )
 
     def read() -> list[dict[str, Any]]:
         deltas = [reader.feed(ChatCompletionChunk.construct(**_typed(chunk))) for chunk in chunks]
@@ -247,10 +249,10 @@ CASES: dict[str, Callable[[], Any]] = {
         exchanged, ASK, i.WRITTEN_ADD, None, CONSTRAINTS["one tool"], "schemas"
     ),
     "deaf: a schema": partial(
-        exchanged, ASK, '{"name": "Ada"}', None, CONSTRAINTS["a schema"], "deaf"
+        exchanged, ASK, '{"name": "Ada"}', None, CONSTRAINTS["a schema"], "minimal"
     ),
     "deaf: not of the schema": partial(
-        exchanged, ASK, "No.", None, CONSTRAINTS["a schema"], "deaf"
+        exchanged, ASK, "No.", None, CONSTRAINTS["a schema"], "minimal"
     ),
     "scores": partial(_asked, lambda backend: backend.score(Request(ASK), ["yes", "a <s> b"])),
     "scores, another server": partial(

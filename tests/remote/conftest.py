@@ -1,4 +1,4 @@
-"""Fake servers, and backends for them, that end with the test."""
+"""Fixtures that start fake servers and connect backends to them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tests.remote.requests import Connect, Serve
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts servers that end with the test."""
-    running: list[FakeServer] = []
+    """Starts servers, which stop at the end of the test."""
+    servers: list[FakeServer] = []
 
-    def start(*script: Any, **options: Any) -> FakeServer:
-        given = script[0] if len(script) == 1 and callable(script[0]) else script or ("ok",)
-        running.append(FakeServer(given, **options).__enter__())
-        return running[-1]
+    def start(*texts: Any, **options: Any) -> FakeServer:
+        script = texts[0] if len(texts) == 1 and callable(texts[0]) else texts or ("ok",)
+        servers.append(FakeServer(script, **options).__enter__())
+        return servers[-1]
 
     yield start
-    for server in running:
+    for server in servers:
         server.__exit__()
 
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Makes backends that retry without waiting and are closed with the test."""
-    made: list[RemoteBackend] = []
+    """Makes backends that retry without delay; they are closed at the end of the test."""
+    backends: list[RemoteBackend] = []
 
     def make(server: FakeServer, **options: Any) -> RemoteBackend:
-        made.append(RemoteBackend(server.url, **{"pauses": (0, 0), **options}))
-        return made[-1]
+        backends.append(RemoteBackend(server.url, **{"retry_delays": (0, 0), **options}))
+        return backends[-1]
 
     yield make
-    for backend in made:
+    for backend in backends:
         backend.close()

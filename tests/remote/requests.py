@@ -1,4 +1,4 @@
-"""What is asked of servers, and how."""
+"""Requests and helpers for the tests of the remote backend."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ ADD = ToolSpec(
     {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
 )
 CALL = write_call(ToolCall("", "add", {"a": 3}))
-FORM = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 QUESTION = (Message("user", ("What is this?",)),)
 
 Serve = Callable[..., FakeServer]
 """Starts a fake server."""
 Connect = Callable[..., RemoteBackend]
-"""Makes a backend for one."""
+"""Makes a backend for a fake server."""
 
 
 def full_answer(backend: Backend, request: Request) -> Answer:
+    """Return the whole answer, with an empty model name."""
     return collect(backend.stream(request), "")
 
 

@@ -1,4 +1,4 @@
-"""What servers do wrong."""
+"""Errors of servers and connections, and retries."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from llava_tools.errors import (
     ServerError,
 )
 from llava_tools.remote import RemoteBackend
-from llava_tools.remote.errors import wanted_pause
+from llava_tools.remote.errors import retry_after
 from tests.fake_server import FakeServer
 from tests.remote.requests import QUESTION, Connect, Serve, full_answer
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503])
-def test_a_request_is_repeated_before_its_first_token(
+def test_request_is_retried_before_its_first_chunk(
     serve: Serve, connect: Connect, fault: int
 ) -> None:
     server = serve("fine")
@@ -30,26 +30,26 @@ def test_a_request_is_repeated_before_its_first_token(
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "says"),
+    ("fault", "error_class", "message"),
     [
-        (429, QueueFullError, "too much to do: busy"),
+        (429, QueueFullError, "is overloaded: busy"),
         (500, ServerError, "failed \\(500\\): busy"),
         (400, RequestError, "refused the request: busy"),
         (404, ModelNotFoundError, "no such model"),
-        ("html", ServerError, "no chat completion"),
+        ("html", ServerError, "not answer with a chat completion"),
     ],
 )
-def test_what_goes_on_failing_is_told(
+def test_lasting_failure_is_an_error(
     serve: Serve,
     connect: Connect,
     fault: int | str,
-    kind: type[LlavaToolsError],
-    says: str,
+    error_class: type[LlavaToolsError],
+    message: str,
 ) -> None:
     server = serve()
     backend = connect(server)
     server.faults = [fault] * 3
-    with pytest.raises(kind, match=says) as caught:
+    with pytest.raises(error_class, match=message) as caught:
         full_answer(backend, Request(QUESTION))
     assert "\n" not in str(caught.value)
     server.faults = []
@@ -57,58 +57,60 @@ def test_what_goes_on_failing_is_told(
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "message"),
     [
         ("drop", "broke the connection"),
-        ("short", "dropped the stream"),
-        ("noise", "no chat completion"),
+        ("short", "ended the answer before"),
+        ("noise", "not answer with a chat completion"),
         ("error", "out of memory"),
     ],
 )
-def test_what_breaks_midway_is_not_repeated(
-    serve: Serve, connect: Connect, fault: str, says: str
+def test_failure_within_an_answer_is_not_retried(
+    serve: Serve, connect: Connect, fault: str, message: str
 ) -> None:
     server = serve("one two three four")
     backend = connect(server)
     server.faults = [fault]
     stream = backend.stream(Request(QUESTION))
     assert next(stream).text == "one"
-    with pytest.raises(ServerError, match=says):
+    with pytest.raises(ServerError, match=message):
         list(stream)
     assert len(server.requests) == 1
     assert full_answer(backend, Request(QUESTION)).text == "one two three four"
 
 
-def test_a_server_says_how_long_it_wants_to_be_left_alone(serve: Serve, connect: Connect) -> None:
+def test_retry_after_header_is_read(serve: Serve, connect: Connect) -> None:
     server = serve()
-    backend = connect(server, pauses=())
+    backend = connect(server, retry_delays=())
     server.faults = ["later"]
     with pytest.raises(QueueFullError) as caught:
         full_answer(backend, Request(QUESTION))
-    assert wanted_pause(caught.value) == 7
-    assert wanted_pause(QueueFullError("")) == 0
+    assert retry_after(caught.value) == 7
+    assert retry_after(QueueFullError("")) == 0
 
 
-def test_a_silent_server_is_given_up(serve: Serve, connect: Connect) -> None:
+def test_silent_server_times_out(serve: Serve, connect: Connect) -> None:
     server = serve()
-    backend = connect(server, silence=0.3)
+    backend = connect(server, read_timeout=0.3)
     server.faults = ["silent"]
     with pytest.raises(AnswerTimeoutError, match="silent for too long"):
         full_answer(backend, Request(QUESTION))
     assert len(server.requests) == 1
 
 
-def test_nobody_listens() -> None:
+def test_unreachable_server_is_an_error() -> None:
     with FakeServer() as server:
         url = server.url
     with pytest.raises(ServerError, match="cannot be reached") as caught:
-        RemoteBackend(url, pauses=())
+        RemoteBackend(url, retry_delays=())
     assert caught.value.retryable
 
 
-def test_too_long(serve: Serve, connect: Connect) -> None:
+def test_context_overflow_is_an_error_unless_max_tokens_is_a_default(
+    serve: Serve, connect: Connect
+) -> None:
     backend = connect(serve("one two three", context_length=60))
-    assert full_answer(backend, Request(QUESTION)).text == "one two three"  # fewer than 512 will do
+    assert full_answer(backend, Request(QUESTION)).text == "one two three"  # without max_tokens=512
     with pytest.raises(ContextOverflowError, match="maximum context length is 60"):
         full_answer(backend, Request(QUESTION, SamplingParams(max_tokens=50)))
     with pytest.raises(ContextOverflowError):

@@ -1,4 +1,4 @@
-"""A server through `Llava`, the command line and the frameworks."""
+"""`base_url` in `Llava`, the command line and the integrations."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from langchain_core.messages import HumanMessage
 from langchain_llava import ChatLlava
 from llava_tools import Llava
 from llava_tools.cli.main import main
-from llava_tools.errors import (
-    EngineError,
-    RequestError,
-    ServerError,
-)
+from llava_tools.errors import EngineError, RequestError, ServerError
 from llava_tools.remote import RemoteBackend
-from tests.fake_server import FakeServer
-from tests.remote.requests import ADD, CALL, FORM, Serve, make_image
+from tests.remote.requests import ADD, CALL, SCHEMA, Serve, make_image
 
 
-def test_llava_and_the_command_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_llava_and_command_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     server = serve("A star.", api_key="secret")
     with Llava(base_url=server.url, api_key="secret") as model:
         answer = model.ask("What?", make_image())
@@ -44,9 +39,9 @@ async def test_chat_llava(serve: Serve) -> None:
     )
     assert "".join(str(chunk.text) for chunk in model.stream([message])) == "A star, I think."
     tools = [{"name": "add", "description": "Add.", "parameters": ADD.parameters}]
-    called = model.bind_tools(tools).invoke([message])
-    assert [(call["name"], call["args"]) for call in called.tool_calls] == [("add", {"a": 3})]
-    assert model.with_structured_output({"title": "Form", **FORM}).invoke("How many?") == {"n": 5}
+    result = model.bind_tools(tools).invoke([message])
+    assert [(call["name"], call["args"]) for call in result.tool_calls] == [("add", {"a": 3})]
+    assert model.with_structured_output({"title": "Form", **SCHEMA}).invoke("How many?") == {"n": 5}
     answer = await model.ainvoke([message])
     assert answer.text == "A star, I think."
     assert answer.usage_metadata is not None
@@ -55,7 +50,9 @@ async def test_chat_llava(serve: Serve) -> None:
     assert "secret" not in str(model._identifying_params)
     server.faults = [500] * 9
     with pytest.raises(langchain.ModelConnectionError):
-        ChatLlava(base_url=server.url, backend=_impatient(server)).invoke("What?")
+        ChatLlava(base_url=server.url, backend=RemoteBackend(server.url, retry_delays=())).invoke(
+            "What?"
+        )
     model.close()
 
 
@@ -65,13 +62,9 @@ def test_llama_index(serve: Serve) -> None:
     server = serve("A star.", api_key="secret")
     model = LlamaIndexLlava(base_url=server.url, api_key="secret")
     assert model.complete("What?").text == "A star."
-    assert "".join(step.delta or "" for step in model.stream_complete("What?")) == "A star."
+    assert "".join(chunk.delta or "" for chunk in model.stream_complete("What?")) == "A star."
     assert "secret" not in model.to_json()
     model.close()
-
-
-def _impatient(server: FakeServer) -> RemoteBackend:
-    return RemoteBackend(server.url, pauses=())
 
 
 def _base64() -> str:
@@ -79,18 +72,20 @@ def _base64() -> str:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"base_url": "localhost:8000"}, "base_url='localhost:8000'"),
         ({"base_url": "http://x/v1", "quantization": "4bit"}, "does not go with base_url"),
         ({"base_url": "http://x/v1", "local_files_only": True}, "does not go with base_url"),
     ],
 )
-def test_options_that_are_the_server_s(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(RequestError, match=says):
+def test_options_of_the_server_are_refused_next_to_base_url(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
         Llava(**options)
 
 
-def test_nothing_asks_a_server_before_a_question() -> None:
+def test_server_is_not_contacted_before_the_first_request() -> None:
     assert Llava(base_url="http://127.0.0.1:9/v1").options.base_url
     assert issubclass(ServerError, EngineError)
