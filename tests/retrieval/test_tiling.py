@@ -124,5 +124,5 @@ def test_servers_zoom_only_if_they_report_log_probabilities_of_prompts(index: Pa
         asked(index, "schemas")
     assert asked(index, "schemas", zoom=False) == ("hot", 1)
     with pytest.raises(OutputError, match="ignored logprobs"):
-        asked(index, "deaf", zoom=False)
-    assert asked(index, "deaf", use_logprobs=False) == ("hot", 1)
+        asked(index, "minimal", zoom=False)
+    assert asked(index, "minimal", use_logprobs=False) == ("hot", 1)
