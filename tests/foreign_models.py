@@ -1,7 +1,4 @@
-"""Pydantic models that nobody here wrote, out of packages that are installed for other reasons.
-
-They are imported when they are asked for.
-"""
+"""Pydantic models of third-party packages that are installed anyway, imported on demand."""
 
 from __future__ import annotations
 

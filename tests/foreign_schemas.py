@@ -1,4 +1,4 @@
-"""JSON schemas that nobody here wrote: those of pydantic models in other people's packages."""
+"""JSON schemas of pydantic models in third-party packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
 
-#: Modules whose models are taken: message formats, protocols and configurations of many kinds.
+#: Modules with models of message formats, protocols and configurations.
 MODULES = (
     "langchain_core.documents",
     "langchain_core.messages",
@@ -31,14 +31,14 @@ MODULES = (
 
 
 def foreign_schemas(count: int | None = None, seed: int = 7) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, schema) of models in an order of chance, `count` of them or all."""
+    """Return (name, schema) of `count` models, or of all, in a random order."""
     models = dict(_models())
     names = sorted(models)
     random.Random(seed).shuffle(names)
     schemas: list[tuple[str, dict[str, Any]]] = []
     for name in names:
         if count is None or len(schemas) < count:
-            with suppress(PydanticUserError):  # it holds what JSON schema has no word for
+            with suppress(PydanticUserError):  # it has a field that JSON schema cannot express
                 schemas.append((name, models[name].model_json_schema()))
     return schemas
 

@@ -91,7 +91,7 @@ class Client:
             future.cancel()
 
     async def retry(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `attempt` returns, repeating it after retryable errors but timeouts."""
+        """Return what `attempt` returns, repeating it after retryable errors except timeouts."""
         delays = iter(self._retry_delays)
         while True:
             try:
@@ -104,7 +104,7 @@ class Client:
                 await asyncio.sleep(max(delay, retry_after(error)))
 
     async def complete(self, model: str, messages: list[dict[str, Any]], **fields: Any) -> Any:
-        """Return a whole chat completion: one token, greedy, unless the fields differ."""
+        """Return a whole chat completion; by default one greedy token."""
         defaults = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
 
         async def attempt() -> Any:
