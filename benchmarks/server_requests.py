@@ -1,4 +1,4 @@
-"""Thirty requests such as agents send, each with what has to be true of its answer."""
+"""Thirty typical requests of agents, each with a check of its answer."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 from llava_tools import Message, open_image
 from llava_tools.core.backend import Backend
-from llava_tools.core.constraints import FREE, Constraint, ToolCall, ToolSpec
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolCall, ToolSpec
 from llava_tools.core.outputs import Answer, Chunk, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.images import ImageRef
 
 IMAGES = Path(__file__).parent.parent / "examples" / "pictures"
 
-#: What is wrong with an answer; "" if nothing is.
+#: Returns the problem of an answer, "" if there is none.
 Check = Callable[[list[Chunk], Answer], str]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A request and what its answer has to be.
+    """A request and the check of its answer.
 
     Attributes:
-        kind: What it is about.
-        request: What is asked.
-        check: See `Check`. That calls and forms are of their schemas is checked by the backend.
+        kind: Feature that the case covers.
+        request: The request.
+        check: See `Check`. The backend itself validates calls and JSON against their schemas.
     """
 
     kind: str
@@ -35,30 +35,30 @@ class Case:
     check: Check
 
 
-def ask(backend: Backend, case: Case) -> tuple[Answer, str]:
-    """Return a backend's answer and what is wrong with it."""
-    deltas = list(backend.stream(case.request))
-    answer = collect(deltas, backend.model_name)
-    return answer, case.check(deltas, answer) or _usual(deltas, answer)
+def run(backend: Backend, case: Case) -> tuple[Answer, str]:
+    """Return a backend's answer and its problem, "" if there is none."""
+    chunks = list(backend.stream(case.request))
+    answer = collect(chunks, backend.model_name)
+    return answer, case.check(chunks, answer) or _check_counts(chunks, answer)
 
 
-def _usual(deltas: list[Chunk], answer: Answer) -> str:
+def _check_counts(chunks: list[Chunk], answer: Answer) -> str:
     if answer.usage.prompt_tokens < 1 or answer.usage.completion_tokens < 1:
         return "no usage"
     if len(answer.token_ids) != answer.usage.completion_tokens:
         return f"{len(answer.token_ids)} ids for {answer.usage.completion_tokens} tokens"
     if not answer.text and not answer.tool_calls and answer.usage.completion_tokens > 2:
         return "empty"
-    early = [delta.usage for delta in deltas[:-1] if delta.usage is not None]
+    early = [chunk.usage for chunk in chunks[:-1] if chunk.usage is not None]
     return "usage before the end" if early else ""
 
 
 def make_image(name: str) -> ImageRef:
-    """Return one of the examples' images."""
+    """Return an image of the examples."""
     return open_image(IMAGES / f"{name}.png")
 
 
-def tool(name: str, about: str, **properties: dict[str, Any]) -> ToolSpec:
+def tool(name: str, description: str, **properties: dict[str, Any]) -> ToolSpec:
     """Return a tool whose arguments are all required."""
     schema = {
         "type": "object",
@@ -66,7 +66,7 @@ def tool(name: str, about: str, **properties: dict[str, Any]) -> ToolSpec:
         "required": list(properties),
         "additionalProperties": False,
     }
-    return ToolSpec(name, about, schema)
+    return ToolSpec(name, description, schema)
 
 
 WEATHER = tool("get_weather", "Get the weather in a city.", city={"type": "string"})
@@ -81,8 +81,8 @@ LAMP = tool(
 )
 
 
-def form(**properties: dict[str, Any]) -> Constraint:
-    """Return the constraint of an answer that is an object with these properties."""
+def json_object(**properties: dict[str, Any]) -> Constraint:
+    """Return the constraint of a JSON object with these properties, all required."""
     return Constraint(
         schema={
             "type": "object",
@@ -93,33 +93,33 @@ def form(**properties: dict[str, Any]) -> Constraint:
     )
 
 
-def _fine(deltas: list[Chunk], answer: Answer) -> str:
+def _accept(chunks: list[Chunk], answer: Answer) -> str:
     return ""
 
 
 def _called(name: str | None = None) -> Check:
-    def check(deltas: list[Chunk], answer: Answer) -> str:
-        named = [call.name for call in answer.tool_calls]
-        return "" if named and name in (None, *named) else f"called {named}"
+    def check(chunks: list[Chunk], answer: Answer) -> str:
+        names = [call.name for call in answer.tool_calls]
+        return "" if names and name in (None, *names) else f"called {names}"
 
     return check
 
 
 def _ended(reason: str) -> Check:
-    def check(deltas: list[Chunk], answer: Answer) -> str:
+    def check(chunks: list[Chunk], answer: Answer) -> str:
         return "" if answer.finish_reason == reason else f"ended with {answer.finish_reason}"
 
     return check
 
 
-def _streamed(deltas: list[Chunk], answer: Answer) -> str:
-    pieces = sum(bool(delta.token_ids) for delta in deltas)
-    several = pieces > 1 or answer.usage.completion_tokens == 1
-    return "" if several else f"{answer.usage.completion_tokens} tokens came in {pieces} pieces"
+def _streamed(chunks: list[Chunk], answer: Answer) -> str:
+    number = sum(bool(chunk.token_ids) for chunk in chunks)
+    streamed = number > 1 or answer.usage.completion_tokens == 1
+    return "" if streamed else f"{answer.usage.completion_tokens} tokens came in {number} chunks"
 
 
 def _logprobs(top: int) -> Check:
-    def check(deltas: list[Chunk], answer: Answer) -> str:
+    def check(chunks: list[Chunk], answer: Answer) -> str:
         if len(answer.logprobs) != len(answer.token_ids):
             return f"{len(answer.logprobs)} log-probabilities for {len(answer.token_ids)} tokens"
         for entry in answer.logprobs:
@@ -131,48 +131,50 @@ def _logprobs(top: int) -> Check:
 
 
 def _without(word: str) -> Check:
-    def check(deltas: list[Chunk], answer: Answer) -> str:
+    def check(chunks: list[Chunk], answer: Answer) -> str:
         return f"{answer.text!r} goes on" if word in answer.text else ""
 
     return check
 
 
 def cases() -> list[Case]:
-    """Return the thirty."""
+    """Return the thirty cases."""
     night, sea = make_image("night"), make_image("sea")
 
     def user(*parts: str | ImageRef) -> Message:
         return Message("user", parts)
 
-    def said(text: str) -> Message:
+    def assistant(text: str) -> Message:
         return Message("assistant", (text,))
 
-    def case(kind: str, *messages: Message, check: Check = _fine, **options: Any) -> Case:
-        constraint = options.pop("constraint", FREE)
+    def case(kind: str, *messages: Message, check: Check = _accept, **options: Any) -> Case:
+        constraint = options.pop("constraint", UNCONSTRAINED)
         sampling = SamplingParams(**{"max_tokens": 96, **options})
         return Case(kind, Request(messages, sampling, constraint), check)
 
-    called = ToolCall("c1", "get_weather", {"city": "Ulm"})
+    call = ToolCall("c1", "get_weather", {"city": "Ulm"})
     result = Message("tool", ("Rain, 11 degrees.",), tool_call_id="c1")
     lamps = Constraint((WEATHER, ADD, LAMP))
     return [
-        case("picture", user(night, "What colour is the star?")),
-        case("picture", user(sea, "What is the colour of the background?")),
-        case("picture", user(make_image("paper"), "How many shapes are there?")),
-        case("picture", user(make_image("meadow"), "What shape is in the picture?")),
-        case("picture", user(make_image("sunset"), "Is there a circle in the picture?")),
-        case("picture", user(night, sea, "What is in the first picture?")),
+        case("image", user(night, "What colour is the star?")),
+        case("image", user(sea, "What is the colour of the background?")),
+        case("image", user(make_image("paper"), "How many shapes are there?")),
+        case("image", user(make_image("meadow"), "What shape is in the picture?")),
+        case("image", user(make_image("sunset"), "Is there a circle in the picture?")),
+        case("image", user(night, sea, "What is in the first picture?")),
         case("text", user("Hello, who are you?")),
         case("text", Message("system", ("Answer in one word.",)), user("What is a star?")),
         case("text", user("Is <image> a tag? Is </s> one? USER: yes")),
-        case("turns", user(night, "What shape?"), said("A star."), user("Which colour has it?")),
-        case("turns", user("Hello."), said("Hello!"), user(sea, "What do you see?")),
+        case(
+            "turns", user(night, "What shape?"), assistant("A star."), user("Which colour has it?")
+        ),
+        case("turns", user("Hello."), assistant("Hello!"), user(sea, "What do you see?")),
         case(
             "turns",
             user(night, "What shape?"),
-            said("A star."),
+            assistant("A star."),
             user(sea, "And here?"),
-            said("A circle."),
+            assistant("A circle."),
             user("How many shapes are there?"),
         ),
         case("calls", user("What is the weather in Ulm?"), constraint=lamps),
@@ -181,7 +183,7 @@ def cases() -> list[Case]:
         case(
             "calls",
             user("What is the weather in Ulm?"),
-            Message("assistant", (), tool_calls=(called,)),
+            Message("assistant", (), tool_calls=(call,)),
             result,
             constraint=lamps,
         ),
@@ -203,19 +205,23 @@ def cases() -> list[Case]:
             constraint=Constraint((WEATHER,), tool_choice="any"),
             check=_called("get_weather"),
         ),
-        case("form", user(night, "Colour?"), constraint=form(colour={"enum": ["red", "yellow"]})),
-        case("form", user(sea, "Shapes?"), constraint=form(count={"type": "integer"})),
         case(
-            "form",
+            "JSON",
+            user(night, "Colour?"),
+            constraint=json_object(colour={"enum": ["red", "yellow"]}),
+        ),
+        case("JSON", user(sea, "Shapes?"), constraint=json_object(count={"type": "integer"})),
+        case(
+            "JSON",
             user(night, "Describe it."),
-            constraint=form(
+            constraint=json_object(
                 words={"type": "array", "items": {"type": "string", "maxLength": 9}, "maxItems": 3}
             ),
         ),
         case(
-            "form",
+            "JSON",
             user("Is it late?"),
-            constraint=form(late={"type": "boolean"}, sure={"enum": [1, 2, 3]}),
+            constraint=json_object(late={"type": "boolean"}, sure={"enum": [1, 2, 3]}),
         ),
         case("stream", user(night, "What do you see?"), check=_streamed),
         case("stream", user(make_image("paper"), "Tell me about it."), check=_streamed),

@@ -1,10 +1,10 @@
-"""The same requests to a real vLLM server and to the engine of this process, and real faults.
+"""The same requests to a real vLLM server and to the engine of this process, and error handling.
 
-vLLM lives in an environment of its own, whose interpreter is named. The embedded model is written
-out with weights named as vLLM wants them, served in float32, and asked the thirty requests of
-server_requests.py through the remote backend; every answer is checked, and greedy ones are compared
-with the engine's. Then labels are scored, wrappers are given the `base_url`, and things go wrong: a
-name that is not served, more than the context holds, and a server killed while it answers.
+vLLM runs in a separate environment; `--python` names its interpreter. The embedded model is saved
+with vLLM's names of weights and served in float32. The remote backend sends the thirty requests of
+server_requests.py; every answer is checked, and greedy answers are compared with the engine's. Then
+labels are scored, `Llava`, `ChatLlava` and LlamaIndex answer through `base_url`, and errors are
+provoked: an unknown model, context overflow, and a server killed within an answer.
 
     python -m benchmarks.vllm_server --python VENV/bin/python [--grammars guidance] [--port 8123]
 """
@@ -34,22 +34,22 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 
 from benchmarks.machine import describe
-from benchmarks.server_requests import ask, cases, make_image
+from benchmarks.server_requests import cases, make_image, run
 from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava, LlavaToolsError, Message
-from llava_tools.core.outputs import collect
+from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.remote import RemoteBackend
 
-SIDE, CONTEXT = 112, 2048  # the embedded model's
-#: Seconds that a server has to load.
-PATIENCE = 900
+IMAGE_SIZE, CONTEXT = 112, 2048  # of the embedded model
+#: Seconds within which a server has to load.
+START_TIMEOUT = 900
 LABELS = ("red", "yellow", "blue")
 
 
 def write_for_vllm(source: Path, folder: Path) -> Path:
-    """Copy a checkpoint in float32, the vision tower's weights named as vLLM looks for them."""
+    """Copy a checkpoint in float32, with vLLM's names for the weights of the vision tower."""
     weights = {
         name.replace("vision_tower.", "vision_tower.vision_model."): tensor.float()
         for name, tensor in load_file(source / "model.safetensors").items()
@@ -61,7 +61,7 @@ def write_for_vllm(source: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def served(
+def serve(
     python: str,
     folder: Path,
     port: int,
@@ -71,19 +71,19 @@ def served(
     dtype: str = "float32",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run vLLM on a checkpoint until the block is left.
+    """Run vLLM on a checkpoint within the context.
 
     Args:
-        python: Of the environment that has vLLM.
+        python: Interpreter of the environment with vLLM.
         folder: From `write_for_vllm`.
-        port: On this machine.
-        log: For what it says.
-        grammars: Its backend for structured outputs.
-        dtype: Of its weights and arithmetic.
-        environment: Variables beside the usual ones.
+        port: Port on this machine.
+        log: File for the server's output.
+        grammars: The server's backend for structured outputs.
+        dtype: Type of the server's weights and arithmetic.
+        environment: Further environment variables.
 
     Raises:
-        RuntimeError: It did not start; the log says why.
+        RuntimeError: The server did not start; the message has the end of the log.
     """
     template = files("llava_tools") / "remote" / "vicuna_v1.jinja"
     structured = json.dumps({"backend": grammars, "disable_any_whitespace": True})
@@ -92,14 +92,14 @@ def served(
     command += ["--dtype", dtype, "--max-model-len", str(CONTEXT), "--enforce-eager"]
     command += ["--chat-template", str(template), "--chat-template-content-format", "openai"]
     command += ["--structured-outputs-config", structured, "--enable-prompt-tokens-details"]
-    own = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    own |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **(environment or {})}
+    variables = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    variables |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **(environment or {})}
     with log.open("wb") as out:
         server = subprocess.Popen(
             command,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": "", **own},
+            env={**os.environ, "PYTHONPATH": "", **variables},
             start_new_session=True,  # so that its workers end with it
         )
     try:
@@ -110,13 +110,13 @@ def served(
 
 
 def version(port: int) -> str:
-    """Return the version of the vLLM that listens there."""
+    """Return the version of the vLLM on that port."""
     with urlopen(f"http://127.0.0.1:{port}/version") as answer:
         return str(json.load(answer)["version"])
 
 
 def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + START_TIMEOUT
     while time.monotonic() < end and server.poll() is None:
         try:
             with urlopen(url, timeout=5):
@@ -127,115 +127,116 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 def kill(server: subprocess.Popen[bytes]) -> None:
-    """End a server and its workers, at once."""
+    """Kill a server and its workers."""
     if server.poll() is None:
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
-def compared(url: str) -> dict[str, Any]:
-    """Send everything to both; return what was valid and what was equal."""
-    here, there = Llava(), RemoteBackend(url, side=SIDE)
-    tally: Counter[str] = Counter()
-    wrong: list[str] = []
+def compare(url: str) -> dict[str, Any]:
+    """Send all cases to the server and the engine; count valid and equal answers."""
+    local, remote = Llava(), RemoteBackend(url, image_size=IMAGE_SIZE)
+    counts: Counter[str] = Counter()
+    failures: list[str] = []
     for number, case in enumerate(cases()):
         name = f"{number} {case.kind}"
-        expected, _ = ask(here.backend, case)
+        expected, _ = run(local.backend, case)
         try:
-            answer, fault = ask(there, case)
+            answer, problem = run(remote, case)
         except LlavaToolsError as error:
-            wrong.append(f"{name}: {type(error).__name__}: {error}")
+            failures.append(f"{name}: {type(error).__name__}: {error}")
             continue
-        tally["valid"] += not fault
-        wrong += [f"{name}: {fault}: {answer.text!r}"] if fault else []
-        tally["best effort"] += answer.best_effort
+        counts["valid"] += not problem
+        failures += [f"{name}: {problem}: {answer.text!r}"] if problem else []
+        counts["best effort"] += answer.best_effort
         if case.request.sampling.temperature == 0:
-            same = _essence(answer) == _essence(expected)
-            tally["greedy"] += 1
-            tally["equal"] += same
-            if not same:
-                wrong.append(f"{name}: {_essence(answer)} is not {_essence(expected)}")
+            equal = _comparable(answer) == _comparable(expected)
+            counts["greedy"] += 1
+            counts["equal"] += equal
+            if not equal:
+                failures.append(f"{name}: {_comparable(answer)} is not {_comparable(expected)}")
     request = Request((Message("user", (make_image("night"), "What colour is the star?")),))
-    scores = [backend.score(request, LABELS) for backend in (here.backend, there)]
-    apart = max(abs(one - other) for one, other in zip(*scores, strict=True))
-    counted = [backend.count_tokens(request) for backend in (here.backend, there)]
-    ids = [backend.token_ids("A red star, déjà vu.") for backend in (here.backend, there)]
-    there.close()
-    here.close()
+    backends = (local.backend, remote)
+    scores = [backend.score(request, LABELS) for backend in backends]
+    difference = max(abs(first - second) for first, second in zip(*scores, strict=True))
+    lengths = [backend.count_tokens(request) for backend in backends]
+    ids = [backend.token_ids("A red star, déjà vu.") for backend in backends]
+    remote.close()
+    local.close()
     return {
-        **tally,
-        "wrong": wrong,
-        "scores_apart": round(apart, 6),
-        "same_count": counted[0] == counted[1],
+        **counts,
+        "wrong": failures,
+        "scores_apart": round(difference, 6),
+        "same_count": lengths[0] == lengths[1],
         "same_ids": ids[0] == ids[1],
     }
 
 
-def _essence(answer: Any) -> tuple[object, ...]:
-    calls = [(call.name, dict(call.arguments)) for call in answer.calls]
+def _comparable(answer: Answer) -> tuple[object, ...]:
+    calls = [(call.name, dict(call.arguments)) for call in answer.tool_calls]
     return answer.text, answer.token_ids, calls, answer.finish_reason
 
 
 class Star(BaseModel):
-    """What wrappers are asked for."""
+    """Structured output of `ChatLlava`."""
 
     five_pointed: bool
 
 
-def wrapped(url: str) -> dict[str, str]:
-    """Ask through `base_url` as users do; return what came."""
-    asked = "Is there a star?"
+def answer_through_wrappers(url: str) -> dict[str, str]:
+    """Return the answers of `Llava`, `ChatLlava` and LlamaIndex with `base_url`."""
+    question = "Is there a star?"
     chat = ChatLlava(base_url=url, max_tokens=16)
-    message = HumanMessage([image_block(make_image("night")), {"type": "text", "text": asked}])
+    message = HumanMessage([image_block(make_image("night")), {"type": "text", "text": question}])
     index = LlamaIndexLlava(base_url=url, max_tokens=16)
-    found = {
-        "Llava": Llava(base_url=url).ask(asked, make_image("night"), max_tokens=16).text,
+    answers = {
+        "Llava": Llava(base_url=url).ask(question, make_image("night"), max_tokens=16).text,
         "ChatLlava": str(chat.invoke([message]).text),
         "ChatLlava stream": "".join(str(chunk.text) for chunk in chat.stream([message])),
         "structured": str(chat.with_structured_output(Star).invoke([message])),
-        "LlamaIndex": str(index.chat([ChatMessage(asked)]).message.content),
+        "LlamaIndex": str(index.chat([ChatMessage(question)]).message.content),
     }
     chat.close()
-    return found
+    return answers
 
 
-def faults(url: str, server: subprocess.Popen[bytes]) -> dict[str, str]:
-    """Let things go wrong; return the errors. The server is gone afterwards."""
-    there = RemoteBackend(url, side=SIDE, pauses=(0.1,))
+def provoke_errors(url: str, server: subprocess.Popen[bytes]) -> dict[str, str]:
+    """Return the errors of bad requests and of a killed server; the server does not survive."""
+    remote = RemoteBackend(url, image_size=IMAGE_SIZE, retry_delays=(0.1,))
 
-    def told(attempt: Callable[[], object]) -> str:
+    def error_of(attempt: Callable[[], object]) -> str:
         try:
             return f"no error: {attempt()}"
         except LlavaToolsError as error:
             return f"{type(error).__name__}: {error}"
 
-    def whole(*parts: Any, **sampling: Any) -> str:
+    def text_of(*parts: Any, **sampling: Any) -> str:
         request = Request((Message("user", parts),), SamplingParams(**sampling))
-        return collect(there.stream(request), "").text
+        return collect(remote.stream(request), "").text
 
-    found = {
-        "wrong name": told(lambda: RemoteBackend(url, model="tini")),
-        "wrong path": told(lambda: RemoteBackend(url.replace("/v1", "/v2"), pauses=())),
-        "too long": told(lambda: whole("word " * CONTEXT)),
-        "too many tokens": told(lambda: whole("Hello.", max_tokens=CONTEXT)),
-        "too many pictures": told(lambda: whole(*[make_image("sea")] * 40, "What?")),
+    errors = {
+        "wrong name": error_of(lambda: RemoteBackend(url, model="tini")),
+        "wrong path": error_of(lambda: RemoteBackend(url.replace("/v1", "/v2"), retry_delays=())),
+        "too long": error_of(lambda: text_of("word " * CONTEXT)),
+        "too many tokens": error_of(lambda: text_of("Hello.", max_tokens=CONTEXT)),
+        "too many images": error_of(lambda: text_of(*[make_image("sea")] * 40, "What?")),
     }
-    found["afterwards"] = whole("Hello.", max_tokens=4)
+    errors["afterwards"] = text_of("Hello.", max_tokens=4)
     request = Request((Message("user", ("Say something.",)),), SamplingParams(temperature=2.0))
-    stream = there.stream(request)
+    stream = remote.stream(request)
     next(stream)
     kill(server)
-    found["killed midway"] = told(lambda: collect(stream, ""))
-    found["asked when dead"] = told(lambda: whole("Hello."))
-    found["connected when dead"] = told(lambda: RemoteBackend(url, pauses=()))
-    there.close()
-    return found
+    errors["killed midway"] = error_of(lambda: collect(stream, ""))
+    errors["asked when dead"] = error_of(lambda: text_of("Hello."))
+    errors["connected when dead"] = error_of(lambda: RemoteBackend(url, retry_delays=()))
+    remote.close()
+    return errors
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="of the environment that has vLLM")
+    parser.add_argument("--python", required=True, help="interpreter of the environment with vLLM")
     parser.add_argument("--grammars", default="guidance", choices=["guidance", "xgrammar"])
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--log", type=Path, default=Path("vllm_server.log"))
@@ -244,17 +245,21 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_for_vllm(Path(str(files("llava_tools") / "tiny")), folder)
-        started = served(
+        running = serve(
             options.python, folder, options.port, options.log, grammars=options.grammars
         )
-        server = stack.enter_context(started)
-        told = {"benchmark": "vllm_server", "vllm": version(options.port)}
-        found = {"compared": compared(url), "wrapped": wrapped(url), "faults": faults(url, server)}
-    for part, entries in found.items():
+        server = stack.enter_context(running)
+        header = {"benchmark": "vllm_server", "vllm": version(options.port)}
+        results = {
+            "compared": compare(url),
+            "wrapped": answer_through_wrappers(url),
+            "faults": provoke_errors(url, server),
+        }
+    for part, entries in results.items():
         print(part)
         for name, value in entries.items():
             print(f"  {name:22}{value}")
-    print(json.dumps({**told, "grammars": options.grammars, **describe(), **found}))
+    print(json.dumps({**header, "grammars": options.grammars, **describe(), **results}))
 
 
 if __name__ == "__main__":
