@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from benchmarks.vllm_speed import TOKENS, ProcessorTime, summarize, measure
+from benchmarks.vllm_speed import TOKENS, ProcessorTime, measure, summarize
 from llava_tools.bench import Behind
 from llava_tools.testing import ScriptedBackend
 
