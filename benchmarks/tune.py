@@ -26,7 +26,7 @@ from benchmarks.machine import describe
 from llava_tools import Llava
 from llava_tools.finetune import TuneOptions, tune
 from tests.checkpoints import Geometry, write_checkpoint
-from tests.finetune.llama import tokenizer
+from tests.finetune.llama_tokenizer import make_tokenizer
 
 SHAPE = Geometry(vision=(128, 3), language=(128, 2), image=336, context_length=2048)
 QUESTION = "What is in the picture?"
@@ -35,7 +35,7 @@ COLOURS = ("red", "blue", "green", "black", "white", "yellow", "pink", "orange")
 
 def write(folder: Path, records: int) -> dict[str, str]:
     """Write checkpoint, images and conversations; return the answers by image."""
-    write_checkpoint(folder / "base", shape=SHAPE, tokenizer=tokenizer())
+    write_checkpoint(folder / "base", shape=SHAPE, tokenizer=make_tokenizer())
     images = folder / "images"
     images.mkdir()
     rng = random.Random(0)

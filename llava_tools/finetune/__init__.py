@@ -1,16 +1,16 @@
-"""Tuning of a real LLaVA 1.5 on a user's own conversations, the way LLaVA was tuned itself.
+"""Fine-tuning of LLaVA 1.5 on a user's own conversations, as LLaVA itself was tuned.
 
-The official conversation JSON and a folder of images go in (`records`), a checkpoint in the
-layout of the one that it began with comes out (`merge`), which `Llava` loads. Between them:
-`labels` says what is learned from a conversation, `batches` who is learned with whom, `material`
-brings tokens and pixels, `learning` chooses the weights that learn, `loop` makes the steps,
-`memory` keeps them through a kill, `run` does it all in order and plots the losses. Prompt,
-images and loading are the engine's own. `options` says what there is to choose.
+Input: LLaVA's conversation JSON and a folder of images (`records`). Output: a checkpoint in the
+layout of the one that it starts from (`merge`), which `Llava` loads. In between, `batch_sampler`
+groups records into batches, `dataset` turns them into tokens, labels and pixels, `parameters`
+selects the weights to train, `trainer` runs the steps, `checkpoint` saves them so that a killed
+run resumes, and `main` calls all of these in order and plots the losses (`loss_plot`). Prompts,
+image preprocessing and loading are the engine's own. `options` holds all settings.
 """
 
 from __future__ import annotations
 
-from llava_tools.errors import need
+from llava_tools.errors import require
 from llava_tools.finetune.options import TuneOptions
 
 __all__ = ["TuneOptions", "tune"]
@@ -19,20 +19,22 @@ __all__ = ["TuneOptions", "tune"]
 def tune(options: TuneOptions) -> float:
     """Tune a model and write the tuned checkpoint to `options.out`.
 
-    Goes on where an earlier call with the same options was killed. Progress goes to stderr. Under
-    `accelerate launch` every process learns its share of each step.
+    Resumes a killed run that had the same options. Progress goes to stderr. Under
+    `accelerate launch`, each process trains on its part of every batch.
 
     Returns:
-        The mean loss of the last steps (a tenth of them, 20 at most), in nats a learned token.
+        The mean loss of the last steps (a tenth of them, 20 at most), in nats per target token.
 
     Raises:
         MissingExtraError: A package of the extra `train` is not installed.
-        RequestError: The data is wrong, or the folders are not free.
+        RequestError: The data is wrong, or `out` or `work` cannot be used.
         ImageError: An image cannot be used.
-        ModelError: The model cannot be had, or is laid out in a way that cannot be written again.
-        TrainingError: The loss is no number any more, or memory ran out.
+        ModelError: The model cannot be loaded, or its weights cannot be written back.
+        TrainingError: The loss is not finite, or memory ran out.
     """
-    need("torch", "transformers", "accelerate", "peft", "safetensors", "matplotlib", extra="train")
+    require(
+        "torch", "transformers", "accelerate", "peft", "safetensors", "matplotlib", extra="train"
+    )
     from llava_tools.finetune.main import run
 
     return run(options)

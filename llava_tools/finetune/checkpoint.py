@@ -1,4 +1,4 @@
-"""What a killed tuning goes on from: weights that learn, optimizer, step; and the losses so far."""
+"""Training state on disk, from which a killed run resumes; and the metrics of its steps."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch import Tensor
 from llava_tools.errors import RequestError
 from llava_tools.finetune.options import TuneOptions
 
-_SAME_RESULT = ("out", "work", "images", "data", "micro_batch", "save_every", "workers", "device")
-"""Options that may be others when a tuning goes on; `data` is known by its content."""
+_MAY_CHANGE = ("out", "work", "images", "data", "micro_batch", "save_every", "workers", "device")
+"""Options that may change when a run resumes; of `data`, the content may not."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A step that was made.
+class StepMetrics:
+    """What a finished step reports.
 
     Attributes:
         step: Its number, from 1.
-        loss: Mean cross entropy of its learned tokens, in nats.
-        tokens: How many they were.
-        rate: Learning rate of the language model's part.
+        loss: Mean cross entropy of its target tokens, in nats.
+        tokens: Number of target tokens.
+        rate: Learning rate of the language model.
     """
 
     step: int
@@ -36,78 +36,82 @@ class Row:
     rate: float
 
 
-def write_whole(state: dict[str, Any], path: Path) -> None:
-    """Save a state; until it is whole, the one before it stays."""
-    fresh = path.with_suffix(".part")
-    torch.save(state, fresh)
-    fresh.replace(path)
+def save_atomically(state: dict[str, Any], path: Path) -> None:
+    """Save a state with torch. The previous file stays until the new one is complete."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
 
 
-class Checkpoints:
-    """A tuning's folder: `state.pt`, `losses.jsonl`.
+class CheckpointStore:
+    """The work folder of a run: `state.pt` and `losses.jsonl`.
 
     Args:
-        folder: Made by `keep` where it is missing.
-        options: Of the tuning.
+        folder: `write_metrics` creates it if it is missing.
+        options: Of the run.
     """
 
     def __init__(self, folder: Path, options: TuneOptions) -> None:
         self._folder = folder
         self._state = folder / "state.pt"
-        self._losses = folder / "losses.jsonl"
-        self._options = _identity(options)
+        self._metrics = folder / "losses.jsonl"
+        self._options = _resume_options(options)
 
-    def recall(self) -> dict[str, Any] | None:
-        """Return what `save` kept last, or None at the beginning.
+    def load(self) -> dict[str, Any] | None:
+        """Return the state that `save` wrote last, or None if there is none.
 
         Raises:
-            RequestError: The folder belongs to a tuning with other options or other data.
+            RequestError: The folder belongs to a run with other options or other data.
         """
         if not self._state.exists():
             return None
         state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        before = state["options"]
-        others = [name for name, value in self._options.items() if before.get(name) != value]
-        if others:
+        saved = state["options"]
+        changed = [name for name, value in self._options.items() if saved.get(name) != value]
+        if changed:
             raise RequestError(
-                f"The folder {self._folder} holds a tuning with other options: "
-                + ", ".join(f"{n}={before.get(n)!r}, now {self._options[n]!r}" for n in others)
+                f"The folder {self._folder} holds a run with other options: "
+                + ", ".join(f"{n}={saved.get(n)!r}, now {self._options[n]!r}" for n in changed)
                 + ".",
-                "Go on with the same ones, or choose another folder for this one.",
+                "Resume with the same options, or choose another work folder.",
             )
         return state
 
     def save(self, step: int, weights: Mapping[str, Tensor], optimizer: dict[str, Any]) -> None:
-        """Keep a state; a kill while it is written leaves the one before it whole."""
-        kept = {name: weight.detach() for name, weight in weights.items()}
-        state = {"step": step, "weights": kept, "optimizer": optimizer, "options": self._options}
-        write_whole(state, self._state)
+        """Write the state after a step; a kill meanwhile leaves the previous one intact."""
+        detached = {name: weight.detach() for name, weight in weights.items()}
+        state = {"step": step, "weights": detached, "optimizer": optimizer}
+        save_atomically(state | {"options": self._options}, self._state)
 
-    def rows(self, until: int) -> list[Row]:
-        """Return the steps up to `until`; those behind it were lost with their process."""
-        if not self._losses.exists():
+    def read_metrics(self, steps: int) -> list[StepMetrics]:
+        """Return the first `steps` metrics; later ones were never saved in a state."""
+        if not self._metrics.exists():
             return []
-        lines = self._losses.read_text().splitlines()[:until]
-        return [Row(**json.loads(line)) for line in lines]
+        lines = self._metrics.read_text().splitlines()[:steps]
+        return [StepMetrics(**json.loads(line)) for line in lines]
 
-    def keep(self, rows: Iterable[Row]) -> None:
-        """Write the steps down anew."""
+    def write_metrics(self, metrics: Iterable[StepMetrics]) -> None:
+        """Replace all metrics."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        fresh = self._losses.with_suffix(".part")
-        fresh.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-        fresh.replace(self._losses)
+        part = self._metrics.with_suffix(".part")
+        part.write_text("".join(map(_line, metrics)))
+        part.replace(self._metrics)
 
-    def add(self, row: Row) -> None:
-        """Write a step down."""
-        with self._losses.open("a") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
+    def append_metrics(self, metrics: StepMetrics) -> None:
+        """Add those of one step."""
+        with self._metrics.open("a") as file:
+            file.write(_line(metrics))
 
 
-def _identity(options: TuneOptions) -> dict[str, Any]:
-    """What two runs must have in common to give the same losses."""
+def _line(metrics: StepMetrics) -> str:
+    return json.dumps(asdict(metrics)) + "\n"
+
+
+def _resume_options(options: TuneOptions) -> dict[str, Any]:
+    """Return what must be equal in two runs for them to have the same losses."""
     rate, projector_rate = options.rates
-    chosen = asdict(options) | {"rate": rate, "projector_rate": projector_rate}
-    kept = {name: value for name, value in chosen.items() if name not in _SAME_RESULT}
+    values = asdict(options) | {"rate": rate, "projector_rate": projector_rate}
+    values = {name: value for name, value in values.items() if name not in _MAY_CHANGE}
     with options.data.open("rb") as file:
-        kept["data"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return kept
+        values["data"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return values

@@ -1,11 +1,17 @@
-"""From records to tensors: what a process learns in its steps, read ahead where asked."""
+"""From records to batches: tokens, labels and pixels.
+
+Loss is computed only on answers and the `</s>` after each. The prompt of every answer is the one
+that the engine sends at inference; the labels are what the model then has to generate. This gives
+the label mask of LLaVA's official preprocessing (llava/train/train.py, preprocess_v1), which counts
+the tokens of each round instead.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -13,124 +19,183 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
+from llava_tools.chat import prompt
+from llava_tools.core.requests import Message
 from llava_tools.engine.loading.checkpoint import Loaded, preprocess
-from llava_tools.errors import ImageError, RequestError
-from llava_tools.finetune.batches import Step
-from llava_tools.finetune.labels import IGNORED, Lesson, write
+from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.errors import ImageError, ModelError, RequestError
+from llava_tools.finetune.batch_sampler import MicroBatches
 from llava_tools.finetune.records import Record
 from llava_tools.images import open_image
 
-Item = tuple[Lesson, Tensor | None]
+IGNORED = -100
+"""Label of a token without loss; torch's cross entropy skips it."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Lessons padded to one length.
+class TokenizedExample:
+    """A conversation as the model trains on it.
 
     Attributes:
-        ids: int [lessons, length].
-        labels: int [lessons, length], `IGNORED` where nothing is learned.
-        seen: bool [lessons, length], False where it is padded.
+        ids: Token ids; an image is the image token, repeated.
+        labels: Equal to `ids` at target tokens, `IGNORED` elsewhere.
+    """
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def target_tokens(self) -> int:
+        """Number of tokens with loss. The first token never has any: nothing predicts it."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+    def truncate(self, length: int) -> TokenizedExample:
+        """Return its first `length` tokens, as the official training does with long ones."""
+        return TokenizedExample(self.ids[:length], self.labels[:length])
+
+
+def tokenize(
+    messages: Sequence[Message], tokenizer: Tokenizer, image_token: int, image_tokens: int
+) -> TokenizedExample:
+    """Turn a conversation that ends with an answer into tokens and labels.
+
+    Args:
+        messages: Of user and assistant in turn.
+        tokenizer: The checkpoint's.
+        image_token: Id of the token that stands for a part of an image.
+        image_tokens: Number of these tokens per image.
+
+    Raises:
+        ModelError: The tokenizer merges the end of a prompt with the start of its answer.
+    """
+
+    def encode(pieces: Sequence[prompt.Piece]) -> list[int]:
+        return tokenizer.tokenize(pieces, lambda _: [image_token] * image_tokens)
+
+    ids = encode(prompt.training_example(messages))
+    labels = [IGNORED] * len(ids)
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        prompt_ids = encode(prompt.build(messages[:index]))
+        start = len(prompt_ids)
+        if ids[:start] != prompt_ids:
+            raise ModelError(
+                f"The tokenizer {type(tokenizer.tokenizer).__name__} merges tokens of prompts with "
+                "tokens of their answers.",
+                "Use a checkpoint in the llava-hf layout.",
+            )
+        end = ids.index(tokenizer.end_of_turn, start) + 1
+        labels[start:end] = ids[start:end]
+    return TokenizedExample(tuple(ids), tuple(labels))
+
+
+class TrainingBatch(NamedTuple):
+    """Examples padded to one length.
+
+    Attributes:
+        ids: int [examples, length].
+        labels: int [examples, length], `IGNORED` where there is no loss.
+        mask: bool [examples, length], False at padding.
         pixels: float32 [images, 3, size, size], or None without images.
     """
 
     ids: Tensor
     labels: Tensor
-    seen: Tensor
+    mask: Tensor
     pixels: Tensor | None
 
     @property
-    def learned(self) -> int:
-        """How many tokens are learned."""
+    def target_tokens(self) -> int:
+        """Number of tokens with loss."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
-    def to(self, device: torch.device) -> Batch:
-        """Return it on a device."""
-        pixels = None if self.pixels is None else self.pixels.to(device)
-        return Batch(self.ids.to(device), self.labels.to(device), self.seen.to(device), pixels)
 
-
-class TrainingDataset(Dataset[Item]):
-    """Lessons and pixels of records, by their places in the list.
+class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
+    """Records as tokens and pixels.
 
     Args:
-        records: All of them.
-        loaded: Whose tokenizer and image processor are used; its weights are not kept.
-        max_length: Tokens of a lesson beyond it are cut off.
+        records: All records, in the order that `sample_batches` refers to.
+        loaded: Provides tokenizer and image processor; its weights are not kept.
+        max_length: Longer examples are truncated to this number of tokens.
     """
 
     def __init__(self, records: Sequence[Record], loaded: Loaded, max_length: int) -> None:
         config: Any = loaded.model.config
         self._records, self._max_length = records, max_length
-        self._text, self._processor = loaded.text, loaded.processor
-        self._image = (int(config.image_token_index), loaded.image_tokens)
+        self._tokenizer, self._processor = loaded.text, loaded.processor
+        self._image_token, self._image_tokens = int(config.image_token_index), loaded.image_tokens
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, place: int) -> Item:
-        """Return a record's lesson, cut to length, and its pixels, [3, size, size].
+    def __getitem__(self, index: int) -> tuple[TokenizedExample, Tensor | None]:
+        """Return a record's truncated example and its pixels, [3, size, size].
 
         Raises:
-            ImageError: Its image cannot be used.
+            ImageError: Its image cannot be used; the message names the record.
         """
-        record = self._records[place]
-        image = record.look()
-        lesson = write(record.messages(image), self._text, *self._image).cut(self._max_length)
-        if image is None:
-            return lesson, None
-        try:
-            return lesson, preprocess(self._processor, [image])[0]
-        except ImageError as error:
-            raise record.about(error) from error
+        record = self._records[index]
+        image, pixels = None, None
+        if record.image is not None:
+            try:
+                image = open_image(record.image)
+                pixels = preprocess(self._processor, [image])[0]
+            except ImageError as error:
+                message = f"The image of {record.name}: {error.message}"
+                raise ImageError(message, error.hint) from error
+        return self._tokenize(record.messages(image)).truncate(self._max_length), pixels
 
-    def check(self) -> int:
-        """Look at every record that may be too long, and return how many will be cut.
+    def _tokenize(self, messages: Sequence[Message]) -> TokenizedExample:
+        return tokenize(messages, self._tokenizer, self._image_token, self._image_tokens)
 
-        No token is shorter than a byte, so most records need not be tokenized to be known short.
+    def count_truncated(self) -> int:
+        """Return how many records exceed `max_length`.
+
+        A token is at least one byte, so most records need not be tokenized to know they fit.
 
         Raises:
-            RequestError: A record is so long that none of its answers would be left.
+            RequestError: Truncation would leave nothing of a record's answers.
         """
-        blank = open_image(Image.new("RGB", (1, 1)))
-        cut = 0
+        placeholder = open_image(Image.new("RGB", (1, 1)))
+        truncated = 0
         for record in self._records:
-            bytes_ = sum(len(turn.encode()) + 20 for turn in record.turns)
-            if 256 + self._image[1] + bytes_ <= self._max_length:
+            most_tokens = sum(len(turn.encode()) + 20 for turn in record.turns)
+            if 256 + self._image_tokens + most_tokens <= self._max_length:
                 continue
-            messages = record.messages(None if record.image is None else blank)
-            lesson = write(messages, self._text, *self._image)
-            if not lesson.cut(self._max_length).learned:
+            image = None if record.image is None else placeholder
+            example = self._tokenize(record.messages(image))
+            if not example.truncate(self._max_length).target_tokens:
                 raise RequestError(
-                    f"The {record.name} is too long: its first answer begins behind the "
-                    f"{self._max_length:,} tokens that are learned from at most.",
+                    f"The {record.name} is too long: its first answer starts after "
+                    f"max_length={self._max_length:,} tokens.",
                     "Shorten its first turn, or raise max_length.",
                 )
-            cut += len(lesson.ids) > self._max_length
-        return cut
+            truncated += len(example.ids) > self._max_length
+        return truncated
 
-    def read(
-        self, steps: Sequence[Step], rank: int, size: int, workers: int
-    ) -> Iterator[list[Batch]]:
-        """Give what process `rank` of `size` learns in each step; it may be nothing in the last."""
-        mine = [step.micro_batches[rank::size] for step in steps]
+    def load_batches(
+        self, steps: Sequence[MicroBatches], rank: int, processes: int, workers: int
+    ) -> Iterator[list[TrainingBatch]]:
+        """Yield the micro-batches of process `rank` for each step; the last may have none."""
+        parts = [step[rank::processes] for step in steps]
         loader = DataLoader(
             self,
-            batch_sampler=[list(micro) for share in mine for micro in share],
+            batch_sampler=[indices for part in parts for indices in part],
             collate_fn=collate,
             num_workers=workers,
         )
         batches = iter(loader)
-        for share in mine:
-            yield list(islice(batches, len(share)))
+        for part in parts:
+            yield list(islice(batches, len(part)))
 
 
-def collate(items: Sequence[Item]) -> Batch:
-    """Pad lessons on their right and stack their images in order."""
-    ids = [torch.tensor(lesson.ids) for lesson, _ in items]
-    labels = [torch.tensor(lesson.labels) for lesson, _ in items]
-    pixels = [pixel for _, pixel in items if pixel is not None]
-    return Batch(
+def collate(items: Sequence[tuple[TokenizedExample, Tensor | None]]) -> TrainingBatch:
+    """Pad examples on the right and stack their images in order."""
+    ids = [torch.tensor(example.ids) for example, _ in items]
+    labels = [torch.tensor(example.labels) for example, _ in items]
+    pixels = [image for _, image in items if image is not None]
+    return TrainingBatch(
         pad_sequence(ids, batch_first=True),
         pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         pad_sequence([torch.ones_like(i, dtype=torch.bool) for i in ids], batch_first=True),

@@ -1,7 +1,7 @@
-"""The tuned checkpoint: the files of the one that it began with, with what was learned in them.
+"""The tuned checkpoint: the files of the original one, with its trained weights replaced.
 
-Weights are read, changed and written shard by shard, in the names, files and dtypes that they had,
-so that whatever loaded the first checkpoint loads this one, and memory holds one shard at a time.
+Weights are read, updated and written shard by shard, with their names, files and dtypes kept: what
+loads the original checkpoint loads the tuned one, and memory holds one shard at a time.
 """
 
 from __future__ import annotations
@@ -15,109 +15,95 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers.utils.hub import cached_file
 
+from llava_tools.engine.loading.checkpoint import locate
 from llava_tools.errors import ModelError
 from llava_tools.finetune.options import TuneOptions
-from llava_tools.finetune.parameters import Change
+from llava_tools.finetune.parameters import WeightUpdate
 
+_COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
+_COPIED_PREFIXES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _INDEX = "model.safetensors.index.json"
 
-#: The released layout's names, and those of transformers' modules.
-_RENAMED = {
+_MODULE_PREFIXES = {
     "language_model.model.": "model.language_model.",
     "language_model.lm_head.": "lm_head.",
     "multi_modal_projector.": "model.multi_modal_projector.",
     "vision_tower.": "model.vision_tower.",
 }
+"""From name prefixes in released files to those of transformers' modules."""
 
 
-def shards(where: str, options: TuneOptions) -> list[Path]:
-    """Return the files of a checkpoint's weights, all of one folder.
-
-    Args:
-        where: Folder or hub id; what `engine.load` has loaded is there or in the hub's cache.
-        options: Of the tuning.
+def weight_files(options: TuneOptions) -> list[Path]:
+    """Return the weight files of a model that has been loaded, all in one folder.
 
     Raises:
-        ModelError: They are no safetensors files.
+        ModelError: They are not safetensors files.
     """
-    index = _file(where, _INDEX, options)
-    if index is not None:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
-    files = [_file(where, name, options) for name in names]
-    found = [file for file in files if file is not None]
-    if len(found) < len(files):
-        raise ModelError(
-            f"The weights of {options.model!r} are not in safetensors files, and could not be "
-            "written again.",
-            "Use a checkpoint in the llava-hf layout.",
-        )
-    return found
-
-
-def _file(where: str, name: str, options: TuneOptions) -> Path | None:
-    found = cached_file(
-        where,
-        name,
-        revision=options.revision,
-        local_files_only=True,
-        _raise_exceptions_for_missing_entries=False,
+    config = cached_file(
+        locate(options), "config.json", revision=options.revision, local_files_only=True
     )
-    return None if found is None else Path(found)
+    assert config is not None  # a file that is missing raises OSError
+    folder = Path(config).parent
+    names = {"model.safetensors"}
+    if (index := folder / _INDEX).exists():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    files = [folder / name for name in sorted(names)]
+    if not all(file.exists() for file in files):
+        raise ModelError(
+            f"The weights of {options.model!r} are not in safetensors files, so they cannot be "
+            "written back.",
+            "Use a checkpoint in the llava-hf layout.",
+        )
+    return files
 
 
-def check_names(weights: list[Path], changes: Mapping[str, Change]) -> None:
-    """Make sure that what will be learned has a place in the files, before it is learned.
+def check_names(files: list[Path], updates: Mapping[str, WeightUpdate]) -> None:
+    """Check before training that every weight to update is in the files.
 
     Raises:
-        ModelError: A weight is not there.
+        ModelError: One is not.
     """
-    left = set(changes)
-    for shard in weights:
-        with safe_open(shard, "pt") as file:
-            left -= {_module_name(key) for key in file.keys()}  # noqa: SIM118 -- no mapping
-    if left:
+    missing = set(updates)
+    for path in files:
+        with safe_open(path, "pt") as file:
+            missing -= {_module_name(key) for key in file.keys()}  # noqa: SIM118 -- no mapping
+    if missing:
         raise ModelError(
-            f"{len(left)} weights (such as {min(left)}) are not in the checkpoint's files.",
+            f"{len(missing)} weights (such as {min(missing)}) are not in the checkpoint's files.",
             "Use a checkpoint in the llava-hf layout.",
         )
 
 
-def merge(weights: list[Path], changes: Mapping[str, Change], out: Path) -> None:
-    """Write the tuned checkpoint to a folder that appears when it is whole.
+def merge(files: list[Path], updates: Mapping[str, WeightUpdate], out: Path) -> None:
+    """Write the tuned checkpoint to a folder, which appears once it is complete.
 
     Args:
-        weights: From `shards`.
-        changes: What to make of weights, by the names of transformers' modules.
-        out: The folder; may be there if it is empty.
+        files: From `weight_files`.
+        updates: By names of transformers' modules.
+        out: The folder; it may exist if it is empty.
     """
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for source in sorted(weights[0].parent.iterdir()):
-        if source.suffix in (".json", ".jinja", ".model", ".txt") or _is_licence(source.name):
+    for source in sorted(files[0].parent.iterdir()):
+        if source.suffix in _COPIED_SUFFIXES or source.name.upper().startswith(_COPIED_PREFIXES):
             shutil.copyfile(source, part / source.name)
-    for shard in weights:
-        with safe_open(shard, "pt") as file:
+    for path in files:
+        with safe_open(path, "pt") as file:
             tensors = {}
             for key in file.keys():  # noqa: SIM118 -- no mapping
-                change = changes.get(_module_name(key))
                 tensor = file.get_tensor(key)
-                tensors[key] = tensor if change is None else change(tensor).contiguous()
-            save_file(tensors, part / shard.name, metadata=file.metadata())
+                update = updates.get(_module_name(key))
+                tensors[key] = tensor if update is None else update(tensor).contiguous()
+            save_file(tensors, part / path.name, metadata=file.metadata())
     if out.exists():
         out.rmdir()
     part.rename(out)
 
 
-def _is_licence(name: str) -> bool:
-    return name.upper().startswith(("LICENSE", "LICENCE", "NOTICE", "USE_POLICY"))
-
-
 def _module_name(key: str) -> str:
-    """Return the name that a weight of the released layout has in transformers' modules."""
-    for released, module in _RENAMED.items():
-        if key.startswith(released):
-            return module + key.removeprefix(released)
+    """Return the name in transformers' modules of a weight in a checkpoint's file."""
+    for prefix, module_prefix in _MODULE_PREFIXES.items():
+        if key.startswith(prefix):
+            return module_prefix + key.removeprefix(prefix)
     return key

@@ -1,7 +1,7 @@
-"""The steps of a tuning: gradients of a batch summed over its parts and processes, then AdamW.
+"""The training loop: gradients summed over micro-batches and processes, then a step of AdamW.
 
-A step's loss is the mean over all of its learned tokens, however it was cut into micro-batches and
-spread over processes. Nothing random outlives a step, so a tuning that was killed goes on exactly.
+The loss of a step is the mean over all target tokens of its batch, however the batch is split into
+micro-batches and processes. Random state is seeded per step, so a resumed run continues exactly.
 """
 
 from __future__ import annotations
@@ -10,161 +10,165 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools.errors import TrainingError
-from llava_tools.finetune.batches import Step
-from llava_tools.finetune.checkpoint import Checkpoints, Row
-from llava_tools.finetune.dataset import Batch, TrainingDataset
+from llava_tools.finetune.batch_sampler import MicroBatches
+from llava_tools.finetune.checkpoint import CheckpointStore, StepMetrics
+from llava_tools.finetune.dataset import IGNORED, TrainingBatch, TrainingDataset
 from llava_tools.finetune.options import TuneOptions
-from llava_tools.finetune.parameters import optimizer, summed_loss
+from llava_tools.finetune.parameters import make_optimizer
 
-_CLIP = 1.0
-"""Norm that gradients are cut to, as in the official training."""
+_MAX_GRADIENT_NORM = 1.0
+"""As in the official training."""
 
 
-def share(step: int, steps: int, warmup: float) -> float:
-    """Return the part of the peak rate in a step, 0 the first: up in a line, down as a cosine."""
-    warm = math.ceil(steps * warmup)
-    if step < warm:
-        return step / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
+    """Return the fraction of the peak rate at a step, counted from 0: linear, then cosine."""
+    warmup_steps = math.ceil(steps * warmup)
+    if step < warmup_steps:
+        return step / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def summed_loss(model: LlavaForConditionalGeneration, batch: TrainingBatch) -> Tensor:
+    """Return the cross entropy summed over all target tokens, in nats.
+
+    Computes logits at target tokens only; those of all tokens would be the largest tensor.
+    """
+    states = model.model(
+        input_ids=batch.ids, attention_mask=batch.mask, pixel_values=batch.pixels, use_cache=False
+    ).last_hidden_state
+    labels = batch.labels[:, 1:]
+    targets = labels != IGNORED
+    logits = model.lm_head(states[:, :-1][targets])
+    return cross_entropy(logits.float(), labels[targets], reduction="sum")
 
 
 class Trainer:
-    """A model, those of its weights that learn, and where it stands.
+    """Trains a model; resumes from the store's state if it has one.
 
     Args:
-        model: From `learning.choose`, which gave `learning`, too.
-        learning: Parameters by name.
-        memory: Where states and losses are kept.
-        processes: Of which this is one.
-        options: Of the tuning.
+        model: As `select_parameters` prepared it.
+        parameters: From `select_parameters`.
+        store: Saves state and metrics.
+        accelerator: Connects the processes of the run.
+        options: Of the run.
     """
 
     def __init__(
         self,
         model: LlavaForConditionalGeneration,
-        learning: dict[str, nn.Parameter],
-        memory: Checkpoints,
-        processes: Accelerator,
+        parameters: dict[str, nn.Parameter],
+        store: CheckpointStore,
+        accelerator: Accelerator,
         options: TuneOptions,
     ) -> None:
-        self._model, self._learning, self._options = model, learning, options
-        self._memory, self._processes = memory, processes
-        self._optimizer = optimizer(learning, options)
-        self._done = 0
-        state = memory.recall()
+        self._model, self._parameters, self._options = model, parameters, options
+        self._store, self._accelerator = store, accelerator
+        self._optimizer = make_optimizer(parameters, options)
+        frozen_dtype = next(p.dtype for p in model.parameters() if not p.requires_grad)
+        self._autocast = frozen_dtype == torch.bfloat16
+        self._finished = 0
+        state = store.load()
         if state is not None:
-            self._done = state["step"]
+            self._finished = state["step"]
             self._optimizer.load_state_dict(state["optimizer"])
             with torch.no_grad():
                 for name, weight in state["weights"].items():
-                    learning[name].copy_(weight)
+                    parameters[name].copy_(weight)
 
-    def run(self, material: TrainingDataset, steps: Sequence[Step]) -> list[Row]:
-        """Make the steps that are left, and return all.
+    def run(self, dataset: TrainingDataset, steps: Sequence[MicroBatches]) -> list[StepMetrics]:
+        """Run the remaining steps, and return the metrics of all.
 
         Raises:
-            TrainingError: The loss is no number any more, or memory ran out.
+            TrainingError: The loss is not finite, or memory ran out.
             ImageError: An image cannot be used.
         """
-        world, leads = self._processes, self._processes.is_main_process
-        rows = self._memory.rows(self._done)
-        world.wait_for_everyone()
-        if leads:
-            self._memory.keep(rows)
-        left = steps[self._done :]
-        progress = _Progress(self._done, len(steps))
-        reading = material.read(
-            left, world.process_index, world.num_processes, self._options.workers
+        accelerator = self._accelerator
+        metrics = self._store.read_metrics(self._finished)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            self._store.write_metrics(metrics)
+        start, first, last_log = time.monotonic(), self._finished, -math.inf
+        remaining = dataset.load_batches(
+            steps[self._finished :],
+            accelerator.process_index,
+            accelerator.num_processes,
+            self._options.workers,
         )
-        for batches in reading:
-            row = self._step(batches, len(steps))
-            rows.append(row)
-            self._done += 1
-            if leads:
-                self._memory.add(row)
-                progress.tell(row)
-                if self._done % self._options.save_every == 0 or self._done == len(steps):
-                    self._memory.save(self._done, self._learning, self._optimizer.state_dict())
-        world.wait_for_everyone()
-        return rows
+        for batches in remaining:
+            metrics.append(self._step(batches, len(steps)))
+            self._finished += 1
+            if accelerator.is_main_process:
+                self._store.append_metrics(metrics[-1])
+                now, is_last = time.monotonic(), self._finished == len(steps)
+                if now - last_log >= 1 or is_last:
+                    last_log = now
+                    _log(metrics[-1], len(steps), (now - start) / (self._finished - first))
+                if self._finished % self._options.save_every == 0 or is_last:
+                    state = self._optimizer.state_dict()
+                    self._store.save(self._finished, self._parameters, state)
+        accelerator.wait_for_everyone()
+        return metrics
 
-    def _step(self, batches: Sequence[Batch], steps: int) -> Row:
-        """Learn one batch; every process ends with the same weights."""
-        part = share(self._done, steps, self._options.warmup)
+    def _step(self, batches: Sequence[TrainingBatch], steps: int) -> StepMetrics:
+        """Train on this process's part of a batch; all processes end with the same weights."""
+        factor = learning_rate_factor(self._finished, steps, self._options.warmup)
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * part
-        torch.manual_seed(hash((self._options.seed, self._done, self._processes.process_index)))
-        loss = torch.zeros((), dtype=torch.float64)
+            group["lr"] = group["peak"] * factor
+        process = self._accelerator.process_index
+        torch.manual_seed(hash((self._options.seed, self._finished, process)))
+        device = self._model.device
+        summed = 0.0
         try:
             for batch in batches:
-                with self._precision():
-                    summed = summed_loss(self._model, batch.to(self._model.device))
-                summed.backward()
-                loss += summed.detach().double().cpu()
+                with torch.autocast(device.type, torch.bfloat16, enabled=self._autocast):
+                    loss = summed_loss(self._model, send_to_device(batch, device))
+                loss.backward()
+                summed += loss.item()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"The memory of {self._model.device} does not hold a micro-batch of "
+                f"The memory of {device} does not hold a micro-batch of "
                 f"{self._options.micro_batch}.",
-                "Go on with a smaller micro_batch; what is learned stays the same.",
+                "Resume with a smaller micro_batch; the result stays the same.",
             ) from error
-        tokens = sum(batch.learned for batch in batches)
-        mean, tokens = self._gather(float(loss), tokens)
+        mean, tokens = self._reduce(summed, sum(batch.target_tokens for batch in batches))
         if not math.isfinite(mean):
             raise TrainingError(
-                f"The loss of step {self._done + 1} is {mean}.",
+                f"The loss of step {self._finished + 1} is {mean}.",
                 "Choose a lower rate; the last saved step is kept.",
             )
-        nn.utils.clip_grad_norm_(self._learning.values(), _CLIP)
+        nn.utils.clip_grad_norm_(self._parameters.values(), _MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return Row(self._done + 1, mean, tokens, self._options.rates[0] * part)
+        return StepMetrics(self._finished + 1, mean, tokens, self._options.rates[0] * factor)
 
-    def _gather(self, loss: float, tokens: int) -> tuple[float, int]:
-        """Make gradients those of the mean over all processes, and return that and its tokens."""
-        world = self._processes
-        figures = torch.tensor([loss, float(tokens)], device=self._model.device)
-        summed: list[float] = world.reduce(figures, "sum").tolist()
-        for parameter in self._learning.values():
+    def _reduce(self, loss: float, tokens: int) -> tuple[float, int]:
+        """Make gradients those of the mean loss over all processes; return it and its tokens."""
+        accelerator = self._accelerator
+        sums = torch.tensor([loss, float(tokens)], device=self._model.device)
+        total_loss, total_tokens = accelerator.reduce(sums, "sum").tolist()
+        for parameter in self._parameters.values():
             if parameter.grad is None:  # no image, or no micro-batch for this process
                 parameter.grad = torch.zeros_like(parameter)
-            if world.num_processes > 1:
-                parameter.grad = world.reduce(parameter.grad, "sum")
-            parameter.grad.div_(summed[1])
-        return summed[0] / summed[1], int(summed[1])
-
-    def _precision(self) -> AbstractContextManager[None]:
-        """Compute in the dtype of the weights that do not learn."""
-        kept = next(p.dtype for p in self._model.parameters() if not p.requires_grad)
-        return torch.autocast(
-            self._model.device.type, torch.bfloat16, enabled=kept == torch.bfloat16
-        )
+            if accelerator.num_processes > 1:
+                parameter.grad = accelerator.reduce(parameter.grad, "sum")
+            parameter.grad.div_(total_tokens)
+        return total_loss / total_tokens, int(total_tokens)
 
 
-class _Progress:
-    """Lines on stderr, one a second at most: step, loss, rate, and the time left."""
-
-    def __init__(self, done: int, steps: int) -> None:
-        self._before, self._steps = done, steps
-        self._began = time.monotonic()
-        self._told = -math.inf
-
-    def tell(self, row: Row) -> None:
-        now = time.monotonic()
-        if now - self._told < 1 and row.step < self._steps:
-            return
-        self._told = now
-        each = (now - self._began) / (row.step - self._before)
-        left = round(each * (self._steps - row.step))
-        sys.stderr.write(
-            f"step {row.step}/{self._steps}  loss {row.loss:.4f}  rate {row.rate:.2e}  "
-            f"{each:.2f} s/step  left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
-        )
-        sys.stderr.flush()
+def _log(metrics: StepMetrics, steps: int, seconds: float) -> None:
+    """Write a line to stderr; `seconds` is the mean duration of a step."""
+    left = round(seconds * (steps - metrics.step))
+    sys.stderr.write(
+        f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}  rate {metrics.rate:.2e}  "
+        f"{seconds:.2f} s/step  left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
+    )

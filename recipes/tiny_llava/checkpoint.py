@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llava_tools.finetune.checkpoint import write_whole
+from llava_tools.finetune.checkpoint import save_atomically
 
 TOLD = 25
 """Steps between two progress lines."""
@@ -62,7 +62,7 @@ class Stage:
         """Write a checkpoint; a kill while it is written leaves the one before it whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = {"step": self.step, "elapsed": self.elapsed, "losses": self.losses}
-        write_whole({**kept, **state}, self.path)
+        save_atomically({**kept, **state}, self.path)
         self._saved = time.monotonic()
 
     @property

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from llava_tools.chat.prompt import SYSTEM, build, token_ids
 from llava_tools.chat.tool_calls import write_turn
-from llava_tools.core.constraints import FREE, Constraint
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint
 from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef, open_image
 
@@ -130,7 +130,7 @@ class Writer:
         return Branch(ids, said, kinds, lines=lines, choices=choices)
 
     def asked(
-        self, messages: Sequence[Message], system: str, constraint: Constraint = FREE
+        self, messages: Sequence[Message], system: str, constraint: Constraint = UNCONSTRAINED
     ) -> list[int]:
         """Ids up to the ``ASSISTANT:`` that is to answer ``messages``."""
         return token_ids(

@@ -179,7 +179,7 @@ EXIST_THE = (
     "is <the> {present|visible|shown|there|in the picture|in the image|to be seen|here}",
 )
 EXIST_QUOTED = f'does {{this|the}} {VIEW} show "<what>"'
-"""As :data:`llava_tools.label_scoring.SHOWS` asks."""
+"""As :data:`llava_tools.label_scoring.SHOWS_QUESTION` asks."""
 EXIST_MANY = (
     f"are there {{any|some|}} <things> {SEEN}",
     "are there any <things>",

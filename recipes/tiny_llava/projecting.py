@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools.finetune.checkpoint import write_whole
+from llava_tools.finetune.checkpoint import save_atomically
 
 from .architecture import eye_shape, layers, normalise, text_width
 from .batches import batch
@@ -68,7 +68,7 @@ def finish_eye(
     heads.load_state_dict(state["heads"])
     fit_projector(model, watch(model, heads, pictures, wide), steps=pictures // 4)
     fitted = {name: p.detach().clone() for name, p in eye_parameters(model).items()}
-    write_whole(state | {"average": fitted, "fitted": True}, path)
+    save_atomically(state | {"average": fitted, "fitted": True}, path)
 
 
 def fit_projector(

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools.errors import TrainingError
-from llava_tools.finetune.loss_plot import plot
+from llava_tools.finetune.loss_plot import plot_losses
 
 from .architecture import new_model, tiny_config
 from .checkpoint import TOLD, restore
@@ -202,5 +202,5 @@ def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
         for name in ("eye", "language", "tune")
     }
     if told := {name: losses for name, losses in stages.items() if losses}:
-        plot(told, work / "losses.png", TOLD)
+        plot_losses(told, work / "losses.png", TOLD)
     return table(examine(out, each, shown=work / "answers.png"))

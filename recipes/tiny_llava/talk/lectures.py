@@ -63,7 +63,7 @@ def lecture(
         choice = tools[0].spec.name
         tools = tools[:1] if rng.random() < 0.7 else tools
     constraint = Constraint(tuple(tool.spec for tool in tools), choice)
-    usable = [tool for tool in tools if tool.spec in constraint.callable]
+    usable = [tool for tool in tools if tool.spec in constraint.callable_tools]
     talks = [_Agent(rng, usable, choice, scene, picture).talk() for _ in range(count)]
     return Lecture(system, constraint, tuple(talks))
 

@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from llava_tools.core.constraints import FREE
+from llava_tools.core.constraints import UNCONSTRAINED
 from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef
 from recipes.tiny_llava.manners import spoken
@@ -68,7 +68,7 @@ def react(
     if rng.random() < 0.4:
         tools[0] = look_at(rng)
     talks = tuple(_talk(rng, tools, scene, picture) for _ in range(count))
-    return Lecture(_system(rng, tools), FREE, talks)
+    return Lecture(_system(rng, tools), UNCONSTRAINED, talks)
 
 
 def action(asked: Asked) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageColor
 
-from llava_tools.finetune.loss_plot import plot, running_mean
+from llava_tools.finetune.loss_plot import plot_losses, running_mean
 from recipes.tiny_llava.items import Item
 from recipes.tiny_llava.sheet import CELL, COLUMNS, sheet
 
@@ -46,7 +46,7 @@ def test_half_of_a_full_sheet_is_wrong_at_most(tmp_path: Path, wrong: int, shown
 
 
 def test_each_stage_has_a_panel(tmp_path: Path) -> None:
-    plot({"eye": [2.0, 1.0], "tune": [1.0]}, tmp_path / "p.png", every=25)
+    plot_losses({"eye": [2.0, 1.0], "tune": [1.0]}, tmp_path / "p.png", interval=25)
     assert Image.open(tmp_path / "p.png").size == (800, 900)
     assert running_mean([4.0, 2.0, 0.0]) == [4.0, 2.0, 0.0]
     assert running_mean([1.0, 3.0] * 20)[-1] == 2.0

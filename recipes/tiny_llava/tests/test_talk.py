@@ -94,10 +94,10 @@ def test_lectures_are_conversations_that_end_as_learned(seed: int) -> None:
             known |= {call.id for call in message.tool_calls}
             assert message.role != "tool" or message.tool_call_id in known
             assert index not in talk.kinds or message.role == "assistant"
-            if index in talk.kinds and told.constraint.forced:
+            if index in talk.kinds and told.constraint.requires_call:
                 assert message.tool_calls
             for call in message.tool_calls:
-                assert call.name in {tool.name for tool in told.constraint.callable}
+                assert call.name in {tool.name for tool in told.constraint.callable_tools}
             if talk.kinds.get(index) == "json":
                 answer = json.loads(message.text)
                 assert told.constraint.schema is not None

@@ -1,8 +1,8 @@
-"""A tokenizer that cuts LLaVA's conversation as Llama's does, made by hand.
+"""A small tokenizer that splits LLaVA's conversation as Llama's does.
 
-Llama's has 32,000 pieces; this one has bytes, characters, a few words, and the merges that decide
-where roles begin and end: `▁USER` is two pieces and `USER` behind `</s>` one, on which the official
-preprocessing's counting rests. No piece has a space but at its front, as in Llama's.
+Llama's has 32,000 pieces; this one has bytes, characters, a few words, and the merges that split
+roles: `▁USER` is two pieces and `USER` after `</s>` is one, which the official preprocessing needs.
+As in Llama's, a piece has a space only at its front.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _WORDS = [*SYSTEM.split(), "What", "is", "in", "the", "picture?", "red", "blue",
 
 
 def _merges() -> list[tuple[str, str]]:
-    """The roles' merges, then those that build words letter by letter."""
-    spelled = [f"▁{word}" for word in _WORDS]
-    letters = [(word[:end], word[end]) for word in spelled for end in range(1, len(word))]
+    """Return the roles' merges, then those that build words letter by letter."""
+    words = [f"▁{word}" for word in _WORDS]
+    letters = [(word[:end], word[end]) for word in words for end in range(1, len(word))]
     return list(dict.fromkeys([*_ROLES, *letters]))
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """`<unk>`, `<s>`, `</s>`, bytes, characters, merges, `<image>`; the first space is only added
-    at the very beginning of a text, as the tokenizer of LLaVA's training does (`legacy` off)."""
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer. It adds a space only at the start of a text, as LLaVA's training does
+    (`legacy` off)."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256))]
     pieces += ["▁", *string.ascii_letters, *string.digits, *string.punctuation]
     merges = _merges()

@@ -1,9 +1,9 @@
-"""What LLaVA's official preprocessing makes of a conversation, by its way of counting tokens.
+"""LLaVA's official preprocessing of a conversation, which counts tokens per round.
 
-Written from the description of llava/train/train.py (preprocess_multimodal, preprocess_v1) and
-llava/mm_utils.py (tokenizer_image_token), and apart from the package: it knows `vicuna_v1` as one
-string, lets the tokenizer find `</s>` in it, and counts how long each round is by tokenizing it
-alone. As in training, the tokenizer is not `legacy`.
+Follows llava/train/train.py (preprocess_multimodal, preprocess_v1) and llava/mm_utils.py
+(tokenizer_image_token), and shares no code with the package: it builds `vicuna_v1` as one string,
+lets the tokenizer find `</s>` in it, and measures each round by tokenizing it alone. As in
+training, the tokenizer is not `legacy`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SYSTEM = (
 def preprocess(
     turns: list[tuple[str, str]], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[list[int], list[int]]:
-    """Return ids, `IMAGE` for the image, and labels, -100 where nothing is learned.
+    """Return ids, with `IMAGE` for the image, and labels, -100 where there is no loss.
 
     Args:
         turns: ("human" or "gpt", value) as in the JSON.
-        tokenizer: One that cuts roles as Llama's does.
+        tokenizer: One that splits roles as Llama's does.
     """
     prompt = f"{SYSTEM} "
     for speaker, value in turns:
@@ -41,10 +41,10 @@ def preprocess(
     for number, round_ in enumerate(prompt.split("</s>")):
         if not round_:
             break
-        asked, _ = round_.split(" ASSISTANT: ")
+        question, _ = round_.split(" ASSISTANT: ")
         length = len(_ids(round_, tokenizer))
-        masked = len(_ids(f"{asked} ASSISTANT: ", tokenizer)) - 2
-        if number > 0:  # USER is one token behind </s>, and two where it stands alone
+        masked = len(_ids(f"{question} ASSISTANT: ", tokenizer)) - 2
+        if number > 0:  # USER is one token after </s>, and two at the start of a text
             length, masked = length - 1, masked - 1
         labels[position : position + masked] = [-100] * masked
         position += length
@@ -53,7 +53,7 @@ def preprocess(
 
 
 def _ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """`<s>`, then the pieces around images, each tokenized for itself."""
+    """Return `<s>`, then the pieces around images, each tokenized separately."""
     bos = [tokenizer.bos_token_id]
     ids: list[int] = []
     for number, piece in enumerate(text.split("<image>")):
