@@ -48,7 +48,7 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> Lengths:
     def load(options: EmbeddingOptions) -> Lengths:
         return model
 
-    monkeypatch.setattr(registry, "_embeddings", registry._Shelf(load))
+    monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load))
     return model
 
 

@@ -141,8 +141,8 @@ def _asked(draw: random.Random) -> Asked:
 def _answer(request: Request) -> str:
     """Some answer of the kind that the request demands."""
     constraint = request.constraint
-    if constraint.callable and (constraint.forced or len(request.messages) % 2):
-        calls = [write_call(ToolCall("", t.name, CALLS[t.name])) for t in constraint.callable]
+    if constraint.callable_tools and (constraint.requires_call or len(request.messages) % 2):
+        calls = [write_call(ToolCall("", t.name, CALLS[t.name])) for t in constraint.callable_tools]
         return "\n".join(calls if constraint.parallel_tool_calls else calls[:1])
     if constraint.schema is not None:
         return ANSWERS[json.dumps(constraint.schema)]
@@ -212,7 +212,7 @@ async def _through_llama_index(backend: ScriptedBackend, asked: Asked, way: int)
     llm = Llava(backend=backend)
     given: dict[str, Any] = {**asked.sampling, **_form(asked)}
     if asked.tools or asked.schema is not None:
-        given |= {"allow_parallel_tool_calls": asked.parallel, "lenient": asked.lenient}
+        given |= {"allow_parallel_tool_calls": asked.parallel, "strict": not asked.lenient}
     if asked.tools:
         given |= {"tools": [_tool(name) for name in asked.tools], "tool_choice": asked.choice}
     messages = [_for_llama_index(turn) for turn in asked.turns]

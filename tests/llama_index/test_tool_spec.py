@@ -11,7 +11,7 @@ from llama_index.core.tools import FunctionTool, ToolMetadata
 from PIL import Image
 
 from llama_index.llms.llava import Llava as Planner
-from llama_index.llms.llava.tools import describe
+from llama_index.llms.llava.tools import tool_dict
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools import Llava, open_image
 from llava_tools.chat import image_handles
@@ -45,8 +45,8 @@ def test_every_tool_is_there() -> None:
     for tool in tools:
         own = TOOLS[tool.metadata.get_name()]
         assert tool.metadata.description == own.description
-        assert describe(tool)["function"]["parameters"] == own.arguments.model_json_schema()
-    assert [t.metadata.name for t in _spec(names=["zoom"]).to_tool_list()] == ["zoom"]
+        assert tool_dict(tool)["function"]["parameters"] == own.arguments.model_json_schema()
+    assert [t.metadata.name for t in _spec(tools=["zoom"]).to_tool_list()] == ["zoom"]
 
 
 class _Shelf:
@@ -66,7 +66,7 @@ async def test_pages_are_found_where_there_is_an_index() -> None:
     looked = _tool(spec, "look").call(image=page["image"], question="Which colour?")
     assert json.loads(looked.content) == {"text": "dark blue"}
     with pytest.raises(RequestError, match="needs an index"):
-        _spec(names=["find"])
+        _spec(tools=["find"])
 
 
 async def test_a_call_gives_short_json_and_the_result() -> None:
@@ -85,7 +85,7 @@ def test_what_cannot_be_done_is_an_error() -> None:
     with pytest.raises(RequestError, match="question"):
         tool.call(image="img_0")
     with pytest.raises(RequestError, match="lock"):
-        _spec(names=["lock"])
+        _spec(tools=["lock"])
     with pytest.raises(RequestError, match="lock"):
         _spec().to_tool_list(["lock"])
 

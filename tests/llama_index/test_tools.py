@@ -11,9 +11,9 @@ from llama_index.core.tools import FunctionTool, ToolMetadata
 from pydantic import BaseModel
 
 from llama_index.llms.llava import Llava
-from llama_index.llms.llava.tools import describe, to_constraint
+from llama_index.llms.llava.tools import to_constraint, tool_dict
 from llava_tools.chat.tool_calls import write_call
-from llava_tools.core.constraints import FREE, Constraint, ToolCall, ToolSpec
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolCall, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 from llava_tools.testing import ScriptedBackend
 
@@ -30,11 +30,11 @@ ADD = FunctionTool.from_defaults(add)
 
 
 def test_a_tool_is_described_without_the_signature_that_the_schema_tells() -> None:
-    function = describe(ADD)["function"]
+    function = tool_dict(ADD)["function"]
     assert (function["name"], function["description"]) == ("add", "Add two numbers.")
     assert function["parameters"]["required"] == ["a"]
     named = FunctionTool.from_defaults(add, name="sum", description="Sum up.\nTwice.")
-    assert describe(named)["function"]["description"] == "Sum up.\nTwice."
+    assert tool_dict(named)["function"]["description"] == "Sum up.\nTwice."
 
 
 def test_openai_dicts_and_tools_without_a_schema() -> None:
@@ -91,7 +91,7 @@ def test_forms_of_answers() -> None:
     assert to_constraint(response_format=openai).schema == wanted
     assert to_constraint(response_format={"type": "json_object"}).schema == {"type": "object"}
     assert to_constraint(response_format={"type": "text"}).schema is None
-    assert to_constraint() == to_constraint([], "auto", allow_parallel_tool_calls=False) == FREE
+    assert to_constraint() == to_constraint([], "auto", allow_parallel_tool_calls=False) == UNCONSTRAINED
 
 
 def test_what_json_cannot_hold_is_refused_up_front() -> None:

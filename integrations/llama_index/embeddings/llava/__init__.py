@@ -1,10 +1,10 @@
-"""CLIP beside LLaVA as a LlamaIndex embedding model of texts and images.
+"""LLaVA's CLIP as a LlamaIndex embedding model of texts and images.
 
     from llama_index.embeddings.llava import LlavaEmbedding
     LlavaEmbedding().get_query_embedding("a red star")
 
-Importing this package and making a `LlavaEmbedding` load neither torch nor a model; the first text
-or image does.
+Importing this package or constructing a `LlavaEmbedding` loads neither torch nor a model; the first
+text or image does.
 """
 
 try:

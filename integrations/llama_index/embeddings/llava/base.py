@@ -1,7 +1,7 @@
 """`LlavaEmbedding`: texts and images as vectors of one space, for LlamaIndex's indices.
 
-Texts and images go to `llava_tools.embedding.Embedder` in batches of `embed_batch_size`;
-LlamaIndex adds caches, callbacks and instrumentation.
+LlamaIndex splits texts and images into batches of `embed_batch_size`, and adds caches, callbacks
+and instrumentation; `llava_tools.embedding.Embedder` computes the vectors.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from llava_tools.options import (
     validation_error,
 )
 
-#: Options that choose and load the model, besides its name.
-_CHOICES = ("device", "dtype", "revision", "local_files_only", "clip", "clip_revision")
+_MODEL_OPTIONS = ("device", "dtype", "revision", "local_files_only", "clip", "clip_revision")
 
 
 class LlavaEmbedding(MultiModalEmbedding):
-    """CLIP beside LLaVA, as a LlamaIndex embedding model of texts and of images.
+    """The CLIP that LLaVA is built on, as a LlamaIndex embedding model of texts and of images.
 
-    Making one loads nothing. The first text or image loads the model, once for the process; an
-    engine that a `Llava` of the same model has loaded lends its vision tower. Vectors have length one.
+    Constructing one loads nothing. The first text or image loads the model, once for the process;
+    if a `Llava` of the same model is loaded, its vision tower is reused. Vectors have length one.
 
         embedding = LlavaEmbedding()
         image = embedding.get_image_embedding("street.jpg")
         query = embedding.get_query_embedding("a red car")
 
-    Images are paths, URLs or open files, as your own code and your index name them. Do not pass
-    names on that come from a model or over a network.
+    Images are paths, URLs or open files that your own code and your index name. Do not pass names
+    that come from a model or over a network.
 
     Raises:
         RequestError: An unknown option, or a value that is not possible.
@@ -56,28 +55,28 @@ class LlavaEmbedding(MultiModalEmbedding):
 
     _embedder: Embedder = PrivateAttr()
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         try:
-            super().__init__(**given)
+            super().__init__(**kwargs)
         except ValidationError as error:
             raise validation_error(error, "LlavaEmbedding") from None
         self._embedder = self._new_embedder()
 
     @model_validator(mode="before")
     @classmethod
-    def _check_options(cls, given: Any) -> Any:
-        """Check what can be checked without the model, so that a typo fails here."""
-        if not isinstance(given, dict):
-            return given  # a LlavaEmbedding that is somebody's field
-        told = normalize(given, cls.model_fields, cls.__name__, {"model": "model_name"})
-        chosen = {name: told[name] for name in _CHOICES if name in told}
-        name = told.get("model_name", "tiny")
-        EmbeddingOptions.from_keywords(name, cast(EmbeddingKeywords, chosen), cls.__name__)
-        return told
+    def _validate_options(cls, values: Any) -> Any:
+        """Check everything that needs no model, so that a typo fails here."""
+        if not isinstance(values, dict):
+            return values  # an instance, as the field of another pydantic model
+        options = normalize(values, cls.model_fields, cls.__name__, {"model": "model_name"})
+        keywords = {name: options[name] for name in _MODEL_OPTIONS if name in options}
+        model = options.get("model_name", "tiny")
+        EmbeddingOptions.from_keywords(model, cast(EmbeddingKeywords, keywords), cls.__name__)
+        return options
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex serializes this class."""
+        """Return the name by which LlamaIndex serializes this class."""
         return "LlavaEmbedding"
 
     def _get_query_embedding(self, query: str) -> Embedding:
@@ -111,10 +110,10 @@ class LlavaEmbedding(MultiModalEmbedding):
         return await self._embedder.aembed_images(list(img_file_paths))
 
     def close(self) -> None:
-        """Give the model's memory back if nobody else uses it; the next call loads it again."""
+        """Free the model's memory unless it is shared; the next call loads the model again."""
         self._embedder.close()
         self._embedder = self._new_embedder()
 
     def _new_embedder(self) -> Embedder:
-        chosen = {name: getattr(self, name) for name in _CHOICES}
-        return Embedder(self.model_name, **cast(EmbeddingKeywords, chosen))
+        keywords = {name: getattr(self, name) for name in _MODEL_OPTIONS}
+        return Embedder(self.model_name, **cast(EmbeddingKeywords, keywords))

@@ -1,9 +1,10 @@
-"""LLaVA 1.5 on your own machine as a LlamaIndex LLM that sees and calls tools.
+"""LLaVA 1.5 on your own machine as a LlamaIndex LLM that sees images and calls tools.
 
     from llama_index.llms.llava import Llava
     Llava().complete("Hello")
 
-Importing this package and making a `Llava` load neither torch nor a model; the first request does.
+Importing this package or constructing a `Llava` loads neither torch nor a model; the first request
+does.
 """
 
 try:

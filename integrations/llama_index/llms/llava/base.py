@@ -1,16 +1,15 @@
-"""`Llava`: LlamaIndex's messages and options in, a `Request` through the backend interface, responses out.
+"""`Llava`: LlamaIndex's messages and options in, a `Request` to the backend, responses out.
 
-The way of a call: `_request` turns messages (messages.py), tools and output classes (tools.py) and
-options (configured.py) into a `Request`, the engine of `llava_tools` answers it in `Chunk`s,
-results.py turns those into responses. structured.py builds structured prediction on top of chats.
+messages.py converts messages, tools.py converts tools and output classes, and results.py converts
+the backend's chunks into responses. structured.py builds structured prediction on top of chats.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -20,34 +19,41 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     CompletionResponseAsyncGen,
     CompletionResponseGen,
+    LLMMetadata,
 )
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
+from pydantic import ValidationError
 
 from llama_index.llms.llava import results
-from llama_index.llms.llava.configured import Configured
-from llama_index.llms.llava.messages import Imaged, to_messages, to_question
+from llama_index.llms.llava.messages import ImageInputs, to_messages, to_question
 from llama_index.llms.llava.structured import StructuredPrediction
-from llama_index.llms.llava.tools import NAMES, ToolChoice, describe, selections, to_constraint
-from llava_tools.core.requests import Message, Request
+from llama_index.llms.llava.tools import (
+    CALL_OPTIONS,
+    ToolChoice,
+    to_constraint,
+    tool_dict,
+    tool_selections,
+)
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message, Request
 from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import RequestError
-from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params
+from llava_tools.model_fields import ModelFields
+from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params, validation_error
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
 
-ImageDocuments = Sequence[Imaged]
 
+class Llava(ModelFields, StructuredPrediction):
+    """LLaVA 1.5 on this machine, as a LlamaIndex LLM that sees images and calls tools.
 
-class Llava(Configured, StructuredPrediction):
-    """LLaVA 1.5 on this machine, as a LlamaIndex LLM that sees and calls tools.
-
-    Making one loads nothing. The first request loads the model, once for the process, shared with
-    every other wrapper that asks for the same one; concurrent requests run in one batch. Options of
-    sampling may also be given to a call; they override the fields. A chat also takes `tools`,
+    Constructing a `Llava` loads nothing. The first request loads the model, once for the process;
+    every wrapper with the same options shares it, and concurrent requests run in one batch. A call
+    may pass sampling options too; they override the fields. A chat also takes `tools`,
     `tool_choice`, `allow_parallel_tool_calls`, `response_format` (a pydantic model or OpenAI's
-    layout) and `strict`.
+    schema format) and `strict`.
 
         Llava(model="7b", quantization="4bit").chat([ChatMessage([
             ImageBlock(url="https://example.org/street.jpg"),
@@ -58,6 +64,37 @@ class Llava(Configured, StructuredPrediction):
         RequestError: An unknown option, or a value that is not possible.
     """
 
+    synonyms: ClassVar[Mapping[str, str]] = {
+        "model_name": "model",
+        "context_window": "context_length",
+    }
+
+    strict: bool = True
+    """False accepts schemas that cannot be enforced in full: the finished answer is validated
+    instead, and marked `best_effort`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        try:
+            super().__init__(**kwargs)
+        except ValidationError as error:
+            raise validation_error(error, "Llava") from None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name by which LlamaIndex serializes this class and detects vision support."""
+        return "llava_multi_modal_llm"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """The model's properties that LlamaIndex reads; reading them loads nothing."""
+        return LLMMetadata(
+            context_window=self._configured_context_length or DEFAULT_CONTEXT_WINDOW,
+            num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
+            is_chat_model=True,
+            is_function_calling_model=True,
+            model_name=self.model if self.backend is None else self.backend.model_name,
+        )
+
     # ---- chats ----------------------------------------------------------------------------------
 
     @llm_chat_callback()
@@ -67,96 +104,78 @@ class Llava(Configured, StructuredPrediction):
         Raises:
             RequestError: A bad option, block, image, tool or schema, or more than fits.
             ModelError: The model cannot be loaded.
-            EngineError: The engine could not finish; `OutputError` if it was cut off in a call.
+            EngineError: The engine could not finish; `OutputError` if a tool call was cut off.
         """
-        return self._answer(self._request(self._said(messages), kwargs))
+        return self._answer(self._chat_request(messages, kwargs))
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """`chat` in steps; closing the generator stops the generation."""
-        return self._chunks(self._request(self._said(messages), kwargs))
+        """Stream the response of `chat`; closing the generator stops the generation."""
+        return self._chunks(self._chat_request(messages, kwargs))
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """`chat` without blocking the event loop; cancelling the task stops the generation."""
-        return await self._aanswer(await self._arequest(messages, kwargs))
+        # Requests are built in a thread, since images may have to be fetched.
+        return await self._aanswer(await asyncio.to_thread(self._chat_request, messages, kwargs))
 
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """`stream_chat` without blocking the event loop."""
-        return self._achunks(await self._arequest(messages, kwargs))
+        return self._achunks(await asyncio.to_thread(self._chat_request, messages, kwargs))
 
     # ---- completions ----------------------------------------------------------------------------
 
     @llm_completion_callback()
     def complete(
-        self,
-        prompt: str,
-        formatted: bool = False,
-        image_documents: ImageDocuments = (),
-        **kwargs: Any,
+        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
     ) -> CompletionResponse:
-        """Answer a prompt, about images or without any.
+        """Complete a prompt, with or without images.
 
         Args:
-            prompt: What to ask.
+            prompt: The question.
             formatted: Whether `completion_to_prompt` has been applied already.
-            image_documents: ImageResolver, which may be local files: the caller names them himself.
+            image_documents: Images; they may be local files, since your own code names them.
             **kwargs: As for `chat`.
         """
-        said = self._asked(prompt, formatted, image_documents)
-        return results.to_completion(self._answer(self._request(said, kwargs)))
+        request = self._completion_request(prompt, formatted, image_documents, kwargs)
+        return results.to_completion(self._answer(request))
 
     @llm_completion_callback()
     def stream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,
-        image_documents: ImageDocuments = (),
-        **kwargs: Any,
+        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
     ) -> CompletionResponseGen:
-        """`complete` in steps; closing the generator stops the generation."""
-        said = self._asked(prompt, formatted, image_documents)
-        request = self._request(said, kwargs)
-
-        def steps() -> CompletionResponseGen:
-            for chunk in self._chunks(request):
-                yield results.to_completion(chunk)
-
-        return steps()
+        """Stream the response of `complete`; closing the generator stops the generation."""
+        request = self._completion_request(prompt, formatted, image_documents, kwargs)
+        return (results.to_completion(response) for response in self._chunks(request))
 
     @llm_completion_callback()
     async def acomplete(
-        self,
-        prompt: str,
-        formatted: bool = False,
-        image_documents: ImageDocuments = (),
-        **kwargs: Any,
+        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
     ) -> CompletionResponse:
         """`complete` without blocking the event loop."""
-        said = await asyncio.to_thread(self._asked, prompt, formatted, image_documents)
-        return results.to_completion(await self._aanswer(self._request(said, kwargs)))
+        request = await asyncio.to_thread(
+            self._completion_request, prompt, formatted, image_documents, kwargs
+        )
+        return results.to_completion(await self._aanswer(request))
 
     @llm_completion_callback()
     async def astream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,
-        image_documents: ImageDocuments = (),
-        **kwargs: Any,
+        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """`stream_complete` without blocking the event loop."""
-        said = await asyncio.to_thread(self._asked, prompt, formatted, image_documents)
-        request = self._request(said, kwargs)
+        request = await asyncio.to_thread(
+            self._completion_request, prompt, formatted, image_documents, kwargs
+        )
 
-        async def steps() -> CompletionResponseAsyncGen:
-            async with aclosing(self._achunks(request)) as chunks:
-                async for chunk in chunks:
-                    yield results.to_completion(chunk)
+        async def completions() -> CompletionResponseAsyncGen:
+            async with aclosing(self._achunks(request)) as responses:
+                async for response in responses:
+                    yield results.to_completion(response)
 
-        return steps()
+        return completions()
 
     # ---- tools ----------------------------------------------------------------------------------
 
@@ -171,7 +190,7 @@ class Llava(Configured, StructuredPrediction):
         tool_choice: ToolChoice = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Return the keywords of the chat that these are; a `tool_choice` goes before the rest."""
+        """Return the keywords of `chat`; `tool_choice` overrides `tool_required`."""
         messages = list(chat_history or [])
         if user_msg is not None:
             messages.append(
@@ -179,7 +198,7 @@ class Llava(Configured, StructuredPrediction):
             )
         return {
             "messages": messages,
-            "tools": [describe(tool) for tool in tools],
+            "tools": [tool_dict(tool) for tool in tools],
             "tool_choice": tool_choice or ("required" if tool_required else "auto"),
             "allow_parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,
@@ -188,38 +207,31 @@ class Llava(Configured, StructuredPrediction):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """Return the calls of a response or of a chunk, with the arguments as far as they came."""
-        return selections(response, demanded=error_on_no_tool_call)
+        """Return the tool calls of a response or a chunk, with the arguments received so far."""
+        return tool_selections(response, required=error_on_no_tool_call)
 
-    # ---- through the backend interface -----------------------------------------------------------------------
+    # ---- requests to the backend ----------------------------------------------------------------
 
-    def _said(self, messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
-        return to_messages(messages, self._resolver)
+    def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
+        return self._request(to_messages(messages, self._resolver), kwargs)
 
-    def _asked(
-        self, prompt: str, formatted: bool, documents: ImageDocuments
-    ) -> tuple[Message, ...]:
+    def _completion_request(
+        self, prompt: str, formatted: bool, images: ImageInputs, kwargs: dict[str, Any]
+    ) -> Request:
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
-        return (to_question(prompt, documents, self._resolver),)
+        return self._request((to_question(prompt, images, self._resolver),), kwargs)
 
-    def _request(self, said: tuple[Message, ...], given: dict[str, Any]) -> Request:
-        """Check all that can be checked without the model; nothing is loaded yet."""
-        normalize(given, (*SAMPLING_OPTIONS, *NAMES), "A Llava call", {})
-        about = {name: given[name] for name in NAMES if name in given}
-        usual = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
-        told = {name: given[name] for name in SAMPLING_OPTIONS if name in given}
-        if not said:
+    def _request(self, messages: tuple[Message, ...], kwargs: dict[str, Any]) -> Request:
+        """Check everything that can be checked without loading the model."""
+        options = normalize(kwargs, (*SAMPLING_OPTIONS, *CALL_OPTIONS), "A Llava call", {})
+        if not messages:
             raise RequestError("There is no message.", "Give at least the user's question.")
-        return Request(
-            said,
-            sampling_params({**usual, **told}, "A Llava call"),
-            to_constraint(**{"strict": self.strict, **about}),
-        )
-
-    async def _arequest(self, messages: Sequence[ChatMessage], given: dict[str, Any]) -> Request:
-        # In a thread: images may have to be fetched.
-        return self._request(await asyncio.to_thread(self._said, messages), given)
+        constraint: dict[str, Any] = {"strict": self.strict}
+        constraint |= {name: options.pop(name) for name in CALL_OPTIONS if name in options}
+        defaults = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
+        sampling = sampling_params({**defaults, **options}, "A Llava call")
+        return Request(messages, sampling, to_constraint(**constraint))
 
     def _answer(self, request: Request) -> ChatResponse:
         return results.to_response(answer(self._loader()(), request))

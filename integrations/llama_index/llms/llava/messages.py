@@ -1,8 +1,8 @@
-"""LlamaIndex's messages in, the backend interface's messages out.
+"""Converts LlamaIndex's messages into the backend's messages.
 
-Every block becomes text, an image or a call, or an error that names it. Texts that follow each
-other are parted by a line break, as `ChatMessage.content` does. Left out are only thoughts and
-cache points, which are no part of what was said, and the sources that citations name.
+Each block becomes text, an image or a tool call; other blocks raise an error that names them.
+Adjacent texts are joined by a line break, as `ChatMessage.content` does. Dropped are thoughts,
+cache points and the sources that citations name.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 from llama_index.core.llms import ChatMessage
-from llama_index.core.schema import ImageNode, Node
-from pydantic import BaseModel
+from llama_index.core.schema import ImageNode, MediaResource, Node
+from pydantic import AnyUrl, BaseModel
 
 from llava_tools.chat import tool_calls
 from llava_tools.core.constraints import ToolCall
@@ -39,8 +39,9 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, ImageSource
 from llava_tools.images.access import ImageResolver
 
-#: What names or holds an image in LlamaIndex; a `Node` in its `image_resource`.
-Imaged = ImageBlock | ImageNode | Node
+#: LlamaIndex's classes that hold an image or name one; a `Node` in its `image_resource`.
+ImageInput = ImageBlock | ImageNode | Node
+ImageInputs = Sequence[ImageInput]
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -52,81 +53,88 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-_WAYS_OUT: dict[type[BaseContentBlock], str] = {
+_HINTS: dict[type[BaseContentBlock], str] = {
     AudioBlock: "Transcribe it and send the text.",
     VideoBlock: "Send single frames of it as ImageBlocks.",
-    DocumentBlock: "Turn its pages into pictures and send those, or send its text.",
+    DocumentBlock: "Turn its pages into images and send those, or send its text.",
 }
 
 
 def to_messages(messages: Iterable[ChatMessage], resolver: ImageResolver) -> tuple[Message, ...]:
-    """Translate a conversation.
+    """Convert a conversation.
 
     Raises:
-        RequestError: A block that LLaVA cannot be given; the message names it.
+        RequestError: A block that LLaVA cannot read; the error names it.
         ImageError: An image that is not allowed or not usable.
     """
     return tuple(_message(message, resolver) for message in messages)
 
 
-def to_question(prompt: str, documents: Sequence[Imaged], resolver: ImageResolver) -> Message:
-    """Return the message of a completion about images, which the caller hands over himself.
+def to_question(prompt: str, images: ImageInputs, resolver: ImageResolver) -> Message:
+    """Return the user message of a completion, whose images may be local files.
 
     Raises:
-        RequestError: Something else than images was handed over.
+        RequestError: An item of `images` that is no image.
         ImageError: An image is not usable.
     """
-    for document in documents:
-        if not isinstance(document, ImageBlock | ImageNode | Node):
+    for image in images:
+        if not isinstance(image, ImageBlock | ImageNode | Node):
             raise RequestError(
-                f"image_documents holds a {type(document).__name__}.",
+                f"image_documents holds a {type(image).__name__}.",
                 "Use ImageDocuments, ImageNodes or ImageBlocks.",
             )
-    return Message(
-        "user", (*(resolver.open_block(_source(d), trusted=True) for d in documents), prompt)
-    )
+    opened = [resolver.open_block(_source(image), trusted=True) for image in images]
+    return Message("user", (*opened, prompt))
 
 
-def _source(block: Imaged) -> ImageSource:
-    """Return what a block or a node holds: its bytes, else its path, else its URL."""
-    image, path, url = _named(block)
-    if image:
-        return _content(image)
-    if path is None and url is None:
-        raise ImageError("An image block holds no picture.", "Give it an image, a path or a url.")
-    return str(url) if path is None else path
-
-
-def _named(block: Imaged) -> tuple[bytes | IOBase | None, Path | None, object]:
-    """Return the bytes, the path and the URL that a block or a node names."""
+def _source(block: ImageInput) -> ImageSource:
+    """Return the bytes, else the path, else the URL of a block or a node."""
+    image: bytes | IOBase | None
+    path: str | Path | None
+    url: AnyUrl | str | None
     if isinstance(block, ImageBlock):
-        return block.image, block.path, block.url
-    if isinstance(block, Node):
-        held = block.image_resource
-        return (held.data, held.path, held.url) if held else (None, None, None)
-    url = block.image_url
-    path = block.image_path or (block.metadata.get("file_path") if url is None else None)
-    image = block.image.encode() if block.image else None
-    return image, None if path is None else Path(path), url
+        image, path, url = block.image, block.path, block.url
+    elif isinstance(block, Node):
+        resource = block.image_resource or MediaResource()
+        image, path, url = resource.data, resource.path, resource.url
+    else:
+        image, url = (block.image or "").encode(), block.image_url
+        path = block.image_path or (block.metadata.get("file_path") if url is None else None)
+    if image:
+        return _image_bytes(image)
+    if path is None and url is None:
+        raise ImageError("An image block holds no image.", "Give it an image, a path or a url.")
+    return str(url) if path is None else Path(path)
+
+
+def _image_bytes(image: bytes | IOBase) -> ImageSource:
+    """Return a block's `image`: a file, rewound, or bytes, which LlamaIndex keeps as base64."""
+    if isinstance(image, IOBase):
+        if image.seekable():
+            image.seek(0)
+        return cast(BinaryIO, image)
+    try:
+        return base64.b64decode(image, validate=True)
+    except binascii.Error:
+        return image
 
 
 def _message(message: ChatMessage, resolver: ImageResolver) -> Message:
     role = _ROLES[message.role.value]
-    told = message.additional_kwargs
-    blocks = list(message.blocks)
-    calls = [_call(block) for block in blocks if isinstance(block, ToolCallBlock)]
-    if not calls and told.get("tool_calls"):
-        calls = [_older_call(call) for call in told["tool_calls"]]
-    parts = tuple(_parts(blocks, role, resolver))
+    kwargs = message.additional_kwargs
+    calls = [_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if not calls and kwargs.get("tool_calls"):
+        calls = [_openai_call(call) for call in kwargs["tool_calls"]]
+    content = tuple(_content(message.blocks, role, resolver))
     if role != "tool":
-        return Message(role, parts, tuple(calls))
-    name, tool_call_id = str(told.get("name") or ""), str(told.get("tool_call_id") or "")
-    if not tool_call_id:  # as ReAct agents and older function calls tell of results
-        return Message("user", (tool_calls.write_result(name or "tool", "", error=False), *parts))
-    return Message(role, parts, tuple(calls), tool_call_id, name)
+        return Message(role, content, tuple(calls))
+    name, tool_call_id = str(kwargs.get("name") or ""), str(kwargs.get("tool_call_id") or "")
+    if not tool_call_id:  # results of ReAct agents and of older function calls have no id
+        return Message("user", (tool_calls.write_result(name or "tool", "", error=False), *content))
+    return Message(role, content, tuple(calls), tool_call_id, name)
 
 
-def _parts(
+def _content(
     blocks: Iterable[BaseContentBlock], role: Role, resolver: ImageResolver
 ) -> Iterator[str | ImageRef]:
     after_text = False
@@ -138,25 +146,26 @@ def _parts(
             yield resolver.open_block(_source(block))
             after_text = False
         elif isinstance(block, CitableBlock | CitationBlock):
-            yield from _parts(block.nested_blocks, role, resolver)
+            yield from _content(block.nested_blocks, role, resolver)
         elif not isinstance(block, ThinkingBlock | CachePoint | ToolCallBlock):
             raise RequestError(
-                f"The {role} message has a {type(block).__name__}, and LLaVA takes text and "
-                "pictures only.",
-                _WAYS_OUT.get(type(block), "Use TextBlocks and ImageBlocks."),
+                f"The {role} message has a block of type {type(block).__name__}, and LLaVA takes "
+                "text and images only.",
+                _HINTS.get(type(block), "Use TextBlocks and ImageBlocks."),
             )
 
 
 def _call(block: ToolCallBlock) -> ToolCall:
-    told = block.tool_kwargs
-    arguments = _object(told, block.tool_name) if isinstance(told, str) else told
+    arguments = block.tool_kwargs
+    if isinstance(arguments, str):
+        arguments = _parse_arguments(arguments, block.tool_name)
     return ToolCall(block.tool_call_id or "", block.tool_name, arguments)
 
 
-def _older_call(call: object) -> ToolCall:
-    """Translate a call out of `additional_kwargs`, where they stood before there were blocks."""
-    told = call.model_dump() if isinstance(call, BaseModel) else call
-    function = told.get("function") if isinstance(told, Mapping) else None
+def _openai_call(call: object) -> ToolCall:
+    """Convert a call from `additional_kwargs`, where older versions of LlamaIndex put calls."""
+    fields = call.model_dump() if isinstance(call, BaseModel) else call
+    function = fields.get("function") if isinstance(fields, Mapping) else None
     if not isinstance(function, Mapping):
         raise RequestError(
             f"additional_kwargs['tool_calls'] holds a {type(call).__name__} that is no call.",
@@ -164,14 +173,14 @@ def _older_call(call: object) -> ToolCall:
         )
     return _call(
         ToolCallBlock(
-            tool_call_id=cast(Mapping[str, str], told).get("id"),
+            tool_call_id=cast(Mapping[str, str], fields).get("id"),
             tool_name=function["name"],
             tool_kwargs=function.get("arguments") or {},
         )
     )
 
 
-def _object(text: str, tool: str) -> Mapping[str, object]:
+def _parse_arguments(text: str, tool: str) -> dict[str, object]:
     try:
         arguments = json.loads(text or "{}")
     except ValueError:
@@ -179,18 +188,6 @@ def _object(text: str, tool: str) -> Mapping[str, object]:
     if not isinstance(arguments, dict):
         raise RequestError(
             f"A call of {tool} has arguments that are no JSON object: {text[:80]!r}.",
-            "Leave the call out, or mend its tool_kwargs.",
+            "Leave the call out, or correct its tool_kwargs.",
         )
     return arguments
-
-
-def _content(image: bytes | IOBase) -> ImageSource:
-    """Return what is read of a block's `image`: a file, or bytes that are usually base64."""
-    if isinstance(image, IOBase):
-        if image.seekable():
-            image.seek(0)
-        return cast(BinaryIO, image)
-    try:
-        return base64.b64decode(image, validate=True)
-    except binascii.Error:
-        return image

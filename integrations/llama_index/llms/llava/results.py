@@ -1,7 +1,7 @@
-"""The backend interface's answers in, LlamaIndex's responses out.
+"""Converts the backend's answers into LlamaIndex's responses.
 
-Text and calls come as blocks, cumulative while they stream. What an answer tells about itself
-(usage, finish reason, timings, logprobs) comes once: with the answer, or with the last chunk.
+Text and tool calls become blocks; while streaming, each response holds everything so far. Usage,
+finish reason, timings and logprobs come once: with the answer, or with the last chunk.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ from llava_tools.errors import EngineError
 
 
 def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:
-    """Translate a whole answer; `chunk` is its last piece where it was streamed."""
+    """Convert a whole answer; `delta` is the text of its last chunk if it was streamed."""
     calls = [
         ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=dict(call.arguments))
         for call in answer.tool_calls
     ]
     usage = {**asdict(answer.usage), "total_tokens": answer.usage.total_tokens}
-    raw = {
-        "model": answer.model,
-        "finish_reason": answer.finish_reason,
-        "usage": usage,
-        "timings": asdict(answer.timings),
-        "best_effort": answer.best_effort,
-    }
     return ChatResponse(
         message=_message(answer.text, calls),
         delta=delta,
-        raw=raw,
+        raw={
+            "model": answer.model,
+            "finish_reason": answer.finish_reason,
+            "usage": usage,
+            "timings": asdict(answer.timings),
+            "best_effort": answer.best_effort,
+        },
         logprobs=_logprobs(answer.logprobs) or None,
         additional_kwargs={
             name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -52,7 +51,7 @@ def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:
 
 
 def to_completion(response: ChatResponse) -> CompletionResponse:
-    """Translate a chat's response, or a chunk of one, into a completion's."""
+    """Convert a chat's response, or a chunk of one, into a completion's."""
     return CompletionResponse(
         text=response.message.content or "",
         delta=response.delta,
@@ -63,7 +62,7 @@ def to_completion(response: ChatResponse) -> CompletionResponse:
 
 
 class ChunkConverter:
-    """Translates a stream step by step; the last chunk is what the whole answer would be."""
+    """Converts a stream chunk by chunk; the last response equals the whole answer's."""
 
     def __init__(self, load: Callable[[], Backend]) -> None:
         self._load = load
@@ -77,34 +76,31 @@ class ChunkConverter:
         if chunk.finish_reason is not None:
             return to_response(collect(self._chunks, self._load().model_name), chunk.text)
         self._text += chunk.text
-        for piece in chunk.tool_call_chunks:
-            if piece.index not in self._calls:
-                self._calls[piece.index] = {
-                    "tool_call_id": piece.id,
-                    "tool_name": piece.name,
-                    "tool_kwargs": "",
-                }
-            self._calls[piece.index]["tool_kwargs"] += piece.arguments
+        for part in chunk.tool_call_chunks:
+            call = self._calls.setdefault(
+                part.index, {"tool_call_id": part.id, "tool_name": part.name, "tool_kwargs": ""}
+            )
+            call["tool_kwargs"] += part.arguments
         calls = [ToolCallBlock(**call) for call in self._calls.values()]
         return ChatResponse(message=_message(self._text, calls), delta=chunk.text)
 
     def check_finished(self) -> None:
-        """Refuse to pass off as whole what was cut off.
+        """Raise an error if the stream ended early, so that a partial answer never counts as whole.
 
         Raises:
-            EngineError: No step had a finish reason.
+            EngineError: The last chunk has no finish reason.
         """
         if not self._chunks or self._chunks[-1].finish_reason is None:
             raise EngineError("The stream ended before it was finished.", "Ask again.")
 
 
 def _message(text: str, calls: list[ToolCallBlock]) -> ChatMessage:
-    words: list[ContentBlock] = [TextBlock(text=text)] if text or not calls else []
-    return ChatMessage(role=MessageRole.ASSISTANT, blocks=[*words, *calls])
+    texts: list[ContentBlock] = [TextBlock(text=text)] if text or not calls else []
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=[*texts, *calls])
 
 
 def _logprobs(tokens: Iterable[TokenLogprob]) -> list[list[LogProb]]:
-    """Return for every token the chosen one first, then its likeliest alternatives."""
+    """Return, for each token, the sampled one and then its likeliest alternatives."""
     return [
         [
             LogProb(token=token, logprob=value, bytes=list(token.encode()))

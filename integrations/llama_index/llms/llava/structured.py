@@ -1,14 +1,13 @@
-"""Structured prediction through the grammar: an output class in, its instances out.
+"""Structured prediction through the grammar: from an output class to its instances.
 
-The JSON schema of the class constrains the answer while it is generated, so the model cannot write
-anything else; no tool is made up for it. With a `pydantic_program_mode` other than the default,
-LlamaIndex's own programs are used.
+The JSON schema of the class constrains generation, so every answer conforms to it; no tool call is
+involved. With a `pydantic_program_mode` other than the default, LlamaIndex's own programs run.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncGenerator, Generator, Iterator
+from typing import Any, Generic, TypeVar, cast
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.instrumentation.events.llm import (
@@ -24,7 +23,7 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from llama_index.llms.llava.tools import describe_output
+from llama_index.llms.llava.tools import format_dict
 from llava_tools.errors import OutputError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -33,7 +32,7 @@ dispatcher = get_dispatcher(__name__)
 
 
 class StructuredPrediction(FunctionCallingLLM):
-    """Turns `structured_predict` and its twins into chats with a `response_format`."""
+    """Implements `structured_predict` and its twins as chats with a `response_format`."""
 
     def structured_predict(
         self,
@@ -46,13 +45,13 @@ class StructuredPrediction(FunctionCallingLLM):
 
         Raises:
             SchemaError: Its schema cannot be enforced.
-            OutputError: The answer was cut off by max_tokens, or a validator refused it.
+            OutputError: max_tokens cut the answer off, or a validator of the model refused it.
         """
-        if self._through_programs:
-            given = (output_cls, prompt, llm_kwargs)
-            return cast(Model, super().structured_predict(*given, **prompt_args))
-        messages, told = self._begin(output_cls, prompt, llm_kwargs, prompt_args)
-        return _end(output_cls, self.chat(messages, **told).message.content)
+        if self._uses_programs:
+            predict = super().structured_predict
+            return cast(Model, predict(output_cls, prompt, llm_kwargs, **prompt_args))
+        messages, kwargs = self._chat_arguments(output_cls, prompt, llm_kwargs, prompt_args)
+        return _parse(output_cls, self.chat(messages, **kwargs).message.content)
 
     async def astructured_predict(
         self,
@@ -62,12 +61,11 @@ class StructuredPrediction(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> Model:
         """`structured_predict` without blocking the event loop."""
-        if self._through_programs:
-            given = (output_cls, prompt, llm_kwargs)
-            return cast(Model, await super().astructured_predict(*given, **prompt_args))
-        messages, told = self._begin(output_cls, prompt, llm_kwargs, prompt_args)
-        response = await self.achat(messages, **told)
-        return _end(output_cls, response.message.content)
+        if self._uses_programs:
+            predict = super().astructured_predict
+            return cast(Model, await predict(output_cls, prompt, llm_kwargs, **prompt_args))
+        messages, kwargs = self._chat_arguments(output_cls, prompt, llm_kwargs, prompt_args)
+        return _parse(output_cls, (await self.achat(messages, **kwargs)).message.content)
 
     def stream_structured_predict(
         self,
@@ -76,20 +74,16 @@ class StructuredPrediction(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Model | FlexibleModel, None, None]:
-        """`structured_predict` in steps: whatever fields are there yet, and the instance last."""
-        if self._through_programs:
-            yield from super().stream_structured_predict(
-                output_cls, prompt, llm_kwargs, **prompt_args
-            )
+        """Stream `structured_predict`: partial objects while it answers, then the instance."""
+        if self._uses_programs:
+            stream = super().stream_structured_predict
+            yield from stream(output_cls, prompt, llm_kwargs, **prompt_args)
             return
-        messages, told = self._begin(output_cls, prompt, llm_kwargs, prompt_args)
-        partial = _Partial(output_cls)
-        text: str | None = None
-        for response in self.stream_chat(messages, **told):
-            text = response.message.content
-            if (step := partial.read(text)) is not None:
-                yield step
-        yield _end(output_cls, text)
+        messages, kwargs = self._chat_arguments(output_cls, prompt, llm_kwargs, prompt_args)
+        parser = _PartialParser(output_cls)
+        for response in self.stream_chat(messages, **kwargs):
+            yield from parser.parse(response.message.content)
+        yield parser.finish()
 
     async def astream_structured_predict(
         self,
@@ -99,72 +93,77 @@ class StructuredPrediction(FunctionCallingLLM):
         **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
         """`stream_structured_predict` without blocking the event loop."""
-        if self._through_programs:
-            return await super().astream_structured_predict(
-                output_cls, prompt, llm_kwargs, **prompt_args
-            )
-        messages, told = self._begin(output_cls, prompt, llm_kwargs, prompt_args)
+        if self._uses_programs:
+            stream = super().astream_structured_predict
+            return await stream(output_cls, prompt, llm_kwargs, **prompt_args)
+        messages, kwargs = self._chat_arguments(output_cls, prompt, llm_kwargs, prompt_args)
 
-        async def steps() -> AsyncGenerator[Model | FlexibleModel, None]:
-            partial = _Partial(output_cls)
-            text: str | None = None
-            async for response in await self.astream_chat(messages, **told):
-                text = response.message.content
-                if (step := partial.read(text)) is not None:
-                    yield step
-            yield _end(output_cls, text)
+        async def outputs() -> AsyncGenerator[Model | FlexibleModel, None]:
+            parser = _PartialParser(output_cls)
+            async for response in await self.astream_chat(messages, **kwargs):
+                for partial in parser.parse(response.message.content):
+                    yield partial
+            yield parser.finish()
 
-        return steps()
+        return outputs()
 
     @property
-    def _through_programs(self) -> bool:
+    def _uses_programs(self) -> bool:
         return self.pydantic_program_mode is not PydanticProgramMode.DEFAULT
 
-    def _begin(
+    def _chat_arguments(
         self,
         output_cls: type[BaseModel],
         prompt: PromptTemplate,
         llm_kwargs: dict[str, Any] | None,
         prompt_args: dict[str, Any],
     ) -> tuple[list[ChatMessage], dict[str, Any]]:
-        """Return the chat's messages and keywords."""
+        """Return the messages and keywords of the chat."""
         dispatcher.event(
             LLMStructuredPredictStartEvent(
                 output_cls=output_cls, template=prompt, template_args=prompt_args
             )
         )
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
-        return messages, {**(llm_kwargs or {}), "response_format": describe_output(output_cls)}
+        return messages, {**(llm_kwargs or {}), "response_format": format_dict(output_cls)}
 
 
-class _Partial:
-    """Reads an answer on its way into a copy of the class whose fields may all be missing."""
+class _PartialParser(Generic[Model]):
+    """Parses a growing answer into partial objects: a copy of the class with optional fields."""
 
-    def __init__(self, output_cls: type[BaseModel]) -> None:
+    def __init__(self, output_cls: type[Model]) -> None:
+        self._output_cls = output_cls
         self._flexible = create_flexible_model(output_cls)
-        self._last: object = None
+        self._text: str | None = None
+        self._fields: object = None
 
-    def read(self, text: str | None) -> FlexibleModel | None:
-        """Return what there is by now; None if it says no more than last time."""
-        told = from_json(text, allow_partial="trailing-strings") if text and text.strip() else None
-        if not isinstance(told, dict) or told == self._last:
-            return None
-        self._last = told
-        partial = self._flexible(**told)
-        dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
-        return partial
+    def parse(self, text: str | None) -> Iterator[FlexibleModel]:
+        """Yield the object that the text so far spells, if it differs from the last one."""
+        self._text = text
+        fields = (
+            from_json(text, allow_partial="trailing-strings") if text and text.strip() else None
+        )
+        if isinstance(fields, dict) and fields != self._fields:
+            self._fields = fields
+            partial = self._flexible(**fields)
+            dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
+            yield partial
+
+    def finish(self) -> Model:
+        """Return the instance that the whole text spells."""
+        return _parse(self._output_cls, self._text)
 
 
-def _end(output_cls: type[Model], text: str | None) -> Model:
+def _parse(output_cls: type[Model], text: str | None) -> Model:
     try:
         output = output_cls.model_validate_json(text or "")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(part) for part in first["loc"]) or "the top"
         raise OutputError(
-            f"The answer is of {output_cls.__name__}'s schema, but a validator of the class "
-            f"refuses it at {where or 'the top'}: {first['msg']}.",
-            "Say in the field's type what it demands (pattern, bounds, Literal), or ask again.",
+            f"The answer conforms to the schema of {output_cls.__name__}, but a validator of the "
+            f"class refuses it at {location}: {first['msg']}.",
+            "Express the rule in the field's type (pattern, bounds, Literal), or try again.",
         ) from error
     dispatcher.event(LLMStructuredPredictEndEvent(output=output))
     return output

@@ -1,7 +1,7 @@
-"""LlamaIndex's tools and output classes in, a `Constraint` out; calls in answers read back.
+"""Converts LlamaIndex's tools and output classes into a `Constraint`, and tool calls back.
 
-Tools travel through a call's keywords in OpenAI's layout, as with other LlamaIndex LLMs, so that
-events and callbacks can write them down.
+In a call's keywords, tools are dicts in OpenAI's format, as in other LlamaIndex LLMs, so that
+events and callbacks can serialize them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from pydantic import BaseModel, PydanticUserError
 from pydantic_core import from_json
 
 from llava_tools.chat import openai_schema
-from llava_tools.chat.openai_schema import answer_schema, tool_spec
-from llava_tools.core.constraints import FREE, Constraint, Schema
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, Schema
 from llava_tools.errors import OutputError, RequestError, SchemaError
 
-#: What a call may bring besides its sampling.
-NAMES = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "strict")
+#: Options of a call besides sampling: the keywords of `to_constraint`.
+CALL_OPTIONS = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "strict")
 
 Tool = BaseTool | Mapping[str, Any]
 ToolChoice = str | bool | Mapping[str, Any] | None
@@ -35,26 +34,26 @@ def to_constraint(
     response_format: ResponseFormat = None,
     strict: bool = True,
 ) -> Constraint:
-    """Translate what an answer has to be.
+    """Return the constraint of a call's keywords.
 
     Raises:
-        RequestError: Something that is no tool, choice or format.
+        RequestError: An invalid tool, choice or format.
         SchemaError: Arguments or an output class that have no JSON schema.
     """
     choice = openai_schema.tool_choice(None if tool_choice is False else tool_choice)
     if not tools and response_format is None and choice == "auto":
-        return FREE
+        return UNCONSTRAINED
     return Constraint(
-        tools=tuple(tool_spec(describe(tool)) for tool in tools or ()),
+        tools=tuple(openai_schema.tool_spec(tool_dict(tool)) for tool in tools or ()),
         tool_choice=choice,
         parallel_tool_calls=allow_parallel_tool_calls,
-        schema=_schema(response_format),
+        schema=_answer_schema(response_format),
         strict=strict,
     )
 
 
-def describe(tool: Tool) -> Mapping[str, Any]:
-    """Return a tool in OpenAI's layout.
+def tool_dict(tool: Tool) -> Mapping[str, Any]:
+    """Return a tool as OpenAI's dict.
 
     Raises:
         RequestError: It is no tool.
@@ -66,30 +65,66 @@ def describe(tool: Tool) -> Mapping[str, Any]:
         raise RequestError(
             f"{type(tool).__name__} is not a tool.", "Wrap it: FunctionTool.from_defaults(…)."
         )
-    about = tool.metadata
-    name = about.get_name()
-    parameters = (
-        about.get_parameters_dict() if about.fn_schema is None else schema_of(about.fn_schema)
-    )
+    metadata = tool.metadata
+    name, arguments = metadata.get_name(), metadata.fn_schema
     function = {
         "name": name,
-        "description": _without_signature(about.description, name),
-        "parameters": parameters,
+        "description": _without_signature(metadata.description, name),
+        "parameters": _schema(arguments) if arguments else metadata.get_parameters_dict(),
     }
     return {"type": "function", "function": function}
 
 
-def describe_output(output_cls: type[BaseModel]) -> dict[str, Any]:
-    """Return the `response_format` of an output class, in OpenAI's layout.
+def format_dict(output_cls: type[BaseModel]) -> dict[str, Any]:
+    """Return the `response_format` of an output class as OpenAI's dict.
 
     Raises:
         SchemaError: It has no JSON schema.
     """
-    told = {"name": output_cls.__name__, "schema": schema_of(output_cls), "strict": True}
-    return {"type": "json_schema", "json_schema": told}
+    schema = {"name": output_cls.__name__, "schema": _schema(output_cls), "strict": True}
+    return {"type": "json_schema", "json_schema": schema}
 
 
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+def tool_selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]:
+    """Return the tool calls of a response or a chunk, with the arguments received so far.
+
+    Raises:
+        OutputError: There is none, although one is `required`.
+    """
+    blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+    if required and not blocks:
+        raise OutputError("The answer calls no tool.", "Set tool_required=True to have one called.")
+    return [
+        ToolSelection(
+            tool_id=block.tool_call_id or "",
+            tool_name=block.tool_name,
+            tool_kwargs=_arguments(block.tool_kwargs),
+        )
+        for block in blocks
+    ]
+
+
+def _arguments(arguments: dict[str, Any] | str) -> dict[str, Any]:
+    """Return arguments as a dict; an unfinished JSON string is parsed as far as it goes."""
+    if isinstance(arguments, str):
+        arguments = from_json(arguments.strip() or "{}", allow_partial="trailing-strings")
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _answer_schema(response_format: ResponseFormat) -> Schema | None:
+    if response_format is None:
+        return None
+    if isinstance(response_format, type) and issubclass(response_format, BaseModel):
+        return _schema(response_format)
+    if isinstance(response_format, Mapping):
+        return openai_schema.answer_schema(response_format)
+    raise RequestError(
+        f"response_format={response_format!r:.80} is not possible.",
+        "Use a pydantic model or {'type': 'json_schema', 'json_schema': {'schema': {…}}}.",
+    )
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of a pydantic model.
 
     Raises:
@@ -104,46 +139,10 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
         ) from error
 
 
-def selections(response: ChatResponse, *, demanded: bool) -> list[ToolSelection]:
-    """Return the calls of an answer, or of one on its way, with the arguments as far as they came.
-
-    Raises:
-        OutputError: There is none, although one is `demanded`.
-    """
-    blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-    if demanded and not blocks:
-        raise OutputError("The answer calls no tool.", "Set tool_required=True to have one called.")
-    return [
-        ToolSelection(
-            tool_id=block.tool_call_id or "",
-            tool_name=block.tool_name,
-            tool_kwargs=_arguments(block.tool_kwargs),
-        )
-        for block in blocks
-    ]
-
-
-def _arguments(told: dict[str, Any] | str) -> dict[str, Any]:
-    if isinstance(told, str):
-        told = from_json(told, allow_partial="trailing-strings") if told.strip() else {}
-    return told if isinstance(told, dict) else {}
-
-
-def _schema(form: ResponseFormat) -> Schema | None:
-    if isinstance(form, type) and issubclass(form, BaseModel):
-        return schema_of(form)
-    if form is None or isinstance(form, Mapping):
-        return None if form is None else answer_schema(form)
-    raise RequestError(
-        f"response_format={form!r:.80} is not possible.",
-        "Use a pydantic model or {'type': 'json_schema', 'json_schema': {'schema': {…}}}.",
-    )
-
-
 def _without_signature(description: str, name: str) -> str:
-    """Return a description without the signature that FunctionTool puts before it.
+    """Return a description without the signature that FunctionTool puts in its first line.
 
-    The model is shown the arguments anyway, in the words that it knows (llava_tools.chat.signatures).
+    `llava_tools.chat.signatures` writes the arguments into the prompt in the model's own format.
     """
     first, _, rest = description.partition("\n")
     return rest if first.startswith(f"{name}(") else description

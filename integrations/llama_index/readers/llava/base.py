@@ -1,9 +1,9 @@
-"""`LlavaPageReader`: PDFs and images as LlamaIndex documents, a page each.
+"""`LlavaPageReader`: PDFs and images as LlamaIndex documents, one for each page.
 
 Each is an `ImageDocument`: the page's image, its text layer, and metadata that name the document,
-the page and the image's handle. The metadata are kept from the model and from embeddings: they
-say nothing about what the page shows. Only the document's path is embedded where a page has no
-text, since LlamaIndex leaves nodes without any content out of its indexes.
+the page and the image's handle. The metadata are excluded from prompts and embeddings, since they
+do not describe what the page shows. Only for a page without text the document's path is embedded,
+because LlamaIndex leaves nodes without any content out of its indexes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import Document, ImageDocument
 
 from llava_tools.images.store import shared_store
-from llava_tools.retrieval import Loaded, Skipped, load
+from llava_tools.retrieval import LoadedPage, Skipped, load_pages
 
 _log = logging.getLogger(__name__)
 
@@ -27,15 +27,16 @@ class LlavaPageReader(BaseReader):
     """Pages of PDFs and images, for any LlamaIndex index.
 
         documents = LlavaPageReader().load_data("manuals/")
+        embedding = LlavaEmbedding()
         index = MultiModalVectorStoreIndex.from_documents(
-            documents, embed_model=eye, image_embed_model=eye
+            documents, embed_model=embedding, image_embed_model=embedding
         )
 
-    Metadata carry `document`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images go
-    to the process's store too, so that tools can be shown them by handle.
+    The metadata are `document`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images
+    also go to the process's image store, so that visual tools can open them by handle.
 
     Attributes:
-        skipped: The files of the last run that could not be used, with the reasons; each is logged.
+        skipped: The files of the last run that could not be read, with the reasons; each is logged.
     """
 
     def __init__(self) -> None:
@@ -48,20 +49,20 @@ class LlavaPageReader(BaseReader):
 
         Args:
             paths: Files and folders, as your own code names them.
-            *args: None; LlamaIndex's signature.
-            **load_kwargs: None.
+            *args: Not accepted; only there for LlamaIndex's signature.
+            **load_kwargs: Not accepted either.
 
         Raises:
             TypeError: An unknown argument.
-            DocumentError: A path does not exist. A file that cannot be used is skipped instead.
+            DocumentError: A path does not exist. A file that cannot be read is skipped instead.
         """
         if args or load_kwargs:
             raise TypeError(f"lazy_load_data takes paths only, not {[*args, *load_kwargs]!r:.80}.")
         self.skipped = []
-        return self._pages([paths] if isinstance(paths, str | Path) else list(paths))
+        return self._documents([paths] if isinstance(paths, str | Path) else list(paths))
 
-    def _pages(self, paths: Sequence[str | Path]) -> Iterable[Document]:
-        for item in load(paths):
+    def _documents(self, paths: Sequence[str | Path]) -> Iterable[Document]:
+        for item in load_pages(paths):
             if isinstance(item, Skipped):
                 self.skipped.append(item)
                 _log.warning("skipped %s: %s", item.document, item.reason)
@@ -70,14 +71,14 @@ class LlavaPageReader(BaseReader):
                 yield _document(item)
 
 
-def _document(item: Loaded) -> ImageDocument:
-    image, kept = item.page.image, list(item.metadata)
+def _document(item: LoadedPage) -> ImageDocument:
+    page, names = item.page, list(item.metadata)
     return ImageDocument(
-        id_=f"{item.page.digest[:32]}-{item.page.number}",
-        text=item.page.text,
-        image=base64.b64encode(image.data),
-        image_mimetype=image.media_type,
+        id_=f"{page.digest[:32]}-{page.number}",
+        text=page.text,
+        image=base64.b64encode(page.image.data),
+        image_mimetype=page.image.media_type,
         metadata=item.metadata,
-        excluded_embed_metadata_keys=kept if item.page.text else kept[1:],
-        excluded_llm_metadata_keys=kept,
+        excluded_embed_metadata_keys=names if page.text else names[1:],
+        excluded_llm_metadata_keys=names,
     )

@@ -1,4 +1,4 @@
-"""Eyes for LlamaIndex agents: the visual tools of `llava_tools.tools`.
+"""Visual tools for LlamaIndex agents, from `llava_tools.tools`.
 
 from llama_index.tools.llava import LlavaToolSpec
 LlavaToolSpec().to_tool_list()
