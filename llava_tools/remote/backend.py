@@ -21,7 +21,7 @@ from llava_tools.errors import (
     QueueFullError,
     RequestError,
 )
-from llava_tools.options import CONTEXTS
+from llava_tools.options import CONTEXT_LENGTHS
 from llava_tools.remote import protocol, scoring
 from llava_tools.remote.client import READ_TIMEOUT, RETRY_DELAYS, Client
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
@@ -107,7 +107,7 @@ class RemoteBackend:
         constraint = prepared.constraint
         messages = protocol.encode_messages(prepared, self._encode_image)
         encoding = ConstraintEncoding()
-        if not constraint.free:
+        if not constraint.unconstrained:
             encoding = self._client.run(self._constraint_encoder.encode(constraint))
         if not self._slots.acquire(blocking=False):
             limit = self._max_concurrent_requests
@@ -199,7 +199,7 @@ class RemoteBackend:
                 f"Use at most {limit}.",
             )
         is_vllm = getattr(entry, "owned_by", None) == "vllm" or await self._is_vllm(name)
-        context_length = context_length or limit or CONTEXTS.get(name, _DEFAULT_CONTEXT)
+        context_length = context_length or limit or CONTEXT_LENGTHS.get(name, _DEFAULT_CONTEXT)
         return protocol.ServedModel(name, context_length, is_vllm)
 
     async def _is_vllm(self, name: str) -> bool:

@@ -66,7 +66,7 @@ class ConstraintEncoder:
         """Return the best encoding that the server enforces.
 
         Args:
-            constraint: Not free.
+            constraint: Not `unconstrained`.
 
         Raises:
             EngineError: The probe failed.
@@ -76,13 +76,13 @@ class ConstraintEncoder:
                 constraint, lambda schema, _: schema_for_guidance(schema, strict=constraint.strict)
             )
             return ConstraintEncoding(grammar_fields(text), best_effort=not constraint.strict)
-        schema = call_schema(constraint) if constraint.forced else constraint.schema
-        if schema is None or (constraint.callable and not constraint.forced):
+        schema = call_schema(constraint) if constraint.requires_call else constraint.schema
+        if schema is None or (constraint.callable_tools and not constraint.requires_call):
             return ConstraintEncoding(best_effort=True)  # no schema can express text or calls
         for to_fields in (response_format_fields, json_fields):
             if await self._is_enforced(to_fields, _PROBE_SCHEMA):
                 fields = to_fields(prepare_schema(schema))
-                return ConstraintEncoding(fields, constraint.forced, best_effort=True)
+                return ConstraintEncoding(fields, constraint.requires_call, best_effort=True)
         return ConstraintEncoding(best_effort=True)
 
     async def _is_enforced(self, to_fields: Callable[[Any], Fields], probe: Any) -> bool:
@@ -119,7 +119,7 @@ def call_schema(constraint: Constraint) -> Schema:
     """
     calls = []
     definitions: dict[str, Any] = {}
-    for number, tool in enumerate(constraint.callable):
+    for number, tool in enumerate(constraint.callable_tools):
         text = json.dumps(tool.parameters, default=dict)
         for key in ("$defs", "definitions"):
             text = text.replace(f'"#/{key}/', f'"#/$defs/{number}.')

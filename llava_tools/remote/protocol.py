@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llava_tools.chat.prepare import PreparedRequest
-from llava_tools.chat.tool_calls import CLOSE, OPEN
+from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Request
 from llava_tools.errors import OutputError, ServerError
@@ -122,7 +122,7 @@ class ChunkParser:
         self._arrived = arrived
         self._sent = sent
         self._untagged_call = untagged_call
-        self._prefix = OPEN if untagged_call else ""
+        self._prefix = OPEN_TAG if untagged_call else ""
         self._first_token = 0.0
         self._usage = Usage()
         self._finish_reason: str | None = None
@@ -179,9 +179,9 @@ class ChunkParser:
                 "The server ignored logprobs.", "Leave them out, or use a vLLM server."
             )
         now = time.perf_counter()
-        text = self._stop_filter.rest()
+        text = self._stop_filter.flush()
         if self._untagged_call:
-            text = self._prefix + text + (CLOSE if reason == "stop" else "")
+            text = self._prefix + text + (CLOSE_TAG if reason == "stop" else "")
         return Chunk(
             text,
             finish_reason=_FINISH_REASONS[reason],

@@ -13,7 +13,7 @@ from typing import Any
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
-from llava_tools.core.constraints import FREE, Constraint, ToolSpec
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolSpec
 from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.remote import RemoteBackend
@@ -86,7 +86,7 @@ def exchanged(
     messages: tuple[Message, ...],
     answer: str = "A red box.",
     sampling: SamplingParams | None = None,
-    constraint: Constraint = FREE,
+    constraint: Constraint = UNCONSTRAINED,
     kind: Kind = "vllm",
 ) -> dict[str, Any]:
     """Return what one request sends to a server, and what comes of the answer."""
