@@ -1,4 +1,4 @@
-"""Images written by hand, and refusals, for the tests of images."""
+"""Handmade image files and checks of errors, for the tests of images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def refusal(source: Any, **options: Any) -> str:
 def png(
     size: tuple[int, int], depth: int, colour: int, rows: bytes, *, transparent: bytes = b""
 ) -> bytes:
-    """Write a PNG by hand: what Pillow does not write, and headers that lie."""
+    """Build a PNG that Pillow would not write, such as one with a wrong header."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

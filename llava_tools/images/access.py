@@ -1,8 +1,8 @@
-"""`ImageResolver`: which image a name or a content block means, and whether it may be opened.
+"""`ImageResolver`: opens the images that messages and tool calls name, if access is allowed.
 
-The developer's own code may name any file. Names that come from a model, a document or a message
-are trusted less: a tool call may name handles of known images, plus what lies in directories or
-on hosts that the developer allows; a message may also bring bytes, data URLs and public URLs.
+The developer's own code may name any file. A tool call may name handles of stored images, and
+files and URLs in directories and on hosts that the developer allows. A message may also contain
+bytes, data URLs and public URLs.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
 from llava_tools.images.ref import ImageRef, ImageSource, open_image
-from llava_tools.images.sources import short
+from llava_tools.images.sources import shorten
 from llava_tools.images.store import ImageStore, shared_store
 
 
 class ImageResolver:
-    """Opens the images that conversations and tool calls name, and keeps them in a store.
+    """Opens the images that messages and tool calls name, and keeps them in a store.
 
     Args:
-        store: Where handles are looked up; by default the process-wide store.
-        allowed_directories: Directories whose files a tool call may name, subdirectories included.
-        allowed_hosts: Hosts ("host" or "host:port") that a tool call's URLs may lead to. URLs in
-            messages may lead to them even if they are private.
+        store: Keeps the images by handle; by default the store of the process.
+        allowed_directories: Directories whose files a tool call may name, with subdirectories.
+        allowed_hosts: Hosts ("host" or "host:port") that a tool call's URLs may name. URLs in
+            messages may name them even if they are private.
         allow_local_paths: Whether messages may name any local file.
 
     Raises:
@@ -47,7 +47,9 @@ class ImageResolver:
         self._directories = tuple(Path(path).expanduser().resolve() for path in allowed_directories)
         for directory in self._directories:
             if not directory.is_dir():
-                raise RequestError(f"There is no folder {short(directory)}.", "Allow folders only.")
+                raise RequestError(
+                    f"There is no folder {shorten(directory)}.", "Allow folders only."
+                )
         self._hosts = frozenset(allowed_hosts)
         self._fetcher = Fetcher(allowed_hosts=self._hosts)
         self._allow_local_paths = allow_local_paths
@@ -77,12 +79,12 @@ class ImageResolver:
         """Return the image that a tool call names, and keep it.
 
         Raises:
-            ImageError: An unknown handle, a place that is not allowed, or no usable image.
+            ImageError: An unknown handle, a path or URL that is not allowed, or no usable image.
         """
         if name in self._store:
             return self._store.get(name)
         if re.match(r"https?://", name, re.IGNORECASE) and self._hosts:
-            fetcher = Fetcher(allowed_hosts=self._hosts, no_others=True)
+            fetcher = Fetcher(allowed_hosts=self._hosts, allowed_only=True)
             image = open_image(name, allow_paths=False, fetcher=fetcher)
         elif self._directories and (path := self._within(name)) is not None:
             image = open_image(path)
@@ -96,10 +98,10 @@ class ImageResolver:
 
         Args:
             source: A URL, a data URL, encoded bytes, a file object or, where allowed, a local path.
-            trusted: Whether the developer's own code passed it, so that it may be a local path.
+            trusted: Whether it comes from the developer's own code; then it may be a local path.
 
         Raises:
-            ImageError: It is not allowed, or no usable image.
+            ImageError: A source that is not allowed, or no usable image.
         """
         local = isinstance(source, Path) or (
             isinstance(source, str) and not re.match(r"(https?|data):", source, re.IGNORECASE)
@@ -107,9 +109,9 @@ class ImageResolver:
         allow_paths = trusted or self._allow_local_paths
         if local and not allow_paths:
             raise ImageError(
-                f"An image block names {short(str(source))}, which would be a local path, and "
+                f"An image block names {shorten(str(source))}, which would be a local path, and "
                 "messages may not name those, since a model or a stranger may have written them.",
-                "Send the picture's bytes, base64, or an http(s) or data: URL, or set "
+                "Send the image's bytes, base64, or an http(s) or data: URL, or set "
                 "allow_local_paths=True where all messages are your own.",
             )
         image = open_image(source, allow_paths=allow_paths, fetcher=self._fetcher)
@@ -117,12 +119,12 @@ class ImageResolver:
         return image
 
     def _within(self, name: str) -> Path | None:
-        """Return the file of that name if it lies in an allowed directory, links resolved."""
+        """Return the path of a name, links resolved, if it lies in an allowed directory."""
         for directory in self._directories:
             try:
                 path = (directory / name).resolve()
             except (OSError, ValueError, RuntimeError) as error:
-                raise ImageError(f"{short(name)} is not a usable path.", "Check it.") from error
+                raise ImageError(f"{shorten(name)} is not a usable path.", "Check it.") from error
             if path.is_relative_to(directory) and path != directory:
                 return path
         return None

@@ -1,4 +1,4 @@
-"""Which addresses belong to the public internet, and not to the machine or a private network."""
+"""Tells addresses of the public internet from those of this machine or a private network."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Routable on paper or to some Pythons, yet not the public internet: Azure's metadata service,
-# protocol assignments, 6to4 relays; Teredo, 6to4, documentation.
+# Not the public internet, although some Python versions call them global: Azure's metadata
+# service, protocol assignments, 6to4 relays; Teredo, 6to4, documentation.
 _SPECIAL = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -20,7 +20,7 @@ _SPECIAL = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address belongs to the public internet."""
+    """Return whether an address belongs to the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)

@@ -1,4 +1,4 @@
-"""Pixels as a viewer shows them: upright, over white, in 8-bit RGB."""
+"""Converts decoded images to the pixels that a viewer shows: upright, over white, 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _UPRIGHT = {
 
 
 def as_shown(image: Image.Image, orientation: int) -> Image.Image:
-    """Return 8-bit RGB pixels as a viewer shows them, in an image of their own."""
+    """Return a new image with the 8-bit RGB pixels that a viewer shows."""
     image.load()
     if image.mode == "LAB":
-        shown = _lab(image)
+        shown = _lab_to_rgb(image)
     elif image.mode == "F" or image.mode.startswith("I"):
-        shown = _deep_grey(image).convert("RGB")
+        shown = _grey_to_8_bit(image).convert("RGB")
     elif image.has_transparency_data:
         over = image.convert("LA") if image.mode == "La" else image
         shown = Image.new("RGBA", image.size, "white")
@@ -33,12 +33,12 @@ def as_shown(image: Image.Image, orientation: int) -> Image.Image:
         shown = image.convert("RGB")
     if orientation in _UPRIGHT:
         shown = shown.transpose(_UPRIGHT[orientation])
-    shown.info = {}  # an orientation left there would turn the image a second time
+    shown.info = {}  # with an orientation in it, the image would be turned a second time
     return shown
 
 
 def scale_colour_key(image: Image.Image, data: bytes) -> None:
-    """Bring a PNG's transparent colour to 8 bit, as Pillow did with the pixels but not with it."""
+    """Scale a PNG's transparent colour to 8 bits; Pillow scales only the pixels."""
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None:
         return
@@ -49,10 +49,10 @@ def scale_colour_key(image: Image.Image, data: bytes) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
+def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float greyscale to 8 bit; Pillow's `convert` would clip it.
 
-    Values within 0..65535 (0..1 for floats) are taken to use that range; others are stretched.
+    Values within 0..65535 (0..1 for floats) are scaled from that range, others from their own.
     """
     key = image.info.get("transparency")
     if image.mode.startswith("I;16"):
@@ -71,8 +71,8 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     return image.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 
-def _lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms  # rarely needed, and a library of its own
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms  # rarely needed, and loads another library
 
     to_srgb = ImageCms.buildTransform(
         ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"

@@ -1,10 +1,10 @@
-"""Images: anything that names or holds one goes in, a checked `ImageRef` comes out.
+"""`open_image` turns a path, bytes, a URL, pixels or an open file into a checked `ImageRef`.
 
-Paths, bytes, data URLs, http(s) URLs, PIL images, arrays and open files are read once, bounded
-before anything is decoded, checked to be whole, and named by a digest of their content. A ref
-keeps the encoded bytes and decodes when asked, so that a conversation full of images stays small.
-Pixels are what a viewer shows: upright, over white, in 8-bit RGB. Colour profiles are not applied
-(LLaVA was trained without), and of several frames or pages only the first is looked at.
+A source is read once, bounded before anything is decoded, checked to be complete, and named by a
+digest of its content. An `ImageRef` keeps the encoded bytes and decodes them on demand, so that a
+conversation full of images stays small. Pixels are what a viewer shows: upright, over white, 8-bit
+RGB. Colour profiles are not applied, since LLaVA was trained without. Of several frames or pages,
+only the first is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 from PIL import Image, ImageFile
 
 from llava_tools.errors import ImageError
-from llava_tools.images.fetch import Fetcher, displayed
+from llava_tools.images.fetch import Fetcher
 from llava_tools.images.pixels import as_shown, scale_colour_key
 from llava_tools.images.sources import (
     MAX_BYTES,
@@ -29,39 +29,27 @@ from llava_tools.images.sources import (
     read_data_url,
     read_file,
     read_path,
-    short,
+    shorten,
 )
+from llava_tools.images.urls import display_url
 from llava_tools.images.validation import (
     DAMAGE,
-    FORMATS,
-    MAX_PIXELS,
+    check_complete,
     check_pixels,
-    check_whole,
-    not_a_image,
+    frames_note,
+    not_an_image,
     read_header,
     read_orientation,
-    several_frames,
     too_many_pixels,
 )
 
-__all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "ImageRef",
-    "ImageSource",
-    "ImageWarning",
-    "SupportsArray",
-    "open_image",
-]
-
 
 class ImageWarning(UserWarning):
-    """Only a part of what was given is looked at, such as an animation's first frame."""
+    """Only a part of an image is used, such as the first frame of an animation."""
 
 
 class SupportsArray(Protocol):
-    """A numpy array, or what offers the same interface."""
+    """A numpy array, or an object with the same interface."""
 
     @property
     def __array_interface__(self) -> dict[str, object]: ...
@@ -69,7 +57,7 @@ class SupportsArray(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageRef:
-    """A checked image, named by its content. Make one with `open_image`.
+    """A checked image, named by its content. Made by `open_image`.
 
     Attributes:
         handle: `img_` and 24 hex digits; equal content has equal handles.
@@ -93,7 +81,7 @@ class ImageRef:
 
     @property
     def data(self) -> bytes:
-        """The encoded image: the original file, or a PNG of what was given as pixels."""
+        """The encoded image: the original file, or a PNG if the source was pixels."""
         return self._content if isinstance(self._content, bytes) else self._png
 
     @cached_property
@@ -105,7 +93,7 @@ class ImageRef:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the image takes now: the file, or pixels and their PNG once it is made."""
+        """Memory that the image takes now: the file, or pixels and their PNG once it exists."""
         if isinstance(self._content, bytes):
             return len(self._content)
         encoded = self.__dict__.get("_png", b"")
@@ -115,7 +103,7 @@ class ImageRef:
         """Decode the image as a viewer shows it, in 8-bit RGB; the caller owns the result.
 
         Raises:
-            ImageError: It is damaged in a way that only decoding finds.
+            ImageError: The image is damaged in a way that only decoding finds.
         """
         if not isinstance(self._content, bytes):
             return self._content.copy()
@@ -125,9 +113,9 @@ class ImageRef:
                 raise _damaged(self.source, "its format is not known any more")
             scale_colour_key(image, self._content)
             return as_shown(image, self._orientation)
+        except ImageError:
+            raise
         except DAMAGE as error:
-            if isinstance(error, ImageError):
-                raise
             raise _damaged(self.source, error) from error
 
 
@@ -144,17 +132,17 @@ def open_image(
     Args:
         source: A path, an http(s) or `data:` URL, encoded bytes, a binary file, a PIL image, a
             uint8 array (height x width, or x 3 or 4), or an `ImageRef`, which is returned as it
-            is. A PIL image fresh from `Image.open` is turned upright like its file; any other is
-            taken with the pixels that it has.
-        allow_paths: Whether strings and `Path`s may name local files. Say False for names that
+            is. A PIL image fresh from `Image.open` is turned upright like its file; any other
+            keeps its pixels as they are.
+        allow_paths: Whether strings and `Path`s may name local files. Pass False for names that
             come from a model or over a network.
         fetcher: How URLs are fetched; by default from public hosts only.
 
     Raises:
-        ImageError: It cannot be had, is no image, is cut off, or is too large.
+        ImageError: The source is unreachable, no image, cut off, or too large.
 
     Warns:
-        ImageWarning: It has several frames or pages, of which the first is taken.
+        ImageWarning: The image has several frames or pages; the first is used.
     """
     if isinstance(source, ImageRef):
         return source
@@ -164,41 +152,40 @@ def open_image(
         size = source.nbytes if isinstance(source, memoryview) else len(source)
         check_bytes(size, "bytes")
         return _from_bytes(bytes(source), "bytes")
-    if isinstance(source, str):
-        scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):", source)
-        kind = scheme[1].lower() if scheme else ""
-        if kind == "data":
-            return _from_bytes(read_data_url(source), "data URL")
-        if kind in ("http", "https"):
-            name = displayed(source)
-            data = (fetcher or Fetcher(max_bytes=MAX_BYTES)).get(source)
-            check_bytes(len(data), name)
-            return _from_bytes(data, name)
-        if kind == "file":
-            raise ImageError(
-                f"{short(source)} is a file: URL, which is not read.",
-                "Give the path itself." if allow_paths else _REMOTE_HINT,
-            )
-        if kind and "://" in source:
-            raise ImageError(
-                f"{short(source)} has a scheme that is not read.",
-                "Use http(s), or download it and give its bytes.",
-            )
+    if isinstance(source, str) and (scheme := re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+):", source)):
+        match scheme[1].lower():
+            case "data":
+                return _from_bytes(read_data_url(source), "data URL")
+            case "http" | "https":
+                name = display_url(source)
+                data = (fetcher or Fetcher(max_bytes=MAX_BYTES)).get(source)
+                check_bytes(len(data), name)
+                return _from_bytes(data, name)
+            case "file":
+                raise ImageError(
+                    f"{shorten(source)} is a file: URL, which is not read.",
+                    "Give the path itself." if allow_paths else _REMOTE_HINT,
+                )
+            case _ if "://" in source:
+                raise ImageError(
+                    f"{shorten(source)} has a scheme that is not read.",
+                    "Use http(s), or download it and give its bytes.",
+                )
     if isinstance(source, str | Path):
         if not allow_paths:
             raise ImageError(
-                f"{short(source)} looks like a local path, which is not allowed here.",
+                f"{shorten(source)} looks like a local path, which is not allowed here.",
                 _REMOTE_HINT,
             )
-        return _from_bytes(read_path(source), short(source, quote=False))
+        return _from_bytes(read_path(source), shorten(source, quote=False))
     if hasattr(source, "read"):
-        given = getattr(source, "name", None)
-        name = short(given, quote=False) if isinstance(given, str) else "file object"
+        path = getattr(source, "name", None)
+        name = shorten(path, quote=False) if isinstance(path, str) else "file object"
         return _from_bytes(read_file(cast(BinaryIO, source), name), name)
     if hasattr(source, "__array_interface__"):
         return _from_array(source)
     raise ImageError(
-        f"{short(repr(source), quote=False)} ({type(source).__name__}) is not a picture.",
+        f"{shorten(repr(source), quote=False)} ({type(source).__name__}) is not an image.",
         "Give a path, a URL, bytes, a PIL image or a uint8 array.",
     )
 
@@ -207,26 +194,26 @@ _REMOTE_HINT = "Give an http(s) URL or a base64 data URL."
 
 
 def _from_bytes(data: bytes, name: str) -> ImageRef:
-    """Check encoded bytes by their header, their bounds and their end."""
+    """Check encoded bytes: their header, their bounds and their end."""
     if not data:
-        raise ImageError(f"{name} is empty.", "Give a file with a picture (and rewind it).")
+        raise ImageError(f"{name} is empty.", "Give a file with an image (and rewind it).")
     try:
         image = read_header(data)
         if image is None:
-            raise not_a_image(data, name)
+            raise not_an_image(data, name)
         check_pixels(image.size, name)
-        check_whole(image, data)
+        check_complete(image, data)
         orientation = read_orientation(image, data)
-        several = several_frames(image)
+        note = frames_note(image)
         media_type = image.get_format_mimetype() or "application/octet-stream"
     except Image.DecompressionBombError as error:
         raise too_many_pixels(name, "too many") from error
+    except ImageError:
+        raise
     except DAMAGE as error:
-        if isinstance(error, ImageError):
-            raise
         raise _damaged(name, error) from error
-    if several:
-        warnings.warn(f"{name} {several}", ImageWarning, stacklevel=3)
+    if note:
+        warnings.warn(f"{name} {note}", ImageWarning, stacklevel=3)
     width, height = image.size
     return ImageRef(
         handle="img_" + hashlib.sha256(data).hexdigest()[:24],
@@ -241,18 +228,19 @@ def _from_bytes(data: bytes, name: str) -> ImageRef:
 def _from_pixels(image: Image.Image, name: str) -> ImageRef:
     """Copy a PIL image's pixels as a viewer would show them."""
     check_pixels(image.size, name)
-    orientation, several = 1, ""
+    orientation, note = 1, ""
     try:
         if isinstance(image, ImageFile.ImageFile):
             image.load()
             orientation = read_orientation(image, b"")
-            several = several_frames(image) if image.tell() == 0 else ""
+            note = frames_note(image) if image.tell() == 0 else ""
         pixels = as_shown(image, orientation)
     except DAMAGE as error:
         raise _damaged(name, error) from error
-    if several:
-        warnings.warn(f"{name} {several}", ImageWarning, stacklevel=3)
-    digest = hashlib.sha256(f"RGB {pixels.width}x{pixels.height} ".encode() + pixels.tobytes())
+    if note:
+        warnings.warn(f"{name} {note}", ImageWarning, stacklevel=3)
+    digest = hashlib.sha256(f"RGB {pixels.width}x{pixels.height} ".encode())
+    digest.update(pixels.tobytes())
     return ImageRef(
         handle="img_" + digest.hexdigest()[:24],
         source=name,
@@ -264,16 +252,16 @@ def _from_pixels(image: Image.Image, name: str) -> ImageRef:
 
 def _from_array(array: SupportsArray) -> ImageRef:
     interface = array.__array_interface__
-    shape, kind = cast(tuple[int, ...], interface["shape"]), interface["typestr"]
-    if kind != "|u1" or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+    shape, dtype = cast(tuple[int, ...], interface["shape"]), interface["typestr"]
+    if dtype != "|u1" or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
         raise ImageError(
-            f"An array of shape {shape} and type {kind} is not a picture.",
+            f"An array of shape {shape} and type {dtype} is not an image.",
             "Give uint8 values, height x width or height x width x 3.",
         )
     check_pixels((shape[1], shape[0]), "array")
     return _from_pixels(Image.fromarray(array), "array")
 
 
-def _damaged(name: str, why: object) -> ImageError:
-    reason = short(why, quote=False).rstrip(".")
-    return ImageError(f"{name} is damaged or cut off ({reason}).", "Get the file again.")
+def _damaged(name: str, reason: object) -> ImageError:
+    text = shorten(reason, quote=False).rstrip(".")
+    return ImageError(f"{name} is damaged or cut off ({text}).", "Get the file again.")

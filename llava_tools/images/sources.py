@@ -1,6 +1,6 @@
-"""The encoded bytes of an image that is given as a path, an open file or a data URL.
+"""Reads the encoded bytes of an image from a path, an open file or a data URL.
 
-At most `MAX_BYTES` of them are read; whether they are an image is not asked here.
+At most `MAX_BYTES` are read. Whether they are an image is checked in validation.py.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from llava_tools.errors import ImageError
 #: The most encoded bytes that an image may have.
 MAX_BYTES = 50_000_000
 
+SMALLER = "Save it smaller: LLaVA looks at 336 x 336 pixels."
 
-def short(value: object, *, quote: bool = True) -> str:
-    """Return a name for messages: printable, on one line, at most some 80 characters."""
+
+def shorten(value: object, *, quote: bool = True) -> str:
+    """Return a value as text for messages: printable, on one line, about 80 characters at most."""
     text = str(value)
     if len(text) > 80:
         text = f"{text[:40]}…{text[-39:]}"
@@ -32,16 +34,15 @@ def short(value: object, *, quote: bool = True) -> str:
 
 
 def check_bytes(size: int, name: str) -> None:
-    """Refuse more bytes than are read."""
+    """Raise an error if there are more bytes than are read."""
     if size > MAX_BYTES:
         raise ImageError(
-            f"{name} has {size:,} bytes, more than the {MAX_BYTES:,} that are read.",
-            "Save it smaller: LLaVA looks at 336 x 336 pixels.",
+            f"{name} has {size:,} bytes, more than the {MAX_BYTES:,} that are read.", SMALLER
         )
 
 
 def read_file(file: BinaryIO, name: str) -> bytes:
-    """Read to the end, or to one byte more than is allowed."""
+    """Read an open file to its end."""
     parts: list[bytes] = []
     left = MAX_BYTES + 1
     while left > 0:
@@ -54,37 +55,32 @@ def read_file(file: BinaryIO, name: str) -> bytes:
                 f"{name} gives {type(part).__name__} instead of bytes.", "Open it with mode 'rb'."
             )
         if not part:
-            break
+            return b"".join(parts)
         parts.append(part)
         left -= len(part)
-    if left <= 0:
-        raise ImageError(
-            f"{name} has more than the {MAX_BYTES:,} bytes that are read.",
-            "Save it smaller: LLaVA looks at 336 x 336 pixels.",
-        )
-    return b"".join(parts)
+    raise ImageError(f"{name} has more than the {MAX_BYTES:,} bytes that are read.", SMALLER)
 
 
 def read_path(source: str | Path) -> bytes:
-    """Read a regular file; a missing one is answered with the likeliest name near it."""
-    name = short(source)
+    """Read a regular file; the error for a missing one suggests a similar name."""
+    name = shorten(source)
     try:
         path = Path(source).expanduser()
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{name} is a folder, not a picture.", "Name a file in it.")
+            raise ImageError(f"{name} is a folder, not an image.", "Name a file in it.")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{name} is a device or a pipe.", "Open it and give its bytes.")
         check_bytes(status.st_size, name)
         with path.open("rb") as file:
-            return read_file(file, short(source, quote=False))
+            return read_file(file, shorten(source, quote=False))
+    except ImageError:
+        raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(f"There is no file {name}.", _nearest(path)) from error
     except PermissionError as error:
         raise ImageError(f"{name} may not be read.", "Check its permissions.") from error
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, ImageError):
-            raise
         hint = "Check the name."
         if len(str(source)) > 200:
             hint = "If this is base64, put 'data:image/png;base64,' before it."
@@ -93,15 +89,15 @@ def read_path(source: str | Path) -> bytes:
 
 
 def _nearest(path: Path) -> str:
-    """Return what to do about a missing file, with the likeliest name in its folder."""
+    """Return the hint for a missing file: a similar name in its folder, if there is one."""
     try:
         with os.scandir(path.parent) as entries:
             names = [entry.name for entry in islice(entries, 2000)]
     except OSError:
-        return f"Its folder {short(path.parent)} cannot be read either."
+        return f"Its folder {shorten(path.parent)} cannot be read either."
     lower = {name.lower(): name for name in names}
     near = get_close_matches(path.name.lower(), lower, n=1)
-    return f"Did you mean {short(lower[near[0]])}?" if near else "Check the name."
+    return f"Did you mean {shorten(lower[near[0]])}?" if near else "Check the name."
 
 
 _DATA_URL = re.compile(
@@ -115,15 +111,15 @@ _DATA_URL = re.compile(
 
 
 def read_data_url(url: str) -> bytes:
-    """Decode a base64 data URL (RFC 2397, with the white space that the URL standard forgives)."""
-    name = short(url[:60] + "…" if len(url) > 60 else url)
+    """Decode a base64 data URL (RFC 2397; white space is allowed, as in the URL standard)."""
+    name = shorten(url[:60] + "…" if len(url) > 60 else url)
     example = "Write data:image/png;base64,…"
     header = _DATA_URL.match(url)
     if header is None:
         raise ImageError(f"{name} is not a well-formed data URL.", example)
     media_type = header["type"].lower()
     if media_type and not media_type.startswith(("image/", "application/octet-stream")):
-        raise ImageError(f"{name} says that it holds {media_type}, not a picture.", example)
+        raise ImageError(f"{name} says that it holds {media_type}, not an image.", example)
     if not header["base64"]:
         raise ImageError(f"{name} does not say ';base64'.", example)
     check_bytes((len(url) - header.end()) // 4, "data URL")  # percent-encoding is at most 3 to 1

@@ -1,8 +1,7 @@
-"""Images by their handles: what conversations, checkpoints and tool calls name as `img_…`.
+"""`ImageStore`: keeps images under their handles (`img_…`).
 
-An image goes in and its handle comes out; the handle gives the image back for as long as there
-is room. Handles are digests of content, so whoever can name one has had the image or its name
-from somebody who had; a path or an address never leads anywhere from here.
+Conversations, checkpoints and tool calls name images by handle. Handles are content hashes, so
+they cannot be guessed. A store opens no paths and no URLs.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from llava_tools.images import ImageRef
 
 
 class ImageStore:
-    """Keeps images by handle, within bounds. May be used from many threads at once.
+    """Keeps images by handle, up to a number of bytes. Safe to use from many threads.
 
     Args:
-        max_bytes: Memory that the images may take, >= 1; 1 GiB by default. Those used longest ago
-            leave first; the one added last always stays.
+        max_bytes: Memory that the images may take, >= 1; 1 GiB by default. The least recently used
+            are removed first; the last one added always stays.
 
     Raises:
-        RequestError: A bound that is not possible.
+        RequestError: An impossible `max_bytes`.
     """
 
     def __init__(self, max_bytes: int = 1 << 30) -> None:
         if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
             raise RequestError(f"max_bytes={max_bytes!r} is not possible.", "Use at least 1.")
         self._max_bytes = max_bytes
-        self._sizes = 0
+        self._total = 0
         self._images: OrderedDict[str, tuple[ImageRef, int]] = OrderedDict()  # latest use last
         self._lock = threading.Lock()
 
@@ -37,18 +36,18 @@ class ImageStore:
         """Keep an image and return its handle."""
         size = image.nbytes
         with self._lock:
-            _, before = self._images.pop(image.handle, (image, 0))
+            _, old_size = self._images.pop(image.handle, (image, 0))
             self._images[image.handle] = (image, size)
-            self._sizes += size - before
-            while self._sizes > self._max_bytes and len(self._images) > 1:
-                self._sizes -= self._images.popitem(last=False)[1][1]
+            self._total += size - old_size
+            while self._total > self._max_bytes and len(self._images) > 1:
+                self._total -= self._images.popitem(last=False)[1][1]
         return image.handle
 
     def get(self, handle: str) -> ImageRef:
         """Return the image of a handle.
 
         Raises:
-            ImageError: It was never added, or left to make room.
+            ImageError: It was never added, or was removed to make room.
         """
         with self._lock:
             if handle in self._images:
@@ -69,7 +68,7 @@ class ImageStore:
 
 
 def shared_store() -> ImageStore:
-    """Return the store of this process, used wherever no other one is passed."""
+    """Return the store of this process, the default wherever a store can be passed."""
     return _shared
 
 

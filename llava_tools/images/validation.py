@@ -1,6 +1,6 @@
-"""Encoded images: what their header says, whether they are in bounds, and whether they are whole.
+"""Checks encoded images: their header, their size, and whether they are complete.
 
-Pixels are decoded only where nothing cheaper tells that a file is not cut off.
+Pixels are decoded only for formats that offer no cheaper way to find a file that is cut off.
 """
 
 from __future__ import annotations
@@ -12,49 +12,39 @@ import zlib
 from PIL import Image, ImageFile
 
 from llava_tools.errors import ImageError
+from llava_tools.images.sources import SMALLER
 
 #: The most pixels that an image may decode to: 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 
-#: What Pillow may try. Its other plug-ins are rare, start programs (EPS) or guess (TGA).
+#: Formats that Pillow may try. Its other plug-ins are rare, start programs (EPS) or guess (TGA).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
 
-# What Pillow's readers raise on damaged files, found by fuzzing them.
+# The errors of Pillow's readers on damaged files, found by fuzzing.
 DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
+    AssertionError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error,
     Image.DecompressionBombError,
-    Warning,  # where the program around us makes errors of them
-)
+    Warning,  # if the calling program turns warnings into errors
+)  # fmt: skip
 
 
 def read_header(data: bytes) -> ImageFile.ImageFile | None:
-    """Read the header, or return None where no allowed format knows it.
+    """Read the header, or return None if it is of none of the allowed formats.
 
-    This is `Image.open` without its own pixel bound, which is a global that warns or raises
-    depending on the program around us; `check_pixels` takes its place.
+    This is `Image.open` without its limit of pixels, a global that warns or raises depending on
+    the calling program; `check_pixels` replaces it.
     """
     Image.preinit()
     for name in FORMATS:
         if name not in Image.OPEN:
-            Image.init()  # imports forty plug-ins, which PNG and JPEG need not wait for
+            Image.init()  # imports forty plug-ins; PNG and JPEG do without
         factory, accept = Image.OPEN.get(name, (None, None))
         if factory is None:
             continue
         try:
             accepted = accept is None or accept(data[:16])
-            if accepted and not isinstance(accepted, str):  # a string says why it cannot
+            if accepted and not isinstance(accepted, str):  # a string is a reason for refusal
                 return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
@@ -62,27 +52,26 @@ def read_header(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def check_pixels(size: tuple[int, int], name: str) -> None:
-    """Refuse an image with no pixels, or with more than are decoded."""
+    """Raise an error if an image has no pixels, or more than are decoded."""
     width, height = size
     if width * height > MAX_PIXELS:
         raise too_many_pixels(name, f"{width:,} x {height:,}")
     if width < 1 or height < 1:
-        raise ImageError(f"{name} has no pixels ({width} x {height}).", "Give another picture.")
+        raise ImageError(f"{name} has no pixels ({width} x {height}).", "Give another image.")
 
 
 def too_many_pixels(name: str, pixels: str) -> ImageError:
-    """Return the error for an image that would decode to too much."""
+    """Return the error for an image with more than `MAX_PIXELS`."""
     return ImageError(
-        f"{name} has {pixels} pixels, more than the {MAX_PIXELS:,} that are decoded.",
-        "Save it smaller: LLaVA looks at 336 x 336 pixels.",
+        f"{name} has {pixels} pixels, more than the {MAX_PIXELS:,} that are decoded.", SMALLER
     )
 
 
-def check_whole(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Raise what Pillow raises if the image is cut off.
+def check_complete(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Raise Pillow's error if the image is cut off.
 
-    Decoding is the sure way and the slow one: 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG that
-    has its end (5 ms) and a PNG whose checksums hold are not cut off; only the others are decoded.
+    Decoding always finds it, but takes 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG with an
+    end-of-image marker (5 ms) and a PNG with valid checksums are complete; only others are decoded.
     """
     if image.format in ("JPEG", "MPO") and _jpeg_ends(data):
         return
@@ -94,15 +83,15 @@ def check_whole(image: ImageFile.ImageFile, data: bytes) -> None:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Follow a JPEG's segments to its first scan, and look for the end-of-image marker behind.
+    """Return whether an end-of-image marker follows a JPEG's first scan.
 
-    Inside a scan, 0xFF is always followed by a zero or a restart marker; before it, an embedded
-    thumbnail has an end of its own.
+    Segments before the scan are skipped, since an embedded thumbnail has an end of its own. Inside
+    a scan, 0xFF is always followed by a zero or a restart marker.
     """
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # filling
+        if marker == 0xFF:  # fill byte
             position += 1
             continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
@@ -112,7 +101,7 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _png_ends(data: bytes) -> bool:
-    """Follow a PNG's chunks to its end, comparing their checksums."""
+    """Return whether a PNG's chunks have valid checksums up to its end."""
     view, position = memoryview(data), 8
     while position + 12 <= len(data):
         length = int.from_bytes(view[position : position + 4], "big")
@@ -139,35 +128,34 @@ def read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
     return value if value in range(1, 9) else 1
 
 
-def several_frames(image: ImageFile.ImageFile) -> str:
-    """Return what to say of an image with several frames or pages, or nothing."""
+def frames_note(image: ImageFile.ImageFile) -> str:
+    """Return a warning for an image with several frames or pages, else an empty string."""
     try:
-        several = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+        if image.format == "MPO" or not getattr(image, "is_animated", False):
+            return ""
     except DAMAGE:
-        return ""
-    if not several:
         return ""
     if image.format == "TIFF":
         return "has several pages; only the first is looked at."
     return f"is an animated {image.format}; only its first frame is looked at."
 
 
-def not_a_image(data: bytes, name: str) -> ImageError:
-    """Return the error for bytes that no format knows, saying what they look like."""
+def not_an_image(data: bytes, name: str) -> ImageError:
+    """Return the error for bytes of no allowed format; it names what they look like."""
     head = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n")
     lower = head.lower()
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"mif1"):
-        looks, hint = "is a HEIC picture", "Convert it to JPEG, or open it with pillow-heif."
+        looks, hint = "is a HEIC image", "Convert it to JPEG, or open it with pillow-heif."
     elif b"<svg" in lower and lower.startswith(b"<"):
         looks, hint = "is an SVG drawing", "Render it to PNG first, for example with cairosvg."
     elif lower.startswith(b"%pdf"):
-        looks, hint = "is a PDF", "Render its pages to pictures first, for example with pypdfium2."
+        looks, hint = "is a PDF", "Render its pages to images first, for example with pypdfium2."
     elif lower.startswith((b"<!doctype html", b"<html")):
-        looks, hint = "is a web page", "Give the address of the picture itself."
+        looks, hint = "is a web page", "Give the address of the image itself."
     else:
         hint = f"Use one of {', '.join(FORMATS)}."
-        looks = "looks like text" if _is_text(data[:2048]) else "has no known picture format"
-    return ImageError(f"{name} is not a picture that can be read: it {looks}.", hint)
+        looks = "looks like text" if _is_text(data[:2048]) else "has no known image format"
+    return ImageError(f"{name} is not an image that can be read: it {looks}.", hint)
 
 
 def _is_text(head: bytes) -> bool:

@@ -1,11 +1,9 @@
-"""Names that a model writes lead to given images, and elsewhere only where that is allowed."""
+"""Tool calls open stored images only, plus allowed directories and hosts."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from PIL import Image
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore, shared_store
+from tests.images.fetching.site import Site, redirect, send
 from tests.strategies import encoded
 
 PNG = encoded(Image.new("RGB", (8, 6), "red"), "PNG")
@@ -32,35 +31,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
-    """Answers /redirect with a redirect to localhost by its other name, all else with an image."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/redirect":
-                self.send_response(302)
-                self.send_header("Location", f"http://localhost:{port}/a.png")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(PNG)))
-            self.end_headers()
-            self.wfile.write(PNG)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def site() -> Iterator[Site]:
+    """Serves an image, and a redirect to the same server by its other name."""
+    server = Site()
+    server.answers = {
+        "/a.png": send(PNG),
+        "/redirect": redirect(server.url(host="localhost")),
+    }
+    yield server
+    server.close()
 
 
-def test_a_handle_leads_to_what_was_given() -> None:
+def test_handle_opens_the_added_image() -> None:
     resolver = ImageResolver(ImageStore())
     handle = resolver.add(PNG)
     assert resolver.open(handle).data == PNG
@@ -68,7 +50,7 @@ def test_a_handle_leads_to_what_was_given() -> None:
         ImageResolver(ImageStore()).open(handle)
 
 
-def test_the_gallery_of_the_process_is_the_default() -> None:
+def test_default_is_the_store_of_the_process() -> None:
     assert ImageResolver().add(PNG) in shared_store()
 
 
@@ -86,7 +68,7 @@ def test_the_gallery_of_the_process_is_the_default() -> None:
         "\0",
     ],
 )
-def test_nothing_else_leads_anywhere_by_default(
+def test_other_names_are_refused_by_default(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -94,7 +76,7 @@ def test_nothing_else_leads_anywhere_by_default(
         ImageResolver(ImageStore()).open(name)
 
 
-def test_an_allowed_folder(folder: Path) -> None:
+def test_files_in_an_allowed_directory(folder: Path) -> None:
     resolver = ImageResolver(ImageStore(), allowed_directories=[folder])
     for name in ("a.png", "deeper/b.png", "deeper/../a.png", str(folder / "a.png")):
         image = resolver.open(name)
@@ -117,7 +99,7 @@ def test_an_allowed_folder(folder: Path) -> None:
         "x" * 5000,
     ],
 )
-def test_what_lies_outside_an_allowed_folder(name: str, folder: Path) -> None:
+def test_files_outside_the_allowed_directories_are_refused(name: str, folder: Path) -> None:
     with pytest.raises(ImageError):
         ImageResolver(ImageStore(), allowed_directories=[folder]).open(name)
     absolute = os.path.realpath(folder.parent / "secret.png")
@@ -125,25 +107,25 @@ def test_what_lies_outside_an_allowed_folder(name: str, folder: Path) -> None:
         ImageResolver(ImageStore(), allowed_directories=[folder]).open(absolute)
 
 
-def test_an_allowed_host(server: str) -> None:
-    resolver = ImageResolver(ImageStore(), allowed_hosts=[server])
-    image = resolver.open(f"http://{server}/a.png")
+def test_url_of_an_allowed_host(site: Site) -> None:
+    resolver = ImageResolver(ImageStore(), allowed_hosts=[f"127.0.0.1:{site.port}"])
+    image = resolver.open(site.url())
     assert resolver.open(image.handle).data == PNG
 
 
-def test_an_allowed_host_cannot_send_us_elsewhere(server: str) -> None:
-    resolver = ImageResolver(ImageStore(), allowed_hosts=[server])
+def test_redirect_from_an_allowed_host_to_another_is_refused(site: Site) -> None:
+    resolver = ImageResolver(ImageStore(), allowed_hosts=[f"127.0.0.1:{site.port}"])
     with pytest.raises(ImageError, match="not among those allowed"):
-        resolver.open(f"http://{server}/redirect")
+        resolver.open(site.url("/redirect"))
 
 
 def test_other_hosts_are_refused_even_if_public() -> None:
-    resolver = ImageResolver(ImageStore(), allowed_hosts=["pictures.example"])
-    with pytest.raises(ImageError, match=r"not among those allowed.*pictures\.example"):
+    resolver = ImageResolver(ImageStore(), allowed_hosts=["images.example"])
+    with pytest.raises(ImageError, match=r"not among those allowed.*images\.example"):
         resolver.open("https://elsewhere.example/a.png")
 
 
-def test_what_cannot_be_allowed(tmp_path: Path) -> None:
+def test_impossible_options_are_refused(tmp_path: Path) -> None:
     for options in (
         {"allowed_directories": [tmp_path / "missing"]},
         {"allowed_directories": str(tmp_path)},

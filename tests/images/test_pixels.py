@@ -1,4 +1,4 @@
-"""Images are read as a viewer shows them, and fed to the model so."""
+"""Images are decoded as a viewer shows them, and preprocessed as the official code does."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from llava_tools.images import ImageWarning, open_image
 from tests.handmade_images import Pixels, pixels, png
 from tests.strategies import encoded
 
-# ---- what a viewer shows -------------------------------------------------------------------------
+# ---- decoding ------------------------------------------------------------------------------------
 
 
-def test_ordinary_files_are_bit_identical_to_the_official_way(
+def test_ordinary_files_decode_as_in_the_official_code(
     photo: Image.Image, small: Image.Image
 ) -> None:
     files = [encoded(photo, "JPEG", quality=90), encoded(photo, "PNG")]
     files += [encoded(small.convert(mode), "JPEG") for mode in ("L", "RGB")]
-    files += [encoded(small, kind) for kind in ("WEBP", "BMP", "TIFF", "PPM", "GIF", "ICO")]
+    files += [encoded(small, codec) for codec in ("WEBP", "BMP", "TIFF", "PPM", "GIF", "ICO")]
     files += [encoded(small, "JPEG", progressive=True), encoded(small.quantize(), "PNG")]
     for data in files:
         official = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -75,30 +75,30 @@ MODES = [pytest.param(*rest, id=name) for name, *rest in modes()]
 
 @pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
 @pytest.mark.parametrize(("image", "expected", "tolerance"), MODES)
-def test_modes(image: Image.Image, expected: NDArray[Any], tolerance: float) -> None:
-    kind = "PNG" if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF"
+def test_pixels_of_each_mode(image: Image.Image, expected: NDArray[Any], tolerance: float) -> None:
+    codec = "PNG" if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF"
     if image.mode == "YCbCr":  # before Pillow 13 its TIFF writer leaves such files incomplete
-        kind = "JPEG"
-    for source in (image, encoded(image, kind)):
+        codec = "JPEG"
+    for source in (image, encoded(image, codec)):
         shown = pixels(open_image(source)).astype(float)
         assert shown.shape == expected.shape
         assert np.abs(shown - expected).max() <= tolerance
 
 
-def test_palettes_with_transparency() -> None:
+def test_transparent_palettes_are_shown_over_white() -> None:
     palette, index, alpha = ramp(256, 3), ramp(5, 7), ramp(256)
     image = Image.fromarray(index)
     image.putpalette(palette.tobytes())
     shown = pixels(open_image(encoded(image, "PNG", transparency=alpha.tobytes())))
     assert np.abs(shown - over_white(palette[index], alpha[index])).max() <= 1
-    for kind in ("PNG", "GIF"):
-        shown = pixels(open_image(encoded(image, kind, transparency=int(index[2, 3]))))
+    for codec in ("PNG", "GIF"):
+        shown = pixels(open_image(encoded(image, codec, transparency=int(index[2, 3]))))
         expected = palette[index]
         expected[index == index[2, 3]] = 255
         assert np.array_equal(shown, expected)
 
 
-def test_transparent_colours_of_every_depth() -> None:
+def test_transparent_colour_of_each_bit_depth() -> None:
     two_bit = png((4, 1), 2, 0, b"\0\x1b", transparent=struct.pack(">H", 1))
     assert pixels(open_image(two_bit))[0, :, 0].tolist() == [0, 255, 170, 255]
     deep = png((2, 1), 16, 0, struct.pack(">x2H", 300, 40000), transparent=struct.pack(">H", 300))
@@ -133,24 +133,24 @@ TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_orientations(kind: str, orientation: int, small: Image.Image) -> None:
+@pytest.mark.parametrize("codec", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exif_orientations(codec: str, orientation: int, small: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = np.asarray(Image.open(io.BytesIO(encoded(small, kind))).convert("RGB"))
+    stored = np.asarray(Image.open(io.BytesIO(encoded(small, codec))).convert("RGB"))
     expected = TURNS[orientation](stored)
-    data = encoded(small, kind, exif=exif)
+    data = encoded(small, codec, exif=exif)
     for ref in (open_image(data), open_image(Image.open(io.BytesIO(data)))):
         assert ref.size == (expected.shape[1], expected.shape[0])
         assert np.array_equal(pixels(ref), expected)
         assert ImageOps.exif_transpose(ref.rgb()).size == ref.size  # nothing left to turn
-    # Pixels that the caller has worked on are not turned again.
+    # An image that the caller has changed is not turned again.
     turned = Image.open(io.BytesIO(data)).rotate(90, expand=True)
     assert np.array_equal(pixels(open_image(turned)), np.asarray(turned))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
-def test_exif_behind_the_pixels_and_damaged_exif(small: Image.Image) -> None:
+def test_late_and_damaged_exif(small: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(small, "PNG", exif=exif)
@@ -168,11 +168,11 @@ def test_exif_behind_the_pixels_and_damaged_exif(small: Image.Image) -> None:
         assert open_image(encoded(small, "JPEG", exif=broken)).size == small.size
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_only_the_first_frame_is_taken_and_said(kind: str, small: Image.Image) -> None:
+@pytest.mark.parametrize("codec", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animation_uses_its_first_frame_and_warns(codec: str, small: Image.Image) -> None:
     frames = [small.rotate(turn) for turn in (90, 180)]
-    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(small, kind, save_all=True, append_images=frames, **options)
+    options: dict[str, Any] = {"lossless": True} if codec == "WEBP" else {}
+    data = encoded(small, codec, save_all=True, append_images=frames, **options)
     with pytest.warns(ImageWarning, match="only (its|the) first") as caught:
         ref = open_image(data)
     assert caught[0].filename == __file__
@@ -183,14 +183,14 @@ def test_only_the_first_frame_is_taken_and_said(kind: str, small: Image.Image) -
 
 
 @pytest.mark.filterwarnings("error")
-def test_still_images_give_no_warning(small: Image.Image) -> None:
-    for kind in ("GIF", "WEBP", "PNG", "JPEG", "TIFF"):
-        open_image(encoded(small, kind)).rgb()
+def test_still_image_gives_no_warning(small: Image.Image) -> None:
+    for codec in ("GIF", "WEBP", "PNG", "JPEG", "TIFF"):
+        open_image(encoded(small, codec)).rgb()
     phone = encoded(small, "MPO", save_all=True, append_images=[small.resize((8, 8))])
     assert open_image(phone).media_type == "image/jpeg"
 
 
-# ---- what the model is fed -----------------------------------------------------------------------
+# ---- preprocessing -------------------------------------------------------------------------------
 
 
 def official_pixels(image: Image.Image, size: int) -> NDArray[np.float32]:
@@ -233,6 +233,6 @@ def test_preprocessing_equals_the_official_one_bit_for_bit(size: int, photo: Ima
     for image in [photo, flower, *(flower.resize(shape) for shape in shapes)]:
         ref = open_image(encoded(image, "JPEG", quality=92))
         expected = official_pixels(Image.open(io.BytesIO(ref.data)).convert("RGB"), size)
-        given = processor(images=ref.rgb(), return_tensors="np")["pixel_values"][0]
-        assert given.dtype == np.float32
-        assert np.array_equal(given, expected), image.size
+        values = processor(images=ref.rgb(), return_tensors="np")["pixel_values"][0]
+        assert values.dtype == np.float32
+        assert np.array_equal(values, expected), image.size

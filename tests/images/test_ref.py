@@ -24,21 +24,21 @@ def test_every_way_to_give_a_file_gives_the_same_image(
     tmp_path: Path, small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encoded(small, "PNG")
-    path = tmp_path / "a picture.png"
+    path = tmp_path / "an image.png"
     path.write_bytes(data)
     monkeypatch.setenv("HOME", str(tmp_path))
     url = "data:image/png;base64," + base64.b64encode(data).decode()
     with path.open("rb") as file:
-        given: list[Any] = [
+        sources: list[Any] = [
             path,
             str(path),
-            "~/a picture.png",
+            "~/an image.png",
             data,
             bytearray(data),
             memoryview(data),
             url,
         ]
-        refs = [open_image(source) for source in (*given, io.BytesIO(data), file)]
+        refs = [open_image(source) for source in (*sources, io.BytesIO(data), file)]
     handle = "img_" + hashlib.sha256(data).hexdigest()[:24]
     assert {ref.handle for ref in refs} == {handle}
     assert len(set(refs)) == 1
@@ -50,7 +50,7 @@ def test_every_way_to_give_a_file_gives_the_same_image(
     assert open_image(refs[0]) is refs[0]
 
 
-def test_pixels_are_taken_as_they_are(small: Image.Image) -> None:
+def test_pixels_of_pil_images_and_arrays_are_kept(small: Image.Image) -> None:
     grey = small.convert("L")
     for source, expected in [
         (small, small),
@@ -68,7 +68,7 @@ def test_pixels_are_taken_as_they_are(small: Image.Image) -> None:
     assert open_image(small.quantize()) == open_image(small.quantize().convert("RGB"))
 
 
-def test_a_ref_keeps_its_pixels(small: Image.Image) -> None:
+def test_ref_keeps_its_pixels(small: Image.Image) -> None:
     source = small.copy()
     ref = open_image(source)
     source.paste((0, 0, 0), (0, 0, 61, 40))
@@ -76,7 +76,7 @@ def test_a_ref_keeps_its_pixels(small: Image.Image) -> None:
     assert np.array_equal(pixels(ref), np.asarray(small))
 
 
-def test_a_ref_travels(small: Image.Image) -> None:
+def test_ref_can_be_copied_and_pickled(small: Image.Image) -> None:
     for ref in (open_image(small), open_image(encoded(small, "JPEG"))):
         for twin in (copy.deepcopy(ref), pickle.loads(pickle.dumps(ref))):
             assert twin == ref
@@ -106,7 +106,7 @@ def test_data_urls_are_parsed(header: str, small: Image.Image) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "reason"),
     [
         ("data:image/png,%89PNG", "does not say ';base64'"),
         ("data:image/png;base64", "not a well-formed data URL"),
@@ -115,8 +115,8 @@ def test_data_urls_are_parsed(header: str, small: Image.Image) -> None:
         ("data:image/png;base64,A*AA", "not valid base64"),
         ("data:image/png;base64,AAAAA", "not valid base64"),
         ("data:image/png;base64,", "is empty"),
-        ("data:image/png;base64,AAAA", "no known picture format"),
+        ("data:image/png;base64,AAAA", "no known image format"),
     ],
 )
-def test_bad_data_urls(url: str, said: str) -> None:
-    assert said in refusal(url)
+def test_bad_data_urls_are_refused(url: str, reason: str) -> None:
+    assert reason in refusal(url)

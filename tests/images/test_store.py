@@ -1,4 +1,4 @@
-"""Images by their handles."""
+"""`ImageStore` keeps images by handle, up to a number of bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from llava_tools.images import ImageRef, open_image
 from llava_tools.images.store import ImageStore, shared_store
 from tests.strategies import encoded, make_image
 
-#: What an image of 2 x 2 pixels takes.
+#: Bytes of an image of 2 x 2 pixels.
 SIZE = 12
 
 
-def test_a_handle_gives_the_image_back() -> None:
+def test_get_returns_the_added_image() -> None:
     store = ImageStore()
     image = make_image(1)
     assert image.handle not in store
@@ -30,13 +30,13 @@ def test_a_handle_gives_the_image_back() -> None:
 @pytest.mark.parametrize(
     "name", ["img_0123456789abcdef01234567", "/etc/passwd", "file:///etc/passwd", "", "img_*"]
 )
-def test_an_unknown_name_is_an_error_that_says_what_to_do(name: str) -> None:
+def test_unknown_name_raises_with_a_hint(name: str) -> None:
     with pytest.raises(ImageError, match="Give the picture itself") as caught:
         ImageStore().get(name)
     assert repr(name) in str(caught.value)
 
 
-def test_those_used_longest_ago_leave_first() -> None:
+def test_least_recently_used_image_is_removed_first() -> None:
     store = ImageStore(max_bytes=2 * SIZE)
     first, second, third = (store.add(make_image(shade)) for shade in range(3))
     assert first not in store
@@ -47,7 +47,7 @@ def test_those_used_longest_ago_leave_first() -> None:
     assert fourth in store
 
 
-def test_the_same_image_counts_once() -> None:
+def test_same_image_counts_once() -> None:
     store = ImageStore(max_bytes=2 * SIZE)
     for _ in range(5):
         store.add(make_image(1))
@@ -55,26 +55,26 @@ def test_the_same_image_counts_once() -> None:
     assert len(store) == 2
 
 
-def test_the_last_one_stays_however_large() -> None:
+def test_last_image_stays_however_large() -> None:
     store = ImageStore(max_bytes=1)
     handle = store.add(make_image(1))
     assert store.get(handle).size == (2, 2)
 
 
-def test_what_a_image_takes() -> None:
+def test_nbytes_of_pixels_and_files() -> None:
     pixels = open_image(Image.new("RGB", (30, 20)))
     assert pixels.nbytes == 1800
     assert open_image(pixels.data).nbytes == len(pixels.data)
     assert pixels.nbytes == 1800 + len(pixels.data)
 
 
-@pytest.mark.parametrize("bound", [0, -1, True, 1.5, "1"])
-def test_an_impossible_bound_is_refused(bound: object) -> None:
+@pytest.mark.parametrize("max_bytes", [0, -1, True, 1.5, "1"])
+def test_impossible_max_bytes_is_refused(max_bytes: object) -> None:
     with pytest.raises(RequestError, match="max_bytes"):
-        ImageStore(bound)
+        ImageStore(max_bytes)
 
 
-def test_many_threads_at_once() -> None:
+def test_concurrent_use() -> None:
     store = ImageStore(max_bytes=10 * SIZE)
     barrier = threading.Barrier(4)
 
@@ -93,7 +93,7 @@ def test_many_threads_at_once() -> None:
     assert len(store) == 10
 
 
-def test_a_process_has_one() -> None:
+def test_shared_store_is_one_per_process() -> None:
     assert shared_store() is shared_store()
     file = open_image(encoded(Image.new("RGB", (3, 3)), "PNG"))
     assert shared_store().get(shared_store().add(file)) == file

@@ -1,4 +1,4 @@
-"""Images are bounded, and refused in one line."""
+"""Unusable images are refused with an error of one line, before they are decoded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from tests.handmade_images import check, pixels, png, refusal
 from tests.strategies import encoded
 
 
-def test_paths_that_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_are_no_images_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "Street.jpg").write_bytes(b"")
     (tmp_path / "notes.png").write_text("Grüße, this is text\n")
     assert "Did you mean 'Street.jpg'?" in refusal(tmp_path / "street.jpeg")
@@ -33,7 +35,7 @@ def test_paths_that_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "is a folder" in refusal(tmp_path)
     assert "is empty" in refusal(tmp_path / "Street.jpg")
     assert "looks like text" in refusal(tmp_path / "notes.png")
-    assert "~nobody-of-that-name" in refusal("~nobody-of-that-name/a.png")
+    assert "~no-such-user" in refusal("~no-such-user/a.png")
     assert "put 'data:image/png;base64,' before it" in refusal("iVBORw0KGgo" * 500)
     assert "\\x00" in refusal("a\0.png")
     assert "\x1b" not in refusal("a\x1b[31m\n.png")
@@ -48,12 +50,12 @@ def test_paths_that_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "may not be read" in refusal(tmp_path / "notes.png")
 
 
-def test_names_from_elsewhere_may_not_be_paths(tmp_path: Path, small: Image.Image) -> None:
+def test_paths_are_refused_where_not_allowed(tmp_path: Path, small: Image.Image) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(small, "PNG"))
     existing = refusal(str(path), allow_paths=False)
     missing = refusal(str(tmp_path / "b.png"), allow_paths=False)
-    assert existing.replace("a.png", "b.png") == missing  # it does not tell what is there
+    assert existing.replace("a.png", "b.png") == missing  # no hint whether the file exists
     refusal(path, allow_paths=False)
     refusal("data.png", allow_paths=False)
     refusal(f"file://{path}", allow_paths=False)
@@ -66,11 +68,11 @@ def test_names_from_elsewhere_may_not_be_paths(tmp_path: Path, small: Image.Imag
 @pytest.mark.parametrize(
     "source", [None, 3, 2.5, ["a.png"], {"url": "a.png"}, object(), Image, "ftp://host/a.png"]
 )
-def test_other_types(source: object) -> None:
+def test_other_types_are_refused(source: object) -> None:
     refusal(source)
 
 
-def test_arrays_of_other_shapes_and_types() -> None:
+def test_arrays_of_other_shapes_and_types_are_refused() -> None:
     for array in (
         np.zeros((4, 4, 3)),
         np.zeros((4, 4), bool),
@@ -82,7 +84,7 @@ def test_arrays_of_other_shapes_and_types() -> None:
         assert "array" in refusal(array).lower()
 
 
-def test_files_that_give_no_bytes(small: Image.Image) -> None:
+def test_open_files_without_bytes_are_refused(small: Image.Image) -> None:
     assert "mode 'rb'" in refusal(io.StringIO("text"))
     closed = io.BytesIO(encoded(small, "PNG"))
     closed.close()
@@ -93,7 +95,7 @@ def test_files_that_give_no_bytes(small: Image.Image) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
         (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"%PDF-1.7\n", "pypdfium2"),
@@ -101,15 +103,15 @@ def test_files_that_give_no_bytes(small: Image.Image) -> None:
         (b"<!DOCTYPE html><title>404</title>", "web page"),
         (b"{'error': 1}", "looks like text"),
         (b"P", "looks like text"),
-        (b"\0" * 100, "no known picture format"),
+        (b"\0" * 100, "no known image format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "looks like text"),
     ],
 )
-def test_what_bytes_look_like(data: bytes, said: str) -> None:
-    assert said in refusal(data)
+def test_error_names_what_bytes_look_like(data: bytes, reason: str) -> None:
+    assert reason in refusal(data)
 
 
-def test_bounds_hold_before_decoding(
+def test_limits_are_checked_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Image.Image
 ) -> None:
     bomb = png((50_000, 50_000), 8, 2, b"")
@@ -121,7 +123,7 @@ def test_bounds_hold_before_decoding(
             gif + b"," + struct.pack("<HHHHB", 0, 0, 50_000, 50_000, 0) + b"\x08\0;"
         )
         assert "9,500 x 10,527 pixels" in refusal(png((9_500, 10_527), 8, 0, b""))
-        ref = open_image(png((9_500, 10_000), 8, 0, b""))  # more than Pillow's own bound
+        ref = open_image(png((9_500, 10_000), 8, 0, b""))  # more than Pillow's limit
         assert ref.size == (9_500, 10_000)
         with pytest.raises(ImageError, match="damaged"):
             ref.rgb()
@@ -133,16 +135,14 @@ def test_bounds_hold_before_decoding(
     url = "data:image/png;base64," + base64.b64encode(large).decode()
     for source in (large, memoryview(large), path, io.BytesIO(large), url):
         assert "bytes" in refusal(source)
-    # A program around us may set its own bound; ours holds.
+    # A limit that the calling program sets for Pillow is ignored.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert open_image(encoded(small.quantize(4), "PNG")).rgb().size == small.size
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": True}])
-def test_a_jpeg_cut_anywhere_is_refused_at_once(
-    options: dict[str, Any], small: Image.Image
-) -> None:
-    if options.get("exif"):  # whose thumbnail has an end of its own
+def test_jpeg_cut_anywhere_is_refused(options: dict[str, Any], small: Image.Image) -> None:
+    if options.get("exif"):  # the thumbnail has an end-of-image marker too
         options = {"exif": b"Exif\0\0" + encoded(small.resize((16, 16)), "JPEG")}
     data = encoded(small, "JPEG", **options)
     assert open_image(data).size == small.size
@@ -152,9 +152,9 @@ def test_a_jpeg_cut_anywhere_is_refused_at_once(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"])
-def test_a_cut_file_is_refused_unless_all_pixels_are_there(kind: str, small: Image.Image) -> None:
-    data = encoded(small, kind)
+@pytest.mark.parametrize("codec", ["PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"])
+def test_cut_file_is_refused_unless_all_pixels_are_there(codec: str, small: Image.Image) -> None:
+    data = encoded(small, codec)
     whole = pixels(open_image(data))
     for length in [*range(1, len(data), 13), *range(len(data) - 30, len(data))]:
         try:
@@ -166,7 +166,7 @@ def test_a_cut_file_is_refused_unless_all_pixels_are_there(kind: str, small: Ima
             assert np.array_equal(pixels(ref), whole)
 
 
-def test_damage_that_only_decoding_finds() -> None:
+def test_damage_found_by_decoding_raises() -> None:
     ref = open_image(png((40, 40), 8, 0, b"\0" * 100))
     with pytest.raises(ImageError, match="bytes is damaged or cut off"):
         ref.rgb()
@@ -175,11 +175,11 @@ def test_damage_that_only_decoding_finds() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_any_bytes_are_a_image_or_one_line(data: st.DataObject) -> None:
+def test_random_bytes_are_an_image_or_raise_one_line(data: st.DataObject) -> None:
     base = Image.linear_gradient("L").resize((19, 13)).convert("RGB")
-    kinds = ["", "PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "AVIF"]
-    kind = data.draw(st.sampled_from(kinds))
-    content = bytearray(encoded(base, kind) if kind else data.draw(st.binary(max_size=300)))
+    formats = ["", "PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "AVIF"]
+    codec = data.draw(st.sampled_from(formats))
+    content = bytearray(encoded(base, codec) if codec else data.draw(st.binary(max_size=300)))
     for _ in range(data.draw(st.integers(0, 6))):
         place = data.draw(st.integers(0, len(content)))
         content[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
@@ -194,12 +194,12 @@ def test_any_bytes_are_a_image_or_one_line(data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60), st.booleans())
-def test_any_text_is_refused_in_one_line(text: str, allow_paths: bool) -> None:
+def test_random_text_raises_one_line(text: str, allow_paths: bool) -> None:
     for source in (f"no-such-folder/{text}", f"data:{text}", f"x-{text}://{text}"):
         refusal(source, allow_paths=allow_paths)
 
 
-def test_many_threads(small: Image.Image) -> None:
+def test_concurrent_decoding(small: Image.Image) -> None:
     ref, plain = open_image(encoded(small, "JPEG")), open_image(small)
     expected = pixels(ref)
 

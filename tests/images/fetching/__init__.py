@@ -1,1 +1,1 @@
-"""Tests of the fetcher, by what may go wrong; a site of this machine serves all of them."""
+"""Tests of `Fetcher` against an HTTP server on this machine."""

@@ -1,4 +1,4 @@
-"""The site, and a name service of the tests' own."""
+"""An HTTP server, and a replacement for DNS."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.images.fetching.site import IMAGE, Site, send
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    made = Site()
-    made.answers["/a.png"] = send(IMAGE)
-    yield made
-    made.close()
+    server = Site()
+    server.answers["/a.png"] = send(IMAGE)
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """A name service of the test's own: nothing here ever asks a real one."""
+    """Replace DNS by a table of host names, so that no test uses the network."""
     table: dict[str, list[str]] = {"localhost": ["127.0.0.1"]}
 
     def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A site on this machine that answers as a test says, and what asks it."""
+"""`Site`, an HTTP server on this machine with answers set by the tests."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Site:
-    """An HTTP server on a free port of this machine, which answers as the test says."""
+    """An HTTP server on a free port; it answers each path by a function in `answers`."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Answer] = {}
-        self.seen: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         self.release = threading.Event()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.seen.append((self.path, dict(self.headers.items())))
+                site.requests.append((self.path, dict(self.headers.items())))
                 site.answers[self.path.partition("?")[0]](self)
 
             def log_message(self, *_: object) -> None:
@@ -37,7 +37,7 @@ class Site:
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, *_: object) -> None:
-                pass  # a client that hangs up is what some tests are about
+                pass  # some tests hang up on purpose
 
         self.server = Server(("127.0.0.1", 0), Handler)
         if tls is not None:

@@ -1,4 +1,4 @@
-"""Servers that fail, lie or dawdle end in one clear error."""
+"""Failing, lying and slow servers raise one clear error."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.images.fetching.site import IMAGE, LOCAL, Site, refusal, send
 @pytest.mark.parametrize(
     ("status", "retryable"), [(404, False), (403, False), (204, False), (503, True), (429, True)]
 )
-def test_errors_of_the_server(site: Site, status: int, retryable: bool) -> None:
+def test_http_errors_are_retryable_or_not(site: Site, status: int, retryable: bool) -> None:
     site.answers["/a.png"] = send(b"", status)
     assert f"HTTP {status}" in refusal(site.url(), retryable=retryable)
 
 
-def test_bodies_are_bounded(site: Site) -> None:
+def test_body_over_max_bytes_is_refused(site: Site) -> None:
     bounded = Fetcher(allowed_hosts=LOCAL.allowed_hosts, max_bytes=len(IMAGE))
     assert bounded.get(site.url()) == IMAGE
     for answer in (
@@ -40,7 +40,7 @@ def test_bodies_are_bounded(site: Site) -> None:
     assert "more than the" in refusal(site.url(), bounded)
 
 
-def test_broken_answers(site: Site) -> None:
+def test_broken_response_raises(site: Site) -> None:
     site.answers["/a.png"] = send(IMAGE, Content_Length=str(len(IMAGE) + 5))
     assert "broke off after" in refusal(site.url(), retryable=True)
     site.answers["/a.png"] = send(IMAGE, Content_Encoding="gzip")
@@ -55,19 +55,19 @@ def test_broken_answers(site: Site) -> None:
     assert "cannot be fetched" in refusal(site.url(), retryable=True)
 
 
-def test_nobody_listens(names: dict[str, list[str]]) -> None:
+def test_unreachable_and_unknown_hosts_are_retryable(names: dict[str, list[str]]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/a.png"
         assert "refused" in refusal(url, retryable=True)
-    assert "not known" in refusal("http://nobody.example/a.png", retryable=True)
+    assert "not known" in refusal("http://missing.example/a.png", retryable=True)
 
 
-def holds_before_the_headers(site: Site, handler: BaseHTTPRequestHandler) -> None:
+def stalls_before_the_headers(site: Site, handler: BaseHTTPRequestHandler) -> None:
     site.release.wait(30)
 
 
-def holds_in_the_body(site: Site, handler: BaseHTTPRequestHandler) -> None:
+def stalls_in_the_body(site: Site, handler: BaseHTTPRequestHandler) -> None:
     send(IMAGE[:20], Content_Length=str(len(IMAGE)))(handler)
     site.release.wait(30)
 
@@ -85,9 +85,11 @@ def drips_the_body(site: Site, handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize(
-    "slow", [holds_before_the_headers, holds_in_the_body, drips_headers, drips_the_body]
+    "slow", [stalls_before_the_headers, stalls_in_the_body, drips_headers, drips_the_body]
 )
-def test_slow_servers(site: Site, slow: Callable[[Site, BaseHTTPRequestHandler], None]) -> None:
+def test_slow_server_raises_after_the_timeout(
+    site: Site, slow: Callable[[Site, BaseHTTPRequestHandler], None]
+) -> None:
     site.answers["/a.png"] = lambda handler: slow(site, handler)
-    hasty = Fetcher(allowed_hosts=LOCAL.allowed_hosts, timeout=0.2)
-    assert "took longer than 0.2 s" in refusal(site.url(), hasty, retryable=True)
+    fetcher = Fetcher(allowed_hosts=LOCAL.allowed_hosts, timeout=0.2)
+    assert "took longer than 0.2 s" in refusal(site.url(), fetcher, retryable=True)

@@ -1,4 +1,4 @@
-"""Images come by URL, however the server sends them."""
+"""Images are downloaded by URL, in every form that servers send."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from llava_tools.images import open_image
 from tests.images.fetching.site import IMAGE, LOCAL, Site, redirect, send
 
 
-def test_a_image_by_url(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_by_url_ignores_proxies_and_hides_the_query(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     ref = open_image(site.url("/a.png?key=secret"), fetcher=LOCAL)
     assert ref.data == IMAGE
     assert ref.source == f"http://127.0.0.1:{site.port}/a.png"
-    path, headers = site.seen[0]
+    path, headers = site.requests[0]
     assert path == "/a.png?key=secret"
     assert headers["Host"] == f"127.0.0.1:{site.port}"
     assert headers["Accept-Encoding"] == "identity"
     assert "Cookie" not in headers
 
 
-def test_what_the_url_holds_is_looked_at(site: Site) -> None:
+def test_body_that_is_no_image_is_refused(site: Site) -> None:
     site.answers["/a.png"] = send(b"<!doctype html><h1>Log in</h1>")
     with pytest.raises(ImageError, match="it is a web page"):
         open_image(site.url(), fetcher=LOCAL)
@@ -38,10 +40,10 @@ def test_paths_are_quoted_once(site: Site) -> None:
     site.answers["/"] = send(IMAGE)
     assert LOCAL.get(site.url("")) == IMAGE
     assert LOCAL.get(site.url("?q=ä b")) == IMAGE
-    assert [path for path, _ in site.seen] == ["/%C3%BC%20a%2Fb.png", "/", "/?q=%C3%A4%20b"]
+    assert [path for path, _ in site.requests] == ["/%C3%BC%20a%2Fb.png", "/", "/?q=%C3%A4%20b"]
 
 
-def test_bodies_without_a_length(site: Site) -> None:
+def test_body_without_a_length(site: Site) -> None:
     site.answers["/a.png"] = send(IMAGE, Content_Length="")
     assert LOCAL.get(site.url()) == IMAGE
 
