@@ -29,7 +29,6 @@ from .optim import Optimizer
 from .packing import Conversations, pack
 from .patches import PATCHES
 from .reading import ground_reading
-from .team import Team
 
 
 def first_lessons(step: int) -> Lesson:
@@ -80,7 +79,6 @@ def train_language(
     path: Path,
     minutes: float,
     course: Course = FIRST,
-    team: Team | None = None,
 ) -> None:
     """Train the language model in place on imagined scenes and tools for ``minutes``."""
     stage = Stage("language", path, minutes)
@@ -90,7 +88,7 @@ def train_language(
     ground_copying(model, heard, torch.zeros(0, PATCHES, text_width(model)))
     weights, optimizer = _learned(model, course)
     look = imagine(text_width(model))
-    learn(model, tokenizer, stage, course, weights, optimizer, look, team)
+    learn(model, tokenizer, stage, course, weights, optimizer, look)
 
 
 def continue_language(
@@ -103,7 +101,6 @@ def continue_language(
     *,
     wide: float = 0.5,
     aloud: int = 60,
-    team: Team | None = None,
 ) -> None:
     """Go on from the language model of the checkpoint ``start``, on a wider imagined world.
 
@@ -117,7 +114,7 @@ def continue_language(
         restore(weights, torch.load(start, weights_only=True)["weights"])
         ground_reading(model, _read_aloud(Writer(tokenizer), text_width(model), course.seed, aloud))
     stage = Stage("language", path, minutes)
-    learn(model, tokenizer, stage, course, weights, optimizer, look, team)
+    learn(model, tokenizer, stage, course, weights, optimizer, look)
 
 
 def _read_aloud(

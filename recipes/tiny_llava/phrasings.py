@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
-_SLOT = re.compile(r"<(\w+)>")
 
 HUE = "{colour|color}"
 ASKING = (
@@ -287,11 +286,6 @@ def expand(template: str) -> Iterator[str]:
         return
     for part in dict.fromkeys(found[1].split("|")):
         yield from expand(template[: found.start()] + part + template[found.end() :])
-
-
-def slots_of(template: str) -> set[str]:
-    """Names of the slots in a template."""
-    return set(_SLOT.findall(template))
 
 
 def tidy(text: str) -> str:

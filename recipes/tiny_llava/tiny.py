@@ -1,6 +1,6 @@
 """Everything in order: the command that trains, exports and examines the embedded model.
 
-``llava-tools train tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
+``python -m recipes.tiny_llava.tiny --out DIR --minutes N`` makes the tokenizer, trains the eye and
 the language model side by side in a process of one thread each, goes on with the eye in two such
 processes, since it learns to read more slowly, tunes both together in two, writes the model's
 files to ``DIR`` and prints how it does. Checkpoints go to
@@ -43,9 +43,6 @@ NARROW = 0.3
 WIDE_EYE, WIDE_LANGUAGE, WIDE_TUNE = 0.6, 0.65, 0.6
 """Shares of pictures that show writing, charts or pages from then on."""
 
-Widen = Callable[[Path, float, Path, Team | None], None]
-"""A stage that goes on from another checkpoint."""
-
 _QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -56,9 +53,9 @@ def ready_tokenizer(work: Path) -> Tokenizer:
     return Tokenizer.from_file(str(work / "tokenizer.json"))
 
 
-def start(work: Path, width: int = 256, depth: int = 4) -> LlavaForConditionalGeneration:
+def start(work: Path) -> LlavaForConditionalGeneration:
     """The untrained model that every stage begins with."""
-    return new_model(tiny_config(ready_tokenizer(work).get_vocab_size(), width, depth), seed=1)
+    return new_model(tiny_config(ready_tokenizer(work).get_vocab_size()), seed=1)
 
 
 def run_eye(work: Path, minutes: float) -> None:
@@ -69,9 +66,10 @@ def run_eye(work: Path, minutes: float) -> None:
     _train_wide_eye(start(work), work / "eye-wide.pt", minutes * (1 - NARROW), begun)
 
 
-def widen_eye(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
-    """Continue an eye on writing, charts and pages, checkpoints in ``work/eye.pt``."""
-    team, path, model = team or Team(), work / "eye.pt", start(work)
+def widen_eye(work: Path, minutes: float, begun: Path, rank: int, size: int) -> None:
+    """Continue an eye as one of ``size`` processes, checkpoints in ``work/eye.pt``."""
+    torch.set_num_threads(1)
+    team, path, model = Team.join(work / "meeting", rank, size), work / "eye.pt", start(work)
     _train_wide_eye(model, path, minutes, begun, team)
     if team.leads:
         finish_eye(model, path, WIDE_EYE, pictures=min(3200, 40 + round(80 * minutes)))
@@ -90,42 +88,30 @@ def _train_wide_eye(
 def run_language(work: Path, minutes: float) -> None:
     """Train the language model on one thread; ``work/language-narrow.pt``, ``language.pt``."""
     torch.set_num_threads(1)
-    begun = work / "language-narrow.pt"
-    train_language(start(work), ready_tokenizer(work), begun, minutes * NARROW)
-    widen_language(work, minutes * (1 - NARROW), begun)
-
-
-def widen_language(work: Path, minutes: float, begun: Path, team: Team | None = None) -> None:
-    """Continue a language model on writing, charts and pages, in ``work/language.pt``."""
-    model, tokenizer, path = start(work), ready_tokenizer(work), work / "language.pt"
-    aloud = min(60, 2 + round(minutes))
+    tokenizer, begun = ready_tokenizer(work), work / "language-narrow.pt"
+    train_language(start(work), tokenizer, begun, minutes * NARROW)
+    minutes *= 1 - NARROW
     continue_language(
-        model, tokenizer, path, minutes, begun, wide=WIDE_LANGUAGE, aloud=aloud, team=team
+        start(work),
+        tokenizer,
+        work / "language.pt",
+        minutes,
+        begun,
+        wide=WIDE_LANGUAGE,
+        aloud=min(60, 2 + round(minutes)),
     )
-
-
-def widen(stage: Widen, work: Path, minutes: float, begun: Path, rank: int, size: int) -> None:
-    """Continue a stage as one of ``size`` processes of one thread."""
-    torch.set_num_threads(1)
-    stage(work, minutes, begun, Team.join(work / "meeting", rank, size))
 
 
 def joined(work: Path) -> LlavaForConditionalGeneration:
     """The model with the eye and the language model of their latest checkpoints."""
     model = start(work)
-    load_eye(model, torch.load(_latest(work, "eye"), weights_only=True)["average"])
-    spoken = torch.load(_latest(work, "language"), weights_only=True)["weights"]
+    load_eye(model, torch.load(work / "eye.pt", weights_only=True)["average"])
+    spoken = torch.load(work / "language.pt", weights_only=True)["weights"]
     restore(dict(model.model.language_model.named_parameters()), spoken)
     return model
 
 
-def _latest(work: Path, stage: str) -> Path:
-    """A stage's checkpoint, or the one that training was begun from, if the stage was left out."""
-    path = work / f"{stage}.pt"
-    return path if path.exists() else work / f"{stage}-begun.pt"
-
-
-def run_tune(work: Path, minutes: float, rank: int = 0, size: int = 1) -> None:
+def run_tune(work: Path, minutes: float, rank: int, size: int) -> None:
     """Tune the joined model as one of ``size`` processes, checkpoints in ``work/tune.pt``."""
     torch.set_num_threads(1)
     team, path = Team.join(work / "meeting", rank, size), work / "tune.pt"
@@ -148,7 +134,7 @@ def train(out: Path, work: Path, minutes: float) -> None:
     ready_tokenizer(work)
     apart, eye = minutes * APART, minutes * EYE
     side_by_side([(run_eye, work, apart), (run_language, work, apart)])
-    as_team(2, work, widen, widen_eye, work, eye, work / "eye-wide.pt")
+    as_team(2, work, widen_eye, work, eye, work / "eye-wide.pt")
     as_team(2, work, run_tune, work, minutes - apart - eye)
     export(finished(work), ready_tokenizer(work), out)
 

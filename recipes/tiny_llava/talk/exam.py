@@ -1,8 +1,9 @@
 """Tools, names and sentences for the examination alone, never for training.
 
-Written by hand. Names and descriptions use words of :data:`~recipes.tiny_llava.talk.names.HELD_OUT`,
-and no sentence is one that the templates of :mod:`~recipes.tiny_llava.talk.asking` compose (a test
-holds both). :func:`call_items` binds each case among one to four tools.
+Written by hand. Names and descriptions use words of
+:data:`~recipes.tiny_llava.talk.names.HELD_OUT`, and no sentence is one that the templates of
+:mod:`~recipes.tiny_llava.talk.asking` compose (a test holds both). :func:`call_items` binds each
+case among one to four tools.
 """
 
 from __future__ import annotations

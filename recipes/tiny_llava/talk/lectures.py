@@ -1,8 +1,9 @@
 """Conversations in which tools are bound or JSON is asked for, some of them about a picture.
 
 A seeded generator (and a scene, where there is a picture) goes in; a :class:`Lecture` comes out:
-one system turn and several conversations under it, as messages of :mod:`llava_tools.core.requests`, so
-that the prompt is written by the very code that asks the model later.
+one system turn and several conversations under it, as messages of
+:mod:`llava_tools.core.requests`, so that the prompt is written by the very code that asks the model
+later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
 """What tests of training share."""
 
+import os
+
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests never ask a hub
+
 from tokenizers import Tokenizer
 
 from recipes.tiny_llava.tokenizer import train_tokenizer

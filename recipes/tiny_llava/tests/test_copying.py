@@ -31,6 +31,7 @@ def model() -> LlavaForConditionalGeneration:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_heads_look_back(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> None:
     rng = np.random.default_rng(0)
     rows = [lectures(Writer(tokenizer), rng, 300) for _ in range(8)]

@@ -85,6 +85,7 @@ def test_an_edge_is_said_by_the_tenths_beside_it(edge: float) -> None:
     assert here @ np.linspace(0, 1, KNOTS) == pytest.approx(edge, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fitted_projector_tells_what_linear_heads_read() -> None:
     """A tower that shows characters plainly: its projector spells them and still counts shapes."""
     torch.manual_seed(0)

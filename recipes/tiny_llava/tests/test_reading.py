@@ -93,6 +93,7 @@ def test_a_look_at_the_right_place_says_the_character(tokenizer: Tokenizer) -> N
     assert naming_loss(model, told, given).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_stands_there_is_brought_and_said(tokenizer: Tokenizer) -> None:
     torch.manual_seed(0)
     model = new_model(tiny_config(500, width=WIDTH, depth=2), seed=0)

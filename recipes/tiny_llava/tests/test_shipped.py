@@ -41,6 +41,7 @@ def test_its_own_pictures_and_words(examinee: Examinee, kind: str) -> None:
     assert share(score(items, examinee.answers(items))[kind]) >= OWN[kind]
 
 
+@pytest.mark.slow
 def test_it_needs_the_picture(examinee: Examinee) -> None:
     items: list[Item] = blinded(stranger_items(60, seed=78, kinds=("colour", "shape")))
     for found in score(items, examinee.answers(items)).values():
@@ -65,6 +66,7 @@ def told(examinee: Examinee, items: list[ToolItem]) -> float:
     return sum(right(item, text) for item, text in zip(items, said, strict=True)) / len(items)
 
 
+@pytest.mark.slow
 def test_calls_of_tools_it_never_saw(examinee: Examinee) -> None:
     items = [item for item in call_items() if item.kind.startswith("1 tools")]
     assert told(examinee, items[::2]) >= 0.65

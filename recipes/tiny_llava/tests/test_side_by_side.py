@@ -13,7 +13,7 @@ import pytest
 from llava_tools.errors import TrainingError
 from recipes.tiny_llava.tiny import side_by_side
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STARTS = "from recipes.tiny_llava.tests.test_side_by_side import never_ends, side_by_side\n"
 STARTS += "if __name__ == '__main__': side_by_side([(never_ends,)])"
 
@@ -32,6 +32,7 @@ def leave(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.slow
 def test_jobs_end_when_their_command_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "starts.py"
     script.write_text(STARTS)
@@ -46,6 +47,7 @@ def test_jobs_end_when_their_command_is_killed(tmp_path: Path) -> None:
     assert rest == ""
 
 
+@pytest.mark.slow
 def test_each_job_runs_and_a_failed_one_is_told(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="A stage failed"):
         side_by_side([(leave, tmp_path / "a", "done"), (leave, tmp_path / "b", "")])

@@ -44,6 +44,7 @@ def losses(err: str) -> list[float]:
     return [float(line[line.index("loss") + 1]) for line in words]
 
 
+@pytest.mark.slow
 def test_the_eye_learns_and_goes_on(
     model: LlavaForConditionalGeneration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +94,7 @@ def test_who_does_not_lead_learns_from_other_pictures_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["0.pt"]
 
 
+@pytest.mark.slow
 def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     model = new_model(tiny_config(500, width=64, depth=2), seed=0)
@@ -114,6 +116,7 @@ def test_a_language_model_goes_on_in_the_wide_world(tokenizer: Tokenizer, tmp_pa
     assert loss() < 0.8 * before
 
 
+@pytest.mark.slow
 def test_the_language_model_learns(tokenizer: Tokenizer, tmp_path: Path) -> None:
     torch.set_num_threads(1)  # of the width and depth that the start for copying needs
     model = new_model(tiny_config(500, width=256, depth=3), seed=0)
@@ -131,6 +134,7 @@ def test_the_language_model_learns(tokenizer: Tokenizer, tmp_path: Path) -> None
     assert loss() < 0.7 * before
 
 
+@pytest.mark.slow
 def test_tuning_learns_and_leaves_the_eye_alone(
     model: LlavaForConditionalGeneration,
     tokenizer: Tokenizer,

@@ -1,4 +1,4 @@
-"""Fonts to draw with, out of Python packages of the extra ``train``.
+"""Fonts to draw with, out of Python packages of the extra ``dev``.
 
 matplotlib brings DejaVu, STIX and Computer Modern, three packages bring Roboto, Source Sans and
 Source Serif, Pillow brings Aileron. Roboto, STIX and one Computer Modern are never trained on.
@@ -69,7 +69,7 @@ def _files() -> dict[str, Path]:
     for package, folder in _FOLDERS.items():
         spec = find_spec(package)
         if spec is None or spec.origin is None:
-            raise MissingExtraError(package, "train")
+            raise MissingExtraError(package, "dev")
         files = sorted((Path(spec.origin).parent / folder).glob("*.*tf"))
         found |= {path.stem: path for path in files}
     return found
