@@ -1,4 +1,4 @@
-"""What an answer out of documents is: the words, and the pages with the places that gave them."""
+"""The answer to a question over documents: its text, and the pages and places it comes from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from llava_tools.tools.geometry import Box
 
 @dataclass(frozen=True)
 class Citation:
-    """A page that was asked, and what it gave.
+    """A page with the model's answer to it.
 
     Attributes:
         hit: The page: document, number, handle, snippet, text, score.
-        answer: What the model said about it.
-        certainty: Probability of that answer's tokens, 0 to 1, their geometric mean.
+        answer: The model's answer.
+        certainty: Geometric mean of the probabilities of that answer's tokens, 0 to 1.
         thumbnail: The page as a small JPEG.
-        box: Where it stands, or in which part of the page it was seen, in pixels of `image`; None
-            where no place was found.
+        box: Place of the answer, or the tile of the page that gave it, in pixels of `image`; None
+            if no place is known.
         image: The page.
     """
 
@@ -47,7 +47,7 @@ class Citation:
 
     @property
     def snippet(self) -> str:
-        """What the page's text says about the question; empty without a text."""
+        """The part of the page's text that matches the question; empty without a text."""
         return self.hit.snippet
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,15 +65,14 @@ class Citation:
 
 @dataclass(frozen=True)
 class DocumentAnswer:
-    """An answer with its evidence. In a notebook it shows itself with the pages and boxes.
+    """An answer with the pages it comes from. A notebook shows it with these pages and boxes.
 
     Attributes:
         text: The answer.
-        certainty: Its share in what all pages' answers weigh together, times how sure the model
-            was of it, 0 to 1.
-        citations: The pages that gave it, nearest first; at least one.
-        others: Pages that were asked and said something else.
-        model: Name of the model that answered.
+        certainty: Probability of the answer over all pages, 0 to 1 (see `qa.merge_answers`).
+        citations: The pages with this answer, best first; at least one.
+        others: The pages with another answer.
+        model: Name of the model.
     """
 
     text: str
@@ -86,7 +85,7 @@ class DocumentAnswer:
         return self.text
 
     def __repr__(self) -> str:
-        pages = ", ".join(_named(citation) for citation in self.citations)
+        pages = ", ".join(map(_label, self.citations))
         return f"DocumentAnswer({self.text!r}, certainty={self.certainty}, cites {pages})"
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,17 +104,17 @@ class DocumentAnswer:
 
     def _repr_html_(self) -> str:
         """Return the answer above the pages that it cites, each with its box."""
-        shown = "".join(_figure(citation) for citation in self.citations)
-        return f"<div><p><b>{html.escape(self.text)}</b></p>{shown}</div>"
+        figures = "".join(map(_figure, self.citations))
+        return f"<div><p><b>{html.escape(self.text)}</b></p>{figures}</div>"
 
 
-def _named(citation: Citation) -> str:
+def _label(citation: Citation) -> str:
     return f"{Path(citation.document).name}, page {citation.page}"
 
 
 def _figure(citation: Citation) -> str:
     data = base64.b64encode(citation._repr_png_()).decode()
-    caption = html.escape(_named(citation))
+    caption = html.escape(_label(citation))
     snippet = html.escape(citation.snippet)
     return (
         f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'

@@ -1,17 +1,16 @@
-"""How far an index's image vectors are to be trusted: measured on its own pages, without labels.
+"""How reliable an index's image vectors are, measured on its own pages, without labels.
 
-A passage of a page's text is a query whose right answer is known: that page. Passages tell two
-things.
+A passage of a page's text is a query whose right answer is that page. A few dozen passages measure
+two things.
 
-How high the vectors rank the right page among other pages, for a few dozen passages, tells what
-they know about such pages: a CLIP that reads finds most, one that was made for other images ranks
-by chance. Twice the area under the curve less one, from 0 (chance) to 1 (always first), with two
-standard errors taken off, is the weight of the image ranking for pages with a text.
-
-Pages without a text can never be right for a passage. How near the nearest of them is to a passage
-all the same tells what a nearness is worth: an image is found where it stands out more than it
-does for passages. What counts is its lead: its cosine to the query less the mean one of such
-images, since some queries are near to all images.
+1. How high the vectors rank the right page. A CLIP that reads ranks most pages high; one that was
+   trained on other images ranks by chance. Twice the area under the ROC curve less one, from 0
+   (chance) to 1 (always first), less two standard errors, is the weight of the image ranking for
+   pages with a text.
+2. The noise floor for pages without a text, which are never right for a passage. A query's margin
+   over such a page is the cosine of both, less the query's cosine to the mean vector of these
+   pages, since some queries are near to all images. The largest margin of each passage is noise; a
+   match must exceed it.
 """
 
 from __future__ import annotations
@@ -24,142 +23,145 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.core.backend import Encoder
-from llava_tools.retrieval.locking import writing
+from llava_tools.retrieval.locking import translate_disk_errors
 from llava_tools.retrieval.store import Store
 
-#: Pages that a passage's own page has to be told from.
-SAMPLE = 1_000
-#: Passages that are tried.
-PASSAGES = 64
-#: With fewer pages with a text nothing is measured, and both rankings count alike; with fewer
-#: without one, leads are over the mean of all pages.
-FEWEST = 20
-#: Words of a passage, and its characters at most: what a question has, fewer than CLIP's 77 tokens.
-WORDS, CHARACTERS = 12, 70
-#: What chance is worth: it orders pages that the texts leave equal, and no others.
-FLOOR = 0.01
-#: Cosines that differ by less are equal: they were computed in single precision, and rounded.
-_EQUAL = 1e-5
-_FILE = "trust.json"
+#: Pages among which a passage's own page is ranked, at most.
+SAMPLE_PAGES = 1_000
+#: Passages, at most.
+MAX_PASSAGES = 64
+#: With fewer pages with a text, nothing is measured and both rankings weigh the same. With fewer
+#: pages without a text, margins are over the mean of all pages.
+MIN_PAGES = 20
+#: Words and characters of a passage, at most: as long as a question, below CLIP's 77 tokens.
+PASSAGE_WORDS, PASSAGE_CHARACTERS = 12, 70
+#: Weight of a ranking by chance: it orders pages that rank the same by their texts, and no others.
+MIN_WEIGHT = 0.01
+#: Cosines that differ by less are equal: they are computed in single precision and rounded.
+_TOLERANCE = 1e-5
+_FILE = "calibration.json"
 
 
 @dataclass(frozen=True)
 class VectorCalibration:
-    """What was measured of an index.
+    """Measurements of an index's vectors. The defaults stand for an index without any.
 
     Attributes:
-        images: Weight of the image ranking for pages with a text, `FLOOR` to 1.
-        leads: Of the nearest page without a text, for each passage, largest first; empty where
+        image_weight: Weight of the image ranking for pages with a text, `MIN_WEIGHT` to 1.
+        noise: The largest margin of each passage over pages without a text, descending; empty if
             nothing was measured.
-        middle: Mean vector of such pages, which leads are over.
-        pages: How many pages there were; -1 where nothing was kept.
+        mean_vector: Mean vector of such pages, each of length one.
+        pages: Pages of the index when it was measured, -1 for never.
     """
 
-    images: float = 1.0
-    leads: tuple[float, ...] = ()
-    middle: tuple[float, ...] = ()
+    image_weight: float = 1.0
+    noise: tuple[float, ...] = ()
+    mean_vector: tuple[float, ...] = ()
     pages: int = -1
 
-    def standing(self, vector: Sequence[float], near: Sequence[float], wrong: float) -> int:
-        """Return how many pages without a text stand out, where that was measured.
+    def count_matches(
+        self, vector: Sequence[float], cosines: Sequence[float], false_positive_rate: float
+    ) -> int:
+        """Return how many pages without a text exceed the noise floor; `noise` must not be empty.
 
         Args:
-            vector: Of the query, of any length above 0.
-            near: Cosines of the pages to it, largest first.
-            wrong: The share of passages, 0 to 1, for which one may stand out as much.
+            vector: The query's, of any length above 0.
+            cosines: Of the query and the pages, descending.
+            false_positive_rate: Share of passages, 0 to 1, whose noise may exceed the floor.
         """
-        bound = self.leads[min(int(wrong * len(self.leads)), len(self.leads) - 1)]
-        usual = sum(one * other for one, other in zip(vector, self.middle, strict=True))
-        usual /= sum(one * one for one in vector) ** 0.5
-        return sum(cosine - usual > bound + _EQUAL for cosine in near)
+        floor = self.noise[min(int(false_positive_rate * len(self.noise)), len(self.noise) - 1)]
+        floor += _mean_cosine(vector, self.mean_vector) + _TOLERANCE
+        return sum(cosine > floor for cosine in cosines)
 
-    def keep(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Write it into an index's folder.
 
         Raises:
             IndexStoreError: The disk is full.
         """
-        with writing(folder):
+        with translate_disk_errors(folder):
             new = folder / f"{_FILE}.new"
             new.write_text(json.dumps(asdict(self)))
             new.replace(folder / _FILE)
 
+    @classmethod
+    def load(cls, folder: Path) -> VectorCalibration:
+        """Return the calibration in an index's folder, or the defaults."""
+        path = folder / _FILE
+        fields = json.loads(path.read_text()) if path.is_file() else {}
+        if "noise" not in fields:  # an incomplete file: the next update measures again
+            return cls(fields.get("image_weight", 1.0))
+        lists = {name: tuple(fields[name]) for name in ("noise", "mean_vector")}
+        return cls(**fields | lists)
 
-def kept(folder: Path) -> VectorCalibration:
-    """Return what was measured of the index in a folder; what stands for nothing if it was not."""
-    path = folder / _FILE
-    told = json.loads(path.read_text()) if path.is_file() else {}
-    if "leads" not in told:  # an index that was measured before leads were is measured again
-        return VectorCalibration(told.get("pictures", 1.0))
-    return VectorCalibration(
-        told["pictures"], tuple(told["leads"]), tuple(told["middle"]), told["pages"]
-    )
 
-
-def measured(store: Store, encoder: Encoder) -> VectorCalibration:
+def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
     """Measure an index's vectors on its own pages.
 
     Raises:
         ModelError: The embedder cannot be loaded.
     """
     pages = store.count()
-    sampled = store.sample(SAMPLE)
-    rows = [row for row in sampled if len(row["text"].split()) > 2 * WORDS]
-    if len(rows) < FEWEST:
+    sample = store.sample(SAMPLE_PAGES)
+    rows = [row for row in sample if len(row["text"].split()) > 2 * PASSAGE_WORDS]
+    if len(rows) < MIN_PAGES:
         return VectorCalibration(pages=pages)
-    chosen = range(0, len(rows), -(-len(rows) // PASSAGES))
-    queries = encoder.embed_texts([passage(rows[place]["text"]) for place in chosen])
-    found = weight(queries, [row["vector"] for row in rows], list(chosen))
-    bare = store.bare(SAMPLE)
-    if not bare:
-        return VectorCalibration(round(found, 4), pages=pages)
-    middle = _middle(bare if len(bare) >= FEWEST else [row["vector"] for row in sampled])
-    leads = [_lead(store, query, middle) for query in queries]
-    told = tuple(round(lead, 6) for lead in sorted(leads, reverse=True))
-    return VectorCalibration(round(found, 4), told, tuple(round(one, 6) for one in middle), pages)
+    targets = range(0, len(rows), -(-len(rows) // MAX_PASSAGES))
+    queries = encoder.embed_texts([passage(rows[target]["text"]) for target in targets])
+    weight = round(image_weight(queries, [row["vector"] for row in rows], targets), 4)
+    without_text = store.sample(SAMPLE_PAGES, without_text=True)
+    if not without_text:
+        return VectorCalibration(weight, pages=pages)
+    images = without_text if len(without_text) >= MIN_PAGES else sample
+    mean = _mean_vector([row["vector"] for row in images])
+    margins = []
+    for query in queries:
+        nearest = store.nearest(query, 1, without_text=True)
+        cosine = _mean_cosine(query, mean)
+        margins.append(max((1 - row["_distance"] for row in nearest), default=cosine) - cosine)
+    noise = tuple(round(margin, 6) for margin in sorted(margins, reverse=True))
+    return VectorCalibration(weight, noise, tuple(round(x, 6) for x in mean), pages)
 
 
-def _middle(vectors: Sequence[Sequence[float]]) -> list[float]:
+def _mean_vector(vectors: Sequence[Sequence[float]]) -> list[float]:
     import numpy as np
 
-    each = np.asarray(vectors, np.float32)
-    mean: list[float] = (each / np.linalg.norm(each, axis=1, keepdims=True)).mean(0).tolist()
+    matrix = np.asarray(vectors, np.float32)
+    mean: list[float] = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).mean(0).tolist()
     return mean
 
 
-def _lead(store: Store, query: Sequence[float], middle: Sequence[float]) -> float:
-    """Return by how much the nearest page without a text is nearer to a query than the mean one."""
-    import numpy as np
-
-    nearest = [1 - row["_distance"] for row in store.nearest(query, 1, bare=True)]
-    usual = float(np.dot(query, middle) / np.linalg.norm(query))
-    return max(nearest, default=usual) - usual
+def _mean_cosine(vector: Sequence[float], mean_vector: Sequence[float]) -> float:
+    """Return the mean cosine of a vector and the vectors of length one with that mean."""
+    product: float = sum(x * y for x, y in zip(vector, mean_vector, strict=True))
+    length: float = sum(x * x for x in vector) ** 0.5
+    return product / length
 
 
-def weight(
-    queries: Sequence[Sequence[float]], pages: Sequence[Sequence[float]], right: Sequence[int]
+def image_weight(
+    queries: Sequence[Sequence[float]], pages: Sequence[Sequence[float]], targets: Sequence[int]
 ) -> float:
-    """Return what rankings are worth.
+    """Return the weight of the image ranking, from how it ranks the right pages.
 
     Args:
         queries: Vectors of length one.
         pages: Vectors of length one, at least two.
-        right: For each query, which page is meant.
+        targets: For each query, the index of its right page.
     """
     import numpy as np
 
-    near: Any = np.asarray(queries, np.float32) @ np.asarray(pages, np.float32).T
-    own = near[np.arange(len(right)), list(right)][:, None]
-    # Equals count half, and the page itself is among its equals.
-    behind = (near < own).sum(1) + ((near == own).sum(1) - 1) / 2
-    shares = behind / (len(pages) - 1)
-    error = float(shares.std()) / len(right) ** 0.5
-    sure: float = 2 * (float(shares.mean()) - 2 * error) - 1
-    return min(1.0, max(FLOOR, sure))
+    cosines: Any = np.asarray(queries, np.float32) @ np.asarray(pages, np.float32).T
+    right = cosines[np.arange(len(targets)), list(targets)][:, None]
+    # Ties count half; the right page ties with itself.
+    behind = (cosines < right).sum(1) + ((cosines == right).sum(1) - 1) / 2
+    areas = behind / (len(pages) - 1)
+    error = float(areas.std()) / len(targets) ** 0.5
+    weight: float = 2 * (float(areas.mean()) - 2 * error) - 1
+    return min(1.0, max(MIN_WEIGHT, weight))
 
 
 def passage(text: str) -> str:
     """Return a few words from the middle of a text."""
     words = re.findall(r"\w+", text)
-    start = max(0, (len(words) - WORDS) // 2)
-    return " ".join(words[start : start + WORDS])[:CHARACTERS]
+    start = max(0, (len(words) - PASSAGE_WORDS) // 2)
+    return " ".join(words[start : start + PASSAGE_WORDS])[:PASSAGE_CHARACTERS]

@@ -1,7 +1,6 @@
-"""Which files there are to index: paths go in, files and what had to be left out come out.
+"""The files to index: paths go in, files and the skipped ones come out.
 
-Folders are walked with their links followed, each folder once. Nothing is opened here except
-folders.
+Follows links in folders and visits each folder once. Opens folders, and no files.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llava_tools.errors import DocumentError
-from llava_tools.images.sources import short
+from llava_tools.errors import DocumentError, ImageError
+from llava_tools.images.sources import shorten
 
-#: Endings of the files that are taken out of folders; a file that is named itself may have any.
+#: Suffixes of the files that are indexed in folders; a file that is named itself may have any.
 SUFFIXES = frozenset(
     (".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 )
@@ -28,96 +27,101 @@ class Skipped:
     Attributes:
         document: Its absolute path.
         reason: Why, and what to do about it.
-        keep: Whether its content may still be what was indexed before: it could not be looked at.
+        keep: Whether an index keeps its earlier content: the file could not be read this time.
     """
 
     document: str
     reason: str
     keep: bool = False
 
+    @classmethod
+    def from_error(cls, path: str, error: DocumentError | ImageError | OSError) -> Skipped:
+        """Return a file as skipped for an error."""
+        if isinstance(error, OSError):
+            return cls(path, f"It cannot be read: {error.strerror}.", keep=True)
+        return cls(path, str(error))
+
 
 @dataclass
-class Found:
-    """What a walk found.
+class FileScan:
+    """Files below some paths.
 
     Attributes:
         files: Absolute paths, sorted, each once.
-        skipped: What could not be looked at.
-        roots: The folders that were walked.
+        skipped: Files and folders that cannot be used.
+        roots: The folders among the paths.
     """
 
     files: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, paths: Sequence[str | Path]) -> FileScan:
+        """Find the files to index at and below paths.
 
-def find(paths: Sequence[str | Path]) -> Found:
-    """Find the documents below paths.
+        Raises:
+            DocumentError: A path does not exist.
+        """
+        scan = cls()
+        visited: set[tuple[int, int]] = set()
+        for path in paths:
+            absolute = os.path.abspath(Path(path).expanduser())
+            if not os.path.lexists(absolute):
+                raise DocumentError(
+                    f"There is no file or folder {shorten(path)}.", "Check the name."
+                )
+            scan._visit(absolute, visited, (), is_root=True)
+        scan.files = sorted(set(scan.files))
+        return scan
 
-    Args:
-        paths: Files and folders.
-
-    Raises:
-        DocumentError: A path does not exist.
-    """
-    found = Found()
-    visited: set[tuple[int, int]] = set()
-    for path in paths:
-        absolute = os.path.abspath(Path(path).expanduser())
-        if not os.path.lexists(absolute):
-            raise DocumentError(f"There is no file or folder {short(path)}.", "Check the name.")
-        _visit(absolute, found, visited, (), named=True)
-    found.files = sorted(set(found.files))
-    return found
-
-
-def _visit(
-    path: str,
-    found: Found,
-    visited: set[tuple[int, int]],
-    above: tuple[tuple[int, int], ...],
-    *,
-    named: bool,
-) -> None:
-    """Note a file, or walk a folder that is not among those `above` it."""
-    if not named and os.path.splitext(path)[1].lower() not in SUFFIXES and not os.path.isdir(path):
-        return
-    try:
-        status = os.stat(path)
-        if not stat.S_ISDIR(status.st_mode):
-            if stat.S_ISREG(status.st_mode):
-                found.files.append(path)
-            else:
-                found.skipped.append(Skipped(path, "It is a device or a pipe."))
+    def _visit(
+        self,
+        path: str,
+        visited: set[tuple[int, int]],
+        parents: tuple[tuple[int, int], ...],
+        *,
+        is_root: bool,
+    ) -> None:
+        """Add a file, or walk a folder that is not one of its own `parents`."""
+        has_suffix = os.path.splitext(path)[1].lower() in SUFFIXES
+        if not is_root and not has_suffix and not os.path.isdir(path):
             return
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            found.skipped.append(Skipped(path, "It links back to a folder that it is in."))
+        try:
+            status = os.stat(path)
+            if not stat.S_ISDIR(status.st_mode):
+                if stat.S_ISREG(status.st_mode):
+                    self.files.append(path)
+                else:
+                    self.skipped.append(Skipped(path, "It is a device or a pipe."))
+                return
+            folder = (status.st_dev, status.st_ino)
+            if folder in parents:
+                self.skipped.append(Skipped(path, "It links back to a folder that it is in."))
+                return
+            if folder in visited:
+                return
+            entries = sorted(os.listdir(path))
+        except OSError as error:
+            self.skipped.append(Skipped.from_error(path, error))
             return
-        if here in visited:
-            return
-        entries = sorted(os.listdir(path))
-    except OSError as error:
-        found.skipped.append(Skipped(path, f"It cannot be read: {error.strerror}.", keep=True))
-        return
-    visited.add(here)
-    if named:
-        found.roots.append(path)
-    for entry in entries:
-        _visit(os.path.join(path, entry), found, visited, (*above, here), named=False)
+        visited.add(folder)
+        if is_root:
+            self.roots.append(path)
+        for entry in entries:
+            self._visit(os.path.join(path, entry), visited, (*parents, folder), is_root=False)
 
+    def is_gone(self, document: str) -> bool:
+        """Return whether an indexed document no longer exists.
 
-def is_gone(document: str, found: Found) -> bool:
-    """Return whether a document that was indexed is no longer there.
-
-    It is not taken for gone where its folder has gone as well, unless that lay below a folder that
-    was just walked: a drive that is not mounted must not empty an index.
-    """
-    try:
-        os.stat(document)
-    except (FileNotFoundError, NotADirectoryError):
-        walked = any(document.startswith(os.path.join(root, "")) for root in found.roots)
-        return walked or os.path.isdir(os.path.dirname(document))
-    except OSError:
+        If its folder is missing too, it counts as gone only below one of the `roots`: a drive that
+        is not mounted must not empty an index.
+        """
+        try:
+            os.stat(document)
+        except (FileNotFoundError, NotADirectoryError):
+            below_root = any(document.startswith(os.path.join(root, "")) for root in self.roots)
+            return below_root or os.path.isdir(os.path.dirname(document))
+        except OSError:
+            return False
         return False
-    return False

@@ -1,100 +1,105 @@
-"""One order out of two rankings: pages by what they say, and by what they show.
+"""Hybrid search: fuses the ranking by text and the ranking by image vectors into one.
 
-Their numbers cannot be compared, their ranks can: reciprocal rank fusion (Cormack et al. 2009).
+Scores of the two cannot be compared, ranks can: reciprocal rank fusion (Cormack et al. 2009).
 
-Pages with a text are in both rankings, and their vectors have the weight that they earned on this
-index (`trust`). Pages without one have only their vectors, and neither ranking tells whether words
-are about an image or about a text. Two things do: how far the image stands out among images,
-more than for passages that are certainly about a text, and how much of the words the texts say. The
-less they say, the less it needs to stand out. Such an image's one rank counts for both: it comes
-between the texts, or before them where they say no more than half of the words. The other images
-come behind what the texts found. Where nothing was measured, the one rank of each image counts
-the more for both the less of the words the texts say.
+Pages with a text are in both rankings. Their vectors have the weight that was measured on this
+index (`calibration`). Pages without a text have only their vectors, and neither ranking shows
+whether the query means an image or a text. Two measures decide: how far the image exceeds the
+noise floor, and the share of the query's words in the texts. The smaller that share, the lower the
+floor. An image above the floor is ranked once with the weight of both rankings: it comes between
+the texts, or before them if they contain no more than half of the words. The other images come
+after the texts. Without a measurement, an image's rank weighs the more, the smaller that share.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from llava_tools.retrieval.calibration import FLOOR, VectorCalibration
+from llava_tools.retrieval.calibration import MIN_WEIGHT, VectorCalibration
+from llava_tools.retrieval.schema import PageMatch
 
-#: A page as it was found: what it has in the index, and `_distance` where its vector was searched.
-Row = dict[str, Any]
-#: Rows, best first, and what they weigh.
-Ranking = tuple[Sequence[Row], float]
+#: Pages, best first, and the ranking's weight.
+Ranking = tuple[Sequence[PageMatch], float]
+#: Digest of a document and number of a page.
+PageKey = tuple[str, int]
 
-#: What keeps the first ranks from deciding alone, as in the paper.
+#: Keeps the first ranks from deciding alone; the value of the paper.
 DAMPING = 60
-#: For which share of passages an image may stand out as much, if no text says any of the words.
-WRONG = 0.25
-#: Up to which share of the words, said by a text, images that stand out come before it.
-HALF = 0.5
-#: Texts that are looked through for the words, from the best one on.
-READ = 5
+#: Share of passages whose noise may exceed the floor if the texts have none of the query's words.
+FALSE_POSITIVE_RATE = 0.25
+#: Images above the floor come before the texts if these have at most this share of the words.
+FEW_WORDS = 0.5
+#: Number of texts, from the best on, in which the words are looked for.
+CHECKED_TEXTS = 5
 
 
-def use_logprobs(
-    trust: VectorCalibration,
+def weighted_rankings(
+    calibration: VectorCalibration,
     query: str,
     vector: Sequence[float],
-    texts: Sequence[Row],
-    near: Sequence[Row],
+    texts: Sequence[PageMatch],
+    nearest: Sequence[PageMatch],
 ) -> list[Ranking]:
-    """Return the rankings of a hybrid search with their weights; a page is in two at the most.
+    """Return the rankings of a hybrid search with their weights; a page is in at most two.
 
     Args:
-        trust: What the vectors are worth.
-        query: What is looked for.
-        vector: Of the query.
-        texts: Pages that say some of its words, best first.
-        near: Pages whose vectors are near to it, nearest first.
+        calibration: Of the index's vectors.
+        query: The words.
+        vector: The query's vector.
+        texts: Pages whose text has some of the words, best first.
+        nearest: Pages nearest to `vector`, nearest first.
     """
-    pages = [row for row in near if row["text"]]
-    bare = [row for row in near if not row["text"]]
-    share = said(query, texts[:READ])
-    if not trust.leads:  # nothing was measured
-        return [(texts, 1.0), (pages, trust.images), (bare, 1 + trust.images * (1 - share))]
-    many = trust.standing(vector, [1 - row["_distance"] for row in bare], WRONG * (1 - share))
-    # Half the weight puts texts behind all images that stand out, the full one between them.
-    heard = 0.5 if many and share <= HALF else 1.0
-    found = [(texts, heard), (pages, heard * trust.images)]
-    return [*found, (bare[:many], 1 + trust.images), (bare[many:], FLOOR)]
+    pages = [row for row in nearest if row["text"]]
+    images = [row for row in nearest if not row["text"]]
+    share = word_share(query, texts[:CHECKED_TEXTS])
+    weight = calibration.image_weight
+    if not calibration.noise:
+        return [(texts, 1.0), (pages, weight), (images, 1 + weight * (1 - share))]
+    cosines = [1 - row["_distance"] for row in images]
+    matches = calibration.count_matches(vector, cosines, FALSE_POSITIVE_RATE * (1 - share))
+    # With half the weight, texts come after all matching images; with the full one, between them.
+    text_weight = 0.5 if matches and share <= FEW_WORDS else 1.0
+    return [
+        (texts, text_weight),
+        (pages, text_weight * weight),
+        (images[:matches], 1 + weight),
+        (images[matches:], MIN_WEIGHT),
+    ]
 
 
-def fused(
-    rankings: Sequence[Ranking], most: int
-) -> tuple[dict[tuple[str, int], float], dict[tuple[str, int], Row]]:
-    """Return each page's reciprocal rank score, 1 at most, and its row.
+def fuse(
+    rankings: Sequence[Ranking], total_weight: int
+) -> tuple[dict[PageKey, float], dict[PageKey, PageMatch]]:
+    """Return each page's reciprocal rank score, at most 1, and its row.
 
     Args:
-        rankings: What is fused.
-        most: What a page's weights sum up to at most.
+        rankings: What to fuse.
+        total_weight: The most that the weights of one page's rankings sum to.
     """
-    scores: dict[tuple[str, int], float] = {}
-    rows: dict[tuple[str, int], Row] = {}
+    scores: dict[PageKey, float] = {}
+    rows: dict[PageKey, PageMatch] = {}
     for ranking, weight in rankings:
         for rank, row in enumerate(ranking, start=1):
             page = (row["digest"], row["page"])
             rows[page] = row
-            share = weight * (DAMPING + 1) / (DAMPING + rank) / most
-            scores[page] = scores.get(page, 0.0) + share
+            score = weight * (DAMPING + 1) / (DAMPING + rank) / total_weight
+            scores[page] = scores.get(page, 0.0) + score
     return scores, rows
 
 
-def said(query: str, rows: Sequence[Row]) -> float:
-    """Return the largest share, 0 to 1, of a query's words that one of these pages says.
+def word_share(query: str, rows: Sequence[PageMatch]) -> float:
+    """Return the largest share, 0 to 1, of a query's words that one page's text contains.
 
-    Short words say little and are left out; where no others are, a page that was found says all.
+    Words of one or two letters do not count. If the query has no others, the share is 1 with any
+    page and 0 without.
     """
-    wanted = _words(query)
-    if not wanted:
+    words = _words(query)
+    if not words:
         return float(bool(rows))
-    return max((len(wanted & _words(row["text"])) / len(wanted) for row in rows), default=0.0)
+    return max((len(words & _words(row["text"])) / len(words) for row in rows), default=0.0)
 
 
 def _words(text: str) -> set[str]:
-    """Return words of more than two letters, plurals as singulars: enough to tell what is said."""
-    found = re.findall(r"\w{3,}", text.lower())
-    return {word.removesuffix("s") for word in found}
+    """Return the words of three letters or more, in lower case and without a plural's s."""
+    return {word.removesuffix("s") for word in re.findall(r"\w{3,}", text.lower())}

@@ -1,16 +1,17 @@
-"""`PageIndex`: files go in, and pages that can be searched come out; a folder holds all of it.
+"""`PageIndex`: files go in, pages that can be searched come out; a folder holds all of it.
 
-Indexing is three steps that overlap: pages are drawn, encoded, written. A batch of pages is written
-in one commit between two others: its files are noted as begun, and then as complete. So a process
-may be killed at any moment: nothing is lost or doubled, half a document is never found, and the
-next run goes on from the page that was written last. Files whose content is known are not read
-further, two files of one content share their pages, and a page is never encoded twice.
+Three overlapping steps index pages: render, encode, write. Around the commit of each batch of pages
+there are two more: its files are marked as started before and as complete after. So a process may
+be killed at any moment: no page is lost or stored twice, searches never return half a document, and
+the next update continues after the last page written. Files with stored content are hashed and not
+parsed, files with the same content share their pages, and a page is encoded once.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,26 +19,34 @@ from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.images import ImageRef
-from llava_tools.images.sources import short
+from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
-from llava_tools.retrieval.calibration import VectorCalibration, kept, measured
-from llava_tools.retrieval.files import Skipped, find, is_gone
-from llava_tools.retrieval.ingest import BATCH, Plan, drawn, encoded, plan
-from llava_tools.retrieval.pages import Document, digest_of, place_of, read_page
-from llava_tools.retrieval.pipeline import ahead
-from llava_tools.retrieval.search import Hit, Mode, check, find_pages, reranked
-from llava_tools.retrieval.store import Meta, Store, locked
+from llava_tools.retrieval.calibration import VectorCalibration, calibrate
+from llava_tools.retrieval.files import FileScan, Skipped
+from llava_tools.retrieval.ingest import (
+    BATCH_SIZE,
+    DocumentJob,
+    encode_batches,
+    plan_ingest,
+    render_pages,
+)
+from llava_tools.retrieval.locking import write_lock
+from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
+from llava_tools.retrieval.pipeline import prefetch
+from llava_tools.retrieval.schema import IndexMetadata
+from llava_tools.retrieval.search import Hit, SearchMode, check_search, rerank_hits, search_pages
+from llava_tools.retrieval.store import Store
 from llava_tools.tools.geometry import Box
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far indexing is.
+class IndexProgress:
+    """Progress of an update.
 
     Attributes:
         done: Pages written in this run.
         total: Pages to write in this run.
-        seconds: Since the first page was begun.
+        seconds: Since the first page was started.
     """
 
     done: int
@@ -46,21 +55,21 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Pages a second."""
+        """Pages per second."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a run did.
+class IndexReport:
+    """Result of an update.
 
     Attributes:
         documents: Files in the index now.
         added: Pages that were encoded and written.
-        unchanged: Files whose content was known.
-        removed: Files that are no longer there.
+        unchanged: Files that were stored already.
+        removed: Files that no longer exist or can no longer be used.
         skipped: Files that were left out, with the reasons.
-        seconds: All of it.
+        seconds: Time of the whole update.
     """
 
     documents: int
@@ -72,200 +81,199 @@ class Report:
 
 
 class PageIndex:
-    """Pages of documents, to be searched. One process may write while others search.
+    """A searchable index of the pages of documents. One process may write while others search.
 
         index = PageIndex("my-index")
         index.update(["manuals/", "photos/"])
         hits = index.search("how to descale the machine")
 
     Args:
-        folder: Where it is kept; made by the first `update`.
-        embedder: Whose vectors. By default that which the index was made with, or the embedded
-            model's for a new one.
+        folder: Where it is kept; the first `update` creates it.
+        embedder: Makes the vectors. By default the embedder that the index was created with, or
+            the embedded model's for a new one.
     """
 
     def __init__(self, folder: str | Path, embedder: Encoder | None = None) -> None:
         self.folder = Path(folder).expanduser()
         self._embedder = embedder
         self._store: Store | None = None
-        self._trust: VectorCalibration | None = None
+        self._calibration: VectorCalibration | None = None
+        self._hashes: dict[str, tuple[str, FileState]] = {}
 
     @property
     def store(self) -> Store:
-        """Its tables.
-
-        Raises:
-            IndexStoreError: There is no index here, or it is another embedder's.
-        """
+        """The index's tables; `IndexStoreError` if there are none, or another version's."""
         if self._store is None:
             self._store = Store(self.folder)
         return self._store
 
     @property
-    def trust(self) -> VectorCalibration:
-        """What its vectors were found to be worth when pages were last added or removed."""
-        if self._trust is None:
-            self._trust = kept(self.folder)
-        return self._trust
+    def calibration(self) -> VectorCalibration:
+        """Reliability of the vectors, measured when pages were last added or removed."""
+        if self._calibration is None:
+            self._calibration = VectorCalibration.load(self.folder)
+        return self._calibration
 
     @property
     def embedder(self) -> Encoder:
-        """Whose vectors it holds.
-
-        Raises:
-            IndexStoreError: There is no index here, or it is another embedder's.
-        """
+        """The encoder of its vectors; by default the one that `store` names."""
         if self._embedder is None:
-            self._embedder = Embedder(self.store.meta.model)
+            self._embedder = Embedder(self.store.metadata.model)
         return self._embedder
 
     def update(
-        self, paths: Sequence[str | Path], progress: Callable[[Progress], None] | None = None
-    ) -> Report:
-        """Index files and folders: add what is new, leave what is known, remove what is gone.
+        self, paths: Sequence[str | Path], progress: Callable[[IndexProgress], None] | None = None
+    ) -> IndexReport:
+        """Index files and folders: add new ones, keep unchanged ones, remove missing ones.
 
         Args:
             paths: Files (PDFs, images) and folders, as your own code names them.
-            progress: Called whenever a batch is written.
+            progress: Called after each batch is written.
 
         Raises:
             DocumentError: A path does not exist. A file that cannot be used is skipped instead.
             IndexStoreError: Another embedder's index, in use, or the disk is full.
             ModelError: The embedder cannot be loaded.
         """
-        begun = time.perf_counter()
-        found = find([paths] if isinstance(paths, str | Path) else paths)
-        with locked(self.folder):
-            given = self._embedder is not None
-            store = self._store = self._opened()
-            todo = plan(store, found.files)
-            if given or todo.work:  # asking an embedder for its name loads its model
-                self._check(store)
-            skipped = [*found.skipped, *todo.skipped]
-            store.put_documents(todo.copies)
-            added = self._add(store, todo, skipped, progress)
-            rows = store.documents()
-            bad = {skip.document for skip in skipped if not skip.keep}
-            gone = [name for name in rows if name in bad or is_gone(name, found)]
-            store.remove(gone)
-            store.sweep()
-            if added or gone or kept(self.folder).pages != store.count():
-                measured(store, self.embedder).keep(self.folder)
-            self._store = Store(self.folder)  # what was found of it before is out of date
-            self._trust = None
-            return Report(
-                documents=len(rows) - len(gone),
-                added=added,
-                unchanged=todo.unchanged,
-                removed=len(gone),
-                skipped=tuple(skipped),
-                seconds=time.perf_counter() - begun,
-            )
+        start = time.perf_counter()
+        scan = FileScan.of([paths] if isinstance(paths, str | Path) else paths)
+        with write_lock(self.folder):
+            has_embedder = self._embedder is not None
+            store = self._store = self._open_or_create()
+            plan = plan_ingest(store, scan.files)
+            if has_embedder or plan.jobs:  # an embedder loads its model to return its name
+                self._check_embedder(store.metadata)
+            skipped = [*scan.skipped, *plan.skipped]
+            store.put_documents(plan.copies)
+            added = self._add_pages(store, plan.jobs, skipped, progress)
+            documents = store.documents()
+            unusable = {item.document for item in skipped if not item.keep}
+            removed = [path for path in documents if path in unusable or scan.is_gone(path)]
+            store.remove(removed)
+            store.clean_up()
+            stale = VectorCalibration.load(self.folder).pages != store.count()
+            if added or removed or stale:
+                calibrate(store, self.embedder).save(self.folder)
+            self._store = Store(self.folder)  # the old one has cached its state before the update
+            self._calibration = None
+        return IndexReport(
+            documents=len(documents) - len(removed),
+            added=added,
+            unchanged=plan.unchanged,
+            removed=len(removed),
+            skipped=tuple(skipped),
+            seconds=time.perf_counter() - start,
+        )
 
     def search(
         self,
         query: str,
         k: int = 5,
         *,
-        mode: Mode = "hybrid",
+        mode: SearchMode = "hybrid",
         rerank: Llava | None = None,
     ) -> list[Hit]:
-        """Find the pages that words are about, best first.
+        """Return the pages that match a query, best first.
 
         Args:
-            query: What is looked for.
-            k: How many pages at most, >= 1.
+            query: Words to look for.
+            k: How many pages at most, 1 to 1000.
             mode: By the pages' images and their texts (`hybrid`), or by one of both (`image`,
                 `text`).
-            rerank: Who looks at the 3 k best pages to put those first that show it (VQAScore).
+            rerank: A model that looks at the 3 k best pages, to order them by how probably they
+                show the query (VQAScore).
 
         Raises:
             RequestError: An impossible query, number or mode.
             IndexStoreError: There is no index here.
             ModelError: The embedder cannot be loaded.
         """
-        check(query, k, mode)
-        many = 3 * k if rerank else k
-        hits = find_pages(self.store, self.trust, self.embedder, query, many, mode)
+        check_search(query, k, mode)
+        depth = 3 * k if rerank else k
+        hits = search_pages(self.store, self.calibration, self.embedder, query, depth, mode)
         if rerank is None:
             return hits
-        return reranked(hits, lambda hit: rerank.score(query, self.open(hit)))[:k]
+        return rerank_hits(hits, lambda hit: rerank.score(query, self.open(hit)))[:k]
 
     def open(self, hit: Hit) -> ImageRef:
-        """Return a page's image, drawn from the file that it was indexed from.
+        """Return a page's image, rendered from the file that was indexed.
 
         Raises:
             DocumentError: The file is gone, or has another content now.
             ImageError: It cannot be used.
         """
         page = read_page(self._document(hit), hit.page).image
-        # One content, one handle, even where another version of pdfium draws other pixels.
+        # The handle stays the same even if another version of pdfium renders other pixels.
         return replace(page, handle=hit.handle)
 
-    def locate(self, hit: Hit, words: str) -> Box | None:
-        """Return where words stand on a page by its text layer, in pixels of `open(hit)`."""
-        return place_of(self._document(hit), hit.page, words, hit.size)
+    def locate(self, hit: Hit, text: str) -> Box | None:
+        """Return where a page's text layer has a text, in pixels of `open(hit)`."""
+        return find_text(self._document(hit), hit.page, text, hit.size)
 
     def thumbnail(self, hit: Hit) -> bytes:
-        """Return a page's image as a small JPEG, out of the index."""
+        """Return the stored thumbnail of a page, a JPEG."""
         return self.store.thumbnail(hit.digest, hit.page)
 
     def _document(self, hit: Hit) -> Document:
-        """Return a page's document, if its file is still what was indexed."""
-        name = short(hit.document)
+        """Return a page's document, if its file still has the indexed content."""
+        name = shorten(hit.document)
         row = self.store.sources.get(hit.digest)
         if row is None:
             raise DocumentError(f"{name} is no longer in the index.", "Search again.")
         try:
-            digest, stamp = digest_of(row.document)
+            digest, state = self._hash(row.document)
         except OSError as error:
             raise DocumentError(
                 f"{name} cannot be read any more: {error.strerror}.", "Index again."
             ) from error
         if digest != row.digest:
             raise DocumentError(f"{name} changed after it was indexed.", "Index again.")
-        return Document(row.document, digest, row.pages, stamp, row.is_pdf)
+        return Document(row.document, digest, row.pages, state, row.is_pdf)
 
-    def _opened(self) -> Store:
-        """Open the index for writing, or make it."""
-        if self._embedder is None and (self.folder / "pages.lance").is_dir():
+    def _hash(self, path: str) -> tuple[str, FileState]:
+        """Hash a file, once for each state of it."""
+        cached = self._hashes.get(path)
+        if cached is None or cached[1] != FileState.of(path):
+            cached = self._hashes[path] = hash_file(path)
+        return cached
+
+    def _open_or_create(self) -> Store:
+        if self._embedder is None and Store.exists(self.folder):
             return Store(self.folder)
         embedder = self._embedder = self._embedder or Embedder()
         model = embedder.options.model if isinstance(embedder, Embedder) else embedder.model_name
-        meta = Meta(model, embedder.model_name, embedder.dimensions)
-        return Store(self.folder, meta)
+        return Store(self.folder, IndexMetadata(model, embedder.model_name, embedder.dimensions))
 
-    def _check(self, store: Store) -> None:
-        """Refuse an index of another embedder."""
-        embedder, meta = self.embedder, store.meta
-        if (embedder.model_name, embedder.dimensions) != (meta.clip, meta.dimensions):
+    def _check_embedder(self, metadata: IndexMetadata) -> None:
+        embedder = self.embedder
+        if (embedder.model_name, embedder.dimensions) != (metadata.clip, metadata.dimensions):
             raise IndexStoreError(
-                f"The index in {str(self.folder)!r} holds vectors of {meta.clip}, not of "
+                f"The index in {str(self.folder)!r} holds vectors of {metadata.clip}, not of "
                 f"{embedder.model_name}.",
                 "Index into another folder, or use that model.",
             )
 
-    def _add(
+    def _add_pages(
         self,
         store: Store,
-        todo: Plan,
+        jobs: Sequence[DocumentJob],
         skipped: list[Skipped],
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[IndexProgress], None] | None,
     ) -> int:
-        """Draw, encode and write the pages of new documents; return how many."""
-        total = sum(work.document.pages - len(work.known) for work in todo.work)
-        begun, done = time.perf_counter(), 0
+        """Render, encode and write pages; return how many, and extend `skipped`."""
+        total = sum(job.document.pages - len(job.stored) for job in jobs)
+        start, done = time.perf_counter(), 0
         with (
-            ahead(drawn(todo.work), 2 * BATCH) as events,
-            ahead(encoded(events, self.embedder), 2) as batches,
+            closing(prefetch(render_pages(jobs), 2 * BATCH_SIZE)) as events,
+            closing(prefetch(encode_batches(events, self.embedder), 2)) as batches,
         ):
             for batch in batches:
-                store.put_documents(batch.begun)
+                store.put_documents(batch.started)
                 store.add_pages(batch.pages)
                 store.put_documents(batch.complete)
                 skipped += batch.skipped
                 done += len(batch.pages)
-                total -= batch.dropped
+                total -= batch.skipped_pages
                 if progress is not None:
-                    progress(Progress(done, total, time.perf_counter() - begun))
+                    progress(IndexProgress(done, total, time.perf_counter() - start))
         return done

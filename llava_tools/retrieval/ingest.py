@@ -1,10 +1,10 @@
-"""What an index has to read: a plan, and its pages drawn and encoded, ready to be written."""
+"""Indexing before the writes: plans which documents to read, renders and encodes their pages."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -15,177 +15,163 @@ from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.pages import (
     Document,
     PageImage,
-    digest_of,
+    hash_file,
     open_document,
     read_pages,
 )
-from llava_tools.retrieval.store import DocumentRow, PageRow, Store
+from llava_tools.retrieval.schema import DocumentRow, PageRow
+from llava_tools.retrieval.store import Store
 
-#: Pages that are encoded together, and written together.
-BATCH = 16
+#: Pages that are encoded and written together.
+BATCH_SIZE = 16
 #: Pixels of the longer side of a thumbnail.
-THUMBNAIL = 256
+THUMBNAIL_SIDE = 256
 
 
 @dataclass(frozen=True)
-class Work:
-    """A document to be read.
+class DocumentJob:
+    """A document to read.
 
     Attributes:
-        document: Where it is.
-        known: Its pages that are stored.
-        also: Other files of the same content.
+        document: The file.
+        stored: Numbers of its pages that are stored already.
+        duplicates: Other files with the same content.
     """
 
     document: Document
-    known: frozenset[int]
-    also: tuple[str, ...] = ()
+    stored: frozenset[int]
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What there is to do.
+class IngestPlan:
+    """What an update has to do.
 
     Attributes:
-        work: Documents to read.
-        copies: Files whose content is stored already, under another name.
-        unchanged: How many files are stored as they are.
+        jobs: Documents to read.
+        copies: Rows of new files whose content is stored already.
+        unchanged: Number of files that are stored as they are.
         skipped: Files that cannot be used.
     """
 
-    work: list[Work]
+    jobs: list[DocumentJob]
     copies: list[DocumentRow]
     unchanged: int
     skipped: list[Skipped]
 
 
 @dataclass(frozen=True)
-class Event:
-    """A page of a document, with a thumbnail; or its end; or why it and how much was left out."""
+class IngestEvent:
+    """A rendered page of a job; or the job's end; or why it is skipped, and its pages with it."""
 
-    work: Work
+    job: DocumentJob
     page: PageImage | None = None
-    small: bytes = b""
+    thumbnail: bytes = b""
     skipped: Skipped | None = None
-    dropped: int = 0
+    skipped_pages: int = 0
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What is written together, in this order, and what else became of the plan meanwhile."""
+class IngestBatch:
+    """Rows to write together, in this order, and the files that were skipped meanwhile."""
 
-    begun: list[DocumentRow]
+    started: list[DocumentRow]
     pages: list[PageRow]
     complete: list[DocumentRow]
     skipped: list[Skipped]
-    dropped: int
+    skipped_pages: int
 
 
-def plan(store: Store, files: Sequence[str]) -> Plan:
-    """Find out by their content what has to be read of files."""
+def plan_ingest(store: Store, files: Sequence[str]) -> IngestPlan:
+    """Compare files with an index by their content."""
     rows = store.documents()
-    stored = {row.digest: row for row in rows.values() if row.complete}
-    work: dict[str, Work] = {}
-    made = Plan([], [], 0, [])
+    complete = {row.digest: row for row in rows.values() if row.complete}
+    jobs: dict[str, DocumentJob] = {}
+    copies: list[DocumentRow] = []
+    skipped: list[Skipped] = []
     unchanged = 0
     for path in files:
         try:
-            digest, stamp = digest_of(path)
-            if digest in stored:
-                twin = stored[digest]
-                document = Document(path, digest, twin.pages, stamp, twin.is_pdf)
-                if rows.get(path) == (row := _row(document, complete=True)):
+            digest, state = hash_file(path)
+            if digest in complete:
+                row = replace(complete[digest], document=path)
+                if rows.get(path) == row:
                     unchanged += 1
                 else:
-                    made.copies.append(row)
-            elif digest in work:
-                first = work[digest]
-                work[digest] = Work(first.document, first.known, (*first.also, path))
+                    copies.append(row)
+            elif digest in jobs:
+                job = jobs[digest]
+                jobs[digest] = replace(job, duplicates=(*job.duplicates, path))
             else:
-                known = frozenset(store.known_pages(digest))
-                work[digest] = Work(open_document(path, digest, stamp), known)
+                document = open_document(path, digest, state)
+                jobs[digest] = DocumentJob(document, frozenset(store.page_numbers(digest)))
         except (DocumentError, ImageError, OSError) as error:
-            made.skipped.append(skipped_for(path, error))
-    return Plan(list(work.values()), made.copies, unchanged, made.skipped)
+            skipped.append(Skipped.from_error(path, error))
+    return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
 
 
-def drawn(works: Iterable[Work]) -> Generator[Event]:
-    """Draw the pages of documents, each followed by its end or by why it was left out."""
-    for work in works:
-        left = work.document.pages - len(work.known)
+def render_pages(jobs: Iterable[DocumentJob]) -> Generator[IngestEvent]:
+    """Render the pages of documents, each followed by its end or by why it is skipped."""
+    for job in jobs:
+        remaining = job.document.pages - len(job.stored)
         try:
-            for page in read_pages(work.document, work.known):
-                left -= 1
-                yield Event(work, page, thumbnail(page.image))
-            yield Event(work)
+            for page in read_pages(job.document, job.stored):
+                remaining -= 1
+                yield IngestEvent(job, page, make_thumbnail(page.image))
+            yield IngestEvent(job)
         except (DocumentError, ImageError, OSError) as error:
-            for path in (work.document.path, *work.also):
-                yield Event(work, skipped=skipped_for(path, error), dropped=left)
-                left = 0
+            for path in (job.document.path, *job.duplicates):
+                skipped = Skipped.from_error(path, error)
+                yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
+                remaining = 0
 
 
-def encoded(events: Iterable[Event], encoder: Encoder) -> Generator[Batch]:
-    """Gather what was drawn into batches, and encode their pages."""
-    gathered: list[Event] = []
+def encode_batches(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[IngestBatch]:
+    """Group events into batches, and encode their pages."""
+    group: list[IngestEvent] = []
     for event in events:
-        gathered.append(event)
-        pages = sum(one.page is not None for one in gathered)
-        if pages == BATCH or len(gathered) == 2 * BATCH:
-            yield _batch(gathered, encoder)
-            gathered = []
-    if gathered:
-        yield _batch(gathered, encoder)
+        group.append(event)
+        pages = sum(event.page is not None for event in group)
+        if pages == BATCH_SIZE or len(group) == 2 * BATCH_SIZE:
+            yield _encode(group, encoder)
+            group = []
+    if group:
+        yield _encode(group, encoder)
 
 
-def _batch(events: Sequence[Event], encoder: Encoder) -> Batch:
-    pages = [(event.page, event.small) for event in events if event.page is not None]
+def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
+    pages = [(event.page, event.thumbnail) for event in events if event.page is not None]
     vectors = encoder.embed_images([page.image for page, _ in pages]) if pages else []
-    going = [event.work for event in events if event.skipped is None]
-    ended = [event.work for event in events if event.page is None and event.skipped is None]
-    begun = {work.document.path: _row(work.document, complete=False) for work in going}
-    return Batch(
-        begun=list(begun.values()),
-        pages=[_page(*page, vector) for page, vector in zip(pages, vectors, strict=True)],
-        complete=[
-            _row(work.document, complete=True, path=path)
-            for work in ended
-            for path in (work.document.path, *work.also)
-        ],
+    started: dict[str, DocumentRow] = {}
+    complete: list[DocumentRow] = []
+    for event in events:
+        if event.skipped is None:
+            document = event.job.document
+            row = DocumentRow(
+                document.path, document.digest, document.pages, document.is_pdf, complete=False
+            )
+            started[document.path] = row
+            if event.page is None:
+                paths = (document.path, *event.job.duplicates)
+                complete += [replace(row, document=path, complete=True) for path in paths]
+    return IngestBatch(
+        started=list(started.values()),
+        pages=[_page_row(*page, vector) for page, vector in zip(pages, vectors, strict=True)],
+        complete=complete,
         skipped=[event.skipped for event in events if event.skipped is not None],
-        dropped=sum(event.dropped for event in events),
+        skipped_pages=sum(event.skipped_pages for event in events),
     )
 
 
-def _row(document: Document, *, complete: bool, path: str | None = None) -> DocumentRow:
-    name = path or document.path
-    return DocumentRow(name, document.digest, document.pages, document.is_pdf, complete)
+def _page_row(page: PageImage, thumbnail: bytes, vector: Sequence[float]) -> PageRow:
+    key = (page.digest, page.number, page.image.handle)
+    return PageRow(*key, *page.image.size, page.text, thumbnail, vector)
 
 
-def _page(page: PageImage, small: bytes, vector: Sequence[float]) -> PageRow:
-    width, height = page.image.size
-    return PageRow(
-        digest=page.digest,
-        page=page.number,
-        handle=page.image.handle,
-        width=width,
-        height=height,
-        text=page.text,
-        thumbnail=small,
-        vector=vector,
-    )
-
-
-def thumbnail(image: ImageRef) -> bytes:
+def make_thumbnail(image: ImageRef) -> bytes:
     """Return an image as a small JPEG."""
     small = image.rgb()
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    small.thumbnail((THUMBNAIL_SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def skipped_for(path: str, error: DocumentError | ImageError | OSError) -> Skipped:
-    """Return why a file is left out."""
-    if isinstance(error, OSError):
-        return Skipped(path, f"It cannot be read: {error.strerror}.", keep=True)
-    return Skipped(path, str(error))

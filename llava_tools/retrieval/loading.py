@@ -1,4 +1,4 @@
-"""Pages of files for those who keep them elsewhere: paths go in, pages come out one by one."""
+"""Pages of files without an index: paths go in, pages come out one by one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llava_tools.errors import DocumentError, ImageError
-from llava_tools.retrieval.files import Skipped, find
-from llava_tools.retrieval.ingest import skipped_for
-from llava_tools.retrieval.pages import Document, PageImage, digest_of, open_document, read_pages
+from llava_tools.retrieval.files import FileScan, Skipped
+from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A page, and the document that it belongs to."""
+class LoadedPage:
+    """A page, and its document."""
 
     document: Document
     page: PageImage
@@ -33,22 +32,22 @@ class Loaded:
         }
 
 
-def load(paths: Sequence[str | Path]) -> Iterator[Loaded | Skipped]:
+def load_pages(paths: Sequence[str | Path]) -> Iterator[LoadedPage | Skipped]:
     """Yield the pages of files and folders in order, and each file that cannot be used.
 
-    One page is in memory at a time. A file that breaks in the middle is `Skipped` behind the pages
-    that came out of it.
+    One page is in memory at a time. If a file breaks in the middle, its readable pages come first,
+    then the `Skipped`.
 
     Raises:
         DocumentError: A path does not exist.
         MissingExtraError: pypdfium2 is not installed.
     """
-    found = find(paths)
-    yield from found.skipped
-    for path in found.files:
+    scan = FileScan.of(paths)
+    yield from scan.skipped
+    for path in scan.files:
         try:
-            document = open_document(path, *digest_of(path))
+            document = open_document(path, *hash_file(path))
             for page in read_pages(document):
-                yield Loaded(document, page)
+                yield LoadedPage(document, page)
         except (DocumentError, ImageError, OSError) as error:
-            yield skipped_for(path, error)
+            yield Skipped.from_error(path, error)

@@ -1,8 +1,8 @@
 """Documents as pages: a PDF or an image goes in; images of pages with their text come out.
 
-A PDF's page is drawn by pypdfium2 so that its longer side has `SIDE` pixels, whatever its size on
-paper; its text is the PDF's own text layer. An image is one page without text. One page is in
-memory at a time. pdfium may not be used by two threads at once: a lock of the process sees to that.
+pypdfium2 renders a PDF page so that its longer side has `SIDE` pixels, whatever its size on paper;
+the page's text is the PDF's text layer. An image is one page without text. One page is in memory at
+a time. pdfium is not thread-safe, so a lock of the process guards every call of it.
 """
 
 from __future__ import annotations
@@ -15,50 +15,64 @@ import warnings
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from llava_tools.errors import DocumentError, ImageError, MissingExtraError
+from llava_tools.errors import DocumentError, ImageError, require
 from llava_tools.images import ImageRef, ImageWarning, open_image
-from llava_tools.images.sources import short
+from llava_tools.images.sources import shorten
 from llava_tools.tools.geometry import Box, clipped
 
-#: Pixels of the longer side of a drawn page: four times what LLaVA looks at, for zooming in.
+#: Pixels of the longer side of a rendered page: four times what LLaVA sees, for zooming in.
 SIDE = 1344
-#: The most pages that a document may have.
+#: The most pages of a document.
 MAX_PAGES = 5_000
-#: The most characters of a page's text that are kept.
+#: Characters of a page's text that are kept, at most.
 MAX_TEXT = 20_000
 
-_pdfium_lock = threading.RLock()  # a forgotten iterator may be closed in the middle of another
+_pdfium_lock = threading.RLock()  # the garbage collector may close one iterator inside another
+
+
+class FileState(NamedTuple):
+    """A file's size in bytes, time of change in nanoseconds, and inode; equal if unchanged."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, file: str | int) -> FileState:
+        """Return the state of a path or a file descriptor."""
+        status = os.stat(file)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file whose content is known.
+    """A file and its content.
 
     Attributes:
         path: Absolute.
         digest: SHA-256 of its bytes, in hex.
         pages: How many it has, >= 1.
-        stamp: Size and time of change when the digest was taken.
+        state: State of the file when it was hashed.
         is_pdf: Whether it is a PDF rather than an image.
     """
 
     path: str
     digest: str
     pages: int
-    stamp: tuple[int, int]
+    state: FileState
     is_pdf: bool
 
 
 @dataclass(frozen=True)
 class PageImage:
-    """One page as an image.
+    """A page as an image.
 
     Attributes:
-        digest: Of the document.
+        digest: The document's digest.
         number: From 1.
-        image: What the page looks like.
+        image: The rendered page.
         text: Its text layer; empty for an image.
     """
 
@@ -68,22 +82,22 @@ class PageImage:
     text: str
 
 
-def digest_of(path: str) -> tuple[str, tuple[int, int]]:
-    """Return the SHA-256 of a file and its size and time of change.
+def hash_file(path: str) -> tuple[str, FileState]:
+    """Return the SHA-256 of a file's bytes, in hex, and the file's state.
 
     Raises:
         DocumentError: It is empty.
         OSError: It cannot be read.
     """
     with open(path, "rb") as file:
-        stamp = _stamp(os.fstat(file.fileno()))
-        if stamp[0] == 0:
-            raise DocumentError(f"{short(path)} is empty.", "Get the file again.")
-        return hashlib.file_digest(file, "sha256").hexdigest(), stamp
+        state = FileState.of(file.fileno())
+        if state.size == 0:
+            raise DocumentError(f"{shorten(path)} is empty.", "Get the file again.")
+        return hashlib.file_digest(file, "sha256").hexdigest(), state
 
 
-def open_document(path: str, digest: str, stamp: tuple[int, int]) -> Document:
-    """Look into a file far enough to know that its pages can be had, and how many there are.
+def open_document(path: str, digest: str, state: FileState) -> Document:
+    """Check that a file's pages can be read, and count them.
 
     Raises:
         DocumentError: A PDF that is encrypted, broken, without pages, or with too many.
@@ -95,109 +109,114 @@ def open_document(path: str, digest: str, stamp: tuple[int, int]) -> Document:
         is_pdf = b"%PDF-" in file.read(1024)
     pages = 1
     if is_pdf:
-        with _pdf(path) as pdf, _pdfium_lock:
+        with _open_pdf(path) as pdf, _pdfium_lock:
             pages = len(pdf)
         if not 1 <= pages <= MAX_PAGES:
             many = f"{pages:,} pages, more than the {MAX_PAGES:,} that are read"
             raise DocumentError(
-                f"{short(path)} has {many if pages else 'no pages'}.",
+                f"{shorten(path)} has {many if pages else 'no pages'}.",
                 "Split it." if pages else "Get the file again.",
             )
     else:
-        _image(path)
-    return Document(path, digest, pages, stamp, is_pdf)
+        _open_image(path)
+    return Document(path, digest, pages, state, is_pdf)
 
 
-def read_pages(document: Document, known: Collection[int] = ()) -> Iterator[PageImage]:
-    """Draw a document's pages in order, without those that are known.
+def read_pages(document: Document, skip: Collection[int] = ()) -> Iterator[PageImage]:
+    """Render a document's pages in order, except the numbers in `skip`.
 
     Raises:
-        DocumentError: A page cannot be drawn, or the file changed meanwhile.
+        DocumentError: A page cannot be rendered, or the file changed meanwhile.
         ImageError: An image that cannot be used.
         OSError: It cannot be read.
     """
-    wanted = [number for number in range(1, document.pages + 1) if number not in known]
-    if document.is_pdf and wanted:
-        with _pdf(document.path) as pdf:  # once: reading a long file's table takes its time
-            for number in wanted:
-                yield _drawn(pdf, document, number)
-    elif wanted:
+    numbers = [number for number in range(1, document.pages + 1) if number not in skip]
+    if document.is_pdf and numbers:
+        with _open_pdf(document.path) as pdf:  # once: reading a long file's index takes time
+            for number in numbers:
+                yield _render(pdf, document, number)
+    elif numbers:
         yield read_page(document, 1)
-    if _stamp(os.stat(document.path)) != document.stamp:
-        raise DocumentError(f"{short(document.path)} changed while it was read.", "Index it again.")
+    if FileState.of(document.path) != document.state:
+        raise DocumentError(
+            f"{shorten(document.path)} changed while it was read.", "Index it again."
+        )
 
 
 def read_page(document: Document, number: int) -> PageImage:
-    """Draw one page, counted from 1; see `read_pages`."""
+    """Render one page, counted from 1; see `read_pages`."""
     if not document.is_pdf:
-        return PageImage(document.digest, number, _image(document.path), "")
-    with _pdf(document.path) as pdf:
-        return _drawn(pdf, document, number)
+        return PageImage(document.digest, number, _open_image(document.path), "")
+    with _open_pdf(document.path) as pdf:
+        return _render(pdf, document, number)
 
 
-def _drawn(pdf: Any, document: Document, number: int) -> PageImage:
-    name = short(document.path, quote=False)
+def _render(pdf: Any, document: Document, number: int) -> PageImage:
+    # Everything that pdfium and Pillow raise for a page that cannot be rendered.
+    damage = (_pdfium().PdfiumError, ImageError, ValueError, OverflowError, MemoryError)
     with _pdfium_lock:
         try:
             with closing(pdf[number - 1]) as page:
                 scale = SIDE / max(*page.get_size(), 1.0)
-                drawn = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True)
-                pixels = drawn.to_pil()
-                with closing(page.get_textpage()) as words:
-                    text = words.get_text_range(errors="replace")
-        except _damage() as error:
+                bitmap = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True)
+                pixels = bitmap.to_pil()
+                with closing(page.get_textpage()) as layer:
+                    text = layer.get_text_range(errors="replace")
+        except damage as error:
             raise DocumentError(
-                f"{short(document.path)}: page {number} cannot be drawn ({error}).",
+                f"{shorten(document.path)}: page {number} cannot be drawn ({error}).",
                 "Repair the file, for example with qpdf.",
             ) from error
-    image = replace(open_image(pixels), source=f"{name}, p. {number}")
+    source = f"{shorten(document.path, quote=False)}, p. {number}"
+    image = replace(open_image(pixels), source=source)
     return PageImage(document.digest, number, image, " ".join(text.split())[:MAX_TEXT])
 
 
-def place_of(document: Document, number: int, words: str, size: tuple[int, int]) -> Box | None:
-    """Return where words stand on a page by its text layer, in pixels of an image of that size.
+def find_text(document: Document, number: int, text: str, size: tuple[int, int]) -> Box | None:
+    """Return the first place of a text in a page's text layer, as pixels of an image of that size.
 
-    None where the words are not there, or not in the text layer; the first place where they are
-    there more than once.
+    None if the layer does not contain it, and for rotated pages.
     """
-    if not document.is_pdf or not words.strip():
+    if not document.is_pdf or not text.strip():
         return None
-    with _pdf(document.path) as pdf, _pdfium_lock:
+    with _open_pdf(document.path) as pdf, _pdfium_lock:
         page = pdf[number - 1]
-        text = page.get_textpage()
-        place = text.search(words.strip(), match_whole_word=True).get_next()
-        if place is None:
+        layer = page.get_textpage()
+        match = layer.search(text.strip(), match_whole_word=True).get_next()
+        if match is None or page.get_rotation() != 0:
             return None
-        boxes = [text.get_charbox(index) for index in range(place[0], place[0] + place[1])]
+        start, length = match
+        boxes = [layer.get_charbox(index) for index in range(start, start + length)]
         left, bottom, _, _ = page.get_bbox()
-        across, up = page.get_size()
-        turned = page.get_rotation() != 0
-    if turned:
-        return None
-    x1, y1 = min(box[0] for box in boxes) - left, max(box[3] for box in boxes) - bottom
-    x2, y2 = max(box[2] for box in boxes) - left, min(box[1] for box in boxes) - bottom
+        page_width, page_height = page.get_size()
+    # Points from the page's lower left corner to pixels from the image's upper left one.
+    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
     width, height = size
-    edges = (x1 / across * width, (1 - y1 / up) * height)
-    ends = (x2 / across * width, (1 - y2 / up) * height)
-    return clipped([round(edge) for edge in (*edges, *ends)], size)
+    edges = (
+        (min(lefts) - left) / page_width * width,
+        (1 - (max(tops) - bottom) / page_height) * height,
+        (max(rights) - left) / page_width * width,
+        (1 - (min(bottoms) - bottom) / page_height) * height,
+    )
+    return clipped([round(edge) for edge in edges], size)
 
 
-def _image(path: str) -> ImageRef:
-    """Open an image; that only the first of several frames counts goes without saying here."""
+def _open_image(path: str) -> ImageRef:
+    """Open an image without the warning that only the first of several frames is used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)
         return open_image(path)
 
 
 @contextmanager
-def _pdf(path: str) -> Iterator[Any]:
-    """Open a PDF; whatever is done with it is done under `_pdfium_lock`."""
+def _open_pdf(path: str) -> Iterator[Any]:
+    """Open a PDF; its user must hold `_pdfium_lock` for every call."""
     pdfium = _pdfium()
     with _pdfium_lock:
         try:
             pdf = pdfium.PdfDocument(path)
         except pdfium.PdfiumError as error:
-            raise _unreadable(path, str(error)) from error
+            raise _unopenable(path, str(error)) from error
     try:
         yield pdf
     finally:
@@ -205,33 +224,23 @@ def _pdf(path: str) -> Iterator[Any]:
             pdf.close()  # and its pages
 
 
-def _unreadable(path: str, told: str) -> DocumentError:
+def _unopenable(path: str, message: str) -> DocumentError:
     """Return the error for a PDF that pdfium does not open.
 
-    For one without pages, pdfium repeats what was wrong with the file before; so a password has to
-    be asked for by the file too.
+    For a PDF without pages, pdfium repeats the error of the file before; so `encrypted` needs a
+    mark in the file too.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         encrypted = data.find(b"/Encrypt") >= 0
-    if encrypted and ("assword" in told or "ecurity" in told):
+    if encrypted and ("assword" in message or "ecurity" in message):
         return DocumentError(
-            f"{short(path)} is encrypted.", "Save it without a password, for example with qpdf."
+            f"{shorten(path)} is encrypted.", "Save it without a password, for example with qpdf."
         )
-    return DocumentError(f"{short(path)} is broken, or has no pages.", "Get the file again.")
+    return DocumentError(f"{shorten(path)} is broken, or has no pages.", "Get the file again.")
 
 
 def _pdfium() -> Any:
-    try:
-        import pypdfium2
-    except ImportError as error:
-        raise MissingExtraError("pypdfium2", "documents") from error
+    require("pypdfium2", extra="documents")
+    import pypdfium2
+
     return pypdfium2
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    """Return what a page raises that cannot be drawn."""
-    return (_pdfium().PdfiumError, ImageError, ValueError, OverflowError, MemoryError)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns

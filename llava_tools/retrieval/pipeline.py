@@ -1,61 +1,28 @@
-"""Work that overlaps: an iterator that runs ahead of its reader, in a thread of its own."""
+"""Overlapping steps: a generator that runs ahead of its consumer, in a thread of its own."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
-_DONE = object()
+_END = object()
 
 
-@contextmanager
-def ahead(items: Generator[Item], room: int) -> Iterator[Iterable[Item]]:
-    """Run a generator ahead of its reader by at most `room` items, which are all it keeps.
+def prefetch(items: Generator[Item], size: int) -> Generator[Item]:
+    """Run a generator in a thread, at most `size` items ahead of the consumer.
 
-    What it raises is raised to the reader. Leaving the context stops it after the item that it is
-    at, closes it and waits for that.
+    Errors of the generator are raised to the consumer. Closing stops it after its current item.
     """
-    made: queue.Queue[object] = queue.Queue(room)
-    left = threading.Event()
-
-    def put(item: object) -> None:
-        while not left.is_set():
-            try:
-                return made.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            with closing(items):
-                for item in items:
-                    put(item)
-                    if left.is_set():
-                        return
-            put(_DONE)
-        except BaseException as error:  # noqa: BLE001 - handed over and raised to the reader
-            put(_Raised(error))
-
-    def read() -> Generator[Item]:
-        while (item := made.get()) is not _DONE:
-            if isinstance(item, _Raised):
-                raise item.error
-            yield item  # type: ignore[misc]
-
-    thread = threading.Thread(target=work, name="llava-tools-ahead", daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1, "llava-tools-prefetch")
     try:
-        yield read()
+        ahead = deque(pool.submit(next, items, _END) for _ in range(size))
+        while (item := ahead.popleft().result()) is not _END:
+            ahead.append(pool.submit(next, items, _END))
+            yield item  # type: ignore[misc]
     finally:
-        left.set()
-        thread.join()
-
-
-class _Raised:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+        pool.shutdown(cancel_futures=True)
+        items.close()

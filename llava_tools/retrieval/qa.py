@@ -1,12 +1,12 @@
-"""Questions over an index: pages are found, each is asked, and their answers are merged.
+"""Question answering over an index: searches pages, questions each, and merges their answers.
 
-    found = ask(PageIndex("my-index"), "How often is the machine to be descaled?", Llava("7b"))
-    found.text, found.citations[0].document, found.citations[0].page
+    result = ask(PageIndex("my-index"), "How often is the machine to be descaled?", Llava("7b"))
+    result.text, result.citations[0].document, result.citations[0].page
 
-LLaVA 1.5 was trained on one image a prompt, so every page is asked by itself, in one batch, which
-told right far more often than all in one prompt (`llava_tools.tools.compare`). Equal answers count
-together: each by its page's rank and by how sure the model was of it. The pages that gave the
-answer are what it cites.
+LLaVA 1.5 was trained on one image per prompt, so each page gets a prompt of its own, in one batch;
+with all pages in one prompt, right answers were far fewer (`llava_tools.tools.compare`). Equal
+answers count together: each by its page's rank and its own certainty. The result cites the pages
+with the best answer.
 """
 
 from __future__ import annotations
@@ -25,26 +25,42 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.index import PageIndex
-from llava_tools.retrieval.search import Hit, Mode
-from llava_tools.retrieval.tiling import closer, shown_by
+from llava_tools.retrieval.search import Hit, SearchMode
+from llava_tools.retrieval.tiling import answer_with_tiles, statement
+from llava_tools.tools import spec
 from llava_tools.tools.compare import plain
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
-from llava_tools.tools.spec import Plan, acarry_out, answers, carry_out, question
+from llava_tools.tools.spec import Plan, acarry_out, answers, carry_out
 
-#: How LLaVA 1.5 was told in training what an image says (TextCaps, TextVQA).
-SAYS = "{question}\nReference OCR token: {text}"
-#: From which certainty on a place that the model named is believed.
-CERTAIN = 0.5
+#: Prompt with a page's text, as in LLaVA 1.5's training data (TextCaps, TextVQA).
+PROMPT_WITH_TEXT = "{question}\nReference OCR token: {text}"
+#: Certainty from which a box that the model located is used.
+MIN_LOCATE_CERTAINTY = 0.5
 
 
 class AskOptions(TypedDict, total=False):
-    """How pages are found and asked; see `ask`."""
+    """Options of `ask`, with their defaults in parentheses.
+
+    Attributes:
+        k: How many pages are questioned (3).
+        mode: `mode` of `PageIndex.search` ("hybrid").
+        rerank: Whether the model looks at 3 k pages to choose them (False).
+        target: What the boxes enclose; None for the answer's own words (None).
+        short: Whether the answer is to be a word or a phrase (True).
+        with_text: Whether the prompt has each page's snippet beside the image (False).
+        use_logprobs: Whether answers count by the model's log-probabilities, which not every
+            server reports (True).
+        zoom: Whether a page that does not show its answer is questioned again in tiles. This takes
+            a dozen requests, needs `use_logprobs`, and needs log-probabilities of prompts from a
+            server, as vLLM reports them (True).
+        max_tokens: Of an answer (64).
+    """
 
     k: int
-    mode: Mode
+    mode: SearchMode
     rerank: bool
-    thing: str | None
+    target: str | None
     short: bool
     with_text: bool
     use_logprobs: bool
@@ -52,143 +68,146 @@ class AskOptions(TypedDict, total=False):
     max_tokens: int
 
 
+_DEFAULTS = AskOptions(
+    k=3,
+    mode="hybrid",
+    rerank=False,
+    target=None,
+    short=True,
+    with_text=False,
+    use_logprobs=True,
+    zoom=True,
+    max_tokens=64,
+)
+
+
 def ask(
-    index: PageIndex, words: str, model: Llava | None = None, **options: Unpack[AskOptions]
+    index: PageIndex, question: str, model: Llava | None = None, **options: Unpack[AskOptions]
 ) -> DocumentAnswer:
     """Answer a question from the pages of an index.
 
     Args:
-        index: Where to look.
-        words: The question.
-        model: Who looks, in this process or behind `base_url`; the embedded model by default.
-        **options: `k`, how many pages are asked (3); `mode` of `PageIndex.search`; `rerank`,
-            whether the model sees 3 k pages to choose them (False); `thing`, what to draw the
-            boxes around, rather than the answer's own words; `short` (True), whether a word or a
-            phrase is wanted; `with_text` (False), whether the model is told each page's snippet
-            beside the image; `use_logprobs` (True), whether answers count by the model's
-            log-probabilities, which not every server reports; `zoom` (True, where answers are
-            weighed), whether a page that does not show what was answered is asked once more in
-            parts, which takes a dozen questions and, of servers, log-probabilities of prompts
-            (vLLM's); `max_tokens` of an answer (64).
+        index: The pages.
+        question: The question.
+        model: Answers it, in this process or behind `base_url`; the embedded model by default.
+        **options: See `AskOptions`.
 
     Raises:
         RequestError: An impossible question or option.
-        DocumentError: No page was found, or a page's file is gone or has changed since.
+        DocumentError: No page matches, or a page's file is gone or has changed since.
         IndexStoreError: There is no index there.
         ModelError: The model or the embedder cannot be loaded.
-        EngineError: The engine could not finish; a `ServerError` where the server reports no
+        EngineError: The engine could not finish; a `ServerError` if the server reports no
             log-probabilities of prompts, until `zoom=False`.
     """
-    asking = _Asking.of(index, words, options)
+    request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
-    return carry_out(model, asking.plan(model))
+    return carry_out(model, request.plan(model))
 
 
 async def aask(
-    index: PageIndex, words: str, model: Llava | None = None, **options: Unpack[AskOptions]
+    index: PageIndex, question: str, model: Llava | None = None, **options: Unpack[AskOptions]
 ) -> DocumentAnswer:
     """`ask` without blocking the event loop; cancelling the task stops the generation."""
-    asking = _Asking.of(index, words, options)
+    request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
-    return await acarry_out(model, asking.plan(model))
+    return await acarry_out(model, request.plan(model))
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _DocumentQuestion:
+    """A question to an index, with all options."""
+
     index: PageIndex
-    words: str
-    k: int = 3
-    mode: Mode = "hybrid"
-    rerank: bool = False
-    thing: str | None = None
-    short: bool = True
-    with_text: bool = False
-    use_logprobs: bool = True
-    zoom: bool = True
-    max_tokens: int = 64
+    question: str
+    options: AskOptions
 
     @classmethod
-    def of(cls, index: PageIndex, words: str, options: AskOptions) -> _Asking:
-        refuse_unknown(options, AskOptions.__annotations__, "ask")
-        thing = options.get("thing")
-        if thing is not None and not thing.strip():
-            raise RequestError(f"thing={thing!r} names nothing.", "Say what to find, or None.")
-        return cls(index, words, **options)
+    def of(cls, index: PageIndex, question: str, options: AskOptions) -> _DocumentQuestion:
+        refuse_unknown(options, _DEFAULTS, "ask")
+        target = options.get("target")
+        if target is not None and not target.strip():
+            raise RequestError(
+                f"target={target!r} is blank.", "Name what to put the boxes around, or pass None."
+            )
+        return cls(index, question, _DEFAULTS | options)
 
     def plan(self, model: Llava) -> Plan[DocumentAnswer]:
-        index = self.index
-        rerank = model if self.rerank else None
-        hits = index.search(self.words, self.k, mode=self.mode, rerank=rerank)
+        """Search, question the pages, merge their answers, and locate the best one."""
+        index, options = self.index, self.options
+        rerank = model if options["rerank"] else None
+        hits = index.search(self.question, options["k"], mode=options["mode"], rerank=rerank)
         if not hits:
             raise DocumentError(
-                f"No page says anything of {self.words!r:.80}.",
-                "Index something first, or ask in other words.",
+                f"No page matches {self.question!r:.80}.",
+                "Index documents first, or use other words.",
             )
         pages = [index.open(hit) for hit in hits]
         requests = [self._request(hit, page) for hit, page in zip(hits, pages, strict=True)]
-        told = yield from answers(*requests)
-        asked = []
-        for hit, page, answer in zip(hits, pages, told, strict=True):
-            said, part = answer, None
-            if self.zoom and self.use_logprobs:
-                said, part = yield from closer(
-                    page, answer, partial(self._request, hit), self._shows
-                )
+        page_answers = yield from answers(*requests)
+        citations = []
+        for hit, page, whole in zip(hits, pages, page_answers, strict=True):
+            answer, box = whole, None
+            if options["zoom"] and options["use_logprobs"]:
+                request = partial(self._request, hit)
+                answer, box = yield from answer_with_tiles(page, whole, request, self._statement)
             thumbnail = index.thumbnail(hit)
-            asked.append(Citation(hit, said.text, _certainty(said), thumbnail, part, page))
-        cited, others, certainty = merged(asked)
-        placed = []
+            citations.append(Citation(hit, answer.text, _certainty(answer), thumbnail, box, page))
+        cited, others, certainty = merge_answers(citations)
+        located = []
         for citation in cited:
-            box = yield from self._place(citation)
-            placed.append(replace(citation, box=box or citation.box))
-        text, name = cited[0].answer, told[0].model
-        return DocumentAnswer(text, certainty, tuple(placed), tuple(others), name)
+            box = yield from self._locate(citation)
+            located.append(replace(citation, box=box or citation.box))
+        text, name = cited[0].answer, page_answers[0].model
+        return DocumentAnswer(text, certainty, tuple(located), tuple(others), name)
 
     def _request(self, hit: Hit, page: ImageRef) -> Request:
-        words = self.words
-        if self.with_text and hit.snippet:
-            words = SAYS.format(question=words, text=hit.snippet)
-        if self.short:
-            words = label_scoring.short(words)
-        request = question(words, page, max_tokens=self.max_tokens)
-        sampling = replace(request.sampling, logprobs=self.use_logprobs)
+        text = self.question
+        if self.options["with_text"] and hit.snippet:
+            text = PROMPT_WITH_TEXT.format(question=text, text=hit.snippet)
+        if self.options["short"]:
+            text = label_scoring.short_answer_question(text)
+        request = spec.question(text, page, max_tokens=self.options["max_tokens"])
+        sampling = replace(request.sampling, logprobs=self.options["use_logprobs"])
         return replace(request, sampling=sampling)
 
-    def _shows(self, answer: str) -> str:
-        """What an image shows that gives an answer."""
-        return shown_by(self.words, answer) if self.thing is None else self.thing
+    def _statement(self, answer: str) -> str:
+        """Return what an image shows if the answer is right."""
+        return self.options["target"] or statement(self.question, answer)
 
-    def _place(self, citation: Citation) -> Plan[Box | None]:
-        """Find by the text layer, which is exact, or else have the model look for the thing."""
-        thing = citation.answer if self.thing is None else self.thing
-        box = self.index.locate(citation.hit, thing)
-        if box is not None or self.thing is None:
+    def _locate(self, citation: Citation) -> Plan[Box | None]:
+        """Find the target by the text layer, which is exact, or else by the model."""
+        target = self.options["target"]
+        box = self.index.locate(citation.hit, target or citation.answer)
+        if box is not None or target is None:
             return box
         resolver = ImageResolver()
-        handle = resolver.add(citation.image)
-        located = yield from locate.plan(LocateArguments(image=handle, thing=thing), resolver)
-        return located.box if located.certainty >= CERTAIN else None
+        arguments = LocateArguments(image=resolver.add(citation.image), thing=target)
+        located = yield from locate.plan(arguments, resolver)
+        return located.box if located.certainty >= MIN_LOCATE_CERTAINTY else None
 
 
-def merged(asked: Sequence[Citation]) -> tuple[list[Citation], list[Citation], float]:
-    """Return the pages that gave the answer of most weight, the others, and its certainty.
+def merge_answers(
+    citations: Sequence[Citation],
+) -> tuple[list[Citation], list[Citation], float]:
+    """Return the pages with the answer of the largest weight, the others, and its certainty.
 
-    An answer's probability is the sum over the pages of the page's times that of the answer given
-    the page, as in RAG-Sequence (Lewis et al. 2020). A page's falls with the square of its rank:
-    of 36 questions (`benchmarks.pages`, `tuning`), the first page was right in 25, the second in 4,
-    the third in 1. The search's scores are about ranks themselves and say less.
+    An answer's probability is the sum over the pages of the page's times that of the answer on that
+    page, as in RAG-Sequence (Lewis et al. 2020). A page's probability falls with the square of its
+    rank: of 36 questions (`benchmarks.pages`, `tuning`), the first page was right in 25, the second
+    in 4, the third in 1. Search scores depend on ranks themselves and say less.
 
     Args:
-        asked: Best page first.
+        citations: Best page first.
     """
     weights: dict[str, float] = {}
-    total = sum(rank**-2 for rank in range(1, len(asked) + 1))
-    for rank, citation in enumerate(asked, start=1):
+    total = sum(rank**-2 for rank in range(1, len(citations) + 1))
+    for rank, citation in enumerate(citations, start=1):
         key = plain(citation.answer)
         weights[key] = weights.get(key, 0.0) + rank**-2 / total * citation.certainty
     best = max(weights, key=lambda key: (bool(key), weights[key]))
-    cited = [citation for citation in asked if plain(citation.answer) == best]
-    others = [citation for citation in asked if plain(citation.answer) != best]
+    cited = [citation for citation in citations if plain(citation.answer) == best]
+    others = [citation for citation in citations if plain(citation.answer) != best]
     return cited, others, round(weights[best], 3)
 
 

@@ -1,4 +1,4 @@
-"""What an index's tables hold: a row for each page of each content, one for each file."""
+"""Tables of an index: `pages`, a row for each page of each content; `documents`, one for a file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from llava_tools.errors import IndexStoreError
 
 _VERSION = 1
 
+#: A row of `pages` that a search returned; a vector search adds `_distance`, 1 - cosine.
+PageMatch = dict[str, Any]
+
 
 @dataclass(frozen=True)
-class Meta:
-    """Whose vectors an index holds.
+class IndexMetadata:
+    """The embedder whose vectors an index holds.
 
     Attributes:
-        model: The LLaVA that the embedder was made with.
+        model: The LLaVA that the embedder was created with.
         clip: Name of the CLIP.
         dimensions: Length of the vectors.
     """
@@ -29,17 +32,10 @@ class Meta:
 
 @dataclass(frozen=True)
 class PageRow:
-    """A page as it is stored.
+    """A row of `pages`: a page of the document with this SHA-256 digest, numbered from 1.
 
-    Attributes:
-        digest: Of the document's bytes.
-        page: From 1.
-        handle: Of the page's image.
-        width: Of that image.
-        height: Of that image.
-        text: The text layer.
-        thumbnail: A small JPEG.
-        vector: Of the image.
+    `handle`, `width`, `height` (in pixels) and `vector` are those of the page's image; `text` is
+    its text layer, `thumbnail` a small JPEG.
     """
 
     digest: str
@@ -54,7 +50,7 @@ class PageRow:
 
 @dataclass(frozen=True)
 class DocumentRow:
-    """A file as it is stored; see `pages.Document`."""
+    """A row of `documents`; see `pages.Document`. `complete`: all its pages are stored."""
 
     document: str
     digest: str
@@ -63,20 +59,20 @@ class DocumentRow:
     complete: bool
 
 
-def pages_schema(meta: Meta) -> Any:
-    """Return the columns of the pages, with whose vectors they have."""
+def pages_schema(metadata: IndexMetadata) -> Any:
+    """Return the Arrow schema of `pages`, with the index's metadata."""
     import pyarrow
 
-    told = json.dumps({**vars(meta), "version": _VERSION})
     texts = [(name, pyarrow.string()) for name in ("digest", "handle", "text")]
     numbers = [(name, pyarrow.int32()) for name in ("page", "width", "height")]
-    vector = ("vector", pyarrow.list_(pyarrow.float32(), meta.dimensions))
+    vector = ("vector", pyarrow.list_(pyarrow.float32(), metadata.dimensions))
     columns = [*texts, *numbers, ("thumbnail", pyarrow.binary()), vector]
-    return pyarrow.schema(columns, metadata={"llava-tools": told})
+    header = json.dumps({**vars(metadata), "version": _VERSION})
+    return pyarrow.schema(columns, metadata={"llava-tools": header})
 
 
 def documents_schema() -> Any:
-    """Return the columns of the files."""
+    """Return the Arrow schema of `documents`."""
     import pyarrow
 
     texts = [(name, pyarrow.string()) for name in ("document", "digest")]
@@ -84,22 +80,22 @@ def documents_schema() -> Any:
     return pyarrow.schema([*texts, ("pages", pyarrow.int32()), *flags])
 
 
-def meta_of(schema: Any, folder: str) -> Meta:
-    """Return whose vectors pages with these columns have.
+def read_metadata(schema: Any, folder: str) -> IndexMetadata:
+    """Return the metadata in the schema of `pages`.
 
     Raises:
-        IndexStoreError: They were written by another version.
+        IndexStoreError: Another version wrote it.
     """
-    told = json.loads((schema.metadata or {}).get(b"llava-tools", b"{}"))
-    if told.pop("version", None) != _VERSION:
+    header = json.loads((schema.metadata or {}).get(b"llava-tools", b"{}"))
+    if header.pop("version", None) != _VERSION:
         raise IndexStoreError(
             f"The index in {folder!r} was made by another version.", "Make it again."
         )
-    return Meta(**told)
+    return IndexMetadata(**header)
 
 
-def table(rows: Sequence[PageRow] | Sequence[DocumentRow], schema: Any) -> Any:
-    """Return rows as Arrow takes them."""
+def to_arrow(rows: Sequence[PageRow] | Sequence[DocumentRow], schema: Any) -> Any:
+    """Return rows as an Arrow table."""
     import pyarrow
 
     return pyarrow.Table.from_pylist([vars(row) for row in rows], schema=schema)

@@ -1,7 +1,7 @@
-"""Which pages words are about: by their images' vectors, by their texts (BM25), or by both.
+"""Search: ranks pages for a query by their images' vectors, by their texts (BM25), or by both.
 
-The vectors rank every page; where the words stand nowhere, they alone decide. How both are fused is
-told in `fusion`.
+The vectors rank every page; if no text has any of the words, they alone decide. `fusion` combines
+both rankings.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from typing import Any, Literal, get_args
 from llava_tools.core.backend import Encoder
 from llava_tools.errors import RequestError
 from llava_tools.retrieval.calibration import VectorCalibration
-from llava_tools.retrieval.fusion import Ranking, fused, use_logprobs
+from llava_tools.retrieval.fusion import Ranking, fuse, weighted_rankings
+from llava_tools.retrieval.schema import PageMatch
 from llava_tools.retrieval.store import Store
 
-Mode = Literal["hybrid", "picture", "text"]
+SearchMode = Literal["hybrid", "image", "text"]
 
-#: How far down each ranking is read, at the least.
-DEPTH = 50
+#: Pages of each ranking that are read, at least.
+MIN_DEPTH = 50
 #: Characters of a snippet, about.
-SNIPPET = 200
+SNIPPET_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A page that was found.
+    """A page that a search returned.
 
     Attributes:
         document: Path of the file.
-        page: From 1.
+        page: Number, from 1.
         score: The higher the better; comparable within one search only.
-        handle: Of the page's image.
-        snippet: What its text says about the query, or how it begins; empty without a text.
+        handle: Handle of the page's image.
+        snippet: The part of its text with the most words of the query, or its beginning; empty
+            without a text.
         text: Its whole text layer.
-        size: Width and height of its image.
-        digest: Of the document's bytes.
+        size: Width and height of its image in pixels.
+        digest: SHA-256 of the document's bytes.
     """
 
     document: str
@@ -55,67 +57,79 @@ class Hit:
         return {name: getattr(self, name) for name in names}
 
 
-def check(query: str, k: int, mode: str) -> None:
-    """Refuse what cannot be searched.
+def check_search(query: str, k: int, mode: str) -> None:
+    """Refuse an impossible search.
 
     Raises:
-        RequestError: No words, no pages, or an unknown mode.
+        RequestError: A blank query, a `k` that is no number from 1 to 1000, or an unknown mode.
     """
     if not isinstance(query, str) or not query.strip():
         raise RequestError(f"query={query!r:.60} has no words.", "Say what to look for.")
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 1000:
         raise RequestError(f"k={k!r} is not possible.", "Use 1 to 1000.")
-    if mode not in get_args(Mode):
-        raise RequestError(f"mode={mode!r} is not possible.", f"Use {', '.join(get_args(Mode))}.")
+    if mode not in get_args(SearchMode):
+        names = ", ".join(get_args(SearchMode))
+        raise RequestError(f"mode={mode!r} is not possible.", f"Use {names}.")
 
 
-def find_pages(
-    store: Store, trust: VectorCalibration, encoder: Encoder, query: str, k: int, mode: Mode
+def search_pages(
+    store: Store,
+    calibration: VectorCalibration,
+    encoder: Encoder,
+    query: str,
+    k: int,
+    mode: SearchMode,
 ) -> list[Hit]:
-    """Return the `k` best pages; ties go by the document's digest and page."""
-    depth = max(DEPTH, 4 * k)
-    texts = store.saying(query, depth) if mode != "picture" else []
+    """Return the `k` best pages; ties are ordered by the document's digest and the page."""
+    depth = max(MIN_DEPTH, 4 * k)
+    texts = store.match_text(query, depth) if mode != "image" else []
     rankings: list[Ranking] = [(texts, 1.0)]
     if mode != "text":
         (vector,) = encoder.embed_texts([query])
-        near = store.nearest(vector, depth)
-        hybrid = mode == "hybrid"
-        rankings = use_logprobs(trust, query, vector, texts, near) if hybrid else [(near, 1.0)]
-    scores, rows = fused(rankings, 2 if mode == "hybrid" else 1)
+        nearest = store.nearest(vector, depth)
+        if mode == "image":
+            rankings = [(nearest, 1.0)]
+        else:
+            rankings = weighted_rankings(calibration, query, vector, texts, nearest)
+    scores, rows = fuse(rankings, total_weight=2 if mode == "hybrid" else 1)
     best = sorted(scores, key=lambda page: (-scores[page], page))[:k]
     return [_hit(store, rows[page], scores[page], query) for page in best]
 
 
-def reranked(hits: Sequence[Hit], score: Callable[[Hit], float]) -> list[Hit]:
-    """Return hits by another score; equal ones stay in their order."""
+def rerank_hits(hits: Sequence[Hit], score: Callable[[Hit], float]) -> list[Hit]:
+    """Return hits by another score, descending; ties stay in their order."""
     scored = [replace(hit, score=score(hit)) for hit in hits]
     return sorted(scored, key=lambda hit: -hit.score)
 
 
-def snippet_of(text: str, query: str) -> str:
-    """Return the part of a text with the most of the query's words, or its beginning."""
-    wanted = {word for word in re.findall(r"\w+", query.lower()) if len(word) > 2}
-    words = list(re.finditer(r"\w+", text))
-    said = [(m.start(), m[0].lower()) for m in words if m[0].lower() in wanted]
+def make_snippet(text: str, query: str) -> str:
+    """Return the part of a text with the most words of the query, or its beginning."""
+    words = {word for word in re.findall(r"\w+", query.lower()) if len(word) > 2}
+    tokens = [(token.start(), token[0].lower()) for token in re.finditer(r"\w+", text)]
+    matches = [(position, word) for position, word in tokens if word in words]
     start, most = 0, 0
-    for place, _ in said:
-        within = len({word for other, word in said if place <= other < place + SNIPPET})
-        if within > most:
-            start, most = max(0, place - SNIPPET // 4), within
+    for position, _ in matches:
+        end = position + SNIPPET_LENGTH
+        count = len({word for other, word in matches if position <= other < end})
+        if count > most:
+            start, most = max(0, position - SNIPPET_LENGTH // 4), count
     if start:
         start = text.find(" ", start) + 1
-    end = len(text) if len(text) <= start + SNIPPET else text.rfind(" ", start, start + SNIPPET)
-    end = end if end > start else start + SNIPPET
+    end = start + SNIPPET_LENGTH
+    if len(text) <= end:
+        end = len(text)
+    elif (space := text.rfind(" ", start, end)) > start:
+        end = space
     return ("… " if start else "") + text[start:end] + (" …" if end < len(text) else "")
 
 
-def _hit(store: Store, row: dict[str, Any], score: float, query: str) -> Hit:
+def _hit(store: Store, row: PageMatch, score: float, query: str) -> Hit:
     return Hit(
         document=store.sources[row["digest"]].document,
         page=row["page"],
         score=round(score, 4),
         handle=row["handle"],
-        snippet=snippet_of(row["text"], query),
+        snippet=make_snippet(row["text"], query),
         text=row["text"],
         size=(row["width"], row["height"]),
         digest=row["digest"],

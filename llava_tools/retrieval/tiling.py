@@ -1,11 +1,13 @@
-"""Small print: a page is asked whole, and in parts where it did not show enough.
+"""Small print: questions a page as a whole, and in tiles if the whole does not show the answer.
 
-The vision tower sees a page of any size as a square of 336 pixels, in which small print is lost. So the
-model is asked, after its answer, whether the page shows that (see `Llava.score`). Where it rather
-does not, the page is asked again in overlapping squares of half its longer side, which are seen at
-twice the size. The answer counts that the model was surest of and that its image shows best.
-All of it goes by log-probabilities: a server has to report those of prompts, as vLLM does.
-`python -m benchmarks.small_print` tells what that gives.
+The vision tower sees a page of any size as a square of 336 pixels, which loses small print. So a
+second request checks whether the page shows the answer to the first (`Llava.score`). If it probably
+does not, the same question goes to overlapping square tiles of half the page's longer side, which
+the tower sees at twice the size. The answer with the largest weight counts: its certainty times the
+probability that its image shows it.
+
+This needs log-probabilities; a server must report those of prompts, as vLLM does.
+`python -m benchmarks.small_print` measures the gain.
 """
 
 from __future__ import annotations
@@ -20,77 +22,78 @@ from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.spec import Plan, answers, question, scores
 
-#: From which weight (see `_weight`) on the whole page's answer is left as it is.
-SHOWN = 0.5
-
-#: The longer side from which a part shows more than the whole did: twice what LLaVA's vision tower sees.
-LARGE = 672
-#: How much of a square the next one repeats at least, so that what one cuts the other shows whole.
+#: Weight (see `_weight`) from which the whole page's answer is kept without tiles.
+SUFFICIENT_WEIGHT = 0.5
+#: Longer side in pixels from which tiles show more: twice what LLaVA's vision tower sees.
+MIN_TILED_SIDE = 672
+#: Share of a tile that the next one repeats, at least, so that each cut is whole in one of them.
 OVERLAP = 0.15
 
 
-def closer(
+def answer_with_tiles(
     page: ImageRef,
     whole: Answer,
-    ask: Callable[[ImageRef], Request],
-    shows: Callable[[str], str],
+    make_request: Callable[[ImageRef], Request],
+    make_statement: Callable[[str], str],
 ) -> Plan[tuple[Answer, Box | None]]:
-    """Find the best answer to the whole page or to a part of it, and that part.
+    """Return the best answer to the whole page or to a tile of it, and that tile.
 
     Args:
         page: The page.
-        whole: What was answered to all of it, with log-probabilities.
-        ask: From an image to the question about it.
-        shows: From an answer to what an image shows that gives it.
+        whole: The answer to all of it, with log-probabilities.
+        make_request: From an image to the question about it.
+        make_statement: From an answer to what an image shows if the answer is right.
     """
-    boxes = regions(page.size)
+    boxes = tiles(page.size)
     if not boxes:
         return whole, None
-    best, said, place = (yield from _weight(page, whole, shows)), whole, None
-    if best >= SHOWN:
+    best, weight, tile = whole, (yield from _weight(page, whole, make_statement)), None
+    if weight >= SUFFICIENT_WEIGHT:
         return whole, None
-    parts = [open_image(page.rgb().crop(box)) for box in boxes]
-    told = yield from answers(*map(ask, parts))
-    for box, part, answer in zip(boxes, parts, told, strict=True):
-        weight = yield from _weight(part, answer, shows)
-        if weight > best:
-            best, said, place = weight, answer, box
-    return said, place
+    images = [open_image(page.rgb().crop(box)) for box in boxes]
+    tile_answers = yield from answers(*map(make_request, images))
+    for box, image, answer in zip(boxes, images, tile_answers, strict=True):
+        tile_weight = yield from _weight(image, answer, make_statement)
+        if tile_weight > weight:
+            best, weight, tile = answer, tile_weight, box
+    return best, tile
 
 
-def _weight(image: ImageRef, answer: Answer, shows: Callable[[str], str]) -> Plan[float]:
-    """How certain an answer is, times how probably the image shows what it says, 0 to 1."""
-    asked = question(label_scoring.shows(shows(answer.text)), image, max_tokens=1)
-    shown = label_scoring.yes((yield from scores(asked, label_scoring.YES_OR_NO)))
+def _weight(image: ImageRef, answer: Answer, make_statement: Callable[[str], str]) -> Plan[float]:
+    """Return an answer's certainty times the probability that the image shows it, 0 to 1."""
+    request = question(
+        label_scoring.shows_question(make_statement(answer.text)), image, max_tokens=1
+    )
+    shown = label_scoring.yes_probability((yield from scores(request, label_scoring.YES_OR_NO)))
     return shown * label_scoring.certainty([token.logprob for token in answer.logprobs])
 
 
-def shown_by(words: str, answer: str) -> str:
-    """Return what an image shows that gives this answer to a question."""
-    return f"{words} {answer}"
+def statement(text: str, answer: str) -> str:
+    """Return what an image shows if `answer` is the right answer to the question `text`."""
+    return f"{text} {answer}"
 
 
-def regions(size: tuple[int, int]) -> list[Box]:
+def tiles(size: tuple[int, int]) -> list[Box]:
     """Return overlapping squares that cover an image, row by row; none for a small image.
 
     Args:
         size: Width and height in pixels.
     """
-    if max(size) < LARGE:
+    if max(size) < MIN_TILED_SIDE:
         return []
     width, height = size
     side = max(size) // 2
     return [
         Box(x, y, min(x + side, width), min(y + side, height))
-        for y in _starts(height, side)
-        for x in _starts(width, side)
+        for y in _tile_starts(height, side)
+        for x in _tile_starts(width, side)
     ]
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin along one side, evenly spread."""
+def _tile_starts(length: int, side: int) -> list[int]:
+    """Return where tiles begin along one side of the image, evenly spread."""
     if length <= side:
         return [0]
-    shared = OVERLAP * side
-    many = math.ceil((length - shared) / (side - shared))
-    return [round(place * (length - side) / (many - 1)) for place in range(many)]
+    overlap = OVERLAP * side
+    count = math.ceil((length - overlap) / (side - overlap))
+    return [round(index * (length - side) / (count - 1)) for index in range(count)]

@@ -11,16 +11,16 @@ import pypdfium2.raw as pdfium
 
 
 def write_pdf(path: Path, texts: Sequence[str], size: tuple[float, float] = (300, 400)) -> Path:
-    """Write a page of that size in points for each text, which stands 50 points from the top."""
+    """Write a page of that size in points for each text, 50 points below its top edge."""
     pdf = pypdfium2.PdfDocument.new()
     font = pdfium.FPDFText_LoadStandardFont(pdf.raw, b"Helvetica")
     for text in texts:
         page = pdf.new_page(*size)
-        written = pdfium.FPDFPageObj_CreateTextObj(pdf.raw, font, ctypes.c_float(12))
+        line = pdfium.FPDFPageObj_CreateTextObj(pdf.raw, font, ctypes.c_float(12))
         wide = ctypes.create_string_buffer((text + "\0").encode("utf-16-le"))
-        pdfium.FPDFText_SetText(written, ctypes.cast(wide, pdfium.FPDF_WIDESTRING))
-        pdfium.FPDFPageObj_Transform(written, 1, 0, 0, 1, 20, size[1] - 50)
-        pdfium.FPDFPage_InsertObject(page.raw, written)
+        pdfium.FPDFText_SetText(line, ctypes.cast(wide, pdfium.FPDF_WIDESTRING))
+        pdfium.FPDFPageObj_Transform(line, 1, 0, 0, 1, 20, size[1] - 50)
+        pdfium.FPDFPage_InsertObject(page.raw, line)
         pdfium.FPDFPage_GenerateContent(page.raw)
     pdf.save(path)
     pdf.close()
@@ -28,7 +28,7 @@ def write_pdf(path: Path, texts: Sequence[str], size: tuple[float, float] = (300
 
 
 def encrypt(path: Path) -> Path:
-    """Write a PDF that asks for a password: RC4 of 40 bits, whose key nobody has."""
+    """Write a PDF that needs a password: RC4 of 40 bits, with an unknown key."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
@@ -41,7 +41,7 @@ def encrypt(path: Path) -> Path:
 
 
 def write_long_pdf(path: Path, pages: int) -> Path:
-    """Write many small pages that say their numbers; pdfium would take minutes for thousands."""
+    """Write many small pages with their numbers; pdfium would take minutes for thousands."""
     kids = b" ".join(b"%d 0 R" % (4 + 2 * page) for page in range(pages))
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
@@ -59,20 +59,15 @@ def write_long_pdf(path: Path, pages: int) -> Path:
 
 
 def write_objects(path: Path, objects: Sequence[bytes], trailer: bytes = b"") -> Path:
-    """Write a PDF's objects, numbered from 1, with their table; the first one is the catalogue."""
-    data, places = bytearray(b"%PDF-1.4\n"), []
+    """Write a PDF's objects, numbered from 1, with their table; the first is the catalogue."""
+    data, offsets = bytearray(b"%PDF-1.4\n"), []
     for number, body in enumerate(objects, start=1):
-        places.append(len(data))
+        offsets.append(len(data))
         data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table, start, size = (
-        b"".join(b"%010d 00000 n \n" % p for p in places),
-        len(data),
-        len(places) + 1,
-    )
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    size, start = len(offsets) + 1, len(data)
     data += b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, table)
-    data += b"trailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n%d\n%%%%EOF\n" % (
-        *(size, trailer),
-        start,
-    )
+    data += b"trailer\n<< /Size %d /Root 1 0 R %s >>\n" % (size, trailer)
+    data += b"startxref\n%d\n%%%%EOF\n" % start
     path.write_bytes(data)
     return path

@@ -1,4 +1,4 @@
-"""How far image vectors are trusted: by what they know of an index's own pages."""
+"""`VectorCalibration`: the image weight and the noise floor of an index's own pages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.calibration import FLOOR, WORDS, VectorCalibration, kept, passage, weight
-from llava_tools.retrieval.search import Mode
+from llava_tools.retrieval.calibration import (
+    MIN_WEIGHT,
+    PASSAGE_WORDS,
+    VectorCalibration,
+    image_weight,
+    passage,
+)
+from llava_tools.retrieval.search import SearchMode
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -25,97 +31,101 @@ def unit(angle: float) -> tuple[float, float]:
     return math.cos(angle), math.sin(angle)
 
 
-def test_a_perfect_ranking_weighs_one_and_chance_next_to_nothing() -> None:
+def test_image_weight_is_one_for_a_perfect_ranking_and_minimal_for_chance() -> None:
     pages = [unit(math.pi * page / PAGES) for page in range(PAGES)]
-    assert weight(pages, pages, range(PAGES)) == 1.0
+    assert image_weight(pages, pages, range(PAGES)) == 1.0
     same = [unit(1.0)] * PAGES
-    assert weight(same, pages, range(PAGES)) == FLOOR  # one page is nearest to every query
-    assert weight(pages, same, range(PAGES)) == FLOOR  # all pages look alike
-    mixed = random.Random(1).sample(pages, PAGES)
-    assert weight(mixed, pages, range(PAGES)) == FLOOR
+    assert image_weight(same, pages, range(PAGES)) == MIN_WEIGHT  # one page is nearest to all
+    assert image_weight(pages, same, range(PAGES)) == MIN_WEIGHT  # all pages look alike
+    shuffled = random.Random(1).sample(pages, PAGES)
+    assert image_weight(shuffled, pages, range(PAGES)) == MIN_WEIGHT
 
 
-def test_between_both_it_grows() -> None:
+def test_image_weight_falls_with_noise() -> None:
     noise = random.Random(2)
     pages = [unit(math.pi * page / PAGES) for page in range(PAGES)]
     weights = []
     for blur in (0.2, 0.5, 1.0):
-        queries = [unit(math.pi * p / PAGES + noise.gauss(0, blur)) for p in range(PAGES)]
-        weights.append(weight(queries, pages, range(PAGES)))
-    assert 1 > weights[0] > weights[1] > weights[2] > FLOOR
+        queries = [unit(math.pi * page / PAGES + noise.gauss(0, blur)) for page in range(PAGES)]
+        weights.append(image_weight(queries, pages, range(PAGES)))
+    assert 1 > weights[0] > weights[1] > weights[2] > MIN_WEIGHT
 
 
-def test_a_passage_is_short_and_from_the_middle() -> None:
-    assert passage(" ".join(map(str, range(100)))).split()[0] == str(50 - WORDS // 2)
+def test_passage_is_short_and_from_the_middle() -> None:
+    assert passage(" ".join(map(str, range(100)))).split()[0] == str(50 - PASSAGE_WORDS // 2)
     assert passage("two words") == "two words"
 
 
-def texts(tmp_path: Path) -> Path:
-    """Pages that all say coffee, most often on the first, and each its number in many words."""
+def write_texts(tmp_path: Path) -> Path:
+    """Pages that contain coffee, most often on the first, and each its number in many words."""
     numbered = [f"{' '.join([f'n{page}'] * 30)} coffee" for page in range(PAGES)]
     numbered[0] += " coffee" * 9
     return write_pdf(tmp_path / "in.pdf", numbered, (3000, 400))
 
 
-@pytest.mark.parametrize("sees", [True, False])
-def test_hybrid_search_uses_what_was_measured(tmp_path: Path, sees: bool) -> None:
-    """An embedder that sees numbers brings page 6 up; one that is blind leaves it to the text."""
-    seen: list[ImageRef] = []
+@pytest.mark.parametrize("reliable", [True, False])
+def test_hybrid_search_uses_the_image_weight(tmp_path: Path, reliable: bool) -> None:
+    """Reliable vectors move page 6 up; with others, the texts alone decide."""
+    embedded: list[ImageRef] = []
 
     def images(image: ImageRef) -> tuple[float, float]:
-        seen.append(image)
-        return unit(math.pi * (len(seen) - 1) / PAGES)
+        embedded.append(image)
+        return unit(math.pi * (len(embedded) - 1) / PAGES)
 
-    def words(text: str) -> tuple[float, float]:
+    def texts(text: str) -> tuple[float, float]:
         number = next((int(word[1:]) for word in text.split() if word[0] == "n"), 5)
-        return unit(math.pi * (number if sees or text == "coffee" else -7 * number % 13) / PAGES)
+        exact = reliable or text == "coffee"
+        return unit(math.pi * (number if exact else -7 * number % 13) / PAGES)
 
-    index = PageIndex(tmp_path / "index", ScriptedEmbedder(words, images))
-    index.update([texts(tmp_path)])
-    assert (index.trust.images == 1.0) is sees
-    assert (index.trust.images == FLOOR) is not sees
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder(texts, images))
+    index.update([write_texts(tmp_path)])
+    assert (index.calibration.image_weight == 1.0) is reliable
+    assert (index.calibration.image_weight == MIN_WEIGHT) is not reliable
     ranks = {
         mode: [hit.page for hit in index.search("coffee", PAGES, mode=mode)]
-        for mode in get_args(Mode)
+        for mode in get_args(SearchMode)
     }
-    assert (ranks["picture"][0], ranks["text"][0]) == (6, 1)
-    if sees:
+    assert (ranks["image"][0], ranks["text"][0]) == (6, 1)
+    if reliable:
         assert ranks["hybrid"].index(6) < ranks["text"].index(6)
     else:
         assert ranks["hybrid"][:5] == ranks["text"][:5]
 
 
-def test_it_is_measured_again_when_pages_change(tmp_path: Path) -> None:
+def test_update_measures_again_if_the_calibration_is_missing_or_incomplete(tmp_path: Path) -> None:
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
-    index.update([texts(tmp_path)])
-    assert index.trust.pages == PAGES
-    file = tmp_path / "index" / "trust.json"
-    file.write_text('{"pictures": 0.5, "pages": 30}')  # as it was before leads were measured
-    assert kept(tmp_path / "index") == VectorCalibration(0.5)
+    index.update([write_texts(tmp_path)])
+    assert index.calibration.pages == PAGES
+    file = tmp_path / "index" / "calibration.json"
+    file.write_text('{"image_weight": 0.5, "pages": 30}')  # without a noise floor
+    assert VectorCalibration.load(tmp_path / "index") == VectorCalibration(0.5)
     file.unlink()
-    assert PageIndex(tmp_path / "index").trust == VectorCalibration()
+    assert PageIndex(tmp_path / "index").calibration == VectorCalibration()
     index.update([tmp_path / "in.pdf"])
-    assert kept(tmp_path / "index") == index.trust
-    assert index.trust.pages == PAGES
+    assert VectorCalibration.load(tmp_path / "index") == index.calibration
+    assert index.calibration.pages == PAGES
 
 
-leads = st.lists(st.floats(0, 1), min_size=1, max_size=20)
-cosines = st.lists(st.floats(-1, 1), max_size=9).map(lambda near: sorted(near, reverse=True))
+margins = st.lists(st.floats(0, 1), min_size=1, max_size=20)
+descending_cosines = st.lists(st.floats(-1, 1), max_size=9).map(lambda x: sorted(x, reverse=True))
+rates = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 
 
-@given(leads, cosines, st.floats(0, 1), st.floats(0, 1))
-def test_the_less_may_be_wrong_the_fewer_stand_out(
-    found: list[float], near: list[float], one: float, other: float
+@given(margins, descending_cosines, rates)
+def test_lower_false_positive_rates_match_fewer_pages(
+    noise: list[float], cosines: list[float], rates: list[float]
 ) -> None:
-    trust = VectorCalibration(leads=tuple(sorted(found, reverse=True)), middle=(0.0, 0.0))
-    few, many = (trust.standing((0, 2), near, wrong) for wrong in sorted((one, other)))
+    calibration = VectorCalibration(
+        noise=tuple(sorted(noise, reverse=True)), mean_vector=(0.0, 0.0)
+    )
+    few, many = (calibration.count_matches((0, 2), cosines, rate) for rate in rates)
     assert few <= many
-    # No more passages have such a lead than were said to be allowed.
-    for cosine in near[:few]:
-        assert sum(lead >= cosine for lead in found) <= min(one, other) * len(found)
+    # The share of passages with such a margin is within the rate.
+    for cosine in cosines[:few]:
+        assert sum(margin >= cosine for margin in noise) <= rates[0] * len(noise)
 
 
-def test_a_lead_is_over_what_is_usual_for_the_query() -> None:
-    trust = VectorCalibration(leads=(0.2,), middle=(0.5, 0.0))
-    assert trust.standing((3, 0), [0.8, 0.7, 0.6], 0) == 1  # 0.5 is the mean image's
-    assert trust.standing((0, 3), [0.8, 0.7, 0.6], 0) == 3  # whose cosine is 0 here
+def test_margins_are_over_the_mean_cosine_of_the_query() -> None:
+    calibration = VectorCalibration(noise=(0.2,), mean_vector=(0.5, 0.0))
+    assert calibration.count_matches((3, 0), [0.8, 0.7, 0.6], 0) == 1  # the mean cosine is 0.5
+    assert calibration.count_matches((0, 3), [0.8, 0.7, 0.6], 0) == 3  # the mean cosine is 0

@@ -1,4 +1,4 @@
-"""What is found, and in which order."""
+"""`PageIndex.search`: modes, the order of the hits, snippets, refused queries."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from llava_tools import Llava
 from llava_tools.errors import RequestError
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.search import Mode, snippet_of
+from llava_tools.retrieval.search import SearchMode, make_snippet
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
 
-def made(tmp_path: Path, texts: list[str], near: int) -> PageIndex:
-    """An index whose page `near` looks like every query."""
-    seen: list[int] = []
+def make_index(tmp_path: Path, texts: list[str], nearest: int) -> PageIndex:
+    """An index whose page `nearest` is the nearest to every query."""
+    calls: list[int] = []
 
     def images(image: object) -> tuple[float, float]:
-        seen.append(1)
-        return (1.0, 0.0) if len(seen) == near else (0.1 * len(seen), 1.0)
+        calls.append(1)
+        return (1.0, 0.0) if len(calls) == nearest else (0.1 * len(calls), 1.0)
 
     write_pdf(tmp_path / "in.pdf", texts)
     index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
@@ -31,16 +31,18 @@ def made(tmp_path: Path, texts: list[str], near: int) -> PageIndex:
 
 
 @pytest.mark.parametrize(("mode", "first"), [("text", 1), ("image", 2), ("hybrid", 1)])
-def test_modes(tmp_path: Path, mode: Mode, first: int) -> None:
-    index = made(tmp_path, ["a coffee machine", "something", "a long coffee story it is"], near=2)
-    hits = index.search("coffee", mode=mode)
+def test_modes_rank_by_text_by_image_or_by_both(
+    tmp_path: Path, mode: SearchMode, first: int
+) -> None:
+    texts = ["a coffee machine", "something", "a long coffee story it is"]
+    hits = make_index(tmp_path, texts, nearest=2).search("coffee", mode=mode)
     assert hits[0].page == first
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert {hit.page for hit in hits} == ({1, 3} if mode == "text" else {1, 2, 3})
 
 
-def test_the_model_reranks(tmp_path: Path) -> None:
-    index = made(tmp_path, ["one coffee", "two coffee", "three coffee"], near=1)
+def test_rerank_orders_hits_by_the_model_scores(tmp_path: Path) -> None:
+    index = make_index(tmp_path, ["one coffee", "two coffee", "three coffee"], nearest=1)
     last = index.search("coffee")[-1]
 
     def scores(request: object, label: str) -> float:
@@ -53,12 +55,12 @@ def test_the_model_reranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["'", '"', "a AND", "(", "*", "x:y", "-", "☃ ☃", "a'b OR 1=1"])
-def test_a_query_is_words_and_no_language(tmp_path: Path, query: str) -> None:
-    index = made(tmp_path, ["one"], near=1)
+def test_query_syntax_is_plain_text(tmp_path: Path, query: str) -> None:
+    index = make_index(tmp_path, ["one"], nearest=1)
     assert [hit.page for hit in index.search(query)] == [1]
 
 
-def test_impossible_searches(tmp_path: Path) -> None:
+def test_impossible_searches_are_refused(tmp_path: Path) -> None:
     index = PageIndex(tmp_path / "none")
     for arguments in (("",), ("x", 0), ("x", True), ("x", 1001)):
         with pytest.raises(RequestError):
@@ -68,13 +70,13 @@ def test_impossible_searches(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=900), st.text(max_size=30))
-def test_a_snippet_is_a_piece_of_the_text(text: str, query: str) -> None:
-    piece = snippet_of(text, query).removeprefix("… ").removesuffix(" …")
-    assert piece in text
-    assert len(piece) <= 400
+def test_snippet_is_a_substring_of_the_text(text: str, query: str) -> None:
+    snippet = make_snippet(text, query).removeprefix("… ").removesuffix(" …")
+    assert snippet in text
+    assert len(snippet) <= 400
 
 
-def test_a_snippet_is_about_the_query() -> None:
+def test_snippet_contains_the_words_of_the_query() -> None:
     text = "filler " * 100 + "descale the machine every month " + "filler " * 100
-    assert "descale the machine" in snippet_of(text, "When to descale my machine?")
-    assert snippet_of("short", "nothing") == "short"
+    assert "descale the machine" in make_snippet(text, "When to descale my machine?")
+    assert make_snippet("short", "nothing") == "short"

@@ -1,4 +1,4 @@
-"""The tables of an index: the vectors' own index finds what comparing all of them finds."""
+"""`Store`: the vector index returns the same pages as a comparison of all vectors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llava_tools.retrieval import store as stores
-from llava_tools.retrieval.store import DocumentRow, Meta, PageRow, Store
+from llava_tools.retrieval import store as store_module
+from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
+from llava_tools.retrieval.store import Store
 
-WIDTH, FEW = 24, 400
+DIMENSIONS, MIN_INDEXED_PAGES = 24, 400
 
 
 def pages(first: int, vectors: Any) -> list[PageRow]:
@@ -22,46 +23,55 @@ def pages(first: int, vectors: Any) -> list[PageRow]:
     ]
 
 
-def exact(vectors: Any, query: Any) -> list[int]:
+def ranked(vectors: Any, query: Any) -> list[int]:
+    """All pages, by their vectors' product with the query."""
     return (np.argsort(-(vectors @ query), kind="stable") + 1).tolist()  # type: ignore[no-any-return]
 
 
-def test_the_index_for_vectors_finds_what_is_nearest_also_of_what_came_later(
+def test_vector_index_finds_the_nearest_pages_even_if_added_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "MANY", FEW)
+    monkeypatch.setattr(store_module, "MIN_INDEXED_PAGES", MIN_INDEXED_PAGES)
     rng = np.random.default_rng(1)
-    store = Store(tmp_path / "index", Meta("m", "c", WIDTH))
-    everything = np.empty((0, WIDTH), np.float32)
-    for round_ in range(3):  # each around another place than those that the index was made from
-        new = rng.standard_normal((FEW // 2 + 1, WIDTH)) + 2 * round_ * rng.standard_normal(WIDTH)
+    store = Store(tmp_path / "index", IndexMetadata("m", "c", DIMENSIONS))
+    vectors = np.empty((0, DIMENSIONS), np.float32)
+    for round_ in range(3):  # each around another centre than those the index was built from
+        shape = (MIN_INDEXED_PAGES // 2 + 1, DIMENSIONS)
+        new = rng.standard_normal(shape) + 2 * round_ * rng.standard_normal(DIMENSIONS)
         new /= np.linalg.norm(new, axis=1, keepdims=True)
-        store.add_pages(pages(len(everything) + 1, new.astype(np.float32)))
-        everything = np.concatenate([everything, new.astype(np.float32)])
-        store.put_documents([DocumentRow("d.pdf", "d", len(everything), True, True)])
-        store.sweep()
+        store.add_pages(pages(len(vectors) + 1, new.astype(np.float32)))
+        vectors = np.concatenate([vectors, new.astype(np.float32)])
+        store.put_documents([DocumentRow("d.pdf", "d", len(vectors), True, True)])
+        store.clean_up()
         store = Store(tmp_path / "index")
         indexed = [index.columns for index in store._pages.list_indices()]
-        assert (["vector"] in indexed) is (len(everything) >= FEW)
-        for query in rng.standard_normal((10, WIDTH)).astype(np.float32):
-            right = exact(everything, query)
-            assert [row["page"] for row in store.nearest(query.tolist(), 10)] == right[:10]
-            bare = [page for page in right if page % 3 == 0]
-            found = store.nearest(query.tolist(), 10, bare=True)
-            assert [row["page"] for row in found] == bare[:10]
+        assert (["vector"] in indexed) is (len(vectors) >= MIN_INDEXED_PAGES)
+        for query in rng.standard_normal((10, DIMENSIONS)).astype(np.float32):
+            expected = ranked(vectors, query)
+            assert [row["page"] for row in store.nearest(query.tolist(), 10)] == expected[:10]
+            expected = [page for page in expected if page % 3 == 0]
+            rows = store.nearest(query.tolist(), 10, without_text=True)
+            assert [row["page"] for row in rows] == expected[:10]
 
 
-def test_a_nearness_is_one_less_the_cosine_whatever_the_lengths(tmp_path: Path) -> None:
-    store = Store(tmp_path / "index", Meta("m", "c", 2))
+def test_distance_is_one_minus_cosine_for_vectors_of_any_length(tmp_path: Path) -> None:
+    store = Store(tmp_path / "index", IndexMetadata("m", "c", 2))
     store.add_pages(pages(1, np.array([[1.0, 0.0], [0.6, 0.8]])))
     store.put_documents([DocumentRow("d.pdf", "d", 2, True, True)])
     rows = Store(tmp_path / "index").nearest([3.0, 0.0], 5)
     assert [1 - row["_distance"] for row in rows] == pytest.approx([1.0, 0.6])
 
 
-def test_bare_pages_are_taken_evenly(tmp_path: Path) -> None:
-    store = Store(tmp_path / "index", Meta("m", "c", 1))
-    assert store.bare(5) == []
+def test_sample_is_spread_evenly(tmp_path: Path) -> None:
+    store = Store(tmp_path / "index", IndexMetadata("m", "c", 1))
+    assert store.sample(5) == store.sample(5, without_text=True) == []
     store.add_pages(pages(1, np.arange(1.0, 31.0)[:, None]))
-    assert store.bare(99) == [[float(page)] for page in range(3, 31, 3)]
-    assert store.bare(5) == [[3.0], [9.0], [15.0], [21.0], [27.0]]
+
+    def sample(limit: int, *, without_text: bool) -> list[float]:
+        rows = store.sample(limit, without_text=without_text)
+        assert all(not row["text"] for row in rows) or not without_text
+        return [row["vector"][0] for row in rows]
+
+    assert sample(99, without_text=True) == list(range(3, 31, 3))
+    assert sample(5, without_text=True) == [3, 9, 15, 21, 27]
+    assert sample(5, without_text=False) == [1, 7, 13, 19, 25]

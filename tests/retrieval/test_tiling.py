@@ -1,4 +1,4 @@
-"""Parts of pages: they cover the page, overlap, and are asked where the whole left doubts."""
+"""Tiling: tiles cover the page and overlap; they are used if the page does not show its answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llava_tools import Llava
 from llava_tools.core.requests import Request
 from llava_tools.errors import OutputError, ServerError
 from llava_tools.retrieval import PageIndex, ask
-from llava_tools.retrieval.tiling import LARGE, OVERLAP, regions
+from llava_tools.retrieval.tiling import MIN_TILED_SIDE, OVERLAP, tiles
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.fake_server import FakeServer, Kind
 from tests.retrieval.documents import write_pdf
@@ -25,9 +25,9 @@ lengths = st.integers(1, 4000)
 
 
 @given(lengths, lengths)
-def test_regions_cover_the_page_and_overlap(width: int, height: int) -> None:
-    boxes = regions((width, height))
-    if max(width, height) < LARGE:
+def test_tiles_cover_the_page_and_overlap(width: int, height: int) -> None:
+    boxes = tiles((width, height))
+    if max(width, height) < MIN_TILED_SIDE:
         assert boxes == []
         return
     side = max(width, height) // 2
@@ -44,85 +44,83 @@ def test_regions_cover_the_page_and_overlap(width: int, height: int) -> None:
 
 @pytest.fixture
 def index(tmp_path: Path) -> PageIndex:
-    """An index of one upright page of 1,008 x 1,344 pixels, which has six parts."""
+    """An index of one upright page of 1,008 x 1,344 pixels, which has six tiles."""
     write_pdf(tmp_path / "in.pdf", ["Tea is brewed here"])
-    made = PageIndex(tmp_path / "index", ScriptedEmbedder())
-    made.update([tmp_path / "in.pdf"])
-    return made
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([tmp_path / "in.pdf"])
+    return index
 
 
-def reader(readable: int | None, whole: float) -> ScriptedBackend:
-    """A model that reads 90 in one part (of the parts in their order), and else says it is blurred.
+def make_backend(readable: int | None, whole: float) -> ScriptedBackend:
+    """A model that reads 90 in one tile (of the tiles in their order), and else answers blurred.
 
     Args:
-        readable: Which part; None for none of them.
-        whole: How probably the whole page shows what was answered to it.
+        readable: That tile; None for none of them.
+        whole: Probability that the whole page shows its answer.
     """
-    parts: list[str] = []
+    handles: list[str] = []
 
-    def part_of(request: Request) -> int | None:
+    def tile_of(request: Request) -> int | None:
         (image,) = request.messages[-1].images
         if max(image.size) == 1344:
             return None
-        if image.handle not in parts:
-            parts.append(image.handle)
-        return parts.index(image.handle)
+        if image.handle not in handles:
+            handles.append(image.handle)
+        return handles.index(image.handle)
 
-    def say(request: Request) -> str:
-        part = part_of(request)
-        return "90" if part is not None and part == readable else "blurred"
+    def script(request: Request) -> str:
+        tile = tile_of(request)
+        return "90" if tile is not None and tile == readable else "blurred"
 
     def score(request: Request, label: str) -> float:
-        part = part_of(request)
-        shown = whole if part is None else 0.9 if part == readable else 0.05
+        tile = tile_of(request)
+        shown = whole if tile is None else 0.9 if tile == readable else 0.05
         return math.log(shown if "es" in label else 1 - shown)
 
-    return ScriptedBackend(say, scores=score)
+    return ScriptedBackend(script, scores=score)
 
 
-def test_a_page_that_shows_its_answer_is_asked_once(index: PageIndex) -> None:
-    backend = reader(0, whole=0.8)
-    found = ask(index, "How hot?", Llava(backend=backend), k=1)
-    assert found.text == "blurred"
-    assert len(backend.requests) == 2  # the question, and whether the page shows it
+def test_page_that_shows_its_answer_is_not_tiled(index: PageIndex) -> None:
+    backend = make_backend(0, whole=0.8)
+    answer = ask(index, "How hot?", Llava(backend=backend), k=1)
+    assert answer.text == "blurred"
+    assert len(backend.requests) == 2  # the question, and whether the page shows the answer
     assert "How hot? blurred" in backend.requests[1].messages[-1].text
 
 
-def test_small_print_is_read_in_the_part_that_shows_it(index: PageIndex) -> None:
-    found = ask(index, "How hot?", Llava(backend=reader(0, 0.2)), k=1)
-    (citation,) = found.citations
-    assert (found.text, citation.box) == ("90", (0, 0, 672, 672))
+def test_answer_comes_from_the_tile_that_shows_it(index: PageIndex) -> None:
+    answer = ask(index, "How hot?", Llava(backend=make_backend(0, 0.2)), k=1)
+    (citation,) = answer.citations
+    assert (answer.text, citation.box) == ("90", (0, 0, 672, 672))
 
 
-def test_the_whole_page_counts_where_no_part_shows_more(index: PageIndex) -> None:
-    found = ask(index, "How hot?", Llava(backend=reader(None, 0.2)), k=1)
-    assert (found.text, found.citations[0].box) == ("blurred", None)
+def test_whole_page_counts_if_no_tile_shows_more(index: PageIndex) -> None:
+    answer = ask(index, "How hot?", Llava(backend=make_backend(None, 0.2)), k=1)
+    assert (answer.text, answer.citations[0].box) == ("blurred", None)
 
 
 @pytest.mark.parametrize("option", ["zoom", "use_logprobs"])
-def test_pages_are_asked_whole_only_if_told_or_nothing_can_be_weighed(
-    index: PageIndex, option: str
-) -> None:
-    backend = reader(0, 0.2)
+def test_pages_are_not_tiled_without_zoom_or_logprobs(index: PageIndex, option: str) -> None:
+    backend = make_backend(0, 0.2)
     options: Any = {option: False}
     assert ask(index, "How hot?", Llava(backend=backend), k=1, **options).text == "blurred"
     assert len(backend.requests) == 1
 
 
-def asked(index: PageIndex, kind: Kind, **options: Any) -> tuple[str, int]:
-    """The answer of a server of that kind, and how many images it was shown with the question."""
+def ask_server(index: PageIndex, kind: Kind, **options: Any) -> tuple[str, int]:
+    """The answer of a server of that kind, and how many requests had the question."""
     with FakeServer(("hot",), kind) as server, Llava(base_url=server.url) as model:
         text = ask(index, "How hot?", model, k=1, **options).text
-        words = [json.dumps(told["messages"][-1]) for told in server.requests]
-        return text, sum("How hot?" in said and "single word" in said for said in words)
+        messages = [json.dumps(request["messages"][-1]) for request in server.requests]
+        return text, sum("How hot?" in m and "single word" in m for m in messages)
 
 
-def test_servers_zoom_only_if_they_report_log_probabilities_of_prompts(index: PageIndex) -> None:
-    assert asked(index, "vllm") == ("hot", 7)  # which says yes and no are equally likely
-    assert asked(index, "vllm", zoom=False) == ("hot", 1)
+def test_servers_are_tiled_only_if_they_report_logprobs_of_prompts(index: PageIndex) -> None:
+    assert ask_server(index, "vllm") == ("hot", 7)  # for which yes and no are equally likely
+    assert ask_server(index, "vllm", zoom=False) == ("hot", 1)
     with pytest.raises(ServerError, match="did not report the probabilities of a prompt's tokens"):
-        asked(index, "schemas")
-    assert asked(index, "schemas", zoom=False) == ("hot", 1)
+        ask_server(index, "schemas")
+    assert ask_server(index, "schemas", zoom=False) == ("hot", 1)
     with pytest.raises(OutputError, match="ignored logprobs"):
-        asked(index, "minimal", zoom=False)
-    assert asked(index, "minimal", use_logprobs=False) == ("hot", 1)
+        ask_server(index, "minimal", zoom=False)
+    assert ask_server(index, "minimal", use_logprobs=False) == ("hot", 1)
