@@ -1,9 +1,9 @@
-"""compare: each image asked by itself against all images in one prompt, on drawn pairs.
+"""`compare`: one image per prompt against all images in one prompt, on pairs of drawn images.
 
-Pairs of the second renderer (never trained on) by the embedded model. Three questions whose answer
-is known for both images; half of the pairs agree. Ways: `merge` asks each image in a prompt of
-its own and compares the answers; `together` shows both and asks whether the answers agree;
-`ordinal` shows both and asks about the first and the second, then compares the answers.
+The embedded model answers three questions about pairs of the second renderer, which are not in its
+training data; the answers of half of the pairs agree. Methods: `merge` has a prompt for each image
+and compares the answers; `together` shows both images and the question whether the answers agree;
+`ordinal` shows both images, with a question for the first and one for the second, and compares.
 
     python -m benchmarks.compare [--pairs 100] [--threads 1]
 """
@@ -24,7 +24,7 @@ from llava_tools import Llava, open_image
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
-from llava_tools.label_scoring import short
+from llava_tools.label_scoring import short_answer_question
 from llava_tools.tools import TOOLS
 from llava_tools.tools.compare import agree
 from recipes.tiny_llava import held_out
@@ -41,7 +41,7 @@ SEED = 2_000_003
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images, a question about them, and its answers."""
+    """Two images, the kind of question about them, and its answers."""
 
     kind: str
     images: tuple[ImageRef, ImageRef]
@@ -54,7 +54,7 @@ class Pair:
 
 
 def _answer(scene: Scene, kind: str) -> str | None:
-    """The answer, or None where the question would be ambiguous."""
+    """Return the answer; None if the question would be ambiguous."""
     if kind == "background":
         return scene.background
     if kind == "count":
@@ -63,7 +63,7 @@ def _answer(scene: Scene, kind: str) -> str | None:
 
 
 def drawn_pairs(each: int) -> Iterator[Pair]:
-    """Draw `each` pairs a question, of which every other one agrees."""
+    """Draw `each` pairs per question; the answers of every other pair agree."""
     rng = np.random.default_rng(SEED)
 
     def scene(kind: str) -> tuple[ImageRef, str]:
@@ -75,43 +75,46 @@ def drawn_pairs(each: int) -> Iterator[Pair]:
 
     for kind in QUESTIONS:
         for number in range(each):
-            first, one = scene(kind)
+            first, answer = scene(kind)
             second, other = scene(kind)
-            while (one == other) != (number % 2 == 0):
+            while (answer == other) != (number % 2 == 0):
                 second, other = scene(kind)
-            yield Pair(kind, (first, second), (one, other))
+            yield Pair(kind, (first, second), (answer, other))
 
 
 def measure(model: Llava, each: int) -> dict[str, float]:
-    """Return the share of right verdicts by question and way, and of right single answers."""
+    """Return the share of right verdicts by question and method, and of right single answers."""
     resolver = ImageResolver(ImageStore())
     right: Counter[str] = Counter()
     for pair in drawn_pairs(each):
         question = QUESTIONS[pair.kind]
         images = [resolver.add(image) for image in pair.images]
-        for way in ("merge", "together"):
-            asked = {"images": images, "question": question, "together": way == "together"}
+        for method in ("merge", "together"):
+            together = method == "together"
+            arguments = {"images": images, "question": question, "together": together}
             compare = TOOLS["compare"]
-            found = compare.run(model, compare.parse(asked), resolver)
-            right[f"{pair.kind}_{way}"] += found.same == pair.same
-            if way == "merge":
-                right[f"{pair.kind}_merge_answers"] += found.answers == pair.answers
-        said = [
-            model.ask(short(NTH.format(nth=nth, question=question)), pair.images).text
+            result = compare.run(model, compare.parse(arguments), resolver)
+            right[f"{pair.kind}_{method}"] += result.same == pair.same
+            if method == "merge":
+                right[f"{pair.kind}_merge_answers"] += result.answers == pair.answers
+        texts = [
+            model.ask(
+                short_answer_question(NTH.format(nth=nth, question=question)), pair.images
+            ).text
             for nth in ("first", "second")
         ]
-        right[f"{pair.kind}_ordinal"] += agree(said) == pair.same
-        right[f"{pair.kind}_ordinal_answers"] += tuple(said) == pair.answers
+        right[f"{pair.kind}_ordinal"] += agree(texts) == pair.same
+        right[f"{pair.kind}_ordinal_answers"] += tuple(texts) == pair.answers
     figures = {name: round(count / each, 3) for name, count in right.items()}
-    for way in ("merge", "together", "ordinal"):
-        figures[way] = round(sum(right[f"{kind}_{way}"] for kind in QUESTIONS) / each / 3, 3)
+    for method in ("merge", "together", "ordinal"):
+        figures[method] = round(sum(right[f"{kind}_{method}"] for kind in QUESTIONS) / each / 3, 3)
     return figures
 
 
 def main() -> None:
     """Measure and print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=100, help="pairs a question")
+    parser.add_argument("--pairs", type=int, default=100, help="pairs per question")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,9 +1,9 @@
-"""What a constraint costs: time per output token under a grammar, and the tokens of tools.
+"""Costs of a constraint: time per token under a grammar, and prompt tokens of tools.
 
-Time: random weights with LLaVA 1.5's 576 tokens an image (vision 256x6, language 768x12), the same
-question free and under a schema that never lets the answer end, in turns, medians of the seconds
-between the first and the last token. Tokens: how the model is told of 1, 5 and 20 tools, against
-the same tools as JSON, by the embedded model's tokenizer.
+Time: random weights with LLaVA 1.5's 576 tokens per image (vision 256x6, language 768x12). The same
+question is answered unconstrained and under a schema that never lets the answer end, in turn; the
+figures are medians of the seconds between tokens. Prompt tokens: the instructions for 1, 5 and 20
+tools against the same tools as JSON, by the embedded model's tokenizer.
 
     python -m benchmarks.constraint [--rounds 9] [--threads 1] [--dtype float32]
 """
@@ -24,7 +24,7 @@ from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from llava_tools import Llava, Message, open_image
 from llava_tools.chat.tool_calls import instructions
-from llava_tools.core.constraints import FREE, Constraint, ToolSpec
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolSpec
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine.engine import LlavaEngine
 from tests.checkpoints import write_checkpoint
@@ -46,12 +46,12 @@ SUBJECTS = (
 def token_seconds(engine: LlavaEngine, constraint: Constraint, number: int) -> float:
     """Return the mean seconds between tokens of one answer."""
     image = open_image(Image.new("RGB", (400, 300), (number % 256, 90, 40)))
-    asked = (Message("user", (image, "What is in the picture?")),)
+    messages = (Message("user", (image, "What is in the picture?")),)
     times: list[float] = []
     sampling = SamplingParams(max_tokens=TOKENS)
-    stream = engine.stream(Request(asked, sampling, constraint))
+    stream = engine.stream(Request(messages, sampling, constraint))
     try:
-        while len(times) < TOKENS - 1:  # the last one would be the error of an answer cut off
+        while len(times) < TOKENS - 1:  # the last one would raise: the answer is cut off
             next(stream)
             times.append(time.perf_counter())
     finally:
@@ -59,19 +59,19 @@ def token_seconds(engine: LlavaEngine, constraint: Constraint, number: int) -> f
     return (times[-1] - times[0]) / (len(times) - 1)
 
 
-def cost_of_time(rounds: int, dtype: str) -> dict[str, float]:
+def time_cost(rounds: int, dtype: str) -> dict[str, float]:
     """Return medians of seconds per token, free and constrained, and their ratio."""
     folder = write_checkpoint(Path(tempfile.mkdtemp()), shape=SHAPE)
     model = Llava(str(folder), dtype=dtype)  # type: ignore[arg-type]
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    seen: dict[str, list[float]] = {"free": [], "constrained": []}
+    seconds: dict[str, list[float]] = {"free": [], "constrained": []}
     for number in range(rounds + 1):  # the first round warms up
-        seen["free"].append(token_seconds(engine, FREE, number))
-        seen["constrained"].append(token_seconds(engine, ENDLESS, number))
+        seconds["free"].append(token_seconds(engine, UNCONSTRAINED, number))
+        seconds["constrained"].append(token_seconds(engine, ENDLESS, number))
     model.close()
-    free, constrained = (statistics.median(seen[name][1:]) for name in ("free", "constrained"))
-    ratios = [b / a for a, b in zip(seen["free"][1:], seen["constrained"][1:], strict=True)]
+    free, constrained = (statistics.median(seconds[name][1:]) for name in ("free", "constrained"))
+    ratios = [b / a for a, b in zip(seconds["free"][1:], seconds["constrained"][1:], strict=True)]
     return {
         "free_ms": round(1e3 * free, 2),
         "constrained_ms": round(1e3 * constrained, 2),
@@ -80,8 +80,8 @@ def cost_of_time(rounds: int, dtype: str) -> dict[str, float]:
     }
 
 
-def cost_of_tools() -> dict[str, dict[str, int]]:
-    """Return what 1, 5 and 20 tools take in the prompt, and what they would take as JSON."""
+def prompt_cost() -> dict[str, dict[str, int]]:
+    """Return the size of 1, 5 and 20 tools in the prompt, and their size as JSON."""
     costs = {}
     with Llava() as model:
         for count in (1, 5, 20):
@@ -93,18 +93,18 @@ def cost_of_tools() -> dict[str, dict[str, int]]:
                 )
                 for subject in SUBJECTS[:count]
             )
-            told = instructions(Constraint(tools))
-            whole = json.dumps(
+            text = instructions(Constraint(tools))
+            as_json = json.dumps(
                 [
                     {"name": t.name, "description": t.description, "parameters": t.parameters}
                     for t in tools
                 ]
             )
             costs[str(count)] = {
-                "tokens": len(model.backend.token_ids(told)),
-                "characters": len(told),
-                "tokens_as_json": len(model.backend.token_ids(whole)),
-                "characters_as_json": len(whole),
+                "tokens": len(model.backend.token_ids(text)),
+                "characters": len(text),
+                "tokens_as_json": len(model.backend.token_ids(as_json)),
+                "characters_as_json": len(as_json),
             }
     return costs
 
@@ -120,8 +120,8 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "time": cost_of_time(options.rounds, options.dtype),
-                "tools": cost_of_tools(),
+                "time": time_cost(options.rounds, options.dtype),
+                "tools": prompt_cost(),
                 "dtype": options.dtype,
                 **describe(),
             }

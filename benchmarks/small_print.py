@@ -1,10 +1,10 @@
-"""Small things on large pages: asked whole only, and zoomed into where the whole shows too little.
+"""Small details on large pages: accuracy of whole pages, and with tiles as in `retrieval.ask`.
 
-Pages of 1,000 x 1,344 pixels with one thing on them and, on every other, grey lines around it,
-looked at as `retrieval.ask` does. `number` is a number of 20 to 30 pixels' height, for a model that
-reads; `small shape` is a shape that the embedded model sees as three to six pixels, for one that
-knows shapes only; `large shape` tells whether zooming harms where nothing is small. Told are the
-shares of right answers, and how many images were asked for a page.
+Each page has 1,000 x 1,344 pixels with one detail and, on every other page, grey lines around it.
+`number` is a number 20 to 30 pixels high, for a model that reads; `small shape` is a shape that the
+embedded model sees as three to six pixels, for a model that knows shapes only; `large shape` checks
+that tiles do no harm if nothing is small. Reported: the share of right answers, and the number of
+images with the question per page.
 
     python -m benchmarks.small_print [--each 20] [--model tiny]
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,10 +25,15 @@ from benchmarks.machine import describe
 from llava_tools import Llava, open_image
 from llava_tools.core.requests import Request
 from llava_tools.images import ImageRef
-from llava_tools.label_scoring import short
-from llava_tools.retrieval.tiling import closer, shown_by
-from llava_tools.tools.compare import plain
-from llava_tools.tools.spec import Plan, answers, carry_out, question
+from llava_tools.label_scoring import short_answer_question
+from llava_tools.retrieval.tiling import answer_with_tiles, statement
+from llava_tools.tools.compare import normalize_answer
+from llava_tools.tools.request_generator import (
+    RequestGenerator,
+    build_request,
+    get_answers,
+    run,
+)
 from recipes.tiny_llava.draw import polygon
 from recipes.tiny_llava.held_out import TONES
 from recipes.tiny_llava.wide import stranger
@@ -48,7 +54,7 @@ class Case:
 
     kind: str
     image: Image.Image
-    asked: str
+    question: str
     answer: str
 
 
@@ -85,7 +91,7 @@ def _shape(rng: np.random.Generator, kind: str) -> Case:
 
 
 def _paper(rng: np.random.Generator, free: Sequence[float]) -> Image.Image:
-    """Return paper that is, on every other page, lined but for a free place."""
+    """Return a blank page; every other one has lines, except around the box `free`."""
     image = Image.new("RGB", SIZE, (250, 250, 250))
     if rng.random() < 0.5:
         pen = ImageDraw.Draw(image)
@@ -95,46 +101,53 @@ def _paper(rng: np.random.Generator, free: Sequence[float]) -> Image.Image:
     return image
 
 
-def look(case: Case, images: list[ImageRef]) -> Plan[tuple[str, str]]:
-    """Answer from the whole page, and with zoom; note the images that were asked."""
+def look(case: Case, images: list[ImageRef]) -> RequestGenerator[tuple[str, str]]:
+    """Return the answers to the whole page and with zoom; add the images that were used."""
 
-    def asking(image: ImageRef) -> Request:
+    def make_request(image: ImageRef) -> Request:
         images.append(image)
-        request = question(short(case.asked), image, max_tokens=16)
+        request = build_request(short_answer_question(case.question), image, max_tokens=16)
         return replace(request, sampling=replace(request.sampling, logprobs=True))
 
     page = open_image(case.image)
-    (whole,) = yield from answers(asking(page))
-    said, _ = yield from closer(page, whole, asking, partial(shown_by, case.asked))
-    return whole.text, said.text
+    (whole,) = yield from get_answers(make_request(page))
+    zoomed, _ = yield from answer_with_tiles(
+        page, whole, make_request, partial(statement, case.question)
+    )
+    return whole.text, zoomed.text
 
 
-def measure(model: Llava, drawn: Sequence[Case]) -> dict[str, dict[str, float]]:
+def measure(model: Llava, pages: Sequence[Case]) -> dict[str, dict[str, float]]:
     """Return for each kind the share of right answers without and with zoom, and the images."""
-    told: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
     for kind in KINDS:
         images: list[ImageRef] = []
-        some = [case for case in drawn if case.kind == kind]
-        said = [(carry_out(model, look(case, images)), plain(case.answer)) for case in some]
-        told[kind] = {
-            "whole": round(sum(plain(whole) == right for (whole, _), right in said) / len(said), 3),
-            "zoom": round(sum(plain(zoom) == right for (_, zoom), right in said) / len(said), 3),
-            "pictures_a_page": round(len(images) / len(some), 1),
+        right: Counter[str] = Counter()
+        cases_of_kind = [case for case in pages if case.kind == kind]
+        for case in cases_of_kind:
+            whole, zoomed = run(model, look(case, images))
+            right["whole"] += normalize_answer(whole) == normalize_answer(case.answer)
+            right["zoom"] += normalize_answer(zoomed) == normalize_answer(case.answer)
+        count = len(cases_of_kind)
+        figures[kind] = {
+            "whole": round(right["whole"] / count, 3),
+            "zoom": round(right["zoom"] / count, 3),
+            "images_per_page": round(len(images) / count, 1),
         }
-    return told
+    return figures
 
 
 def main() -> None:
     """Measure, print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--each", type=int, default=20, help="pages a kind (20)")
+    parser.add_argument("--each", type=int, default=20, help="pages per kind (20)")
     parser.add_argument("--model", default="tiny")
     options = parser.parse_args()
     with Llava(options.model) as model:
-        told = measure(model, list(cases(options.each)))
-    for kind, figures in told.items():
+        results = measure(model, list(cases(options.each)))
+    for kind, figures in results.items():
         print(f"{kind:12}", *(f"{name} {value:<6}" for name, value in figures.items()))
-    print(json.dumps({"benchmark": "small_print", **vars(options), **describe(), **told}))
+    print(json.dumps({"benchmark": "small_print", **vars(options), **describe(), **results}))
 
 
 if __name__ == "__main__":

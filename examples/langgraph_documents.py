@@ -13,18 +13,18 @@ from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
 from langchain_llava import ChatLlava, LlavaPageRetriever
-from llava_tools.label_scoring import short
+from llava_tools.label_scoring import short_answer_question
 from llava_tools.retrieval import PageIndex
 
 
 class Plan(BaseModel):
     """How to search: by what pages show, by what they say, or by both."""
 
-    mode: Literal["picture", "text", "hybrid"] = "hybrid"
+    mode: Literal["image", "text", "hybrid"] = "hybrid"
 
 
 def build(model: ChatLlava, index: PageIndex) -> Any:
-    """Return the graph; each node adds what it found to the state."""
+    """Return the graph; each node adds its results to the state."""
 
     def plan(state: dict[str, Any]) -> dict[str, Any]:
         return state | dict(model.with_structured_output(Plan).invoke(state["question"]))
@@ -35,14 +35,14 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
 
     def look(state: dict[str, Any]) -> dict[str, Any]:
         images = [{"type": "image", "file_id": p.metadata["handle"]} for p in state["pages"]]
-        asked: Any = [[HumanMessage([p, short(state["question"])])] for p in images]
-        return state | {"seen": [reply.text for reply in model.batch(asked)]}
+        text = short_answer_question(state["question"])
+        return state | {"answers": model.batch([[HumanMessage([i, text])] for i in images])}
 
     def answer(state: dict[str, Any]) -> dict[str, Any]:
-        seen: list[str] = state["seen"]  # nearer pages' answers count more
-        votes = [sum((one == said) / rank for rank, one in enumerate(seen, 1)) for said in seen]
-        page = state["pages"][best := votes.index(max(votes))].metadata
-        return {"answer": seen[best], "page": page["page"], "document": Path(page["document"]).name}
+        answers = [message.text for message in state["answers"]]  # better pages count more
+        best = max(answers, key=lambda a: sum(1 / n for n, b in enumerate(answers, 1) if a == b))
+        page = state["pages"][answers.index(best)].metadata
+        return {"answer": best, "page": page["page"], "document": Path(page["document"]).name}
 
     graph = cast(Any, StateGraph)(dict).add_sequence([plan, retrieve, look, answer])
     return graph.add_edge(START, "plan").compile()

@@ -108,7 +108,7 @@ class Embedder:
         """Give the model back; its memory is freed when no other open `Embedder` uses it."""
         if not self._closed:
             self._closed = True
-            registry.release_embedding(self.options, self)
+            registry.embeddings.release(self.options, self)
 
     def __enter__(self) -> Self:
         return self
@@ -127,4 +127,4 @@ class Embedder:
     def _model(self) -> EmbeddingModel:
         if self._closed:
             raise EngineClosedError("This Embedder is closed.", "Make a new one.")
-        return registry.acquire_embedding(self.options, self)
+        return registry.embeddings.acquire(self.options, self)

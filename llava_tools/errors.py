@@ -1,7 +1,7 @@
-"""The errors that users meet: one line each, saying what was wrong, why, and what to do next.
+"""The errors of this package: one line each, with the fault, its cause and the next step.
 
-Every error of this package derives from `LlavaToolsError`. `retryable` tells a caller whether the
-same request may work later (a full queue, a crashed step) or never will (a bad image).
+All of them derive from `LlavaToolsError`. `retryable` is True if the same request may succeed later
+(a full queue, a crashed step), False if it cannot (a bad image).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ class LlavaToolsError(Exception):
     """Base of all errors.
 
     Args:
-        message: What was wrong and why, naming the offending value.
-        hint: What to do next; appended to the message.
+        message: The fault and its cause, with the offending value.
+        hint: The next step; appended to the message.
     """
 
     retryable = False
@@ -30,7 +30,7 @@ class LlavaToolsError(Exception):
 
 
 class RequestError(LlavaToolsError, ValueError):
-    """The request itself is wrong: an unknown option, a bad value, an impossible conversation."""
+    """The request is invalid: an unknown option, a bad value, an impossible conversation."""
 
 
 class ImageError(RequestError):
@@ -42,19 +42,19 @@ class DocumentError(RequestError):
 
 
 class ContextOverflowError(RequestError):
-    """The prompt and the tokens asked for do not fit into the model's context."""
+    """The prompt and the requested tokens exceed the model's context."""
 
 
 class SchemaError(RequestError):
-    """A schema is no JSON schema, or demands what cannot be enforced."""
+    """A schema is not a valid JSON schema, or cannot be enforced."""
 
 
 class ModelError(LlavaToolsError):
-    """The model cannot be had: unknown name, not a LLaVA, wrong weights, no room for it."""
+    """The model cannot be loaded: unknown name, not a LLaVA, wrong weights, too little memory."""
 
 
 class ModelNotFoundError(ModelError):
-    """There is no model of that name, folder or revision."""
+    """No model has that name, folder or revision."""
 
 
 class MissingExtraError(LlavaToolsError, ImportError):
@@ -73,15 +73,15 @@ class MissingExtraError(LlavaToolsError, ImportError):
 
 
 class IndexStoreError(LlavaToolsError):
-    """An index cannot be opened or written: no index, another model's, in use, no room."""
+    """An index cannot be opened or written: missing, another model's, in use, disk full."""
 
 
 class EngineError(LlavaToolsError):
-    """The engine could not run the request to its end."""
+    """The engine could not finish the request."""
 
 
 class OutputError(EngineError):
-    """The model's answer is not what it had to be: cut off, or not of the schema asked for."""
+    """The answer violates the constraint: cut off, or not of the schema."""
 
 
 class EngineClosedError(EngineError):
@@ -89,13 +89,13 @@ class EngineClosedError(EngineError):
 
 
 class EngineCrashedError(EngineError):
-    """A step of the model raised; the requests in flight are lost, the next one starts afresh."""
+    """A step of the model raised: the running requests fail; later ones start afresh."""
 
     retryable = True
 
 
 class MemoryExhaustedError(EngineError):
-    """There was no memory for this request; those beside it go on."""
+    """Too little memory for this request; the others in the batch continue."""
 
     retryable = True
 
@@ -107,11 +107,11 @@ class AnswerTimeoutError(EngineError):
 
 
 class TrainingError(EngineError):
-    """A training stopped before its end; the same command goes on from where it last saved."""
+    """Training stopped early; the same command resumes from the last checkpoint."""
 
 
 class ServerError(EngineError):
-    """The server behind `base_url` cannot be reached, failed, or broke off."""
+    """The server at `base_url` cannot be reached, failed, or broke the connection."""
 
     retryable = True
 
@@ -123,7 +123,7 @@ class QueueFullError(EngineError):
 
 
 def unknown_option(name: str, known: Iterable[str], where: str) -> RequestError:
-    """Return the error for a keyword that `where` does not take, with the nearest known one."""
+    """Return the error for an unknown option of `where`, with the closest known name."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
@@ -132,22 +132,22 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> RequestError:
     )
 
 
-def refuse_unknown(given: Iterable[str], known: Collection[str], where: str) -> None:
-    """Make sure that `where` takes all the keywords that it was given.
+def refuse_unknown(names: Iterable[str], known: Collection[str], where: str) -> None:
+    """Check that `where`, a function or class, knows all names of some options.
 
     Raises:
-        RequestError: It takes one of them not; the message names the nearest that it takes.
+        RequestError: One is unknown; the message has the closest known name.
     """
-    for name in given:
+    for name in names:
         if name not in known:
             raise unknown_option(name, known, where)
 
 
-def need(*packages: str, extra: str) -> None:
-    """Make sure that packages are installed.
+def require(*packages: str, extra: str) -> None:
+    """Check that optional packages are installed.
 
     Raises:
-        MissingExtraError: One is not; the message names the extra that brings it.
+        MissingExtraError: One is not; the message has the extra to install.
     """
     for package in packages:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from llava_tools import registry
-from llava_tools.options import ALIASES, CONTEXTS
+from llava_tools.options import ALIASES, CONTEXT_LENGTHS
 
 #: Shown wherever LLaVA 1.5's own weights are named.
 LLAVA_NOTICE = (
@@ -80,9 +80,9 @@ def sizes() -> dict[str, Size]:
     tiny = weights.stat().st_size // 2 if weights.is_file() else 0
     llama = "Llama 2 Community License"
     return {
-        "tiny": Size(tiny, 4096, CONTEXTS["tiny"], "Apache-2.0"),
-        "7b": Size(7_063_000_000, 524_288, CONTEXTS[ALIASES["7b"]], llama),
-        "13b": Size(13_351_000_000, 819_200, CONTEXTS[ALIASES["13b"]], llama),
+        "tiny": Size(tiny, 4096, CONTEXT_LENGTHS["tiny"], "Apache-2.0"),
+        "7b": Size(7_063_000_000, 524_288, CONTEXT_LENGTHS[ALIASES["7b"]], llama),
+        "13b": Size(13_351_000_000, 819_200, CONTEXT_LENGTHS[ALIASES["13b"]], llama),
     }
 
 
@@ -97,7 +97,7 @@ def report() -> Report:
     )
     loaded = tuple(
         f"{backend.model_name} ({getattr(backend, 'device', 'elsewhere')})"
-        for backend in registry.loaded().values()
+        for backend in registry.engines.loaded().values()
     )
     return Report(device, free, fits, _downloaded(), loaded)
 

@@ -1,6 +1,6 @@
-"""Choosing among labels, and scoring a text against an image, from log-probabilities.
+"""Questions for log-probabilities of labels, and what the log-probabilities mean.
 
-Pure: questions out, log-probabilities in. Who asks is `Llava.choose`, `Llava.score` and the tools.
+Used by `Llava.choose`, `Llava.score`, the visual tools and retrieval. Runs no model.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from llava_tools.errors import RequestError
 
-#: How LLaVA 1.5 was trained to be asked for short answers (llava/eval, docs/Evaluation.md).
-SHORT = "Answer the question using a single word or phrase."
+#: LLaVA 1.5's training prompt for short answers (llava/eval, docs/Evaluation.md).
+SHORT_ANSWER = "Answer the question using a single word or phrase."
 
 #: The question of VQAScore (Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text
 #: Generation", ECCV 2024).
-SHOWS = 'Does this figure show "{text}"? Please answer yes or no.'
+SHOWS_QUESTION = 'Does this figure show "{text}"? Please answer yes or no.'
 
-#: Both spellings, since models differ in which one they learned.
+#: Both spellings, since models differ in the one that they learned.
 YES_OR_NO = ("Yes", "yes", "No", "no")
 
 
@@ -27,8 +27,8 @@ class Classification:
     """A choice among labels.
 
     Attributes:
-        label: The likeliest label, or None where it is less probable than `abstain`.
-        probabilities: Of every label in the order given; they sum to 1.
+        label: The likeliest label, or None if it is less probable than `abstain`.
+        probabilities: The probability of each label, in their order; they sum to 1.
     """
 
     label: str | None
@@ -39,10 +39,10 @@ class Classification:
 
 
 def check_abstain(abstain: float | None) -> None:
-    """Refuse a threshold that is no probability.
+    """Check a threshold.
 
     Raises:
-        RequestError: Neither None nor from 0 to 1.
+        RequestError: It is neither None nor a number from 0 to 1.
     """
     if abstain is not None and not (
         isinstance(abstain, int | float) and not isinstance(abstain, bool) and 0 <= abstain <= 1
@@ -52,56 +52,59 @@ def check_abstain(abstain: float | None) -> None:
         )
 
 
-def short(question: str) -> str:
-    """Return a question that asks for a short answer.
+def short_answer_question(question: str) -> str:
+    """Return a question with LLaVA 1.5's request for a short answer.
 
     Raises:
-        RequestError: It is no string.
+        RequestError: It is not a string.
     """
-    return f"{_words(question, 'The question')}\n{SHORT}"
+    return f"{_checked(question, 'The question')}\n{SHORT_ANSWER}"
 
 
-def shows(text: str) -> str:
-    """Return the question whether an image shows what a text says.
+def shows_question(text: str) -> str:
+    """Return the question whether an image shows what a text describes.
 
     Raises:
-        RequestError: It is no string.
+        RequestError: It is not a string.
     """
-    return SHOWS.format(text=_words(text, "The text"))
+    return SHOWS_QUESTION.format(text=_checked(text, "The text"))
 
 
-def _words(text: str, what: str) -> str:
+def _checked(text: str, name: str) -> str:
     if not isinstance(text, str):
-        raise RequestError(f"{what} is a {type(text).__name__}.", "Pass a string.")
+        raise RequestError(f"{name} is a {type(text).__name__}.", "Pass a string.")
     return text
 
 
-def choose(labels: Sequence[str], scores: Sequence[float], abstain: float | None) -> Classification:
-    """Return the choice that log-probabilities make.
+def classify(
+    labels: Sequence[str], scores: Sequence[float], abstain: float | None
+) -> Classification:
+    """Choose the likeliest label.
 
     Args:
-        labels: Different from each other.
-        scores: Natural log-probabilities of the labels.
-        abstain: The probability that the likeliest label must have to be chosen; None for any.
+        labels: Distinct labels.
+        scores: Their natural log-probabilities.
+        abstain: The minimum probability of the chosen label; None for no minimum.
     """
     highest = max(scores)
-    odds = [math.exp(score - highest) for score in scores]
-    probabilities = {label: one / sum(odds) for label, one in zip(labels, odds, strict=True)}
+    weights = [math.exp(score - highest) for score in scores]
+    total = sum(weights)
+    probabilities = {label: weight / total for label, weight in zip(labels, weights, strict=True)}
     best = max(labels, key=probabilities.__getitem__)
-    sure = abstain is None or probabilities[best] >= abstain
-    return Classification(best if sure else None, probabilities)
+    is_certain = abstain is None or probabilities[best] >= abstain
+    return Classification(best if is_certain else None, probabilities)
 
 
 def certainty(logprobs: Sequence[float]) -> float:
-    """Return the geometric mean of an answer's tokens' probabilities; 1 where none are known.
+    """Return the geometric mean of the probabilities of an answer's tokens; 1 for no tokens.
 
     Args:
-        logprobs: Natural logarithms of the tokens' probabilities.
+        logprobs: Natural log-probabilities of the tokens.
     """
     return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0
 
 
-def yes(scores: Sequence[float]) -> float:
+def yes_probability(scores: Sequence[float]) -> float:
     """Return the probability of a yes from the log-probabilities of `YES_OR_NO`."""
-    chances = choose(YES_OR_NO, scores, None).probabilities
-    return chances["Yes"] + chances["yes"]
+    probabilities = classify(YES_OR_NO, scores, None).probabilities
+    return probabilities["Yes"] + probabilities["yes"]

@@ -59,7 +59,7 @@ class Llava:
         """
         if self._closed:
             raise EngineClosedError("This Llava is closed.", "Make a new one.")
-        return self._given or registry.acquire(self.options, self)
+        return self._given or registry.engines.acquire(self.options, self)
 
     def warm_up(self, progress: Progress | None = None) -> None:
         """Load the model and answer a few questions, so that the first real one does not wait.
@@ -168,8 +168,8 @@ class Llava:
         """
         label_scoring.check_abstain(abstain)
         check_labels(labels)
-        request = _request(label_scoring.short(question), images, (), None, {}, "choose")
-        return label_scoring.choose(labels, self.backend.score(request, labels), abstain)
+        request = _request(label_scoring.short_answer_question(question), images, (), None, {}, "choose")
+        return label_scoring.classify(labels, self.backend.score(request, labels), abstain)
 
     def score(self, text: str, image: ImageSource) -> float:
         """Return how probably an image shows what a text says, 0 to 1: for ranking images.
@@ -182,8 +182,8 @@ class Llava:
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish.
         """
-        request = _request(label_scoring.shows(text), image, (), None, {}, "score")
-        return label_scoring.yes(self.backend.score(request, label_scoring.YES_OR_NO))
+        request = _request(label_scoring.shows_question(text), image, (), None, {}, "score")
+        return label_scoring.yes_probability(self.backend.score(request, label_scoring.YES_OR_NO))
 
     async def achoose(
         self,
@@ -205,7 +205,7 @@ class Llava:
         if not self._closed:
             self._closed = True
             if self._given is None:
-                registry.release(self.options, self)
+                registry.engines.release(self.options, self)
 
     def __enter__(self) -> Self:
         return self

@@ -27,7 +27,7 @@ from llava_tools.images.fetch import Fetcher
 from llava_tools.model import Llava
 from llava_tools.options import (
     ALIASES,
-    CONTEXTS,
+    CONTEXT_LENGTHS,
     ENGINE_OPTIONS,
     Dtype,
     EngineKeywords,
@@ -140,8 +140,8 @@ class ModelFields(BaseModel):
         return self._llavas.setdefault(options, Llava(name, **keywords))
 
     @property
-    def _known_context_length(self) -> int | None:
+    def _configured_context_length(self) -> int | None:
         """The context length, where it is known without loading the model."""
         own = self.backend.context_length if self.backend is not None else self.context_length
         unnamed = self.base_url is not None and self.model == "tiny"
-        return own or (None if unnamed else CONTEXTS.get(ALIASES.get(self.model, self.model)))
+        return own or (None if unnamed else CONTEXT_LENGTHS.get(ALIASES.get(self.model, self.model)))

@@ -28,7 +28,7 @@ TINY_NOTICE = (
 )
 
 #: Tokens of prompt and answer that the known models were built for.
-CONTEXTS = {"tiny": 2048, "llava-hf/llava-1.5-7b-hf": 4096, "llava-hf/llava-1.5-13b-hf": 4096}
+CONTEXT_LENGTHS = {"tiny": 2048, "llava-hf/llava-1.5-7b-hf": 4096, "llava-hf/llava-1.5-13b-hf": 4096}
 
 #: Short names of models, as users type them.
 ALIASES = {

@@ -1,8 +1,8 @@
-"""What a process has one of: a model for each set of options, and the image store of its images.
+"""Process-wide caches of loaded engines and embedding models, by their options.
 
-Weights are large: they are loaded on the first request, once, and live until the last open wrapper
-closes them or the process ends. A wrapper that is merely forgotten closes nothing, so that
-`Llava().ask(...)` in a loop does not load the model again and again.
+Weights are large: they are loaded once, at the first request, and stay until the last user releases
+them or the process ends. A user that is garbage-collected releases nothing, so that `Llava().ask(…)`
+in a loop does not load the model again and again.
 """
 
 from __future__ import annotations
@@ -29,33 +29,49 @@ _Model = TypeVar("_Model", bound=_Closable)
 class _Entry(Generic[_Model]):
     lock: threading.Lock = field(default_factory=threading.Lock)
     model: _Model | None = None
-    holders: weakref.WeakSet[object] = field(default_factory=weakref.WeakSet)
+    users: weakref.WeakSet[object] = field(default_factory=weakref.WeakSet)
 
 
-class _Shelf(Generic[_Options, _Model]):
-    """The models of one sort that this process has loaded, each with those who hold it."""
+class ModelCache(Generic[_Options, _Model]):
+    """Loaded models by their options, each with the objects that use it. Thread-safe.
+
+    Args:
+        load: Loads the model of some options.
+    """
 
     def __init__(self, load: Callable[[_Options], _Model]) -> None:
         self._load = load
         self._entries: dict[_Options, _Entry[_Model]] = {}
         self._lock = threading.Lock()
 
-    def acquire(self, options: _Options, holder: object) -> _Model:
+    def acquire(self, options: _Options, user: object) -> _Model:
+        """Return the model of some options, and load it if this is the first request for it.
+
+        Models of different options load in parallel; concurrent requests for one wait for one load.
+
+        Args:
+            options: The options of the model.
+            user: The object that uses it; hashable and weakly referable.
+
+        Raises:
+            ModelError: It cannot be loaded; the next call tries again.
+        """
         with self._lock:
             entry = self._entries.setdefault(options, _Entry())
-            entry.holders.add(holder)
+            entry.users.add(user)
         with entry.lock:
             if entry.model is None:
                 entry.model = self._load(options)
             return entry.model
 
-    def release(self, options: _Options, holder: object) -> None:
+    def release(self, options: _Options, user: object) -> None:
+        """Remove a user of a model; the model is closed with its last user."""
         with self._lock:
             entry = self._entries.get(options)
             if entry is None:
                 return
-            entry.holders.discard(holder)
-            if entry.holders:
+            entry.users.discard(user)
+            if entry.users:
                 return
             del self._entries[options]
         with entry.lock:
@@ -63,47 +79,13 @@ class _Shelf(Generic[_Options, _Model]):
                 entry.model.close()
 
     def loaded(self) -> dict[_Options, _Model]:
+        """Return the models that are loaded now."""
         with self._lock:
-            return {opts: e.model for opts, e in self._entries.items() if e.model is not None}
+            entries = self._entries.items()
+            return {options: e.model for options, e in entries if e.model is not None}
 
 
-def acquire(options: EngineOptions, holder: object) -> Backend:
-    """Return the engine of `options`, loading it if this is the first request for it.
-
-    Two engines with different options load side by side; two requests for one wait for one load.
-
-    Args:
-        options: What to load.
-        holder: Who wants it; must be hashable and weakly referable.
-
-    Raises:
-        ModelError: It cannot be loaded; the next call tries again.
-    """
-    return _engines.acquire(options, holder)
-
-
-def release(options: EngineOptions, holder: object) -> None:
-    """Give the engine back; the last holder's release closes it."""
-    _engines.release(options, holder)
-
-
-def loaded() -> dict[EngineOptions, Backend]:
-    """Return the engines that hold a model now."""
-    return _engines.loaded()
-
-
-def acquire_embedding(options: EmbeddingOptions, holder: object) -> EmbeddingModel:
-    """`acquire` for the model that turns texts and images into vectors."""
-    return _embeddings.acquire(options, holder)
-
-
-def release_embedding(options: EmbeddingOptions, holder: object) -> None:
-    """`release` for the model that turns texts and images into vectors."""
-    _embeddings.release(options, holder)
-
-
-def _load(options: EngineOptions) -> Backend:
-    """Load, or connect: with `_load_embedding`, the only way from above into the engine."""
+def _load_engine(options: EngineOptions) -> Backend:
     if options.base_url is not None:
         from llava_tools.remote import connect
 
@@ -116,8 +98,8 @@ def _load(options: EngineOptions) -> Backend:
 def _load_embedding(options: EmbeddingOptions) -> EmbeddingModel:
     from llava_tools.engine import load_embedding
 
-    return load_embedding(options, loaded)
+    return load_embedding(options, lambda: engines.loaded())
 
 
-_engines = _Shelf(_load)
-_embeddings = _Shelf(_load_embedding)
+engines = ModelCache(_load_engine)
+embeddings = ModelCache(_load_embedding)

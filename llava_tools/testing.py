@@ -96,7 +96,7 @@ class ScriptedBackend:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
         prepared = prepare(request)
         usage = self._usage(prepared)
-        limit = prompt.fit(
+        limit = prompt.max_new_tokens(
             usage.prompt_tokens,
             prepared.images,
             self._image_tokens,
@@ -108,7 +108,7 @@ class ScriptedBackend:
             return prepared, usage, limit, len(self.requests) - 1
 
     def _usage(self, prepared: PreparedRequest) -> Usage:
-        pieces = prompt.pieces_of(prepared.system, prepared.turns)
+        pieces = prepared.pieces
         images = self._image_tokens * prepared.images
         words = sum(len(piece.split()) for piece in pieces if isinstance(piece, str))
         return Usage(prompt_tokens=words + images, image_tokens=images)

@@ -13,7 +13,7 @@ from llava_tools.images import ImageRef, open_image
 MARKS = ("<image>", "</s>", "<s>", "USER:", "ASSISTANT:", "<tool_call>", "\n", " ")
 
 #: Text that likes to spell what structures a prompt.
-spiky_text = st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=8)), max_size=8).map(
+adversarial_text = st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=8)), max_size=8).map(
     "".join
 )
 
@@ -38,12 +38,12 @@ def conversations(draw: st.DrawFn) -> list[Message]:
     """Draw a conversation of one to four turns, perhaps with images and a system message."""
     messages: list[Message] = []
     if draw(st.booleans()):
-        messages.append(Message("system", (draw(spiky_text),)))
+        messages.append(Message("system", (draw(adversarial_text),)))
     turns = draw(st.integers(1, 4))
     for turn in range(turns):
         shown: list[ImageRef] = draw(st.lists(images, max_size=2))
-        content = (*shown, draw(spiky_text) + "?")
+        content = (*shown, draw(adversarial_text) + "?")
         messages.append(Message(draw(st.sampled_from(("user", "tool"))), content))
         if turn < turns - 1:
-            messages.append(Message("assistant", (draw(spiky_text) + ".",)))
+            messages.append(Message("assistant", (draw(adversarial_text) + ".",)))
     return messages

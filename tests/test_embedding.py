@@ -41,7 +41,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> None:
         return Counting()
 
     Counting.loads = Counting.closes = 0
-    monkeypatch.setattr(registry, "_embeddings", registry._Shelf(load))
+    monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load))
 
 
 def test_texts_and_images_become_vectors() -> None:

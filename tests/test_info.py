@@ -7,7 +7,7 @@ import pytest
 
 from llava_tools import info
 from llava_tools.info import Fit, report, sizes
-from llava_tools.options import CONTEXTS
+from llava_tools.options import CONTEXT_LENGTHS
 
 
 def _fits(monkeypatch: pytest.MonkeyPatch, kind: str, free: float) -> dict[tuple[str, str], Fit]:
@@ -38,7 +38,7 @@ def test_the_published_sizes() -> None:
 def test_the_embedded_model_is_what_is_said_of_it() -> None:
     config = json.loads((files("llava_tools") / "tiny" / "config.json").read_text())
     text = config["text_config"]
-    assert CONTEXTS["tiny"] == text["max_position_embeddings"]
+    assert CONTEXT_LENGTHS["tiny"] == text["max_position_embeddings"]
     kv = 2 * 2 * text["num_hidden_layers"] * text["hidden_size"]
     assert sizes()["tiny"].kv_bytes == kv
     assert 5e6 < sizes()["tiny"].parameters < 12.5e6

@@ -32,7 +32,7 @@ def test_probabilities_are_those_among_the_labels() -> None:
     assert choice.probabilities == pytest.approx({"cat": 0.3, "dog": 0.1, "a very old horse": 0.6})
     (request,) = backend.requests
     assert len(request.messages[0].images) == 1
-    assert request.messages[0].text == f"What is it?\n{label_scoring.SHORT}"
+    assert request.messages[0].text == f"What is it?\n{label_scoring.SHORT_ANSWER}"
 
 
 @pytest.mark.parametrize(("abstain", "label"), [(None, "cat"), (0, "cat"), (0.7, "cat"), (1, None)])
@@ -82,7 +82,7 @@ def test_a_score_is_the_share_of_yes() -> None:
 @given(st.lists(st.floats(-5000, 0), min_size=1, max_size=8), st.none() | st.floats(0, 1))
 def test_probabilities_of_any_scores(scores: list[float], abstain: float | None) -> None:
     labels = [str(number) for number in range(len(scores))]
-    choice = label_scoring.choose(labels, scores, abstain)
+    choice = label_scoring.classify(labels, scores, abstain)
     assert sum(choice.probabilities.values()) == pytest.approx(1)
     best = max(choice.probabilities.values())
     if abstain is None or best > abstain:

@@ -123,7 +123,7 @@ class Loads:
         self.count = 0
         self.fail = False
         self.backends: list[ScriptedBackend] = []
-        monkeypatch.setattr(registry, "_engines", registry._Shelf(self))
+        monkeypatch.setattr(registry, "engines", registry.ModelCache(self))
 
     def __call__(self, options: EngineOptions) -> Backend:
         self.count += 1
@@ -155,7 +155,7 @@ def test_wrappers_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch)
     second.close()
     with pytest.raises(EngineClosedError):
         loads.backends[0].stream(Request((Message("user", ("?",)),)))
-    assert list(registry.loaded()) == [other.options]
+    assert list(registry.engines.loaded()) == [other.options]
 
 
 def test_a_load_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""What a model reads: the prompt, tool calls as text, signatures of tools, image handles."""
+"""The conversation as the model reads it: prompt, tool signatures, tool calls, image handles."""

@@ -1,8 +1,8 @@
-"""Images in tool calls: arguments that name an image can only name one of this conversation.
+"""Image handles (`img_…`) as arguments of tools.
 
-A tool asks for an image by a string argument with the pattern `PATTERN` (`ARGUMENT` is such a
-schema). Where a conversation has images, the model is told their handles, and the argument
-narrows to them, so that no call ever names an image that nobody has.
+A tool takes an image by a string argument with the pattern `PATTERN`; `ARGUMENT` is such a schema.
+The prompt lists the handles of the conversation's images, and the constraint of the answer allows
+only those, so that a call cannot name an unknown image.
 """
 
 from __future__ import annotations
@@ -15,50 +15,51 @@ from typing import Any
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.core.requests import Message
 
-#: What handles look like: see `ImageRef.handle`.
+#: The form of `ImageRef.handle`.
 PATTERN = "^img_[0-9a-f]{24}$"
 #: Schema of an argument that takes an image.
 ARGUMENT: Schema = {"type": "string", "pattern": PATTERN}
 
-_NAMED = re.compile(r"\bimg_[0-9a-f]{24}\b")
+_HANDLE = re.compile(r"\bimg_[0-9a-f]{24}\b")
 
 
-def wanted(constraint: Constraint) -> bool:
+def takes_images(constraint: Constraint) -> bool:
     """Return whether a tool that may be called takes an image."""
-    return any(_takes(tool.parameters) for tool in constraint.callable)
+    return any(_has_image_argument(tool.parameters) for tool in constraint.callable_tools)
 
 
-def known(messages: Iterable[Message]) -> tuple[str, ...]:
-    """Return the handles of a conversation in order: its images', and those in its text."""
-    found: dict[str, None] = {}
+def handles_in(messages: Iterable[Message]) -> tuple[str, ...]:
+    """Return the handles of a conversation's images and those in its text, in order."""
+    handles: dict[str, None] = {}
     for message in messages:
-        found |= dict.fromkeys(image.handle for image in message.images)
-        found |= dict.fromkeys(_NAMED.findall(message.text))
-    return tuple(found)
+        handles |= dict.fromkeys(image.handle for image in message.images)
+        handles |= dict.fromkeys(_HANDLE.findall(message.text))
+    return tuple(handles)
 
 
-def narrowed(constraint: Constraint, messages: Iterable[Message]) -> Constraint:
-    """Return a constraint whose image arguments take the handles of this conversation only."""
-    if not wanted(constraint) or not (handles := known(messages)):
+def narrow(constraint: Constraint, messages: Iterable[Message]) -> Constraint:
+    """Return a constraint whose image arguments accept only the handles of a conversation."""
+    if not takes_images(constraint) or not (handles := handles_in(messages)):
         return constraint
     tools = tuple(
-        replace(tool, parameters=_narrowed(tool.parameters, handles)) for tool in constraint.tools
+        replace(tool, parameters=_narrow_schema(tool.parameters, handles))
+        for tool in constraint.tools
     )
     return replace(constraint, tools=tools)
 
 
-def _takes(schema: object) -> bool:
+def _has_image_argument(schema: object) -> bool:
     if isinstance(schema, Mapping):
-        return schema.get("pattern") == PATTERN or any(map(_takes, schema.values()))
-    return isinstance(schema, list) and any(map(_takes, schema))
+        return schema.get("pattern") == PATTERN or any(map(_has_image_argument, schema.values()))
+    return isinstance(schema, list) and any(map(_has_image_argument, schema))
 
 
-def _narrowed(schema: Any, handles: tuple[str, ...]) -> Any:
+def _narrow_schema(schema: Any, handles: tuple[str, ...]) -> Any:
     if isinstance(schema, list):
-        return [_narrowed(part, handles) for part in schema]
+        return [_narrow_schema(part, handles) for part in schema]
     if not isinstance(schema, Mapping):
         return schema
     if schema.get("pattern") == PATTERN:
         kept = {key: schema[key] for key in ("description", "title", "default") if key in schema}
         return {**kept, "type": "string", "enum": list(handles)}
-    return {key: _narrowed(value, handles) for key, value in schema.items()}
+    return {key: _narrow_schema(value, handles) for key, value in schema.items()}

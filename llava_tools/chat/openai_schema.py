@@ -1,7 +1,4 @@
-"""Tools, choices and formats of answers in OpenAI's layout, which every framework passes around.
-
-Frameworks turn their own tools and classes into this layout; here it becomes the backend interface's.
-"""
+"""Parses tools, tool choices and response formats of OpenAI's API, which frameworks also use."""
 
 from __future__ import annotations
 
@@ -12,73 +9,75 @@ from llava_tools.core.constraints import Schema, ToolSpec
 from llava_tools.errors import RequestError
 
 #: Types of `response_format`.
-FORMATS = ("text", "json_object", "json_schema")
+RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 #: The schema of `{"type": "json_object"}`.
 ANY_OBJECT: Schema = {"type": "object"}
 
 
 def tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
-    """Return a tool: `{"type": "function", "function": {…}}`, or the inner dict alone.
+    """Return the tool of `{"type": "function", "function": {…}}`, or of the inner dict alone.
 
     Raises:
-        RequestError: It has no name, or is one that a provider runs itself.
+        RequestError: It has no name, or the provider of the API would run it.
     """
     function = tool.get("function", tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise RequestError(
-            f"The tool {dict(tool)!r:.120} is none that this model can call.",
+            f"The tool {dict(tool)!r:.120} is not a function that the caller can run.",
             "Use {'type': 'function', 'function': {'name': …, 'parameters': …}}; tools that a "
-            "provider runs itself do not exist here.",
+            "provider runs do not exist here.",
         )
     parameters = function.get("parameters")
-    known = {} if parameters is None else {"parameters": parameters}
-    return ToolSpec(function["name"], str(function.get("description") or ""), **known)
+    options = {} if parameters is None else {"parameters": parameters}
+    return ToolSpec(function["name"], str(function.get("description") or ""), **options)
 
 
-def tool_choice(given: object) -> str:
-    """Return how tools are chosen (`Constraint.choice`).
+def tool_choice(choice: object) -> str:
+    """Return the value of `Constraint.tool_choice` for a framework's choice.
 
     Args:
-        given: None or 'auto', 'none', 'any', 'required' or True, a tool's name, OpenAI's dict
+        choice: None or 'auto', 'none', 'any', 'required' or True, a tool's name, OpenAI's dict
             (`{"type": "function", "function": {"name": …}}`) or Anthropic's (`{"type": "tool",
             "name": …}`, `{"type": "any"}`).
 
     Raises:
         RequestError: Anything else.
     """
-    if isinstance(given, Mapping):
-        function = given.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else given.get("name")
-        choice = name if isinstance(name, str) else given.get("type")
-        known = choice == name or choice in ("auto", "any", "none")
+    result: object
+    if isinstance(choice, Mapping):
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+        mode = choice.get("type")
+        result = (
+            name if isinstance(name, str) else mode if mode in ("auto", "any", "none") else None
+        )
     else:
-        choice = "auto" if given is None else "any" if given is True else given
-        known = True
-    if not isinstance(choice, str) or not known:
+        result = "auto" if choice is None else "any" if choice is True else choice
+    if not isinstance(result, str):
         raise RequestError(
-            f"tool_choice={given!r:.120} is not possible.",
+            f"tool_choice={choice!r:.120} is not possible.",
             "Use 'auto', 'any', 'none', the name of a tool, or "
             "{'type': 'function', 'function': {'name': …}}.",
         )
-    return "any" if choice == "required" else choice
+    return "any" if result == "required" else result
 
 
-def answer_schema(given: Mapping[str, Any]) -> Schema | None:
-    """Return the schema that a `response_format` asks for; None if that is text.
+def answer_schema(response_format: Mapping[str, Any]) -> Schema | None:
+    """Return the schema of a `response_format`; None for text.
 
     Raises:
-        RequestError: It is none, or holds no schema.
+        RequestError: It has no schema.
     """
-    inner = given.get("json_schema")
-    if given.get("type") == "text":
+    inner = response_format.get("json_schema")
+    if response_format.get("type") == "text":
         return None
-    if given.get("type") == "json_object":
+    if response_format.get("type") == "json_object":
         return ANY_OBJECT
-    if given.get("type") == "json_schema" and isinstance(inner, Mapping):
+    if response_format.get("type") == "json_schema" and isinstance(inner, Mapping):
         schema = inner.get("schema")
         if isinstance(schema, Mapping):
             return cast(Schema, schema)
     raise RequestError(
-        f"response_format={dict(given)!r:.120} holds no schema.",
+        f"response_format={dict(response_format)!r:.120} holds no schema.",
         "Use {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
     )

@@ -1,11 +1,10 @@
-"""What every backend does first with a request: check it, write its prompt, narrow its constraint."""
+"""The preamble of a request, common to all backends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llava_tools.chat import prompt
-from llava_tools.chat.image_handles import narrowed
+from llava_tools.chat import image_handles, prompt
 from llava_tools.core.constraints import Constraint
 from llava_tools.core.json_schema import check_constraint
 from llava_tools.core.requests import Request
@@ -16,11 +15,10 @@ class PreparedRequest:
     """A checked request.
 
     Attributes:
-        request: As it came.
-        system: Text of the system turn, "" for none.
-        turns: The turns that follow it; see `prompt.conversation`.
-        constraint: The request's, whose image arguments take this conversation's handles only.
-            The prompt describes the request's own constraint.
+        request: The original request; the prompt describes its constraint.
+        system: Text of the system turn; "" for none.
+        turns: The turns after it; see `prompt.write_turns`.
+        constraint: The request's constraint, narrowed to the conversation's image handles.
     """
 
     request: Request
@@ -29,8 +27,13 @@ class PreparedRequest:
     constraint: Constraint
 
     @property
+    def pieces(self) -> list[prompt.Piece]:
+        """The prompt."""
+        return prompt.join_turns(self.system, self.turns)
+
+    @property
     def images(self) -> int:
-        """How many images the prompt holds."""
+        """Number of images in the prompt."""
         return sum(len(turn.images) for turn in self.turns)
 
 
@@ -39,10 +42,10 @@ def prepare(request: Request) -> PreparedRequest:
 
     Raises:
         RequestError: The conversation cannot be answered.
-        SchemaError: A schema is no JSON schema.
+        SchemaError: A schema is not a valid JSON schema.
     """
-    prompt.check_results(request.messages)
+    prompt.check_tool_results(request.messages)
     check_constraint(request.constraint)
-    system, turns = prompt.conversation(request.messages, constraint=request.constraint)
-    constraint = narrowed(request.constraint, request.messages)
+    system, turns = prompt.write_turns(request.messages, constraint=request.constraint)
+    constraint = image_handles.narrow(request.constraint, request.messages)
     return PreparedRequest(request, system, turns, constraint)

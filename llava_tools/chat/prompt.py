@@ -1,20 +1,21 @@
-"""LLaVA 1.5's conversation: messages in, pieces of a prompt out, token ids from the pieces.
+"""LLaVA 1.5's prompt: messages become turns, pieces, and token ids.
 
 The text is the official `vicuna_v1` conversation (haotian-liu/LLaVA, llava/conversation.py), not
-the chat template of the converted checkpoints, which differs from what the model was trained on.
-Structure (images, ends of turns) is made of pieces of their own type and never parsed out of
-text, so a user's, a document's or a tool's text that spells `<image>` or `</s>` stays text.
-Pure: needs neither torch nor a tokenizer; `token_ids` is given one as a function.
+the chat template of the converted checkpoints, which differs from the training data.
+Structure (images, ends of turns) has its own piece types and is never parsed out of text: if a
+user, a document or a tool writes `<image>` or `</s>`, it stays text.
+Needs neither torch nor a tokenizer: `token_ids` takes the tokenizer as a function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal, Protocol
 
 from llava_tools.chat import image_handles, tool_calls
-from llava_tools.core.constraints import FREE, Constraint
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
@@ -38,12 +39,12 @@ Piece = str | ImageRef | EndOfTurn
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says, all of its messages together.
+    """Adjacent messages of one side.
 
     Attributes:
-        role: Who speaks; tools speak as the user.
-        text: Words, calls and results as the model reads them.
-        images: They stand before the text.
+        role: Results of tools are in the user's turns.
+        text: Text, calls and results as the model reads them.
+        images: The images, which precede the text.
     """
 
     role: Literal["user", "assistant"]
@@ -52,143 +53,129 @@ class Turn:
 
 
 class EncodeText(Protocol):
-    """Turn text into token ids, reading nothing in it as structure.
-
-    `start` is True where the text opens a separately tokenized piece (the beginning of the prompt
-    or what follows an image), False where it follows an end of turn.
-    """
+    """Tokenizes text; special tokens in it are encoded as text."""
 
     def __call__(self, text: str, *, start: bool) -> list[int]:
-        """Return the ids of `text`, without `<s>`."""
-        ...
+        """Return the ids of `text`, without `<s>`.
+
+        Args:
+            text: The text.
+            start: True at the start of the prompt and after an image, False after an end of turn.
+        """
 
 
 ImageIds = Callable[[ImageRef], Sequence[int]]
 
 
 def build(
-    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = FREE
+    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = UNCONSTRAINED
 ) -> list[Piece]:
-    """Return the prompt of a conversation, ready for the assistant's next turn.
+    """Return the prompt of a conversation, up to the assistant's next turn.
 
-    System messages replace `system`, joined by line breaks where there are several; what the model
-    has to know of tools and of the answer's form follows it (see `toolcall`). The images of a
-    turn stand at its front, each followed by a line break, as in training; their handles are told
-    where a tool can be given one. Messages of users and tools that follow each other share a turn.
+    Adjacent messages of users and tools share a turn. The images of a turn come first, each
+    followed by a line break, as in training. Their handles follow if a tool takes an image.
 
     Args:
         messages: The conversation; its last message is the user's or a tool's.
-        system: The system sentence where the conversation has none of its own.
-        constraint: What the answer has to be.
+        system: The system sentence. System messages replace it, joined by line breaks. The
+            description of tools and of the answer's form follows it; see `tool_calls`.
+        constraint: The form of the answer.
 
     Returns:
         Texts, images and ends of turns; texts are never empty and never adjacent.
 
     Raises:
-        RequestError: No message, nothing said in the last turn, or the last turn not the user's.
+        RequestError: There is no message, the last turn is empty, or it is the assistant's.
     """
-    return pieces_of(*conversation(messages, system, constraint))
+    return join_turns(*write_turns(messages, system, constraint))
 
 
-def pieces_of(system: str, turns: Sequence[Turn]) -> list[Piece]:
-    """Return the prompt of the turns that `conversation` wrote; see `build`."""
+def training_example(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
+    """Return the prompt of the last message, which is the assistant's, with that message.
+
+    Raises:
+        RequestError: See `build`, for the messages before the last.
+    """
+    *previous, answer = messages
+    pieces = build(previous, system)
+    _extend(pieces, [f" {answer.text}", END_OF_TURN])
+    return pieces
+
+
+def write_turns(
+    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = UNCONSTRAINED
+) -> tuple[str, list[Turn]]:
+    """Return the text of the system turn, "" for none, and the alternating turns after it.
+
+    See `build` for arguments and errors.
+    """
+    system_texts = [message.text for message in messages if message.role == "system"] or [system]
+    system_texts.append(tool_calls.instructions(constraint))
+    lists_handles = image_handles.takes_images(constraint)
+    turns: list[Turn] = []
+    call_names: dict[str, str] = {}
+    conversation = (message for message in messages if message.role != "system")
+    for is_answer, group in groupby(conversation, lambda message: message.role == "assistant"):
+        texts: list[str] = []
+        images: list[ImageRef] = []
+        for message in group:
+            call_names |= {call.id: call.name for call in message.tool_calls}
+            texts.append(_write_message(message, call_names))
+            images.extend(message.images)
+        if lists_handles and images:
+            texts.insert(0, tool_calls.write_handles(images))
+        text = "\n".join(text for text in texts if text)
+        turns.append(Turn("assistant" if is_answer else "user", text, tuple(images)))
+    if not turns:
+        raise RequestError("The conversation has no user message.", "Add one with a question.")
+    if turns[-1].role == "assistant":
+        raise RequestError(
+            "The conversation ends with the assistant's message.", "End it with the user's."
+        )
+    if not turns[-1].images and not turns[-1].text.strip():
+        raise RequestError("The last user message is empty.", "Add a question or an image.")
+    return "\n".join(text for text in system_texts if text), turns
+
+
+def _write_message(message: Message, call_names: dict[str, str]) -> str:
+    if message.role == "tool":
+        name = message.name or call_names.get(message.tool_call_id, "") or "tool"
+        return tool_calls.write_result(name, message.text, error=message.is_error)
+    return tool_calls.write_turn(message.text, message.tool_calls)
+
+
+def join_turns(system: str, turns: Iterable[Turn]) -> list[Piece]:
+    """Return the prompt of the turns that `write_turns` wrote; see `build`."""
     pieces: list[Piece] = [f"{system} "]
     for turn in turns:
         if turn.role == "assistant":
             _extend(pieces, [f"ASSISTANT: {turn.text}", END_OF_TURN])
         else:
-            opening = ["USER: "] + [piece for image in turn.images for piece in (image, "\n")]
-            _extend(pieces, [*opening, f"{turn.text} "])
+            images = [piece for image in turn.images for piece in (image, "\n")]
+            _extend(pieces, ["USER: ", *images, f"{turn.text} "])
     _extend(pieces, ["ASSISTANT:"])
     return pieces
 
 
-def lesson(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
-    """Return a conversation that ends with the assistant's turn, as the model learns it.
-
-    It is the prompt of that turn, the turn, and the end behind it.
+def check_tool_results(messages: Iterable[Message]) -> None:
+    """Check that every result of a tool answers a call.
 
     Raises:
-        RequestError: As for `build` with all but the last message.
+        RequestError: A tool message has a `tool_call_id` that no earlier message has.
     """
-    *asked, answer = messages
-    pieces = build(asked, system)
-    _extend(pieces, [f" {answer.text}", END_OF_TURN])
-    return pieces
-
-
-def conversation(
-    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = FREE
-) -> tuple[str, list[Turn]]:
-    """Return what the system turn says, "" if nothing, and the turns that follow it.
-
-    The turns alternate; the last one is the user's. See `build` for what stands in them, for the
-    arguments and the errors.
-    """
-    told = [message.text for message in messages if message.role == "system"] or [system]
-    told.append(tool_calls.instructions(constraint))
-    naming = image_handles.wanted(constraint)
-    turns = [
-        Turn(
-            role,
-            "\n".join([tool_calls.write_handles(images), *texts] if naming and images else texts),
-            tuple(images),
-        )
-        for role, texts, images in _turns([m for m in messages if m.role != "system"])
-    ]
-    return "\n".join(text for text in told if text), turns
-
-
-def _turns(
-    messages: Sequence[Message],
-) -> list[tuple[Literal["user", "assistant"], list[str], list[ImageRef]]]:
-    """Group messages into alternating turns, and refuse what cannot be answered."""
-    turns: list[tuple[Literal["user", "assistant"], list[str], list[ImageRef]]] = []
-    names: dict[str, str] = {}
+    call_ids: set[str] = set()
     for message in messages:
-        role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
-        if not turns or turns[-1][0] != role:
-            turns.append((role, [], []))
-        text = message.text
-        if message.role == "tool":
-            name = message.name or names.get(message.tool_call_id, "") or "tool"
-            text = tool_calls.write_result(name, text, error=message.is_error)
-        elif message.tool_calls:
-            names |= {call.id: call.name for call in message.tool_calls}
-            text = tool_calls.write_turn(text, message.tool_calls)
-        if text:
-            turns[-1][1].append(text)
-        turns[-1][2].extend(message.images)
-    if not turns:
-        raise RequestError("The conversation has no user message.", "Add one with a question.")
-    role, texts, images = turns[-1]
-    if role == "assistant":
-        raise RequestError(
-            "The conversation ends with the assistant's message.", "End it with the user's."
-        )
-    if not images and not any(text.strip() for text in texts):
-        raise RequestError("The last user message is empty.", "Ask something, or add a picture.")
-    return turns
-
-
-def check_results(messages: Iterable[Message]) -> None:
-    """Refuse a tool's result that answers no call.
-
-    Raises:
-        RequestError: A tool message whose `tool_call_id` no earlier assistant message has.
-    """
-    known: set[str] = set()
-    for message in messages:
-        known |= {call.id for call in message.tool_calls}
-        if message.role == "tool" and message.tool_call_id not in known:
+        call_ids |= {call.id for call in message.tool_calls}
+        if message.role == "tool" and message.tool_call_id not in call_ids:
             raise RequestError(
-                f"A tool message answers the call {message.tool_call_id!r}, which nobody made.",
+                f"A tool message answers the call {message.tool_call_id!r}, which no earlier "
+                "message has.",
                 "Put the assistant's message with that call before it.",
             )
 
 
 def _extend(prompt: list[Piece], pieces: Iterable[Piece]) -> None:
-    """Append pieces, joining texts that meet, so that they are tokenized together."""
+    """Append pieces; adjacent texts are joined, so that they are tokenized together."""
     for piece in pieces:
         if isinstance(piece, str) and isinstance(prompt[-1], str):
             prompt[-1] += piece
@@ -197,7 +184,7 @@ def _extend(prompt: list[Piece], pieces: Iterable[Piece]) -> None:
 
 
 def render(pieces: Iterable[Piece]) -> str:
-    """Return the prompt as text, images as `<image>`, ends of turns as `</s>`: for people."""
+    """Return the prompt as text for display, with `<image>` and `</s>` for structure."""
     marks = {EndOfTurn: "</s>", ImageRef: "<image>"}
     return "".join(p if isinstance(p, str) else marks[type(p)] for p in pieces)
 
@@ -210,17 +197,17 @@ def token_ids(
     end_of_turn: int,
     image: ImageIds,
 ) -> list[int]:
-    """Return the prompt's token ids.
+    """Return the token ids of a prompt.
 
-    The pieces around an image are tokenized separately, as the official code does
+    The texts around an image are tokenized separately, as in the official code
     (llava/mm_utils.py, tokenizer_image_token).
 
     Args:
-        pieces: From `build`.
-        encode: Tokenizer for plain text.
-        bos: What every prompt begins with; empty or one id.
+        pieces: The prompt; see `build`.
+        encode: Tokenizes text.
+        bos: The ids at the start of every prompt; empty or one id.
         end_of_turn: Id of `</s>`.
-        image: The ids that stand for an image.
+        image: Returns the ids of an image.
     """
     ids = list(bos)
     after_end = False
@@ -235,29 +222,29 @@ def token_ids(
     return ids
 
 
-def fit(
+def max_new_tokens(
     prompt_tokens: int, images: int, image_tokens: int, max_tokens: int | None, context_length: int
 ) -> int:
-    """Return how many new tokens the request may have.
+    """Return the maximum number of new tokens of a request.
 
     Args:
         prompt_tokens: Tokens of the whole prompt, images included.
-        images: How many images it holds.
-        image_tokens: What each of them costs.
-        max_tokens: What the caller asked for; None for the default or what is left of the context.
-        context_length: Tokens that the model can hold.
+        images: Number of images.
+        image_tokens: Tokens of each image.
+        max_tokens: The request's limit; None for the default, or the rest of the context if less.
+        context_length: Maximum number of tokens of prompt and answer together.
 
     Raises:
-        ContextOverflowError: It does not fit; the message gives every figure.
+        ContextOverflowError: The request exceeds the context; the message has all figures.
     """
-    wanted = 1 if max_tokens is None else max_tokens
-    if prompt_tokens + wanted > context_length:
+    new_tokens = 1 if max_tokens is None else max_tokens
+    if prompt_tokens + new_tokens > context_length:
         text_tokens = prompt_tokens - images * image_tokens
         raise ContextOverflowError(
-            f"The request needs {prompt_tokens + wanted} tokens, but the model's context holds "
-            f"{context_length}: {images} picture(s) at {image_tokens} tokens each, {text_tokens} of text, "
-            f"{wanted} for the answer.",
-            "Send fewer pictures, less text, or a smaller max_tokens.",
+            f"The request needs {prompt_tokens + new_tokens} tokens, but the model's context holds "
+            f"{context_length}: {images} image(s) at {image_tokens} tokens each, {text_tokens} of "
+            f"text, {new_tokens} for the answer.",
+            "Send fewer images, less text, or a smaller max_tokens.",
         )
     left = context_length - prompt_tokens
     return min(DEFAULT_MAX_TOKENS, left) if max_tokens is None else max_tokens

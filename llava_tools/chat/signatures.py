@@ -1,10 +1,10 @@
-"""JSON schemas in few words: how tools and forms of answers are written for the model to read.
+"""Short signatures of tools and JSON schemas, for the model to read.
 
     get_weather(location: string, unit?: "c"|"f")
 
-A type is written as in TypeScript: `string`, `integer[]`, `{a: number, b?: string}`, `"x"|"y"`.
-Definitions that are referred to are written out once, behind the signature. It is a reading aid:
-what the answer has to satisfy is the schema itself.
+Types are written as in TypeScript: `string`, `integer[]`, `{a: number, b?: string}`, `"x"|"y"`.
+Each referenced definition is written once, after the signature. A signature may leave out details
+of the schema; answers are validated against the schema itself.
 """
 
 from __future__ import annotations
@@ -21,26 +21,40 @@ _BOUNDS = (("minimum", "at least"), ("maximum", "at most"))
 
 
 def of_tool(tool: ToolSpec) -> str:
-    """Return a tool's lines: signature and description, then one line an argument that has any."""
-    writer = _Writer(tool.parameters)
-    told = f": {_line(tool.description)}" if tool.description.strip() else ""
-    lines = [f"{tool.name}({writer.fields(tool.parameters)}){told}"]
-    return "\n".join([*lines, *writer.notes(tool.parameters), *writer.definitions()])
+    """Return a tool's signature and description, then the descriptions of its arguments."""
+    writer = _SignatureWriter(tool.parameters)
+    description = f": {_one_line(tool.description)}" if tool.description.strip() else ""
+    return writer.with_notes(f"{tool.name}({writer.fields(tool.parameters)}){description}")
 
 
 def of_schema(schema: Schema) -> str:
-    """Return the form of an answer, with the notes on its fields below it."""
-    writer = _Writer(schema)
-    lines = [writer.type(schema)]
-    return "\n".join([*lines, *writer.notes(schema), *writer.definitions()])
+    """Return the type of an answer, then the descriptions of its fields."""
+    writer = _SignatureWriter(schema)
+    return writer.with_notes(writer.type(schema))
 
 
-class _Writer:
-    """Writes types of one schema and remembers which definitions they refer to."""
+class _SignatureWriter:
+    """Writes the types of one schema and collects the definitions that they refer to."""
 
     def __init__(self, root: Schema) -> None:
         self._root = root
-        self._referred: dict[str, Schema] = {}
+        self._definitions: dict[str, Schema] = {}
+
+    def with_notes(self, signature: str) -> str:
+        """Return a signature with a line for each described field and each definition."""
+        lines = [signature]
+        properties = _mapping(
+            json_schema.resolve_reference(self._root, self._root).get("properties")
+        )
+        for name, field in properties.items():
+            if isinstance(field, Mapping) and str(field.get("description") or "").strip():
+                lines.append(f"  {name}: {_one_line(field['description'])}")
+        written = 0
+        while written < len(self._definitions):  # a definition may add others
+            name, schema = list(self._definitions.items())[written]
+            lines.append(f"  {name} = {self.type(schema)}")
+            written += 1
+        return "\n".join(lines)
 
     def fields(self, schema: Schema) -> str:
         properties = _mapping(schema.get("properties"))
@@ -53,23 +67,6 @@ class _Writer:
                 default = f" = {_json(field['default'])}"
             parts.append(f"{name}{optional}: {self.type(field)}{default}")
         return ", ".join(parts)
-
-    def notes(self, schema: Schema) -> list[str]:
-        """Return a line for every field that has a description."""
-        properties = _mapping(json_schema.followed(schema, self._root).get("properties"))
-        return [
-            f"  {name}: {_line(field['description'])}"
-            for name, field in properties.items()
-            if isinstance(field, Mapping) and str(field.get("description") or "").strip()
-        ]
-
-    def definitions(self) -> list[str]:
-        """Return a line for every definition that was referred to, those met on the way too."""
-        lines: list[str] = []
-        while len(lines) < len(self._referred):
-            name, schema = list(self._referred.items())[len(lines)]
-            lines.append(f"  {name} = {self.type(schema)}")
-        return lines
 
     def type(self, schema: object) -> str:
         if not isinstance(schema, Mapping):
@@ -85,15 +82,15 @@ class _Writer:
                 return "|".join(dict.fromkeys(self.type(part) for part in schema[union]))
         if isinstance(schema.get("allOf"), list):
             return "&".join(self.type(part) for part in schema["allOf"])
-        kind = schema.get("type")
-        if isinstance(kind, list):
-            return "|".join(self.type({**schema, "type": one}) for one in kind)
-        if kind == "array" or (kind is None and "items" in schema):
-            inner = self.type(schema.get("items"))
-            return f"({inner})[]" if "|" in inner else f"{inner}[]"
-        if kind == "object" or (kind is None and "properties" in schema):
+        name = schema.get("type")
+        if isinstance(name, list):
+            return "|".join(self.type({**schema, "type": option}) for option in name)
+        if name == "array" or (name is None and "items" in schema):
+            item = self.type(schema.get("items"))
+            return f"({item})[]" if "|" in item else f"{item}[]"
+        if name == "object" or (name is None and "properties" in schema):
             return self._object(schema)
-        return self._scalar(schema) if isinstance(kind, str) else "any"
+        return self._scalar(schema) if isinstance(name, str) else "any"
 
     def _object(self, schema: Schema) -> str:
         if not _mapping(schema.get("properties")) and schema.get("additionalProperties", True):
@@ -111,7 +108,8 @@ class _Writer:
         name = pointer.rsplit("/", 1)[-1]
         if name in ("", "#"):
             return "the whole"
-        self._referred.setdefault(name, json_schema.followed({"$ref": pointer}, self._root))
+        definition = json_schema.resolve_reference({"$ref": pointer}, self._root)
+        self._definitions.setdefault(name, definition)
         return name
 
 
@@ -123,5 +121,5 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _line(text: object) -> str:
+def _one_line(text: object) -> str:
     return " ".join(str(text).split())

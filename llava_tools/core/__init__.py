@@ -1,1 +1,1 @@
-"""Requests, chunks and answers, constraints and the backend interface. Knows no model."""
+"""Requests, answers, constraints and the backend interface; independent of any model."""

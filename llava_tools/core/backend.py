@@ -1,7 +1,7 @@
-"""The backend interface: what the engine, a remote server and the scripted double have in common.
+"""The backend interface: `Request` in, a stream of `Chunk`s out.
 
-A backend turns a `Request` into a `Stream` of `Chunk`s. Nothing above this file knows whether the
-model runs in this process or behind a server. `streaming` holds what works for every backend.
+The engine, the remote client and `testing.ScriptedBackend` implement it. Code above this interface
+does not depend on where the model runs. `streaming` collects answers from any backend.
 """
 
 from __future__ import annotations
@@ -16,42 +16,38 @@ from llava_tools.images import ImageRef
 
 
 class Stream(Iterator[Chunk], Protocol):
-    """An answer on its way. Iterating gives `Chunk`s, the last one with a finish reason."""
+    """An iterator of an answer's chunks; the last one has a finish reason."""
 
     def close(self) -> None:
         """Stop the generation and end the iteration. Safe from any thread, and more than once."""
-        ...
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """An engine, in-process or remote. All methods may be called from many threads at once."""
+    """An engine, in this process or remote. All methods are thread-safe."""
 
     @property
     def model_name(self) -> str:
-        """Name of the model, as answers report it."""
-        ...
+        """Name of the model, as reported in answers."""
 
     @property
     def context_length(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        ...
+        """Maximum number of tokens of prompt and answer together."""
 
     def stream(self, request: Request) -> Stream:
         """Start answering a request.
 
         Raises:
             RequestError: The request cannot be answered as it is.
-            EngineError: The engine cannot take it.
+            EngineError: The engine cannot accept it.
         """
-        ...
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """Return how likely each label is as the whole answer; nothing is sampled.
+        """Return the log-probability of each label as the whole answer, without sampling.
 
         Args:
-            request: What is asked. Its sampling plays no part, and its constraint is only told to
-                the model.
+            request: The conversation. Its sampling parameters are ignored; its constraint only
+                appears in the prompt.
             labels: See `check_labels`.
 
         Returns:
@@ -60,58 +56,49 @@ class Backend(Protocol):
 
         Raises:
             RequestError: The request or a label is not possible.
-            EngineError: The engine cannot take it, or could not finish.
+            EngineError: The engine cannot accept it, or could not finish.
         """
-        ...
 
     def count_tokens(self, request: Request) -> int:
-        """Return how many tokens the request's prompt takes, images included."""
-        ...
+        """Return the number of tokens of the prompt, images included."""
 
     def token_ids(self, text: str) -> list[int]:
-        """Return the ids of plain text, nothing in it read as structure."""
-        ...
+        """Return the token ids of plain text; special tokens in it are encoded as text."""
 
     def close(self) -> None:
-        """Fail what is in flight and give the model's memory back. More than once is no error."""
-        ...
+        """Fail the running requests and free the model's memory. Safe to call more than once."""
 
 
 class Encoder(Protocol):
-    """What turns texts and images into vectors; called from many threads at once."""
+    """Embeds texts and images. All methods are thread-safe."""
 
     @property
     def model_name(self) -> str:
-        """Name of the CLIP, as an index should remember it."""
-        ...
+        """Name of the CLIP model, as stored in an index."""
 
     @property
     def dimensions(self) -> int:
         """Length of the vectors."""
-        ...
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return a vector of length one for each text."""
-        ...
+        """Return a unit vector for each text."""
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
-        """Return a vector of length one for each image."""
-        ...
+        """Return a unit vector for each image."""
 
 
 class EmbeddingModel(Encoder, Protocol):
-    """An encoder that holds memory."""
+    """An encoder with memory to free."""
 
     def close(self) -> None:
-        """Give the memory back."""
-        ...
+        """Free the memory."""
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Refuse what cannot be an answer: answers are text without white space around it.
+    """Check labels: answers are text without surrounding white space, so labels are too.
 
     Raises:
-        RequestError: No label, one that is blank or has white space around it, or one twice.
+        RequestError: There is no label, or one is blank, padded or repeated.
     """
     if isinstance(labels, str) or not labels:
         raise RequestError(f"labels={labels!r} is no list of labels.", "Give one or more strings.")

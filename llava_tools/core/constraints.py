@@ -1,7 +1,7 @@
-"""What an answer has to be: free text, calls of tools, JSON of a schema. Part of a `Request`.
+"""Constraints of an answer: free text, tool calls, or JSON of a schema. Part of a `Request`.
 
-Plain values, checked when they are made. That a schema can be enforced at all is the engine's to
-say, before it generates anything.
+The values are checked when they are created. Whether a schema can be enforced is checked by the
+backend before it generates anything.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from llava_tools.errors import RequestError
 Schema = Mapping[str, Any]
 ToolChoice = Literal["auto", "any", "none"]
 
-#: Characters of JSON that a tool's or an answer's schema may have. The model reads all of it.
-LARGEST_SCHEMA = 65_536
+#: Maximum number of characters of a schema's JSON; the model reads all of them.
+MAX_SCHEMA_LENGTH = 65_536
 
 _NAME = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -26,15 +26,15 @@ _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperti
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """A tool as the model is told of it.
+    """A tool as described to the model.
 
     Attributes:
         name: Letters, digits, `_`, `.` and `-`; at most 128.
-        description: What it does, in a sentence or two.
+        description: One or two sentences on its purpose.
         parameters: JSON schema of its arguments, of type object.
 
     Raises:
-        RequestError: A name or schema that is not possible.
+        RequestError: The name or the schema is invalid.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ToolSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise RequestError(
-                f"{self.name!r} is not a name that a tool can have.",
+                f"{self.name!r} is not a valid tool name.",
                 "Use 1 to 128 letters, digits, '_', '.' or '-'.",
             )
         check_schema(self.parameters, f"the schema of the tool {self.name}")
@@ -57,12 +57,12 @@ class ToolSpec:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that the model made, or made earlier in the conversation.
+    """A tool call in an answer or in an earlier message.
 
     Attributes:
-        id: Names the call; the tool's result refers to it.
+        id: Identifies the call; the tool's result refers to it.
         name: Name of the tool.
-        arguments: By name, as JSON values.
+        arguments: JSON values by argument name.
     """
 
     id: str
@@ -72,21 +72,21 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Constraint:
-    """What an answer may be.
+    """The form of an answer.
 
     Attributes:
-        tools: Tools that the model may call.
-        tool_choice: `auto`: words (or `schema`) or calls. `any`: one or more calls. `none`: no call.
+        tools: The tools of the conversation.
+        tool_choice: `auto`: text (or `schema`) or calls. `any`: one or more calls. `none`: no call.
             Or the name of a tool, which is then called once.
-        parallel_tool_calls: Whether one answer may hold several calls.
-        schema: JSON schema of the answer where it is not calls; None for free text.
-        describe: Whether the prompt describes the schema to the model. False where the question
-            asks for that form already, in words that the model was trained on.
-        strict: Refuse a schema that cannot be enforced in full. False enforces what can be; the
-            finished answer is checked, and marked `best_effort`.
+        parallel_tool_calls: Whether one answer may contain several calls.
+        schema: JSON schema of an answer without calls; None for free text.
+        describe: Whether the prompt describes the schema to the model. False if the question
+            already asks for that form in words that the model was trained on.
+        strict: Refuse a schema that cannot be enforced in full. False enforces the rest; the
+            finished answer is validated, and marked `best_effort`.
 
     Raises:
-        RequestError: Two tools of one name, a choice that names no tool, a bad schema.
+        RequestError: Two tools share a name, `tool_choice` names no tool, or a schema is invalid.
     """
 
     tools: tuple[ToolSpec, ...] = ()
@@ -98,14 +98,12 @@ class Constraint:
 
     def __post_init__(self) -> None:
         names = [tool.name for tool in self.tools]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise RequestError(
-                f"Two tools are named {twice[0]!r}.", "Give every tool a name of its own."
-            )
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise RequestError(f"Two tools are named {repeated[0]!r}.", "Rename one of them.")
         if self.tool_choice not in ("auto", "any", "none", *names):
             raise RequestError(
-                f"tool_choice={self.tool_choice!r} is neither a choice nor a tool.",
+                f"tool_choice={self.tool_choice!r} is neither a mode nor a tool.",
                 f"Use 'auto', 'any', 'none' or one of: {', '.join(names) or 'no tool is bound'}.",
             )
         if self.tool_choice not in ("auto", "none") and not self.tools:
@@ -116,47 +114,47 @@ class Constraint:
             check_schema(self.schema, "the schema of the answer")
 
     @property
-    def callable(self) -> tuple[ToolSpec, ...]:
-        """The tools that the next answer may call."""
+    def callable_tools(self) -> tuple[ToolSpec, ...]:
+        """The tools that the answer may call."""
         if self.tool_choice in ("auto", "any"):
             return self.tools
         return tuple(tool for tool in self.tools if tool.name == self.tool_choice)
 
     @property
-    def forced(self) -> bool:
-        """Whether the answer has to be a call."""
-        return bool(self.callable) and self.tool_choice != "auto"
+    def requires_call(self) -> bool:
+        """Whether the answer has to be a tool call."""
+        return bool(self.callable_tools) and self.tool_choice != "auto"
 
     @property
-    def free(self) -> bool:
-        """Whether any text will do."""
-        return not self.callable and self.schema is None
+    def unconstrained(self) -> bool:
+        """Whether any text is a valid answer."""
+        return not self.callable_tools and self.schema is None
 
 
-FREE = Constraint()
+UNCONSTRAINED = Constraint()
 
 
-def check_schema(schema: object, what: str) -> None:
-    """Refuse what is no JSON schema, without needing a validator.
+def check_schema(schema: object, name: str) -> None:
+    """Check the type and the size of a schema; `json_schema` validates its content.
 
     Raises:
-        RequestError: Not a mapping, not JSON, or larger than `LARGEST_SCHEMA`.
+        RequestError: Not a mapping, not JSON, or longer than `MAX_SCHEMA_LENGTH`.
     """
+    subject = name[0].upper() + name[1:]
     if not isinstance(schema, Mapping):
         raise RequestError(
-            f"{what[0].upper()}{what[1:]} is a {type(schema).__name__}, not a JSON schema.",
+            f"{subject} is a {type(schema).__name__}, not a JSON schema.",
             "Pass a dict such as {'type': 'object', 'properties': {...}}.",
         )
     try:
         size = len(json.dumps(schema, default=dict))
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(
-            f"{what[0].upper()}{what[1:]} cannot be written as JSON: {error}",
+            f"{subject} cannot be written as JSON: {error}",
             "Use plain dicts, lists, strings, numbers, booleans and None.",
         ) from None
-    if size > LARGEST_SCHEMA:
+    if size > MAX_SCHEMA_LENGTH:
         raise RequestError(
-            f"{what[0].upper()}{what[1:]} has {size:,} characters; {LARGEST_SCHEMA:,} are the "
-            "most that are taken.",
-            "Describe less: the model reads every character of it.",
+            f"{subject} has {size:,} characters; the limit is {MAX_SCHEMA_LENGTH:,}.",
+            "Shorten it: the model reads all of it.",
         )

@@ -1,4 +1,4 @@
-"""JSON schemas checked with `jsonschema`: the schema itself before, the answer after generating."""
+"""Validates JSON schemas and values with `jsonschema`; resolves references."""
 
 from __future__ import annotations
 
@@ -15,59 +15,80 @@ if TYPE_CHECKING:
 
 
 def check_constraint(constraint: Constraint) -> None:
-    """Refuse schemas that are none.
+    """Check that the schemas of a constraint are valid JSON schemas that a finite value satisfies.
 
     Raises:
-        SchemaError: What is wrong with which schema, and where.
+        SchemaError: One is not; the message names the schema, the fault and its place.
     """
-    for tool in constraint.callable:
-        _check_schema(tool.parameters, f"The schema of the tool {tool.name}")
+    schemas = [
+        (f"The schema of the tool {t.name}", t.parameters) for t in constraint.callable_tools
+    ]
     if constraint.schema is not None:
-        _check_schema(constraint.schema, "The schema of the answer")
+        schemas.append(("The schema of the answer", constraint.schema))
+    for name, schema in schemas:
+        fault, hint = _schema_fault(json.dumps(schema, default=dict))
+        if fault:
+            raise SchemaError(f"{name} {fault}.", hint)
 
 
-def disjoint(schema: Schema, root: Schema) -> bool:
-    """Return whether no value can satisfy two branches of a `oneOf`, by what is easily seen.
+def validate(value: Any, schema: Schema, name: str) -> None:
+    """Check that a value satisfies a schema.
 
-    Branches are told apart by their types, or by a property that every one requires with values
-    of its own, as in the tagged unions of pydantic.
+    Args:
+        value: A JSON value.
+        schema: Its schema.
+        name: Name of the value, for error messages.
+
+    Raises:
+        OutputError: It does not; the message has the first fault and its place.
+        SchemaError: A reference in the schema cannot be resolved.
     """
-    branches = [followed(branch, root) for branch in schema["oneOf"]]
-    kinds = [branch.get("type") for branch in branches]
-    if all(isinstance(kind, str) for kind in kinds) and len(set(kinds)) == len(kinds):
-        return not {"integer", "number"} <= set(kinds)
+    from referencing.exceptions import Unresolvable
+
+    try:
+        for error in _validator(schema).iter_errors(value):
+            raise OutputError(
+                f"{name} is not of its schema at {error.json_path}: {error.message}",
+                "Ask again, or make the schema simpler.",
+            )
+    except Unresolvable as error:
+        raise SchemaError(
+            f"The schema refers to {error.ref!r}, which it does not contain.",
+            "Put every definition into the schema itself.",
+        ) from error
+
+
+def has_disjoint_branches(schema: Schema, root: Schema) -> bool:
+    """Return whether the branches of a `oneOf` can be seen to exclude each other.
+
+    That is so if their types differ, or if all of them require a property whose allowed values
+    differ, as in pydantic's tagged unions.
+    """
+    branches = [resolve_reference(branch, root) for branch in schema["oneOf"]]
+    types = [branch.get("type") for branch in branches]
+    if all(isinstance(name, str) for name in types) and len(set(types)) == len(types):
+        return not {"integer", "number"} <= set(types)
     tags = set.intersection(*(set(branch.get("required") or ()) for branch in branches))
-    return any(
-        _apart([_values(branch.get("properties", {}).get(tag)) for branch in branches])
-        for tag in tags
-    )
+    for tag in tags:
+        allowed = [_allowed_values(branch.get("properties", {}).get(tag)) for branch in branches]
+        values = [value for branch_values in allowed for value in branch_values]
+        if all(allowed) and len(set(values)) == len(values):
+            return True
+    return False
 
 
-def _apart(values: list[list[str]]) -> bool:
-    every = [value for some in values for value in some]
-    return all(values) and len(set(every)) == len(every)
+def resolve_reference(schema: Any, root: Schema) -> Schema:
+    """Follow `$ref`s within a document to the schema that they point to.
 
-
-def _values(schema: Any) -> list[str]:
-    """Return the only values that a schema allows, as JSON; none if there are others."""
-    if not isinstance(schema, Mapping):
-        return []
-    allowed = [schema["const"]] if "const" in schema else schema.get("enum") or []
-    return [json.dumps(value, sort_keys=True) for value in allowed]
-
-
-def followed(schema: Any, root: Schema) -> Schema:
-    """Follow references within the document to the schema that they mean.
-
-    Of references that lead in a circle the last one is returned.
+    If references form a circle, the last schema before it closes is returned.
     """
-    seen: set[str] = set()
+    visited: set[str] = set()
     while isinstance(schema, Mapping) and isinstance(pointer := schema.get("$ref"), str):
-        if pointer in seen:
+        if pointer in visited:
             return schema
         if not pointer.startswith("#"):
             return {}
-        seen.add(pointer)
+        visited.add(pointer)
         schema = root
         for step in pointer[1:].strip("/").split("/") if len(pointer) > 1 else ():
             name = step.replace("~1", "/").replace("~0", "~")
@@ -75,88 +96,68 @@ def followed(schema: Any, root: Schema) -> Schema:
     return schema if isinstance(schema, Mapping) else {}
 
 
-def _finite(schema: Any, root: Schema, above: tuple[int, ...], known: set[int]) -> bool:
+def _allowed_values(schema: Any) -> list[str]:
+    """Return the values of `const` or `enum` as JSON; none if other values are allowed too."""
+    if not isinstance(schema, Mapping):
+        return []
+    allowed = [schema["const"]] if "const" in schema else schema.get("enum") or []
+    return [json.dumps(value, sort_keys=True) for value in allowed]
+
+
+@lru_cache(maxsize=256)  # agents send the same schemas with every request
+def _schema_fault(text: str) -> tuple[str, str]:
+    """Return the fault of a schema and a hint, or two empty strings."""
+    schema = json.loads(text)
+    for error in _metaschema_validator(type(_validator(schema))).iter_errors(schema):
+        fault = f"is not a valid JSON schema: {error.message} at {error.json_path}"
+        return fault, "See https://json-schema.org/learn."
+    if not _has_finite_value(schema, schema, (), set()):
+        fault = "refers to itself without end: no finite value satisfies it"
+        return fault, "Make the recursive field optional, or allow null or an empty list."
+    return "", ""
+
+
+def _has_finite_value(
+    schema: Any, root: Schema, parents: tuple[int, ...], finite: set[int]
+) -> bool:
     """Return whether a schema has a value that does not contain itself without end.
 
-    `above` are the schemas that this one stands in, `known` those that were found to have one.
+    Args:
+        schema: The schema to check.
+        root: The document that its references point into.
+        parents: Ids of the schemas around this one.
+        finite: Ids of the schemas that have such a value; extended by this call.
     """
-    schema = followed(schema, root)
-    if id(schema) in known:
+    schema = resolve_reference(schema, root)
+    if id(schema) in finite:
         return True
-    if id(schema) in above or isinstance(schema.get("$ref"), str):
+    if id(schema) in parents or isinstance(schema.get("$ref"), str):
         return False
-    inside = (*above, id(schema))
 
-    def ends(part: Any) -> bool:
-        return _finite(part, root, inside, known)
+    def is_finite(part: Any) -> bool:
+        return _has_finite_value(part, root, (*parents, id(schema)), finite)
 
     if not ("const" in schema or "enum" in schema):
         for union in ("anyOf", "oneOf"):
-            if isinstance(schema.get(union), list) and not any(map(ends, schema[union])):
+            if isinstance(schema.get(union), list) and not any(map(is_finite, schema[union])):
                 return False
-        if not all(map(ends, _always_inside(schema))):
+        if not all(map(is_finite, _required_parts(schema))):
             return False
-    known.add(id(schema))
+    finite.add(id(schema))
     return True
 
 
-def _always_inside(schema: Schema) -> list[Any]:
-    """Return the schemas of what every value of a schema holds."""
+def _required_parts(schema: Schema) -> list[Any]:
+    """Return the schemas of the parts that every value of a schema has."""
     parts = list(schema.get("allOf") or ())
-    kinds = _kinds(schema)
-    if kinds == ["object"]:
-        fields = schema.get("properties") or {}
-        parts += [fields[name] for name in schema.get("required") or () if name in fields]
-    if kinds == ["array"] and schema.get("minItems", 0) > 0:
+    default = "object" if "required" in schema else None
+    types = schema.get("type", default)
+    if types in ("object", ["object"]):
+        properties = schema.get("properties") or {}
+        parts += [properties[name] for name in schema.get("required") or () if name in properties]
+    if types in ("array", ["array"]) and schema.get("minItems", 0) > 0:
         parts.append(schema.get("items", {}))
     return parts
-
-
-def _kinds(schema: Schema) -> list[str]:
-    kind = schema.get("type")
-    if kind is None:
-        return ["object"] if "required" in schema else []
-    return [kind] if isinstance(kind, str) else list(kind)
-
-
-def check(value: Any, schema: Schema, what: str) -> None:
-    """Refuse a value that is not of its schema.
-
-    Raises:
-        OutputError: The first fault and where it is.
-    """
-    from referencing.exceptions import Unresolvable
-
-    try:
-        for error in _validator(schema).iter_errors(value):
-            raise OutputError(
-                f"{what} is not of its schema at {error.json_path}: {error.message}",
-                "Ask again, or make the schema simpler.",
-            )
-    except Unresolvable as error:
-        raise SchemaError(
-            f"The schema refers to {error.ref!r}, which it does not hold.",
-            "Put every definition into the schema itself.",
-        ) from error
-
-
-def _check_schema(schema: Schema, what: str) -> None:
-    fault, hint = _schema_fault(json.dumps(schema, default=dict))
-    if fault:
-        raise SchemaError(f"{what} {fault}.", hint)
-
-
-@lru_cache(maxsize=256)
-def _schema_fault(text: str) -> tuple[str, str]:
-    """Return what is wrong with a schema and what to do; agents send the same ones repeatedly."""
-    schema = json.loads(text)
-    for error in _meta(type(_validator(schema))).iter_errors(schema):
-        fault = f"is no JSON schema: {error.message} at {error.json_path}"
-        return fault, "See https://json-schema.org/learn."
-    if not _finite(schema, schema, (), set()):
-        fault = "refers to itself without end: no finite value satisfies them"
-        return fault, "Make the recursive field optional, or allow null or an empty list."
-    return "", ""
 
 
 def _validator(schema: Schema) -> Validator:
@@ -164,12 +165,12 @@ def _validator(schema: Schema) -> Validator:
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing import Registry
 
-    kind = validator_for(schema, default=Draft202012Validator)
-    return kind(schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
+    draft = validator_for(schema, default=Draft202012Validator)
+    return draft(schema, registry=Registry(), format_checker=draft.FORMAT_CHECKER)
 
 
 @cache
-def _meta(kind: type[Validator]) -> Validator:
+def _metaschema_validator(draft: type[Validator]) -> Validator:
     from jsonschema.validators import validator_for
 
-    return validator_for(kind.META_SCHEMA)(kind.META_SCHEMA)
+    return validator_for(draft.META_SCHEMA)(draft.META_SCHEMA)

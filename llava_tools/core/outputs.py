@@ -1,4 +1,4 @@
-"""What comes out of a backend: steps of an answer, and the answer that they spell."""
+"""Outputs of a backend: chunks of an answer, and the whole answer collected from them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Usage:
     Attributes:
         prompt_tokens: All tokens of the prompt, images included.
         completion_tokens: Generated tokens, the end-of-turn token included.
-        image_tokens: How many of the prompt's tokens are images (576 each in LLaVA 1.5).
-        cached_tokens: How many of the prompt's tokens were reused from earlier requests.
+        image_tokens: Prompt tokens of images (576 for each in LLaVA 1.5).
+        cached_tokens: Prompt tokens whose KV was reused from earlier requests.
     """
 
     prompt_tokens: int = 0
@@ -40,18 +40,18 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Prompt and completion together."""
+        """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of one request, measured by the backend.
+    """Durations of one request in seconds, measured by the backend.
 
     Attributes:
-        prepare: Reading images, encoding the new ones, building the prompt.
-        first_token: From the request's arrival until its first token.
-        total: From the request's arrival until its last token.
+        prepare: Reading and encoding images, building the prompt.
+        first_token: From the request's arrival to its first token.
+        total: From the request's arrival to its last token.
     """
 
     prepare: float = 0.0
@@ -61,13 +61,13 @@ class Timings:
 
 @dataclass(frozen=True)
 class ToolCallChunk:
-    """A piece of a tool call on its way.
+    """A chunk of a tool call.
 
     Attributes:
-        index: Which call of the answer, from 0.
+        index: Position of the call in the answer, from 0.
         arguments: The next characters of the arguments' JSON; may be empty.
-        id: Name of the call, with its first piece only.
-        name: Name of the tool, with the call's first piece only.
+        id: Id of the call; in its first chunk only.
+        name: Name of the tool; in the call's first chunk only.
     """
 
     index: int
@@ -78,16 +78,16 @@ class ToolCallChunk:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A step of an answer. The last one of a stream has a `finish_reason`, usage and timings.
+    """A chunk of an answer. The last one of a stream has a `finish_reason`, usage and timings.
 
     Attributes:
-        text: New text; may be empty.
-        token_ids: The tokens that came with this step.
-        logprobs: One entry for each of `token_ids` where the request asked for them.
+        text: New text, without tool calls; may be empty.
+        token_ids: New tokens.
+        logprobs: One entry for each of `token_ids` if the request has `logprobs`.
         finish_reason: `stop` (end of turn or a stop string), `length` (`max_tokens` reached) or
-            `tool_calls` (tools are to be called, and their results given back).
-        tool_call_chunks: New pieces of tool calls, which are no part of the text.
-        best_effort: With the last one: part of the constraint could only be checked, not enforced.
+            `tool_calls` (the caller runs the tools and sends their results).
+        tool_call_chunks: New chunks of tool calls.
+        best_effort: Set in the last chunk if the constraint was not enforced in full.
     """
 
     text: str = ""
@@ -102,16 +102,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer: the fold of a stream of `Chunk`s.
+    """A whole answer, collected from `Chunk`s, whose fields have the same meaning.
 
     Attributes:
-        text: The texts of the chunks, one after the other.
-        finish_reason: `stop`, `length` or `tool_calls`.
-        model: Name of the model that answered.
+        model: Name of the model.
         token_ids: Generated tokens, the end-of-turn token included.
-        logprobs: One entry a token where asked for.
-        tool_calls: The calls that the model made.
-        best_effort: Part of the constraint could only be checked, not enforced (lenient mode).
+        best_effort: The constraint was validated, but not enforced in full.
     """
 
     text: str
@@ -128,26 +124,27 @@ class Answer:
         return self.text
 
 
-def collect(deltas: Iterable[Chunk], model: str) -> Answer:
-    """Fold a stream of chunks into the answer that they spell.
+def collect(chunks: Iterable[Chunk], model: str) -> Answer:
+    """Collect a stream of chunks into an answer.
 
     Raises:
-        EngineError: The stream ended without a finish reason: somebody closed it.
+        EngineError: The stream ended without a finish reason, since it was closed.
     """
     text: list[str] = []
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] = []
     calls: dict[int, list[ToolCallChunk]] = {}
     last: Chunk | None = None
-    for last in deltas:
+    for last in chunks:
         text.append(last.text)
         token_ids.extend(last.token_ids)
         logprobs.extend(last.logprobs)
-        for piece in last.tool_call_chunks:
-            calls.setdefault(piece.index, []).append(piece)
+        for chunk in last.tool_call_chunks:
+            calls.setdefault(chunk.index, []).append(chunk)
     if last is None or last.finish_reason is None:
         raise EngineError(
-            "The stream ended before it was finished.", "It was closed while it was being read."
+            "The stream ended before the answer was complete.",
+            "Read it to its end before closing it.",
         )
     return Answer(
         text="".join(text),
@@ -157,12 +154,12 @@ def collect(deltas: Iterable[Chunk], model: str) -> Answer:
         model=model,
         token_ids=tuple(token_ids),
         logprobs=tuple(logprobs),
-        tool_calls=tuple(_call(pieces) for pieces in calls.values()),
+        tool_calls=tuple(_collect_call(call_chunks) for call_chunks in calls.values()),
         best_effort=last.best_effort,
     )
 
 
-def _call(pieces: list[ToolCallChunk]) -> ToolCall:
-    """Put a call together; a backend has checked that its arguments are whole."""
-    arguments = "".join(piece.arguments for piece in pieces)
-    return ToolCall(pieces[0].id or "", pieces[0].name or "", json.loads(arguments))
+def _collect_call(chunks: list[ToolCallChunk]) -> ToolCall:
+    """Join the chunks of a call; the backend has validated its arguments."""
+    arguments = "".join(chunk.arguments for chunk in chunks)
+    return ToolCall(chunks[0].id or "", chunks[0].name or "", json.loads(arguments))

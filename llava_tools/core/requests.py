@@ -1,21 +1,19 @@
-"""Requests: what goes into a backend. Plain frozen values, checked when they are made.
-
-Free of torch and of any framework. `outputs` holds what comes out.
-"""
+"""Inputs of a backend: frozen values, checked when they are created. `outputs` has its outputs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict
 
-from llava_tools.core.constraints import FREE, Constraint, ToolCall
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolCall
 from llava_tools.errors import RequestError, refuse_unknown
 from llava_tools.images import ImageRef
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-#: LLaVA's official limit of new tokens when the caller names none (llava/eval/run_llava.py).
+#: LLaVA's official default of `max_tokens` (llava/eval/run_llava.py).
 DEFAULT_MAX_TOKENS = 512
 
 
@@ -24,12 +22,12 @@ class Message:
     """One message of a conversation.
 
     Attributes:
-        role: Who speaks. `tool` carries what a tool returned.
-        content: Texts and images in the order in which they were given.
-        tool_calls: Calls that the assistant made in this message.
-        call_id: Which call a tool's message answers.
-        name: Name of the tool whose message it is; "" takes it from the call.
-        is_error: Whether the tool failed, and the content is its error.
+        role: Role of the speaker. A `tool` message has the result of a tool call.
+        content: Texts and images in order.
+        tool_calls: Tool calls of an assistant message.
+        tool_call_id: Id of the call that a tool message answers.
+        name: Name of the tool of a tool message; "" takes it from the call.
+        is_error: Whether the tool failed and the content is its error.
     """
 
     role: Role
@@ -52,22 +50,22 @@ class Message:
         for part in self.content:
             if not isinstance(part, str | ImageRef):
                 raise RequestError(
-                    f"A message holds a {type(part).__name__}.",
-                    "Pass strings, and pictures through llava_tools.open_image.",
+                    f"The content of a message has a {type(part).__name__}.",
+                    "Pass strings, and images through llava_tools.open_image.",
                 )
         if self.role in ("system", "assistant") and self.images:
             raise RequestError(
-                f"A picture stands in the {self.role} message, where LLaVA cannot look at it.",
-                "Move it to a user or tool message.",
+                f"The {self.role} message has an image.",
+                "Move it to a user or tool message: LLaVA takes images only there.",
             )
         if self.tool_calls and self.role != "assistant":
             raise RequestError(
-                f"The {self.role} message holds tool calls.", "Only the assistant calls tools."
+                f"The {self.role} message has tool calls.", "Only the assistant calls tools."
             )
 
     @property
     def text(self) -> str:
-        """All texts of the message, joined without a separator."""
+        """All text of the message, joined without a separator."""
         return "".join(part for part in self.content if isinstance(part, str))
 
     @property
@@ -77,7 +75,7 @@ class Message:
 
 
 class SamplingKeywords(TypedDict, total=False):
-    """Keywords that every asking function takes; see `SamplingParams`."""
+    """Keyword arguments for `SamplingParams`."""
 
     max_tokens: int | None
     temperature: float
@@ -91,18 +89,19 @@ class SamplingKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How tokens are drawn.
+    """Parameters of sampling.
 
     Attributes:
-        max_tokens: New tokens at most, >= 1. None: 512, or what the context leaves if that is less.
-        temperature: >= 0. 0 takes the likeliest token (the benchmarks' way, and the default).
+        max_tokens: Maximum number of new tokens, >= 1. None: 512, or the rest of the context if
+            that is less.
+        temperature: >= 0. 0, the default, takes the likeliest token, as in LLaVA's benchmarks.
         top_p: Nucleus mass in (0, 1].
-        top_k: Only the k likeliest tokens; 0 for all.
-        stop: Strings that end the answer; they are not part of it.
-        seed: Makes sampling repeatable whatever else runs in the batch. None: a fresh seed.
-        logprobs: Report the natural log-probability of every token under the unmodified
+        top_k: Samples from the k likeliest tokens; 0 for all.
+        stop: Strings that end the answer and are left out of it.
+        seed: Makes sampling repeatable, whatever else is in the batch. None: a random seed.
+        logprobs: Return the natural log-probability of every token under the unmodified
             distribution (before temperature, top_k and top_p).
-        top_logprobs: How many alternatives to report for every token, 0 to 20; needs `logprobs`.
+        top_logprobs: Number of alternatives to return for every token, 0 to 20; needs `logprobs`.
     """
 
     max_tokens: int | None = None
@@ -115,63 +114,63 @@ class SamplingParams:
     top_logprobs: int = 0
 
     def __post_init__(self) -> None:
-        def refuse(name: str, rule: str) -> RequestError:
+        def out_of_range(name: str, rule: str) -> RequestError:
             return RequestError(f"{name}={getattr(self, name)!r} is out of range.", f"Use {rule}.")
 
-        def whole(value: object) -> bool:
-            return isinstance(value, int) and not isinstance(value, bool)
+        def is_int(value: object, low: int, high: float = math.inf) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
-        def number(value: object) -> bool:
+        def is_number(value: object) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
 
-        if self.max_tokens is not None and not (whole(self.max_tokens) and self.max_tokens >= 1):
-            raise refuse("max_tokens", "a whole number of at least 1, or None")
-        if not (number(self.temperature) and 0 <= self.temperature <= 100):
-            raise refuse("temperature", "0 for the likeliest answer, up to 2 for more varied ones")
-        if not (number(self.top_p) and 0 < self.top_p <= 1):
-            raise refuse("top_p", "a number above 0, at most 1")
-        if not (whole(self.top_k) and self.top_k >= 0):
-            raise refuse("top_k", "0 (all tokens) or a whole number")
-        if self.seed is not None and not (whole(self.seed) and 0 <= self.seed < 2**63):
-            raise refuse("seed", "a whole number from 0 to 2**63 - 1, or None")
-        if not (whole(self.top_logprobs) and 0 <= self.top_logprobs <= 20):
-            raise refuse("top_logprobs", "a whole number from 0 to 20")
+        if self.max_tokens is not None and not is_int(self.max_tokens, 1):
+            raise out_of_range("max_tokens", "a whole number of at least 1, or None")
+        if not (is_number(self.temperature) and 0 <= self.temperature <= 100):
+            rule = "0 for the likeliest answer, up to 2 for more varied ones"
+            raise out_of_range("temperature", rule)
+        if not (is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise out_of_range("top_p", "a number above 0, at most 1")
+        if not is_int(self.top_k, 0):
+            raise out_of_range("top_k", "0 (all tokens) or a whole number")
+        if self.seed is not None and not is_int(self.seed, 0, 2**63 - 1):
+            raise out_of_range("seed", "a whole number from 0 to 2**63 - 1, or None")
+        if not is_int(self.top_logprobs, 0, 20):
+            raise out_of_range("top_logprobs", "a whole number from 0 to 20")
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs=True.", "Set both.")
         if not all(isinstance(text, str) and text for text in self.stop):
-            raise refuse("stop", "strings of at least one character")
+            raise out_of_range("stop", "strings of at least one character")
 
     @classmethod
     def from_keywords(cls, options: SamplingKeywords, where: str) -> SamplingParams:
-        """Build from keywords.
+        """Create from keywords; `stop` may be one string.
 
         Args:
-            options: Any of this class's fields; `stop` may be one string.
-            where: Who takes the keywords, for the error message.
+            options: Fields of this class.
+            where: Name of the function that takes the keywords, for error messages.
 
         Raises:
             RequestError: An unknown keyword, or a value out of range.
         """
-        known = {item.name for item in fields(cls)}
-        refuse_unknown(options, known, where)
+        refuse_unknown(options, {item.name for item in fields(cls)}, where)
         values = dict(options)
         stop = options.get("stop") or ()
         if not isinstance(stop, Iterable):
-            raise RequestError(f"stop={stop!r} is not possible.", "Use a string or several.")
+            raise RequestError(f"stop={stop!r} is not possible.", "Use a string or a list of them.")
         values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         return cls(**values)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that a backend needs to answer.
+    """A request to a backend.
 
     Attributes:
-        messages: The conversation; the last one is the user's or a tool's.
-        sampling: How tokens are drawn.
-        constraint: What the answer has to be; free text by default.
+        messages: The conversation; the last message is the user's or a tool's.
+        sampling: Parameters of sampling.
+        constraint: The form of the answer; free text by default.
     """
 
     messages: tuple[Message, ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    constraint: Constraint = FREE
+    constraint: Constraint = UNCONSTRAINED

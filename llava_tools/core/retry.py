@@ -1,8 +1,8 @@
-"""Time limits and retries over any backend.
+"""Time limits and retries for any backend.
 
-A stream that takes too long is closed and ends in `AnswerTimeoutError`. A request that failed for
-a passing reason (a full queue, a crashed step) is sent again as long as no chunk of its answer was
-returned.
+A stream that exceeds its time limit is closed and raises `AnswerTimeoutError`. A request that fails
+with a retryable error (a full queue, a crashed step) is sent again, unless the stream has already
+returned a chunk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LONGEST_PAUSE = 5.0
 
 
 def with_retries(backend: Backend, timeout: float | None, max_retries: int) -> Backend:
-    """Return a backend with a time limit and retries; the same one where neither is wanted."""
+    """Return a backend with a time limit and retries, or the same backend if neither is set."""
     if timeout is None and not max_retries:
         return backend
     return RetryingBackend(backend, timeout, max_retries)
@@ -31,8 +31,8 @@ class RetryingBackend:
 
     Args:
         backend: Answers the requests.
-        timeout: Seconds that an answer may take. None: no limit.
-        max_retries: How often a request is sent again after a retryable error.
+        timeout: Maximum duration of an answer in seconds. None: no limit.
+        max_retries: Maximum number of times that a request is sent again.
     """
 
     def __init__(self, backend: Backend, timeout: float | None, max_retries: int) -> None:
@@ -74,15 +74,21 @@ class RetryingBackend:
 
 
 class RetryingStream:
-    """A stream that restarts after a retryable error and ends when its time is up."""
+    """A stream that restarts after a retryable error and ends when its time is up.
 
-    def __init__(self, begin: Callable[[], Stream], timeout: float | None, max_retries: int):
-        self._begin = begin
+    Args:
+        start: Starts the stream; called again for each retry.
+        timeout: See `RetryingBackend`.
+        max_retries: See `RetryingBackend`.
+    """
+
+    def __init__(self, start: Callable[[], Stream], timeout: float | None, max_retries: int):
+        self._start = start
         self._timeout = timeout
         self._retries_left = max_retries
         self._pause = _FIRST_PAUSE
         self._stream: Stream | None = None
-        self._returned = False
+        self._has_returned_chunk = False
         self._expired = False
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -98,19 +104,19 @@ class RetryingStream:
     def __next__(self) -> Chunk:
         while not self._closed.is_set():
             try:
-                chunk = next(self._current())
+                chunk = next(self._started_stream())
             except StopIteration:
                 break
             except LlavaToolsError as error:
-                if not error.retryable or self._returned or not self._retries_left:
+                if not error.retryable or self._has_returned_chunk or not self._retries_left:
                     self.close()
                     raise
                 self._retries_left -= 1
-                self._drop()
+                self._close_stream()
                 self._closed.wait(self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             else:
-                self._returned = True
+                self._has_returned_chunk = True
                 if chunk.finish_reason is not None and self._timer is not None:
                     self._timer.cancel()
                     self._timeout = None
@@ -129,24 +135,24 @@ class RetryingStream:
         self._closed.set()
         if self._timer is not None:
             self._timer.cancel()
-        self._drop()
+        self._close_stream()
 
     def _expire(self) -> None:
-        if self._timeout is not None:  # else the answer was finished just now
+        if self._timeout is not None:  # else the answer has just been finished
             self._expired = True
             self.close()
 
-    def _current(self) -> Stream:
+    def _started_stream(self) -> Stream:
         if self._stream is None:
-            stream = self._begin()
+            stream = self._start()
             with self._lock:
                 self._stream = stream
-            if self._closed.is_set():  # closed while it was begun: no one else closes it
+            if self._closed.is_set():  # `close` ran during `_start` and did not see the stream
                 stream.close()
             return stream
         return self._stream
 
-    def _drop(self) -> None:
+    def _close_stream(self) -> None:
         with self._lock:
             stream, self._stream = self._stream, None
         if stream is not None:

@@ -1,4 +1,4 @@
-"""Answers from any backend: whole or in chunks, blocking or in an event loop."""
+"""Collects answers from any backend: one or several, blocking or in an event loop."""
 
 from __future__ import annotations
 
@@ -31,19 +31,14 @@ def answer_all(backend: Backend, requests: Iterable[Request]) -> list[Answer]:
 
 
 async def aanswer(load: Callable[[], Backend], request: Request) -> Answer:
-    """`answer` without blocking the event loop; cancelling the task stops the generation.
-
-    Args:
-        load: See `astream`.
-        request: What to answer.
-    """
+    """`answer` without blocking the event loop; see `astream` for `load`."""
     async with aclosing(astream(load, request)) as stream:
         chunks = [chunk async for chunk in stream]
     return collect(chunks, load().model_name)
 
 
 async def aanswer_all(load: Callable[[], Backend], requests: Iterable[Request]) -> list[Answer]:
-    """`answer_all` without blocking the event loop; cancelling the task stops all of them."""
+    """`answer_all` without blocking the event loop; see `astream` for `load`."""
     tasks = [asyncio.ensure_future(aanswer(load, request)) for request in requests]
     try:
         return await asyncio.gather(*tasks)
@@ -53,47 +48,49 @@ async def aanswer_all(load: Callable[[], Backend], requests: Iterable[Request]) 
 
 
 async def astream(load: Callable[[], Backend], request: Request) -> AsyncGenerator[Chunk]:
-    """Stream a request without blocking the event loop; leaving the iteration stops generation.
+    """Stream an answer without blocking the event loop.
 
-    `load` returns the backend; it is called in the stream's thread, since it may load the model.
+    Leaving the iteration, or cancelling its task, stops the generation. Each stream has its own
+    thread, so that many waiting streams cannot starve the loop's shared executor.
 
-    Each stream has a thread of its own for as long as it lasts, so that many streams that wait for
-    tokens never starve the loop's shared executor.
+    Args:
+        load: Returns the backend. It runs in the stream's thread, since it may load the model.
+        request: The request to answer.
     """
     loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
-    left = threading.Event()
+    queue: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
+    cancelled = threading.Event()
     streams: list[Stream] = []
 
     def put(item: Chunk | BaseException | None) -> None:
-        if not left.is_set():
-            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody reads
-                loop.call_soon_threadsafe(arrived.put_nowait, item)
+        if not cancelled.is_set():
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(queue.put_nowait, item)
 
     def pump() -> None:
         try:
             backend = load()
-            if left.is_set():
+            if cancelled.is_set():
                 return
             stream = backend.stream(request)
             streams.append(stream)
             try:
-                if not left.is_set():
+                if not cancelled.is_set():
                     for chunk in stream:
                         put(chunk)
             finally:
                 stream.close()
             put(None)
-        except BaseException as error:  # noqa: BLE001 - handed over and raised in the caller's task
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's task
             put(error)
 
     threading.Thread(target=pump, name="llava-tools-astream", daemon=True).start()
     try:
-        while (item := await arrived.get()) is not None:
+        while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
-        left.set()
+        cancelled.set()
         for stream in streams:
             stream.close()

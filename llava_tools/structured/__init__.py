@@ -1,1 +1,1 @@
-"""Constrained text: grammars, incremental parsing of answers, stop strings."""
+"""Constrained answers: grammar, incremental parser, stop strings."""

@@ -1,9 +1,8 @@
-"""Answers under a constraint: text on its way in, words and tool calls on their way out, checked.
+"""Incremental parser of constrained answers: text in; checked text and tool calls out.
 
-A backend generates text; `ConstrainedStream` reads it as it comes. Words pass through, calls become
-`ToolCallChunk`s (id and name once, then the arguments as they are written), and nothing that was cut
-off or is not of its schema reaches the end of the stream. Independent of how well the constraint
-was enforced while generating: servers are seen to ignore it.
+`ConstrainedStream` wraps the stream of a backend. Text passes through, and calls become
+`ToolCallChunk`s: id and name first, then the arguments as they arrive. An answer that is cut off or
+does not match its schema raises before the stream ends, even if the backend ignored the constraint.
 """
 
 from __future__ import annotations
@@ -14,68 +13,60 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from llava_tools.chat.tool_calls import CLOSE, OPEN
+from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG
 from llava_tools.core import json_schema
 from llava_tools.core.backend import Stream
 from llava_tools.core.constraints import Constraint
 from llava_tools.core.outputs import Chunk, FinishReason, ToolCallChunk
 from llava_tools.errors import OutputError
 
-NewId = Callable[[], str]
-
-_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
-_TAIL = re.compile(r"\s*\}\s*" + CLOSE)
-#: Characters after which a call that has not named its tool never will.
+_CALL_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
+_CALL_TAIL = re.compile(r"\s*\}\s*" + CLOSE_TAG)
+#: Maximum number of characters before the arguments of a call, and after them.
 _LONGEST_HEAD = 1024
 
 
-def new_id() -> str:
-    """Return a fresh id of a call."""
+def new_call_id() -> str:
+    """Return a new id for a tool call."""
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
 def constrained(stream: Stream, constraint: Constraint, *, best_effort: bool = False) -> Stream:
-    """Return a stream whose answer is read and checked; the same one where any text will do.
-
-    Args:
-        stream: Text chunks.
-        constraint: What the answer has to be.
-        best_effort: Whether the backend could only enforce a part of it.
-    """
-    if constraint.free:
+    """Return a `ConstrainedStream`, or the same stream if the constraint allows any text."""
+    if constraint.unconstrained:
         return stream
     return ConstrainedStream(stream, constraint, best_effort=best_effort)
 
 
 class ConstrainedStream(Iterator[Chunk]):
-    """A stream whose answer is read and checked under a constraint.
+    """A stream whose answer is parsed and checked.
 
     Args:
-        stream: Text chunks.
-        constraint: What the answer has to be.
-        best_effort: Whether the engine could only enforce a part of it.
+        stream: Chunks of text.
+        constraint: The form of the answer.
+        best_effort: Whether the backend could not enforce the constraint in full.
 
     Raises:
-        OutputError: While iterating: the answer was cut off, or is not what it had to be.
+        OutputError: While iterating: the answer is cut off or violates the constraint.
     """
 
     def __init__(self, stream: Stream, constraint: Constraint, *, best_effort: bool = False):
         self._stream = stream
-        self._reader = ToolCallParser(constraint)
+        self._parser = ToolCallParser(constraint)
         self._best_effort = best_effort
 
     def __next__(self) -> Chunk:
-        delta = next(self._stream)
+        chunk = next(self._stream)
         try:
-            text, calls = self._reader.feed(delta.text)
-            if delta.finish_reason is None:
-                return replace(delta, text=text, tool_call_chunks=calls)
-            rest, reason = self._reader.end(delta.finish_reason)
+            text, calls = self._parser.feed(chunk.text)
+            if chunk.finish_reason is None:
+                return replace(chunk, text=text, tool_call_chunks=calls)
+            rest, reason = self._parser.finish(chunk.finish_reason)
         except OutputError:
             self._stream.close()
             raise
         return replace(
-            delta,
+            chunk,
             text=text + rest,
             tool_call_chunks=calls,
             finish_reason=reason,
@@ -88,102 +79,100 @@ class ConstrainedStream(Iterator[Chunk]):
 
 
 class ToolCallParser:
-    """Reads one answer as it is written.
+    """Parses one answer incrementally.
+
+    `_parse` is the current state: a method that consumes a part of `_buffer` and may set the next
+    state. It returns False if it needs more text.
 
     Args:
-        constraint: What the answer has to be.
-        ids: Makes the ids of calls.
+        constraint: The form of the answer.
+        new_id: Returns the id of a new call.
     """
 
-    def __init__(self, constraint: Constraint, ids: NewId = new_id) -> None:
+    def __init__(self, constraint: Constraint, new_id: Callable[[], str] = new_call_id) -> None:
         self._constraint = constraint
-        self._tools = {tool.name: tool for tool in constraint.callable}
-        self._ids = ids
-        self._held = ""
-        self._words: list[str] = []
-        self._calls: list[tuple[str, str]] = []
-        self._reads = self._read_lead if self._tools else self._read_words
-        self._scan = _Scan()
-        self._pieces: list[ToolCallChunk] = []
+        self._tools = {tool.name: tool for tool in constraint.callable_tools}
+        self._new_id = new_id
+        self._buffer = ""
+        self._texts: list[str] = []
+        self._calls: list[tuple[str, str]] = []  # name and the arguments' JSON so far
+        self._chunks: list[ToolCallChunk] = []
+        self._scanner = JsonScanner()
+        self._parse = self._parse_start if self._tools else self._parse_text
 
     def feed(self, text: str) -> tuple[str, tuple[ToolCallChunk, ...]]:
-        """Take new text; return the words and the pieces of calls that are certain."""
-        self._held += text
-        shown = len(self._words)
-        self._pieces = []
-        while self._held and self._reads():
-            pass
-        return "".join(self._words[shown:]), tuple(self._pieces)
-
-    def end(self, reason: FinishReason) -> tuple[str, FinishReason]:
-        """Check the whole answer; return the words still held and how it ended.
+        """Add text; return the new text of the answer and the new chunks of calls.
 
         Raises:
-            OutputError: It was cut off inside what must be whole, or is not of its schema.
+            OutputError: A call cannot be parsed, or is not allowed.
+        """
+        self._buffer += text
+        count = len(self._texts)
+        self._chunks = []
+        while self._buffer and self._parse():
+            pass
+        return "".join(self._texts[count:]), tuple(self._chunks)
+
+    def finish(self, reason: FinishReason) -> tuple[str, FinishReason]:
+        """Check the whole answer; return the rest of the text and the finish reason.
+
+        Raises:
+            OutputError: A call or the JSON is cut off, or the answer violates the constraint.
         """
         rest = ""
-        if self._reads == self._read_lead:
-            rest, self._held = self._held, ""
-            self._words.append(rest)
-        if self._reads in (self._read_head, self._read_arguments, self._read_tail):
-            raise _cut("A tool call", reason)
+        if self._parse == self._parse_start:
+            rest, self._buffer = self._buffer, ""
+            self._texts.append(rest)
+        if self._parse in (self._parse_head, self._parse_arguments, self._parse_tail):
+            raise _cut_off("A tool call", reason)
         if self._calls:
             for name, arguments in self._calls:
-                json_schema.check(
-                    json.loads(arguments),
-                    self._tools[name].parameters,
-                    f"The call of {name}",
-                )
+                parameters = self._tools[name].parameters
+                json_schema.validate(json.loads(arguments), parameters, f"The call of {name}")
             return rest, "tool_calls"
-        if self._constraint.forced:
+        if self._constraint.requires_call:
             if reason == "length":
-                raise _cut("A tool call", reason)
+                raise _cut_off("A tool call", reason)
             raise OutputError(
-                "The model answered in words where it had to call a tool.",
+                "The model answered in text where it had to call a tool.",
                 "Use a backend that enforces tool_choice.",
             )
-        self._check_words(reason)
+        self._check_text(reason)
         return rest, reason
 
-    def _check_words(self, reason: FinishReason) -> None:
+    def _check_text(self, reason: FinishReason) -> None:
         schema = self._constraint.schema
         if schema is None:
             return
-        text = "".join(self._words)
+        text = "".join(self._texts)
         try:
             answer = json.loads(text)
         except ValueError:
             if reason == "length":
-                raise _cut("The JSON answer", reason) from None
+                raise _cut_off("The JSON answer", reason) from None
             raise OutputError(
                 f"The answer is not JSON: {text[:80]!r}.", "Use a backend that enforces schemas."
             ) from None
-        json_schema.check(answer, schema, "The answer")
+        json_schema.validate(answer, schema, "The answer")
 
-    # Each step below reads from `_held` and returns whether it got anywhere.
-
-    def _read_lead(self) -> bool:
-        """Wait until it is certain whether the answer begins with a call."""
-        begin = self._held.lstrip()
-        if begin.startswith(OPEN):
-            self._held = begin[len(OPEN) :]
-            self._reads = self._read_head
-        elif OPEN.startswith(begin):
+    def _parse_start(self) -> bool:
+        """Decide whether the answer begins with a call."""
+        if self._skip_open_tag():
+            return True
+        if OPEN_TAG.startswith(self._buffer.lstrip()):
             return False
-        else:
-            self._reads = self._read_words
+        self._parse = self._parse_text
         return True
 
-    def _read_words(self) -> bool:
-        self._words.append(self._held)
-        self._held = ""
+    def _parse_text(self) -> bool:
+        self._texts.append(self._buffer)
+        self._buffer = ""
         return True
 
-    def _read_head(self) -> bool:
-        match = _HEAD.match(self._held)
+    def _parse_head(self) -> bool:
+        """Parse the name of a call."""
+        match = self._match(_CALL_HEAD)
         if match is None:
-            if len(self._held) > _LONGEST_HEAD:
-                raise _malformed(self._held)
             return False
         name = json.loads(match[1])
         if name not in self._tools:
@@ -191,89 +180,100 @@ class ToolCallParser:
                 f"The model called {name!r}, which is not among the tools that it may call.",
                 "Use a backend that enforces tool_choice.",
             )
-        if self._calls and not (
-            self._constraint.parallel_tool_calls and self._constraint.tool_choice != name
-        ):
+        several = self._constraint.parallel_tool_calls and self._constraint.tool_choice != name
+        if self._calls and not several:
             raise OutputError(
-                "The model made several calls where it may make one.",
+                "The model made several calls where only one is allowed.",
                 "Use a backend that enforces parallel_tool_calls.",
             )
-        self._held = self._held[match.end() :]
         self._calls.append((name, ""))
-        self._pieces.append(ToolCallChunk(len(self._calls) - 1, "", self._ids(), name))
-        self._scan = _Scan()
-        self._reads = self._read_arguments
+        self._chunks.append(ToolCallChunk(len(self._calls) - 1, "", self._new_id(), name))
+        self._scanner = JsonScanner()
+        self._parse = self._parse_arguments
         return True
 
-    def _read_arguments(self) -> bool:
-        length = self._scan.feed(self._held)
+    def _parse_arguments(self) -> bool:
+        length = self._scanner.feed(self._buffer)
+        new, self._buffer = self._buffer[:length], self._buffer[length:]
         name, arguments = self._calls[-1]
-        new, self._held = self._held[:length], self._held[length:]
-        self._calls[-1] = (name, arguments + new)
-        self._pieces.append(ToolCallChunk(len(self._calls) - 1, new))
-        if self._scan.over:
+        arguments += new
+        self._calls[-1] = (name, arguments)
+        self._chunks.append(ToolCallChunk(len(self._calls) - 1, new))
+        if self._scanner.finished:
             try:
-                json.loads(arguments + new)
+                json.loads(arguments)
             except ValueError:
-                raise _malformed(arguments + new) from None
-            self._reads = self._read_tail
+                raise _malformed(arguments) from None
+            self._parse = self._parse_tail
         return True
 
-    def _read_tail(self) -> bool:
-        match = _TAIL.match(self._held)
-        if match is None:
-            if len(self._held) > _LONGEST_HEAD:
-                raise _malformed(self._held)
+    def _parse_tail(self) -> bool:
+        """Parse the end of a call."""
+        if self._match(_CALL_TAIL) is None:
             return False
-        self._held = self._held[match.end() :]
-        self._reads = self._read_next
+        self._parse = self._parse_separator
         return True
 
-    def _read_next(self) -> bool:
-        """Between calls, and after the last one."""
-        begin = self._held.lstrip()
-        if begin.startswith(OPEN):
-            self._held = begin[len(OPEN) :]
-            self._reads = self._read_head
+    def _parse_separator(self) -> bool:
+        """Parse white space after a call, up to the next call."""
+        if self._skip_open_tag():
             return True
-        if not OPEN.startswith(begin):
-            raise _malformed(begin)
+        rest = self._buffer.lstrip()
+        if not OPEN_TAG.startswith(rest):
+            raise _malformed(rest)
         return False
 
+    def _skip_open_tag(self) -> bool:
+        start = self._buffer.lstrip()
+        if not start.startswith(OPEN_TAG):
+            return False
+        self._buffer = start[len(OPEN_TAG) :]
+        self._parse = self._parse_head
+        return True
 
-class _Scan:
-    """Finds the end of a JSON object that comes in pieces."""
+    def _match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """Consume a pattern; return None if it needs more text."""
+        match = pattern.match(self._buffer)
+        if match is not None:
+            self._buffer = self._buffer[match.end() :]
+        elif len(self._buffer) > _LONGEST_HEAD:
+            raise _malformed(self._buffer)
+        return match
+
+
+class JsonScanner:
+    """Finds the end of a JSON object that arrives in chunks."""
 
     def __init__(self) -> None:
-        self.over = False
+        self.finished = False
         self._depth = 0
-        self._quoted = False
+        self._in_string = False
         self._escaped = False
 
     def feed(self, text: str) -> int:
-        """Return how many characters of `text` belong to the object."""
-        for at, letter in enumerate(text, start=1):
+        """Return the number of characters of `text` that belong to the object."""
+        for length, character in enumerate(text, start=1):
             if self._escaped:
                 self._escaped = False
-            elif self._quoted:
-                self._escaped = letter == "\\"
-                self._quoted = letter != '"'
-            elif letter == '"':
-                self._quoted = True
-            elif letter in "{[":
+            elif self._in_string:
+                self._escaped = character == "\\"
+                self._in_string = character != '"'
+            elif character == '"':
+                self._in_string = True
+            elif character in "{[":
                 self._depth += 1
-            elif letter in "}]":
+            elif character in "}]":
                 self._depth -= 1
-            if self._depth < 1 and not letter.isspace():
-                self.over = True
-                return at
+            if self._depth < 1 and not character.isspace():
+                self.finished = True
+                return length
         return len(text)
 
 
-def _cut(what: str, reason: FinishReason) -> OutputError:
+def _cut_off(subject: str, reason: FinishReason) -> OutputError:
     if reason == "length":
-        return OutputError(f"{what} was cut off by max_tokens.", "Allow more max_tokens.")
-    return OutputError(f"{what} was cut off by a stop string.", "Leave the stop string out.")
+        return OutputError(f"{subject} was cut off by max_tokens.", "Allow more max_tokens.")
+    return OutputError(f"{subject} was cut off by a stop string.", "Leave the stop string out.")
 
 
 def _malformed(text: str) -> OutputError:

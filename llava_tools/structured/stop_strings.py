@@ -1,4 +1,4 @@
-"""Where an answer ends: stop strings, and the white space around it."""
+"""Detects stop strings in a stream of text and strips surrounding white space."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 class StopStringFilter:
-    """Text on its way out: held back while it may become a stop string or trailing space.
+    """Passes text on until a stop string; holds back what may begin one, and trailing white space.
 
-    The official code strips answers; in a stream that means to drop white space at the beginning
-    and to hold it until something follows.
+    The official code strips whole answers. In a stream, leading white space is dropped, and later
+    white space is held back until other text follows.
 
     Attributes:
-        stopped: Whether a stop string was met; it and what follows are dropped.
+        stopped: Whether a stop string was found; it and the text after it are dropped.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -22,26 +22,30 @@ class StopStringFilter:
         self._begun = False
 
     def feed(self, text: str) -> str:
-        """Take new text; return what may be shown."""
+        """Add text; return the text that can be passed on."""
         self._held += text
         if not self._begun:
             self._held = self._held.lstrip()
             self._begun = bool(self._held)
-        met = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if met:  # the one that is complete first, however the text was cut
+        matches = [
+            (start + len(stop), start)
+            for stop in self._stops
+            if (start := self._held.find(stop)) >= 0
+        ]
+        if matches:  # the first to be complete wins, however the text was split into chunks
             self.stopped = True
-            self._held = self._held[: min(met)[1]]
+            self._held = self._held[: min(matches)[1]]
             return ""
-        sure = len(self._held.rstrip())
+        safe = len(self._held.rstrip())
         for stop in self._stops:
             for length in range(min(len(stop) - 1, len(self._held)), 0, -1):
                 if self._held.endswith(stop[:length]):
-                    sure = min(sure, len(self._held[:-length].rstrip()))
+                    safe = min(safe, len(self._held[:-length].rstrip()))
                     break
-        shown, self._held = self._held[:sure], self._held[sure:]
-        return shown
+        passed, self._held = self._held[:safe], self._held[safe:]
+        return passed
 
-    def rest(self) -> str:
-        """Return what is still held when the answer is over, without trailing white space."""
-        held, self._held = self._held.rstrip(), ""
-        return held
+    def flush(self) -> str:
+        """Return the held text at the end of the answer, without trailing white space."""
+        text, self._held = self._held.rstrip(), ""
+        return text

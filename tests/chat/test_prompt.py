@@ -14,7 +14,7 @@ from llava_tools.chat.prompt import END_OF_TURN, EndOfTurn, Piece, build, fit, r
 from llava_tools.core.requests import Message
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
-from tests.strategies import MARKS, conversations, make_image, spiky_text
+from tests.strategies import MARKS, conversations, make_image, adversarial_text
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -97,12 +97,12 @@ def test_equal_to_the_official_conversation(messages: list[Message], expected: s
 
 @given(st.data())
 def test_equal_to_the_official_renderer(data: st.DataObject) -> None:
-    system = data.draw(st.none() | spiky_text)
+    system = data.draw(st.none() | adversarial_text)
     messages = [] if system is None else [Message("system", (system,))]
     turns: list[tuple[str, str | None]] = []
     for turn in range(last := data.draw(st.integers(1, 3))):
         images = data.draw(st.sampled_from([(), (CAT,), (CAT, DOG)]))
-        question, answer = data.draw(spiky_text) + "?", data.draw(spiky_text) + "."
+        question, answer = data.draw(adversarial_text) + "?", data.draw(adversarial_text) + "."
         messages.append(user(*images, question))
         final = turn == last - 1
         turns.append(("<image>\n" * len(images) + question, None if final else answer))

@@ -16,7 +16,7 @@ from llava_tools.core.constraints import Constraint, Schema, ToolCall, ToolSpec
 from llava_tools.core.requests import Message
 from llava_tools.errors import RequestError
 from llava_tools.images import open_image
-from tests.strategies import spiky_text
+from tests.strategies import adversarial_text
 
 WEATHER = ToolSpec(
     "get_weather",
@@ -99,10 +99,10 @@ def test_the_model_is_told_of_the_form_of_its_answer() -> None:
     assert tool_calls.instructions(Constraint()) == ""
 
 
-@given(st.dictionaries(st.text(), st.integers() | spiky_text, max_size=3))
+@given(st.dictionaries(st.text(), st.integers() | adversarial_text, max_size=3))
 def test_a_call_is_json_between_its_tags(arguments: dict[str, Any]) -> None:
     text = tool_calls.write_call(ToolCall("c1", "f", arguments))
-    inner = text.removeprefix(tool_calls.OPEN).removesuffix(tool_calls.CLOSE)
+    inner = text.removeprefix(tool_calls.OPEN_TAG).removesuffix(tool_calls.CLOSE_TAG)
     assert json.loads(inner) == {"name": "f", "arguments": arguments}
 
 
@@ -145,12 +145,12 @@ def test_only_the_assistant_calls() -> None:
 def test_image_arguments_take_the_conversations_images_only() -> None:
     seen = "img_" + "0" * 24
     messages = [Message("user", (CAT, DOG, "x")), Message("tool", (f"zoomed: {seen}",))]
-    narrowed = image_handles.narrowed(Constraint((WEATHER, ZOOM)), messages)
+    narrowed = image_handles.narrow(Constraint((WEATHER, ZOOM)), messages)
     image = narrowed.tools[1].parameters["properties"]["image"]
     assert image == {"type": "string", "enum": [CAT.handle, DOG.handle, seen]}
     assert narrowed.tools[0] == WEATHER
     for constraint, said in ((Constraint((WEATHER,)), messages), (Constraint((ZOOM,)), [])):
-        assert image_handles.narrowed(constraint, said) is constraint
+        assert image_handles.narrow(constraint, said) is constraint
 
 
 def test_images_are_named_where_a_tool_takes_them() -> None:

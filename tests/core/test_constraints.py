@@ -1,4 +1,4 @@
-"""Constraints and schemas: what is refused before anything is asked, and how it is told."""
+"""Constraints and JSON schemas: errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llava_tools.core import json_schema
-from llava_tools.core.constraints import LARGEST_SCHEMA, Constraint, ToolSpec
+from llava_tools.core.constraints import MAX_SCHEMA_LENGTH, Constraint, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 
 NODE: dict[str, Any] = {
@@ -18,26 +18,26 @@ NODE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("create", "message"),
     [
-        (lambda: ToolSpec("no spaces"), "'no spaces' is not a name"),
-        (lambda: ToolSpec(""), "'' is not a name"),
+        (lambda: ToolSpec("no spaces"), "'no spaces' is not a valid tool name"),
+        (lambda: ToolSpec(""), "'' is not a valid tool name"),
         (lambda: ToolSpec("f", "", {"type": "array"}), "of type 'array'"),
         (lambda: ToolSpec("f", "", "x"), "not a JSON schema"),
         (lambda: ToolSpec("f", "", {"default": {1}}), "cannot be written as JSON"),
-        (lambda: ToolSpec("f", "", {"title": "x" * LARGEST_SCHEMA}), "65,536 are the most"),
+        (lambda: ToolSpec("f", "", {"title": "x" * MAX_SCHEMA_LENGTH}), "the limit is 65,536"),
         (lambda: Constraint((ToolSpec("f"), ToolSpec("f"))), "Two tools are named 'f'"),
         (lambda: Constraint((ToolSpec("f"),), "g"), "tool_choice='g' is neither"),
         (lambda: Constraint((), "any"), "there is no tool"),
         (lambda: Constraint(schema=[]), "not a JSON schema"),
     ],
 )
-def test_what_cannot_be_is_refused(make: Any, words: str) -> None:
-    with pytest.raises(RequestError, match=words):
-        make()
+def test_invalid_tools_and_constraints_raise(create: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        create()
 
 
-def test_a_schema_that_contains_itself_is_an_error_rather_than_a_loop() -> None:
+def test_schema_that_contains_itself_raises() -> None:
     schema: dict[str, Any] = {"type": "object"}
     schema["properties"] = {"self": schema}
     with pytest.raises(RequestError, match="cannot be written as JSON"):
@@ -45,9 +45,9 @@ def test_a_schema_that_contains_itself_is_an_error_rather_than_a_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    ("schema", "message"),
     [
-        ({"type": "strin"}, "no JSON schema: 'strin'"),
+        ({"type": "strin"}, "not a valid JSON schema: 'strin'"),
         ({"properties": {"a": {"minimum": "low"}}}, r"\$.properties.a.minimum"),
         ({"$ref": "#"}, "without end"),
         ({**NODE, "$defs": {"Node": NODE}}, "without end"),
@@ -55,8 +55,8 @@ def test_a_schema_that_contains_itself_is_an_error_rather_than_a_loop() -> None:
         ({"type": "array", "minItems": 1, "items": {"$ref": "#"}}, "without end"),
     ],
 )
-def test_schemas_that_are_none_or_never_end(schema: dict[str, Any], words: str) -> None:
-    with pytest.raises(SchemaError, match=words):
+def test_invalid_and_endless_schemas_raise(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
         json_schema.check_constraint(Constraint(schema=schema))
     if "type" in schema and schema["type"] == "object":
         with pytest.raises(SchemaError, match="the tool f"):
@@ -73,25 +73,25 @@ def test_schemas_that_are_none_or_never_end(schema: dict[str, Any], words: str) 
         {"type": "object", "properties": {"$ref": {"type": "string"}}, "required": ["$ref"]},
     ],
 )
-def test_recursion_that_can_end_is_fine(schema: dict[str, Any]) -> None:
+def test_recursive_schema_with_finite_values_is_valid(schema: dict[str, Any]) -> None:
     json_schema.check_constraint(Constraint(schema=schema))
 
 
-def test_a_reference_that_leads_nowhere_is_named() -> None:
+def test_unresolved_reference_raises() -> None:
     for pointer in ("#/$defs/Lost", "http://127.0.0.1:9/schema.json"):
-        with pytest.raises(SchemaError, match="which it does not hold"):
-            json_schema.check({}, {"$ref": pointer}, "The answer")
+        with pytest.raises(SchemaError, match="which it does not contain"):
+            json_schema.validate({}, {"$ref": pointer}, "The answer")
 
 
-def test_values_are_checked_formats_too() -> None:
+def test_validation_checks_formats() -> None:
     schema = {"properties": {"day": {"format": "date"}}}
-    json_schema.check({"day": "2026-02-28"}, schema, "The answer")
+    json_schema.validate({"day": "2026-02-28"}, schema, "The answer")
     with pytest.raises(OutputError, match=r"\$.day: '2026-02-31' is not a 'date'"):
-        json_schema.check({"day": "2026-02-31"}, schema, "The answer")
+        json_schema.validate({"day": "2026-02-31"}, schema, "The answer")
 
 
 @pytest.mark.parametrize(
-    ("branches", "apart"),
+    ("branches", "disjoint"),
     [
         ([{"type": "string"}, {"type": "integer"}], True),
         ([{"type": "number"}, {"type": "integer"}], False),
@@ -102,10 +102,10 @@ def test_values_are_checked_formats_too() -> None:
         ([{"$ref": "#/$defs/lost"}, {"$ref": "#/$defs/cat"}], False),
     ],
 )
-def test_branches_that_exclude_each_other(branches: list[Any], apart: bool) -> None:
+def test_disjoint_branches(branches: list[Any], disjoint: bool) -> None:
     tagged = {
         name: {"type": "object", "properties": {"kind": {"const": name}}, "required": ["kind"]}
         for name in ("cat", "dog")
     }
     schema = {"oneOf": branches, "$defs": tagged}
-    assert json_schema.disjoint(schema, schema) is apart
+    assert json_schema.has_disjoint_branches(schema, schema) is disjoint

@@ -1,3 +1,5 @@
+"""Messages, sampling parameters, and answers collected from chunks."""
+
 from __future__ import annotations
 
 import pickle
@@ -33,41 +35,41 @@ from llava_tools.images import open_image
         ("stop", [5]),
     ],
 )
-def test_values_out_of_range_are_named(option: str, value: object) -> None:
+def test_sampling_values_out_of_range_raise(option: str, value: object) -> None:
     with pytest.raises(RequestError, match=option) as caught:
         SamplingParams.from_keywords({option: value}, "ask")
     assert "\n" not in str(caught.value)
     assert caught.value.hint
 
 
-def test_an_unknown_option_names_the_nearest_known_one() -> None:
+def test_unknown_option_suggests_the_closest_name() -> None:
     with pytest.raises(RequestError, match="Did you mean 'max_tokens'"):
         SamplingParams.from_keywords({"max_token": 3}, "ask")  # type: ignore[typeddict-unknown-key]
 
 
-def test_one_stop_string_needs_no_list() -> None:
+def test_stop_may_be_one_string() -> None:
     assert SamplingParams.from_keywords({"stop": "END"}, "ask").stop == ("END",)
     assert SamplingParams.from_keywords({"stop": ["a", "b"]}, "ask").stop == ("a", "b")
 
 
 @pytest.mark.parametrize("content", ["text", ["text"], (3,), (b"bytes",), None])
-def test_messages_hold_text_and_images_only(content: object) -> None:
+def test_message_content_must_be_a_tuple_of_texts_and_images(content: object) -> None:
     with pytest.raises(RequestError):
         Message("user", content)
 
 
-def test_images_stand_where_llava_can_see_them() -> None:
+def test_only_user_and_tool_messages_have_images() -> None:
     image = open_image(Image.new("RGB", (4, 4)))
     assert Message("user", (image, "a", "b")).images == (image,)
     assert Message("user", (image, "a", "b")).text == "ab"
     for role in ("system", "assistant"):
-        with pytest.raises(RequestError, match=f"in the {role} message"):
+        with pytest.raises(RequestError, match=f"The {role} message has an image"):
             Message(role, (image,))
     with pytest.raises(RequestError, match="'bot' is not a role"):
         Message("bot", ("hello",))
 
 
-def test_fold_adds_up() -> None:
+def test_collect_joins_chunks() -> None:
     usage = Usage(prompt_tokens=5, completion_tokens=2)
     answer = collect(
         [Chunk("a ", (1,)), Chunk("b", (2,)), Chunk("", (3,), finish_reason="stop", usage=usage)],
@@ -78,10 +80,10 @@ def test_fold_adds_up() -> None:
     assert str(answer) == "a b"
 
 
-@pytest.mark.parametrize("deltas", [[], [Chunk("a")]])
-def test_a_stream_that_was_cut_is_no_answer(deltas: list[Chunk]) -> None:
-    with pytest.raises(EngineError, match="before it was finished"):
-        collect(deltas, "m")
+@pytest.mark.parametrize("chunks", [[], [Chunk("a")]])
+def test_collect_raises_without_a_finish_reason(chunks: list[Chunk]) -> None:
+    with pytest.raises(EngineError, match="before the answer was complete"):
+        collect(chunks, "m")
 
 
 @pytest.mark.parametrize(

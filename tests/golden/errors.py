@@ -22,7 +22,7 @@ from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava as IndexLlava
 from llava_tools import tools
 from llava_tools.chat import prompt
-from llava_tools.core.constraints import FREE, Constraint, ToolSpec
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolSpec
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.images import open_image
 from llava_tools.images.access import ImageResolver
@@ -43,7 +43,7 @@ def _llava() -> Any:
 
 
 def _request(
-    *messages: Message, constraint: Constraint = FREE, **sampling: Any
+    *messages: Message, constraint: Constraint = UNCONSTRAINED, **sampling: Any
 ) -> Callable[[], Any]:
     """Return what raises the error of a request."""
     return lambda: ScriptedBackend().stream(
@@ -129,7 +129,7 @@ CONVERSATIONS: dict[str, Callable[[], Any]] = {
     "too long": _request(i.user("word " * 5000)),
     "too many images": _request(i.user(*[i.RED] * 8)),
     "max_tokens too large": _request(*SAY, max_tokens=5000),
-    "lesson without a question": lambda: prompt.lesson((i.assistant("That."),)),
+    "lesson without a question": lambda: prompt.training_example((i.assistant("That."),)),
 }
 
 LABELS: dict[str, Callable[[], Any]] = {
@@ -153,8 +153,8 @@ TOOLS: dict[str, Callable[[], Any]] = {
     "choice of none": lambda: Constraint((i.ADD,), "sub"),
     "choice without tools": lambda: Constraint((), "any"),
     "schema of the answer": lambda: Constraint(schema="x"),
-    "unknown visual tool": lambda: tools.named(["lok"]),
-    "find without an index": lambda: tools.named(["find"]),
+    "unknown visual tool": lambda: tools.select_tools(["lok"]),
+    "find without an index": lambda: tools.select_tools(["find"]),
     "no JSON schema": _schema({"type": "strnig"}),
     "endless": _schema(ENDLESS),
     "no JSON schema of a tool": _request(

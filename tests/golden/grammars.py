@@ -57,7 +57,7 @@ def _constraint(constraint: Constraint) -> dict[str, Any]:
 
 def _narrowed(*messages: Any, schema: Any) -> dict[str, Any]:
     constraint = Constraint((ToolSpec("see", "", schema), i.ADD))
-    return constraint_as_dict(image_handles.narrowed(constraint, messages))
+    return constraint_as_dict(image_handles.narrow(constraint, messages))
 
 
 _SEVERAL = i.fields(["images"], images={"type": "array", "items": i.IMAGE_ARGUMENT})
@@ -68,7 +68,7 @@ CASES: dict[str, Callable[[], Any]] = {
     **{
         f"constraint: {name}": partial(_constraint, value)
         for name, value in CONSTRAINTS.items()
-        if not value.free
+        if not value.unconstrained
     },
     "no image to narrow to": partial(_narrowed, i.user("What?"), schema=_SEVERAL),
     "narrowed to images": partial(_narrowed, i.user(i.RED, i.BLUE, "What?"), schema=_SEVERAL),

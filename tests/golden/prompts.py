@@ -9,7 +9,7 @@ from typing import Any
 
 from llava_tools.chat import prompt
 from llava_tools.chat.prompt import Piece
-from llava_tools.core.constraints import FREE, Constraint, ToolCall
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolCall
 from llava_tools.core.requests import Message
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.images import ImageRef
@@ -121,7 +121,7 @@ def prompt_as_dict(pieces: list[Piece]) -> dict[str, Any]:
     }
 
 
-def built(messages: tuple[Message, ...], constraint: Constraint = FREE) -> dict[str, Any]:
+def built(messages: tuple[Message, ...], constraint: Constraint = UNCONSTRAINED) -> dict[str, Any]:
     return prompt_as_dict(prompt.build(messages, constraint=constraint))
 
 
@@ -130,7 +130,7 @@ def _other_system(sentence: str) -> dict[str, Any]:
 
 
 def _lesson(messages: tuple[Message, ...]) -> dict[str, Any]:
-    return prompt_as_dict(prompt.lesson(messages))
+    return prompt_as_dict(prompt.training_example(messages))
 
 
 def _coded(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from llava_tools.core.constraints import FREE, Constraint
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint
 from llava_tools.core.outputs import Chunk, FinishReason, collect
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.structured.parser import ConstrainedStream, ToolCallParser
@@ -25,7 +25,7 @@ TWO_CALLS = f"{i.WRITTEN_ADD}\n{i.WRITTEN_WEATHER}"
 def streamed(
     script: str,
     sampling: SamplingParams | None = None,
-    constraint: Constraint = FREE,
+    constraint: Constraint = UNCONSTRAINED,
     messages: tuple[Message, ...] = ASK,
 ) -> dict[str, Any]:
     """Return the deltas of a scripted answer, and the answer that they add up to."""
@@ -48,7 +48,7 @@ def read(
     for piece in pieces:
         text, calls = reader.feed(piece)
         steps.append([piece, text, [call_delta_as_dict(call) for call in calls]])
-    rest, finish = reader.end(reason)
+    rest, finish = reader.finish(reason)
     return {"steps": steps, "rest": rest, "finish_reason": finish}
 
 
@@ -85,7 +85,7 @@ def _scores(labels: Sequence[str]) -> list[float]:
 def _stopped(stops: Sequence[str], pieces: Sequence[str]) -> dict[str, Any]:
     stop = StopStringFilter(stops)
     shown = [stop.feed(piece) for piece in pieces]
-    return {"shown": shown, "rest": stop.rest(), "stopped": stop.stopped}
+    return {"shown": shown, "rest": stop.flush(), "stopped": stop.stopped}
 
 
 def _cut(text: str, *sizes: int) -> list[str]:

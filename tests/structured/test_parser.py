@@ -17,13 +17,13 @@ from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import OutputError
 from llava_tools.structured.parser import ConstrainedStream, ToolCallParser
 from llava_tools.testing import ScriptedBackend
-from tests.strategies import spiky_text
+from tests.strategies import adversarial_text
 
 LOOK = ToolSpec("look", "", {"type": "object", "properties": {"at": {}}, "required": ["at"]})
 ADD = ToolSpec("add", "", {"type": "object", "properties": {"n": {"type": "integer"}}})
 BOTH = Constraint((LOOK, ADD))
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text() | spiky_text,
+    st.none() | st.booleans() | st.integers() | st.text() | adversarial_text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
@@ -39,7 +39,7 @@ def read(
         text, new = reader.feed(piece)
         words += text
         calls += new
-    rest, reason = reader.end(reason)
+    rest, reason = reader.finish(reason)
     return words + rest, calls, reason
 
 
@@ -74,7 +74,7 @@ def test_calls_are_read_however_they_are_cut(data: st.DataObject, values: list[A
     assert put_together(calls) == expected
 
 
-@given(st.data(), spiky_text)
+@given(st.data(), adversarial_text)
 def test_words_stay_words_however_they_are_cut(data: st.DataObject, text: str) -> None:
     if text.lstrip().startswith("<tool_call>"):
         text = "x" + text
