@@ -54,7 +54,7 @@ class Generate:
         model: Any = loaded.model
         pieces = prompt.build(messages)
         placeholder = [model.config.image_token_index] * loaded.image_tokens
-        listed = loaded.text.tokenize(pieces, lambda ref: placeholder)
+        listed = loaded.tokenizer.tokenize(pieces, lambda ref: placeholder)
         ids = torch.tensor([listed], device=model.device)
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
         vision_inputs: dict[str, torch.Tensor] = {}
@@ -67,7 +67,7 @@ class Generate:
                 max_new_tokens=limit,
                 min_new_tokens=limit if exact else None,
                 do_sample=False,
-                eos_token_id=list(loaded.ends),
+                eos_token_id=list(loaded.eos_token_ids),
                 pad_token_id=0,
                 streamer=watch,
                 **vision_inputs,

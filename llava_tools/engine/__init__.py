@@ -1,13 +1,19 @@
 """The in-process engine: transformers and torch behind the backend interface.
 
-`load` brings the weights, `text` turns text into tokens and back, `eye` makes features of images,
-`together` of several in one pass, and `vision` gives them virtual token ids. `batching` is the
-contact with continuous batching, `shortage` does a step again that there was no memory for,
-`sampler` picks tokens, `runtime` leads requests through it, `stream` turns tokens into chunks,
-`scoring` has labels spelled, `engine` holds it all together. On CPUs `llama` computes what that of
-transformers does, with weights that are `packed` and `attention` to a KV that `paging` lays out.
-Apart from requests, `clip` loads what CLIP has and LLaVA lacks, and `embedding` turns texts and
-images into vectors with it.
+`loading/` turns a name into a checked, loaded model; `device` picks where it runs. A request goes
+this way:
+
+1. `engine` tokenizes its prompt (`tokenizer`), compiles its constraint (`grammar_masks`), and
+   admits it with a `RequestState` (`request_state`).
+2. `image_cache` replaces each image by virtual token ids. `vision_tower` encodes an image that is
+   new, `image_batcher` several that arrive together.
+3. `continuous_batching/` runs the batch. `runtime` submits the request, after others about the same
+   image if their prefill can be shared (`prefill_coalescer`); `manager` and `kv_layout` adapt
+   transformers' scheduler and KV; on CPUs `cpu/` computes the language model; `sampler` picks the
+   tokens; `oom_recovery` repeats a step that lacked memory.
+4. `stream` turns tokens into chunks; `scoring` sums the log-probabilities of forced labels.
+
+Apart from requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llava_tools.core.backend import Backend
-from llava_tools.errors import need
+from llava_tools.errors import require
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
 if TYPE_CHECKING:
@@ -33,8 +39,8 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
     """
-    with _importing():
-        need("torch", "transformers", "accelerate", extra="torch")
+    with _paused_collector():
+        require("torch", "transformers", "accelerate", extra="torch")
         from llava_tools.engine.engine import LlavaEngine
         from llava_tools.engine.loading.checkpoint import load
 
@@ -44,18 +50,20 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
 def load_embedding(
     options: EmbeddingOptions, engines: Callable[[], Mapping[EngineOptions, Backend]]
 ) -> ClipEmbedding:
-    """Load what turns texts and images into vectors.
+    """Load a model that turns texts and images into vectors.
 
     Args:
         options: What to load.
-        engines: Those that are loaded at the moment; one of the same model lends its vision tower.
+        engines: Returns the engines that are loaded; the vision tower of one with the same model is
+            reused.
 
     Raises:
         MissingExtraError: torch, transformers or accelerate are not installed.
-        ModelError: The CLIP cannot be found, is none, or does not belong to the model's vision tower.
+        ModelError: The CLIP cannot be found, is another kind of model, or does not belong to the
+            model's vision tower.
     """
-    with _importing():
-        need("torch", "transformers", "accelerate", extra="torch")
+    with _paused_collector():
+        require("torch", "transformers", "accelerate", extra="torch")
         from llava_tools.engine.embedding import ClipEmbedding
         from llava_tools.engine.loading.clip import load_clip
 
@@ -63,11 +71,12 @@ def load_embedding(
 
 
 @contextmanager
-def _importing() -> Iterator[None]:
-    """Let the garbage collector rest while modules are imported, whose objects all stay.
+def _paused_collector() -> Iterator[None]:
+    """Pause the garbage collector while modules are imported, since all their objects stay.
 
-    It would walk through them again and again, 600,000 in the end, for an eighth of the time to the
-    first token. Freezing and unfreezing puts them among the old ones, which it seldom looks at.
+    It would traverse them again and again, 600,000 in the end, for an eighth of the time to the
+    first token. Freezing and unfreezing moves them to the oldest generation, which it seldom
+    traverses.
     """
     if not gc.isenabled():
         yield
@@ -76,7 +85,7 @@ def _importing() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # else somebody froze objects to keep them so
+        if not gc.get_freeze_count():  # else the application froze objects, which must stay so
             gc.freeze()
             gc.unfreeze()
         gc.enable()

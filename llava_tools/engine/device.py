@@ -12,61 +12,59 @@ import torch
 from llava_tools.errors import MemoryExhaustedError, ModelError
 from llava_tools.options import LoadOptions
 
-# What torch's allocator for CPUs says; it raises a plain RuntimeError.
+# The messages of torch's CPU allocator, which raises a plain RuntimeError.
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory", re.IGNORECASE)
 
 
 @contextmanager
-def enough_memory(wanted: str) -> Iterator[None]:
-    """Say what there was no memory for, where that is what went wrong.
-
-    Args:
-        wanted: For the message.
+def memory_errors(purpose: str) -> Iterator[None]:
+    """Turn an out-of-memory error of torch or Python into one that names its purpose.
 
     Raises:
-        MemoryExhaustedError: There was none.
+        MemoryExhaustedError: There was not enough memory.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        raise no_memory_for(wanted) from error
+        raise memory_error(purpose) from error
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether this is what torch or Python says when there is no memory."""
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch or Python raised this because memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
-def no_memory_for(wanted: str) -> MemoryExhaustedError:
-    """Return the error for something that there was no memory for."""
+def memory_error(purpose: str) -> MemoryExhaustedError:
+    """Return the error for memory that ran out."""
     return MemoryExhaustedError(
-        f"There was not enough memory for {wanted}.",
-        "Ask again when fewer requests run, send fewer pictures, or set a smaller context.",
+        f"There was not enough memory for {purpose}.",
+        "Try again when fewer requests run, send fewer images, or set a smaller context_length.",
     )
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the torch device for an `LoadOptions.device`.
+    """Return the torch device for a `LoadOptions.device`.
 
     Raises:
-        ModelError: The device is not there.
+        ModelError: This machine does not have the device.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    there = {
+    count = {
         "cpu": 1,
         "cuda": torch.cuda.device_count(),
         "mps": int(torch.backends.mps.is_available()),
     }[kind]
-    if (index and not index.isdigit()) or int(index or 0) >= there:
+    if (index and not index.isdigit()) or int(index or 0) >= count:
         raise ModelError(
-            f"device={name!r} is not there: this machine has {there} {kind} device(s).",
+            f"device={name!r} does not exist: this machine has {count} {kind} device(s).",
             "Use device='auto', or install a torch build for your accelerator.",
         )
     return torch.device(name if kind != "cuda" or index else "cuda:0")
@@ -75,10 +73,10 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
     """Return the dtype for weights and KV.
 
-    Automatic: bfloat16 where the hardware computes in it, float16 on older GPUs and on MPS,
-    float32 on other CPUs, where bfloat16 runs but several times slower; weights that are stored in
-    16 bit stay so there (`packed.py`), and this is the dtype of all else. The embedded model is
-    small enough for float32 everywhere, which keeps its answers equal across machines.
+    `auto` is bfloat16 where the hardware computes in it, float16 on older GPUs and on MPS, and
+    float32 on other CPUs, where bfloat16 is several times slower. There, `cpu/linear.py` keeps
+    weights that are stored in 16 bit as they are; all else is float32. The embedded model is small
+    enough for float32 everywhere, which keeps its answers equal across machines.
     """
     if options.dtype != "auto":
         dtype: torch.dtype = getattr(torch, options.dtype)
@@ -95,7 +93,7 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
 def free_bytes(device: torch.device) -> int:
     """Return the memory that new tensors on `device` may take.
 
-    On CUDA a limit that was set by `torch.cuda.set_per_process_memory_fraction` counts as well.
+    On CUDA this respects the limit of `torch.cuda.set_per_process_memory_fraction`.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)

@@ -1,8 +1,9 @@
 """`ClipEmbedding`: texts and images in, vectors of length one out.
 
-Images are padded as for LLaVA and go through its vision tower up to the layer that LLaVA reads; CLIP's
-last layer, norm and projection follow. An engine that is loaded lends its vision tower, looked for at every
-call, so that no second tower stays in memory; the pass itself is not shared with the engine's.
+Images are padded as for LLaVA and go through its vision tower up to the layer that LLaVA reads;
+CLIP's last layer, norm and projection follow. A loaded engine's vision tower is reused; every call
+looks for one, so that no second tower stays in memory. The pass itself is not batched with the
+engine's.
 """
 
 from __future__ import annotations
@@ -18,24 +19,32 @@ from transformers import CLIPVisionModel
 
 from llava_tools.core.backend import Backend
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.loading.clip import Clip, Eye, load_eye, refuse_other_eye
+from llava_tools.engine.loading.checkpoint import preprocess
+from llava_tools.engine.loading.clip import (
+    Clip,
+    VisionTower,
+    check_vision_tower,
+    load_vision_tower,
+)
 from llava_tools.engine.vision_tower import hidden_states
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
 _log = logging.getLogger(__name__)
 
-TEXTS, IMAGES = 64, 16
-"""How many go through a tower together."""
+TEXT_BATCH, IMAGE_BATCH = 64, 16
 
 
 class ClipEmbedding:
     """Embeds for many callers at once; they take turns, batch by batch.
 
     Args:
-        clip: Without its vision tower.
-        options: What it was loaded with.
-        engines: Those that are loaded at the moment.
+        clip: The CLIP without the layers that LLaVA has.
+        options: The options that it was loaded with.
+        engines: Returns the engines that are loaded.
+
+    Attributes:
+        clip: The same.
     """
 
     def __init__(
@@ -47,8 +56,8 @@ class ClipEmbedding:
         self.clip = clip
         self._options = options
         self._engines = engines
-        self._own: Eye | None = None
-        self._turn = threading.Lock()
+        self._own_tower: VisionTower | None = None
+        self._lock = threading.Lock()
 
     @property
     def model_name(self) -> str:
@@ -60,20 +69,26 @@ class ClipEmbedding:
         """Length of the vectors."""
         return self.clip.dimensions
 
+    @property
+    def has_own_tower(self) -> bool:
+        """Whether it holds a vision tower that belongs to no engine."""
+        return self._own_tower is not None
+
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return a vector for each text; what is longer than the context is cut off, and logged."""
-        room = self.clip.context_length - len(self.clip.text.bos) - 1
-        tokens = [self.clip.text.encode(text) for text in texts]
-        cut = sum(len(ids) > room for ids in tokens)
-        if cut:
+        """Return a vector for each text. Texts beyond the context are cut off, with a warning."""
+        limit = self.clip.context_length - len(self.clip.tokenizer.bos) - 1
+        tokens = [self.clip.tokenizer.encode(text) for text in texts]
+        too_long = sum(len(ids) > limit for ids in tokens)
+        if too_long:
             _log.warning(
                 "%d of %d texts are longer than the %d tokens that %s reads; only their beginnings "
                 "count. Split them into shorter passages.",
-                *(cut, len(texts), self.clip.context_length, self.clip.name),
+                *(too_long, len(texts), self.clip.context_length, self.clip.name),
             )
         vectors: list[list[float]] = []
-        for start in range(0, len(tokens), TEXTS):
-            vectors += self._text_vectors([ids[:room] for ids in tokens[start : start + TEXTS]])
+        for start in range(0, len(tokens), TEXT_BATCH):
+            batch = tokens[start : start + TEXT_BATCH]
+            vectors += self._text_vectors([ids[:limit] for ids in batch])
         return vectors
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
@@ -81,71 +96,70 @@ class ClipEmbedding:
 
         Raises:
             ImageError: An image turns out to be damaged when it is decoded.
-            ModelError: No engine lends its vision tower, and it cannot be loaded.
+            ModelError: No engine has the vision tower, and it cannot be loaded.
         """
         vectors: list[list[float]] = []
-        for start in range(0, len(images), IMAGES):
-            with self._turn:
-                vectors += self._image_vectors(images[start : start + IMAGES], self._eye())
+        for start in range(0, len(images), IMAGE_BATCH):
+            with self._lock:
+                batch = images[start : start + IMAGE_BATCH]
+                vectors += self._image_vectors(batch, self._vision_tower())
         return vectors
 
     def close(self) -> None:
-        """Let go of an eye of its own."""
-        with self._turn:
-            self._own = None
+        """Drop its own vision tower, if it has one."""
+        with self._lock:
+            self._own_tower = None
 
-    @torch.inference_mode()
-    def _text_vectors(self, tokens: Sequence[list[int]]) -> list[list[float]]:
-        longest = max(len(ids) for ids in tokens)
-        end, bos = self.clip.end, self.clip.text.bos
-        # Padding is behind the end and attention looks back only, so it changes nothing.
-        padded = [[*bos, *ids, *[end] * (longest - len(ids) + 1)] for ids in tokens]
-        model = self.clip.model
-        with self._turn:
-            ids = torch.tensor(padded, device=model.device)
-            read = model.text_model(input_ids=ids).pooler_output
-            return _unit(model.text_projection(read))
-
-    @torch.inference_mode()
-    def _image_vectors(self, images: Sequence[ImageRef], eye: Eye) -> list[list[float]]:
-        model = self.clip.model
-        # One after the other: many large images would not fit into memory decoded.
-        looked = [
-            eye.processor([image.rgb()], return_tensors="pt")["pixel_values"] for image in images
-        ]
-        pixels = torch.cat(looked).to(eye.tower.device, eye.tower.dtype)
-        hidden = hidden_states(eye.tower, pixels, -2).to(model.device, model.dtype)
-        return _unit(model.visual_projection(model.vision_model(hidden)))
-
-    def _eye(self) -> Eye:
-        """Return an engine's eye, or one that is loaded for this; the turn is held."""
-        lent = self._lent()
-        if lent is not None:
-            self._own = None
-            return lent
-        if self._own is None:
-            eye = load_eye(self.clip, self._options)
-            refuse_other_eye(self.clip, eye, self._options.model)
-            self._own = eye
-        return self._own
-
-    def _lent(self) -> Eye | None:
+    def shared_tower(self) -> VisionTower | None:
         """Return the vision tower of a loaded engine of the same model, device and dtype."""
-        own, model = self._options, self.clip.model
+        own, device = self._options, self.clip.model.device
         for options, engine in self._engines().items():
             same = (options.source, options.revision) == (own.source, own.revision)
             if not same or not isinstance(engine, LlavaEngine):
                 continue
-            tower = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)
-            if tower.device == model.device and own.dtype in ("auto", _name(tower.dtype)):
-                eye = Eye(tower, engine.loaded.processor)
-                refuse_other_eye(self.clip, eye, own.model)
-                return eye
+            model = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)
+            if model.device == device and own.dtype in ("auto", _name(model.dtype)):
+                tower = VisionTower(model, engine.loaded.processor)
+                check_vision_tower(self.clip, tower, own.model)
+                return tower
         return None
+
+    def _vision_tower(self) -> VisionTower:
+        """Return an engine's vision tower, or load one; the lock is held."""
+        shared = self.shared_tower()
+        if shared is not None:
+            self._own_tower = None
+            return shared
+        if self._own_tower is None:
+            tower = load_vision_tower(self.clip, self._options)
+            check_vision_tower(self.clip, tower, self._options.model)
+            self._own_tower = tower
+        return self._own_tower
+
+    @torch.inference_mode()
+    def _text_vectors(self, tokens: Sequence[list[int]]) -> list[list[float]]:
+        longest = max(len(ids) for ids in tokens)
+        bos, eos = self.clip.tokenizer.bos, self.clip.eos_token_id
+        # Padding follows the end and attention is causal, so it changes nothing.
+        padded = [[*bos, *ids, *[eos] * (longest - len(ids) + 1)] for ids in tokens]
+        model = self.clip.model
+        with self._lock:
+            ids = torch.tensor(padded, device=model.device)
+            pooled = model.text_model(input_ids=ids).pooler_output
+            return _unit(model.text_projection(pooled))
+
+    @torch.inference_mode()
+    def _image_vectors(self, images: Sequence[ImageRef], tower: VisionTower) -> list[list[float]]:
+        model = self.clip.model
+        # One by one: many large images would not fit into memory decoded.
+        pixels = torch.cat([preprocess(tower.processor, [image]) for image in images])
+        pixels = pixels.to(tower.model.device, tower.model.dtype)
+        hidden = hidden_states(tower.model, pixels, -2).to(model.device, model.dtype)
+        return _unit(model.visual_projection(model.vision_model(hidden)))
 
 
 def _unit(vectors: torch.Tensor) -> list[list[float]]:
-    """Scale rows to length one, in float32, and leave torch behind."""
+    """Return rows scaled to length one in float32, as lists."""
     rows: list[list[float]] = functional.normalize(vectors.float(), dim=-1).tolist()
     return rows
 

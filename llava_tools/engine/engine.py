@@ -22,13 +22,14 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.continuous_batching.runtime import PagedRuntime
 from llava_tools.engine.cpu import llama
-from llava_tools.engine.device import enough_memory
-from llava_tools.engine.grammar_masks import Grammars
-from llava_tools.engine.image_batcher import MOST, ImageBatcher
+from llava_tools.engine.device import memory_errors
+from llava_tools.engine.grammar_masks import GrammarCache
+from llava_tools.engine.image_batcher import MAX_IMAGES, ImageBatcher
 from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
-from llava_tools.engine.loading.checkpoint import Loaded
+from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.request_state import RequestState
 from llava_tools.engine.stream import EngineStream
+from llava_tools.engine.tokenizer import TokenizedPrompt
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
@@ -37,7 +38,7 @@ from llava_tools.structured.parser import constrained
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
-_SPELLED = SamplingParams(logprobs=True)
+_SCORING = SamplingParams(logprobs=True)
 
 
 class LlavaEngine:
@@ -45,40 +46,44 @@ class LlavaEngine:
 
     Args:
         loaded: The model with its tokenizer and image processor.
-        options: What it was loaded with.
+        options: The options that it was loaded with.
 
     Attributes:
-        loaded: As given. Its language model's input embedding knows images from here on.
+        loaded: The same; its language model's input embedding now takes virtual ids of images.
+        runtime: Runs its language model.
+        image_batcher: Runs its vision tower.
     """
 
-    def __init__(self, loaded: Loaded, options: EngineOptions) -> None:
+    def __init__(self, loaded: LoadedModel, options: EngineOptions) -> None:
         self.loaded = loaded
         self._options = options
-        self._text = loaded.text
-        self._context = _context(loaded, options)
+        self._tokenizer = loaded.tokenizer
+        self._context_length = _context_length(loaded, options)
         decoder = paged_decoder(loaded.model)
-        words = cast(nn.Embedding, decoder.get_input_embeddings())
-        self._words = words.num_embeddings
+        token_embedding = cast(nn.Embedding, decoder.get_input_embeddings())
+        self._vocab_size = token_embedding.num_embeddings
         on_gpu = loaded.model.device.type == "cuda"
-        self._together = ImageBatcher(self._seen, MOST if on_gpu else 1)
-        self._decoding = threading.Lock()  # one image at a time has all its pixels in memory
+        self.image_batcher = ImageBatcher(self._encode_pixels, MAX_IMAGES if on_gpu else 1)
+        self._pixels_lock = threading.Lock()  # one image at a time has all its pixels in memory
         self._images = ImageFeatureCache(
-            self._features, self._words, loaded.image_tokens, prefix_caching=options.prefix_caching
-        )
-        decoder.set_input_embeddings(ImageAwareEmbedding(words, self._images))
-        self._ends = loaded.ends
-        self._grammars = Grammars(loaded.text.tokenizer, self._words)
-        self._dropped: queue.SimpleQueue[RequestState] = queue.SimpleQueue()
-        self._runtime = PagedRuntime(
-            decoder,
-            self._ends,
-            self._context,
+            self._encode,
+            self._vocab_size,
+            loaded.image_tokens,
             prefix_caching=options.prefix_caching,
-            on_dropped=self._sweep,
         )
-        self._serial = itertools.count()
-        self._places = threading.BoundedSemaphore(options.max_concurrent_requests)
-        self._held: dict[str, list[range]] = {}
+        decoder.set_input_embeddings(ImageAwareEmbedding(token_embedding, self._images))
+        self._grammars = GrammarCache(loaded.tokenizer.tokenizer, self._vocab_size)
+        self._dropped: queue.SimpleQueue[RequestState] = queue.SimpleQueue()
+        self.runtime = PagedRuntime(
+            decoder,
+            loaded.eos_token_ids,
+            self._context_length,
+            prefix_caching=options.prefix_caching,
+            on_dropped=self._release_dropped,
+        )
+        self._request_numbers = itertools.count()
+        self._free_slots = threading.BoundedSemaphore(options.max_concurrent_requests)
+        self._image_ids: dict[str, list[range]] = {}  # acquired, by the request that holds them
         self._closed = False
 
     @property
@@ -89,7 +94,7 @@ class LlavaEngine:
     @property
     def context_length(self) -> int:
         """Tokens that prompt and answer may have together."""
-        return self._context
+        return self._context_length
 
     @property
     def image_tokens(self) -> int:
@@ -104,152 +109,167 @@ class LlavaEngine:
 
     @property
     def kv(self) -> tuple[int, int]:
-        """Tokens whose keys and values it can hold, and the bytes that each takes."""
-        return self._runtime.kv
+        """Tokens that the KV holds, and the bytes that each takes."""
+        return self.runtime.kv
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is in flight and no image is held for one."""
+        return not self._image_ids and self.runtime.idle
 
     def stream(self, request: Request) -> Stream:
-        """Encode the request's new images, queue it, and return its answer on the way.
+        """Encode the request's new images, queue it, and return its answer as it is generated.
 
         Raises:
-            RequestError: Not answerable: a bad image or conversation, too long, or a schema that
-                cannot be enforced.
+            RequestError: The request cannot be answered: a bad image or conversation, too long, or
+                a schema that cannot be enforced.
             QueueFullError: `max_concurrent_requests` requests are in flight.
             MemoryExhaustedError: There is no memory for its images; other requests go on.
             EngineClosedError: The engine was closed.
         """
-        ticket = self._ticket(request.sampling)
+        state = self._new_state(request.sampling)
         prepared = prepare(request)
-        pieces = prompt.pieces_of(prepared.system, prepared.turns)
-        constraint, count = prepared.constraint, prepared.images
+        constraint = prepared.constraint
         best_effort = False
-        if not constraint.free:
-            ticket.matcher, best_effort = self._grammars.matcher(constraint)
-        length = self._length(pieces)
-        ticket.max_tokens = prompt.fit(
-            length, count, self.image_tokens, request.sampling.max_tokens, self._context
-        )
-        self._enter(ticket)
+        if not constraint.unconstrained:
+            state.constraint, best_effort = self._grammars.matcher(constraint)
+        tokens = self._tokenizer.tokenize_text(prepared.pieces)
+        state.max_tokens = self._fit(tokens, request.sampling.max_tokens)
+        self._admit(state)
         try:
-            ids = self._ids(pieces, ticket)
-            usage = Usage(prompt_tokens=len(ids), image_tokens=count * self.image_tokens)
+            ids = self._expand_images(tokens, state)
+            usage = Usage(
+                prompt_tokens=len(ids), image_tokens=len(tokens.images) * self.image_tokens
+            )
             submitted = time.perf_counter()
-            self._runtime.submit(ids, ticket)
+            self.runtime.submit(ids, state)
         except BaseException:
-            self._leave(ticket)
+            self._release(state)
             raise
         stream = EngineStream(
-            ticket, self._text, self._ends, usage, submitted, self._leave, self._dropped.put
+            state,
+            self._tokenizer,
+            self.loaded.eos_token_ids,
+            usage,
+            submitted,
+            self._release,
+            self._dropped.put,
         )
         return constrained(stream, constraint, best_effort=best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """Return the log-probabilities of labels as answers; see `Backend.score`."""
         check_labels(labels)
-        lead = self._ticket(_SPELLED)
-        prepared = prepare(request)
-        pieces = prompt.pieces_of(prepared.system, prepared.turns)
-        ends = [scoring.spell(label, self._text) for label in labels]
-        longest = max(map(len, ends))
-        prompt.fit(self._length(pieces), prepared.images, self.image_tokens, longest, self._context)
-        self._enter(lead)  # it holds the images, and one place for all labels
+        state = self._new_state(_SCORING)
+        tokens = self._tokenizer.tokenize_text(prepare(request).pieces)
+        answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
+        self._fit(tokens, max(map(len, answers)))
+        self._admit(state)  # it counts as one request and holds the images for all labels
         scores: list[float] = []
         try:
-            ids = self._ids(pieces, lead)
-            for start in range(0, len(ends), scoring.AT_ONCE):
-                scores += self._spelled(ids, ends[start : start + scoring.AT_ONCE])
+            ids = self._expand_images(tokens, state)
+            for start in range(0, len(answers), scoring.MAX_LABELS_AT_ONCE):
+                scores += self._score(ids, answers[start : start + scoring.MAX_LABELS_AT_ONCE])
         finally:
-            self._leave(lead)
+            self._release(state)
         return scores
 
     def count_tokens(self, request: Request) -> int:
-        """Return the prompt's tokens without looking at any image."""
-        return self._length(prompt.build(request.messages, constraint=request.constraint))
+        """Return the tokens of the prompt; no image is opened."""
+        pieces = prompt.build(request.messages, constraint=request.constraint)
+        return self._tokenizer.tokenize_text(pieces).length(self.image_tokens)
 
     def token_ids(self, text: str) -> list[int]:
         """Return the ids of plain text, without `<s>`."""
-        return self._text.encode(text)
+        return self._tokenizer.encode(text)
 
     def close(self) -> None:
         """Fail what is in flight and drop the model."""
         if not self._closed:
             self._closed = True
-            self._runtime.close()
+            self.runtime.close()
 
-    def _ticket(self, sampling: SamplingParams) -> RequestState:
+    def _new_state(self, sampling: SamplingParams) -> RequestState:
         if self._closed:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
-        self._sweep()
-        return RequestState(f"r{next(self._serial)}", sampling, time.perf_counter())
+        self._release_dropped()
+        number = next(self._request_numbers)
+        return RequestState(f"r{number}", sampling, time.perf_counter())
 
-    def _enter(self, ticket: RequestState) -> None:
-        """Take a place for a request; `_leave` gives it back."""
-        if not self._places.acquire(blocking=False):
+    def _fit(self, tokens: TokenizedPrompt, max_tokens: int | None) -> int:
+        """Return how many new tokens the request may have; see `prompt.max_new_tokens`."""
+        per_image, images = self.image_tokens, len(tokens.images)
+        return prompt.max_new_tokens(
+            tokens.length(per_image), images, per_image, max_tokens, self._context_length
+        )
+
+    def _admit(self, state: RequestState) -> None:
+        """Count a request among those in flight; `_release` ends that."""
+        if not self._free_slots.acquire(blocking=False):
+            limit = self._options.max_concurrent_requests
             raise QueueFullError(
-                f"{self._options.max_concurrent_requests} requests are in flight, the most this engine takes.",
-                "Try again later, or set a larger max_queue.",
+                f"{limit} requests are in flight, the most this engine takes.",
+                "Try again later, or set a larger max_concurrent_requests.",
             )
-        self._held[ticket.request_id] = []
+        self._image_ids[state.request_id] = []
 
-    def _ids(self, pieces: list[prompt.Piece], ticket: RequestState) -> list[int]:
-        """Return the prompt's ids; its images are held for the request state from here on."""
+    def _expand_images(self, tokens: TokenizedPrompt, state: RequestState) -> list[int]:
+        """Return the ids of a prompt with its images, which are held until `_release`."""
 
-        def image(ref: ImageRef) -> range:
-            with enough_memory(f"the picture {ref.source}"):
-                ids = self._images.acquire(ref)
-            self._held[ticket.request_id].append(ids)
+        def acquire(image: ImageRef) -> range:
+            with memory_errors(f"the image {image.source}"):
+                ids = self._images.acquire(image)
+            self._image_ids[state.request_id].append(ids)
             return ids
 
-        return self._text.tokenize(pieces, image)
+        return tokens.expand(acquire)
 
-    def _length(self, pieces: list[prompt.Piece]) -> int:
-        return len(self._text.tokenize(pieces, lambda ref: range(self.image_tokens)))
-
-    def _spelled(self, ids: list[int], labels: list[list[int]]) -> list[float]:
-        """Let the model spell each label after a prompt; return their log-probabilities."""
-        tickets = []
+    def _score(self, ids: list[int], answers: list[list[int]]) -> list[float]:
+        """Force each answer after a prompt; return their log-probabilities."""
+        states: list[RequestState] = []
         try:
-            for label in labels:
-                ticket = self._ticket(_SPELLED)
-                ticket.matcher = scoring.Spelling(label, self._words)
-                ticket.max_tokens = len(label)
-                tickets.append(ticket)
-                self._runtime.submit(ids, ticket)
-                if len(tickets) == 1:
-                    scoring.begun(ticket)  # so that the others find the prompt computed
-            return scoring.read(tickets)
+            for answer in answers:
+                state = self._new_state(_SCORING)
+                state.constraint = scoring.ForcedTokens(answer, self._vocab_size)
+                state.max_tokens = len(answer)
+                states.append(state)
+                self.runtime.submit(ids, state)
+                if len(states) == 1:
+                    scoring.wait_for_prefill(state)  # so that the others share the prompt
+            return scoring.sum_logprobs(states)
         finally:
-            for ticket in tickets:
-                self._runtime.cancel(ticket)
+            for state in states:
+                self.runtime.cancel(state)
 
-    def _features(self, image: ImageRef) -> torch.Tensor:
-        """Encode one image: [image_tokens, hidden] in the model's dtype."""
+    def _encode(self, image: ImageRef) -> torch.Tensor:
+        """Return an image's features: [image_tokens, hidden] in the model's dtype."""
         model = self.loaded.model
-        with self._decoding:
+        with self._pixels_lock:
             (pixels,) = self.loaded.pixels([image]).to(model.device, model.dtype)
-        return self._together(pixels)
+        return self.image_batcher(pixels)
 
     @torch.inference_mode()
-    def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         return vision_tower.features(self.loaded.model, pixels)
 
-    def _sweep(self) -> None:
-        """Free what streams held that were dropped without being closed."""
+    def _release_dropped(self) -> None:
+        """Release the requests whose streams were dropped without being closed."""
         with suppress(queue.Empty):
             while True:
-                self._leave(self._dropped.get_nowait())
+                self._release(self._dropped.get_nowait())
 
-    def _leave(self, ticket: RequestState) -> None:
-        """Free everything that a request held; called once, whichever way it ended."""
-        self._runtime.cancel(ticket)
-        for ids in self._held.pop(ticket.request_id, ()):
+    def _release(self, state: RequestState) -> None:
+        """Free everything that a request held; called once, however it ended."""
+        self.runtime.cancel(state)
+        for ids in self._image_ids.pop(state.request_id, ()):
             self._images.release(ids)
-        self._places.release()
+        self._free_slots.release()
 
 
 def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
-    """Return the language model of a LLaVA as a causal model of its own, sharing all weights.
+    """Return the language model of a LLaVA as a causal model of its own that shares all weights.
 
-    On a CPU the language model is replaced by one that runs faster there, in the LLaVA too.
+    On a CPU the language model is replaced by a faster one, in the LLaVA too.
     """
     with torch.device("meta"):
         decoder: PreTrainedModel = AutoModelForCausalLM.from_config(
@@ -257,19 +277,20 @@ def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
         )
     decoder.model = model.model.language_model
     decoder.lm_head = model.lm_head
-    if llama.suits(decoder):
+    if llama.is_supported(decoder):
         llama.replace(model, decoder)
     decoder.eval()
     return decoder
 
 
-def _context(loaded: Loaded, options: EngineOptions) -> int:
-    """Return the context to run with; asking for more than the model was built for is an error."""
+def _context_length(loaded: LoadedModel, options: EngineOptions) -> int:
+    """Return the context length to run with; more than the model was built for is an error."""
     text: Any = loaded.model.config.text_config
-    built_for: int = text.max_position_embeddings
-    if options.context_length is not None and options.context_length > built_for:
+    maximum: int = text.max_position_embeddings
+    if options.context_length is not None and options.context_length > maximum:
         raise RequestError(
-            f"context={options.context_length} is more than {loaded.name} was built for ({built_for}).",
-            f"Use at most {built_for}.",
+            f"context_length={options.context_length} is more than {loaded.name} was built for "
+            f"({maximum}).",
+            f"Use at most {maximum}.",
         )
-    return options.context_length or built_for
+    return options.context_length or maximum

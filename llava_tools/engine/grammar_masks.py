@@ -1,8 +1,7 @@
-"""Constraints as grammars: which tokens may come next, by llguidance.
+"""Constraints as grammars: llguidance computes which tokens may come next.
 
-A `Constraint` goes in, a `Matcher` for one answer comes out. llguidance is strict: what it cannot
-enforce it refuses, naming the keyword; it was never seen to let a wrong answer through. grammar.py
-writes what it is given.
+A `Constraint` goes in, a `Matcher` for one answer comes out. llguidance refuses a schema that it
+cannot enforce and names the keyword. `structured.grammar` writes the grammars that it reads.
 """
 
 from __future__ import annotations
@@ -25,134 +24,135 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
     from transformers import PreTrainedTokenizerBase
 
-#: Grammars kept: agents ask again and again with the same tools.
-KEPT = 64
+#: Grammars in the cache: agents send the same tools again and again.
+MAX_GRAMMARS = 64
 
 
 @dataclass(frozen=True)
-class Grammar:
+class CompiledGrammar:
     """A compiled constraint.
 
     Attributes:
-        start: A matcher that has read nothing; copied for every answer.
-        best_effort: Whether some of the constraint could not be taken in (lenient mode only).
+        start: A matcher before the first token; copied for every answer.
+        best_effort: Whether part of the constraint cannot be enforced (only if it is not strict).
     """
 
     start: LLMatcher
     best_effort: bool
 
 
-class Grammars:
-    """Compiles constraints for one tokenizer, and keeps the latest.
+class GrammarCache:
+    """Compiles constraints for one tokenizer, and keeps those used last.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
-        vocabulary: Width of the model's logits, which may be more than the tokenizer has.
+        vocab_size: Width of the model's logits, which may be more than the tokenizer has.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
         self._tokenizer = tokenizer
-        self._vocabulary = vocabulary
-        self._known: OrderedDict[str, Grammar] = OrderedDict()
-        self._guide: LLTokenizer | None = None
+        self._vocab_size = vocab_size
+        self._grammars: OrderedDict[str, CompiledGrammar] = OrderedDict()
+        self._ll_tokenizer: LLTokenizer | None = None
         self._lock = threading.Lock()
 
     def matcher(self, constraint: Constraint) -> tuple[Matcher, bool]:
         """Return a matcher for one answer, and whether it is best effort only.
 
         Raises:
-            SchemaError: A schema is none, has no finite value, or cannot be enforced.
+            SchemaError: A schema is invalid, has no finite value, or cannot be enforced.
             MissingExtraError: llguidance is not installed.
         """
         key = _key(constraint)
         with self._lock:
-            grammar = self._known.pop(key, None) or self._compile(constraint)
-            self._known[key] = grammar
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
-            return Matcher(grammar.start.deep_copy(), self._vocabulary), grammar.best_effort
+            grammar = self._grammars.pop(key, None) or self._compile(constraint)
+            self._grammars[key] = grammar
+            if len(self._grammars) > MAX_GRAMMARS:
+                self._grammars.popitem(last=False)
+            return Matcher(grammar.start.deep_copy(), self._vocab_size), grammar.best_effort
 
-    def _compile(self, constraint: Constraint) -> Grammar:
+    def _compile(self, constraint: Constraint) -> CompiledGrammar:
         try:
             import llguidance.hf
         except ImportError as error:
             raise MissingExtraError("llguidance", "torch") from error
-        if self._guide is None:
+        if self._ll_tokenizer is None:
             tokenizer = cast(Any, self._tokenizer)  # any fast tokenizer will do
-            self._guide = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self._vocabulary)
-        lenient = False
+            self._ll_tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self._vocab_size)
+        best_effort = False
 
-        def enforceable(schema: Schema, what: str) -> Mapping[str, Any]:
-            nonlocal lenient
-            ready, loose = self._enforceable(schema, constraint, what)
-            lenient |= loose
-            return ready
+        def enforceable(schema: Schema, description: str) -> Mapping[str, Any]:
+            nonlocal best_effort
+            prepared, complete = self._enforceable(schema, constraint, description)
+            best_effort |= not complete
+            return prepared
 
         grammar = write_grammar(constraint, enforceable)
         matcher = llguidance.LLMatcher(
-            self._guide, llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0
+            self._ll_tokenizer, llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0
         )
         if matcher.is_error():
             raise SchemaError(
-                f"The tools and schemas cannot be enforced together: {_line(matcher.get_error())}.",
+                "The tools and schemas cannot be enforced together: "
+                f"{_one_line(matcher.get_error())}.",
                 "Bind fewer tools, or simpler ones.",
             )
-        return Grammar(matcher, lenient)
+        return CompiledGrammar(matcher, best_effort)
 
     def _enforceable(
-        self, schema: Schema, constraint: Constraint, what: str
+        self, schema: Schema, constraint: Constraint, description: str
     ) -> tuple[Mapping[str, Any], bool]:
-        """Return the schema as llguidance takes it, and whether only in part."""
+        """Return the schema as llguidance takes it, and whether it enforces all of it."""
         from llguidance import LLMatcher
 
-        assert self._guide is not None
-        fault = ""
-        for lenient in (False, True) if not constraint.strict else (False,):
-            ready = schema_for_guidance(schema, strict=not lenient)
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(ready))
-            failed, told = LLMatcher.validate_grammar_with_warnings(grammar, self._guide)
+        assert self._ll_tokenizer is not None
+        reason = ""
+        for complete in (True,) if constraint.strict else (True, False):
+            prepared = schema_for_guidance(schema, strict=complete)
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(prepared))
+            failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll_tokenizer)
             if not failed:
-                return ready, lenient
-            fault = _line("; ".join(told))
+                return prepared, complete
+            reason = _one_line("; ".join(messages))
         raise SchemaError(
-            f"{what} cannot be enforced: {fault}.",
-            "Describe it without that, or have it checked afterwards only: lenient=True, which is "
-            "strict=False in LangChain.",
+            f"{description} cannot be enforced: {reason}.",
+            "Leave that out of the schema, or set strict=False: the answer is then checked "
+            "afterwards.",
         )
 
 
 class Matcher:
-    """Where one answer stands in its grammar. Used by the model's thread."""
+    """The state of one answer in its grammar, a `TokenConstraint`; used on the engine thread."""
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
         self._matcher = matcher
-        self._vocabulary = vocabulary
+        self._vocab_size = vocab_size
 
     @property
-    def fault(self) -> str:
-        """What went wrong in the grammar's engine; "" as long as nothing did."""
-        return _line(self._matcher.get_error()) if self._matcher.is_error() else ""
+    def error(self) -> str:
+        """See `TokenConstraint`."""
+        return _one_line(self._matcher.get_error()) if self._matcher.is_error() else ""
 
     def forbidden(self, device: torch.device) -> torch.Tensor:
-        """Return which tokens may not come next, bool [vocabulary]."""
+        """See `TokenConstraint`."""
         bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         bits = bits.to(device).unsqueeze(1)
-        allowed = bits.bitwise_and(_bit_values(device)).flatten()[: self._vocabulary]
+        allowed = bits.bitwise_and(_bit_values(device)).flatten()[: self._vocab_size]
         return allowed == 0
 
     def accept(self, token: int) -> None:
-        """Go on by a token that was not forbidden."""
+        """See `TokenConstraint`."""
         self._matcher.consume_token(token)
 
 
 def _key(constraint: Constraint) -> str:
-    """Return what makes two constraints the same to a grammar: descriptions do not."""
-    tools = [(tool.name, tool.parameters) for tool in constraint.callable]
+    """Return a cache key. Descriptions are not part of it: they do not change the grammar."""
+    tools = [(tool.name, tool.parameters) for tool in constraint.callable_tools]
     rules = (
         constraint.tool_choice,
         constraint.parallel_tool_calls,
         constraint.schema,
-        not constraint.strict,
+        constraint.strict,
     )
     return json.dumps([tools, rules], default=dict)
 
@@ -163,5 +163,5 @@ def _bit_values(device: torch.device) -> torch.Tensor:
     return torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=device)
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split()).rstrip(".")

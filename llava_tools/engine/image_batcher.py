@@ -1,7 +1,7 @@
-"""Images that wait for the vision tower at the same time, looked at in one pass.
+"""Batches images that wait for the vision tower.
 
-A GPU looks at several images in little more time than at one. Whoever finds the tower free looks
-at what waits there, its own image first; nobody waits for images that may come.
+A GPU encodes several images in little more time than one. A caller that finds the tower free
+encodes its own image together with those that already wait; it never waits for more to come.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Callable
 
 import torch
 
-from llava_tools.engine.device import out_of_memory
+from llava_tools.engine.device import is_out_of_memory
 
-#: Images of a pass on CUDA; a CPU gains nothing by more than one.
-MOST = 8
+#: Images of a batch on CUDA; a CPU gains nothing from more than one.
+MAX_IMAGES = 8
 
 
-class _Wait:
+class _WaitingImage:
     """An image that waits.
 
     Attributes:
         pixels: [3, size, size].
-        features: [tokens, hidden], once it was looked at.
-        alone: Whether a pass of several that it was in has failed.
+        features: [tokens, hidden], or None until it was encoded.
+        alone: Whether a batch that it was in failed, so that it gets one of its own.
     """
 
     def __init__(self, pixels: torch.Tensor) -> None:
@@ -33,60 +33,61 @@ class _Wait:
 
 
 class ImageBatcher:
-    """Looks at images for many callers.
+    """Encodes images for many callers.
 
     Args:
-        look: [images, 3, size, size] to features [images, tokens, hidden]; called by one thread
+        encode: [images, 3, size, size] to features [images, tokens, hidden]; called by one thread
             at a time.
-        most: Images of a pass, at least 1.
+        max_images: Images of a batch, at least 1.
     """
 
-    def __init__(self, look: Callable[[torch.Tensor], torch.Tensor], most: int) -> None:
-        self._look = look
-        self._most = most
-        self._waiting: list[_Wait] = []
-        self._lock = threading.Lock()  # those that wait
-        self._tower = threading.Lock()
+    def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor], max_images: int) -> None:
+        self._encode = encode
+        self._max_images = max_images
+        self._waiting: list[_WaitingImage] = []
+        self._waiting_lock = threading.Lock()
+        self._tower_lock = threading.Lock()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return features [tokens, hidden] of an image [3, size, size].
 
-        What fails for several images is tried again for each, so that an error is of this one.
+        If a batch of several fails, each image is tried again alone, so an error always concerns
+        the caller's own image.
         """
-        own = _Wait(pixels)
-        with self._lock:
-            self._waiting.append(own)
-        with self._tower:
-            while own.features is None:  # whoever had the tower before may have seen it, too
-                self._pass(own)
-        return own.features
+        image = _WaitingImage(pixels)
+        with self._waiting_lock:
+            self._waiting.append(image)
+        with self._tower_lock:
+            while image.features is None:  # the previous caller may have encoded it already
+                self._run_batch(image)
+        return image.features
 
-    def _pass(self, own: _Wait) -> None:
-        """Look at what waits, or fail and have each of it looked at by itself."""
-        taken = self._take(own)
-        seen = None
+    def _run_batch(self, image: _WaitingImage) -> None:
+        """Encode an image and some that wait; if that fails, let the others wait again."""
+        batch = self._take_batch(image)
+        features = None
         try:
-            seen = self._look(torch.stack([one.pixels for one in taken]))
+            features = self._encode(torch.stack([item.pixels for item in batch]))
         except (MemoryError, RuntimeError) as error:
-            if len(taken) == 1 or not out_of_memory(error):
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
         finally:
-            if seen is None:
-                self._part(taken, own)
-        for one, features in zip(taken, seen if seen is not None else (), strict=False):
-            one.features = features.clone() if len(taken) > 1 else features
+            if features is None:
+                self._requeue(batch, image)
+        for item, row in zip(batch, features if features is not None else (), strict=False):
+            item.features = row.clone() if len(batch) > 1 else row
 
-    def _take(self, own: _Wait) -> list[_Wait]:
-        """Return the images of a pass, which wait no longer."""
-        with self._lock:
-            others = [one for one in self._waiting if one is not own and not one.alone]
-            taken = [own, *([] if own.alone else others[: self._most - 1])]
-            self._waiting = [one for one in self._waiting if one not in taken]
-        return taken
+    def _take_batch(self, image: _WaitingImage) -> list[_WaitingImage]:
+        """Return a batch with this image; its images no longer wait."""
+        with self._waiting_lock:
+            others = [item for item in self._waiting if item is not image and not item.alone]
+            batch = [image, *([] if image.alone else others[: self._max_images - 1])]
+            self._waiting = [item for item in self._waiting if item not in batch]
+        return batch
 
-    def _part(self, taken: list[_Wait], own: _Wait) -> None:
-        """Let those of a pass that failed wait again, each for one of its own."""
-        with self._lock:
-            for one in taken:
-                one.alone = True
-            self._waiting += [one for one in taken if one is not own]
+    def _requeue(self, batch: list[_WaitingImage], image: _WaitingImage) -> None:
+        """Let the images of a failed batch wait again, each for a batch of its own."""
+        with self._waiting_lock:
+            for item in batch:
+                item.alone = True
+            self._waiting += [item for item in batch if item is not image]

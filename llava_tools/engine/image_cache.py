@@ -1,9 +1,9 @@
-"""Images to features, and the virtual token ids under which the language model finds them.
+"""Image features, and the virtual token ids under which the language model finds them.
 
-Continuous batching takes token ids only. Every image therefore gets ids of its own beyond the
-vocabulary, `vocabulary + serial * tokens_per_image + patch`, and the language model's input
-embedding looks them up in a table of projected features. Batching, chunked prefill and prefix
-sharing then work on images as they are: two prompts share KV exactly where they share images.
+The scheduler takes token ids only. Every image therefore gets ids of its own beyond the vocabulary,
+`vocab_size + serial * tokens_per_image + patch`, and the language model's input embedding looks
+them up among the projected features. Batching, chunked prefill and prefix caching then work on
+images without knowing them: two prompts share KV exactly where they share images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llava_tools.errors import EngineError
 from llava_tools.images import ImageRef
 
 #: Images kept after their last request ended; 4.5 MiB each for the 7B in 16 bit.
-KEEP = 128
+MAX_IDLE_IMAGES = 128
 
 
 @dataclass
@@ -33,10 +33,10 @@ class _Entry:
 
 
 @dataclass
-class _Coming:
-    """An image that callers bring, one after the other."""
+class _Encoding:
+    """An image that some callers want encoded at the moment; they take turns."""
 
-    turn: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     callers: int = 0
 
 
@@ -45,46 +45,48 @@ class ImageFeatureCache:
 
     Args:
         encode: An image to its projected features, [tokens_per_image, hidden], on the model's
-            device. Called by several threads at a time, but not about the same image.
-        vocabulary: Rows of the language model's embedding; virtual ids begin there.
-        tokens_per_image: What an image costs.
-        reuse: Whether an image that comes again is found again.
+            device. Several threads call it at a time, but never for the same image.
+        vocab_size: Rows of the language model's embedding; virtual ids begin there.
+        tokens_per_image: Virtual ids of an image.
+        prefix_caching: Whether an image that comes again gets the same ids; otherwise every use is
+            encoded anew and dropped when its request ends.
     """
 
     def __init__(
         self,
         encode: Callable[[ImageRef], torch.Tensor],
-        vocabulary: int,
+        vocab_size: int,
         tokens_per_image: int,
         *,
         prefix_caching: bool,
     ) -> None:
         self.tokens_per_image = tokens_per_image
         self._encode = encode
-        self._vocabulary = vocabulary
-        self._keep = KEEP if prefix_caching else 0
+        self._vocab_size = vocab_size
+        self._max_idle = MAX_IDLE_IMAGES if prefix_caching else 0
         self._by_serial: OrderedDict[int, _Entry] = OrderedDict()  # least recently used first
         self._by_handle: dict[str, _Entry] = {}
         self._next_serial = 0
-        self._lock = threading.Lock()  # the table
-        self._coming: dict[str, _Coming] = {}
+        self._lock = threading.Lock()
+        self._encodings: dict[str, _Encoding] = {}
 
     def acquire(self, image: ImageRef) -> range:
         """Return the image's virtual ids, encoding it if it is new, and keep it until released.
 
         Raises:
             ImageError: The image cannot be decoded.
+            EngineError: No virtual ids are left.
         """
-        found = self._use(image)
-        if found is None:
-            with self._first_of(image):
-                found = self._use(image) or self._add(image, self._encode(image))
-        begin = self._vocabulary + found.serial * self.tokens_per_image
+        entry = self._use(image)
+        if entry is None:
+            with self._encoding(image):
+                entry = self._use(image) or self._add(image, self._encode(image))
+        begin = self._vocab_size + entry.serial * self.tokens_per_image
         return range(begin, begin + self.tokens_per_image)
 
     def release(self, ids: range) -> None:
-        """Say that a request no longer needs an image that it acquired."""
-        serial = (ids.start - self._vocabulary) // self.tokens_per_image
+        """End one request's use of an image."""
+        serial = (ids.start - self._vocab_size) // self.tokens_per_image
         with self._lock:
             self._by_serial[serial].users -= 1
             self._evict()
@@ -93,34 +95,34 @@ class ImageFeatureCache:
         """Return features for virtual ids.
 
         Args:
-            offsets: int [n], virtual ids less the size of the vocabulary.
+            offsets: int [n], virtual ids less the vocabulary's size.
 
         Returns:
             [n, hidden] in the model's dtype.
         """
         serials = offsets // self.tokens_per_image
         patches = (offsets % self.tokens_per_image).long()
-        present, where = serials.unique(return_inverse=True)
-        tables = torch.stack([self._by_serial[int(s)].features for s in present.tolist()])
-        return tables[where, patches]
+        present, index = serials.unique(return_inverse=True)
+        features = torch.stack([self._by_serial[int(s)].features for s in present.tolist()])
+        return features[index, patches]
 
     def __len__(self) -> int:
         return len(self._by_serial)
 
     @contextmanager
-    def _first_of(self, image: ImageRef) -> Iterator[None]:
-        """Keep an image from being encoded twice when several callers bring it at once."""
+    def _encoding(self, image: ImageRef) -> Iterator[None]:
+        """Make callers that bring the same image at once take turns."""
         with self._lock:
-            coming = self._coming.setdefault(image.handle, _Coming())
-            coming.callers += 1
+            encoding = self._encodings.setdefault(image.handle, _Encoding())
+            encoding.callers += 1
         try:
-            with coming.turn:
+            with encoding.lock:
                 yield
         finally:
             with self._lock:
-                coming.callers -= 1
-                if not coming.callers:
-                    del self._coming[image.handle]
+                encoding.callers -= 1
+                if not encoding.callers:
+                    del self._encodings[image.handle]
 
     def _use(self, image: ImageRef) -> _Entry | None:
         with self._lock:
@@ -133,45 +135,45 @@ class ImageFeatureCache:
     def _add(self, image: ImageRef, features: torch.Tensor) -> _Entry:
         with self._lock:
             entry = _Entry(image.handle, self._next_serial, features, users=1)
-            last = self._vocabulary + (entry.serial + 1) * self.tokens_per_image
-            if last > torch.iinfo(torch.int32).max:  # continuous batching holds ids as int32
+            end = self._vocab_size + (entry.serial + 1) * self.tokens_per_image
+            if end > torch.iinfo(torch.int32).max:  # continuous batching holds ids as int32
                 raise EngineError(
-                    f"This engine has seen {entry.serial} pictures and has no ids for another.",
+                    f"This engine has encoded {entry.serial} images and has no ids for another.",
                     "Close it and make a new one.",
                 )
             self._next_serial += 1
             self._by_serial[entry.serial] = entry
-            if self._keep:
+            if self._max_idle:
                 self._by_handle[image.handle] = entry
             return entry
 
     def _evict(self) -> None:
-        """Drop the images used least recently beyond those that are kept; the lock is held."""
+        """Drop the least recently used of the idle images beyond the limit; the lock is held."""
         idle = [entry for entry in self._by_serial.values() if entry.users == 0]
-        for entry in idle[: max(0, len(idle) - self._keep)]:
+        for entry in idle[: max(0, len(idle) - self._max_idle)]:
             del self._by_serial[entry.serial]
             if self._by_handle.get(entry.handle) is entry:
                 del self._by_handle[entry.handle]
 
 
 class ImageAwareEmbedding(nn.Module):
-    """An input embedding that also knows the virtual ids of images."""
+    """An input embedding that also takes the virtual ids of images."""
 
-    def __init__(self, words: nn.Embedding, images: ImageFeatureCache) -> None:
+    def __init__(self, token_embedding: nn.Embedding, images: ImageFeatureCache) -> None:
         super().__init__()
-        self.words = words
+        self.token_embedding = token_embedding
         self._images = images
 
     @property
     def weight(self) -> torch.Tensor:
-        """The words' embedding matrix, [vocabulary, hidden]."""
-        return self.words.weight
+        """The matrix of the token embedding, [vocab_size, hidden]."""
+        return self.token_embedding.weight
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Return embeddings [..., hidden] for ids [...], some of which may be virtual."""
-        vocabulary = self.words.num_embeddings
-        virtual = ids >= vocabulary
-        embedded: torch.Tensor = self.words(ids.masked_fill(virtual, 0))
+        vocab_size = self.token_embedding.num_embeddings
+        virtual = ids >= vocab_size
+        embedded: torch.Tensor = self.token_embedding(ids.masked_fill(virtual, 0))
         if bool(virtual.any()):
-            embedded[virtual] = self._images.lookup(ids[virtual] - vocabulary).to(embedded.dtype)
+            embedded[virtual] = self._images.lookup(ids[virtual] - vocab_size).to(embedded.dtype)
         return embedded

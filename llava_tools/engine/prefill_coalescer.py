@@ -1,8 +1,8 @@
-"""Requests about one image wait for the first of them, which computes what all of them share.
+"""Lets requests about the same image wait for the first of them, which computes the shared KV.
 
-KV can be shared once it was computed. Eight questions about a new image that come together would
-each compute it. In a prefill coalescer the first one goes ahead, and the others follow when its first token is
-there and find the image's KV done. Pure bookkeeping, guarded by the caller's lock.
+KV can be shared only after it was computed: eight questions about a new image that arrive together
+would each compute it. With the coalescer the first request starts, and the others start when its
+first token is there and find the image's KV computed. Pure bookkeeping; the caller holds a lock.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Prompt beginnings that are remembered as computed. Where one of them was evicted since, its
-#: requests compute it side by side, as they would without a prefill coalescer.
-_KNOWN = 1024
+#: Prompt prefixes remembered as computed. If the KV of one of them was evicted since, its requests
+#: compute it side by side, as they would without a coalescer.
+_MAX_PREFILLED = 1024
 
 
 @dataclass
@@ -26,17 +26,17 @@ class _Group(Generic[T]):
 
 
 class PrefillCoalescer(Generic[T]):
-    """Groups of requests by what their prompts share; `T` is whatever starting one takes."""
+    """Groups requests by the prefix of their prompts; `T` is what the caller starts."""
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, _Group[T]] = {}
         self._key_of: dict[str, Hashable] = {}
-        self._known: OrderedDict[Hashable, None] = OrderedDict()
+        self._prefilled: OrderedDict[Hashable, None] = OrderedDict()
 
-    def join(self, key: Hashable, request_id: str, item: T) -> bool:
-        """Return whether the request starts now; if not, `begun` or `left` gives it back later."""
-        if key in self._known:
-            self._known.move_to_end(key)
+    def admit(self, key: Hashable, request_id: str, item: T) -> bool:
+        """Return whether the request starts now; if not, another method returns its item later."""
+        if key in self._prefilled:
+            self._prefilled.move_to_end(key)
             return True
         group = self._groups.get(key)
         self._key_of[request_id] = key
@@ -46,26 +46,26 @@ class PrefillCoalescer(Generic[T]):
         group.waiting[request_id] = item
         return False
 
-    def begun(self, request_id: str) -> list[T]:
-        """Note a request's first token; return those that may start now."""
+    def prefilled(self, request_id: str) -> list[T]:
+        """Note a request's first token; return the items that may start now."""
         key = self._key_of.get(request_id)
         if key is None:
             return []
-        self._known[key] = None
-        if len(self._known) > _KNOWN:
-            self._known.popitem(last=False)
+        self._prefilled[key] = None
+        if len(self._prefilled) > _MAX_PREFILLED:
+            self._prefilled.popitem(last=False)
         return self._dissolve(key)
 
     def failed(self, request_id: str) -> list[T]:
-        """Note that a request ended without a token; return those that waited for it."""
+        """Note that a request ended without a token; return the items that waited for it."""
         key = self._key_of.get(request_id)
         return [] if key is None else self._dissolve(key)
 
-    def left(self, request_id: str) -> tuple[bool, list[T]]:
-        """Note that nobody wants a request any more.
+    def cancelled(self, request_id: str) -> tuple[bool, list[T]]:
+        """Note that a request was cancelled.
 
         Returns:
-            Whether it had been started, and who goes ahead in its place.
+            Whether it had been started, and the item that starts in its place, if any.
         """
         key = self._key_of.pop(request_id, None)
         group = self._groups.get(key) if key is not None else None
@@ -85,7 +85,6 @@ class PrefillCoalescer(Generic[T]):
 
     def _dissolve(self, key: Hashable) -> list[T]:
         group = self._groups.pop(key)
-        del self._key_of[group.leader]
-        for request_id in group.waiting:
+        for request_id in (group.leader, *group.waiting):
             del self._key_of[request_id]
         return list(group.waiting.values())

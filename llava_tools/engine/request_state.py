@@ -1,4 +1,4 @@
-"""One request inside the engine: what the model's thread and the caller's thread share."""
+"""One request inside the engine: the state that the engine thread and the caller's thread share."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import EngineError
 
 
-class Rules(Protocol):
-    """Which tokens an answer may be made of: a grammar, or the spelling of a label."""
+class TokenConstraint(Protocol):
+    """Which tokens an answer may consist of: a grammar, or the forced tokens of a label."""
 
     @property
-    def fault(self) -> str:
-        """What went wrong; "" as long as nothing did."""
+    def error(self) -> str:
+        """Why the constraint cannot go on; "" as long as it can."""
         ...
 
     def forbidden(self, device: torch.device) -> torch.Tensor:
-        """Return which tokens may not come next, bool [vocabulary]."""
+        """Return which tokens may not come next, bool [vocab_size]."""
         ...
 
     def accept(self, token: int) -> None:
-        """Go on by a token that was not forbidden."""
+        """Advance by a token that was not forbidden."""
         ...
 
 
 @dataclass(frozen=True)
-class TokenRecord:
-    """Log-probabilities of one generated token: its own and the likeliest ids with theirs."""
+class TokenIdLogprob:
+    """Log-probability of one generated token, and the likeliest token ids with theirs."""
 
     logprob: float
     top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
-class Step:
-    """All tokens generated so far, and when the last of them was."""
+class StepOutput:
+    """All tokens that a request has generated so far, and when the last of them came."""
 
     tokens: list[int]
     finished: bool
-    at: float
+    time: float
 
 
 class RequestState:
@@ -54,42 +54,45 @@ class RequestState:
     Attributes:
         request_id: Unique in the process.
         sampling: How its tokens are drawn.
+        prompt_ids: Token ids of the prompt, images as virtual ids.
         max_tokens: New tokens at most.
         arrived: `time.perf_counter()` of its arrival.
-        outputs: From the model's thread to the caller: steps, or the error that ended it.
-        cached_tokens: Prompt tokens found in the KV cache; written by the model's thread.
-        records: One entry a token where log-probabilities were asked for.
-        matcher: Which tokens may come next; None for any.
-        fault: What went wrong in the matcher; written by the model's thread before the last step.
-        generator: Its source of randomness, made by the sampler where it needs one.
-        begun: Whether a first token was there; written by the model's thread.
+        outputs: From the engine thread to the caller: step outputs, or the error that ended it.
+        cached_tokens: Prompt tokens found in the KV cache; written by the engine thread.
+        logprobs: One entry a token if the request asks for log-probabilities.
+        constraint: Which tokens may come next; None for any.
+        constraint_error: Why the constraint failed; written by the engine thread before the last
+            step output.
+        generator: Its source of randomness; the sampler makes it when it first draws.
+        has_output: Whether its first token was generated; written by the engine thread.
         cancelled: Set when its stream was closed.
-        dropped: Whether its stream was garbage-collected before it was over.
+        dropped: Whether its stream was garbage-collected before it was finished.
     """
 
     def __init__(self, request_id: str, sampling: SamplingParams, arrived: float) -> None:
         self.request_id = request_id
         self.sampling = sampling
+        self.prompt_ids: list[int] = []
         self.max_tokens = 0
         self.arrived = arrived
-        self.outputs: queue.SimpleQueue[Step | EngineError] = queue.SimpleQueue()
+        self.outputs: queue.SimpleQueue[StepOutput | EngineError] = queue.SimpleQueue()
         self.cached_tokens = 0
-        self.records: list[TokenRecord] = []
-        self.matcher: Rules | None = None
-        self.fault = ""
+        self.logprobs: list[TokenIdLogprob] = []
+        self.constraint: TokenConstraint | None = None
+        self.constraint_error = ""
         self.generator: torch.Generator | None = None
-        self.begun = False
+        self.has_output = False
         self.cancelled = threading.Event()
         self.dropped = False
 
     def __deepcopy__(self, memo: object) -> Self:
-        # transformers copies a request's keywords when it preempts it; the request state stays one.
+        # transformers copies a request's keywords when it preempts it; the state must stay shared.
         return self
 
     def report(self, tokens: list[int], finished: bool) -> None:
-        """Hand tokens to the caller; called by the model's thread."""
-        self.outputs.put(Step(tokens, finished, time.perf_counter()))
+        """Hand tokens to the caller; called on the engine thread."""
+        self.outputs.put(StepOutput(tokens, finished, time.perf_counter()))
 
     def fail(self, error: EngineError) -> None:
-        """End the request with an error; called by the model's thread or at shutdown."""
+        """End the request with an error; also called when its stream or the engine closes."""
         self.outputs.put(error)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
-from llava_tools.engine.request_state import RequestState, Step
+from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import EngineClosedError, EngineError, OutputError
 from llava_tools.structured.stop_strings import StopStringFilter
@@ -16,123 +16,122 @@ class EngineStream:
     """The answer of one request, read by the caller's thread.
 
     Args:
-        ticket: The request in flight.
-        text: The checkpoint's tokenizer.
-        ends: Ids that end an answer.
-        usage: Prompt and image tokens, known before the first token.
-        prepared: `time.perf_counter()` when the request was submitted.
-        done: Called once when the answer is over or the stream closed.
-        dropped: Called instead where the garbage collector finds the stream unfinished; runs at any
+        state: The request in flight.
+        tokenizer: The checkpoint's tokenizer.
+        eos_token_ids: Ids that end an answer.
+        prompt_usage: Prompt and image tokens; the other counts are added at the end.
+        submitted: `time.perf_counter()` when the request was submitted.
+        on_finished: Called once when the answer is over or the stream is closed.
+        on_dropped: Called instead if the stream is garbage-collected before that. It can run at any
             point of any thread, so it may only take a note.
     """
 
     def __init__(
         self,
-        ticket: RequestState,
-        text: Tokenizer,
-        ends: Sequence[int],
-        usage: Usage,
-        prepared: float,
-        done: Callable[[RequestState], None],
-        dropped: Callable[[RequestState], None],
+        state: RequestState,
+        tokenizer: Tokenizer,
+        eos_token_ids: Sequence[int],
+        prompt_usage: Usage,
+        submitted: float,
+        on_finished: Callable[[RequestState], None],
+        on_dropped: Callable[[RequestState], None],
     ) -> None:
-        self._ticket = ticket
-        self._codec = text
-        self._ends = frozenset(ends)
-        self._prompt = usage
-        self._prepared = prepared
-        self._done = done
-        self._dropped = dropped
-        self._decoder = text.decode_stream()
-        self._words = StopStringFilter(ticket.sampling.stop)
-        self._read = 0
-        self._first: float | None = None
-        self._over = False
+        self._state = state
+        self._tokenizer = tokenizer
+        self._eos_token_ids = frozenset(eos_token_ids)
+        self._prompt_usage = prompt_usage
+        self._submitted = submitted
+        self._on_finished = on_finished
+        self._on_dropped = on_dropped
+        self._decoder = tokenizer.decode_stream()
+        self._stop_filter = StopStringFilter(state.sampling.stop)
+        self._token_count = 0
+        self._first_token: float | None = None
+        self._finished = False
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
 
     def __next__(self) -> Chunk:
-        if self._over:
+        if self._finished:
             raise StopIteration
-        item = self._ticket.outputs.get()
-        if self._ticket.cancelled.is_set():
+        output = self._state.outputs.get()
+        if self._state.cancelled.is_set():
             self._finish()
             raise StopIteration
-        if isinstance(item, EngineError):
+        if isinstance(output, EngineError):
             self._finish()
-            raise item
-        if item.finished and self._ticket.fault:
+            raise output
+        if output.finished and self._state.constraint_error:
             self._finish()
             raise OutputError(
-                f"The constraint could not be followed: {self._ticket.fault}.",
+                f"The constraint could not be followed: {self._state.constraint_error}.",
                 "Make the schema simpler.",
             )
-        return self._delta(item)
+        return self._chunk(output)
 
     def close(self) -> None:
         """Stop the generation; a thread that waits for the next chunk sees the end."""
-        if not self._over:
-            self._ticket.cancelled.set()
-            self._ticket.fail(EngineClosedError("The stream was closed."))  # wakes the reader
+        if not self._finished:
+            self._state.cancelled.set()
+            self._state.fail(EngineClosedError("The stream was closed."))  # wakes the reader
             self._finish()
 
     def __del__(self) -> None:
-        if not self._over:
-            self._ticket.dropped = True
-            self._dropped(self._ticket)
+        if not self._finished:
+            self._state.dropped = True
+            self._on_dropped(self._state)
 
-    def _delta(self, step: Step) -> Chunk:
-        """Turn the tokens that came with a step into text."""
-        self._first = self._first or step.at
-        begin, new = self._read, step.tokens[self._read :]
+    def _chunk(self, output: StepOutput) -> Chunk:
+        """Turn the tokens that are new in a step output into text."""
+        self._first_token = self._first_token or output.time
+        begin, new = self._token_count, output.tokens[self._token_count :]
         text = ""
         for count, token in enumerate(new, start=1):
-            if token in self._ends:
+            if token in self._eos_token_ids:
                 continue
-            text += self._words.feed(self._decoder.step(token))
-            if self._words.stopped:
+            text += self._stop_filter.feed(self._decoder.step(token))
+            if self._stop_filter.stopped:
                 new = new[:count]
                 break
-        self._read += len(new)
+        self._token_count += len(new)
         logprobs = self._logprobs(begin, new)
-        if not step.finished and not self._words.stopped:
+        stopped = self._stop_filter.stopped
+        if not output.finished and not stopped:
             return Chunk(text, tuple(new), logprobs)
-        ended = self._words.stopped or bool(new and new[-1] in self._ends)
+        ended = stopped or bool(new and new[-1] in self._eos_token_ids)
         reason: FinishReason = "stop" if ended else "length"
-        if not self._words.stopped:
-            text += self._words.feed(self._decoder.rest())
+        if not stopped:
+            text += self._stop_filter.feed(self._decoder.rest())
         self._finish()
         return Chunk(
-            text + self._words.rest(),
+            text + self._stop_filter.flush(),
             tuple(new),
             logprobs,
             reason,
             Usage(
-                self._prompt.prompt_tokens,
-                self._read,
-                self._prompt.image_tokens,
-                self._ticket.cached_tokens,
+                self._prompt_usage.prompt_tokens,
+                self._token_count,
+                self._prompt_usage.image_tokens,
+                self._state.cached_tokens,
             ),
             Timings(
-                prepare=self._prepared - self._ticket.arrived,
-                first_token=self._first - self._ticket.arrived,
-                total=time.perf_counter() - self._ticket.arrived,
+                prepare=self._submitted - self._state.arrived,
+                first_token=self._first_token - self._state.arrived,
+                total=time.perf_counter() - self._state.arrived,
             ),
         )
 
-    def _logprobs(self, begin: int, new: Sequence[int]) -> tuple[TokenLogprob, ...]:
-        if not self._ticket.sampling.logprobs:
+    def _logprobs(self, begin: int, tokens: Sequence[int]) -> tuple[TokenLogprob, ...]:
+        if not self._state.sampling.logprobs:
             return ()
-        name = self._codec.token_text
+        text = self._tokenizer.token_text
         return tuple(
-            TokenLogprob(
-                name(token), record.logprob, tuple((name(other), p) for other, p in record.top)
-            )
-            for token, record in zip(new, self._ticket.records[begin:], strict=False)
+            TokenLogprob(text(token), item.logprob, tuple((text(id_), p) for id_, p in item.top))
+            for token, item in zip(tokens, self._state.logprobs[begin:], strict=False)
         )
 
     def _finish(self) -> None:
-        if not self._over:
-            self._over = True
-            self._done(self._ticket)
+        if not self._finished:
+            self._finished = True
+            self._on_finished(self._state)

@@ -1,18 +1,48 @@
-"""Text to tokens and back, with structure kept out of text."""
+"""Text to tokens and back. Text that spells a special token never becomes one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as FastTokenizer
 
 from llava_tools.chat.prompt import ImageIds, Piece, token_ids
 from llava_tools.errors import ModelError
+from llava_tools.images import ImageRef
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_IMAGE = -1
+"""The id that stands for an image in a tokenized prompt."""
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """A prompt whose images have no token ids yet.
+
+    Attributes:
+        ids: Token ids, with one placeholder an image.
+        images: The images in order.
+    """
+
+    ids: list[int]
+    images: list[ImageRef]
+
+    def length(self, tokens_per_image: int) -> int:
+        """Return the tokens of the whole prompt."""
+        return len(self.ids) + len(self.images) * (tokens_per_image - 1)
+
+    def expand(self, image_ids: ImageIds) -> list[int]:
+        """Return the prompt's ids with those of each image in its place."""
+        images = iter(self.images)
+        ids: list[int] = []
+        for token in self.ids:
+            ids.extend(image_ids(next(images)) if token == _IMAGE else (token,))
+        return ids
 
 
 class Tokenizer:
@@ -22,9 +52,12 @@ class Tokenizer:
         tokenizer: The checkpoint's tokenizer with a `tokenizers` backend.
 
     Attributes:
-        tokenizer: As given.
+        tokenizer: The same.
         bos: Ids that every prompt begins with: `<s>`, or nothing.
         end_of_turn: Id of `</s>`.
+
+    Raises:
+        ModelError: It has no such backend, or no `</s>`.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -38,29 +71,29 @@ class Tokenizer:
         self.bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self.end_of_turn = int(tokenizer.eos_token_id)
         self._decoder: Any = backend
-        self._structure = {
+        self._special_tokens = {
             added.content: index for index, added in backend.get_added_tokens_decoder().items()
         }
-        # The same tokenizer without its added tokens: nothing that a text spells can match one.
-        bare = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
-        self._encoder = FastTokenizer.from_str(json.dumps(bare))
+        # Without its added tokens the encoder finds none of them in a text that spells one.
+        config = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
+        self._encoder = FastTokenizer.from_str(json.dumps(config))
         self._line_break = self._ids("\n")
 
     def encode(self, text: str, *, start: bool = True) -> list[int]:
-        """Return the ids of plain text; no text gives the id of an added token.
+        """Return the ids of plain text, none of which is a special token.
 
         Args:
             text: Any text.
             start: Whether it opens a piece. SentencePiece tokenizers put a space before the first
-                word of a piece; behind `</s>` LLaVA's official tokenizer puts none.
+                word of a piece; after `</s>` LLaVA's official tokenizer puts none.
         """
         ids = self._ids(text)
         if not start:
-            led = self._ids("\n" + text)
-            if led[: len(self._line_break)] == self._line_break:
-                ids = led[len(self._line_break) :]
-        if self._structure and not set(ids).isdisjoint(self._structure.values()):
-            return self._encode_apart(text, start=start)
+            prefixed = self._ids("\n" + text)
+            if prefixed[: len(self._line_break)] == self._line_break:
+                ids = prefixed[len(self._line_break) :]
+        if self._special_tokens and not set(ids).isdisjoint(self._special_tokens.values()):
+            return self._encode_in_parts(text, start=start)
         return ids
 
     def tokenize(self, pieces: Sequence[Piece], image: ImageIds) -> list[int]:
@@ -69,74 +102,77 @@ class Tokenizer:
             pieces, self.encode, bos=self.bos, end_of_turn=self.end_of_turn, image=image
         )
 
+    def tokenize_text(self, pieces: Sequence[Piece]) -> TokenizedPrompt:
+        """Tokenize the text of a prompt and leave its images for later."""
+        images = [piece for piece in pieces if isinstance(piece, ImageRef)]
+        return TokenizedPrompt(self.tokenize(pieces, lambda image: (_IMAGE,)), images)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""
         return str(self._decoder.decode(list(ids), skip_special_tokens=True))
 
     def token_text(self, token: int) -> str:
-        """Return one token as text, its leading space kept, special tokens by their names."""
-        for name, index in self._structure.items():
+        """Return one token as text with its leading space; special tokens by their names."""
+        for name, index in self._special_tokens.items():
             if index == token:
                 return str(name)
-        lead = self._line_break
-        return self.decode([*lead, token])[len(self.decode(lead)) :]
+        prefix = self._line_break
+        return self.decode([*prefix, token])[len(self.decode(prefix)) :]
 
     def decode_stream(self) -> IncrementalDecoder:
-        """Return a decoder that is fed one token after the other."""
+        """Return a decoder that takes one token after the other."""
         return IncrementalDecoder(self.decode)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
         return ids
 
-    def _encode_apart(self, text: str, *, start: bool) -> list[int]:
+    def _encode_in_parts(self, text: str, *, start: bool) -> list[int]:
         """Encode a text whose merges lead to a special token (`</s>` is in Llama's vocabulary).
 
-        Cutting inside every spelled token keeps merges from building it.
+        A cut inside every spelled token keeps merges from building it.
         """
-        for name in self._structure:
-            at = text.find(name)
-            if at >= 0 and len(name) > 1:
-                cut = at + 1
-                return [
-                    *self.encode(text[:cut], start=start),
-                    *self.encode(text[cut:], start=False),
-                ]
+        for name in self._special_tokens:
+            index = text.find(name)
+            if index >= 0 and len(name) > 1:
+                cut = index + 1
+                before = self.encode(text[:cut], start=start)
+                return before + self.encode(text[cut:], start=False)
         raise ModelError(
             "The tokenizer gives plain text the id of a special token.", "Report this checkpoint."
         )
 
 
 class IncrementalDecoder:
-    """Tokens in one by one, text out as soon as it is certain (never half a character).
+    """Takes tokens one by one and returns text as soon as it is complete, never half a character.
 
-    What a token adds is the difference between decoding a short window with and without it, since
-    decoders treat the first token of a text differently. (`tokenizers`' own DecodeStream raises
-    on bytes that are no UTF-8, which a model may well generate.)
+    The text of a token is the difference between decoding a short window with and without it,
+    since decoders treat the first token of a text differently. (`tokenizers`' own DecodeStream
+    raises on bytes that are not UTF-8, which a model may generate.)
     """
 
-    #: Tokens without a certain end after which text is given out as it is: no character is longer.
-    PATIENCE = 8
+    #: No character takes more tokens; after so many, incomplete text is returned as it is.
+    MAX_PENDING = 8
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._window: list[int] = []
-        self._shown = 0  # tokens of the window whose text was given out
+        self._returned = 0  # tokens of the window whose text was returned
 
     def step(self, token: int) -> str:
-        """Return the text that became certain with `token`; often that of the token itself."""
+        """Return the text that `token` completes; often that of the token itself."""
         self._window.append(token)
         text = self._decode(self._window)
-        if text.endswith("\ufffd") and len(self._window) - self._shown < self.PATIENCE:
+        if text.endswith("\ufffd") and len(self._window) - self._returned < self.MAX_PENDING:
             return ""
         return self._advance(text)
 
     def rest(self) -> str:
-        """Return what never became certain."""
+        """Return the text that is still incomplete."""
         return self._advance(self._decode(self._window))
 
     def _advance(self, text: str) -> str:
-        new = text[len(self._decode(self._window[: self._shown])) :]
-        self._window = self._window[self._shown :]
-        self._shown = len(self._window)
+        new = text[len(self._decode(self._window[: self._returned])) :]
+        self._window = self._window[self._returned :]
+        self._returned = len(self._window)
         return new

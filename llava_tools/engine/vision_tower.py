@@ -1,4 +1,4 @@
-"""Pixels to what a vision tower sees before its last layers, which nobody needs to compute."""
+"""Pixels to the features that the language model reads. Layers above the one read are skipped."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ def hidden_states(tower: CLIPVisionModel, pixels: torch.Tensor, layer: int) -> t
     """Return hidden states, CLS first: [images, 1 + patches, width].
 
     Args:
-        tower: Of CLIP.
+        tower: A CLIP's vision tower.
         pixels: [images, 3, size, size] in the tower's dtype.
         layer: As LLaVA's `vision_feature_layer` counts: 0 is the embedding, -1 the last layer.
     """
-    inner: Any = tower
-    hidden: torch.Tensor = inner.pre_layrnorm(inner.embeddings(pixels))
-    layers = list(inner.encoder.layers)
-    for each in layers[: layer if layer >= 0 else len(layers) + 1 + layer]:
-        hidden = each(hidden, None)
+    model: Any = tower
+    hidden: torch.Tensor = model.pre_layrnorm(model.embeddings(pixels))
+    layers = list(model.encoder.layers)
+    for module in layers[: layer if layer >= 0 else len(layers) + 1 + layer]:
+        hidden = module(hidden, None)
     return hidden
 
 
 def features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
-    """Return images as the language model reads them: [images, image tokens, hidden]."""
+    """Return projected image features: [images, image tokens, hidden]."""
     config: Any = model.config
-    wanted: int | list[int] = config.vision_feature_layer
+    layer: int | list[int] = config.vision_feature_layer
     tower = cast(CLIPVisionModel, model.model.vision_tower)
-    if not isinstance(tower, CLIPVisionModel) or not isinstance(wanted, int):
-        seen = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
-        return torch.stack(list(seen))
-    hidden = hidden_states(tower, pixels, wanted)
+    if not isinstance(tower, CLIPVisionModel) or not isinstance(layer, int):
+        projected = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+        return torch.stack(list(projected))
+    hidden = hidden_states(tower, pixels, layer)
     if config.vision_feature_select_strategy == "default":
         hidden = hidden[:, 1:]
     return cast(torch.Tensor, cast(Any, model.model).multi_modal_projector(hidden))

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from llava_tools.chat import prompt
 from llava_tools.core.requests import Message
-from llava_tools.engine.loading.checkpoint import Loaded, preprocess
+from llava_tools.engine.loading.checkpoint import LoadedModel, preprocess
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ImageError, ModelError, RequestError
 from llava_tools.finetune.batch_sampler import MicroBatches
@@ -120,10 +120,10 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
         max_length: Longer examples are truncated to this number of tokens.
     """
 
-    def __init__(self, records: Sequence[Record], loaded: Loaded, max_length: int) -> None:
+    def __init__(self, records: Sequence[Record], loaded: LoadedModel, max_length: int) -> None:
         config: Any = loaded.model.config
         self._records, self._max_length = records, max_length
-        self._tokenizer, self._processor = loaded.text, loaded.processor
+        self._tokenizer, self._processor = loaded.tokenizer, loaded.processor
         self._image_token, self._image_tokens = int(config.image_token_index), loaded.image_tokens
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Vectors equal those of transformers' CLIP, whoever's eye looks; what does not fit is an error."""
+"""Vectors equal those of transformers' CLIP, with any of the possible vision towers."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(vectors, dim=-1)
 
 
-def of_texts(clip: Path, texts: list[str]) -> torch.Tensor:
-    """What transformers says of texts."""
+def clip_texts(clip: Path, texts: list[str]) -> torch.Tensor:
+    """The vectors that transformers computes for texts."""
     model, tokenizer = CLIPModel.from_pretrained(clip), AutoTokenizer.from_pretrained(clip)
     encoded = tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
     with torch.inference_mode():
         return unit(model.eval().get_text_features(**encoded).pooler_output)
 
 
-def of_images(clip: Path, checkpoint: Path, images: list[Image.Image]) -> torch.Tensor:
-    """What transformers says of images that were prepared as for LLaVA."""
+def clip_images(clip: Path, checkpoint: Path, images: list[Image.Image]) -> torch.Tensor:
+    """The vectors that transformers computes for images preprocessed as for LLaVA."""
     pixels = load(EngineOptions(str(checkpoint), dtype="float32")).pixels(
         [open_image(image) for image in images]
     )
@@ -68,19 +68,19 @@ def test_vectors_are_those_of_clip(
         EmbeddingOptions(str(checkpoint), clip=str(tmp_path), dtype="float32"), dict
     )
     texts = torch.tensor(embedding.embed_texts(TEXTS))
-    torch.testing.assert_close(texts, of_texts(tmp_path, TEXTS), atol=1e-5, rtol=0)
+    torch.testing.assert_close(texts, clip_texts(tmp_path, TEXTS), atol=1e-5, rtol=0)
     vectors = torch.tensor(embedding.embed_images([open_image(image) for image in images]))
-    expected = of_images(tmp_path, checkpoint, images)
+    expected = clip_images(tmp_path, checkpoint, images)
     torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=0)
     assert embedding.dimensions == vectors.shape[1] == texts.shape[1]
 
 
-def test_many_are_embedded_as_each_alone(
+def test_a_batch_has_the_vectors_of_each_alone(
     embedding: ClipEmbedding, images: list[Image.Image]
 ) -> None:
-    vectors = [open_image(picture) for picture in images] * 4
-    together = torch.tensor(embedding.embed_images(vectors))
-    alone = torch.tensor([embedding.embed_images([image])[0] for image in vectors[:6]])
+    refs = [open_image(image) for image in images] * 4
+    together = torch.tensor(embedding.embed_images(refs))
+    alone = torch.tensor([embedding.embed_images([ref])[0] for ref in refs[:6]])
     torch.testing.assert_close(together, alone.repeat(4, 1), atol=1e-5, rtol=0)
     texts = [f"star {index}" * (index % 7) for index in range(70)]
     together = torch.tensor(embedding.embed_texts(texts))
@@ -88,20 +88,20 @@ def test_many_are_embedded_as_each_alone(
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_a_wide_image_is_padded_and_seen_whole(embedding: ClipEmbedding) -> None:
+def test_a_wide_image_is_padded_not_cropped(embedding: ClipEmbedding) -> None:
     wide = Image.new("RGB", (112, 56), "red")
     padded = Image.new("RGB", (112, 112), (122, 116, 104))
     padded.paste(wide, (0, 28))
-    one, other = embedding.embed_images([open_image(wide), open_image(padded)])
-    assert one == pytest.approx(other, abs=1e-5)
+    actual, expected = embedding.embed_images([open_image(wide), open_image(padded)])
+    assert actual == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_spelled_end_of_text_ends_nothing(embedding: ClipEmbedding) -> None:
-    plain, spelled = embedding.embed_texts(["red", "red<|endoftext|> star"])
-    assert spelled != pytest.approx(plain, abs=1e-3)
+def test_end_of_text_written_in_a_text_does_not_end_it(embedding: ClipEmbedding) -> None:
+    plain, written = embedding.embed_texts(["red", "red<|endoftext|> star"])
+    assert written != pytest.approx(plain, abs=1e-3)
 
 
-def test_too_long_a_text_is_cut_off_and_logged(
+def test_a_text_beyond_the_context_is_cut_off_with_a_warning(
     embedding: ClipEmbedding, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -112,33 +112,33 @@ def test_too_long_a_text_is_cut_off_and_logged(
     assert "1 of 2 texts are longer than the 77 tokens" in caplog.text
 
 
-def test_a_loaded_engine_lends_its_eye(
+def test_a_loaded_engine_s_vision_tower_is_reused(
     checkpoint: Path, clip: Path, tmp_path: Path, images: list[Image.Image]
 ) -> None:
-    # A folder of its own, since the engine that all tests share lends its vision tower once it is loaded.
+    # A folder of its own: the engine that all tests share would have its tower reused as well.
     folder = str(shutil.copytree(checkpoint, tmp_path / "model"))
     with Embedder(folder, dtype="float32", clip=str(clip)) as embedder:
         before = embedder.embed_images(images)
-        model = registry.acquire_embedding(embedder.options, embedder)
+        model = registry.embeddings.acquire(embedder.options, embedder)
         assert isinstance(model, ClipEmbedding)
-        assert model._own is not None
+        assert model.has_own_tower
         with Llava(folder, dtype="float32") as llava:
             tower = llava.backend.loaded.model.model.vision_tower  # type: ignore[attr-defined]
             assert embedder.embed_images(images) == before
-            assert model._own is None
-            lent = model._lent()
-            assert lent is not None
-            assert lent.tower is tower
+            assert not model.has_own_tower
+            shared = model.shared_tower()
+            assert shared is not None
+            assert shared.model is tower
             with Embedder(folder, dtype="bfloat16", clip=str(clip)) as rounded:
-                (other,) = rounded.embed_images(images[:1])
-            assert other == pytest.approx(before[0], abs=0.05)
+                (rounded_vector,) = rounded.embed_images(images[:1])
+            assert rounded_vector == pytest.approx(before[0], abs=0.05)
         assert embedder.embed_images(images) == before
 
 
-def test_a_clip_may_lie_in_the_models_folder(
+def test_a_clip_in_the_model_s_folder_is_used(
     checkpoint: Path, clip: Path, tmp_path: Path, images: list[Image.Image]
 ) -> None:
-    """As the embedded model's does: no eye in it, no tokenizer, and the model's is used."""
+    """As for the embedded model: without a vision tower and a tokenizer; the model's are used."""
     folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
     (folder / "clip").mkdir()
     config = json.loads((clip / "config.json").read_text())
@@ -154,22 +154,22 @@ def test_a_clip_may_lie_in_the_models_folder(
     }
     save_file(kept, folder / "clip" / "model.safetensors", metadata={"format": "pt"})
     with Embedder(str(folder), dtype="float32") as embedder:
-        found = torch.tensor(embedder.embed_images(images))
-        assert len(embedder.embed_texts(["red"])[0]) == found.shape[1]
+        vectors = torch.tensor(embedder.embed_images(images))
+        assert len(embedder.embed_texts(["red"])[0]) == vectors.shape[1]
         assert embedder.model_name == str(folder / "clip")
     whole = tmp_path / "whole"
     shutil.copytree(clip, whole)
     save_file(weights | kept, whole / "model.safetensors", metadata={"format": "pt"})
-    expected = of_images(whole, checkpoint, images)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    expected = clip_images(whole, checkpoint, images)
+    torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=0)
 
 
-def test_an_unknown_eye_needs_its_clip_named(checkpoint: Path) -> None:
+def test_an_unknown_model_needs_its_clip_named(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match=r"Which CLIP .* is not known.*clip='openai/clip"):
         Embedder(str(checkpoint)).embed_texts(["red"])
 
 
-def test_only_a_clip_will_do(checkpoint: Path, tmp_path: Path) -> None:
+def test_another_kind_of_model_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a 'llava' model, not a CLIP"):
         Embedder(str(checkpoint), clip=str(checkpoint)).embed_texts(["red"])
     with pytest.raises(ModelNotFoundError, match="cannot be read"):
@@ -178,8 +178,10 @@ def test_only_a_clip_will_do(checkpoint: Path, tmp_path: Path) -> None:
         )
 
 
-def test_the_released_models_ask_for_their_clip() -> None:
-    with pytest.raises(ModelNotFoundError, match=r"openai/clip-vit-large-patch14-336.*offline"):
+def test_the_released_models_use_their_clip() -> None:
+    with pytest.raises(
+        ModelNotFoundError, match=r"openai/clip-vit-large-.*-336.*local_files_only"
+    ):
         Embedder("7b", local_files_only=True).embed_texts(["red"])
 
 
@@ -195,7 +197,7 @@ def test_missing_weights_are_an_error(
         Embedder(str(checkpoint), clip=str(folder)).embed_texts(["red"])
 
 
-def test_another_eye_is_an_error(
+def test_the_clip_of_another_vision_tower_is_an_error(
     checkpoint: Path, llava: Llava, clip: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(clip, tmp_path / "clip"))
@@ -203,12 +205,11 @@ def test_another_eye_is_an_error(
     config["vision_config"]["image_size"] = 28
     (folder / "config.json").write_text(json.dumps(config))
     assert llava.backend.model_name
-    picture = Image.new("RGB", (8, 8))
     with pytest.raises(ModelError, match="image_size is 28 there and 56 here"):
-        Embedder(str(checkpoint), clip=str(folder)).embed_images([picture])
+        Embedder(str(checkpoint), clip=str(folder)).embed_images([Image.new("RGB", (8, 8))])
 
 
-def test_a_image_that_is_none_is_an_error(checkpoint: Path, clip: Path) -> None:
+def test_an_invalid_image_is_an_error(checkpoint: Path, clip: Path) -> None:
     with (
         Embedder(str(checkpoint), clip=str(clip)) as embedder,
         pytest.raises(ImageError, match="is empty"),
@@ -216,8 +217,8 @@ def test_a_image_that_is_none_is_an_error(checkpoint: Path, clip: Path) -> None:
         embedder.embed_images([b""])
 
 
-def test_the_checkpoint_holds_the_whole_tower(checkpoint: Path) -> None:
-    """LLaVA 1.5's do, and so a CLIP made from one is whole."""
+def test_the_checkpoint_has_the_whole_vision_tower(checkpoint: Path) -> None:
+    """As those of LLaVA 1.5 do, so that `write_clip` writes a complete CLIP."""
     model = LlavaForConditionalGeneration.from_pretrained(checkpoint)
     names = model.model.vision_tower.state_dict()
     assert "post_layernorm.weight" in names

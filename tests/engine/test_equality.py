@@ -37,9 +37,9 @@ QUESTIONS = [
 
 
 def _conversations(images: list[Image.Image]) -> list[tuple[Message, ...]]:
-    """50 conversations: none to three images, one to three turns, shared and own beginnings."""
+    """50 conversations: none to three images, one to three turns, shared and own prefixes."""
     refs = [open_image(image) for image in images]
-    found: list[tuple[Message, ...]] = []
+    conversations: list[tuple[Message, ...]] = []
     for number in range(50):
         count = number % 4
         chosen = tuple(refs[(number // 4 + i) % len(refs)] for i in range(count))
@@ -50,8 +50,8 @@ def _conversations(images: list[Image.Image]) -> list[tuple[Message, ...]]:
             turns.append(Message("user", (*extra, QUESTIONS[(number + turn + 1) % 5])))
         if number % 7 == 0:
             turns.insert(0, Message("system", ("You answer briefly.",)))
-        found.append(tuple(turns))
-    return found
+        conversations.append(tuple(turns))
+    return conversations
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Reference:
         pieces = prompt.build(messages)
         loaded = self.engine.loaded
         placeholder = [self.model.config.image_token_index] * loaded.image_tokens
-        ids = loaded.text.tokenize(pieces, lambda ref: placeholder)
+        ids = loaded.tokenizer.tokenize(pieces, lambda ref: placeholder)
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        seen = {"pixel_values": loaded.pixels(images)} if images else {}
+        vision_inputs = {"pixel_values": loaded.pixels(images)} if images else {}
         tokens = torch.tensor([ids])
         with torch.inference_mode():
             out = self.model.generate(
@@ -75,9 +75,9 @@ class Reference:
                 attention_mask=torch.ones_like(tokens),
                 max_new_tokens=NEW_TOKENS,
                 do_sample=False,
-                eos_token_id=loaded.text.end_of_turn,
+                eos_token_id=loaded.tokenizer.end_of_turn,
                 pad_token_id=0,
-                **seen,
+                **vision_inputs,
             )
         return out[0, len(ids) :].tolist()
 
@@ -103,7 +103,9 @@ def _ask(model: Llava, messages: tuple[Message, ...]) -> Answer:
     return collect(stream, "x")
 
 
-@pytest.mark.parametrize("prefix_caching", [True, False], ids=["prefix_caching", "no-reuse"])
+@pytest.mark.parametrize(
+    "prefix_caching", [True, False], ids=["prefix_caching", "no_prefix_caching"]
+)
 def test_greedy_equals_generate_alone_and_together(
     fresh: Callable[..., Llava],
     conversations: list[tuple[Message, ...]],
@@ -121,13 +123,13 @@ def test_greedy_equals_generate_alone_and_together(
     assert (cached > 0) is prefix_caching
 
 
-def test_prompts_that_take_several_steps_answer_the_same(
+def test_prompts_of_several_steps_have_the_same_answers(
     fresh: Callable[..., Llava],
     conversations: list[tuple[Message, ...]],
     expected: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(manager, "CPU_ROOM", replace(manager.CPU_ROOM, step_tokens=48))
+    monkeypatch.setattr(manager, "CPU_BUDGET", replace(manager.CPU_BUDGET, step_tokens=48))
     model = fresh()
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda c: _ask(model, c), conversations[:16]))
@@ -135,26 +137,25 @@ def test_prompts_that_take_several_steps_answer_the_same(
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_weights_of_16_bit_answer_as_in_float32(
+def test_16_bit_weights_have_the_answers_of_float32(
     checkpoint: Path, tmp_path: Path, conversations: list[tuple[Message, ...]], dtype: str
 ) -> None:
-    """Where weights are packed: what a checkpoint stores in 16 bit is computed in float32."""
+    """With packed weights: a checkpoint stored in 16 bit is computed in float32."""
     folder = shutil.copytree(checkpoint, tmp_path / dtype)
     for weights in folder.glob("*.safetensors"):
         stored = {k: v.to(getattr(torch, dtype)) for k, v in load_file(weights).items()}
         save_file(stored, weights, metadata={"format": "pt"})
-    some = conversations[3:50:5]
     with closing(load_engine(EngineOptions(str(folder), dtype="float32"))) as engine:
         packed = {type(m) for m in engine.loaded.model.modules() if "Linear" in type(m).__name__}
         assert packed == ({PackedLinear} if available() else {torch.nn.Linear})
         model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         reference = Reference(model, engine)
-        for conversation in some:
+        for conversation in conversations[3:50:5]:
             answer = _ask(Llava(backend=engine), conversation)
             assert list(answer.token_ids) == reference.answer(conversation)
 
 
-def test_a_follow_up_reuses_the_image_and_what_was_said(
+def test_a_follow_up_reuses_the_image_and_the_earlier_turns(
     fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
@@ -168,7 +169,7 @@ def test_a_follow_up_reuses_the_image_and_what_was_said(
     assert second.usage.cached_tokens >= 32 * (first.usage.prompt_tokens // 32)
 
 
-def test_an_answer_of_one_token_leaves_its_prompt_to_share(
+def test_an_answer_of_one_token_shares_its_prompt(
     fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
@@ -177,7 +178,7 @@ def test_an_answer_of_one_token_leaves_its_prompt_to_share(
     assert second.usage.cached_tokens >= 32 * ((first.usage.prompt_tokens - 1) // 32) > 0
 
 
-def test_questions_that_arrive_together_compute_their_image_once(
+def test_questions_that_arrive_together_prefill_their_images_once(
     fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
     model = fresh()
@@ -186,14 +187,14 @@ def test_questions_that_arrive_together_compute_their_image_once(
     assert sum(answer.usage.cached_tokens == 0 for answer in answers) == 1
 
 
-def test_images_never_share_what_was_computed_for_another(
+def test_different_images_share_no_kv(
     fresh: Callable[..., Llava], images: list[Image.Image]
 ) -> None:
-    """The same words about another image: only what stands before the image is shared."""
+    """The same question about another image shares only the text before the image."""
     model = fresh()
     answers = [model.ask("What is it?", image, max_tokens=8) for image in images]
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    lead = len(engine.loaded.text.encode(prompt.SYSTEM + " USER: "))
-    assert all(answer.usage.cached_tokens <= lead + 1 for answer in answers)
+    prefix = len(engine.loaded.tokenizer.encode(prompt.SYSTEM + " USER: "))
+    assert all(answer.usage.cached_tokens <= prefix + 1 for answer in answers)
     assert len({answer.token_ids for answer in answers}) > 1

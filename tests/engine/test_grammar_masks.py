@@ -1,4 +1,4 @@
-"""Grammars: what may come next, and that what comes out of an engine is of its schema."""
+"""GrammarCache: which tokens may come next, and that an engine's answers satisfy their schemas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llava_tools import Llava
 from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Message, Request, SamplingParams
-from llava_tools.engine.grammar_masks import Grammars
+from llava_tools.engine.grammar_masks import GrammarCache
 from llava_tools.errors import OutputError, RequestError, SchemaError
 from llava_tools.structured.grammar import prepare_schema
 from tests.foreign_schemas import foreign_schemas
@@ -40,13 +40,13 @@ CALL_NOW = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 
 
 class Vocabulary:
-    """A tokenizer with its grammars, to ask what text a constraint lets through."""
+    """A tokenizer with its grammars."""
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         # Wider than the tokenizer, as the checkpoints of LLaVA are.
-        self.width = len(self.tokenizer) + 13
-        self.grammars = Grammars(self.tokenizer, self.width)
+        self.vocab_size = len(self.tokenizer) + 13
+        self.grammars = GrammarCache(self.tokenizer, self.vocab_size)
 
     def allows(self, constraint: Constraint, text: str) -> bool:
         """Return whether the text may be generated, token by token, and end there."""
@@ -94,25 +94,25 @@ def vocabulary(request: pytest.FixtureRequest, checkpoint: Path) -> Vocabulary:
         (Constraint((ADD,), "any", schema=NOW.parameters), "{}", False),
     ],
 )
-def test_what_may_be_generated(
+def test_a_constraint_allows_exactly_its_answers(
     vocabulary: Vocabulary, constraint: Constraint, text: str, allowed: bool
 ) -> None:
     assert vocabulary.allows(constraint, text) is allowed
 
 
-def test_no_special_token_stands_in_a_string(vocabulary: Vocabulary) -> None:
+def test_a_string_contains_no_special_token(vocabulary: Vocabulary) -> None:
     matcher, _ = vocabulary.grammars.matcher(Constraint(schema={"type": "string"}))
     for token in vocabulary.tokenizer.encode('"x', add_special_tokens=False):
         matcher.accept(token)
     forbidden = matcher.forbidden(torch.device("cpu"))
-    assert forbidden.shape == (vocabulary.width,)
+    assert forbidden.shape == (vocabulary.vocab_size,)
     assert all(forbidden[token] for token in vocabulary.tokenizer.all_special_ids)
     assert bool(forbidden[len(vocabulary.tokenizer) :].all())
     assert not bool(forbidden.all())
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    ("schema", "reason"),
     [
         ({"properties": {"a": {"not": {"type": "string"}}}}, '"not"'),
         ({"type": "array", "uniqueItems": True}, '"uniqueItems"'),
@@ -123,18 +123,18 @@ def test_no_special_token_stands_in_a_string(vocabulary: Vocabulary) -> None:
         ({"$ref": "https://example.org/schema.json"}, "example.org"),
     ],
 )
-def test_what_cannot_be_enforced_is_refused_by_name(
-    vocabulary: Vocabulary, schema: dict[str, Any], words: str
+def test_a_schema_that_cannot_be_enforced_is_refused_with_the_reason(
+    vocabulary: Vocabulary, schema: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(SchemaError, match="lenient=True") as caught:
+    with pytest.raises(SchemaError, match="strict=False") as caught:
         vocabulary.grammars.matcher(Constraint(schema=schema))
-    assert words in str(caught.value)
+    assert reason in str(caught.value)
     tool = ToolSpec("odd", "", {"type": "object", "properties": {"x": schema}, "required": ["x"]})
     with pytest.raises(SchemaError, match="the tool odd"):
         vocabulary.grammars.matcher(Constraint((NOW, tool)))
 
 
-def test_leniency_enforces_what_it_can_and_says_so(vocabulary: Vocabulary) -> None:
+def test_without_strict_the_rest_is_enforced_and_marked_best_effort(vocabulary: Vocabulary) -> None:
     odd = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
     _, best_effort = vocabulary.grammars.matcher(Constraint(schema=odd, strict=False))
     assert best_effort
@@ -144,7 +144,7 @@ def test_leniency_enforces_what_it_can_and_says_so(vocabulary: Vocabulary) -> No
     assert not best_effort
 
 
-def test_objects_are_closed_where_that_takes_nothing_away() -> None:
+def test_objects_are_closed_if_that_refuses_no_valid_answer() -> None:
     inner = {"type": "object", "properties": {"a": {"type": "integer"}}}
     assert prepare_schema(inner)["additionalProperties"] is False
     assert prepare_schema({**inner, "additionalProperties": True})["additionalProperties"] is True
@@ -161,8 +161,8 @@ def test_objects_are_closed_where_that_takes_nothing_away() -> None:
 
 
 def test_tagged_unions_are_enforced(vocabulary: Vocabulary) -> None:
-    """`oneOf`s that pydantic makes of discriminated unions."""
-    branch = {
+    """pydantic writes discriminated unions as `oneOf`."""
+    branches = {
         name: {
             "type": "object",
             "properties": {"kind": {"const": name}, name: {"type": "integer"}},
@@ -173,7 +173,7 @@ def test_tagged_unions_are_enforced(vocabulary: Vocabulary) -> None:
     schema = {
         "oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
         "discriminator": {"propertyName": "kind"},
-        "$defs": branch,
+        "$defs": branches,
     }
     assert vocabulary.allows(Constraint(schema=schema), '{"kind": "b", "b": 3}')
     assert not vocabulary.allows(Constraint(schema=schema), '{"kind": "b", "a": 3}')
@@ -195,14 +195,14 @@ def test_foreign_schemas_are_satisfied_or_refused(model: Llava, temperature: flo
     def outcome(case: tuple[str, dict[str, Any]]) -> str:
         name, schema = case
         try:
-            told = answer(
+            result = answer(
                 model, Constraint(schema=schema), max_tokens=100, temperature=temperature, seed=1
             )
         except OutputError as error:
             return "cut off" if "cut off by max_tokens" in str(error) else f"wrong: {name}: {error}"
         except RequestError:
             return "refused"
-        jsonschema.validate(json.loads(told.text), schema)
+        jsonschema.validate(json.loads(result.text), schema)
         return "valid"
 
     small = [case for case in foreign_schemas(80) if len(json.dumps(case[1])) < 700][:12]
@@ -214,21 +214,21 @@ def test_foreign_schemas_are_satisfied_or_refused(model: Llava, temperature: flo
     assert outcomes["refused"] <= 3, outcomes
 
 
-def test_a_leniently_taken_answer_is_checked_and_marked(model: Llava) -> None:
-    two = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}
-    constraint = Constraint(schema={**two, "uniqueItems": True}, strict=False)
+def test_a_best_effort_answer_is_checked_and_marked(model: Llava) -> None:
+    pair = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}
+    constraint = Constraint(schema={**pair, "uniqueItems": True}, strict=False)
     outcomes = set()
     for seed in range(8):
         try:
-            told = answer(model, constraint, max_tokens=30, temperature=1.0, seed=seed)
+            result = answer(model, constraint, max_tokens=30, temperature=1.0, seed=seed)
         except OutputError as error:
             outcomes.add("refused" if "non-unique" in str(error) else str(error))
         else:
-            outcomes.add(f"{sorted(json.loads(told.text))} {told.best_effort}")
+            outcomes.add(f"{sorted(json.loads(result.text))} {result.best_effort}")
     assert outcomes == {"[1, 2] True", "refused"}
 
 
-def test_a_call_that_does_not_fit_is_an_error(model: Llava) -> None:
+def test_a_call_that_is_cut_off_is_an_error(model: Llava) -> None:
     with pytest.raises(OutputError, match="cut off by max_tokens"):
         answer(model, Constraint((ADD,), "add"), max_tokens=5)
     assert answer(model, Constraint((NOW,), "now"), max_tokens=80).tool_calls[0].name == "now"

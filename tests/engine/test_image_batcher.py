@@ -1,4 +1,4 @@
-"""Images that wait for the vision tower at the same time are looked at in one pass."""
+"""Images that wait for the vision tower at the same time are encoded in one batch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
+from llava_tools.engine import vision_tower
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.image_batcher import ImageBatcher
 
@@ -19,107 +20,110 @@ NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 
 
 class Tower:
-    """Doubles what it sees, and keeps the first pass until it is let go.
+    """Doubles its input; every batch waits for `resume`.
 
     Attributes:
-        passes: Values of the images of each pass.
-        fails: What it raises for a value, or for more images than `room`.
+        batches: Values of the images of each batch.
+        errors: What it raises for a value.
+        max_images: More images are an out-of-memory error.
     """
 
-    def __init__(self, room: int = 100) -> None:
-        self.passes: list[list[float]] = []
-        self.room = room
-        self.fails: dict[float, Exception] = {}
-        self.busy, self.go = threading.Event(), threading.Event()
+    def __init__(self, max_images: int = 100) -> None:
+        self.batches: list[list[float]] = []
+        self.max_images = max_images
+        self.errors: dict[float, Exception] = {}
+        self.busy, self.resume = threading.Event(), threading.Event()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         values = pixels[:, 0, 0, 0].tolist()
-        self.passes.append(values)
+        self.batches.append(values)
         self.busy.set()
-        assert self.go.wait(30)
-        if len(values) > self.room:
+        assert self.resume.wait(30)
+        if len(values) > self.max_images:
             raise NO_MEMORY
         for value in values:
-            if value in self.fails:
-                raise self.fails[value]
+            if value in self.errors:
+                raise self.errors[value]
         return 2 * pixels[:, :, :, 0]
 
 
-class Counted:
-    """A lock that tells how often it was given back."""
+class CountingLock:
+    """A lock that counts its releases."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._given_back = threading.Semaphore(0)
+        self._releases = threading.Semaphore(0)
 
     def __enter__(self) -> None:
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-        self._given_back.release()
+        self._releases.release()
 
-    def wait_until_all_came(self, callers: int) -> None:
-        """Wait until the first one took its image, and the others put theirs where they wait."""
+    def wait_for_callers(self, callers: int) -> None:
+        """Wait until the first caller has taken its image, and the others' images wait."""
         for _ in range(callers + 1):
-            assert self._given_back.acquire(timeout=30)
+            assert self._releases.acquire(timeout=30)
 
 
-def counted(together: ImageBatcher) -> Counted:
-    lock = Counted()
-    together._lock = lock  # type: ignore[assignment]
+def count_callers(batcher: ImageBatcher) -> CountingLock:
+    lock = CountingLock()
+    batcher._waiting_lock = lock  # type: ignore[assignment]
     return lock
 
 
-def ask(tower: Tower, most: int, values: list[float]) -> list[Future[torch.Tensor]]:
-    """Bring the first image, and the others while it is looked at."""
-    together = ImageBatcher(tower, most)
-    lock = counted(together)
+def encode_at_once(
+    tower: Tower, max_images: int, values: list[float]
+) -> list[Future[torch.Tensor]]:
+    """Encode the first image; the others arrive meanwhile."""
+    batcher = ImageBatcher(tower, max_images)
+    lock = count_callers(batcher)
     with ThreadPoolExecutor(len(values)) as pool:
-        asked = [pool.submit(together, torch.full((3, 2, 2), values[0]))]
+        futures = [pool.submit(batcher, torch.full((3, 2, 2), values[0]))]
         assert tower.busy.wait(30)
-        asked += [pool.submit(together, torch.full((3, 2, 2), value)) for value in values[1:]]
-        lock.wait_until_all_came(len(values))
-        tower.go.set()
-    return asked
+        futures += [pool.submit(batcher, torch.full((3, 2, 2), value)) for value in values[1:]]
+        lock.wait_for_callers(len(values))
+        tower.resume.set()
+    return futures
 
 
-def test_those_that_wait_are_looked_at_together() -> None:
+def test_waiting_images_are_encoded_in_one_batch() -> None:
     tower = Tower()
     values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    for value, told in zip(values, ask(tower, 4, values), strict=True):
-        assert torch.equal(told.result(), torch.full((3, 2), 2 * value))
-    assert [len(one) for one in tower.passes] == [1, 4, 1]
-    assert sorted(chain(*tower.passes)) == values
+    for value, future in zip(values, encode_at_once(tower, 4, values), strict=True):
+        assert torch.equal(future.result(), torch.full((3, 2), 2 * value))
+    assert [len(batch) for batch in tower.batches] == [1, 4, 1]
+    assert sorted(chain(*tower.batches)) == values
 
 
-def test_one_at_a_time_where_more_gain_nothing() -> None:
+def test_a_limit_of_one_encodes_one_by_one() -> None:
     tower = Tower()
-    ask(tower, 1, [1.0, 2.0, 3.0])
-    assert [len(one) for one in tower.passes] == [1, 1, 1]
+    encode_at_once(tower, 1, [1.0, 2.0, 3.0])
+    assert [len(batch) for batch in tower.batches] == [1, 1, 1]
 
 
-def test_too_many_for_the_memory_are_looked_at_one_by_one() -> None:
-    tower = Tower(room=1)
+def test_a_batch_that_lacks_memory_is_encoded_one_by_one() -> None:
+    tower = Tower(max_images=1)
     values = [1.0, 2.0, 3.0, 4.0]
-    for value, told in zip(values, ask(tower, 8, values), strict=True):
-        assert torch.equal(told.result(), torch.full((3, 2), 2 * value))
-    assert [len(one) for one in tower.passes] == [1, 3, 1, 1, 1]
+    for value, future in zip(values, encode_at_once(tower, 8, values), strict=True):
+        assert torch.equal(future.result(), torch.full((3, 2), 2 * value))
+    assert [len(batch) for batch in tower.batches] == [1, 3, 1, 1, 1]
 
 
-@pytest.mark.parametrize("error", [NO_MEMORY, RuntimeError("a fuse blew")])
-def test_an_error_is_of_the_image_that_caused_it(error: Exception) -> None:
+@pytest.mark.parametrize("error", [NO_MEMORY, RuntimeError("broken")])
+def test_an_error_reaches_only_the_caller_of_its_image(error: Exception) -> None:
     tower = Tower()
-    tower.fails[3.0] = error
-    asked = ask(tower, 8, [1.0, 2.0, 3.0, 4.0])
-    for place, value in ((0, 1.0), (3, 4.0)):
-        assert float(asked[place].result()[0, 0]) == 2 * value
+    tower.errors[3.0] = error
+    futures = encode_at_once(tower, 8, [1.0, 2.0, 3.0, 4.0])
+    for index, value in ((0, 1.0), (3, 4.0)):
+        assert float(futures[index].result()[0, 0]) == 2 * value
     with pytest.raises(type(error)):
-        asked[2].result()
-    assert tower.passes[-1] != []
+        futures[2].result()
+    assert tower.batches[-1] != []
 
 
-def test_answers_are_the_same(
+def test_answers_do_not_depend_on_batching(
     fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = fresh()
@@ -129,16 +133,17 @@ def test_answers_are_the_same(
     assert isinstance(engine, LlavaEngine)
     sizes: list[int] = []
 
-    def seen(pixels: torch.Tensor) -> torch.Tensor:
+    @torch.inference_mode()
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
         if not sizes:
-            lock.wait_until_all_came(len(images))
+            lock.wait_for_callers(len(images))
         sizes.append(len(pixels))
-        return engine._seen(pixels)
+        return vision_tower.features(engine.loaded.model, pixels)
 
-    together = ImageBatcher(seen, 8)
-    lock = counted(together)
-    monkeypatch.setattr(engine, "_together", together)
+    batcher = ImageBatcher(encode, 8)
+    lock = count_callers(batcher)
+    monkeypatch.setattr(engine, "image_batcher", batcher)
     with ThreadPoolExecutor(len(images)) as pool:
-        told = list(pool.map(lambda one: model.ask("What is it?", one, max_tokens=8).text, images))
-    assert told == expected
+        answers = pool.map(lambda image: model.ask("What is it?", image, max_tokens=8), images)
+        assert [answer.text for answer in answers] == expected
     assert sizes == [1, len(images) - 1]

@@ -1,4 +1,4 @@
-"""What happens to the garbage collector while the engine's modules are imported."""
+"""The garbage collector is paused while the engine's modules are imported."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ def collector() -> Iterator[None]:
     gc.enable()
 
 
-def test_the_collector_rests_and_finds_its_work_among_the_old() -> None:
-    with engine._importing():
+def test_new_objects_end_up_in_the_oldest_generation() -> None:
+    with engine._paused_collector():
         assert not gc.isenabled()
-        made = [[number] for number in range(2000)]
+        objects = [[number] for number in range(2000)]
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
-    assert any(one is made for one in gc.get_objects(generation=2))
+    assert any(item is objects for item in gc.get_objects(generation=2))
 
 
-def test_an_import_that_fails_lets_it_work_again() -> None:
-    with pytest.raises(ImportError), engine._importing():
+def test_an_import_that_fails_resumes_the_collector() -> None:
+    with pytest.raises(ImportError), engine._paused_collector():
         raise ImportError
     assert gc.isenabled()
 
 
-def test_what_its_owner_set_stays() -> None:
+def test_the_application_s_settings_stay() -> None:
     gc.freeze()
     frozen = gc.get_freeze_count()
-    with engine._importing():
+    with engine._paused_collector():
         pass
     assert gc.get_freeze_count() > 0.9 * frozen  # some of them may have been dropped since
     gc.disable()
-    with engine._importing():
+    with engine._paused_collector():
         pass
     assert not gc.isenabled()

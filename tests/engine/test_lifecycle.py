@@ -24,8 +24,15 @@ from llava_tools.errors import (
     QueueFullError,
     RequestError,
 )
+from tests.checkpoints import write_checkpoint
 
 LONG = {"max_tokens": 400, "stop": "never ever"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose answers end only at `max_tokens`."""
+    return write_checkpoint(tmp_path_factory.mktemp("endless"), endless=True)
 
 
 def _engine(model: Llava) -> LlavaEngine:
@@ -34,67 +41,53 @@ def _engine(model: Llava) -> LlavaEngine:
     return engine
 
 
-def _endless(model: Llava) -> None:
-    """Take the end of turn away, so that answers run until they are stopped."""
-    _engine(model)._runtime._end_of_turn = []
-    _engine(model)._ends = ()
-
-
-def _idle(model: Llava) -> bool:
-    engine = _engine(model)
-    return engine._runtime.in_flight == 0 and not engine._held
-
-
 def test_closing_a_stream_stops_the_generation(fresh: Callable[..., Llava]) -> None:
     model = fresh()
-    _endless(model)
     stream = model.stream("Tell a long story.", **LONG)
     next(stream)
     stream.close()
-    assert _idle(model)
+    assert _engine(model).idle
     assert list(stream) == []
     model.ask("Still there?", max_tokens=2)
-    processor = _engine(model)._runtime._manager.batch_processor
+    processor = _engine(model).runtime.manager.batch_processor
     assert processor is not None
     assert not processor.scheduler.active_requests
 
 
-def test_a_stream_that_is_dropped_stops_too(fresh: Callable[..., Llava]) -> None:
+def test_dropping_a_stream_stops_the_generation(fresh: Callable[..., Llava]) -> None:
     model = fresh()
-    _endless(model)
     next(model.stream("Tell a long story.", **LONG))
     gc.collect()
     model.ask("Still there?", max_tokens=3)
-    assert _idle(model)
+    assert _engine(model).idle
 
 
-def test_a_stream_that_is_never_read_holds_nothing_for_ever(fresh: Callable[..., Llava]) -> None:
+def test_a_stream_that_is_never_read_is_released_when_dropped(fresh: Callable[..., Llava]) -> None:
     model = fresh(max_concurrent_requests=1)
     for _ in range(3):
         stream = model.stream("Hello?", max_tokens=1)
-        while _engine(model)._runtime.in_flight:
+        while _engine(model).runtime.in_flight:
             pass
         del stream
         gc.collect()
     assert model.ask("Still there?", max_tokens=1).usage.completion_tokens == 1
-    assert _idle(model)
+    assert _engine(model).idle
 
 
 async def test_cancelling_a_task_stops_the_generation(fresh: Callable[..., Llava]) -> None:
     model = fresh()
-    _endless(model)
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
-    async def listen() -> None:
+    async def read() -> None:
         async for _ in model.astream("Tell a long story.", **LONG):
-            begun.set()
+            started.set()
 
-    task = asyncio.create_task(listen())
-    await begun.wait()
+    task = asyncio.create_task(read())
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert _idle(model)
+    assert _engine(model).idle
 
 
 async def test_many_tasks_run_in_one_batch(
@@ -108,11 +101,10 @@ async def test_many_tasks_run_in_one_batch(
     assert [answer.text for answer in together] == alone
 
 
-def test_one_request_too_many_is_refused_and_the_next_one_works(
+def test_a_request_beyond_the_limit_is_refused_and_a_later_one_works(
     fresh: Callable[..., Llava],
 ) -> None:
     model = fresh(max_concurrent_requests=2)
-    _endless(model)
     streams = [model.stream("Tell a long story.", **LONG) for _ in range(2)]
     with pytest.raises(QueueFullError, match="2 requests are in flight"):
         model.ask("And me?")
@@ -121,47 +113,45 @@ def test_one_request_too_many_is_refused_and_the_next_one_works(
     streams[1].close()
 
 
-def test_a_crashed_step_fails_its_requests_and_the_next_one_works(
+def test_a_crashed_step_fails_its_requests_and_the_next_request_works(
     fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
     expected = model.ask("What is it?", images[0], max_tokens=6).text
-    decoder = _engine(model)._runtime._decoder
-    layer = decoder.model.layers[0]
-    whole = layer.forward
+    layer = _engine(model).loaded.model.model.language_model.layers[0]
+    original = layer.forward
 
     def broken(*args: object, **kwargs: object) -> torch.Tensor:
-        raise RuntimeError("a fuse blew")
+        raise RuntimeError("out of order")
 
     monkeypatch.setattr(layer, "forward", broken)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(model.ask, "What is it?", image) for image in images[:4]]
-    for future in asked:
+        futures = [pool.submit(model.ask, "What is it?", image) for image in images[:4]]
+    for future in futures:
         error = future.exception()
         assert isinstance(error, EngineCrashedError)
-        assert "a fuse blew" in str(error)
+        assert "out of order" in str(error)
         assert error.retryable
-    monkeypatch.setattr(layer, "forward", whole)
+    monkeypatch.setattr(layer, "forward", original)
     assert model.ask("What is it?", images[0], max_tokens=6).text == expected
-    assert _idle(model)
+    assert _engine(model).idle
 
 
-def test_closing_fails_what_is_in_flight(fresh: Callable[..., Llava]) -> None:
+def test_closing_the_engine_fails_requests_in_flight(fresh: Callable[..., Llava]) -> None:
     model = fresh()
-    _endless(model)
     stream = model.stream("Tell a long story.", **LONG)
     next(stream)
-    waiter = threading.Thread(target=_engine(model).close)
-    waiter.start()
+    closing = threading.Thread(target=_engine(model).close)
+    closing.start()
     with pytest.raises(EngineClosedError):
         list(stream)
-    waiter.join()
+    closing.join()
     with pytest.raises(EngineClosedError):
-        model.ask("Anyone?")
+        model.ask("Still there?")
     _engine(model).close()
 
 
-def test_a_bad_request_leaves_nothing_behind(
+def test_a_bad_request_holds_no_slot(
     fresh: Callable[..., Llava], tmp_path: Path, images: list[Image.Image]
 ) -> None:
     model = fresh(max_concurrent_requests=1)
@@ -175,8 +165,9 @@ def test_a_bad_request_leaves_nothing_behind(
     assert model.ask("Hello", max_tokens=1).usage.completion_tokens == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)"])
-def test_the_interpreter_ends_whatever_the_engine_does(checkpoint: Path, ending: str) -> None:
+def test_the_interpreter_exits_while_the_engine_runs(checkpoint: Path, ending: str) -> None:
     program = f"""
 from llava_tools import Llava
 model = Llava({str(checkpoint)!r})
@@ -184,7 +175,7 @@ stream = model.stream("Tell a long story.", max_tokens=300)
 next(stream)
 {ending}
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True)
-    assert done.returncode == (3 if "SystemExit" in ending else 0), done.stderr.decode()
-    assert b"Traceback" not in done.stderr
-    assert b"Fatal" not in done.stderr
+    process = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True)
+    assert process.returncode == (3 if "SystemExit" in ending else 0), process.stderr.decode()
+    assert b"Traceback" not in process.stderr
+    assert b"Fatal" not in process.stderr

@@ -1,4 +1,4 @@
-"""Memory that runs out or short: for one request alone, or for more requests than the KV holds."""
+"""Too little memory: for one request's image, or for more requests than the KV holds."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from PIL import Image
 from llava_tools import Llava
 from llava_tools.engine import vision_tower
 from llava_tools.engine.continuous_batching import manager
-from llava_tools.engine.continuous_batching.manager import Room
+from llava_tools.engine.continuous_batching.manager import MemoryBudget
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import MemoryExhaustedError
 
 
-def _really() -> torch.Tensor:
+def _torch_allocation() -> torch.Tensor:
     return torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def _python() -> torch.Tensor:
+def _memory_error() -> torch.Tensor:
     raise MemoryError
 
 
-@pytest.mark.parametrize("exhaust", [_really, _python])
-def test_a_image_for_which_there_is_no_memory_fails_alone(
+@pytest.mark.parametrize("exhaust", [_torch_allocation, _memory_error])
+def test_an_image_that_lacks_memory_fails_its_own_request_only(
     fresh: Callable[..., Llava],
     images: list[Image.Image],
     monkeypatch: pytest.MonkeyPatch,
@@ -40,36 +40,38 @@ def test_a_image_for_which_there_is_no_memory_fails_alone(
     with monkeypatch.context() as patched:
         patched.setattr(vision_tower, "features", lambda *_: exhaust())
         for _ in range(3):
-            with pytest.raises(MemoryExhaustedError, match=r"the picture.*fewer") as told:
+            with pytest.raises(MemoryExhaustedError, match=r"the image.*fewer") as caught:
                 model.ask("What is it?", images[1], max_tokens=6)
-            assert told.value.retryable
-        assert "".join(delta.text for delta in other) == expected
+            assert caught.value.retryable
+        assert "".join(chunk.text for chunk in other) == expected
     assert model.ask("What is it?", images[1], max_tokens=2).usage.completion_tokens
-    assert not engine._held
+    assert engine.idle
 
 
-def test_other_errors_stay_what_they_are(
+def test_other_errors_are_not_converted(
     fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
 
     def broken(*_: object) -> torch.Tensor:
-        raise RuntimeError("a fuse blew")
+        raise RuntimeError("broken")
 
     monkeypatch.setattr(vision_tower, "features", broken)
-    with pytest.raises(RuntimeError, match="a fuse blew"):
+    with pytest.raises(RuntimeError, match="broken"):
         model.ask("What is it?", images[1])
 
 
 def test_more_requests_than_the_kv_holds_wait_and_answer_the_same(
     fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [(f"What is number {n} of these?", images[n % 6]) for n in range(24)]
-    plenty = fresh()
-    expected = [plenty.ask(*each, max_tokens=40).token_ids for each in asked]
+    questions = [(f"What is number {n} of these?", images[n % 6]) for n in range(24)]
+    roomy = fresh()
+    expected = [roomy.ask(*question, max_tokens=40).token_ids for question in questions]
     # One request's context and hardly more; each of these takes a quarter of that or so.
-    monkeypatch.setattr(manager, "CPU_ROOM", Room(step_tokens=256, kv_tokens=0, kv_share=1e-9))
-    scarce = fresh()
-    with ThreadPoolExecutor(len(asked)) as pool:
-        futures = [pool.submit(scarce.ask, *each, max_tokens=40) for each in asked]
+    monkeypatch.setattr(
+        manager, "CPU_BUDGET", MemoryBudget(step_tokens=256, kv_tokens=0, kv_share=1e-9)
+    )
+    limited = fresh()
+    with ThreadPoolExecutor(len(questions)) as pool:
+        futures = [pool.submit(limited.ask, *question, max_tokens=40) for question in questions]
         assert [future.result().token_ids for future in futures] == expected

@@ -1,3 +1,5 @@
+"""Requests with a common prefix: one starts, the others follow, fail or take its place."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -6,66 +8,66 @@ from hypothesis import strategies as st
 from llava_tools.engine.prefill_coalescer import PrefillCoalescer
 
 
-def test_the_first_goes_ahead_and_the_others_follow_its_first_token() -> None:
-    convoy: PrefillCoalescer[str] = PrefillCoalescer()
-    assert convoy.join("cat", "a", "A")
-    assert not convoy.join("cat", "b", "B")
-    assert not convoy.join("cat", "c", "C")
-    assert convoy.join("dog", "d", "D")
-    assert convoy.begun("a") == ["B", "C"]
-    assert convoy.join("cat", "e", "E"), "what was computed is not waited for again"
-    assert convoy.begun("e") == []
-    assert convoy.begun("d") == []
-    assert len(convoy) == 0
+def test_the_first_starts_and_the_others_follow_its_first_token() -> None:
+    coalescer: PrefillCoalescer[str] = PrefillCoalescer()
+    assert coalescer.admit("cat", "a", "A")
+    assert not coalescer.admit("cat", "b", "B")
+    assert not coalescer.admit("cat", "c", "C")
+    assert coalescer.admit("dog", "d", "D")
+    assert coalescer.prefilled("a") == ["B", "C"]
+    assert coalescer.admit("cat", "e", "E"), "a computed prefix is not waited for again"
+    assert coalescer.prefilled("e") == []
+    assert coalescer.prefilled("d") == []
+    assert len(coalescer) == 0
 
 
-def test_who_leaves_makes_room() -> None:
-    convoy: PrefillCoalescer[str] = PrefillCoalescer()
+def test_the_next_takes_the_place_of_a_cancelled_request() -> None:
+    coalescer: PrefillCoalescer[str] = PrefillCoalescer()
     for name in "abc":
-        convoy.join("cat", name, name.upper())
-    assert convoy.left("b") == (False, [])
-    assert convoy.left("a") == (True, ["C"])
-    assert convoy.left("c") == (True, [])
-    assert convoy.join("cat", "d", "D")
+        coalescer.admit("cat", name, name.upper())
+    assert coalescer.cancelled("b") == (False, [])
+    assert coalescer.cancelled("a") == (True, ["C"])
+    assert coalescer.cancelled("c") == (True, [])
+    assert coalescer.admit("cat", "d", "D")
 
 
-def test_who_waited_for_a_failure_fails_too() -> None:
-    convoy: PrefillCoalescer[str] = PrefillCoalescer()
+def test_requests_that_waited_for_a_failed_one_are_returned() -> None:
+    coalescer: PrefillCoalescer[str] = PrefillCoalescer()
     for name in "abc":
-        convoy.join("cat", name, name.upper())
-    assert convoy.failed("a") == ["B", "C"]
-    assert convoy.join("cat", "d", "D")
+        coalescer.admit("cat", name, name.upper())
+    assert coalescer.failed("a") == ["B", "C"]
+    assert coalescer.admit("cat", "d", "D")
 
 
-@given(st.lists(st.tuples(st.sampled_from("jblf"), st.integers(0, 9)), max_size=60))
-def test_everybody_starts_or_fails_once_and_nobody_is_forgotten(
+@given(st.lists(st.tuples(st.sampled_from("apcf"), st.integers(0, 9)), max_size=60))
+def test_every_request_starts_or_fails_exactly_once(
     steps: list[tuple[str, int]],
 ) -> None:
-    convoy: PrefillCoalescer[str] = PrefillCoalescer()
-    state: dict[str, str] = {}  # waiting, started, over
-    for number, (step, pick) in enumerate(steps):
-        started = [name for name, where in state.items() if where == "started"]
-        present = [name for name, where in state.items() if where in ("started", "waiting")]
-        if step == "j":
+    coalescer: PrefillCoalescer[str] = PrefillCoalescer()
+    states: dict[str, str] = {}  # waiting, started, over
+    for number, (step, choice) in enumerate(steps):
+        started = [name for name, state in states.items() if state == "started"]
+        present = [name for name, state in states.items() if state in ("started", "waiting")]
+        if step == "a":
             name = f"r{number}"
-            state[name] = "started" if convoy.join(pick % 2, name, name) else "waiting"
-        elif step == "l" and present:
-            name = present[pick % len(present)]
-            was_started, next_ones = convoy.left(name)
-            assert was_started == (state[name] == "started")
-            state[name] = "over"
-            for other in next_ones:
-                assert state[other] == "waiting"
-                state[other] = "started"
-        elif step in "bf" and started:
-            name = started[pick % len(started)]
-            freed = convoy.begun(name) if step == "b" else convoy.failed(name)
-            state[name] = "over"
+            states[name] = "started" if coalescer.admit(choice % 2, name, name) else "waiting"
+        elif step == "c" and present:
+            name = present[choice % len(present)]
+            was_started, next_names = coalescer.cancelled(name)
+            assert was_started == (states[name] == "started")
+            states[name] = "over"
+            for other in next_names:
+                assert states[other] == "waiting"
+                states[other] = "started"
+        elif step in "pf" and started:
+            name = started[choice % len(started)]
+            freed = coalescer.prefilled(name) if step == "p" else coalescer.failed(name)
+            states[name] = "over"
             for other in freed:
-                assert state[other] == "waiting"
-                state[other] = "started" if step == "b" else "over"
-    for name in [name for name, where in state.items() if where == "started"]:
-        for other in convoy.begun(name):
-            assert state[other] == "waiting"
-            state[other] = "started"
-    assert "waiting" not in state.values()
+                assert states[other] == "waiting"
+                states[other] = "started" if step == "p" else "over"
+    for name in [name for name, state in states.items() if state == "started"]:
+        for other in coalescer.prefilled(name):
+            assert states[other] == "waiting"
+            states[other] = "started"
+    assert "waiting" not in states.values()

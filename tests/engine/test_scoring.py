@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
 from llava_tools.core.requests import Request
-from llava_tools.engine import scoring
+from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import (
@@ -25,7 +25,7 @@ from llava_tools.errors import (
 )
 from llava_tools.images import ImageRef, open_image
 
-#: One token, several tokens, several words, letters that are bytes to the tokenizer, and a mark.
+#: One token, several tokens, several words, letters that are bytes to the tokenizer, and `</s>`.
 LABELS = ["yes", "no", "A red circle", "zebra crossing, 3 x 4", "北京", "</s>", "q"]
 
 
@@ -40,16 +40,16 @@ class Reference:
 
     def score(self, request: Request, label: str) -> float:
         pieces = prompt.build(request.messages)
-        text = self._loaded.text
+        tokenizer = self._loaded.tokenizer
         placeholder = [self._model.config.image_token_index] * self._loaded.image_tokens
-        asked = text.tokenize(pieces, lambda ref: placeholder)
-        ids = [*asked, *text.encode(f" {label}", start=False), text.end_of_turn]
+        prompt_ids = tokenizer.tokenize(pieces, lambda ref: placeholder)
+        ids = [*prompt_ids, *tokenizer.encode(f" {label}", start=False), tokenizer.end_of_turn]
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        seen = {"pixel_values": self._loaded.pixels(images)} if images else {}
+        vision_inputs = {"pixel_values": self._loaded.pixels(images)} if images else {}
         with torch.inference_mode():
-            logits = self._model(input_ids=torch.tensor([ids]), **seen).logits[0]
-        each = logits.log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
-        return float(each[len(asked) - 1 :].sum())
+            logits = self._model(input_ids=torch.tensor([ids]), **vision_inputs).logits[0]
+        logprobs = logits.log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
+        return float(logprobs[len(prompt_ids) - 1 :].sum())
 
 
 def _requests(images: list[Image.Image]) -> list[Request]:
@@ -77,7 +77,7 @@ def reference(checkpoint: Path, llava: Llava) -> Reference:
 
 
 @pytest.mark.parametrize("prefix_caching", [True, False])
-def test_equal_to_a_plain_forward(
+def test_scores_equal_a_plain_forward_pass(
     fresh: Callable[..., Llava],
     reference: Reference,
     images: list[Image.Image],
@@ -90,28 +90,28 @@ def test_equal_to_a_plain_forward(
         assert engine.score(request, LABELS[2:3]) == pytest.approx(expected[2:3], abs=2e-3)
 
 
-def test_equal_while_others_run_and_with_more_labels_than_go_at_once(
+def test_scores_are_the_same_in_a_busy_batch_and_for_many_labels(
     fresh: Callable[..., Llava], reference: Reference, images: list[Image.Image]
 ) -> None:
     model = fresh()
     requests = _requests(images)
     labels = [f"{word} {number}" for word in ("dogs", "left") for number in range(11)]
-    assert len(labels) > scoring.AT_ONCE
+    assert len(labels) > scoring.MAX_LABELS_AT_ONCE
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(model.ask, "What is it?", images[n % 6]) for n in range(4)]
         scores = list(pool.map(lambda request: model.backend.score(request, labels), requests))
         [answer.result() for answer in answers]
-    for request, got in zip(requests, scores, strict=True):
+    for request, actual in zip(requests, scores, strict=True):
         expected = [reference.score(request, label) for label in labels[::7]]
-        assert got[::7] == pytest.approx(expected, abs=2e-3, rel=1e-4)
+        assert actual[::7] == pytest.approx(expected, abs=2e-3, rel=1e-4)
 
 
-def test_a_label_is_spelled_as_an_answer_is(llava: Llava) -> None:
+def test_a_label_has_the_tokens_of_an_answer(llava: Llava) -> None:
     assert isinstance(llava.backend, LlavaEngine)
-    text = llava.backend.loaded.text
-    spelled = scoring.spell("A red circle", text)
-    assert spelled[-1] == text.end_of_turn
-    assert text.decode([*text.encode("x"), *spelled]) == "x A red circle"
+    tokenizer = llava.backend.loaded.tokenizer
+    ids = scoring.label_ids("A red circle", tokenizer)
+    assert ids[-1] == tokenizer.end_of_turn
+    assert tokenizer.decode([*tokenizer.encode("x"), *ids]) == "x A red circle"
 
 
 def test_the_prompt_is_computed_once(
@@ -119,41 +119,42 @@ def test_the_prompt_is_computed_once(
 ) -> None:
     engine = fresh().backend
     assert isinstance(engine, LlavaEngine)
-    encode, read = engine._images._encode, scoring.read
-    encoded: list[str] = []
-    tickets: list[RequestState] = []
+    features, sum_logprobs = vision_tower.features, scoring.sum_logprobs
+    encoded: list[int] = []
+    states: list[RequestState] = []
 
-    def encode_and_note(ref: ImageRef) -> torch.Tensor:
-        encoded.append(ref.handle)
-        return encode(ref)
+    def count_images(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(pixels))
+        return features(model, pixels)
 
-    def read_and_note(given: Sequence[RequestState]) -> list[float]:
-        tickets.extend(given)
-        return read(given)
+    def keep_states(scored: Sequence[RequestState]) -> list[float]:
+        states.extend(scored)
+        return sum_logprobs(scored)
 
-    monkeypatch.setattr(engine._images, "_encode", encode_and_note)
-    monkeypatch.setattr(scoring, "read", read_and_note)
+    monkeypatch.setattr(vision_tower, "features", count_images)
+    monkeypatch.setattr(scoring, "sum_logprobs", keep_states)
     request = _requests(images)[1]
     engine.score(request, ["yes", "no", "left", "right"])
-    assert len(encoded) == 2
-    first, *others = (ticket.cached_tokens for ticket in tickets)
+    assert sum(encoded) == 2
+    first, *others = (state.cached_tokens for state in states)
     whole_blocks = engine.count_tokens(request) // 32 * 32
     assert first == 0
     assert others == [whole_blocks] * 3
 
 
-def test_nothing_is_held_afterwards(fresh: Callable[..., Llava], images: list[Image.Image]) -> None:
+def test_scoring_releases_everything_it_held(
+    fresh: Callable[..., Llava], images: list[Image.Image]
+) -> None:
     engine = fresh(max_concurrent_requests=1).backend
     assert isinstance(engine, LlavaEngine)
     request = _requests(images)[0]
     for _ in range(3):
         engine.score(request, LABELS)
-    assert not engine._held
-    assert engine._runtime.in_flight == 0
-    held = engine.stream(request)
+    assert engine.idle
+    stream = engine.stream(request)
     with pytest.raises(QueueFullError):
         engine.score(request, LABELS)
-    held.close()
+    stream.close()
     engine.score(request, LABELS)
     engine.close()
     with pytest.raises(EngineClosedError):
@@ -161,13 +162,13 @@ def test_nothing_is_held_afterwards(fresh: Callable[..., Llava], images: list[Im
 
 
 @pytest.mark.parametrize("labels", [[], "yes", [""], [" yes"], ["yes", 3], ["yes", "yes"]])
-def test_impossible_labels(llava: Llava, labels: list[str]) -> None:
+def test_invalid_labels_are_refused(llava: Llava, labels: list[str]) -> None:
     request = Request((Message("user", ("yes or no?",)),))
     with pytest.raises(RequestError, match="label"):
         llava.backend.score(request, labels)
 
 
-def test_a_label_that_does_not_fit(llava: Llava) -> None:
+def test_a_label_that_exceeds_the_context_is_refused(llava: Llava) -> None:
     request = Request((Message("user", ("yes or no?",)),))
     with pytest.raises(ContextOverflowError):
         llava.backend.score(request, ["yes", "no " * 600 + "no"])

@@ -1,10 +1,15 @@
+"""Text to tokens and back; text that spells special tokens stays text."""
+
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from llava_tools.chat.prompt import END_OF_TURN
 from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.images import open_image
 from tests.checkpoints import llama_like_tokenizer
 
 SPELLED = ["<image>", "</s>", "<s>", "<unk>", "USER:", " ASSISTANT:", "\n", "<", "/s>", " "]
@@ -12,52 +17,60 @@ texts = st.lists(st.one_of(st.sampled_from(SPELLED), st.text(max_size=6)), max_s
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> object:
-    return llama_like_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def codec(tokenizer: object) -> Tokenizer:
-    return Tokenizer(tokenizer)
+def tokenizer() -> Tokenizer:
+    return Tokenizer(llama_like_tokenizer())
 
 
 @given(text=texts, start=st.booleans())
-def test_text_never_becomes_structure(codec: Tokenizer, text: str, start: bool) -> None:
-    structure = set(codec._structure.values())
-    ids = codec.encode(text, start=start)
-    assert structure.isdisjoint(ids)
-    assert codec.decode(ids).strip(" ") == text.strip(" ")
+def test_text_never_becomes_a_special_token(tokenizer: Tokenizer, text: str, start: bool) -> None:
+    special = set(tokenizer.tokenizer.get_added_vocab().values())
+    assert special
+    ids = tokenizer.encode(text, start=start)
+    assert special.isdisjoint(ids)
+    assert tokenizer.decode(ids).strip(" ") == text.strip(" ")
 
 
 @given(text=texts)
-def test_decoding_token_by_token_equals_decoding_at_once(codec: Tokenizer, text: str) -> None:
-    ids = codec.encode(text)
-    decoder = codec.decode_stream()
+def test_decoding_token_by_token_equals_decoding_at_once(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text)
+    decoder = tokenizer.decode_stream()
     pieces = [decoder.step(token) for token in ids] + [decoder.rest()]
-    assert "".join(pieces) == codec.decode(ids)
+    assert "".join(pieces) == tokenizer.decode(ids)
 
 
 @given(ids=st.lists(st.integers(0, 599), max_size=30))
-def test_any_tokens_can_be_decoded_one_by_one(codec: Tokenizer, ids: list[int]) -> None:
-    decoder = codec.decode_stream()
+def test_any_tokens_can_be_decoded_one_by_one(tokenizer: Tokenizer, ids: list[int]) -> None:
+    decoder = tokenizer.decode_stream()
     for token in ids:
         decoder.step(token)
     decoder.rest()
 
 
-def test_plain_text_is_encoded_as_the_checkpoint_tokenizer_does(codec: Tokenizer) -> None:
+def test_plain_text_is_encoded_as_the_checkpoint_tokenizer_does(tokenizer: Tokenizer) -> None:
     reference = llama_like_tokenizer()
     text = "What is in the picture? A red circle."
-    assert codec.encode(text) == reference.encode(text, add_special_tokens=False)
+    assert tokenizer.encode(text) == reference.encode(text, add_special_tokens=False)
 
 
-def test_no_space_is_put_before_the_first_word_behind_an_end_of_turn(codec: Tokenizer) -> None:
-    behind, opening = codec.encode("USER: hi", start=False), codec.encode("USER: hi", start=True)
-    assert behind != opening
-    assert codec.token_text(opening[0]).startswith(" ")
-    assert not codec.token_text(behind[0]).startswith(" ")
-    assert codec.decode(behind) == codec.decode(opening) == "USER: hi"
+def test_no_space_is_added_before_the_first_word_after_an_end_of_turn(tokenizer: Tokenizer) -> None:
+    after = tokenizer.encode("USER: hi", start=False)
+    opening = tokenizer.encode("USER: hi", start=True)
+    assert after != opening
+    assert tokenizer.token_text(opening[0]).startswith(" ")
+    assert not tokenizer.token_text(after[0]).startswith(" ")
+    assert tokenizer.decode(after) == tokenizer.decode(opening) == "USER: hi"
 
 
-def test_special_tokens_show_their_names(codec: Tokenizer) -> None:
-    assert codec.token_text(codec.end_of_turn) == "</s>"
+def test_special_tokens_show_their_names(tokenizer: Tokenizer) -> None:
+    assert tokenizer.token_text(tokenizer.end_of_turn) == "</s>"
+
+
+def test_images_are_expanded_to_the_ids_of_a_direct_tokenization(tokenizer: Tokenizer) -> None:
+    red, blue = (open_image(Image.new("RGB", (2, 2), color)) for color in ("red", "blue"))
+    ids = {red: range(1000, 1004), blue: range(1004, 1008)}
+    pieces = ["USER: ", red, "\n", blue, red, "one ", END_OF_TURN, "USER: two"]
+    prompt = tokenizer.tokenize_text(pieces)
+    expanded = prompt.expand(ids.__getitem__)
+    assert expanded == tokenizer.tokenize(pieces, ids.__getitem__)
+    assert prompt.length(4) == len(expanded)
+    assert prompt.images == [red, blue, red]

@@ -1,60 +1,90 @@
-"""The KV of continuous batching, laid out so that attention can read it where it lies.
+"""Lays out the KV of continuous batching by layers, so that attention can read it in place.
 
-transformers keeps a block's pages of all layers together. A layer's keys then never follow each
-other for longer than a page, and every step copies all of them. Here each layer has a stretch of
-its own and blocks are given out from the lowest on, so that a sequence's keys mostly lie in a row.
+In transformers' layout a block holds its pages of all layers in a row. The keys of one layer are
+then contiguous within a page only, and every step copies all of them. Here each layer has a region
+of its own and the lowest free blocks are taken first, so that a sequence's keys are mostly
+contiguous. Wherever transformers lists every slot of a sequence's keys, this layout lists the first
+slot of each block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from llava_tools.engine.cpu.attention import BatchSequence
+
 
 def lay_out_by_layers(cache: Any) -> None:
-    """Rearrange a `PagedAttentionCache` of full attention that holds nothing yet."""
+    """Rearrange an empty `PagedAttentionCache` of full attention."""
     (allocator,) = cache.cache_allocators.values()
-    page, layers = allocator.tokens_per_page, len(allocator.layer_indices)
+    size, layers = allocator.tokens_per_page, len(allocator.layer_indices)
     shape = (layers, 2, -1, allocator.num_key_value_heads, allocator.head_dim)
-    rows = allocator.cache_tensor.view(shape)
+    regions = allocator.cache_tensor.view(shape)
     allocator._kv_token_views = {
-        layer: (rows[i, 0], rows[i, 1]) for i, layer in enumerate(allocator.layer_indices)
+        layer: (regions[i, 0], regions[i, 1]) for i, layer in enumerate(allocator.layer_indices)
     }
-    allocator.block_physical_stride = page
-    allocator.get_read_indices = _pages_instead_of_places(allocator)
-    allocator.write_trash_index = page * allocator.blocks_per_sector
+    allocator.block_physical_stride = size
+    allocator.get_read_indices = _list_blocks(allocator)
+    allocator.write_trash_index = size * allocator.blocks_per_sector
     pool = cache.pool
     pool.try_to_free_sectors = _lowest_first(pool, pool.try_to_free_sectors)
 
 
 def keys_and_values(cache: Any, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return all places of a layer, [places, heads, head] each."""
-    allocator = cache.layer_to_allocator[layer]
-    keys, values = allocator._kv_token_views[layer]
+    """Return all keys and values of a layer, [slots, heads, head] each."""
+    keys, values = cache.layer_to_allocator[layer]._kv_token_views[layer]
     return keys, values
 
 
-def page_size(cache: Any) -> int:
-    """Return the places of a page."""
+def block_size(cache: Any) -> int:
+    """Return the slots of a block in one layer."""
     (allocator,) = cache.cache_allocators.values()
     return int(allocator.tokens_per_page)
 
 
-def _pages_instead_of_places(allocator: Any) -> Callable[[str, int, int], list[int]]:
-    """Return what lists a sequence's keys: where its pages begin, not every one of its places."""
+def sequences_of(batch: Mapping[str, Any]) -> list[BatchSequence]:
+    """Return the sequences of a step.
 
-    def pages(request_id: str, past: int, rows: int) -> list[int]:
-        page = allocator.tokens_per_page
-        count = -(-(past + rows) // page)
-        return [block * page for block in allocator.block_table[request_id][:count]]
+    Args:
+        batch: The arguments that continuous batching passes to a model without attention masks.
+            `cu_seq_lens_q` and `cu_seq_lens_k` hold where the rows and keys of each sequence begin,
+            and the end. `read_index` holds the blocks of all sequences in a row, as listed here; it
+            is empty if no sequence has a past, whose blocks then follow from `write_index`, the
+            slots that the rows' keys are written to.
+    """
+    (write,), (read,) = batch["write_index"], batch["read_index"]
+    (key_starts,) = batch["cu_seq_lens_k"].values()
+    rows, keys = batch["cu_seq_lens_q"].tolist(), key_starts.tolist()
+    blocks, size = read.tolist(), block_size(batch["cache"])
+    sequences = []
+    begin = 0
+    for i in range(len(rows) - 1):
+        count, length = rows[i + 1] - rows[i], keys[i + 1] - keys[i]
+        if blocks:
+            end = begin + -(-length // size)
+            own_blocks, begin = blocks[begin:end], end
+        else:
+            own_blocks = write[rows[i] : rows[i + 1] : size].tolist()
+        sequences.append(BatchSequence(rows[i], count, length - count, own_blocks))
+    return sequences
 
-    return pages
+
+def _list_blocks(allocator: Any) -> Callable[[str, int, int], list[int]]:
+    """Return a replacement of `get_read_indices` that lists the first slot of each block."""
+
+    def first_slots(request_id: str, past: int, rows: int) -> list[int]:
+        size = allocator.tokens_per_page
+        count = -(-(past + rows) // size)
+        return [block * size for block in allocator.block_table[request_id][:count]]
+
+    return first_slots
 
 
 def _lowest_first(pool: Any, free: Callable[[], None]) -> Callable[[], None]:
-    """Return `free`, which runs before each step, such that the lowest sector is taken next."""
+    """Return `free`, which runs before each step, followed by sorting what it freed."""
 
     def free_and_sort() -> None:
         free()

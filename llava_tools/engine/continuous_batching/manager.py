@@ -1,10 +1,9 @@
-"""The contact with transformers' continuous batching, whose surface is internal.
+"""Adapts transformers' continuous batching, whose surface is internal.
 
-A thread of transformers' runs the batch. Here it becomes a daemon, its output reaches the request states
-that wait for it, its KV is sized, a step without enough memory costs one request and not all, and
-two of its habits are mended. `sampler.py` and `shortage.py` know it too, and on CPUs `paging.py`
-and `llama.py`. Checked against transformers 5.23, to which pyproject.toml pins
-the range.
+transformers runs the batch in a thread. Here that thread becomes a daemon, its output reaches the
+`RequestState`s, the KV is sized, a step that lacks memory fails one request instead of all, the
+cached tokens of each prompt are reported, and finished requests share their last blocks too.
+Checked against transformers 5.23, to which pyproject.toml pins the range.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.logits_process import LogitsProcessorList
 
 from llava_tools.engine.continuous_batching.kv_layout import lay_out_by_layers
-from llava_tools.engine.continuous_batching.oom_recovery import take_largest
+from llava_tools.engine.continuous_batching.oom_recovery import remove_largest
 from llava_tools.engine.continuous_batching.sampler import Sampler
 from llava_tools.engine.cpu.llama import PagedLlama
-from llava_tools.engine.device import free_bytes, no_memory_for, out_of_memory
+from llava_tools.engine.device import free_bytes, is_out_of_memory, memory_error
 from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError, ModelError
 
@@ -38,20 +37,20 @@ if TYPE_CHECKING:
     from transformers.generation.continuous_batching.requests import GenerationOutput
     from transformers.generation.continuous_batching.requests import RequestState as BatchedState
 
-#: Tokens of a KV block. Prompts share whole blocks, so small ones find more; 32 found 608 of 637
-#: prompt tokens of a follow-up question where 256 found 512.
-PAGE = 32
+#: Tokens of a KV block. Prompts share whole blocks, so small ones share more: 32 shared 608 of 637
+#: prompt tokens of a follow-up question where 256 shared 512.
+BLOCK_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Room:
-    """How much a device is given.
+class MemoryBudget:
+    """How much memory and work the batch may take on a device.
 
     Attributes:
         step_tokens: Tokens computed in one step at most; more delays the other requests, and the
             attention mask of a step grows with it.
-        kv_tokens: KV that is worth having where memory is plentiful.
-        kv_share: Share of the free memory that KV may take at most.
+        kv_tokens: KV tokens at most if memory is plentiful (twice the context if that is more).
+        kv_share: Share of the free memory that the KV may take at most.
     """
 
     step_tokens: int
@@ -59,132 +58,137 @@ class Room:
     kv_share: float
 
 
-CPU_ROOM = Room(step_tokens=1024, kv_tokens=16_384, kv_share=0.25)
-CUDA_ROOM = Room(step_tokens=4096, kv_tokens=65_536, kv_share=0.6)
+CPU_BUDGET = MemoryBudget(step_tokens=1024, kv_tokens=16_384, kv_share=0.25)
+CUDA_BUDGET = MemoryBudget(step_tokens=4096, kv_tokens=65_536, kv_share=0.6)
 
 
-class Listener(Protocol):
-    """Who is told, in the model's thread, what becomes of requests."""
+class RequestCallbacks(Protocol):
+    """Callbacks, run on the engine thread, for changes of a request's state."""
 
-    #: Some requests have no reader any more.
-    dropped: Callable[[], None]
+    #: Called when a step has output for a request whose stream was dropped.
+    on_dropped: Callable[[], None]
 
-    def begun(self, ticket: RequestState) -> None:
-        """A request's first token is there."""
+    def on_first_token(self, state: RequestState) -> None:
+        """A request has computed its prompt."""
         ...
 
-    def failed(self, ticket: RequestState, error: EngineError, *, alone: bool) -> None:
-        """A request ended with an error, which its ticket has; alone, or with all others."""
+    def on_failed(self, state: RequestState, error: EngineError, *, alone: bool) -> None:
+        """A request ended with an error that its state has received; alone, or with all others."""
         ...
 
 
 class Router(OutputRouter):
-    """Brings what the batch produced to the request state that waits for it."""
+    """Delivers the output of the batch to the request states."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, callbacks: RequestCallbacks) -> None:
         super().__init__()
         self.closing = False
-        self._listener = listener
-        self._tickets: dict[str, RequestState] = {}
+        self._callbacks = callbacks
+        self._states: dict[str, RequestState] = {}
 
-    def expect(self, ticket: RequestState) -> None:
-        """Deliver to this ticket from now on."""
-        self._tickets[ticket.request_id] = ticket
+    def register(self, state: RequestState) -> None:
+        """Deliver to this state from now on."""
+        self._states[state.request_id] = state
 
-    def forget(self, ticket: RequestState) -> bool:
-        """Deliver nothing more to this ticket; return whether anything was still to come."""
-        return self._tickets.pop(ticket.request_id, None) is not None
+    def unregister(self, state: RequestState) -> bool:
+        """Deliver nothing more to this state; return whether it was registered."""
+        return self._states.pop(state.request_id, None) is not None
 
-    def cached(self, request_id: str, tokens: int) -> None:
+    def set_cached_tokens(self, request_id: str, tokens: int) -> None:
         """Note how much of a request's prompt the KV already held."""
-        if (ticket := self._tickets.get(request_id)) is not None:
-            ticket.cached_tokens = max(ticket.cached_tokens, tokens)
+        if (state := self._states.get(request_id)) is not None:
+            state.cached_tokens = max(state.cached_tokens, tokens)
 
     def deliver(self, output: GenerationOutput) -> None:
-        """Hand a step to its ticket; called by the model's thread."""
-        ticket = self._tickets.get(output.request_id)
-        if ticket is None:  # cancelled while the step ran
-            return
-        if ticket.dropped:
-            self._listener.dropped()
+        """Hand a step's output to its state; called on the engine thread."""
+        state = self._active(output.request_id)
+        if state is None:
             return
         if output.is_finished():
-            self.forget(ticket)
-        if not ticket.begun:
-            ticket.begun = True
-            self._listener.begun(ticket)
-        ticket.report(output.generated_tokens, output.is_finished())
+            self.unregister(state)
+        if not state.has_output:
+            state.has_output = True
+            self._callbacks.on_first_token(state)
+        state.report(output.generated_tokens, output.is_finished())
 
     def fail_and_deliver(self, state: BatchedState, error: Exception) -> None:
-        """Fail a request, as the model's thread does with all of them when it ends."""
-        told: EngineError = _closed_while_running()
-        if not self.closing and out_of_memory(error):
-            told = no_memory_for("the requests in flight")
+        """Fail a request; the engine thread calls this for all of them when it ends."""
+        failure: EngineError = _closed_while_running()
+        if not self.closing and is_out_of_memory(error):
+            failure = memory_error("the requests in flight")
         elif not self.closing:
-            told = EngineCrashedError(
+            failure = EngineCrashedError(
                 f"The model failed while answering: {error}.",
                 "The engine starts afresh with the next request.",
             )
-        self.fail(state.request_id, told, alone=False)
+        self.fail(state.request_id, failure, alone=False)
 
     def fail(self, request_id: str, error: EngineError, *, alone: bool) -> None:
-        """End a request with an error; called by the model's thread."""
-        ticket = self._tickets.get(request_id)
-        if ticket is None:
+        """End a request with an error; called on the engine thread."""
+        state = self._active(request_id)
+        if state is None:
             return
-        if ticket.dropped:
-            self._listener.dropped()
-            return
-        self.forget(ticket)
-        ticket.fail(error)
-        self._listener.failed(ticket, error, alone=alone)
+        self.unregister(state)
+        state.fail(error)
+        self._callbacks.on_failed(state, error, alone=alone)
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
-        """Hand over what a step produced."""
+        """Hand over the outputs of a step."""
         for output in outputs:
             self.deliver(output)
 
     def fail_all(self) -> None:
-        """Fail what the thread could not be made to fail in time."""
-        for ticket in list(self._tickets.values()):
-            if self.forget(ticket):
-                ticket.fail(_closed_while_running())
+        """Fail the requests that the engine thread did not fail in time."""
+        for state in list(self._states.values()):
+            if self.unregister(state):
+                state.fail(_closed_while_running())
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._states)
+
+    def _active(self, request_id: str) -> RequestState | None:
+        """Return a request's state; None if it was cancelled or its stream was dropped."""
+        state = self._states.get(request_id)
+        if state is not None and state.dropped:
+            self._callbacks.on_dropped()
+            return None
+        return state
 
 
 class Manager(ContinuousBatchingManager):
-    """The manager with our sampler and router, a daemon thread, and crashes behind our lock."""
+    """transformers' manager with our sampler and router.
+
+    Its thread is a daemon, and it handles crashes under our lock.
+    """
 
     def __init__(
         self,
         decoder: Any,
-        end_of_turn: list[int],
+        eos_token_ids: list[int],
         config: ContinuousBatchingConfig,
         router: Router,
         lock: threading.RLock,
     ) -> None:
-        self._sampler = Sampler(end_of_turn[0])
-        sampling = LogitsProcessorList([self._sampler])
-        decoder._get_logits_processor = lambda generation_config: sampling
+        self._sampler = Sampler(eos_token_ids[0])
+        processors = LogitsProcessorList([self._sampler])
+        decoder._get_logits_processor = lambda generation_config: processors
         super().__init__(
-            decoder, GenerationConfig(do_sample=False, eos_token_id=end_of_turn), config
+            decoder, GenerationConfig(do_sample=False, eos_token_id=eos_token_ids), config
         )
-        self.logit_processor.tensors_required += 1  # only its own processors are counted
+        self.logit_processor.tensors_required += 1  # transformers counts only its own processors
         self.output_router: Router = router
-        self._submission = lock
+        self._submission_lock = lock
         with torch.no_grad():
             # Here and not in the thread, so that a KV that does not fit is an error of the load.
             self.batch_processor = self._create_batch_processor()
-        _tell_of_reuse(self.batch_processor, router)
-        _share_finished(self.batch_processor)
-        if _attends_itself(decoder):
+        _report_cached_tokens(self.batch_processor, router)
+        _share_blocks_of_finished_requests(self.batch_processor)
+        if _has_own_attention(decoder):
             lay_out_by_layers(self.batch_processor.cache)
 
     def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
-        """Leave a decoder alone that brings its own attention, which takes no masks."""
-        if not _attends_itself(model):
+        """Change nothing in a decoder with its own attention, which takes no masks."""
+        if not _has_own_attention(model):
             super().switch_to_cb_friendly_attn(model, auto_switch_to_flash)
 
     def start(self) -> None:
@@ -197,56 +201,56 @@ class Manager(ContinuousBatchingManager):
         thread.start()
 
     def _generation_step(self) -> None:
-        """Do a step; where there is no memory for it, without the request that takes most."""
+        """Run a step; as long as memory does not suffice, retry it without its largest request."""
         processor: Any = self.batch_processor
         step = processor.inputs_and_outputs
-        while step.requests_in_batch and not self._fits():
-            taken = take_largest(processor)
-            left = len(step.requests_in_batch)
-            error = no_memory_for(f"{taken.query_length} tokens beside {left} other requests")
-            self.output_router.fail(taken.state.request_id, error, alone=True)
+        while step.requests_in_batch and not self._try_step():
+            removed = remove_largest(processor)
+            others = len(step.requests_in_batch)
+            error = memory_error(f"{removed.query_length} tokens beside {others} other requests")
+            self.output_router.fail(removed.state.request_id, error, alone=True)
 
-    def _fits(self) -> bool:
-        """Do a step; return whether there was memory for it."""
+    def _try_step(self) -> bool:
+        """Run a step; return whether there was memory for it."""
         try:
             super()._generation_step()
         except (MemoryError, RuntimeError) as error:
-            # A token that was picked moved its request's grammar on, which cannot be taken back.
-            if self._sampler.picking or not out_of_memory(error):
+            # A token that was picked has advanced its request's grammar, which cannot be undone.
+            if self._sampler.picking or not is_out_of_memory(error):
                 raise
-            return False  # the error, which holds on to what was computed, is gone by then
+            return False  # this frees the error, which holds on to what was computed
         return True
 
     def _handle_critical_error(
         self, error: Exception, batch_processor: ContinuousBatchProcessor | None
     ) -> None:
         # Under the lock no request can slip in between failing the waiting ones and refusing more.
-        with self._submission:
+        with self._submission_lock:
             super()._handle_critical_error(error, batch_processor)
 
 
-def _attends_itself(decoder: Any) -> bool:
+def _has_own_attention(decoder: Any) -> bool:
     return isinstance(decoder.model, PagedLlama)
 
 
-def _tell_of_reuse(processor: ContinuousBatchProcessor, router: Router) -> None:
-    """Let the router know how much of each prompt the cache already held."""
+def _report_cached_tokens(processor: ContinuousBatchProcessor, router: Router) -> None:
+    """Patch the cache so that the router learns how much of each prompt it already held."""
     cache: Any = processor.cache
     search = cache.search_prefix_match
 
-    def search_and_tell(request_id: str, prompt_ids: list[int]) -> int:
-        found: int = search(request_id, prompt_ids)
-        router.cached(request_id, found)
-        return found
+    def search_and_report(request_id: str, prompt_ids: list[int]) -> int:
+        cached: int = search(request_id, prompt_ids)
+        router.set_cached_tokens(request_id, cached)
+        return cached
 
-    cache.search_prefix_match = search_and_tell
+    cache.search_prefix_match = search_and_report
 
 
-def _share_finished(processor: ContinuousBatchProcessor) -> None:
-    """Register the blocks of a request whose last step completed them.
+def _share_blocks_of_finished_requests(processor: ContinuousBatchProcessor) -> None:
+    """Patch the cache so that it registers blocks that a request's last step completed.
 
-    Registration skips finished requests, which matters to asynchronous batching only; with it, an
-    answer of one token (a choice among labels, say) would leave nothing to share.
+    transformers skips finished requests, which matters to asynchronous batching only; then an
+    answer of one token (a label, for example) would leave nothing to share.
     """
     cache: Any = processor.cache
 
@@ -260,11 +264,11 @@ def _share_finished(processor: ContinuousBatchProcessor) -> None:
 
 
 def _closed_while_running() -> EngineClosedError:
-    return EngineClosedError("The engine was closed while it was answering.", "Ask a new one.")
+    return EngineClosedError("The engine was closed while it was answering.", "Make a new one.")
 
 
 def kv_bytes(decoder: PreTrainedModel) -> int:
-    """Return what one token's keys and values take."""
+    """Return the bytes of one token's keys and values."""
     text = decoder.config
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     per_layer: int = 2 * text.num_key_value_heads * head * decoder.dtype.itemsize
@@ -274,26 +278,30 @@ def kv_bytes(decoder: PreTrainedModel) -> int:
 def batching_config(
     decoder: PreTrainedModel, context_length: int, *, prefix_caching: bool
 ) -> ContinuousBatchingConfig:
-    """Size the KV; left to itself, transformers takes most of the memory that is free."""
+    """Size the KV; transformers by default takes most of the memory that is free.
+
+    Raises:
+        ModelError: The KV of a single request does not fit into memory.
+    """
     config = ContinuousBatchingConfig(
-        page_size=PAGE,
+        page_size=BLOCK_SIZE,
         allow_block_sharing=prefix_caching,
         use_async_batching=False,  # the sampler works on the rows of the step that just ran
         use_cuda_graph=False,
         auto_switch_to_flash=False,
         max_blocks_per_request=0,
     )
-    room = CUDA_ROOM if decoder.device.type == "cuda" else CPU_ROOM
+    budget = CUDA_BUDGET if decoder.device.type == "cuda" else CPU_BUDGET
     per_token = kv_bytes(decoder)
-    blocks = math.ceil(context_length / PAGE) + 1
+    blocks = math.ceil(context_length / BLOCK_SIZE) + 1
     free = free_bytes(decoder.device)
-    if blocks * PAGE * per_token > free:
+    if blocks * BLOCK_SIZE * per_token > free:
         raise ModelError(
-            f"The KV of one request needs {blocks * PAGE * per_token / 1e9:.1f} GB, "
+            f"The KV of one request needs {blocks * BLOCK_SIZE * per_token / 1e9:.1f} GB, "
             f"but {free / 1e9:.1f} GB are free.",
-            "Set a smaller context, or use a smaller model.",
+            "Set a smaller context_length, or use a smaller model.",
         )
-    affordable = int(min(free * room.kv_share / per_token, max(room.kv_tokens, 2 * context_length)))
-    config.num_blocks = max(blocks, affordable // PAGE)
-    config.max_batch_tokens = room.step_tokens
+    kv_tokens = min(free * budget.kv_share / per_token, max(budget.kv_tokens, 2 * context_length))
+    config.num_blocks = max(blocks, int(kv_tokens) // BLOCK_SIZE)
+    config.max_batch_tokens = budget.step_tokens
     return config

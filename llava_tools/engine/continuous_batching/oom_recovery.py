@@ -1,9 +1,8 @@
-"""A step of continuous batching for which there is no memory, done again for fewer requests.
+"""Out-of-memory recovery: prepares a failed step to be retried with one request removed.
 
-By the time that the model runs, transformers has laid out the step's rows and moved every request
-on by its own. A model that fails leaves nothing behind but keys and values of those rows, which the
-next attempt writes again. So one request can be taken out, and the others moved back and laid out
-anew.
+Before the model runs, transformers has laid out the step's rows and advanced every request by its
+own. A failed model run leaves only keys and values of those rows, which the next attempt writes
+again. So one request can be removed, and the others set back and laid out anew.
 """
 
 from __future__ import annotations
@@ -15,24 +14,21 @@ if TYPE_CHECKING:
     from transformers.generation.continuous_batching.requests import FutureRequestState
 
 
-def take_largest(processor: ContinuousBatchProcessor) -> FutureRequestState:
-    """Take the request with the most rows, or the newest of such, out of a step that is laid out.
+def remove_largest(processor: ContinuousBatchProcessor) -> FutureRequestState:
+    """Remove the request with the most rows (the newest of several) from a step that is laid out.
 
-    Its KV is freed. The step holds the others afterwards; it may hold nothing.
+    Its KV is freed. The step holds the others afterwards; it may hold none.
 
     Args:
-        processor: Whose step failed before any of its tokens was picked.
+        processor: Its step failed before any token was picked.
     """
     step: Any = processor.inputs_and_outputs
-    largest = max(
-        step.requests_in_batch, key=lambda one: (one.query_length, one.state.created_time)
-    )
-    rest = [one for one in step.requests_in_batch if one is not largest]
-    _lay_out(processor, step, rest)
+    requests: list[FutureRequestState] = step.requests_in_batch
+    largest = max(requests, key=lambda item: (item.query_length, item.state.created_time))
+    _lay_out(processor, step, [item for item in requests if item is not largest])
     processor.scheduler.finish_request(largest.state.request_id)
-    processor.scheduler.block_new_requests = False  # as after every request that is over
-    taken: FutureRequestState = largest
-    return taken
+    processor.scheduler.block_new_requests = False  # as after every finished request
+    return largest
 
 
 def _lay_out(
@@ -41,13 +37,13 @@ def _lay_out(
     if not requests:
         step.requests_in_batch, step.num_request_in_batch = [], 0
         return
-    for one in requests:
-        state = one.state
-        state.position_offset -= one.query_length
-        known = state.initial_tokens + state.generated_tokens
-        state.tokens_to_process = known[state.position_offset :][: one.query_length]
+    for item in requests:
+        state = item.state
+        state.position_offset -= item.query_length
+        tokens = state.initial_tokens + state.generated_tokens
+        state.tokens_to_process = tokens[state.position_offset :][: item.query_length]
     rows, keys = processor.model_runner.maybe_pad_inputs(
-        sum(one.query_length for one in requests), step.max_kv_read, step.use_block_table
+        sum(item.query_length for item in requests), step.max_kv_read, step.use_block_table
     )
     step.prepare_batch_tensors(
         requests_in_batch=requests,

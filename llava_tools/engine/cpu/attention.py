@@ -1,9 +1,9 @@
 """Attention over the paged KV of a step, sequence by sequence and in place, for CPUs.
 
-A step packs rows of many sequences: whole prompts, ends of prompts, single tokens. Where the keys
-of each lie is worked out once for all layers, as parts: rows that look at the same places.
-Sequences that share a beginning, as questions about one image do, look at it together. What a row
-saw in several parts is merged by the weights that one softmax over all would have given them.
+A step packs rows of many sequences: whole prompts, ends of prompts, single tokens. Where each
+one's keys lie is worked out once for all layers, as parts: rows that attend to the same slots.
+Sequences with a common prefix, such as questions about one image, attend to it together. A row's
+outputs from several parts are merged with the weights that one softmax over all keys would give.
 """
 
 from __future__ import annotations
@@ -13,72 +13,72 @@ from dataclasses import dataclass
 
 import torch
 
-#: Places that several sequences must have in common to look at them together, and that must follow
-#: each other to be looked at where they are. Shorter stretches cost more calls than they save.
-STRETCH = 128
+#: Slots that several sequences must share to attend to them together, and that must be contiguous
+#: to be read in place. For fewer slots the additional calls cost more than they save.
+MIN_SLOTS = 128
 
-Where = slice | torch.Tensor
+Index = slice | torch.Tensor
 
 
 @dataclass(frozen=True)
-class Reader:
+class BatchSequence:
     """One sequence's share of a step.
 
     Attributes:
         first: Its first row in the step.
         rows: How many rows it has.
         past: Keys before those of its rows.
-        pages: Where the pages of its keys begin.
+        blocks: The first slot of each of its KV blocks.
     """
 
     first: int
     rows: int
     past: int
-    pages: Sequence[int]
+    blocks: Sequence[int]
 
     @property
-    def end(self) -> int:
-        """Keys in all."""
+    def length(self) -> int:
+        """All of its keys."""
         return self.past + self.rows
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that look at the same places.
+    """Rows that attend to the same slots.
 
     Attributes:
         rows: Rows of the step.
-        places: Of the KV.
-        causal: Whether the places are the rows' own, of which each sees those up to its own.
-        more: Whether the rows have seen something before, which this is merged with.
+        slots: Slots of the KV.
+        causal: Whether the slots are the rows' own, of which each sees those up to its own.
+        merge: Whether earlier parts have the same rows, whose outputs this one is merged with.
     """
 
-    rows: Where
-    places: Where
+    rows: Index
+    slots: Index
     causal: bool = False
-    more: bool = False
+    merge: bool = False
 
 
-def plan(readers: Sequence[Reader], page: int) -> list[Part]:
-    """Return the parts of a step, in the order in which they are to be looked at.
+def split_into_parts(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
+    """Return the parts of a step in the order in which `attend` takes them.
 
     Args:
-        readers: The sequences; their own rows' keys are in the KV by then.
-        page: Places of a page.
+        sequences: The keys of their rows are in the KV before `attend` runs.
+        block_size: Slots of a block.
     """
     parts: list[Part] = []
-    for group, shared in _groups(readers, page):
+    for group, shared in _groups(sequences, block_size):
         if shared:
-            rows = [row for one in group for row in range(one.first, one.first + one.rows)]
-            parts += _unmasked(_rows(rows), group[0], 0, shared, page)
-        for one in group:
-            own = slice(one.first, one.first + one.rows)
-            if one.rows == 1:  # it sees everything, itself included
-                parts += _unmasked(own, one, shared, one.end, page)
+            rows = [row for item in group for row in range(item.first, item.first + item.rows)]
+            parts += _unmasked(_row_index(rows), group[0], 0, shared, block_size)
+        for item in group:
+            own_rows = slice(item.first, item.first + item.rows)
+            if item.rows == 1:  # it sees all keys, its own included
+                parts += _unmasked(own_rows, item, shared, item.length, block_size)
             else:
-                parts += _unmasked(own, one, shared, one.past, page)
-                places = _where(list(_stretches(one, one.past, one.end, page)))
-                parts.append(Part(own, places, causal=True, more=one.past > 0))
+                parts += _unmasked(own_rows, item, shared, item.past, block_size)
+                runs = list(_contiguous(item, item.past, item.length, block_size))
+                parts.append(Part(own_rows, _joined(runs), causal=True, merge=item.past > 0))
     return parts
 
 
@@ -89,90 +89,95 @@ def attend(
     values: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
-    """Return what each row sees.
+    """Return the attention's output of each row.
 
     Args:
-        parts: From `plan`.
+        parts: From `split_into_parts`.
         queries: [rows, heads, head].
-        keys: A layer's, [places, heads, head].
-        values: The same.
+        keys: A layer's, [slots, heads, head].
+        values: The same shape.
         scale: Of the scores.
 
     Returns:
         [rows, heads * head].
     """
-    seen = torch.empty(queries.shape, dtype=queries.dtype)
+    outputs = torch.empty(queries.shape, dtype=queries.dtype)
     weights = torch.empty(queries.shape[:2], dtype=queries.dtype)
     for part in parts:
         query, key, value = (
             tensor.transpose(0, 1).unsqueeze(0)
-            for tensor in (queries[part.rows], keys[part.places], values[part.places])
+            for tensor in (queries[part.rows], keys[part.slots], values[part.slots])
         )
-        # What scaled_dot_product_attention runs, which keeps the weights to itself.
+        # The operation behind scaled_dot_product_attention, which does not return the weights.
         out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, is_causal=part.causal, scale=scale
         )
         out, weight = out[0].transpose(0, 1), weight[0].transpose(0, 1)
-        if part.more:
+        if part.merge:
             before = weights[part.rows]
-            out = seen[part.rows].lerp(out, torch.sigmoid(weight - before).unsqueeze(-1))
+            out = outputs[part.rows].lerp(out, torch.sigmoid(weight - before).unsqueeze(-1))
             weight = torch.logaddexp(before, weight)
-        seen[part.rows] = out
+        outputs[part.rows] = out
         weights[part.rows] = weight
-    return seen.flatten(1)
+    return outputs.flatten(1)
 
 
-def run(places: torch.Tensor) -> Where:
-    """Return ascending places as a slice where they follow each other, to look none of them up."""
-    first, last = int(places[0]), int(places[-1])
-    if last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all()):
+def slot_index(slots: torch.Tensor) -> Index:
+    """Return ascending slots as a slice if they are contiguous, which avoids a lookup."""
+    first, last = int(slots[0]), int(slots[-1])
+    if last - first + 1 == len(slots) and bool((slots[1:] > slots[:-1]).all()):
         return slice(first, last + 1)
-    return places
+    return slots
 
 
-def _groups(readers: Sequence[Reader], page: int) -> list[tuple[list[Reader], int]]:
-    """Put sequences together that share a beginning; return each group's common places."""
-    groups: list[tuple[list[Reader], int]] = []
-    for one in readers:
+def _groups(
+    sequences: Sequence[BatchSequence], block_size: int
+) -> list[tuple[list[BatchSequence], int]]:
+    """Group sequences with a common prefix; return each group with the prefix's length."""
+    groups: list[tuple[list[BatchSequence], int]] = []
+    for item in sequences:
         for index, (group, shared) in enumerate(groups):
-            most = min(one.past, shared or group[0].past)
-            common = _common(one.pages, group[0].pages, most // page) * page
-            if common >= STRETCH and 2 * common >= most:
-                groups[index] = ([*group, one], common)
+            most = min(item.past, shared or group[0].past)
+            blocks = _common_blocks(item.blocks, group[0].blocks, most // block_size)
+            common = blocks * block_size
+            if common >= MIN_SLOTS and 2 * common >= most:
+                groups[index] = ([*group, item], common)
                 break
         else:
-            groups.append(([one], 0))
+            groups.append(([item], 0))
     return groups
 
 
-def _common(one: Sequence[int], other: Sequence[int], most: int) -> int:
-    """Return how many pages two sequences begin with together, at most `most`."""
+def _common_blocks(first: Sequence[int], second: Sequence[int], most: int) -> int:
+    """Return how many blocks two sequences have in common from the start, at most `most`."""
     for index in range(most):
-        if one[index] != other[index]:
+        if first[index] != second[index]:
             return index
     return most
 
 
-def _unmasked(rows: Where, one: Reader, begin: int, end: int, page: int) -> Iterator[Part]:
-    """Yield parts for keys that the rows see all of: long stretches, then all the rest."""
+def _unmasked(
+    rows: Index, sequence: BatchSequence, begin: int, end: int, block_size: int
+) -> Iterator[Part]:
+    """Yield parts for keys that the rows see all of: long contiguous runs, then all the rest."""
     rest = []
-    more = begin > 0
-    for stretch in _stretches(one, begin, end, page):
-        if stretch.stop - stretch.start < STRETCH:
-            rest.append(stretch)
+    merge = begin > 0
+    for run in _contiguous(sequence, begin, end, block_size):
+        if run.stop - run.start < MIN_SLOTS:
+            rest.append(run)
         else:
-            yield Part(rows, stretch, more=more)
-            more = True
+            yield Part(rows, run, merge=merge)
+            merge = True
     if rest:
-        yield Part(rows, _where(rest), more=more)
+        yield Part(rows, _joined(rest), merge=merge)
 
 
-def _stretches(one: Reader, begin: int, end: int, page: int) -> Iterator[slice]:
-    """Yield the places of keys `begin` to `end` of a sequence, as few slices as they allow."""
+def _contiguous(sequence: BatchSequence, begin: int, end: int, block_size: int) -> Iterator[slice]:
+    """Yield the slots of a sequence's keys `begin` to `end` in as few slices as possible."""
     start = stop = -1
-    for index in range(begin // page, -(-end // page)):
-        first = one.pages[index] + max(begin - index * page, 0)
-        last = one.pages[index] + min(end - index * page, page)
+    for index in range(begin // block_size, -(-end // block_size)):
+        first = sequence.blocks[index] + max(begin - index * block_size, 0)
+        last = sequence.blocks[index] + min(end - index * block_size, block_size)
         if first != stop:
             if stop > start:
                 yield slice(start, stop)
@@ -182,14 +187,14 @@ def _stretches(one: Reader, begin: int, end: int, page: int) -> Iterator[slice]:
         yield slice(start, stop)
 
 
-def _where(stretches: Sequence[slice]) -> Where:
-    """Return stretches as one."""
-    if len(stretches) == 1:
-        return stretches[0]
-    return torch.cat([torch.arange(one.start, one.stop) for one in stretches])
+def _joined(runs: Sequence[slice]) -> Index:
+    """Return slices as one index."""
+    if len(runs) == 1:
+        return runs[0]
+    return torch.cat([torch.arange(run.start, run.stop) for run in runs])
 
 
-def _rows(rows: list[int]) -> Where:
+def _row_index(rows: list[int]) -> Index:
     if rows[-1] - rows[0] + 1 == len(rows):
         return slice(rows[0], rows[-1] + 1)
     return torch.tensor(rows)

@@ -1,9 +1,9 @@
-"""Linear layers whose weights stay in 16 bit while all arithmetic is float32, for CPUs.
+"""Linear layers with weights in 16 bit and arithmetic in float32, for CPUs.
 
-To decode a token every weight is read once, and reading them is what takes the time. FBGEMM, which
-comes with torch, holds them as float16 in the order in which its kernels want them and widens them
-in registers: half of float32's bytes, and nothing to rearrange at each call. Results are float32's
-but for the order of sums, since only weights that float16 holds are taken.
+To decode a token every weight is read once, and reading takes most of the time. FBGEMM, which comes
+with torch, holds weights as float16 in the order that its kernels read, and widens them in
+registers: half of float32's bytes, and nothing to rearrange at each call. Only weights that float16
+represents are taken, so results are float32's but for the order of sums.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-#: Relative error of a layer's weights up to which float16 is said to hold them. What was stored as
-#: float16 loses nothing, bfloat16 only bits of its smallest numbers; float32 lies 300 times higher.
-_EXACT = 2.0**-20
+#: Largest relative error with which float16 counts as representing a layer's weights. Weights
+#: stored as float16 lose nothing, bfloat16 only bits of its smallest numbers; the error of float32
+#: weights is 300 times larger.
+_MAX_ERROR = 2.0**-20
 
 
 class PackedLinear(nn.Module):
-    """Linear layers that read the same input, as one.
+    """A linear layer with packed weights.
 
     Args:
-        weight: [out, in], held by float16.
+        weight: [out, in], which float16 represents.
         bias: [out], or None.
     """
 
@@ -40,29 +41,28 @@ class PackedLinear(nn.Module):
 
 
 def joined(layers: Sequence[nn.Module]) -> nn.Module:
-    """Return one layer that does what linear layers of the same input do, their outputs in a row.
+    """Return one layer for linear layers of the same input; it concatenates their outputs.
 
-    It is packed if the machine can and the weights allow it. The given layers are not needed any
-    more.
+    It is packed if the machine and the weights allow it. The layers are used up.
     """
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     weight = torch.cat([layer.weight.detach() for layer in linear])
     biases = [layer.bias.detach() for layer in linear if layer.bias is not None]
     bias = torch.cat(biases) if biases else None
-    if available() and held_by_float16(weight):
+    if available() and fits_float16(weight):
         return PackedLinear(weight, bias)
     if len(linear) == 1:
         return linear[0]
     with torch.device("meta"):
-        one = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    one.weight = nn.Parameter(weight, requires_grad=False)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
-        one.bias = nn.Parameter(bias, requires_grad=False)
-    return one
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 def pack(module: nn.Module) -> None:
-    """Replace each linear layer inside a module by its packed one, where that is possible."""
+    """Replace each linear layer inside a module by a packed one where that is possible."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Linear):
             setattr(module, name, joined([child]))
@@ -71,14 +71,14 @@ def pack(module: nn.Module) -> None:
 
 
 def available() -> bool:
-    """Whether this machine's torch multiplies by float16 weights in float32."""
+    """Whether this machine's torch has the kernels."""
     return (
         torch.backends.quantized.engine in ("x86", "fbgemm")
         and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
     )
 
 
-def held_by_float16(weight: torch.Tensor) -> bool:
-    """Whether a weight, rounded to float16, stays what it is."""
+def fits_float16(weight: torch.Tensor) -> bool:
+    """Whether float16 represents a weight."""
     exact = weight.float()
-    return bool((exact.half().float() - exact).norm() <= _EXACT * exact.norm())
+    return bool((exact.half().float() - exact).norm() <= _MAX_ERROR * exact.norm())

@@ -1,12 +1,14 @@
-"""Llama's forward over the paged KV, for CPUs, where what surrounds the arithmetic counts as well.
+"""Llama's forward pass over the paged KV, for CPUs, where overhead beside the arithmetic counts.
 
-What `LlamaModel` computes, with linear layers of the same input joined, attention where the keys
-lie, and rows that lead to no token left out as soon as their keys and values are known.
+It computes what `LlamaModel` computes, with linear layers of the same input joined, attention that
+reads keys in place, and rows that lead to no token dropped once their keys and values are known.
+The arguments come from transformers' continuous batching, whose attention this replaces;
+`continuous_batching.kv_layout` reads most of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,32 +20,43 @@ from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTra
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
 
-from llava_tools.engine.continuous_batching.kv_layout import keys_and_values, page_size
-from llava_tools.engine.cpu.attention import Part, Reader, Where, attend, plan, run
+from llava_tools.engine.continuous_batching.kv_layout import (
+    block_size,
+    keys_and_values,
+    sequences_of,
+)
+from llava_tools.engine.cpu.attention import (
+    BatchSequence,
+    Index,
+    Part,
+    attend,
+    slot_index,
+    split_into_parts,
+)
 from llava_tools.engine.cpu.linear import joined, pack
 
-#: Name of the attention in the configuration; for its own names continuous batching makes masks.
+#: Name of the attention in the configuration; for names it knows continuous batching makes masks.
 ATTENTION = "llava_tools"
 
 
 @dataclass(frozen=True)
-class _Step:
+class _StepInputs:
     """What all layers share in a step.
 
     Attributes:
-        turns: Rotary angles of the rows as complex numbers, [rows, 1, head / 2].
-        write: Where the rows' keys go.
-        parts: What the rows look at.
-        kept: Rows whose next token is asked for.
-        kept_parts: What these look at, as if they were all rows.
+        rotations: Rotary angles of the rows as complex numbers, [rows, 1, head / 2].
+        write: Slots that the rows' keys are written to.
+        parts: What the rows attend to.
+        output_rows: Rows that a next token is picked for.
+        output_parts: What these attend to, as if they were all rows.
         cache: transformers' paged KV.
     """
 
-    turns: torch.Tensor
-    write: Where
+    rotations: torch.Tensor
+    write: Index
     parts: list[Part]
-    kept: torch.Tensor
-    kept_parts: list[Part]
+    output_rows: torch.Tensor
+    output_parts: list[Part]
     cache: Any
 
 
@@ -51,53 +64,54 @@ class PagedLayer(nn.Module):
     """One decoder layer.
 
     Args:
-        layer: Which it replaces; its linear layers are used up.
-        last: Whether only kept rows leave it.
+        layer: The layer that it replaces; its linear layers are used up.
+        last: Whether it returns the output rows only.
     """
 
     def __init__(self, layer: LlamaDecoderLayer, *, last: bool) -> None:
         super().__init__()
-        looks: Any = layer.self_attn
-        feeds: Any = layer.mlp
-        self.index: int = looks.layer_idx
-        self.head: int = looks.head_dim
-        self.heads = looks.q_proj.out_features // self.head
-        self.scale: float = looks.scaling
-        query, key = _in_pairs(looks.q_proj, self.head), _in_pairs(looks.k_proj, self.head)
-        self.kept_query = joined([query]) if last else None
-        self.mix = joined([key, looks.v_proj] if last else [query, key, looks.v_proj])
-        self.out = joined([looks.o_proj])
-        self.gate_up = joined([feeds.gate_proj, feeds.up_proj])
-        self.down = joined([feeds.down_proj])
-        self.norm_before = layer.input_layernorm
-        self.norm_between = layer.post_attention_layernorm
-        self.activation: Callable[[torch.Tensor], torch.Tensor] = feeds.act_fn
+        attention: Any = layer.self_attn
+        mlp: Any = layer.mlp
+        self.index: int = attention.layer_idx
+        self.head: int = attention.head_dim
+        self.heads = attention.q_proj.out_features // self.head
+        self.scale: float = attention.scaling
+        query = _interleaved(attention.q_proj, self.head)
+        key = _interleaved(attention.k_proj, self.head)
+        self.output_query = joined([query]) if last else None
+        self.qkv = joined([*([] if last else [query]), key, attention.v_proj])
+        self.out = joined([attention.o_proj])
+        self.gate_up = joined([mlp.gate_proj, mlp.up_proj])
+        self.down = joined([mlp.down_proj])
+        self.attention_norm = layer.input_layernorm
+        self.mlp_norm = layer.post_attention_layernorm
+        self.activation: Callable[[torch.Tensor], torch.Tensor] = mlp.act_fn
 
-    def forward(self, hidden: torch.Tensor, step: _Step) -> torch.Tensor:
-        """Return [rows, width], or of the last layer [kept rows, width], for [rows, width]."""
+    def forward(self, hidden: torch.Tensor, step: _StepInputs) -> torch.Tensor:
+        """Return [rows, width], or from the last layer [output rows, width], for [rows, width]."""
         keys, values = keys_and_values(step.cache, self.index)
-        normed = _norm(self.norm_before, hidden)
-        mixed = self.mix(normed).unflatten(1, (-1, self.head))
-        turned = _turned(mixed[:, : -self.heads], step.turns)
-        keys[step.write] = turned[:, -self.heads :]
-        values[step.write] = mixed[:, -self.heads :]
-        query, parts = turned[:, : self.heads], step.parts
-        if self.kept_query is not None:
-            hidden, parts = hidden[step.kept], step.kept_parts
+        normed = _norm(self.attention_norm, hidden)
+        qkv = self.qkv(normed).unflatten(1, (-1, self.head))
+        rotated = _rotated(qkv[:, : -self.heads], step.rotations)
+        keys[step.write] = rotated[:, -self.heads :]
+        values[step.write] = qkv[:, -self.heads :]
+        query, parts = rotated[:, : self.heads], step.parts
+        if self.output_query is not None:
+            hidden, parts = hidden[step.output_rows], step.output_parts
             if len(hidden) == 0:
                 return hidden
-            query = self.kept_query(normed[step.kept]).unflatten(1, (-1, self.head))
-            query = _turned(query, step.turns[step.kept])
+            query = self.output_query(normed[step.output_rows]).unflatten(1, (-1, self.head))
+            query = _rotated(query, step.rotations[step.output_rows])
         hidden = hidden + self.out(attend(parts, query, keys, values, self.scale))
-        gate, up = self.gate_up(_norm(self.norm_between, hidden)).chunk(2, dim=1)
+        gate, up = self.gate_up(_norm(self.mlp_norm, hidden)).chunk(2, dim=1)
         return hidden.add_(self.down(self.activation(gate).mul_(up)))
 
 
 class PagedLlama(nn.Module):
-    """What a `LlamaForCausalLM` of continuous batching calls as its `model`.
+    """Replaces the `LlamaModel` inside a `LlamaForCausalLM` that continuous batching runs.
 
     Args:
-        model: Which it replaces; the layers of it are used up.
+        model: The model that it replaces; its layers are used up.
     """
 
     def __init__(self, model: LlamaModel) -> None:
@@ -108,64 +122,55 @@ class PagedLlama(nn.Module):
         self.norm = model.norm
         last = len(model.layers) - 1
 
-        def taken(index: int) -> PagedLayer:
+        def convert(index: int) -> PagedLayer:
             layer = PagedLayer(cast(LlamaDecoderLayer, model.layers[index]), last=index == last)
-            model.layers[index] = nn.Identity()  # so that few weights are there twice at a time
+            model.layers[index] = nn.Identity()  # frees its weights before the next are copied
             return layer
 
         # Packing one of the 7B's layers takes seconds, on one thread and without Python's lock.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            self.layers = nn.ModuleList(pool.map(taken, range(last + 1)))
+            self.layers = nn.ModuleList(pool.map(convert, range(last + 1)))
 
     @torch.inference_mode()
     def forward(self, **batch: Any) -> BaseModelOutputWithPast:
-        """Return hidden states [1, rows, width], zero in rows whose next token nobody asks for.
+        """Return hidden states [1, rows, width], zero in all but the output rows.
 
         Args:
-            batch: As continuous batching passes it to a model without attention mask.
+            batch: What continuous batching passes to a model without attention masks; see
+                `kv_layout.sequences_of`.
         """
         hidden = self.embed_tokens(batch["input_ids"])[0]
-        step = self._step(hidden, **batch)
+        step = self._step_inputs(hidden, batch)
         for layer in self.layers:
             hidden = layer(hidden, step)
-        asked = hidden.new_zeros((1, batch["input_ids"].shape[1], hidden.shape[1]))
-        asked[0, step.kept] = _norm(self.norm, hidden)
-        return BaseModelOutputWithPast(last_hidden_state=asked)
+        outputs = hidden.new_zeros((1, batch["input_ids"].shape[1], hidden.shape[1]))
+        outputs[0, step.output_rows] = _norm(self.norm, hidden)
+        return BaseModelOutputWithPast(last_hidden_state=outputs)
 
-    def _step(
-        self,
-        hidden: torch.Tensor,
-        *,
-        position_ids: torch.Tensor,
-        cu_seq_lens_q: torch.Tensor,
-        cu_seq_lens_k: dict[str, torch.Tensor],
-        read_index: list[torch.Tensor],
-        write_index: list[torch.Tensor],
-        logits_indices: torch.Tensor,
-        cache: Any,
-        **rest: Any,
-    ) -> _Step:
-        (write,), (pages,) = write_index, read_index
-        (key_ends,) = cu_seq_lens_k.values()
-        size = page_size(cache)
-        readers = _readers(cu_seq_lens_q.tolist(), key_ends.tolist(), pages.tolist(), write, size)
-        asked = set(logits_indices.tolist())  # padded with zeros
-        enders = [one for one in readers if one.first + one.rows - 1 in asked]
-        kept = [Reader(row, 1, one.end - 1, one.pages) for row, one in enumerate(enders)]
-        cos, sin = self.rotary_emb(hidden, position_ids)
+    def _step_inputs(self, hidden: torch.Tensor, batch: Mapping[str, Any]) -> _StepInputs:
+        cache, (write,) = batch["cache"], batch["write_index"]
+        sequences, size = sequences_of(batch), block_size(cache)
+        logits_rows = set(batch["logits_indices"].tolist())  # padded with zeros
+        ending = [item for item in sequences if item.first + item.rows - 1 in logits_rows]
+        outputs = [
+            BatchSequence(row, 1, item.length - 1, item.blocks) for row, item in enumerate(ending)
+        ]
+        cos, sin = self.rotary_emb(hidden, batch["position_ids"])
         half = cos.shape[-1] // 2
-        return _Step(
-            turns=torch.complex(cos[0, :, None, :half], sin[0, :, None, :half]),
-            write=run(write),
-            parts=plan(readers, size),
-            kept=torch.tensor([one.first + one.rows - 1 for one in enders], dtype=torch.long),
-            kept_parts=plan(kept, size),
+        return _StepInputs(
+            rotations=torch.complex(cos[0, :, None, :half], sin[0, :, None, :half]),
+            write=slot_index(write),
+            parts=split_into_parts(sequences, size),
+            output_rows=torch.tensor(
+                [item.first + item.rows - 1 for item in ending], dtype=torch.long
+            ),
+            output_parts=split_into_parts(outputs, size),
             cache=cache,
         )
 
 
-def suits(decoder: PreTrainedModel) -> bool:
-    """Whether a decoder is one that `PagedLlama` can stand in for."""
+def is_supported(decoder: PreTrainedModel) -> bool:
+    """Whether `PagedLlama` can replace a decoder's model."""
     config: Any = decoder.config
     return (
         isinstance(decoder, LlamaForCausalLM)
@@ -176,47 +181,22 @@ def suits(decoder: PreTrainedModel) -> bool:
 
 
 def replace(model: LlavaForConditionalGeneration, decoder: PreTrainedModel) -> None:
-    """Put a `PagedLlama` in the place of the language model that a LLaVA and its decoder share.
+    """Replace the language model that a LLaVA and its decoder share by a `PagedLlama`.
 
-    The linear layers of its vision tower are packed as well.
+    The linear layers of the vision tower and the projector are packed as well.
     """
-    whole, causal = cast(Any, model), cast(Any, decoder)
-    whole.model.language_model = causal.model = PagedLlama(causal.model)
-    whole.lm_head = causal.lm_head = joined([causal.lm_head])
+    llava, causal = cast(Any, model), cast(Any, decoder)
+    llava.model.language_model = causal.model = PagedLlama(causal.model)
+    llava.lm_head = causal.lm_head = joined([causal.lm_head])
     causal.config._attn_implementation = ATTENTION
-    pack(whole.model.vision_tower)
-    pack(whole.model.multi_modal_projector)
+    pack(llava.model.vision_tower)
+    pack(llava.model.multi_modal_projector)
 
 
-def _readers(
-    rows: Sequence[int], keys: Sequence[int], pages: Sequence[int], write: torch.Tensor, size: int
-) -> list[Reader]:
-    """Return the sequences of a step.
+def _interleaved(layer: nn.Linear, head: int) -> nn.Linear:
+    """Reorder a layer's outputs so that those rotated together are adjacent: complex numbers.
 
-    Args:
-        rows: Where each one's rows begin, and the end.
-        keys: The same of its keys, counted over all sequences.
-        pages: Where the pages of their keys begin, one sequence after the other; empty where no
-            sequence has a past.
-        write: Where the rows' keys go.
-        size: Of a page.
-    """
-    found = []
-    at = 0
-    for i in range(len(rows) - 1):
-        count, end = rows[i + 1] - rows[i], keys[i + 1] - keys[i]
-        if pages:
-            own = pages[at : (at := at + -(-end // size))]
-        else:
-            own = write[rows[i] : rows[i + 1] : size].tolist()
-        found.append(Reader(rows[i], count, end - count, own))
-    return found
-
-
-def _in_pairs(layer: nn.Linear, head: int) -> nn.Linear:
-    """Put the numbers side by side that are turned together, so that they are complex ones.
-
-    Queries and keys are both changed, which leaves their products as they were.
+    Queries and keys are both reordered, which leaves their products as they were.
     """
     order = torch.arange(layer.out_features).view(-1, 2, head // 2).transpose(1, 2).flatten()
     layer.weight = nn.Parameter(layer.weight.detach()[order], requires_grad=False)
@@ -225,10 +205,10 @@ def _in_pairs(layer: nn.Linear, head: int) -> nn.Linear:
     return layer
 
 
-def _turned(heads: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Return queries or keys, [rows, heads, head], turned to their positions."""
+def _rotated(heads: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
+    """Return queries or keys, [rows, heads, head], rotated to their positions."""
     pairs = torch.view_as_complex(heads.unflatten(2, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(2)
+    return torch.view_as_real(pairs * rotations).flatten(2)
 
 
 def _norm(norm: nn.Module, hidden: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""From a name to a model that is ready to run: found, checked, and loaded whole or not at all."""
+"""Loads a model by its name, and checks that it is a LLaVA with all of its weights."""
 
 from __future__ import annotations
 
@@ -33,26 +33,27 @@ from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions
 
 _log = logging.getLogger(__name__)
 
-#: Buffers that older exporters wrote into checkpoints and that are computed, not learned.
+#: Buffers that older exporters wrote into checkpoints, although they are computed.
 _COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model with everything that belongs to it.
 
     Attributes:
         name: As answers report it.
         model: In evaluation mode, on its device, in its dtype.
-        text: Its tokenizer.
-        ends: Ids that end an answer.
+        tokenizer: Of its language model.
+        processor: Of its images.
+        eos_token_ids: Ids that end an answer.
     """
 
     name: str
     model: LlavaForConditionalGeneration
-    text: Tokenizer
+    tokenizer: Tokenizer
     processor: LlavaImageProcessorPil
-    ends: tuple[int, ...]
+    eos_token_ids: tuple[int, ...]
 
     @property
     def image_tokens(self) -> int:
@@ -62,54 +63,55 @@ class Loaded:
         return int(side**2) + int(config.vision_feature_select_strategy == "full")
 
     def pixels(self, images: Sequence[ImageRef]) -> torch.Tensor:
-        """Return `preprocess` by the model's own processor: float32 [images, 3, size, size]."""
+        """See `preprocess`; uses the model's own processor."""
         return preprocess(self.processor, images)
 
 
 def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) -> torch.Tensor:
-    """Return the official preprocessing: padded to a square, resized, normalized.
+    """Preprocess images as LLaVA's official code does: padded to a square, resized, normalized.
 
     Args:
-        processor: From `picture_processor`.
+        processor: From `image_processor`.
         images: At least one.
 
     Returns:
         float32 [images, 3, size, size].
 
     Raises:
-        ImageError: An image is damaged in a way that only decoding finds.
+        ImageError: An image turns out to be damaged when it is decoded.
     """
     batch = processor([image.rgb() for image in images], return_tensors="pt")
     pixels: torch.Tensor = batch["pixel_values"]
     return pixels
 
 
-def load(options: EngineOptions) -> Loaded:
-    """Load what the options name.
+def load(options: EngineOptions) -> LoadedModel:
+    """Load the model that the options name.
 
     Raises:
         ModelNotFoundError: No such model, folder or revision, or it cannot be reached.
-        ModelError: Not a LLaVA 1.5, weights missing or unexpected, or no way to run it here.
+        ModelError: Not a LLaVA 1.5, weights are missing or unexpected, or it cannot run here.
     """
     device = pick_device(options.device)
-    where = locate(options)
+    location = locate(options)
     hub: dict[str, Any] = {
         "revision": options.revision,
         "local_files_only": options.local_files_only,
     }
-    config = _config(where, options, hub)
+    config = _config(location, options, hub)
     try:
-        model = _model(where, config, options, device, hub)
-        tokenizer = AutoTokenizer.from_pretrained(where, **hub)
-        processor = image_processor(where, config.vision_config, hub)
+        model = _model(location, config, options, device, hub)
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(location, **hub))
+        processor = image_processor(location, config.vision_config, hub)
     except OSError as error:
-        raise not_found(options.model, options.revision, options.local_files_only, error) from error
+        raise not_found_error(
+            options.model, options.revision, options.local_files_only, error
+        ) from error
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{options.model} does not fit into the memory of {device}.",
             "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
         ) from error
-    text = Tokenizer(tokenizer)
     name = "llava-tools/tiny" if options.source == "tiny" else options.source
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
@@ -119,11 +121,15 @@ def load(options: EngineOptions) -> Loaded:
         model.device,
         f" {TINY_NOTICE}" if options.source == "tiny" else "",
     )
-    return Loaded(name, model, text, processor, _ends(model, text))
+    return LoadedModel(name, model, tokenizer, processor, _eos_token_ids(model, tokenizer))
 
 
 def locate(options: LoadOptions) -> str:
-    """Return the folder or hub id; a name that can be neither is refused without a look outside."""
+    """Return the folder or hub id of a model without using the network.
+
+    Raises:
+        ModelNotFoundError: The name can be neither.
+    """
     name = options.source
     if name == "tiny":
         return str(files("llava_tools") / "tiny")
@@ -135,24 +141,26 @@ def locate(options: LoadOptions) -> str:
             )
         return str(path)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        near = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.5)
+        similar = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.5)
         raise ModelNotFoundError(
             f"There is no model {options.model!r}.",
-            (f"Did you mean {near[0]!r}? " if near else "")
+            (f"Did you mean {similar[0]!r}? " if similar else "")
             + "Use 'tiny', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
         )
     return name
 
 
-def _config(where: str, options: EngineOptions, hub: dict[str, Any]) -> LlavaConfig:
-    """Read the checkpoint's configuration and refuse what is not a LLaVA 1.5."""
+def _config(location: str, options: EngineOptions, hub: dict[str, Any]) -> LlavaConfig:
+    """Read the checkpoint's configuration; anything but a LLaVA 1.5 is an error."""
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(where, **hub)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(location, **hub)
     except OSError as error:
-        raise not_found(options.model, options.revision, options.local_files_only, error) from error
+        raise not_found_error(
+            options.model, options.revision, options.local_files_only, error
+        ) from error
     except ValueError as error:
         raise ModelError(
-            f"{options.model!r} is of a kind that transformers does not know: {error}",
+            f"{options.model!r} is of a type that transformers does not support: {error}",
             "Use a LLaVA 1.5 checkpoint in the llava-hf layout.",
         ) from error
     if not isinstance(config, LlavaConfig):
@@ -164,73 +172,81 @@ def _config(where: str, options: EngineOptions, hub: dict[str, Any]) -> LlavaCon
 
 
 def _model(
-    where: str,
+    location: str,
     config: LlavaConfig,
     options: EngineOptions,
     device: torch.device,
     hub: dict[str, Any],
 ) -> LlavaForConditionalGeneration:
-    """Load the weights and make sure that all of them arrived."""
-    extra: dict[str, Any] = {}
+    """Load the weights and check that they are complete."""
+    quantization: dict[str, Any] = {}
     if options.quantization:
-        extra["quantization_config"] = _quantization(options.quantization, device)
-    with only_errors(progress=options.source != "tiny" and sys.stderr.isatty()):
+        quantization["quantization_config"] = _quantization(options.quantization, device)
+    with quiet_loading(progress=options.source != "tiny" and sys.stderr.isatty()):
         loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-            where,
+            location,
             config=config,
             dtype=pick_dtype(options, device),
             device_map={"": device} if device.type != "cpu" else None,
             attn_implementation="sdpa",
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported like the others, and refused below
-            **extra,
+            ignore_mismatched_sizes=True,  # reported like the others, and checked below
+            **quantization,
             **hub,
         )
     model: LlavaForConditionalGeneration = loaded[0]
-    refuse_faults(loaded[1], options.model)
+    check_weights(loaded[1], options.model)
     model.eval()
     return model
 
 
-def refuse_faults(report: dict[str, Any], name: str) -> None:
-    """Make sure that all of a checkpoint's weights arrived, as transformers' report says.
+def check_weights(report: dict[str, Any], name: str) -> None:
+    """Check that all of a checkpoint's weights were loaded.
+
+    Args:
+        report: The loading info of `from_pretrained`.
+        name: Of the checkpoint.
 
     Raises:
-        ModelError: Some are missing, unexpected or of the wrong shape.
+        ModelError: Some weights are missing, unexpected or of the wrong shape.
     """
     faults = {
         "missing": sorted(report["missing_keys"]),
         "unexpected": sorted(k for k in report["unexpected_keys"] if not k.endswith(_COMPUTED)),
         "of the wrong shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
     }
-    told = [
-        f"{len(keys)} {kind} (such as {keys[0]})" for kind, keys in faults.items() if len(keys) > 0
+    problems = [
+        f"{len(keys)} {fault} (such as {keys[0]})" for fault, keys in faults.items() if keys
     ]
-    if told:
+    if problems:
         raise ModelError(
-            f"The weights of {name!r} are not those of its config.json: {'; '.join(told)}.",
+            f"The weights of {name!r} are not those of its config.json: {'; '.join(problems)}.",
             "Export or download the checkpoint again.",
         )
 
 
 @contextmanager
-def only_errors(*, progress: bool) -> Iterator[None]:
-    """Keep transformers' report of faulty weights quiet: our error says the same in one line."""
-    told = transformers_logging
-    verbosity, shown = told.get_verbosity(), told.is_progress_bar_enabled()
-    told.set_verbosity_error()
+def quiet_loading(*, progress: bool) -> Iterator[None]:
+    """Silence transformers' report of faulty weights; `check_weights` raises it in one line."""
+    verbosity = transformers_logging.get_verbosity()
+    progress_enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
     if not progress:
-        told.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        told.set_verbosity(verbosity)
-        if shown:
-            told.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
+        if progress_enabled:
+            transformers_logging.enable_progress_bar()
 
 
 def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfig:
-    """Return the bitsandbytes settings, or say why they cannot be used."""
+    """Return the bitsandbytes settings.
+
+    Raises:
+        ModelError: They cannot be used here.
+    """
     if device.type != "cuda":
         raise ModelError(
             f"quantization={kind!r} needs a CUDA GPU, and the model would run on {device}.",
@@ -255,11 +271,11 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
     )
 
 
-def image_processor(where: str, vision: Any, hub: dict[str, Any]) -> LlavaImageProcessorPil:
-    """Return the image processor that pads as LLaVA was trained; checkpoints say to crop."""
+def image_processor(location: str, vision: Any, hub: dict[str, Any]) -> LlavaImageProcessorPil:
+    """Return an image processor that pads, as in training; the checkpoints' own crop."""
     size = vision.image_size
     return LlavaImageProcessorPil.from_pretrained(
-        where,
+        location,
         do_pad=True,
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
@@ -267,13 +283,14 @@ def image_processor(where: str, vision: Any, hub: dict[str, Any]) -> LlavaImageP
     )
 
 
-def _ends(model: LlavaForConditionalGeneration, text: Tokenizer) -> tuple[int, ...]:
-    named = model.generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [named] if named is not None else []
-    return tuple(dict.fromkeys([*listed, text.end_of_turn]))
+def _eos_token_ids(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> tuple[int, ...]:
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    ids = [token for token in listed if token is not None]
+    return tuple(dict.fromkeys([*ids, tokenizer.end_of_turn]))
 
 
-def not_found(
+def not_found_error(
     name: str, revision: str | None, local_files_only: bool, error: OSError
 ) -> ModelNotFoundError:
     """Return the error for a checkpoint that transformers could not read."""
@@ -281,7 +298,7 @@ def not_found(
     reason = str(error).strip().split("\n")[0]
     return ModelNotFoundError(
         f"The model {name!r}{at} cannot be read: {reason}",
-        "It is not in the local cache, and offline=True forbids asking the hub."
+        "It is not in the local cache, and local_files_only=True forbids a download."
         if local_files_only
         else "Check the name and the network, or name a local folder.",
     )

@@ -1,9 +1,9 @@
-"""What CLIP has and LLaVA lacks: the text tower, two projections, and the end of the vision tower.
+"""Loads the parts of a CLIP that a LLaVA lacks: text tower, projections, end of the vision tower.
 
 LLaVA reads the vision tower one layer before its last. A checkpoint of LLaVA 1.5 holds CLIP's whole
-tower, but nothing says that a fine-tuned one still does, and the embedded model's last layer was
-never trained with it; so the last layer and the norm behind it, a small part, come from the CLIP
-too. The layers before them are LLaVA's own and are not loaded here.
+tower, but a fine-tuned one need not, and the embedded model's last layer was never trained with it.
+So the last layer and the norm after it, a small part, come from the CLIP too. The layers before
+them are LLaVA's own and are not loaded here.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.loading.checkpoint import (
+    check_weights,
     image_processor,
     load,
     locate,
-    not_found,
-    only_errors,
-    refuse_faults,
+    not_found_error,
+    quiet_loading,
 )
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import CLIP, EmbeddingOptions, EngineOptions
 
-_OLD_END = 2
-"""`eos_token_id` of CLIP configurations that transformers takes for a mark of old files."""
+_LEGACY_EOS = 2
+"""`eos_token_id` in old CLIP configurations, which is not the token that ends their texts."""
 
 
-class _End(nn.Module):
-    """The end of a vision tower: its last layer and the norm behind it, named as in the whole."""
+class _VisionTowerEnd(nn.Module):
+    """A vision tower's last layer and the norm after it, with the whole tower's weight names."""
 
     def __init__(self, config: CLIPVisionConfig) -> None:
         super().__init__()
@@ -53,23 +53,23 @@ class _End(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Pooled output [images, width] for hidden states [images, 1 + patches, width]."""
+        """Return pooled outputs [images, width] for hidden states [images, 1 + patches, width]."""
         (layer,) = cast(nn.ModuleDict, self.encoder["layers"]).values()
         pooled: torch.Tensor = self.post_layernorm(layer(hidden, None)[:, 0])
         return pooled
 
 
 class PartialClip(CLIPPreTrainedModel):
-    """A `CLIPModel` without those layers of the vision tower that LLaVA has; names as there."""
+    """A `CLIPModel` without the layers that LLaVA has; the weights have the same names."""
 
-    # As transformers declares it. Of `vision_model.` what is here is taken, the rest left out.
+    # As transformers declares it. The layers of `vision_model.` that are not here are ignored.
     _keys_to_ignore_on_load_unexpected = [r"^vision_model\.", r"\.position_ids$"]  # noqa: RUF012
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__(config)
         text, vision = cast(Any, config.text_config), cast(Any, config.vision_config)
         self.text_model = CLIPTextModel._from_config(text)
-        self.vision_model = _End(vision)
+        self.vision_model = _VisionTowerEnd(vision)
         size = cast(int, config.projection_dim)
         self.visual_projection = nn.Linear(vision.hidden_size, size, bias=False)
         self.text_projection = nn.Linear(text.hidden_size, size, bias=False)
@@ -79,23 +79,23 @@ class PartialClip(CLIPPreTrainedModel):
 
 @dataclass(frozen=True)
 class Clip:
-    """A loaded CLIP but for the vision tower.
+    """A loaded CLIP without the layers that LLaVA has.
 
     Attributes:
         name: As an index should remember it.
         model: In evaluation mode, on its device, in its dtype.
-        text: Its tokenizer.
-        end: Id that ends, and pads, a text.
-        where: Folder or hub id.
-        beside: Whether it lies in the LLaVA's own folder and holds no eye.
+        tokenizer: Of its texts.
+        eos_token_id: Id that ends, and pads, a text.
+        location: Folder or hub id.
+        inside_model: Whether it lies in the LLaVA's own folder and has no whole vision tower.
     """
 
     name: str
     model: PartialClip
-    text: Tokenizer
-    end: int
-    where: str
-    beside: bool
+    tokenizer: Tokenizer
+    eos_token_id: int
+    location: str
+    inside_model: bool
 
     @property
     def dimensions(self) -> int:
@@ -104,70 +104,68 @@ class Clip:
 
     @property
     def context_length(self) -> int:
-        """Tokens that a text may have, its begin and end included."""
+        """Tokens that a text may have, begin and end included."""
         return int(cast(Any, self.model.config).text_config.max_position_embeddings)
 
 
 @dataclass(frozen=True)
-class Eye:
-    """A vision tower, of which all but the last layer is used, and how images come to it."""
+class VisionTower:
+    """A vision tower, of which all but the last layer is used, with its image processor."""
 
-    tower: CLIPVisionModel
+    model: CLIPVisionModel
     processor: LlavaImageProcessorPil
 
 
 def load_clip(options: EmbeddingOptions) -> Clip:
-    """Load all of the options' CLIP that does not belong to LLaVA.
+    """Load the parts of the options' CLIP that LLaVA lacks.
 
     Raises:
         ModelNotFoundError: No such model, CLIP, folder or revision, or it cannot be reached.
-        ModelError: Which CLIP belongs to the model is not known, or its weights are not whole.
+        ModelError: The model's CLIP is unknown, or its weights are not complete.
     """
-    where, beside = _locate(options)
+    location, inside_model = _locate(options)
     device = pick_device(options.device)
     hub = _hub(options)
     try:
-        config = AutoConfig.from_pretrained(where, **hub)
+        config = AutoConfig.from_pretrained(location, **hub)
         if not isinstance(config, CLIPConfig):
             raise ModelError(
-                f"{where!r} is a {config.model_type!r} model, not a CLIP ('clip').",
+                f"{location!r} is a {config.model_type!r} model, not a CLIP ('clip').",
                 f"Name a CLIP like {CLIP!r}.",
             )
-        with only_errors(progress=not beside and sys.stderr.isatty()):
+        with quiet_loading(progress=not inside_model and sys.stderr.isatty()):
             loaded: Any = PartialClip.from_pretrained(
-                where,
+                location,
                 config=config,
                 dtype=pick_dtype(options, device),
                 attn_implementation="sdpa",
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported like the others, and refused below
+                ignore_mismatched_sizes=True,  # reported like the others, and checked below
                 **hub,
             )
-        tokens = str(Path(where).parent) if beside else where
-        tokenizer: Any = AutoTokenizer.from_pretrained(tokens, **hub)
+        folder = str(Path(location).parent) if inside_model else location
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, **hub))
     except OSError as error:
-        raise not_found(where, hub["revision"], options.local_files_only, error) from error
-    refuse_faults(loaded[1], where)
-    model: PartialClip = loaded[0].to(device).eval()
-    configured = cast(Any, config).text_config.eos_token_id
-    text = Tokenizer(tokenizer)
+        raise not_found_error(location, hub["revision"], options.local_files_only, error) from error
+    check_weights(loaded[1], location)
+    eos_token_id = cast(Any, config).text_config.eos_token_id
     return Clip(
-        name="llava-tools/tiny/clip" if options.source == "tiny" and beside else where,
-        model=model,
-        text=text,
-        end=text.end_of_turn if configured == _OLD_END else configured,
-        where=where,
-        beside=beside,
+        name="llava-tools/tiny/clip" if options.source == "tiny" and inside_model else location,
+        model=loaded[0].to(device).eval(),
+        tokenizer=tokenizer,
+        eos_token_id=tokenizer.end_of_turn if eos_token_id == _LEGACY_EOS else eos_token_id,
+        location=location,
+        inside_model=inside_model,
     )
 
 
-def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
-    """Load the vision tower that no engine lends: the CLIP's own, or the LLaVA's where that CLIP has none.
+def load_vision_tower(clip: Clip, options: EmbeddingOptions) -> VisionTower:
+    """Load a vision tower: the CLIP's own, or the LLaVA's if the CLIP has none.
 
     Raises:
         ModelError: It cannot be loaded.
     """
-    if clip.beside:
+    if clip.inside_model:
         llava = load(
             EngineOptions(
                 options.model,
@@ -177,13 +175,13 @@ def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
                 options.local_files_only,
             )
         )
-        return Eye(cast(CLIPVisionModel, llava.model.model.vision_tower), llava.processor)
+        return VisionTower(cast(CLIPVisionModel, llava.model.model.vision_tower), llava.processor)
     hub = _hub(options)
     config: Any = clip.model.config
     try:
-        with only_errors(progress=sys.stderr.isatty()):
+        with quiet_loading(progress=sys.stderr.isatty()):
             loaded: Any = CLIPVisionModel.from_pretrained(
-                clip.where,
+                clip.location,
                 config=config.vision_config,
                 dtype=clip.model.dtype,
                 attn_implementation="sdpa",
@@ -191,26 +189,29 @@ def load_eye(clip: Clip, options: EmbeddingOptions) -> Eye:
                 ignore_mismatched_sizes=True,
                 **hub,
             )
-        processor = image_processor(clip.where, config.vision_config, hub)
+        processor = image_processor(clip.location, config.vision_config, hub)
     except OSError as error:
-        raise not_found(clip.where, hub["revision"], options.local_files_only, error) from error
-    refuse_faults(loaded[1] | {"unexpected_keys": set()}, clip.where)
-    return Eye(loaded[0].to(clip.model.device).eval(), processor)
+        raise not_found_error(
+            clip.location, hub["revision"], options.local_files_only, error
+        ) from error
+    check_weights(loaded[1] | {"unexpected_keys": set()}, clip.location)
+    return VisionTower(loaded[0].to(clip.model.device).eval(), processor)
 
 
-def refuse_other_eye(clip: Clip, eye: Eye, model: str) -> None:
-    """Make sure that a CLIP could be the one that the vision tower was taken from, as far as shapes tell.
+def check_vision_tower(clip: Clip, tower: VisionTower, model: str) -> None:
+    """Check by shapes that a vision tower may have been taken from this CLIP.
 
     Raises:
-        ModelError: It cannot.
+        ModelError: It was taken from another one.
     """
     names = ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "hidden_act")
-    ours, theirs = cast(Any, clip.model.config).vision_config, eye.tower.config
     for name in names:
-        if getattr(ours, name) != getattr(theirs, name):
+        theirs = getattr(cast(Any, clip.model.config).vision_config, name)
+        ours = getattr(tower.model.config, name)
+        if theirs != ours:
             raise ModelError(
-                f"{clip.where!r} is not the CLIP that the eye of {model!r} was taken from: "
-                f"{name} is {getattr(ours, name)} there and {getattr(theirs, name)} here.",
+                f"{clip.location!r} is not the CLIP that the vision tower of {model!r} was taken "
+                f"from: {name} is {theirs} there and {ours} here.",
                 "Name the right one: clip='…'.",
             )
 
@@ -220,14 +221,15 @@ def _locate(options: EmbeddingOptions) -> tuple[str, bool]:
     if options.clip is not None:
         path = Path(options.clip).expanduser()
         return (str(path) if path.is_dir() else options.clip), False
-    beside = Path(locate(options)) / "clip"
-    if (beside / "config.json").is_file():
-        return str(beside), True
-    if (usual := options.default_clip) is not None:
-        return usual, False
+    folder = Path(locate(options)) / "clip"
+    if (folder / "config.json").is_file():
+        return str(folder), True
+    if options.default_clip is not None:
+        return options.default_clip, False
     raise ModelError(
-        f"Which CLIP the eye of {options.model!r} was taken from is not known.",
-        f"If its training left the eye as it was, as LLaVA 1.5 did, name that: clip={CLIP!r}.",
+        f"Which CLIP the vision tower of {options.model!r} was taken from is not known.",
+        "If the tower was not trained, as in LLaVA 1.5, name the CLIP of LLaVA 1.5: "
+        f"clip={CLIP!r}.",
     )
 
 

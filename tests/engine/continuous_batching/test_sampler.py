@@ -1,6 +1,9 @@
+"""Every row of a batch is sampled by its own settings."""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,37 +15,46 @@ from llava_tools.engine.continuous_batching.sampler import Sampler
 from llava_tools.engine.request_state import RequestState
 
 
-def _pick(scores: torch.Tensor, *samplings: SamplingParams) -> list[int]:
-    sampler = Sampler(end_of_turn=2)
-    sampler._rows = [RequestState(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
-    out: list[int] = sampler(scores, torch.zeros(len(samplings))).argmax(-1).tolist()
-    return out
+def _sampler(*samplings: SamplingParams) -> Sampler:
+    """A sampler whose next step has one row for each of these."""
+    sampler = Sampler(eos_token_id=2)
+    states = [RequestState(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
+    sampler.prepare_tensor_args(
+        [
+            SimpleNamespace(state=SimpleNamespace(logit_processor_kwargs={"state": state}))
+            for state in states
+        ]
+    )
+    return sampler
 
 
-def test_every_row_follows_its_own_rules() -> None:
+def _pick(scores: torch.Tensor, sampler: Sampler) -> list[int]:
+    picked: list[int] = sampler(scores, torch.zeros(len(scores))).argmax(-1).tolist()
+    return picked
+
+
+def test_every_row_follows_its_own_settings() -> None:
     scores = torch.tensor([[0.0, 3.0, 2.9, -5.0]] * 3)
     for _ in range(20):
-        greedy, narrow, nucleus = _pick(
-            scores,
+        sampler = _sampler(
             SamplingParams(),
             SamplingParams(temperature=50.0, top_k=1),
             SamplingParams(temperature=1.0, top_p=0.9),
         )
-        assert greedy == narrow == 1
+        greedy, top_1, nucleus = _pick(scores, sampler)
+        assert greedy == top_1 == 1
         assert nucleus in (1, 2)
 
 
 def test_samples_follow_the_distribution() -> None:
     scores = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
-    ticket = RequestState("one", SamplingParams(temperature=1.0, seed=1), 0.0)
-    sampler = Sampler(end_of_turn=2)
-    sampler._rows = [ticket]
-    drawn = torch.tensor([int(sampler(scores, torch.zeros(1)).argmax()) for _ in range(2000)])
+    sampler = _sampler(SamplingParams(temperature=1.0, seed=1))
+    drawn = torch.tensor([_pick(scores, sampler)[0] for _ in range(2000)])
     shares = torch.bincount(drawn, minlength=3) / 2000
     assert torch.allclose(shares, torch.tensor([0.1, 0.2, 0.7]), atol=0.04)
 
 
-def test_a_seed_repeats_alone_and_in_company(llava: Llava, images: list[Image.Image]) -> None:
+def test_a_seed_repeats_alone_and_in_a_batch(llava: Llava, images: list[Image.Image]) -> None:
     def ask(seed: int) -> tuple[int, ...]:
         return llava.ask(
             "What is it?", images[0], temperature=1.0, seed=seed, max_tokens=10
@@ -83,14 +95,14 @@ def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(
     assert cut.usage.completion_tokens < whole.usage.completion_tokens
 
 
-def test_the_stream_spells_the_answer(llava: Llava, images: list[Image.Image]) -> None:
+def test_the_chunks_of_a_stream_form_the_answer(llava: Llava, images: list[Image.Image]) -> None:
     answer = llava.ask("What is it?", images[2], max_tokens=30)
-    deltas = list(llava.stream("What is it?", images[2], max_tokens=30))
-    assert "".join(delta.text for delta in deltas) == answer.text
-    assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
-    assert deltas[-1].finish_reason == answer.finish_reason == "length"
-    assert deltas[-1].usage is not None
-    assert deltas[-1].usage.completion_tokens == 30
-    timings = deltas[-1].timings
+    chunks = list(llava.stream("What is it?", images[2], max_tokens=30))
+    assert "".join(chunk.text for chunk in chunks) == answer.text
+    assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert chunks[-1].finish_reason == answer.finish_reason == "length"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 30
+    timings = chunks[-1].timings
     assert timings is not None
     assert 0 < timings.prepare < timings.first_token < timings.total

@@ -1,4 +1,4 @@
-"""Only whole LLaVA checkpoints load; everything else says what is wrong with it."""
+"""Only complete LLaVA checkpoints load; for all others an error names the cause."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def copy(checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
 
 
-def _change(folder: Path, change: Callable[[Weights], object]) -> None:
+def _edit(folder: Path, change: Callable[[Weights], object]) -> None:
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _drop(prefix: str) -> Callable[[Weights], object]:
-    return lambda weights: [weights.pop(key) for key in list(weights) if prefix in key]
+def _drop(part: str) -> Callable[[Weights], object]:
+    return lambda weights: [weights.pop(key) for key in list(weights) if part in key]
 
 
 @pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector", "layers.1.mlp"])
 def test_missing_weights_are_an_error(copy: Path, part: str) -> None:
-    _change(copy, _drop(part))
+    _edit(copy, _drop(part))
     with pytest.raises(ModelError, match=f"missing .*{part}"):
         load(EngineOptions(str(copy)))
 
@@ -44,7 +44,7 @@ def test_missing_weights_are_an_error(copy: Path, part: str) -> None:
 def test_unexpected_weights_are_an_error(copy: Path) -> None:
     import torch
 
-    _change(copy, lambda weights: weights.update({"surprise.weight": torch.zeros(2)}))
+    _edit(copy, lambda weights: weights.update({"surprise.weight": torch.zeros(2)}))
     with pytest.raises(ModelError, match=r"1 unexpected \(such as surprise.weight\)"):
         load(EngineOptions(str(copy)))
 
@@ -66,12 +66,12 @@ def test_the_layout_of_the_released_checkpoints_loads(copy: Path) -> None:
         assert "language_model.lm_head.weight" in weights
         assert "language_model.model.embed_tokens.weight" in weights
 
-    _change(copy, rename)
+    _edit(copy, rename)
     assert load(EngineOptions(str(copy))).image_tokens == 16
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("tny", "Did you mean 'tiny'"),
         ("7bb", "Did you mean '7b'"),
@@ -79,18 +79,18 @@ def test_the_layout_of_the_released_checkpoints_loads(copy: Path) -> None:
         ("nobody/nothing", "cannot be read"),
     ],
 )
-def test_unknown_models(name: str, says: str) -> None:
-    with pytest.raises(ModelNotFoundError, match=says) as caught:
+def test_an_unknown_model_is_an_error(name: str, message: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=message) as caught:
         load_engine(EngineOptions(name, local_files_only=True))
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="has no config"):
         load(EngineOptions(str(tmp_path)))
 
 
-def test_a_checkpoint_that_is_no_llava(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     LlamaConfig().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="is a 'llama' model, not a LLaVA"):
         load(EngineOptions(str(tmp_path)))
@@ -103,25 +103,25 @@ def test_quantization_needs_a_gpu(checkpoint: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"device": "gpu"}, "device='gpu'"),
         ({"dtype": "fp16"}, "dtype='fp16'"),
         ({"quantization": "2bit"}, "quantization='2bit'"),
-        ({"context_length": 3}, "context=3"),
-        ({"max_concurrent_requests": 0}, "max_queue=0"),
+        ({"context_length": 3}, "context_length=3"),
+        ({"max_concurrent_requests": 0}, "max_concurrent_requests=0"),
         ({"model": ""}, "model=''"),
         ({"base_url": "localhost"}, "base_url='localhost'"),
         ({"base_url": "http://x/v1", "dtype": "float16"}, "dtype='float16' does not go with"),
     ],
 )
-def test_impossible_options_are_refused_before_anything_loads(
-    options: dict[str, object], says: str
+def test_invalid_options_are_refused_before_anything_loads(
+    options: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(RequestError, match=says):
+    with pytest.raises(RequestError, match=message):
         EngineOptions(**options)
 
 
-def test_a_context_beyond_the_model(checkpoint: Path) -> None:
+def test_a_context_length_beyond_the_model_is_an_error(checkpoint: Path) -> None:
     with pytest.raises(RequestError, match="built for"):
         load_engine(EngineOptions(str(checkpoint), context_length=4096))

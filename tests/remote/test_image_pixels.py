@@ -1,4 +1,4 @@
-"""Images prepared for a server are what the engine itself would look at."""
+"""An image prepared for a server has the pixels that the engine would compute itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _processor(*, pad: bool) -> LlavaImageProcessorPil:
     )
 
 
-def test_a_server_s_processor_finds_nothing_left_to_do(images: list[Image.Image]) -> None:
+def test_a_server_that_does_not_pad_gets_the_same_pixels(images: list[Image.Image]) -> None:
     for image in images:
         official = _processor(pad=True)([image], return_tensors="pt")["pixel_values"]
         sent = pad_and_resize(image, IMAGE_SIZE)
