@@ -1,12 +1,13 @@
-"""Visual tools for agents, whatever framework or model plans: one spec each.
+"""Visual tools for agents, without a framework: one `VisualTool` in a file, run by `call`.
 
     from llava_tools import Llava, tools
-    image resolver = tools.Album()
-    handle = image resolver.add("street.jpg")
-    found = tools.call(Llava(), "locate", {"image": handle, "thing": "the red car"})
+    from llava_tools.images.access import ImageResolver
+    resolver = ImageResolver()
+    handle = resolver.add("street.jpg")
+    result = tools.call(Llava(), "locate", {"image": handle, "thing": "the red car"}, resolver)
 
-Images are named by handles (`img_…`), so that a planner that cannot see passes them on as text.
-Given an index (`llava_tools.retrieval.PageIndex`), there is a ninth one, `find`.
+Handles (`img_…`) name the images, so that a planner without vision can pass them on as text. With
+an index (`llava_tools.retrieval.PageIndex`) there is one more tool, `find`.
 """
 
 from __future__ import annotations
@@ -20,77 +21,79 @@ from llava_tools.model import Llava
 from llava_tools.tools.choose import choose
 from llava_tools.tools.compare import compare
 from llava_tools.tools.count import count
-from llava_tools.tools.find import NAME as FIND
-from llava_tools.tools.find import Findable, finder
+from llava_tools.tools.find import SearchIndex, make_find_tool
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import locate
 from llava_tools.tools.look import describe, look, read_text
-from llava_tools.tools.spec import Result, VisualTool
+from llava_tools.tools.spec import ToolResult, VisualTool
 from llava_tools.tools.zoom import zoom
 
 __all__ = [
     "TOOLS",
-    "Album",
     "Box",
-    "Findable",
-    "Result",
+    "SearchIndex",
+    "ToolResult",
     "VisualTool",
     "call",
-    "named",
     "openai_tools",
+    "select_tools",
 ]
 
-#: Every tool that needs no index, by its name.
+#: Every tool that needs no index, by name.
 TOOLS: Mapping[str, VisualTool[Any, Any]] = {
     tool.name: tool for tool in (look, describe, read_text, locate, count, compare, choose, zoom)
 }
 
 
-def named(
-    names: Iterable[str] | None = None, index: Findable | None = None
+def select_tools(
+    names: Iterable[str] | None = None, index: SearchIndex | None = None
 ) -> list[VisualTool[Any, Any]]:
-    """Return tools by their names, or all of them: with an index, `find` too.
+    """Return the named tools, or all: with an index, `find` too.
 
     Raises:
-        RequestError: There is no tool of a name, or `find` is wanted without an index.
+        RequestError: An unknown name, or `find` without an index.
     """
-    known = TOOLS if index is None else {**TOOLS, FIND: finder(index)}
-    chosen = list(known if names is None else names)
-    for name in chosen:
-        if name == FIND and index is None:
+    tools = TOOLS if index is None else {**TOOLS, "find": make_find_tool(index)}
+    names = list(tools if names is None else names)
+    for name in names:
+        if name == "find" and index is None:
             raise RequestError(
                 "The tool find needs an index.", "Give one: index=PageIndex('my-index')."
             )
-        if name not in known:
-            raise unknown_option(name, known, "llava_tools.tools")
-    return [known[name] for name in chosen]
+        if name not in tools:
+            raise unknown_option(name, tools, "llava_tools.tools")
+    return [tools[name] for name in names]
 
 
 def openai_tools(
     names: Iterable[str] | None = None,
     resolver: ImageResolver | None = None,
-    index: Findable | None = None,
+    index: SearchIndex | None = None,
 ) -> list[dict[str, Any]]:
-    """Return tools as OpenAI's `tools` parameter takes them.
+    """Return tools in the form of OpenAI's `tools` parameter.
 
     Args:
-        names: Which; all by default.
-        resolver: Which images may be named; by default those in the image store of the process.
-        index: Where `find` looks; without one there is no such tool.
+        names: Names of the tools; all by default.
+        resolver: Opens the images that calls name; by default those in the store of the process.
+        index: Searched by `find`; without an index there is no such tool.
 
     Raises:
-        RequestError: There is no tool of a name.
+        RequestError: An unknown name.
     """
-    described = []
-    for tool in named(names, index):
-        shown = tool if resolver is None else tool.for_resolver(resolver)
-        function = {
-            "name": shown.name,
-            "description": shown.description,
-            "parameters": shown.parameters,
+    tools = select_tools(names, index)
+    if resolver is not None:
+        tools = [tool.for_resolver(resolver) for tool in tools]
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+            },
         }
-        described.append({"type": "function", "function": function})
-    return described
+        for tool in tools
+    ]
 
 
 def call(
@@ -98,22 +101,22 @@ def call(
     name: str,
     arguments: object,
     resolver: ImageResolver | None = None,
-    index: Findable | None = None,
-) -> Result:
-    """Run a tool as an agent called it; `str(result)` is what to tell the agent.
+    index: SearchIndex | None = None,
+) -> ToolResult:
+    """Run a tool call of an agent; `str(result)` is the text to return to the agent.
 
     Args:
-        model: Who looks.
+        model: Looks at the images.
         name: Name of the tool.
-        arguments: A mapping, or its JSON, as OpenAI's tool calls carry it.
-        resolver: Which images may be named; by default those in the image store of the process.
-        index: Where `find` looks.
+        arguments: A mapping, or its JSON, as OpenAI's tool calls have it.
+        resolver: See `openai_tools`.
+        index: Searched by `find`.
 
     Raises:
-        RequestError: No such tool, bad arguments, an unknown image.
+        RequestError: An unknown tool or image, or bad arguments.
         ModelError: The model cannot be loaded.
-        EngineError: The engine could not finish, or gave no usable answer.
+        EngineError: The engine could not finish, or returned no usable answer.
     """
-    (tool,) = named([name], index)
-    result: Result = tool.run(model, tool.parse(arguments), resolver)
+    (tool,) = select_tools([name], index)
+    result: ToolResult = tool.run(model, tool.parse(arguments), resolver)
     return result

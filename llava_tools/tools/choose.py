@@ -8,12 +8,13 @@ from pydantic import Field, StringConstraints
 
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, question, scores
+from llava_tools.tools.request_generator import RequestGenerator, build_request, get_scores
+from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 
 
-class ChooseArguments(Arguments):
+class ChooseArguments(ToolArguments):
     """A question about an image, and its possible answers."""
 
     image: ImageName
@@ -26,11 +27,11 @@ class ChooseArguments(Arguments):
     )
 
 
-class Chosen(Result):
-    """The choice.
+class ChooseResult(ToolResult):
+    """The chosen label.
 
     Attributes:
-        label: The likeliest label, or None where it is less probable than was asked for.
+        label: The likeliest label, or None if it is less probable than `abstain`.
         probabilities: Of each label; they sum to 1.
     """
 
@@ -38,13 +39,14 @@ class Chosen(Result):
     probabilities: dict[str, float]
 
 
-def _choose(arguments: ChooseArguments, resolver: ImageResolver) -> Plan[Chosen]:
+def _choose(arguments: ChooseArguments, resolver: ImageResolver) -> RequestGenerator[ChooseResult]:
     image = resolver.open(arguments.image)
-    asked = question(label_scoring.short(arguments.question), image, max_tokens=1)
-    told = yield from scores(asked, arguments.labels)
-    choice = label_scoring.choose(arguments.labels, told, arguments.abstain)
-    shares = {label: round(share, 4) for label, share in choice.probabilities.items()}
-    return Chosen(label=choice.label, probabilities=shares)
+    question = label_scoring.short_answer_question(arguments.question)
+    request = build_request(question, image, max_tokens=1)
+    scores = yield from get_scores(request, arguments.labels)
+    result = label_scoring.classify(arguments.labels, scores, arguments.abstain)
+    probabilities = {label: round(value, 4) for label, value in result.probabilities.items()}
+    return ChooseResult(label=result.label, probabilities=probabilities)
 
 
 choose = VisualTool(

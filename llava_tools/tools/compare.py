@@ -1,9 +1,9 @@
 """compare: one question about several images, and whether its answers agree.
 
-LLaVA 1.5 was trained on one image a prompt, so each image is asked by itself, in one batch, and
-the answers are compared as text. On 300 drawn pairs the embedded model told right whether they
-agree in 99% that way, and in 54% (hardly better than guessing) with both images in one prompt:
-`python -m benchmarks.compare`. The released weights were not at hand to try.
+LLaVA 1.5 was trained on one image a prompt, so each image gets its own request, all in one batch,
+and the answers are compared as text. On 300 drawn pairs the embedded model was right about whether
+they agree in 99 % this way, and in 54 % (hardly better than guessing) with both images in one
+prompt: `python -m benchmarks.compare`. The released weights were not available to measure.
 """
 
 from __future__ import annotations
@@ -15,26 +15,23 @@ from pydantic import Field
 
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.spec import (
-    Arguments,
-    ImageNames,
-    Plan,
-    Result,
-    VisualTool,
-    answers,
-    question,
-    scores,
+from llava_tools.tools.request_generator import (
+    RequestGenerator,
+    build_request,
+    get_answers,
+    get_scores,
 )
+from llava_tools.tools.spec import ImageNames, ToolArguments, ToolResult, VisualTool
 
-#: What is asked of all images in one prompt.
-TOGETHER = (
+#: The question about all images in one prompt.
+TOGETHER_PROMPT = (
     "There are {number} pictures. Is the answer to this question the same for all of them? "
     "{question} Please answer yes or no."
 )
 
 
-class CompareArguments(Arguments):
-    """Images, and a question that can be asked of each."""
+class CompareArguments(ToolArguments):
+    """Images, and a question about each."""
 
     images: ImageNames
     question: str = Field(
@@ -45,40 +42,43 @@ class CompareArguments(Arguments):
     together: bool = Field(False, description="Show all pictures at once, which is less reliable.")
 
 
-class Compared(Result):
-    """What was found.
+class CompareResult(ToolResult):
+    """Whether the images agree.
 
     Attributes:
         same: Whether the answer is the same for all images.
-        answers: One for each image in order; none where they were shown together.
+        answers: One for each image in order; empty if all were in one prompt.
     """
 
     same: bool
     answers: tuple[str, ...] = ()
 
 
-def _compare(arguments: CompareArguments, resolver: ImageResolver) -> Plan[Compared]:
+def _compare(
+    arguments: CompareArguments, resolver: ImageResolver
+) -> RequestGenerator[CompareResult]:
     images = [resolver.open(name) for name in arguments.images]
     if arguments.together:
-        words = TOGETHER.format(number=len(images), question=arguments.question)
-        asked = question(words, *images, max_tokens=1)
-        same = label_scoring.yes((yield from scores(asked, label_scoring.YES_OR_NO))) >= 0.5
-        return Compared(same=same)
-    words = label_scoring.short(arguments.question)
-    each = yield from answers(*(question(words, one, max_tokens=32) for one in images))
-    texts = tuple(answer.text for answer in each)
-    return Compared(same=agree(texts), answers=texts)
+        question = TOGETHER_PROMPT.format(number=len(images), question=arguments.question)
+        request = build_request(question, *images, max_tokens=1)
+        scores = yield from get_scores(request, label_scoring.YES_OR_NO)
+        return CompareResult(same=label_scoring.yes_probability(scores) >= 0.5)
+    question = label_scoring.short_answer_question(arguments.question)
+    requests = [build_request(question, image, max_tokens=32) for image in images]
+    answers = yield from get_answers(*requests)
+    texts = tuple(answer.text for answer in answers)
+    return CompareResult(same=agree(texts), answers=texts)
 
 
 def agree(texts: Sequence[str]) -> bool:
-    """Return whether short answers say the same, whatever their case, article and full stop."""
-    return len({plain(text) for text in texts}) == 1
+    """Return whether short answers are equal, except for case, article and full stop."""
+    return len({normalize_answer(text) for text in texts}) == 1
 
 
-def plain(text: str) -> str:
-    """Return what counts of a short answer."""
-    words = " ".join(text.casefold().split()).strip(".!\"'")
-    return re.sub(r"^(a|an|the) ", "", words)
+def normalize_answer(text: str) -> str:
+    """Return a short answer in lower case, without article and punctuation."""
+    text = " ".join(text.casefold().split()).strip(".!\"'")
+    return re.sub(r"^(a|an|the) ", "", text)
 
 
 compare = VisualTool(

@@ -8,16 +8,17 @@ from pydantic import Field
 
 from llava_tools.core.constraints import Constraint
 from llava_tools.images.access import ImageResolver
-from llava_tools.label_scoring import short
-from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
+from llava_tools.label_scoring import short_answer_question
+from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
 
 PROMPT = "How many {things} are there in the image?"
 
-#: The model is not told: it was trained to answer such questions with a number.
-_FORM = Constraint(schema={"type": "integer", "minimum": 0, "maximum": 999}, describe=False)
+#: Not described in the prompt: LLaVA was trained to answer such questions with a number.
+_NUMBER = Constraint(schema={"type": "integer", "minimum": 0, "maximum": 999}, describe=False)
 
 
-class CountArguments(Arguments):
+class CountArguments(ToolArguments):
     """Things to count in an image."""
 
     image: ImageName
@@ -26,17 +27,18 @@ class CountArguments(Arguments):
     )
 
 
-class Counted(Result):
+class CountResult(ToolResult):
     """How many there are, 0 to 999."""
 
     count: int
 
 
-def _count(arguments: CountArguments, resolver: ImageResolver) -> Plan[Counted]:
+def _count(arguments: CountArguments, resolver: ImageResolver) -> RequestGenerator[CountResult]:
     image = resolver.open(arguments.image)
-    asked = question(short(PROMPT.format(things=arguments.things)), image, max_tokens=16)
-    (answer,) = yield from answers(replace(asked, constraint=_FORM))
-    return Counted(count=int(answer.text))
+    question = short_answer_question(PROMPT.format(things=arguments.things))
+    request = replace(build_request(question, image, max_tokens=16), constraint=_NUMBER)
+    (answer,) = yield from get_answers(request)
+    return CountResult(count=int(answer.text))
 
 
 count = VisualTool("count", "Count things in a picture.", CountArguments, _count)

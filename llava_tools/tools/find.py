@@ -1,6 +1,6 @@
-"""find: the pages that words are about, as images that the other tools can be shown.
+"""find: searches the pages of an index, and returns them as images for the other tools.
 
-The index is the developer's; `llava_tools.retrieval.PageIndex` is one.
+The developer passes the index; `llava_tools.retrieval.PageIndex` is one.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.display import Shown
-from llava_tools.tools.spec import Arguments, Plan, VisualTool
+from llava_tools.tools.display import ImageResult
+from llava_tools.tools.request_generator import RequestGenerator
+from llava_tools.tools.spec import ToolArguments, VisualTool
 
 
-class Page(Protocol):
-    """A page that was found."""
+class PageHit(Protocol):
+    """A page in the results of a search."""
 
     @property
     def document(self) -> str:
@@ -31,24 +32,24 @@ class Page(Protocol):
 
     @property
     def snippet(self) -> str:
-        """What it says of the query; empty where it has no text."""
+        """The part of its text that matches the query; empty without a text."""
         ...
 
 
 @runtime_checkable
-class Findable(Protocol):
-    """Where pages are found."""
+class SearchIndex(Protocol):
+    """An index of pages."""
 
     def search(self, query: str, k: int) -> Sequence[Any]:
-        """Return the `k` best `Page`s for words, best first."""
+        """Return the `k` best hits (`PageHit`), best first."""
         ...
 
     def open(self, hit: Any) -> ImageRef:
-        """Return the image of a page that was found."""
+        """Return the image of a hit's page."""
         ...
 
 
-class FindArguments(Arguments):
+class FindArguments(ToolArguments):
     """What to look for."""
 
     query: str = Field(
@@ -64,7 +65,7 @@ class FoundPage(BaseModel):
         image: Handle of its image.
         document: Path of its file.
         page: Number, from 1.
-        snippet: What its text says of the query.
+        snippet: The part of its text that matches the query.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,17 +76,17 @@ class FoundPage(BaseModel):
     snippet: str = ""
 
 
-class Found(Shown):
-    """Pages, best first. In a notebook the first one shows itself."""
+class FindResult(ImageResult):
+    """Pages, best first. A notebook displays the first one."""
 
     pages: tuple[FoundPage, ...]
 
 
-def finder(index: Findable) -> VisualTool[FindArguments, Found]:
-    """Return the tool that finds pages of an index."""
+def make_find_tool(index: SearchIndex) -> VisualTool[FindArguments, FindResult]:
+    """Return the tool that searches an index."""
 
-    def plan(arguments: FindArguments, resolver: ImageResolver) -> Plan[Found]:
-        hits: Sequence[Page] = index.search(arguments.query, arguments.k)
+    def find(arguments: FindArguments, resolver: ImageResolver) -> RequestGenerator[FindResult]:
+        hits: Sequence[PageHit] = index.search(arguments.query, arguments.k)
         images = [index.open(hit) for hit in hits]
         pages = tuple(
             FoundPage(
@@ -93,15 +94,14 @@ def finder(index: Findable) -> VisualTool[FindArguments, Found]:
             )
             for hit, image in zip(hits, images, strict=True)
         )
-        found = Found(pages=pages)
-        return found.with_image(images[0]) if images else found
-        yield ()  # nothing is asked of the model
+        result = FindResult(pages=pages)
+        return result.with_image(images[0]) if images else result
+        yield ()  # never reached: makes this a generator
 
-    return VisualTool(NAME, DESCRIPTION, FindArguments, plan)
-
-
-NAME = "find"
-DESCRIPTION = (
-    "Find the pages of documents, and the pictures, that words are about: gives the handle of "
-    "each page's picture, to be looked at, with its document, page number and text."
-)
+    return VisualTool(
+        "find",
+        "Find the pages of documents, and the pictures, that words are about: gives the handle of "
+        "each page's picture, to be looked at, with its document, page number and text.",
+        FindArguments,
+        find,
+    )

@@ -10,24 +10,23 @@ from pydantic import Field
 from llava_tools import label_scoring
 from llava_tools.core.constraints import Constraint
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.display import Shown
-from llava_tools.tools.geometry import Box, unpadded
-from llava_tools.tools.spec import (
-    Arguments,
-    ImageName,
-    Plan,
-    VisualTool,
-    answers,
-    question,
-    scores,
+from llava_tools.tools.display import ImageResult
+from llava_tools.tools.geometry import Box, unpad_box
+from llava_tools.tools.request_generator import (
+    RequestGenerator,
+    build_request,
+    get_answers,
+    get_scores,
 )
+from llava_tools.tools.spec import ImageName, ToolArguments, VisualTool
 
-#: The words that LLaVA 1.5 was trained to answer with a box (RefCOCO and Visual Genome).
+#: The prompt that LLaVA 1.5 was trained to answer with a box (RefCOCO and Visual Genome).
 PROMPT = "Please provide the bounding box coordinate of the region this sentence describes: {thing}"
 
-#: LLaVA writes `[x1, y1, x2, y2]` in hundredths of the padded square. Each is listed, since a range
-#: would leave the number of digits open; the model is not told, it was trained on the form.
-_FORM = Constraint(
+#: LLaVA writes `[x1, y1, x2, y2]` in hundredths of the padded square. The schema lists all of them,
+#: since a range would not limit the number of digits. Not described in the prompt, since LLaVA was
+#: trained on this form.
+_BOX = Constraint(
     schema={
         "type": "array",
         "items": {"enum": [hundredth / 100 for hundredth in range(101)]},
@@ -38,7 +37,7 @@ _FORM = Constraint(
 )
 
 
-class LocateArguments(Arguments):
+class LocateArguments(ToolArguments):
     """Something to find in an image."""
 
     image: ImageName
@@ -47,14 +46,14 @@ class LocateArguments(Arguments):
     )
 
 
-class Located(Shown):
-    """Where something is. In a notebook it shows itself as the image with the box.
+class LocateResult(ImageResult):
+    """Where something is. A notebook displays the image with the box.
 
     Attributes:
-        box: Pixels of the image as shown: x1, y1, x2, y2, from the top left corner. None where
-            the model named no place on it.
-        certainty: How probably the image shows the thing at all, 0 to 1 (see `Llava.score`).
-            LLaVA names a box for whatever it is asked, so a low one means a box of nothing.
+        box: Pixels of the image as shown: x1, y1, x2, y2, from the top left corner. None if the
+            model's box does not lie on the image.
+        certainty: How probably the image shows the thing at all, 0 to 1 (see `Llava.score`). LLaVA
+            names a box for every question; with a low certainty, the box shows nothing.
         width: Of the image, in pixels.
         height: Of the image, in pixels.
     """
@@ -65,16 +64,18 @@ class Located(Shown):
     height: int
 
 
-def _locate(arguments: LocateArguments, resolver: ImageResolver) -> Plan[Located]:
+def _locate(arguments: LocateArguments, resolver: ImageResolver) -> RequestGenerator[LocateResult]:
     image = resolver.open(arguments.image)
-    asked = question(PROMPT.format(thing=arguments.thing), image, max_tokens=48)
-    (answer,) = yield from answers(replace(asked, constraint=_FORM))
-    shows = question(label_scoring.shows(arguments.thing), image, max_tokens=1)
-    certainty = label_scoring.yes((yield from scores(shows, label_scoring.YES_OR_NO)))
-    box = unpadded(json.loads(answer.text), image.size)
+    question = PROMPT.format(thing=arguments.thing)
+    request = replace(build_request(question, image, max_tokens=48), constraint=_BOX)
+    (answer,) = yield from get_answers(request)
+    shows = build_request(label_scoring.shows_question(arguments.thing), image, max_tokens=1)
+    scores = yield from get_scores(shows, label_scoring.YES_OR_NO)
+    certainty = round(label_scoring.yes_probability(scores), 3)
+    box = unpad_box(json.loads(answer.text), image.size)
     width, height = image.size
-    located = Located(box=box, certainty=round(certainty, 3), width=width, height=height)
-    return located.with_image(image, box)
+    result = LocateResult(box=box, certainty=certainty, width=width, height=height)
+    return result.with_image(image, box)
 
 
 locate = VisualTool(

@@ -1,4 +1,4 @@
-"""Tools that put an image into words: look (a question), describe, read_text."""
+"""Tools that answer in text: look (a question), describe, read_text."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from typing import Literal
 
 from pydantic import Field
 
-from llava_tools.core.outputs import Answer
+from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.spec import Arguments, ImageName, Plan, Result, VisualTool, answers, question
+from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
 
-#: LLaVA 1.5's own words for a caption (TextCaps) and for a detailed description (LLaVA-Instruct).
+#: LLaVA 1.5's own prompts for a caption (TextCaps) and a detailed description (LLaVA-Instruct).
 BRIEF = "Provide a one-sentence caption for the provided image."
 FULL = "Describe this image in detail."
 READ = "What text is written in the image? Answer with the text exactly as it is written."
 
 
-class LookArguments(Arguments):
+class LookArguments(ToolArguments):
     """A question about an image."""
 
     image: ImageName
     question: str = Field(min_length=1, max_length=500, description="What to find out.")
 
 
-class DescribeArguments(Arguments):
+class DescribeArguments(ToolArguments):
     """An image to describe."""
 
     image: ImageName
@@ -32,57 +33,54 @@ class DescribeArguments(Arguments):
     )
 
 
-class ReadArguments(Arguments):
+class ReadArguments(ToolArguments):
     """An image to read."""
 
     image: ImageName
 
 
-class Words(Result):
-    """What the model said.
+class TextResult(ToolResult):
+    """The model's answer.
 
     Attributes:
-        text: Its words.
-        cut_off: Whether it had more to say than there was room for.
+        text: The answer.
+        cut_off: Whether `max_tokens` ended it.
     """
 
     text: str
     cut_off: bool = False
 
 
-class Description(Words):
-    """What the model said, and how large the image is in pixels."""
+class DescribeResult(TextResult):
+    """The model's description, and the size of the image in pixels."""
 
     width: int
     height: int
 
 
-def _words(answer: Answer) -> tuple[str, bool]:
-    return answer.text, answer.finish_reason == "length"
+def _answer(image: ImageRef, prompt: str, max_tokens: int) -> RequestGenerator[TextResult]:
+    (answer,) = yield from get_answers(build_request(prompt, image, max_tokens=max_tokens))
+    return TextResult(text=answer.text, cut_off=answer.finish_reason == "length")
 
 
-def _look(arguments: LookArguments, resolver: ImageResolver) -> Plan[Words]:
+def _look(arguments: LookArguments, resolver: ImageResolver) -> RequestGenerator[TextResult]:
     image = resolver.open(arguments.image)
-    (answer,) = yield from answers(question(arguments.question, image, max_tokens=256))
-    text, cut_off = _words(answer)
-    return Words(text=text, cut_off=cut_off)
+    return (yield from _answer(image, arguments.question, max_tokens=256))
 
 
-def _describe(arguments: DescribeArguments, resolver: ImageResolver) -> Plan[Description]:
+def _describe(
+    arguments: DescribeArguments, resolver: ImageResolver
+) -> RequestGenerator[DescribeResult]:
     image = resolver.open(arguments.image)
-    brief = arguments.detail == "brief"
-    asked = question(BRIEF if brief else FULL, image, max_tokens=64 if brief else 512)
-    (answer,) = yield from answers(asked)
-    text, cut_off = _words(answer)
+    prompt, max_tokens = (BRIEF, 64) if arguments.detail == "brief" else (FULL, 512)
+    description = yield from _answer(image, prompt, max_tokens)
     width, height = image.size
-    return Description(text=text, cut_off=cut_off, width=width, height=height)
+    return DescribeResult(**dict(description), width=width, height=height)
 
 
-def _read(arguments: ReadArguments, resolver: ImageResolver) -> Plan[Words]:
+def _read(arguments: ReadArguments, resolver: ImageResolver) -> RequestGenerator[TextResult]:
     image = resolver.open(arguments.image)
-    (answer,) = yield from answers(question(READ, image, max_tokens=512))
-    text, cut_off = _words(answer)
-    return Words(text=text, cut_off=cut_off)
+    return (yield from _answer(image, READ, max_tokens=512))
 
 
 look = VisualTool(

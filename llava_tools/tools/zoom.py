@@ -1,7 +1,7 @@
-"""zoom: a region of an image at its full resolution, as an image of its own.
+"""zoom: a region of an image at its full resolution, as a new image.
 
-It is called by a planner, with any model; no other tool zooms by itself. What does is `ask` over an
-index, where answers are weighed by log-probabilities (`llava_tools.retrieval.tiling`).
+Only a planner calls it; no other tool zooms by itself. Question answering over an index zooms on
+its own (`llava_tools.retrieval.tiling`), since it can compare answers by log-probabilities.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from pydantic import Field
 from llava_tools.errors import RequestError
 from llava_tools.images import open_image
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.display import Shown
-from llava_tools.tools.geometry import clipped
-from llava_tools.tools.spec import Arguments, ImageName, Plan, VisualTool, answers, question
+from llava_tools.tools.display import ImageResult
+from llava_tools.tools.geometry import clip_box
+from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.spec import ImageName, ToolArguments, VisualTool
 
 
-class ZoomArguments(Arguments):
-    """A region of an image, and perhaps a question about it."""
+class ZoomArguments(ToolArguments):
+    """A region of an image, and optionally a question about it."""
 
     image: ImageName
     box: list[int] = Field(
@@ -28,14 +29,14 @@ class ZoomArguments(Arguments):
     )
 
 
-class Zoomed(Shown):
-    """The region as a new image. In a notebook it shows itself.
+class ZoomResult(ImageResult):
+    """The region as a new image, which a notebook displays.
 
     Attributes:
         image: Handle of the new image.
         width: Of the new image, in pixels.
         height: Of the new image, in pixels.
-        answer: To the question, where there was one.
+        answer: To the question, if there was one.
     """
 
     image: str
@@ -44,24 +45,25 @@ class Zoomed(Shown):
     answer: str | None = None
 
 
-def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> Plan[Zoomed]:
-    whole = resolver.open(arguments.image)
-    box = clipped(arguments.box, whole.size)
+def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator[ZoomResult]:
+    image = resolver.open(arguments.image)
+    box = clip_box(arguments.box, image.size)
     if box is None:
         raise RequestError(
-            f"The box {arguments.box} has no area on the picture, which is {whole.size[0]} x "
-            f"{whole.size[1]} pixels.",
+            f"The box {arguments.box} has no area on the picture, which is {image.size[0]} x "
+            f"{image.size[1]} pixels.",
             "Give x1 < x2 and y1 < y2 within it.",
         )
-    region = open_image(whole.rgb().crop(box))
+    region = open_image(image.rgb().crop(box))
     handle = resolver.add(region)
-    answer = None
+    text = None
     if arguments.question is not None:
-        (said,) = yield from answers(question(arguments.question, region, max_tokens=256))
-        answer = said.text
+        request = build_request(arguments.question, region, max_tokens=256)
+        (answer,) = yield from get_answers(request)
+        text = answer.text
     width, height = region.size
-    zoomed = Zoomed(image=handle, width=width, height=height, answer=answer)
-    return zoomed.with_image(region)
+    result = ZoomResult(image=handle, width=width, height=height, answer=text)
+    return result.with_image(region)
 
 
 zoom = VisualTool(

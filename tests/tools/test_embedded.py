@@ -1,4 +1,4 @@
-"""The tools with a model that sees; it boxes and reads too unsurely for that to be asked."""
+"""The tools with the embedded model; its boxes and reading are too unreliable to test."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BACKGROUNDS = {
     "sea": "blue",
     "sunset": "orange",
 }
-ASKED = "What is the colour of the background?"
+QUESTION = "What is the colour of the background?"
 
 
-class Eyes:
+class Visual:
     """The embedded model and the example images."""
 
     def __init__(self, model: Llava) -> None:
@@ -36,33 +36,33 @@ class Eyes:
 
 
 @pytest.fixture(scope="module")
-def eyes() -> Iterator[Eyes]:
+def visual() -> Iterator[Visual]:
     with Llava() as model:
-        yield Eyes(model)
+        yield Visual(model)
 
 
 @pytest.mark.parametrize("name", BACKGROUNDS)
-def test_looking_and_choosing(eyes: Eyes, name: str) -> None:
-    image, colour = eyes.handles[name], BACKGROUNDS[name]
-    assert eyes.call("look", image=image, question=ASKED).text == colour
+def test_look_and_choose_agree_on_the_colour(visual: Visual, name: str) -> None:
+    image, colour = visual.handles[name], BACKGROUNDS[name]
+    assert visual.call("look", image=image, question=QUESTION).text == colour
     labels = list(BACKGROUNDS.values())
-    chosen = eyes.call("choose", image=image, question=ASKED, labels=labels, abstain=0.5)
+    chosen = visual.call("choose", image=image, question=QUESTION, labels=labels, abstain=0.5)
     assert chosen.label == colour
 
 
-def test_comparing(eyes: Eyes) -> None:
-    night, sea, meadow = (eyes.handles[name] for name in ("night", "sea", "meadow"))
-    found = eyes.call("compare", images=[night, sea, meadow], question=ASKED)
-    assert (found.same, found.answers) == (False, ("black", "blue", "green"))
-    assert eyes.call("compare", images=[night, night], question=ASKED).same
+def test_compare(visual: Visual) -> None:
+    night, sea, meadow = (visual.handles[name] for name in ("night", "sea", "meadow"))
+    result = visual.call("compare", images=[night, sea, meadow], question=QUESTION)
+    assert (result.same, result.answers) == (False, ("black", "blue", "green"))
+    assert visual.call("compare", images=[night, night], question=QUESTION).same
 
 
 @pytest.mark.parametrize("name", BACKGROUNDS)
-def test_numbers_and_boxes_are_always_well_formed(eyes: Eyes, name: str) -> None:
-    image = eyes.handles[name]
-    assert 0 <= eyes.call("count", image=image, things="shapes").count <= 999
-    located = eyes.call("locate", image=image, thing="the star")
+def test_numbers_and_boxes_are_well_formed(visual: Visual, name: str) -> None:
+    image = visual.handles[name]
+    assert 0 <= visual.call("count", image=image, things="shapes").count <= 999
+    located = visual.call("locate", image=image, thing="the star")
     assert (located.certainty > 0.5) is (name == "night")
     if located.box is not None:
-        zoomed = eyes.call("zoom", image=image, box=list(located.box), question=ASKED)
+        zoomed = visual.call("zoom", image=image, box=list(located.box), question=QUESTION)
         assert zoomed.width == located.box.x2 - located.box.x1

@@ -1,4 +1,4 @@
-"""Boxes on the padded square and on the image."""
+"""Boxes are converted between the padded square and the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llava_tools import Llava
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
-from llava_tools.tools.geometry import Box, clipped, unpadded
+from llava_tools.tools.geometry import Box, clip_box, unpad_box
 from llava_tools.tools.locate import LocateArguments, locate
 from recipes.tiny_llava.draw import draw
 from recipes.tiny_llava.wide.questions import overlap
@@ -24,7 +24,7 @@ sizes = st.tuples(lengths, lengths)
 
 
 def padded(box: Box, size: tuple[int, int]) -> list[float]:
-    """Where a box of an image lies on LLaVA's square: the other direction, written apart."""
+    """Return where a box of an image lies on LLaVA's square, the inverse of `unpad_box`."""
     side = max(size)
     shift = ((side - size[0]) // 2, (side - size[1]) // 2) * 2
     return [(edge + moved) / side for edge, moved in zip(box, shift, strict=True)]
@@ -41,7 +41,7 @@ def boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
 @pytest.mark.parametrize(
     ("size", "corners", "expected"),
     [
-        # Square: nothing to take away.
+        # Square: no padding.
         ((200, 200), (0.25, 0.5, 0.75, 1.0), (50, 100, 150, 200)),
         # Wide, 400 x 200: 100 pixels of padding above and below.
         ((400, 200), (0.25, 0.5, 0.5, 0.75), (100, 100, 200, 200)),
@@ -58,43 +58,42 @@ def boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
         ((200, 200), (0.3, 0.3, 0.3, 0.9), None),
     ],
 )
-def test_known_boxes(
+def test_unpad_box(
     size: tuple[int, int], corners: tuple[float, ...], expected: tuple[int, ...] | None
 ) -> None:
-    assert unpadded(corners, size) == expected
+    assert unpad_box(corners, size) == expected
 
 
 @given(boxes())
-def test_a_box_comes_back_from_the_square(expected_box: tuple[Box, tuple[int, int]]) -> None:
+def test_unpad_box_inverts_padding(expected_box: tuple[Box, tuple[int, int]]) -> None:
     box, size = expected_box
-    assert unpadded(padded(box, size), size) == box
+    assert unpad_box(padded(box, size), size) == box
 
 
 @given(boxes())
-def test_hundredths_cost_half_a_hundredth_of_the_longer_side(
+def test_two_decimals_shift_edges_by_half_a_hundredth_at_most(
     expected_box: tuple[Box, tuple[int, int]],
 ) -> None:
-    """What LLaVA can write: two decimals."""
     box, size = expected_box
-    found = unpadded([round(corner, 2) for corner in padded(box, size)], size)
-    if found is None:  # narrower than what two decimals can say
+    result = unpad_box([round(corner, 2) for corner in padded(box, size)], size)
+    if result is None:  # narrower than two decimals can express
         assert min(box.x2 - box.x1, box.y2 - box.y1) <= 0.01 * max(size) + 1
     else:
-        for edge, expected in zip(found, box, strict=True):
+        for edge, expected in zip(result, box, strict=True):
             assert abs(edge - expected) <= 0.005 * max(size) + 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=4), sizes)
-def test_every_box_lies_on_the_image(corners: list[float], size: tuple[int, int]) -> None:
-    box = unpadded(corners, size)
+def test_unpadded_boxes_lie_on_the_image(corners: list[float], size: tuple[int, int]) -> None:
+    box = unpad_box(corners, size)
     if box is not None:
         assert 0 <= box.x1 < box.x2 <= size[0]
         assert 0 <= box.y1 < box.y2 <= size[1]
 
 
 @given(st.lists(st.integers(-5000, 5000), min_size=4, max_size=4), sizes)
-def test_clipping(expected_box: list[int], size: tuple[int, int]) -> None:
-    box = clipped(expected_box, size)
+def test_clipped_boxes_lie_on_the_image(expected_box: list[int], size: tuple[int, int]) -> None:
+    box = clip_box(expected_box, size)
     if box is not None:
         assert 0 <= box.x1 < box.x2 <= size[0]
         assert 0 <= box.y1 < box.y2 <= size[1]
@@ -103,8 +102,8 @@ def test_clipping(expected_box: list[int], size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(320, 120), (120, 320), (200, 200), (301, 100), (99, 300)])
-def test_against_what_the_model_is_shown(size: tuple[int, int]) -> None:
-    """A mark is found in the pixels that the vision tower gets, and lands where it was drawn."""
+def test_box_of_a_mark_in_the_models_pixels(size: tuple[int, int]) -> None:
+    """A mark in the pixels of the vision tower is converted to where it was drawn."""
     box = Box(size[0] // 3, size[1] // 4, size[0] // 3 + 20, size[1] // 4 + 30)
     image = Image.new("RGB", size, "black")
     ImageDraw.Draw(image).rectangle((box.x1, box.y1, box.x2 - 1, box.y2 - 1), fill="white")
@@ -116,17 +115,17 @@ def test_against_what_the_model_is_shown(size: tuple[int, int]) -> None:
     white = pixels[0] > (190 / 255 - processor.image_mean[0]) / processor.image_std[0]
     y, x = white.nonzero(as_tuple=True)
     corners = [int(edge) for edge in (x.min(), y.min(), x.max() + 1, y.max() + 1)]
-    found = unpadded([edge / side for edge in corners], size)
-    assert found is not None
-    for edge, expected in zip(found, box, strict=True):
+    result = unpad_box([edge / side for edge in corners], size)
+    assert result is not None
+    for edge, expected in zip(result, box, strict=True):
         assert abs(edge - expected) <= 2
 
 
-def test_boxes_of_drawn_shapes_in_two_decimals() -> None:
-    """What a perfect model reaches: the rest is lost to writing hundredths."""
+def test_two_decimals_keep_the_overlap_of_drawn_shapes_above_095() -> None:
+    """The overlap of a perfect model; the rest is lost to two decimals."""
     rng = np.random.default_rng(5)
-    found: dict[str, list[float]] = {"wide": [], "tall": [], "square": []}
-    while min(map(len, found.values())) < 100:
+    overlaps: dict[str, list[float]] = {"wide": [], "tall": [], "square": []}
+    while min(map(len, overlaps.values())) < 100:
         scene = sample_scene(rng)
         drawing = draw(scene, rng)
         width, height = size = drawing.picture.size
@@ -134,11 +133,11 @@ def test_boxes_of_drawn_shapes_in_two_decimals() -> None:
         for outline in drawing.outlines:
             xs, ys = zip(*outline, strict=True)
             edges = (min(xs), min(ys), max(xs), max(ys))
-            true = clipped([round(edge * max(size)) for edge in edges], size)
+            true = clip_box([round(edge * max(size)) for edge in edges], size)
             assert true is not None
-            told = unpadded([round(corner, 2) for corner in padded(true, size)], size)
-            found[form].append(0.0 if told is None else overlap(told, true))
-    means = {form: round(float(np.mean(values)), 3) for form, values in found.items()}
+            box = unpad_box([round(corner, 2) for corner in padded(true, size)], size)
+            overlaps[form].append(0.0 if box is None else overlap(box, true))
+    means = {form: round(float(np.mean(values)), 3) for form, values in overlaps.items()}
     assert min(means.values()) > 0.95, means
 
 
@@ -147,7 +146,7 @@ sides = st.integers(500, 800)
 
 @st.composite
 def large_boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
-    """An image, wide or tall or square, and a box of at least half its longer side each way."""
+    """Draw the size of a wide, tall or square image, and a box of at least half its longer side."""
     form = draw(st.sampled_from(["wide", "tall", "square"]))
     longer = draw(sides)
     shorter = longer if form == "square" else draw(st.integers(longer // 2 + 1, longer))
@@ -159,14 +158,14 @@ def large_boxes(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
 
 
 @given(large_boxes())
-def test_locate_gives_back_the_box_that_the_model_wrote(
+def test_locate_returns_the_box_that_the_model_wrote(
     expected_box: tuple[Box, tuple[int, int]],
 ) -> None:
-    """Through the tool, from what a perfect model writes: two decimals on the padded square."""
+    """A perfect model writes two decimals on the padded square."""
     box, size = expected_box
     written = "[" + ", ".join(f"{corner:.2f}" for corner in padded(box, size)) + "]"
     resolver = ImageResolver(ImageStore())
-    shown = LocateArguments(image=resolver.add(Image.new("RGB", size)), thing="the red car")
-    found = locate.run(Llava(backend=ScriptedBackend([written])), shown, resolver)
-    assert found.box is not None
-    assert overlap(found.box, box) >= 0.95
+    arguments = LocateArguments(image=resolver.add(Image.new("RGB", size)), thing="the red car")
+    result = locate.run(Llava(backend=ScriptedBackend([written])), arguments, resolver)
+    assert result.box is not None
+    assert overlap(result.box, box) >= 0.95
