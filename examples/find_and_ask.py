@@ -1,4 +1,4 @@
-r"""Two steps over a folder of images: find the one that the question is about, then look at it.
+r"""Two steps over a folder of images: find the image that matches, then ask about it.
 
     python examples/find_and_ask.py
     python examples/find_and_ask.py --model llava-hf/llava-1.5-7b-hf --folder photos \\
@@ -19,24 +19,24 @@ from langchain_llava import ChatLlava
 HERE = Path(__file__).parent
 
 
-def question(image: Path, words: str) -> list[HumanMessage]:
-    """A message with an image, in LangChain's standard content blocks."""
+def question(image: Path, text: str) -> list[HumanMessage]:
+    """Return a message with an image, in LangChain's standard content blocks."""
     data = base64.b64encode(image.read_bytes()).decode()
     block = {"type": "image", "base64": data, "mime_type": "image/png"}
-    return [HumanMessage([block, {"type": "text", "text": words}])]
+    return [HumanMessage([block, {"type": "text", "text": text}])]
 
 
 def build_chain(model: ChatLlava) -> Runnable[dict[str, Any], dict[str, Any]]:
-    """Find, then look: every image is asked in one batch, the found one once more."""
+    """Return the chain: one batch asks about all images, one call about the match."""
 
     def find(state: dict[str, Any]) -> Path:
-        words = f"{state['find']}\nAnswer the question using a single word or phrase."
+        text = f"{state['find']}\nAnswer the question using a single word or phrase."
         images = sorted(Path(state["folder"]).glob("*.png"))
-        replies = model.batch([question(image, words) for image in images])
-        for image, reply in zip(images, replies, strict=True):
-            if reply.text.lower().startswith("yes"):
+        answers = model.batch([question(image, text) for image in images])
+        for image, answer in zip(images, answers, strict=True):
+            if answer.text.lower().startswith("yes"):
                 return image
-        raise SystemExit(f"None of {len(images)} pictures: {state['find']}")
+        raise SystemExit(f"None of {len(images)} images: {state['find']}")
 
     look = RunnableLambda[dict[str, Any], Any](lambda s: question(s["image"], s["ask"])) | model
     return RunnablePassthrough.assign(image=find) | RunnablePassthrough.assign(answer=look)

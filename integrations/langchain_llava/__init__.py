@@ -1,12 +1,12 @@
-"""LLaVA 1.5 on your own machine for LangChain: a chat model, embeddings, pages, eyes for agents.
+"""LLaVA 1.5 for LangChain, on your own machine: a chat model, embeddings, pages and visual tools.
 
-    from langchain_llava import ChatLlava, LlavaEmbeddings, PageRetriever
+    from langchain_llava import ChatLlava, LlavaEmbeddings, LlavaPageRetriever
     ChatLlava().invoke("Hello")
     LlavaEmbeddings().embed_images(["a.png"])
-    PageRetriever(index="my-index").invoke("how to descale the machine")
+    LlavaPageRetriever(index="my-index").invoke("how to descale the machine")
 
-Importing this package and making any of its classes loads neither torch nor a model; the first
-request does.
+Importing this package and making its objects loads neither torch nor a model; the first request
+does.
 """
 
 try:

@@ -1,9 +1,7 @@
-"""`ChatLlava`: LangChain's messages and options in, a `Request` through the backend interface, messages out.
+"""`ChatLlava`: from LangChain's messages and options to a `Request`, and back to messages.
 
-The way of a call: `_prepare` turns messages (messages.py) and options into a `Request`, the engine
-of `llava_tools` answers it in `Chunk`s, results.py turns those into messages or chunks, errors.py
-makes errors LangChain's. Tools and schemas are bound in constrained.py and become the request's
-constraint in binding.py.
+messages.py converts the conversation, constraints.py the tools and schemas; a backend of
+`llava_tools` streams `Chunk`s; results.py converts these to messages, errors.py converts errors.
 """
 
 from __future__ import annotations
@@ -15,40 +13,54 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import ModelProfile
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from langchain_core.utils import secret_from_env
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from langchain_llava import binding, results
-from langchain_llava.constrained import ConstrainedChatModel
-from langchain_llava.errors import as_langchain, of_validation
+from langchain_llava import constraints, results, structured_output
+from langchain_llava.errors import translated_errors
 from langchain_llava.messages import to_messages
-from langchain_llava.options import SYNONYMS, profile
+from langchain_llava.model_profile import model_profile
+from langchain_llava.options import SYNONYMS, option_errors
 from llava_tools import __version__
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
 from llava_tools.core.streaming import aanswer, answer, astream
+from llava_tools.errors import refuse_unknown
 from llava_tools.model_fields import ModelFields
 from llava_tools.options import ENGINE_OPTIONS, SAMPLING_OPTIONS, normalize, sampling_params
 
 
-class ChatLlava(ModelFields, ConstrainedChatModel):
-    """LLaVA 1.5 on this machine, as a LangChain chat model that sees.
+class ChatLlava(ModelFields, BaseChatModel):
+    """LLaVA 1.5 as a chat model with vision, on this machine or a server of your own.
 
-    Making one loads nothing. The first request loads the model, once for the process, shared with
-    every other wrapper that asks for the same one; concurrent requests run in one batch. Options of
-    sampling may also be given to a call or bound; they and `stop` override the fields.
+    The first request loads the model, once for the process; all models of equal options share it,
+    and concurrent requests run in one batch. Sampling options of a call or of `bind`, and `stop`,
+    override the fields.
 
-        ChatLlava(model="7b", quantization="4bit").invoke([HumanMessage([
-            {"type": "text", "text": "What colour is the car?"},
-            {"type": "image", "url": "https://example.org/street.jpg"},
-        ])])
+    Setup: `pip install 'llava-tools[torch,langchain]'`
+
+    Instantiate:
+        model = ChatLlava(model="7b", quantization="4bit", temperature=0)
+    Invoke:
+        model.invoke("Name three colours.", max_tokens=20).text
+    Stream:
+        for chunk in model.stream("Name three colours."):
+            print(chunk.text, end="")
+    Images:
+        image = {"type": "image", "url": "https://example.org/street.jpg"}
+        model.invoke([HumanMessage([image, "What colour is the car?"])])
+    Tools:
+        model.bind_tools([multiply]).invoke("What is 6 times 7?").tool_calls
+    Structured output:
+        model.with_structured_output(Car).invoke([HumanMessage([image, "Describe the car."])])
 
     Raises:
-        RequestError: An unknown option, or a value that is not possible.
+        RequestError: An unknown option, or an impossible value.
     """
 
     synonyms: ClassVar[Mapping[str, str]] = SYNONYMS
@@ -56,24 +68,90 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
     api_key: SecretStr | None = Field(
         default_factory=secret_from_env("LLAVA_API_KEY", default=None)
     )
-    """For the server at `base_url`, from LLAVA_API_KEY; a model in this process needs none."""
+    """Key for the server at `base_url`, by default from the environment."""
     system: str | None = None
-    """System sentence of conversations that bring none. None: LLaVA's own. Empty: none at all."""
+    """System prompt of conversations without one. None: LLaVA's own. Empty: no system prompt."""
     streaming: bool = False
-    """Stream inside `invoke` too, for callbacks that want tokens."""
+    """Also stream in `invoke`, for callbacks that read tokens."""
 
-    def __init__(self, **given: Any) -> None:
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise of_validation(error) from None  # it would show every option, the key too
+    def __init__(self, **options: Any) -> None:
+        with option_errors("ChatLlava"):
+            super().__init__(**options)
 
     @model_validator(mode="after")
     def _set_llava_version(self) -> ChatLlava:
         self._add_version("llava-tools", __version__)
         return self
 
-    # ---- asking -----------------------------------------------------------------------------
+    def bind_tools(
+        self,
+        tools: Sequence[constraints.Tool],
+        *,
+        tool_choice: constraints.ToolChoice = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        response_format: Any = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Let the model call tools.
+
+        Each call names one of the tools and satisfies its schema. A call that is cut off by
+        `max_tokens` raises an error.
+
+        Args:
+            tools: Functions, pydantic or TypedDict classes, LangChain tools, OpenAI tool dicts.
+            tool_choice: `auto` (None): text or calls. `any` (`required`, True): at least one call.
+                `none` (False): text. A tool's name, or OpenAI's dict of it: a call of this tool.
+            strict: None or True refuses schemas that cannot be enforced in full. False enforces
+                them as far as possible, checks answers afterwards and marks them with
+                `response_metadata["best_effort"]`.
+            parallel_tool_calls: False allows one call per answer.
+            response_format: Schema of answers that are not calls: a class, a JSON schema, OpenAI's
+                `json_schema` or `json_object`.
+            **kwargs: Sampling options, as for `invoke`.
+
+        Raises:
+            RequestError: An impossible tool, choice or option.
+        """
+        with translated_errors():
+            bound = constraints.bound_keywords(
+                tools,
+                response_format,
+                tool_choice=tool_choice,
+                strict=strict,
+                parallel_tool_calls=parallel_tool_calls,
+            )
+        return self.bind(**bound, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: structured_output.OutputSchema | None = None,
+        *,
+        method: structured_output.Method = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> structured_output.StructuredModel:
+        """Answer with an instance of a pydantic class, or with a dict.
+
+        Args:
+            schema: A pydantic or TypedDict class, a JSON schema, an OpenAI tool dict. None for any
+                JSON object (`json_mode` only).
+            method: `json_schema`: the answer is the JSON. `function_calling`: it is a tool call.
+                `json_mode`: like `json_schema`, but the schema may be None.
+            include_raw: Return a dict with `raw`, `parsed` and `parsing_error`.
+            strict: As in `bind_tools`.
+            **kwargs: Not supported.
+
+        Raises:
+            RequestError: An impossible schema or method.
+        """
+        with translated_errors():
+            options = ("schema", "method", "include_raw", "strict")
+            refuse_unknown(kwargs, options, "with_structured_output")
+            return structured_output.structured_output(
+                self, schema, method, include_raw=include_raw, strict=strict
+            )
 
     def _generate(
         self,
@@ -82,7 +160,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with as_langchain():
+        with translated_errors():
             load, request = self._prepare(messages, stop, kwargs)
             return results.to_result(answer(load(), request), logprobs=request.sampling.logprobs)
 
@@ -93,7 +171,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with as_langchain():
+        with translated_errors():
             # In a thread: images may have to be fetched.
             load, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
             result = await aanswer(load, request)
@@ -106,7 +184,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        with as_langchain():
+        with translated_errors():
             load, request = self._prepare(messages, stop, kwargs)
             converter = results.ChunkConverter(load, logprobs=request.sampling.logprobs)
             with closing(load().stream(request)) as stream:
@@ -124,7 +202,7 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        with as_langchain():
+        with translated_errors():
             load, request = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
             converter = results.ChunkConverter(load, logprobs=request.sampling.logprobs)
             async with aclosing(astream(load, request)) as stream:
@@ -138,35 +216,32 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """Count the prompt of a conversation as the model would be given it; loads the model.
+        """Count the tokens of a conversation's prompt, including images; loads the model.
 
-        Images cost what they cost the model (576 tokens each in LLaVA 1.5).
+        In LLaVA 1.5 an image is 576 tokens.
         """
-        with as_langchain():
+        with translated_errors():
             load, request = self._prepare(messages, None, {"tools": tools} if tools else {})
             last = request.messages[-1].role if request.messages else None
             if last not in ("user", "tool"):
-                # A part of a conversation, as trim_messages asks for: a word closes it.
-                closed = (*request.messages, Message("user", ("?",)))
-                request = replace(request, messages=closed)
+                # trim_messages counts parts of conversations; a prompt has to end with a question.
+                request = replace(request, messages=(*request.messages, Message("user", ("?",))))
             return load().count_tokens(request)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the ids of plain text in the model's own vocabulary; loads the model."""
-        with as_langchain():
+        """Return the ids of plain text in the model's vocabulary; loads the model."""
+        with translated_errors():
             return self._llava().backend.token_ids(text)
 
     def _prepare(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[Callable[[], Backend], Request]:
-        """Return what loads the backend, and the request for it; nothing is loaded yet."""
-        # LangChain obeys `stream` itself, before it comes here.
-        kwargs = {name: value for name, value in kwargs.items() if name != "stream"}
-        names = ("model", *SAMPLING_OPTIONS, *binding.KEYWORDS)
+        """Return a function that loads the backend, and the request for it; loads nothing."""
+        kwargs.pop("stream", None)  # LangChain handles it, but passes it on
+        names = ("model", *SAMPLING_OPTIONS, *constraints.KEYWORDS)
         options = normalize(kwargs, names, "A ChatLlava call", SYNONYMS)
-        constraint = binding.constraint(options)
-        for name in binding.KEYWORDS:
-            options.pop(name, None)
+        constraint = constraints.constraint(options)
+        options = {n: value for n, value in options.items() if n not in constraints.KEYWORDS}
         load = self._loader(options.pop("model", None))
         if stop is not None:
             options["stop"] = stop
@@ -176,8 +251,6 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         if self.system is not None and not any(m.role == "system" for m in converted):
             converted = (Message("system", (self.system,)), *converted)
         return load, Request(converted, sampling, constraint)
-
-    # ---- what LangChain wants to know ----------------------------------------------------------
 
     @property
     def _llm_type(self) -> str:
@@ -197,8 +270,8 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
             params["ls_temperature"] = temperature
         if (max_tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
             params["ls_max_tokens"] = max_tokens
-        if ends := (self.stop if stop is None else stop):
-            params["ls_stop"] = ends
+        if stop_strings := (self.stop if stop is None else stop):
+            params["ls_stop"] = stop_strings
         return params
 
     def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
@@ -206,19 +279,19 @@ class ChatLlava(ModelFields, ConstrainedChatModel):
         return {"model_name": names[0]} if names else {}
 
     def _resolve_model_profile(self) -> ModelProfile:
-        return profile(self._known_context_length)
+        return model_profile(self._configured_context_length)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        # The cache's key. A backend of the user's own is not serialized, yet it answers.
+        # The key of LangChain's cache, which lacks fields that are not serialized.
         key = super()._get_llm_string(stop, **kwargs)
         return key if self.backend is None else f"{key}---{self.backend.model_name}"
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Tell LangChain that `dumps` and `load` work."""
+        """Return that `dumps` and `load` work."""
         return True
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """What is left out of serialized models, and the environment variable to take it from."""
+        """Fields left out of serialized models, and the environment variables that hold them."""
         return {"api_key": "LLAVA_API_KEY"}

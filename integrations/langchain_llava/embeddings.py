@@ -1,8 +1,7 @@
 """`LlavaEmbeddings`: texts and images as vectors of one space, for any of LangChain's stores.
 
-Texts and images go to `llava_tools.embedding.Embedder`; errors come back as LangChain's. A vector
-store embeds texts through `embed_documents` and `embed_query`; vectors of images are made with
-`embed_images` and added beside them.
+A vector store embeds texts through `embed_documents` and `embed_query`; the vectors of images come
+from `embed_images` and are added to the store beside them.
 """
 
 from __future__ import annotations
@@ -11,27 +10,29 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
-from langchain_llava import options
-from langchain_llava.errors import as_langchain, of_validation
+from langchain_llava.errors import translated_errors
+from langchain_llava.options import SYNONYMS, option_errors
 from llava_tools.embedding import Embedder
 from llava_tools.images import ImageSource
 from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions, normalize
 
 
 class LlavaEmbeddings(BaseModel, Embeddings):
-    """CLIP beside LLaVA, as LangChain embeddings of texts and of images.
+    """Embeddings of texts and images by the CLIP that belongs to LLaVA.
 
-    Making one loads nothing. The first text or image loads the model, once for the process; an
-    engine that a `ChatLlava` of the same model has loaded lends its vision tower.
+    Setup: `pip install 'llava-tools[torch,langchain]'`
 
         embeddings = LlavaEmbeddings()
         images = embeddings.embed_images(["a.png", "b.png"])
         query = embeddings.embed_query("images with a green cross")
 
+    The first text or image loads the model, once for the process; the vision tower of a loaded
+    `ChatLlava` of the same model is reused.
+
     Raises:
-        RequestError: An unknown option, or a value that is not possible.
+        RequestError: An unknown option, or an impossible value.
     """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -48,64 +49,53 @@ class LlavaEmbeddings(BaseModel, Embeddings):
 
     _embedder: Embedder = PrivateAttr()
 
-    def __init__(self, **given: Any) -> None:
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise of_validation(error) from None
+    def __init__(self, **options: Any) -> None:
+        with option_errors("LlavaEmbeddings"):
+            super().__init__(**options)
         self._embedder = self._new_embedder()
 
     @model_validator(mode="before")
     @classmethod
-    def _check_options(cls, given: Any) -> Any:
-        """Check what can be checked without the model, so that a typo fails here."""
-        if not isinstance(given, dict):
-            return given  # a LlavaEmbeddings that is somebody's field
-        told = normalize(given, cls.model_fields, cls.__name__, options.SYNONYMS)
-        chosen = {name: value for name, value in told.items() if name != "model"}
+    def _validate_options(cls, values: Any) -> Any:
+        """Check everything that needs no model, so that a typo fails here."""
+        if not isinstance(values, dict):
+            return values  # an instance, as the field of another pydantic model
+        normalized = normalize(values, cls.model_fields, cls.__name__, SYNONYMS)
+        keywords = {name: value for name, value in normalized.items() if name != "model"}
         EmbeddingOptions.from_keywords(
-            told.get("model", "tiny"), cast(EmbeddingKeywords, chosen), cls.__name__
+            normalized.get("model", "tiny"), cast(EmbeddingKeywords, keywords), cls.__name__
         )
-        return told
+        return normalized
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return a vector of length one for each text; CLIP reads 77 tokens of each at most."""
-        with as_langchain():
+        """Return a vector of length one for each text; CLIP reads at most 77 tokens of each."""
+        with translated_errors():
             return self._embedder.embed_texts(texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """Return the vector of one text: a query is embedded as a document is."""
+        """Return the vector of one text; queries are embedded as documents are."""
         return self.embed_documents([text])[0]
 
     def embed_images(self, images: Sequence[ImageSource]) -> list[list[float]]:
         """Return a vector of length one for each image.
 
         Args:
-            images: Paths, URLs, bytes or PIL images, as your own code names them. Do not pass
-                names on that come from a model or over a network.
+            images: Paths, URLs, bytes or PIL images, from the developer's own code: paths may be
+                any local file, so pass no names that come from a model or over a network.
         """
-        with as_langchain():
+        with translated_errors():
             return self._embedder.embed_images(images)
-
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """`embed_documents` without blocking the event loop."""
-        with as_langchain():
-            return await self._embedder.aembed_texts(texts)
-
-    async def aembed_query(self, text: str) -> list[float]:
-        """`embed_query` without blocking the event loop."""
-        return (await self.aembed_documents([text]))[0]
 
     async def aembed_images(self, images: Sequence[ImageSource]) -> list[list[float]]:
         """`embed_images` without blocking the event loop."""
-        with as_langchain():
+        with translated_errors():
             return await self._embedder.aembed_images(images)
 
     def close(self) -> None:
-        """Give the model's memory back if nobody else uses it; the next call loads it again."""
+        """Release the model; the next call loads it again."""
         self._embedder.close()
         self._embedder = self._new_embedder()
 
     def _new_embedder(self) -> Embedder:
-        chosen = self.model_dump(exclude={"model"})
-        return Embedder(self.model, **cast(EmbeddingKeywords, chosen))
+        options = self.model_dump(exclude={"model"})
+        return Embedder(self.model, **cast(EmbeddingKeywords, options))

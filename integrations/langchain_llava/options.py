@@ -1,35 +1,26 @@
-"""What LangChain's users call our options, and what a model can do, told without loading it."""
+"""Options of this package's LangChain classes: synonyms, and one error for a wrong option."""
 
 from __future__ import annotations
 
-from langchain_core.language_models import ModelProfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-#: Other names under which LangChain's users know our options.
+from pydantic import ValidationError
+
+from langchain_llava.errors import translate
+from llava_tools.options import validation_error
+
+#: From LangChain's names of options to this project's.
 SYNONYMS = {"model_name": "model", "stop_sequences": "stop"}
 
 
-def profile(context_length: int | None) -> ModelProfile:
-    """Return the profile of a model with `context_length` tokens, where that is known."""
-    told = ModelProfile(
-        text_inputs=True,
-        image_inputs=True,
-        image_url_inputs=True,
-        image_tool_message=True,
-        pdf_inputs=False,
-        audio_inputs=False,
-        video_inputs=False,
-        text_outputs=True,
-        image_outputs=False,
-        audio_outputs=False,
-        video_outputs=False,
-        reasoning_output=False,
-        tool_calling=True,
-        tool_choice=True,
-        tool_call_streaming=True,
-        structured_output=True,
-        temperature=True,
-        open_weights=True,
-    )
-    if context_length is not None:
-        told["max_input_tokens"] = context_length
-    return told
+@contextmanager
+def option_errors(class_name: str) -> Iterator[None]:
+    """Raise a `RequestError` of one line instead of pydantic's `ValidationError`.
+
+    pydantic's error would show the values of all options, including the API key.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise translate(validation_error(error, class_name)) from None

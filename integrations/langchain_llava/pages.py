@@ -1,16 +1,15 @@
-"""Pages in LangChain: `LlavaPageRetriever` finds them in an index, `LlavaPageLoader` reads them from files.
+"""Document pages: `LlavaPageRetriever` searches an index, `LlavaPageLoader` reads files.
 
-A page is a `Document`: its text layer is the content (empty for an image), and its metadata name
-the document, the page and the handle of its image. Handles lead to the image as long as it is
-in the process's store: as `file_id` of an image block for `ChatLlava`, or as a tool's argument.
+A page becomes a `Document`: its content is the page's text layer (empty for an image), its metadata
+name the document, the page and the handle of the page's image. While the image is in the image
+store, the handle works as `file_id` of an image block for `ChatLlava` and as a tool's argument.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.document_loaders import BaseLoader
@@ -18,29 +17,31 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from langchain_llava.errors import as_langchain
+from langchain_llava.errors import translated_errors
 from llava_tools.images.store import shared_store
 from llava_tools.model import Llava
-from llava_tools.retrieval import PageIndex, Skipped, load
-from llava_tools.retrieval.search import Hit, Mode
+from llava_tools.retrieval import PageIndex, Skipped, load_pages
+from llava_tools.retrieval.search import SearchMode
 
 _log = logging.getLogger(__name__)
 
 
 class LlavaPageRetriever(BaseRetriever):
-    """Pages of an index that words are about, best first.
+    """Retriever of the pages in an index that match a query, best first.
+
+    Setup: `pip install 'llava-tools[torch,langchain,documents]'`
 
         PageIndex("my-index").update(["manuals/"])
-        retriever = PageRetriever(index="my-index", k=3)
-        for found in retriever.invoke("how to descale the machine"):
-            print(found.metadata["document"], found.metadata["page"], found.page_content)
+        retriever = LlavaPageRetriever(index="my-index", k=3)
+        for document in retriever.invoke("how to descale the machine"):
+            print(document.metadata["document"], document.metadata["page"])
 
-    The documents' metadata carry `document`, `source`, `page` (from 1), `score`, `handle` and
-    `snippet`. `invoke(query, k=1)` asks for another number. Nothing is loaded until then.
+    Metadata: `document`, `source`, `page` (from 1), `score`, `handle` and `snippet`. A call may
+    override `k`. The first query loads the index.
 
     Raises:
         RequestError: An impossible query, number or mode.
-        DocumentError: With `images`: a page's file is gone, or changed after it was indexed.
+        DocumentError: Using `with_images`, a page's file is missing or changed after indexing.
         IndexStoreError: There is no index there.
         ModelError: The embedder cannot be loaded.
     """
@@ -48,28 +49,28 @@ class LlavaPageRetriever(BaseRetriever):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     index: str | Path | PageIndex = Field(exclude=True)
-    """Where to look: an index, or its folder."""
+    """The index, or its folder."""
     k: int = 5
-    """How many pages."""
-    mode: Mode = "hybrid"
-    """By images and texts, or by one of both (`image`, `text`)."""
+    """Number of pages."""
+    mode: SearchMode = "hybrid"
+    """Search in images (`image`), texts (`text`) or both."""
     rerank: Llava | None = Field(default=None, exclude=True, repr=False)
-    """Who looks at the 3 k best to put those first that show it."""
-    images: bool = True
-    """Draw each page and keep it in the image store, so that its handle leads to it."""
+    """A model that looks at the 3 k best pages and puts those first that show the query."""
+    with_images: bool = True
+    """Render each page and keep its image in the image store under its handle."""
 
     _opened: PageIndex | None = PrivateAttr(None)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
-        with as_langchain():
+        with translated_errors():
             index = self._index()
-            many = self.k if k is None else k
-            hits = index.search(query, many, mode=self.mode, rerank=self.rerank)
-            for hit in hits if self.images else ():
+            limit = self.k if k is None else k
+            hits = index.search(query, limit, mode=self.mode, rerank=self.rerank)
+            for hit in hits if self.with_images else ():
                 shared_store().add(index.open(hit))
-        return [_document(hit) for hit in hits]
+        return [_document(hit.text, hit.digest, hit.page, hit.as_dict()) for hit in hits]
 
     def _index(self) -> PageIndex:
         if isinstance(self.index, PageIndex):
@@ -80,16 +81,21 @@ class LlavaPageRetriever(BaseRetriever):
 
 
 class LlavaPageLoader(BaseLoader):
-    """Pages of PDFs and images as documents, one by one, without an index.
+    """Loader of the pages of PDFs and images, one by one, without an index.
 
-    The documents' metadata carry `document`, `source`, `page` (from 1), `pages`, `handle`, `width`
-    and `height`. Images go to the image store, which keeps the latest ones up to its bound.
+    Setup: `pip install 'llava-tools[langchain,documents]'`
+
+        for document in LlavaPageLoader(["manuals/", "scan.png"]).lazy_load():
+            print(document.metadata["page"], document.page_content)
+
+    Metadata: `document`, `source`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images
+    go to the image store, which keeps the latest ones up to its bound.
 
     Args:
-        paths: Files and folders, as your own code names them.
+        paths: Files and folders, from the developer's own code.
 
     Attributes:
-        skipped: The files that could not be used, with the reasons; each is logged too.
+        skipped: The files that could not be used, with the reasons; each is also logged.
     """
 
     def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
@@ -97,30 +103,27 @@ class LlavaPageLoader(BaseLoader):
         self.skipped: list[Skipped] = []
 
     def lazy_load(self) -> Iterator[Document]:
-        """Yield the pages in order.
+        """Yield the pages in order, without files that cannot be used.
 
         Raises:
-            DocumentError: A path does not exist. A file that cannot be used is skipped instead.
+            DocumentError: A path does not exist.
         """
         self.skipped = []
-        with as_langchain():
-            for item in load(self.paths):
+        with translated_errors():
+            for item in load_pages(self.paths):
                 if isinstance(item, Skipped):
                     self.skipped.append(item)
                     _log.warning("skipped %s: %s", item.document, item.reason)
                     continue
-                shared_store().add(item.page.image)
-                metadata: dict[str, Any] = {"source": item.document.path, **item.metadata}
-                yield Document(
-                    item.page.text, id=_id(item.page.digest, item.page.number), metadata=metadata
-                )
+                page = item.page
+                shared_store().add(page.image)
+                yield _document(page.text, page.digest, page.number, item.metadata)
 
 
-def _document(hit: Hit) -> Document:
-    metadata = {"source": hit.document, **hit.as_dict()}
-    return Document(hit.text, id=_id(hit.digest, hit.page), metadata=metadata)
+def _document(text: str, digest: str, page: int, metadata: Mapping[str, object]) -> Document:
+    """Return a page as a document.
 
-
-def _id(digest: str, page: int) -> str:
-    """Name a page by its content, so that a store that is filled twice holds it once."""
-    return f"{digest[:32]}-{page}"
+    Its id depends on the content, so that a store holds a page once when it is added twice.
+    """
+    metadata = {"source": metadata["document"], **metadata}
+    return Document(text, id=f"{digest[:32]}-{page}", metadata=metadata)

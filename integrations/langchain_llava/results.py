@@ -1,7 +1,7 @@
-"""The backend interface's answers in, LangChain's results out.
+"""From a backend's answers and chunks to LangChain's results.
 
-All metadata of an answer (usage, finish reason, logprobs, timings) comes once: with the message, or
-with the last chunk of a stream, so that added-up chunks equal the message.
+The metadata of an answer (usage, finish reason, logprobs, timings) is in the message, or in the
+last chunk of a stream, so that the sum of the chunks equals the message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROVIDER = "llava"
 
 
 def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
-    """Translate a whole answer; `logprobs` tells whether they were asked for."""
+    """Convert a complete answer; `logprobs`: whether the request wants them."""
     metadata = _metadata(answer, logprobs)
     message = AIMessage(
         content=answer.text,
@@ -39,7 +39,7 @@ def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
 
 
 class ChunkConverter:
-    """Translates a stream step by step; the last chunk carries what the whole answer told."""
+    """Converts the chunks of one stream; the last one carries the metadata of the answer."""
 
     def __init__(self, load: Callable[[], Backend], *, logprobs: bool) -> None:
         self._load = load
@@ -68,13 +68,15 @@ class ChunkConverter:
         return ChatGenerationChunk(message=message, generation_info=_info(metadata))
 
     def check_finished(self) -> None:
-        """Refuse to pass off as whole what was cut off.
+        """Check that the last chunk had a finish reason.
 
         Raises:
-            EngineError: No step had a finish reason.
+            EngineError: The stream ended early.
         """
         if not self._chunks or self._chunks[-1].finish_reason is None:
-            raise EngineError("The stream ended before it was finished.", "Ask again.")
+            raise EngineError(
+                "The stream ended before the answer was complete.", "Send the request again."
+            )
 
 
 def _metadata(answer: Answer, logprobs: bool) -> dict[str, object]:
@@ -92,12 +94,12 @@ def _metadata(answer: Answer, logprobs: bool) -> dict[str, object]:
 
 
 def _info(metadata: dict[str, object]) -> dict[str, object]:
-    """Return what readers of `generation_info` look for."""
+    """Return the part of the metadata that LangChain reads from `generation_info`."""
     return {key: metadata[key] for key in ("finish_reason", "logprobs") if key in metadata}
 
 
 def _usage(usage: Usage) -> UsageMetadata:
-    # `image` is a key of our own, which InputTokenDetails allows.
+    # InputTokenDetails allows further keys, such as `image`.
     details = {"cache_read": usage.cached_tokens, "image": usage.image_tokens}
     return UsageMetadata(
         input_tokens=usage.prompt_tokens,
@@ -108,7 +110,7 @@ def _usage(usage: Usage) -> UsageMetadata:
 
 
 def _logprobs(tokens: Iterable[TokenLogprob]) -> list[dict[str, object]]:
-    """Return them in the layout of OpenAI's chat completions."""
+    """Return log-probabilities in the layout of OpenAI's chat completions."""
     return [
         {
             "token": item.token,

@@ -1,109 +1,113 @@
 """`LlavaToolkit`: the visual tools of `llava_tools.tools` as LangChain tools.
 
-Any model can plan with them, also one that cannot see: images are named by handles. What a tool
-finds goes to the model as short JSON, and to the program as the tool message's artifact, which
-shows itself in a notebook. What the model did wrong (an unknown image, a box outside of it) goes
-back to the model as an error that says what to do; everything else is raised.
+Any model can plan with them, even one without vision, because handles name the images. The model
+reads a tool's result as short JSON; the program gets it as the artifact of the tool message, which
+displays itself in a notebook. Errors that the model can correct (an unknown image, a box outside
+of it) go back to the model with a hint; all other errors are raised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
 from langchain_core.tools import BaseTool, BaseToolkit, ToolException
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from langchain_llava.errors import twin
-from llava_tools.errors import LlavaToolsError, OutputError, RequestError
+from langchain_llava.errors import translated_errors
+from llava_tools.errors import OutputError, RequestError
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
-from llava_tools.tools import Findable, Result, VisualTool, named
-from llava_tools.tools.spec import faults
+from llava_tools.tools import SearchIndex, ToolResult, VisualTool, select_tools
+from llava_tools.tools.spec import argument_errors
 
 
 class LlavaTool(BaseTool):
-    """One visual tool. Made by `LlavaToolkit`.
+    """One visual tool of a `LlavaToolkit`.
 
     Attributes:
-        spec: What it does.
-        llava: Who looks.
-        resolver: Which images may be named.
+        spec: The framework-free tool.
+        llm: The model that looks at the images.
+        resolver: Opens the images that calls name.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     spec: VisualTool[Any, Any] = Field(exclude=True, repr=False)
-    llava: Llava = Field(exclude=True, repr=False)
+    llm: Llava = Field(exclude=True, repr=False)
     resolver: ImageResolver = Field(exclude=True, repr=False)
 
-    def _run(self, **arguments: Any) -> tuple[str, Result]:
-        try:
-            result = self.spec.run(self.llava, self.spec.parse(arguments), self.resolver)
-        except LlavaToolsError as error:
-            raise _told(error) from error
-        return str(result), cast(Result, result)
+    def _run(self, **arguments: Any) -> tuple[str, ToolResult]:
+        with _planner_errors():
+            result = self.spec.run(self.llm, self.spec.parse(arguments), self.resolver)
+        return str(result), cast(ToolResult, result)
 
-    async def _arun(self, **arguments: Any) -> tuple[str, Result]:
-        try:
-            result = await self.spec.arun(self.llava, self.spec.parse(arguments), self.resolver)
-        except LlavaToolsError as error:
-            raise _told(error) from error
-        return str(result), cast(Result, result)
+    async def _arun(self, **arguments: Any) -> tuple[str, ToolResult]:
+        with _planner_errors():
+            result = await self.spec.arun(self.llm, self.spec.parse(arguments), self.resolver)
+        return str(result), cast(ToolResult, result)
 
 
 class LlavaToolkit(BaseToolkit):
-    """Eyes for an agent: look, describe, read_text, locate, count, compare, choose, zoom.
+    """Vision for an agent: look, describe, read_text, locate, count, compare, choose, zoom.
 
-        toolkit = LlavaToolkit(llava=Llava("7b"))
+    Setup: `pip install 'llava-tools[torch,langchain]'`
+
+        toolkit = LlavaToolkit(llm=Llava("7b"))
         handle = toolkit.add("street.jpg")
         agent = create_agent(planner, toolkit.get_tools())
         agent.invoke({"messages": [("user", f"What do you see in {handle}?")]})
 
-    With an index there is `find` as well, whose pages the other tools can be shown. Nothing is
-    loaded until a tool runs. Images of a `ChatLlava` conversation are known by their handles too.
+    The first call of a tool loads the model. With an `index` there is also the tool `find`, whose
+    pages the other tools can look at. Handles of images in `ChatLlava` conversations work too.
 
     Raises:
-        RequestError: An unknown tool, or a folder or host that cannot be allowed.
+        ValueError: An unknown tool.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    llava: Llava = Field(default_factory=Llava)
-    """Who looks; the embedded model by default."""
-    names: tuple[str, ...] | None = None
-    """Which tools; all by default."""
+    llm: Llava = Field(default_factory=Llava)
+    """The model that looks at the images; the embedded one by default."""
+    tools: tuple[str, ...] | None = None
+    """Names of the tools; all by default."""
     store: ImageStore | None = None
-    """Where handles lead; by default the image store of the process, which `ChatLlava` fills too."""
+    """Where handles are looked up; by default the process-wide store, which `ChatLlava` uses."""
     allowed_directories: tuple[Path, ...] = ()
-    """Folders whose files the planner may name. None by default: it may have read a name in a
-    document that a stranger wrote."""
+    """Directories whose files the planner may name. None by default, because the planner may have
+    read a file name in an untrusted document."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts ("host" or "host:port") whose http(s) URLs the planner may name."""
-    index: Findable | None = None
-    """Where `find` looks, such as a `llava_tools.retrieval.PageIndex`."""
+    index: SearchIndex | None = None
+    """What `find` searches, such as a `llava_tools.retrieval.PageIndex`."""
     raise_errors: bool = False
-    """Raise what the planner did wrong as a `ToolException` instead of telling the planner."""
+    """Raise errors that the planner could correct as `ToolException`."""
 
     @model_validator(mode="after")
-    def _check_names(self) -> Self:
-        named(self.names, self.index)
+    def _check_tools(self) -> Self:
+        select_tools(self.tools, self.index)
         return self
 
     def add(self, source: ImageSource) -> str:
-        """Show the agent an image of your own, and return its handle for the prompt.
+        """Keep an image from the developer's own code, and return its handle for the prompt.
 
         Raises:
-            ImageError: It cannot be had, is no image, or is too large.
+            ImageError: The image cannot be read, is no image, or is too large.
         """
         return self._resolver().add(source)
 
     def get_tools(self) -> list[BaseTool]:
-        """Return the tools."""
+        """Return the tools.
+
+        Raises:
+            RequestError: A directory or host that cannot be allowed.
+        """
         resolver = self._resolver()
-        specs = [tool.for_resolver(resolver) for tool in named(self.names, self.index)]
+        specs = [tool.for_resolver(resolver) for tool in select_tools(self.tools, self.index)]
         return [
             LlavaTool(
                 name=spec.name,
@@ -111,9 +115,9 @@ class LlavaToolkit(BaseToolkit):
                 args_schema=spec.arguments,
                 response_format="content_and_artifact",
                 handle_tool_error=not self.raise_errors,
-                handle_validation_error=False if self.raise_errors else _bad_arguments,
+                handle_validation_error=False if self.raise_errors else _wrong_arguments,
                 spec=spec,
-                llava=self.llava,
+                llm=self.llm,
                 resolver=resolver,
             )
             for spec in specs
@@ -123,13 +127,16 @@ class LlavaToolkit(BaseToolkit):
         return ImageResolver(self.store, self.allowed_directories, self.allowed_hosts)
 
 
-def _told(error: LlavaToolsError) -> Exception:
-    """Return what to raise: a `ToolException` for what the planner can mend, else LangChain's."""
-    if isinstance(error, RequestError | OutputError):
-        return ToolException(str(error))
-    return twin(error)
+@contextmanager
+def _planner_errors() -> Iterator[None]:
+    """Raise errors that the planner can correct as `ToolException`, others as LangChain's."""
+    try:
+        with translated_errors():
+            yield
+    except (RequestError, OutputError) as error:
+        raise ToolException(str(error)) from error
 
 
-def _bad_arguments(error: Any) -> str:
+def _wrong_arguments(error: Any) -> str:
     assert isinstance(error, ValidationError)
-    return f"The arguments are wrong: {faults(error)}."
+    return f"The arguments are wrong: {argument_errors(error)}."

@@ -26,7 +26,7 @@ from tests.golden.visual_tools import (
 
 
 def _tools(**options: Any) -> list[BaseTool]:
-    kit = LlavaToolkit(llava=Llava(backend=scripted()), store=known_images(), **options)
+    kit = LlavaToolkit(llm=Llava(backend=scripted()), store=known_images(), **options)
     return kit.get_tools()
 
 
@@ -48,7 +48,7 @@ def _described(**options: Any) -> list[dict[str, Any]]:
 
 def _called(name: str, arguments: dict[str, Any], *script: str, **options: Any) -> dict[str, Any]:
     backend = scripted(*script)
-    kit = LlavaToolkit(llava=Llava(backend=backend), store=known_images(), index=Shelf(), **options)
+    kit = LlavaToolkit(llm=Llava(backend=backend), store=known_images(), index=Shelf(), **options)
     call = Called(name=name, args=arguments_of(name, arguments), id="c1", type="tool_call")
 
     def run() -> dict[str, Any]:
@@ -71,7 +71,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "described where folders are allowed": partial(
         _described, allowed_directories=(Path(__file__).parent,)
     ),
-    "some of them": partial(_described, names=("zoom", "look")),
+    "some of them": partial(_described, tools=("zoom", "look")),
     **{
         f"call: {name}": partial(_called, tool, arguments, *script)
         for name, tool, arguments, script in CALLS

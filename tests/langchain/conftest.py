@@ -1,4 +1,4 @@
-"""An image, and a server of images on this machine."""
+"""A PNG image, and a local server that serves it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,8 +26,18 @@ def png_base64(png: bytes) -> str:
 
 
 @pytest.fixture(scope="session")
+def large_image() -> bytes:
+    """A PNG of over 4 MB."""
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    assert len(file.getvalue()) > 4_000_000
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
 def image_server(png: bytes) -> Iterator[str]:
-    """Answer every GET with the image; the value is the server's address."""
+    """Address of a server that answers every GET with the image."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,22 +1,20 @@
-"""What several tests of the chat model share: scripted answers, waiting, adding chunks up."""
+"""Helpers of the chat model's tests: scripted backends, waiting, the sum of chunks."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
 
-from langchain_core.messages import (
-    AIMessageChunk,
-)
+from langchain_core.messages import AIMessageChunk
 
 from llava_tools.core.requests import Request
 from llava_tools.testing import ScriptedBackend
 
-WORDS = ScriptedBackend(["one two three"])
+BACKEND = ScriptedBackend(["one two three"])
 
 
-class Named(ScriptedBackend):
-    """A model of a name, which says hello."""
+class NamedBackend(ScriptedBackend):
+    """Answers `hello` under a model's name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(["hello"])
@@ -27,15 +25,15 @@ def echo(request: Request) -> str:
     return "you said " + request.messages[-1].text
 
 
-async def until(happened: Any) -> None:
-    """Let the loop run until `happened()`."""
+async def until(condition: Callable[[], object]) -> None:
+    """Run the event loop until `condition()` is true."""
     async with asyncio.timeout(10):
-        while not happened():
+        while not condition():
             await asyncio.sleep(0)
 
 
 def total(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-    whole = chunks[0]
+    result = chunks[0]
     for chunk in chunks[1:]:
-        whole = whole + chunk
-    return whole
+        result += chunk
+    return result

@@ -1,4 +1,4 @@
-"""What the chat model takes, which engine it asks, and what its answers carry."""
+"""`ChatLlava`: options, engines, answers and their metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 import langchain_llava
 from langchain_llava import ChatLlava
 from llava_tools import registry
-from llava_tools.core.requests import Request
+from llava_tools.core.requests import Message, Request
 from llava_tools.errors import (
     ContextOverflowError,
     ImageError,
@@ -27,17 +27,17 @@ from llava_tools.errors import (
 )
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
-from llava_tools.testing import ScriptedBackend
-from tests.langchain.scripted import WORDS, Named, total
+from llava_tools.testing import ScriptedBackend, ScriptedStream
+from tests.langchain.scripted import BACKEND, NamedBackend, total
 
 
-def test_the_public_names() -> None:
+def test_public_names() -> None:
     assert langchain_llava.__all__ == [
         "ChatLlava",
         "LlavaEmbeddings",
+        "LlavaPageLoader",
+        "LlavaPageRetriever",
         "LlavaToolkit",
-        "PageLoader",
-        "PageRetriever",
         "image_block",
         "with_handles",
     ]
@@ -47,7 +47,7 @@ def test_the_public_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fragments"),
     [
         ({"temprature": 1}, ["no option 'temprature'", "Did you mean 'temperature'?"]),
         ({"max_tokens": -1}, ["max_tokens=-1", "at least 1"]),
@@ -60,7 +60,7 @@ def test_the_public_names() -> None:
         ({"device": "cud"}, ["device='cud'", "cuda"]),
         ({"quantization": "3bit"}, ["quantization='3bit'"]),
         ({"base_url": "x/v1"}, ["base_url='x/v1'"]),
-        ({"local_files_only": "perhaps"}, ["offline='perhaps'"]),
+        ({"local_files_only": "perhaps"}, ["local_files_only='perhaps'"]),
         ({"timeout": 0}, ["timeout=0"]),
         ({"max_retries": -1}, ["max_retries=-1"]),
         ({"allowed_hosts": ["http://x"]}, ["allowed_hosts", "'http://x'"]),
@@ -68,17 +68,19 @@ def test_the_public_names() -> None:
         ({"backend": 3}, ["backend=3"]),
     ],
 )
-def test_a_wrong_option_is_one_line(options: dict[str, Any], words: list[str]) -> None:
+def test_wrong_option_raises_a_one_line_error(
+    options: dict[str, Any], fragments: list[str]
+) -> None:
     with pytest.raises(RequestError) as caught:
         ChatLlava(**options)
     assert isinstance(caught.value, langchain.ModelInvalidRequestError)
     assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
+    for fragment in fragments:
+        assert fragment in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fragments"),
     [
         ({"max_token": 3}, ["no option 'max_token'", "Did you mean 'max_tokens'?"]),
         ({"tools": "f"}, ["tools='f' is no list"]),
@@ -88,8 +90,10 @@ def test_a_wrong_option_is_one_line(options: dict[str, Any], words: list[str]) -
         ({"model": "7b"}, ["model='7b'", "backend"]),
     ],
 )
-async def test_a_wrong_call_is_one_line(options: dict[str, Any], words: list[str]) -> None:
-    model = ChatLlava(backend=WORDS)
+async def test_wrong_option_of_a_call_raises_a_one_line_error(
+    options: dict[str, Any], fragments: list[str]
+) -> None:
+    model = ChatLlava(backend=BACKEND)
 
     async def stream() -> list[AIMessageChunk]:
         return [chunk async for chunk in model.astream("x", **options)]
@@ -100,13 +104,13 @@ async def test_a_wrong_call_is_one_line(options: dict[str, Any], words: list[str
     ):
         with pytest.raises(langchain.ModelInvalidRequestError) as caught:
             call()
-        assert all(word in str(caught.value) for word in words)
-    for waits in (model.ainvoke("x", **options), stream()):
+        assert all(fragment in str(caught.value) for fragment in fragments)
+    for awaitable in (model.ainvoke("x", **options), stream()):
         with pytest.raises(langchain.ModelInvalidRequestError):
-            await waits
+            await awaitable
 
 
-def test_other_names_are_understood() -> None:
+def test_synonyms_of_options() -> None:
     model = ChatLlava(model_name="7b", stop_sequences="end")
     assert (model.model, model.stop) == ("7b", ["end"])
 
@@ -129,16 +133,16 @@ def test_options_reach_the_request() -> None:
     assert (fourth.temperature, fourth.logprobs, fourth.top_logprobs) == (0.0, True, 2)
 
 
-def test_the_system_sentence_is_for_conversations_that_bring_none() -> None:
+def test_system_prompt_is_for_conversations_without_one() -> None:
     backend = ScriptedBackend()
     model = ChatLlava(backend=backend, system="Be brief.")
     model.invoke("x")
     model.invoke([SystemMessage("Be long."), HumanMessage("x")])
-    told = [[message.text for message in request.messages] for request in backend.requests]
-    assert told == [["Be brief.", "x"], ["Be long.", "x"]]
+    texts = [[message.text for message in request.messages] for request in backend.requests]
+    assert texts == [["Be brief.", "x"], ["Be long.", "x"]]
 
 
-def test_a_model_may_be_a_field_of_something_else() -> None:
+def test_model_can_be_the_field_of_a_pydantic_model() -> None:
     class Holder(BaseModel):
         llm: ChatLlava
 
@@ -151,18 +155,20 @@ def test_a_model_may_be_a_field_of_something_else() -> None:
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[EngineOptions]:
-    """Let the registry make scripted engines; the value is what it was asked for."""
-    asked: list[EngineOptions] = []
+    """Replace engines by scripted backends; the value lists the options of each load."""
+    load_calls: list[EngineOptions] = []
 
-    def load_engine(options: EngineOptions) -> Named:
-        asked.append(options)
-        return Named(options.source)
+    def load_engine(options: EngineOptions) -> NamedBackend:
+        load_calls.append(options)
+        return NamedBackend(options.source)
 
-    monkeypatch.setattr(registry, "_engines", registry._Shelf(load_engine))
-    return asked
+    monkeypatch.setattr(registry, "engines", registry.ModelCache(load_engine))
+    return load_calls
 
 
-def test_the_first_request_loads_and_others_share(loaded: list[EngineOptions]) -> None:
+def test_first_request_loads_the_engine_that_equal_models_share(
+    loaded: list[EngineOptions],
+) -> None:
     first, second = ChatLlava(device="cpu"), ChatLlava(device="cpu", temperature=1)
     assert loaded == []
     assert first.invoke("x").response_metadata["model_name"] == "tiny"
@@ -170,7 +176,7 @@ def test_the_first_request_loads_and_others_share(loaded: list[EngineOptions]) -
     assert loaded == [EngineOptions("tiny", device="cpu")]
 
 
-async def test_a_call_may_name_another_model(loaded: list[EngineOptions]) -> None:
+async def test_call_can_choose_another_model(loaded: list[EngineOptions]) -> None:
     model = ChatLlava(context_length=512)
     for _ in range(2):
         message = model.invoke("x", model="7b")
@@ -184,15 +190,15 @@ async def test_a_call_may_name_another_model(loaded: list[EngineOptions]) -> Non
     assert loaded[-1] == EngineOptions("7b", device="cpu")
 
 
-def test_closing_gives_the_engine_back(loaded: list[EngineOptions]) -> None:
+def test_close_releases_the_engine(loaded: list[EngineOptions]) -> None:
     model, other = ChatLlava(), ChatLlava()
     model.invoke("x")
     other.invoke("x")
-    engine = registry.loaded()[EngineOptions()]
+    engine = registry.engines.loaded()[EngineOptions()]
     model.close()
-    assert not getattr(engine, "_closed")  # noqa: B009
+    engine.stream(Request((Message("user", ("x",)),))).close()  # raises if it is closed
     other.close()
-    assert registry.loaded() == {}
+    assert registry.engines.loaded() == {}
     model.invoke("x")
     assert len(loaded) == 2
 
@@ -200,8 +206,8 @@ def test_closing_gives_the_engine_back(loaded: list[EngineOptions]) -> None:
 # ---- answers -------------------------------------------------------------------------------------
 
 
-def test_invoke_tells_usage_and_metadata(png_base64: str) -> None:
-    model = ChatLlava(backend=WORDS, logprobs=True)
+def test_invoke_returns_usage_and_metadata(png_base64: str) -> None:
+    model = ChatLlava(backend=BACKEND, logprobs=True)
     message = model.invoke(
         [HumanMessage(["look", {"type": "image", "base64": png_base64, "mime_type": "image/png"}])]
     )
@@ -218,11 +224,11 @@ def test_invoke_tells_usage_and_metadata(png_base64: str) -> None:
     assert set(metadata["timings"]) == {"prepare", "first_token", "total"}
     assert [item["token"] for item in metadata["logprobs"]["content"]] == ["one", " two", " three"]
     assert metadata["logprobs"]["content"][0] == {"token": "one", "logprob": 0, "top_logprobs": []}
-    assert "logprobs" not in ChatLlava(backend=WORDS).invoke("x").response_metadata
+    assert "logprobs" not in ChatLlava(backend=BACKEND).invoke("x").response_metadata
 
 
 @pytest.mark.parametrize("options", [{}, {"logprobs": True}, {"max_tokens": 2}, {"timeout": 60}])
-async def test_added_up_chunks_are_the_message(options: dict[str, Any]) -> None:
+async def test_sum_of_chunks_equals_the_message(options: dict[str, Any]) -> None:
     model = ChatLlava(backend=ScriptedBackend(["one two three"]), **options)
     message = model.invoke("x")
     streamed = list(model.stream("x"))
@@ -231,10 +237,10 @@ async def test_added_up_chunks_are_the_message(options: dict[str, Any]) -> None:
         exclude={"id"}
     )
     for chunks in (streamed, astreamed):
-        whole = total(chunks)
-        assert whole.content == message.content
-        assert whole.usage_metadata == message.usage_metadata
-        assert whole.response_metadata == message.response_metadata
+        merged = total(chunks)
+        assert merged.content == message.content
+        assert merged.usage_metadata == message.usage_metadata
+        assert merged.response_metadata == message.response_metadata
         assert [bool(chunk.usage_metadata) for chunk in chunks] == [
             *[False] * (len(chunks) - 1),
             True,
@@ -244,19 +250,19 @@ async def test_added_up_chunks_are_the_message(options: dict[str, Any]) -> None:
         assert chunks[-1].response_metadata["finish_reason"] in ("stop", "length")
 
 
-def test_stop_and_length() -> None:
+def test_finish_reasons_stop_and_length() -> None:
     model = ChatLlava(backend=ScriptedBackend(["one two three"]))
     assert model.invoke("x", stop=[" three"]).content == "one two"
     cut = model.invoke("x", max_tokens=2)
     assert (cut.content, cut.response_metadata["finish_reason"]) == ("one two", "length")
 
 
-def test_images_of_tools_stand_where_the_tool_answered(png: bytes, png_base64: str) -> None:
+def test_images_from_tools_stay_in_the_tool_message(png: bytes, png_base64: str) -> None:
     backend = ScriptedBackend()
     block = {"type": "image", "base64": png_base64, "mime_type": "image/png"}
     ChatLlava(backend=backend).invoke(
         [
-            HumanMessage("get a picture"),
+            HumanMessage("get an image"),
             AIMessage([], tool_calls=[{"name": "random_image", "args": {}, "id": "1"}]),
             ToolMessage([block], tool_call_id="1"),
         ]
@@ -267,7 +273,7 @@ def test_images_of_tools_stand_where_the_tool_answered(png: bytes, png_base64: s
 
 
 @pytest.mark.parametrize("source_type", ["base64", "url"])
-def test_old_blocks_come_through_langchains_own_translation(
+def test_v0_image_blocks_after_langchains_conversion(
     source_type: str, png: bytes, png_base64: str
 ) -> None:
     backend = ScriptedBackend()
@@ -278,7 +284,7 @@ def test_old_blocks_come_through_langchains_own_translation(
     assert backend.requests[0].messages[-1].images == (open_image(png),)
 
 
-def test_too_much_is_langchains_overflow_too(png_base64: str) -> None:
+def test_overflow_error_is_also_langchains(png_base64: str) -> None:
     model = ChatLlava(backend=ScriptedBackend(context_length=100))
     block = {"type": "image", "base64": png_base64, "mime_type": "image/png"}
     with pytest.raises(langchain.ContextOverflowError, match="576") as caught:
@@ -287,7 +293,7 @@ def test_too_much_is_langchains_overflow_too(png_base64: str) -> None:
     assert isinstance(caught.value.__cause__, ContextOverflowError)
 
 
-async def test_a_bad_image_never_reaches_the_engine() -> None:
+async def test_forbidden_image_never_reaches_the_backend() -> None:
     backend = ScriptedBackend()
     message = HumanMessage([{"type": "image", "url": "/etc/passwd"}])
     with pytest.raises(ImageError):
@@ -295,20 +301,18 @@ async def test_a_bad_image_never_reaches_the_engine() -> None:
     assert backend.requests == []
 
 
-class Cut(ScriptedBackend):
-    """Its streams end before they are finished, as those of an engine that is closed do."""
+class InterruptedBackend(ScriptedBackend):
+    """Its streams lack the last chunk, like those of an engine that is closed."""
 
-    def stream(self, request: Request) -> Any:
-        stream: Any = super().stream(request)
-        stream._deltas = stream._deltas[:-1]
-        return stream
+    def stream(self, request: Request) -> ScriptedStream:
+        return ScriptedStream(self, list(super().stream(request))[:-1])
 
 
-async def test_a_stream_that_was_cut_off_is_an_error() -> None:
-    model = ChatLlava(backend=Cut(["one two three"]))
-    with pytest.raises(LlavaToolsError, match="before it was finished"):
+async def test_interrupted_stream_raises() -> None:
+    model = ChatLlava(backend=InterruptedBackend(["one two three"]))
+    with pytest.raises(LlavaToolsError, match="before the answer was complete"):
         list(model.stream("x"))
-    with pytest.raises(LlavaToolsError, match="before it was finished"):
+    with pytest.raises(LlavaToolsError, match="before the answer was complete"):
         [chunk async for chunk in model.astream("x")]
-    with pytest.raises(LlavaToolsError, match="before it was finished"):
+    with pytest.raises(LlavaToolsError, match="before the answer was complete"):
         model.invoke("x")

@@ -1,4 +1,4 @@
-"""Many requests at once, and leaving early."""
+"""Concurrent requests, and streams that are closed early."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
-from langchain_core.messages import (
-    AIMessageChunk,
-)
+from langchain_core.messages import AIMessageChunk
 
 from langchain_llava import ChatLlava
 from llava_tools.core.requests import Request
@@ -19,8 +17,8 @@ from llava_tools.testing import ScriptedBackend
 from tests.langchain.scripted import echo, until
 
 
-class Meeting:
-    """Answers only when `number` requests are being answered at the same time."""
+class WaitForOthers:
+    """Script that answers when `number` requests run at the same time."""
 
     def __init__(self, number: int) -> None:
         self.barrier = threading.Barrier(number, timeout=30)
@@ -30,20 +28,20 @@ class Meeting:
         return echo(request)
 
 
-def test_a_batch_runs_at_once_and_keeps_its_order() -> None:
-    model = ChatLlava(backend=ScriptedBackend(Meeting(4)))
+def test_batch_runs_concurrently_in_order() -> None:
+    model = ChatLlava(backend=ScriptedBackend(WaitForOthers(4)))
     messages = model.batch([f"number {i}" for i in range(8)], {"max_concurrency": 4})
     assert [message.content for message in messages] == [f"you said number {i}" for i in range(8)]
 
 
-async def test_an_async_batch_runs_at_once_and_keeps_its_order() -> None:
-    model = ChatLlava(backend=ScriptedBackend(Meeting(32)))
+async def test_abatch_runs_concurrently_in_order() -> None:
+    model = ChatLlava(backend=ScriptedBackend(WaitForOthers(32)))
     messages = await model.abatch([f"number {i}" for i in range(32)])
     assert [message.content for message in messages] == [f"you said number {i}" for i in range(32)]
 
 
 class Gate:
-    """Lets the first chunk pass and holds the second until it is opened."""
+    """Lets the first chunk pass and holds the second one until it is opened."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -56,18 +54,18 @@ class Gate:
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 60}])
-async def test_cancelling_stops_the_generation(options: dict[str, Any]) -> None:
+async def test_cancelling_astream_stops_the_generation(options: dict[str, Any]) -> None:
     gate = Gate()
     backend = ScriptedBackend(["one two three"], pause=gate)
     model = ChatLlava(backend=backend, **options)
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def read() -> None:
         async for _ in model.astream("x"):
-            begun.set()
+            started.set()
 
     task = asyncio.create_task(read())
-    await begun.wait()
+    await started.wait()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -87,7 +85,7 @@ async def test_cancelling_ainvoke_stops_the_generation() -> None:
     gate.opened.set()
 
 
-async def test_leaving_a_stream_closes_it() -> None:
+async def test_breaking_out_of_a_stream_closes_it() -> None:
     backend = ScriptedBackend(["one two three"])
     model = ChatLlava(backend=backend)
     for _ in model.stream("x"):

@@ -1,4 +1,4 @@
-"""`LlavaEmbeddings`: LangChain's own tests, errors, and words that find drawn images."""
+"""`LlavaEmbeddings`: LangChain's standard tests, text-to-image search, errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def embeddings() -> LlavaEmbeddings:
 
 
 def store_of(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> InMemoryVectorStore:
-    """The store's own `add_documents` embeds texts; vectors of images go in beside them."""
+    """Return a store of image vectors; its `add_documents` would embed texts."""
     store = InMemoryVectorStore(embeddings)
     vectors = embeddings.embed_images(list(drawn.values()))
     for name, vector in zip(drawn, vectors, strict=True):
@@ -76,28 +76,30 @@ def store_of(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> InMe
     ("query", "name"),
     [
         ("a red circle on a white background", "one red circle"),
-        ("pictures with a green cross", "one green cross"),
+        ("images with a green cross", "one green cross"),
         ("Which image has a blue star?", "one blue star"),
         ("two pink squares", "two pink squares"),
         ("an orange circle and a purple triangle", "circle and triangle"),
     ],
 )
-def test_words_find_the_image(
+def test_text_finds_its_image(
     embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image], query: str, name: str
 ) -> None:
-    found = store_of(embeddings, drawn).similarity_search(query, k=1)
-    assert [document.page_content for document in found] == [name]
+    documents = store_of(embeddings, drawn).similarity_search(query, k=1)
+    assert [document.page_content for document in documents] == [name]
 
 
-def test_a_image_finds_its_like(embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]) -> None:
+def test_image_finds_a_similar_image(
+    embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
+) -> None:
     store = store_of(embeddings, drawn)
-    again = render(SCENES["one blue star"], np.random.default_rng(9))
-    (vector,) = embeddings.embed_images([again])
-    (found,) = store.similarity_search_by_vector(vector, k=1)
-    assert found.page_content == "one blue star"
+    similar = render(SCENES["one blue star"], np.random.default_rng(9))
+    (vector,) = embeddings.embed_images([similar])
+    (document,) = store.similarity_search_by_vector(vector, k=1)
+    assert document.page_content == "one blue star"
 
 
-async def test_async_twins_say_the_same(
+async def test_async_methods_return_the_same_vectors(
     embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
 ) -> None:
     images = list(drawn.values())
@@ -106,24 +108,24 @@ async def test_async_twins_say_the_same(
     assert sum(x * x for x in embeddings.embed_query("a star")) == pytest.approx(1)
 
 
-def test_all_of_a_process_share_one_model(embeddings: LlavaEmbeddings) -> None:
+def test_objects_of_a_process_share_one_model(embeddings: LlavaEmbeddings) -> None:
     before = embeddings.embed_query("a star")
-    loaded = registry._embeddings.loaded()
+    loaded = registry.embeddings.loaded()
     assert LlavaEmbeddings().embed_query("a star") == before
-    assert registry._embeddings.loaded() == loaded
+    assert registry.embeddings.loaded() == loaded
 
 
-def test_a_closed_one_loads_again(embeddings: LlavaEmbeddings) -> None:
-    mine = LlavaEmbeddings(local_files_only=True)
-    before = mine.embed_query("a star")
-    mine.close()
-    mine.close()
-    assert mine.embed_query("a star") == before
-    mine.close()
+def test_closed_embeddings_load_the_model_again(embeddings: LlavaEmbeddings) -> None:
+    other = LlavaEmbeddings(local_files_only=True)
+    before = other.embed_query("a star")
+    other.close()
+    other.close()
+    assert other.embed_query("a star") == before
+    other.close()
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"modle": "7b"}, "LlavaEmbeddings takes no option 'modle'. Did you mean 'model'?"),
         ({"temperature": 1}, "LlavaEmbeddings takes no option 'temperature'."),
@@ -131,13 +133,13 @@ def test_a_closed_one_loads_again(embeddings: LlavaEmbeddings) -> None:
         ({"model": "7b", "model_name": "13b"}, "model was given twice"),
     ],
 )
-def test_bad_options_are_refused_at_once(options: dict[str, object], told: str) -> None:
-    with pytest.raises(RequestError, match=told) as raised:
+def test_wrong_options_raise_at_construction(options: dict[str, object], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as raised:
         LlavaEmbeddings(**options)
     assert isinstance(raised.value, langchain.ModelInvalidRequestError)
 
 
-def test_errors_are_langchains_too(embeddings: LlavaEmbeddings, tmp_path: Path) -> None:
+def test_errors_are_also_langchains(embeddings: LlavaEmbeddings, tmp_path: Path) -> None:
     with pytest.raises(ImageError) as raised:
         embeddings.embed_images([tmp_path / "none.png"])
     assert isinstance(raised.value, langchain.ModelInvalidRequestError)
@@ -146,7 +148,7 @@ def test_errors_are_langchains_too(embeddings: LlavaEmbeddings, tmp_path: Path) 
     assert isinstance(missing.value, langchain.ModelNotFoundError)
 
 
-def test_it_can_be_somebodys_field(embeddings: LlavaEmbeddings) -> None:
+def test_embeddings_can_be_the_field_of_a_pydantic_model(embeddings: LlavaEmbeddings) -> None:
     class Holder(BaseModel):
         embeddings: LlavaEmbeddings
 

@@ -6,71 +6,71 @@ import pytest
 from langchain_core import exceptions as langchain
 
 from langchain_llava import errors
-from llava_tools import errors as own
+from llava_tools import errors as llava
 from llava_tools.images.fetch import FetchError
 
 
 @pytest.mark.parametrize(
-    ("error", "known_as"),
+    ("error", "base"),
     [
-        (own.RequestError("a", "b"), langchain.ModelInvalidRequestError),
-        (own.ImageError("a", "b"), langchain.ModelInvalidRequestError),
+        (llava.RequestError("a", "b"), langchain.ModelInvalidRequestError),
+        (llava.ImageError("a", "b"), langchain.ModelInvalidRequestError),
         (FetchError("a", "b"), langchain.ModelConnectionError),
-        (own.ContextOverflowError("a", "b"), langchain.ContextOverflowError),
-        (own.ModelError("a", "b"), langchain.ModelError),
-        (own.ModelNotFoundError("a", "b"), langchain.ModelNotFoundError),
-        (own.EngineError("a", "b"), langchain.ModelError),
-        (own.EngineClosedError("a", "b"), langchain.ModelError),
-        (own.EngineCrashedError("a", "b"), langchain.ModelAPIError),
-        (own.MemoryExhaustedError("a", "b"), langchain.ModelAPIError),
-        (own.QueueFullError("a", "b"), langchain.ModelRateLimitError),
+        (llava.ContextOverflowError("a", "b"), langchain.ContextOverflowError),
+        (llava.ModelError("a", "b"), langchain.ModelError),
+        (llava.ModelNotFoundError("a", "b"), langchain.ModelNotFoundError),
+        (llava.EngineError("a", "b"), langchain.ModelError),
+        (llava.EngineClosedError("a", "b"), langchain.ModelError),
+        (llava.EngineCrashedError("a", "b"), langchain.ModelAPIError),
+        (llava.MemoryExhaustedError("a", "b"), langchain.ModelAPIError),
+        (llava.QueueFullError("a", "b"), langchain.ModelRateLimitError),
     ],
 )
-def test_an_error_is_both_ours_and_langchains(
-    error: own.LlavaToolsError, known_as: type[langchain.ModelError]
+def test_translated_error_is_of_both_projects(
+    error: llava.LlavaToolsError, base: type[langchain.ModelError]
 ) -> None:
-    with pytest.raises(known_as) as caught, errors.as_langchain():
+    with pytest.raises(base) as caught, errors.translated_errors():
         raise error
-    same = caught.value
-    assert isinstance(same, type(error))
-    assert isinstance(same, own.LlavaToolsError)
-    assert str(same) == str(error) == "a b"
-    assert (same.message, same.hint) == ("a", "b")
-    assert same.__cause__ is error
-    assert same.is_retryable == same.retryable == error.retryable
-    again = pickle.loads(pickle.dumps(same))
-    assert type(again) is type(same)
-    assert str(again) == "a b"
+    translated = caught.value
+    assert isinstance(translated, type(error))
+    assert isinstance(translated, llava.LlavaToolsError)
+    assert str(translated) == str(error) == "a b"
+    assert (translated.message, translated.hint) == ("a", "b")
+    assert translated.__cause__ is error
+    assert translated.is_retryable == translated.retryable == error.retryable
+    copy = pickle.loads(pickle.dumps(translated))
+    assert type(copy) is type(translated)
+    assert str(copy) == "a b"
 
 
-def test_every_error_of_ours_has_a_twin() -> None:
-    kinds: list[type[own.LlavaToolsError]] = [
-        kind
-        for kind in vars(own).values()
-        if isinstance(kind, type) and issubclass(kind, own.LlavaToolsError)
+def test_every_error_has_a_translation() -> None:
+    error_types: list[type[llava.LlavaToolsError]] = [
+        item
+        for item in vars(llava).values()
+        if isinstance(item, type) and issubclass(item, llava.LlavaToolsError)
     ]
-    for kind in kinds:
-        if kind not in (own.LlavaToolsError, own.MissingExtraError):
+    for error_type in error_types:
+        if error_type not in (llava.LlavaToolsError, llava.MissingExtraError):
             base: type[Exception] = langchain.ModelError
-            if kind is own.IndexStoreError:  # about a folder, not about a model
+            if error_type is llava.IndexStoreError:  # concerns a folder, not a model
                 base = langchain.LangChainException
-            assert isinstance(errors.twin(kind("a", "b")), base), kind
+            assert isinstance(errors.translate(error_type("a", "b")), base), error_type
 
 
-def test_a_missing_extra_stays_what_it_is() -> None:
-    error = own.MissingExtraError("torch", "torch")
-    with pytest.raises(own.MissingExtraError) as caught, errors.as_langchain():
+def test_missing_extra_is_not_translated() -> None:
+    error = llava.MissingExtraError("torch", "torch")
+    with pytest.raises(llava.MissingExtraError) as caught, errors.translated_errors():
         raise error
     assert caught.value is error
 
 
-def test_other_errors_pass() -> None:
-    with pytest.raises(KeyError), errors.as_langchain():
+def test_other_errors_are_not_translated() -> None:
+    with pytest.raises(KeyError), errors.translated_errors():
         raise KeyError("x")
 
 
-def test_a_twin_is_not_wrapped_again() -> None:
-    with pytest.raises(errors.LlavaTimeoutError) as caught, errors.as_langchain():
+def test_translated_error_is_not_translated_again() -> None:
+    with pytest.raises(errors.LlavaTimeoutError) as caught, errors.translated_errors():
         raise errors.LlavaTimeoutError("a", "b")
     assert caught.value.__cause__ is None
     assert isinstance(caught.value, langchain.ModelTimeoutError)

@@ -1,4 +1,4 @@
-"""What LangChain does with a model: callbacks, events, caches, saving, retries, tracing."""
+"""LangChain features on `ChatLlava`: callbacks, events, caches, serialization, retries, tracing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps, load, loads
-from langchain_core.messages import (
-    AIMessage,
-    HumanMessage,
-    SystemMessage,
-    trim_messages,
-)
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.outputs import LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -23,16 +18,12 @@ from langchain_core.runnables import ConfigurableField
 from langchain_llava import ChatLlava
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
-from llava_tools.errors import (
-    EngineCrashedError,
-    QueueFullError,
-    RequestError,
-)
-from llava_tools.testing import ScriptedBackend
-from tests.langchain.scripted import WORDS, Named, total
+from llava_tools.errors import EngineCrashedError, QueueFullError, RequestError
+from llava_tools.testing import ScriptedBackend, ScriptedStream
+from tests.langchain.scripted import BACKEND, NamedBackend, total
 
 
-class Tokens(BaseCallbackHandler):
+class Recorder(BaseCallbackHandler):
     def __init__(self) -> None:
         self.tokens: list[str] = []
         self.ends: list[LLMResult] = []
@@ -44,41 +35,41 @@ class Tokens(BaseCallbackHandler):
         self.ends.append(response)
 
 
-async def test_callbacks_hear_every_chunk() -> None:
-    model, heard = ChatLlava(backend=WORDS), Tokens()
-    chunks = list(model.stream("x", {"callbacks": [heard]}))
-    assert heard.tokens == [chunk.content for chunk in chunks] == ["one", " two", " three"]
-    async for _ in model.astream("x", {"callbacks": [heard]}):
+async def test_callbacks_receive_every_chunk() -> None:
+    model, recorder = ChatLlava(backend=BACKEND), Recorder()
+    chunks = list(model.stream("x", {"callbacks": [recorder]}))
+    assert recorder.tokens == [chunk.content for chunk in chunks] == ["one", " two", " three"]
+    async for _ in model.astream("x", {"callbacks": [recorder]}):
         pass
-    assert len(heard.tokens) == 6
-    assert len(heard.ends) == 2
-    model.invoke("x", {"callbacks": [heard]}, stream=True)
-    assert len(heard.tokens) == 9
-    ChatLlava(backend=WORDS, streaming=True).invoke("x", {"callbacks": [heard]})
-    assert len(heard.tokens) == 12
-    model.invoke("x", {"callbacks": [heard]})
-    assert len(heard.tokens) == 12
-    assert heard.ends[-1].generations[0][0].generation_info == {"finish_reason": "stop"}
+    assert len(recorder.tokens) == 6
+    assert len(recorder.ends) == 2
+    model.invoke("x", {"callbacks": [recorder]}, stream=True)
+    assert len(recorder.tokens) == 9
+    ChatLlava(backend=BACKEND, streaming=True).invoke("x", {"callbacks": [recorder]})
+    assert len(recorder.tokens) == 12
+    model.invoke("x", {"callbacks": [recorder]})
+    assert len(recorder.tokens) == 12
+    assert recorder.ends[-1].generations[0][0].generation_info == {"finish_reason": "stop"}
 
 
-async def test_events() -> None:
-    chain = ChatPromptTemplate.from_messages([("human", "{q}")]) | ChatLlava(backend=WORDS)
-    kinds = []
+async def test_stream_events() -> None:
+    chain = ChatPromptTemplate.from_messages([("human", "{q}")]) | ChatLlava(backend=BACKEND)
+    events = []
     text = ""
     async for event in chain.astream_events({"q": "x"}, version="v2"):
-        kinds.append(event["event"])
+        events.append(event["event"])
         if event["event"] == "on_chat_model_stream":
             text += event["data"]["chunk"].content
     assert text == "one two three"
-    assert "on_chat_model_end" in kinds
+    assert "on_chat_model_end" in events
 
 
-def test_the_cache_knows_what_was_asked_of_whom() -> None:
+def test_cache_key_includes_options_and_model() -> None:
     backend = ScriptedBackend(["one two three"])
     cache = InMemoryCache()
     model = ChatLlava(backend=backend, cache=cache)
-    first, again = model.invoke("x"), model.invoke("x")
-    assert again.content == first.content
+    first, second = model.invoke("x"), model.invoke("x")
+    assert second.content == first.content
     assert len(backend.requests) == 1
     model.invoke("x", max_tokens=1)
     model.invoke("x", stop=["two"])
@@ -86,12 +77,12 @@ def test_the_cache_knows_what_was_asked_of_whom() -> None:
     ChatLlava(backend=backend, cache=cache, temperature=1).invoke("x")
     ChatLlava(backend=backend, cache=cache, system="Be brief.").invoke("x")
     assert len(backend.requests) == 6
-    other = Named("another")
+    other = NamedBackend("another")
     assert ChatLlava(backend=other, cache=cache).invoke("x").content == "hello"
 
 
 @pytest.mark.filterwarnings("ignore:The function `load:Warning")
-def test_models_are_saved_and_loaded() -> None:
+def test_models_are_serialized_and_loaded() -> None:
     model = ChatLlava(
         model="7b",
         temperature=0,
@@ -100,16 +91,16 @@ def test_models_are_saved_and_loaded() -> None:
         allowed_hosts={"b", "a:80"},
         system="",
         api_key="hunter2",
-        backend=WORDS,
+        backend=BACKEND,
     )
     text = dumps(model)
     assert "hunter2" not in text
-    again = loads(text, valid_namespaces=["langchain_llava"], allowed_objects=[ChatLlava])
-    assert isinstance(again, ChatLlava)
-    assert again.asdict() == model.asdict()
-    assert again.allowed_hosts == ("a:80", "b")
-    assert (again.prefix_caching, again.system, again.temperature) == (False, "", 0)
-    assert again.backend is None
+    loaded = loads(text, valid_namespaces=["langchain_llava"], allowed_objects=[ChatLlava])
+    assert isinstance(loaded, ChatLlava)
+    assert loaded.asdict() == model.asdict()
+    assert loaded.allowed_hosts == ("a:80", "b")
+    assert (loaded.prefix_caching, loaded.system, loaded.temperature) == (False, "", 0)
+    assert loaded.backend is None
     with pytest.raises(RequestError, match="no option 'colour'"):
         load(
             {"lc": 1, "type": "constructor", "id": ChatLlava.lc_id(), "kwargs": {"colour": 1}},
@@ -137,12 +128,12 @@ def test_retries_and_fallbacks() -> None:
     assert ChatLlava(backend=backend, max_retries=1).invoke("x").content == "at last"
     backend.left = 9
     falling = ChatLlava(backend=backend).with_fallbacks(
-        [ChatLlava(backend=WORDS)], exceptions_to_handle=(QueueFullError,)
+        [ChatLlava(backend=BACKEND)], exceptions_to_handle=(QueueFullError,)
     )
     assert falling.invoke("x").content == "one two three"
 
 
-def test_a_crash_may_be_tried_again() -> None:
+def test_crash_of_the_engine_is_retryable() -> None:
     def crash(request: Request) -> str:
         raise EngineCrashedError("A step raised.", "Ask again.")
 
@@ -151,7 +142,7 @@ def test_a_crash_may_be_tried_again() -> None:
     assert caught.value.is_retryable
 
 
-def test_fields_can_be_configured() -> None:
+def test_configurable_fields() -> None:
     backend = ScriptedBackend(["one two three"])
     model = ChatLlava(backend=backend).configurable_fields(
         max_tokens=ConfigurableField(id="length"), temperature=ConfigurableField(id="heat")
@@ -162,27 +153,27 @@ def test_fields_can_be_configured() -> None:
     assert backend.requests[-1].sampling.temperature == 0.5
 
 
-async def test_a_rate_limiter_is_asked() -> None:
+async def test_rate_limiter_is_used() -> None:
     class Limiter(InMemoryRateLimiter):
-        asked = 0
+        acquired = 0
 
         def acquire(self, *, blocking: bool = True) -> bool:
-            self.asked += 1
+            self.acquired += 1
             return True
 
         async def aacquire(self, *, blocking: bool = True) -> bool:
-            self.asked += 1
+            self.acquired += 1
             return True
 
     limiter = Limiter()
-    model = ChatLlava(backend=WORDS, rate_limiter=limiter)
+    model = ChatLlava(backend=BACKEND, rate_limiter=limiter)
     model.invoke("x")
     await model.ainvoke("x")
     list(model.stream("x"))
-    assert limiter.asked == 3
+    assert limiter.acquired == 3
 
 
-def test_what_tracing_is_told() -> None:
+def test_tracing_params() -> None:
     model = ChatLlava(model="7b", max_tokens=9, stop=["end"])
     assert model._get_ls_params() == {
         "ls_provider": "llava",
@@ -191,16 +182,16 @@ def test_what_tracing_is_told() -> None:
         "ls_max_tokens": 9,
         "ls_stop": ["end"],
     }
-    told = model._get_ls_params(stop=["x"], model="13b", temperature=0)
-    assert (told["ls_stop"], told["ls_model_name"]) == (["x"], "13b")
-    assert told["ls_temperature"] == 0
+    params = model._get_ls_params(stop=["x"], model="13b", temperature=0)
+    assert (params["ls_stop"], params["ls_model_name"]) == (["x"], "13b")
+    assert params["ls_temperature"] == 0
     assert model._get_ls_params(model_name="13b")["ls_model_name"] == "13b"
     assert model._llm_type == "llava"
     assert model.metadata is not None
     assert "llava-tools" in model.metadata["lc_versions"]
 
 
-def test_the_profile_needs_no_model() -> None:
+def test_profile_needs_no_loaded_model() -> None:
     profile = ChatLlava(model="7b").profile
     assert profile is not None
     assert profile["image_inputs"]
@@ -211,28 +202,26 @@ def test_the_profile_needs_no_model() -> None:
         assert profile["max_input_tokens"] == 512
 
 
-def test_images_are_counted_as_the_model_counts_them(png_base64: str) -> None:
+def test_token_counts_include_images(png_base64: str) -> None:
     model = ChatLlava(backend=ScriptedBackend(), system="")
     block = {"type": "image", "base64": png_base64, "mime_type": "image/png"}
-    asked = HumanMessage(["look here", block])
+    question = HumanMessage(["look here", block])
     alone = model.get_num_tokens_from_messages([HumanMessage("look here")])
-    assert model.get_num_tokens_from_messages([asked]) == alone + 576
-    assert model.get_num_tokens_from_messages([asked, AIMessage("a car")]) > alone + 576
+    assert model.get_num_tokens_from_messages([question]) == alone + 576
+    assert model.get_num_tokens_from_messages([question, AIMessage("a car")]) > alone + 576
     assert model.get_num_tokens_from_messages([SystemMessage("be brief")]) < 10
-    conversation = [asked, AIMessage("a car"), HumanMessage("what colour?")]
+    conversation = [question, AIMessage("a car"), HumanMessage("what colour?")]
     kept = trim_messages(conversation, max_tokens=50, token_counter=model, start_on="human")
     assert kept == conversation[-1:]
-    tool = {"name": "look", "description": "Look at a picture.", "parameters": {"type": "object"}}
-    assert model.get_num_tokens_from_messages([asked], tools=[tool]) > alone + 576
+    tool = {"name": "look", "description": "Look at an image.", "parameters": {"type": "object"}}
+    assert model.get_num_tokens_from_messages([question], tools=[tool]) > alone + 576
     with pytest.raises(RequestError, match="cannot be bound"):
-        model.get_num_tokens_from_messages([asked], tools=[{}])
+        model.get_num_tokens_from_messages([question], tools=[{}])
 
 
-def test_an_empty_delta_is_a_chunk_like_any_other() -> None:
-    class Empty(ScriptedBackend):
-        def stream(self, request: Request) -> Any:
-            stream: Any = super().stream(request)
-            stream._deltas.insert(0, Chunk("", (0,)))
-            return stream
+def test_stream_with_an_empty_chunk() -> None:
+    class EmptyFirst(ScriptedBackend):
+        def stream(self, request: Request) -> ScriptedStream:
+            return ScriptedStream(self, [Chunk("", (0,)), *super().stream(request)])
 
-    assert total(list(ChatLlava(backend=Empty(["a b"])).stream("x"))).content == "a b"
+    assert total(list(ChatLlava(backend=EmptyFirst(["a b"])).stream("x"))).content == "a b"

@@ -10,8 +10,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_making_a_model_loads_no_engine() -> None:
-    done = run(
+def test_constructors_load_no_engine() -> None:
+    process = run(
         "import sys, llava_tools, langchain_llava\n"
         "langchain_llava.ChatLlava()\n"
         "langchain_llava.LlavaEmbeddings()\n"
@@ -19,12 +19,12 @@ def test_making_a_model_loads_no_engine() -> None:
         "heavy = {'torch', 'transformers', 'numpy', 'llava_tools.engine', 'langchain'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (process.stdout, process.stderr) == ("[]\n", "")
 
 
-def test_without_langchain_the_extra_is_named() -> None:
-    done = run("import sys\nsys.modules['langchain_core'] = None\nimport langchain_llava")
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
+def test_import_without_langchain_names_the_extra() -> None:
+    process = run("import sys\nsys.modules['langchain_core'] = None\nimport langchain_llava")
+    assert process.returncode == 1
+    last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("llava_tools.errors.MissingExtraError: langchain-core is not installed")
     assert "pip install 'llava-tools[langchain]'" in last

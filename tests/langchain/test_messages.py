@@ -32,15 +32,15 @@ Content = list[str | dict[str, Any]]
 NO_PATHS = ImageResolver()
 
 
-def translate(*messages: BaseMessage, resolver: ImageResolver = NO_PATHS) -> tuple[Message, ...]:
+def convert(*messages: BaseMessage, resolver: ImageResolver = NO_PATHS) -> tuple[Message, ...]:
     return to_messages(messages, resolver)
 
 
-def said(message: BaseMessage) -> tuple[str | ImageRef, ...]:
-    return translate(message)[0].content
+def content_of(message: BaseMessage) -> tuple[str | ImageRef, ...]:
+    return convert(message)[0].content
 
 
-IMAGE_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
+IMAGE_LAYOUTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "openai": lambda b64: {
         "type": "image_url",
         "image_url": {"url": f"data:image/png;base64,{b64}", "detail": "low"},
@@ -84,16 +84,18 @@ IMAGE_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", IMAGE_FORMS)
-@pytest.mark.parametrize("kind", ["human", "tool"])
-def test_every_form_of_image_block_is_the_image(
-    form: str, kind: str, png: bytes, png_base64: str
-) -> None:
-    content: Content = ["before ", IMAGE_FORMS[form](png_base64), {"type": "text", "text": "after"}]
+@pytest.mark.parametrize("layout", IMAGE_LAYOUTS)
+@pytest.mark.parametrize("role", ["human", "tool"])
+def test_every_layout_of_image_blocks(layout: str, role: str, png: bytes, png_base64: str) -> None:
+    content: Content = [
+        "before ",
+        IMAGE_LAYOUTS[layout](png_base64),
+        {"type": "text", "text": "after"},
+    ]
     message = (
-        HumanMessage(content) if kind == "human" else ToolMessage(content, tool_call_id="call")
+        HumanMessage(content) if role == "human" else ToolMessage(content, tool_call_id="call")
     )
-    assert said(message) == ("before ", open_image(png), "after")
+    assert content_of(message) == ("before ", open_image(png), "after")
 
 
 @pytest.mark.parametrize(
@@ -109,24 +111,24 @@ def test_urls_are_fetched_from_allowed_hosts(
 ) -> None:
     block = json.loads(json.dumps(block).replace("{}", image_server))
     with pytest.raises(ImageError, match="private"):
-        said(HumanMessage([block]))
+        content_of(HumanMessage([block]))
     allowed = ImageResolver(allowed_hosts=["127.0.0.1"])
-    assert translate(HumanMessage([block]), resolver=allowed)[0].content == (open_image(png),)
+    assert convert(HumanMessage([block]), resolver=allowed)[0].content == (open_image(png),)
 
 
 @pytest.mark.parametrize("as_url", [False, True])
-def test_local_paths_need_permission(as_url: bool, tmp_path: Path, png: bytes) -> None:
+def test_local_paths_have_to_be_allowed(as_url: bool, tmp_path: Path, png: bytes) -> None:
     path = tmp_path / "red.png"
     path.write_bytes(png)
     message = HumanMessage([{"type": "image", "url": path.as_uri() if as_url else str(path)}])
     with pytest.raises(ImageError, match=r"red\.png.*allow_local_paths=True"):
-        said(message)
-    trusting = ImageResolver(allow_local_paths=True)
+        content_of(message)
+    allowing = ImageResolver(allow_local_paths=True)
     if as_url:
         with pytest.raises(ImageError, match="Give the path itself"):
-            translate(message, resolver=trusting)
+            convert(message, resolver=allowing)
     else:
-        assert translate(message, resolver=trusting)[0].images == (open_image(png),)
+        assert convert(message, resolver=allowing)[0].images == (open_image(png),)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +150,11 @@ def test_local_paths_need_permission(as_url: bool, tmp_path: Path, png: bytes) -
     ],
 )
 def test_text_blocks(block: str | dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert said(HumanMessage([block])) == expected
+    assert content_of(HumanMessage([block])) == expected
 
 
 @pytest.mark.parametrize(
-    ("block", "words"),
+    ("block", "fragments"),
     [
         ({"type": "audio", "base64": "aa", "mime_type": "audio/wav"}, ["'audio'", "Transcribe"]),
         ({"type": "input_audio", "input_audio": {}}, ["'input_audio'", "Transcribe"]),
@@ -160,11 +162,11 @@ def test_text_blocks(block: str | dict[str, Any], expected: tuple[str, ...]) -> 
         ({"type": "file", "base64": "aa", "mime_type": "application/pdf"}, ["'file'", "pages"]),
         ({"type": "document", "source": {}}, ["'document'", "pages"]),
         ({"type": "text-plain", "url": "https://x/y.txt"}, ["'text-plain'", "text"]),
-        ({"type": "image"}, ["no picture", "'type'"]),
+        ({"type": "image"}, ["holds no image", "'type'"]),
         ({"type": "image", "base64": "", "mime_type": "image/png"}, ["'base64', 'mime_type'"]),
-        ({"type": "image_url", "image_url": {}}, ["no picture", "'image_url'"]),
-        ({"type": "image_url", "image_url": {"url": ""}}, ["no picture"]),
-        ({"type": "image", "source": {"type": "base64"}}, ["no picture", "'source'"]),
+        ({"type": "image_url", "image_url": {}}, ["holds no image", "'image_url'"]),
+        ({"type": "image_url", "image_url": {"url": ""}}, ["holds no image"]),
+        ({"type": "image", "source": {"type": "base64"}}, ["holds no image", "'source'"]),
         ({"type": "image", "file_id": "img_0123"}, ["no picture 'img_0123'", "never given"]),
         ({"type": "image", "source_type": "id", "id": "img_1"}, ["no picture 'img_1'"]),
         ({"type": "image", "source": {"type": "file", "file_id": "f"}}, ["no picture 'f'"]),
@@ -177,15 +179,17 @@ def test_text_blocks(block: str | dict[str, Any], expected: tuple[str, ...]) -> 
         ({}, ["without text"]),
     ],
 )
-@pytest.mark.parametrize("kind", [HumanMessage, ToolMessage])
-def test_no_block_is_dropped_in_silence(
-    block: dict[str, Any], words: list[str], kind: type[HumanMessage] | type[ToolMessage]
+@pytest.mark.parametrize("message_type", [HumanMessage, ToolMessage])
+def test_block_that_cannot_be_converted_raises(
+    block: dict[str, Any],
+    fragments: list[str],
+    message_type: type[HumanMessage] | type[ToolMessage],
 ) -> None:
-    more = {"tool_call_id": "1"} if kind is ToolMessage else {}
+    keywords = {"tool_call_id": "1"} if message_type is ToolMessage else {}
     with pytest.raises(RequestError) as caught:
-        said(kind([{"type": "text", "text": "Look:"}, block], **more))
-    for word in words:
-        assert word in str(caught.value)
+        content_of(message_type([{"type": "text", "text": "Look:"}, block], **keywords))
+    for fragment in fragments:
+        assert fragment in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -204,7 +208,7 @@ def test_roles() -> None:
         HumanMessageChunk(content="hc"),
         AIMessageChunk(content="ac"),
     ]
-    assert [(message.role, message.text) for message in translate(*messages)] == [
+    assert [(message.role, message.text) for message in convert(*messages)] == [
         ("system", "s"),
         ("user", "h"),
         ("assistant", "a"),
@@ -221,19 +225,19 @@ def test_roles() -> None:
 @pytest.mark.parametrize(
     "message", [ChatMessage(content="x", role="critic"), RemoveMessage(id="1")]
 )
-def test_an_unknown_role_is_refused(message: BaseMessage) -> None:
+def test_unknown_role_raises(message: BaseMessage) -> None:
     with pytest.raises(RequestError, match="is not a role"):
-        translate(message)
+        convert(message)
 
 
-def test_a_image_from_the_system_or_the_assistant_is_refused(png_base64: str) -> None:
+def test_image_in_a_system_or_assistant_message_raises(png_base64: str) -> None:
     block = {"type": "image", "base64": png_base64}
     for message in (SystemMessage([block]), AIMessage([block])):
         with pytest.raises(RequestError, match="Move it to a user or tool message"):
-            translate(message)
+            convert(message)
 
 
-def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
+def test_call_in_field_and_block_is_converted_once() -> None:
     message = AIMessage(
         [
             {"type": "text", "text": "Let me see."},
@@ -241,9 +245,9 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
         ],
         tool_calls=[{"name": "look", "args": {"at": "猫"}, "id": "1"}],
     )
-    (said,) = translate(message)
-    assert said.text == "Let me see."
-    assert said.tool_calls == (ToolCall("1", "look", {"at": "猫"}),)
+    (converted,) = convert(message)
+    assert converted.text == "Let me see."
+    assert converted.tool_calls == (ToolCall("1", "look", {"at": "猫"}),)
 
 
 @pytest.mark.parametrize(
@@ -258,41 +262,41 @@ def test_calls_are_shown_once_as_the_assistant_made_them() -> None:
         ({"type": "tool_use", "name": "f", "input": {}}, ("", {})),
     ],
 )
-def test_calls_in_blocks_alone_count(block: dict[str, Any], call: tuple[str, object]) -> None:
-    (said,) = translate(AIMessage([block]))
-    assert [(told.id, told.arguments) for told in said.tool_calls] == [call]
-    assert not said.content
+def test_calls_in_blocks_only(block: dict[str, Any], call: tuple[str, object]) -> None:
+    (message,) = convert(AIMessage([block]))
+    assert [(item.id, item.arguments) for item in message.tool_calls] == [call]
+    assert not message.content
 
 
-def test_a_call_that_cannot_be_read_is_shown_as_it_was() -> None:
+def test_invalid_call_becomes_text() -> None:
     block = {"type": "invalid_tool_call", "name": "f", "args": '{"a": '}
-    (said,) = translate(AIMessage([block]))
-    assert not said.tool_calls
-    assert json.loads(said.text) == {"name": "f", "arguments": '{"a": '}
+    (message,) = convert(AIMessage([block]))
+    assert not message.tool_calls
+    assert json.loads(message.text) == {"name": "f", "arguments": '{"a": '}
 
 
-def test_results_of_tools_know_their_call() -> None:
+def test_tool_message_has_call_id_and_error_status() -> None:
     call = {"name": "f", "args": {}, "id": "c"}
-    _, result = translate(
+    _, result = convert(
         AIMessage("", tool_calls=[call]), ToolMessage("no", tool_call_id="c", status="error")
     )
     assert (result.tool_call_id, result.is_error) == ("c", True)
 
 
-def test_a_image_is_named_by_its_handle_once_it_was_given(png_base64: str) -> None:
-    (first,) = translate(HumanMessage([{"type": "image", "base64": png_base64}]))
-    handle = first.images[0].handle
+def test_handle_of_an_earlier_image_opens_it(png_base64: str) -> None:
+    (message,) = convert(HumanMessage([{"type": "image", "base64": png_base64}]))
+    handle = message.images[0].handle
     for block in (
         {"type": "image", "file_id": handle},
         {"type": "image", "source_type": "id", "id": handle},
         {"type": "image", "source": {"type": "file", "file_id": handle}},
     ):
-        (again,) = translate(HumanMessage([block]))
-        assert again.images == first.images
+        (other,) = convert(HumanMessage([block]))
+        assert other.images == message.images
 
 
-def test_content_is_left_as_it_was(png_base64: str) -> None:
+def test_conversion_leaves_messages_unchanged(png_base64: str) -> None:
     message = HumanMessage([{"type": "image", "base64": png_base64}, "x"])
     before = message.model_dump_json()
-    translate(message)
+    convert(message)
     assert message.model_dump_json() == before

@@ -1,4 +1,4 @@
-"""`LlavaPageRetriever` and `LlavaPageLoader`: LangChain's own tests, handles that lead somewhere, errors."""
+"""`LlavaPageRetriever` and `LlavaPageLoader`: standard tests, metadata, handles, errors."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ PAGES = ["A coffee machine", "How to descale it", "Coffee beans", "Warranty"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    inside = tmp_path_factory.mktemp("in")
-    write_pdf(inside / "manual.pdf", PAGES)
-    return inside
+    folder = tmp_path_factory.mktemp("in")
+    write_pdf(folder / "manual.pdf", PAGES)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def index(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> PageIndex:
-    made = PageIndex(tmp_path_factory.mktemp("index"), ScriptedEmbedder())
-    made.update([folder])
-    return made
+    index = PageIndex(tmp_path_factory.mktemp("index"), ScriptedEmbedder())
+    index.update([folder])
+    return index
 
 
 class TestIntegration(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
-    def _given(self, index: PageIndex) -> None:
+    def _set_index(self, index: PageIndex) -> None:
         self.index = index
 
     @property
@@ -56,28 +56,30 @@ class TestIntegration(RetrieversIntegrationTests):
 
 
 def test_documents_name_their_pages(index: PageIndex, folder: Path) -> None:
-    (found,) = LlavaPageRetriever(index=index, mode="text").invoke("descale")
-    assert found.page_content == "How to descale it"
-    assert found.metadata["document"] == found.metadata["source"] == str(folder / "manual.pdf")
-    assert found.metadata["page"] == 2
-    assert found.metadata["snippet"] == "How to descale it"
-    assert found.metadata["score"] > 0
-    assert found.metadata["handle"] in shared_store()
+    (document,) = LlavaPageRetriever(index=index, mode="text").invoke("descale")
+    assert document.page_content == "How to descale it"
+    assert (
+        document.metadata["document"] == document.metadata["source"] == str(folder / "manual.pdf")
+    )
+    assert document.metadata["page"] == 2
+    assert document.metadata["snippet"] == "How to descale it"
+    assert document.metadata["score"] > 0
+    assert document.metadata["handle"] in shared_store()
 
 
-def test_a_found_page_can_be_asked_by_its_handle(index: PageIndex) -> None:
+def test_chat_model_opens_a_page_by_its_handle(index: PageIndex) -> None:
     backend = ScriptedBackend(["every month"])
-    (found,) = LlavaPageRetriever(index=index, k=1, mode="text").invoke("descale")
-    block = {"type": "image", "file_id": found.metadata["handle"]}
+    (document,) = LlavaPageRetriever(index=index, k=1, mode="text").invoke("descale")
+    block = {"type": "image", "file_id": document.metadata["handle"]}
     ChatLlava(backend=backend).invoke([HumanMessage([block, {"type": "text", "text": "When?"}])])
-    assert backend.requests[0].messages[-1].images[0].handle == found.metadata["handle"]
+    assert backend.requests[0].messages[-1].images[0].handle == document.metadata["handle"]
 
 
 async def test_async_and_batches(index: PageIndex) -> None:
     retriever = LlavaPageRetriever(index=index, k=2)
-    one = await retriever.ainvoke("coffee")
+    documents = await retriever.ainvoke("coffee")
     assert (
-        [one, one]
+        [documents, documents]
         == await retriever.abatch(["coffee", "coffee"])
         == retriever.batch(["coffee"] * 2)
     )
@@ -94,13 +96,13 @@ def test_reranking(index: PageIndex) -> None:
     assert best.metadata["handle"] == last
 
 
-def test_errors_are_langchains_too(index: PageIndex, tmp_path: Path) -> None:
-    with pytest.raises(langchain.LangChainException, match="There is no index") as none:
+def test_errors_are_also_langchains(index: PageIndex, tmp_path: Path) -> None:
+    with pytest.raises(langchain.LangChainException, match="There is no index") as missing:
         LlavaPageRetriever(index=tmp_path / "none").invoke("coffee")
-    assert isinstance(none.value, IndexStoreError)
-    with pytest.raises(langchain.ModelInvalidRequestError, match="k=0") as bad:
+    assert isinstance(missing.value, IndexStoreError)
+    with pytest.raises(langchain.ModelInvalidRequestError, match="k=0") as wrong:
         LlavaPageRetriever(index=index).invoke("coffee", k=0)
-    assert isinstance(bad.value, RequestError)
+    assert isinstance(wrong.value, RequestError)
     write_pdf(tmp_path / "in.pdf", ["old"])
     other = PageIndex(tmp_path / "index", ScriptedEmbedder())
     other.update([tmp_path / "in.pdf"])
@@ -108,13 +110,13 @@ def test_errors_are_langchains_too(index: PageIndex, tmp_path: Path) -> None:
     with pytest.raises(langchain.ModelInvalidRequestError, match="changed") as stale:
         LlavaPageRetriever(index=other).invoke("old")
     assert isinstance(stale.value, DocumentError)
-    (found,) = LlavaPageRetriever(index=other, images=False).invoke("old")
-    assert found.page_content == "old"
+    (document,) = LlavaPageRetriever(index=other, with_images=False).invoke("old")
+    assert document.page_content == "old"
     with pytest.raises(ValueError, match="Extra inputs"):
         LlavaPageRetriever(index=other, top=3)  # type: ignore[call-arg]
 
 
-def test_the_loader_reads_pages_one_by_one(folder: Path, tmp_path: Path) -> None:
+def test_loader_yields_pages_and_lists_skipped_files(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7")
     Image.new("RGB", (50, 30), "red").save(tmp_path / "red.png")
     loader = LlavaPageLoader([folder, tmp_path])
@@ -131,8 +133,8 @@ def test_the_loader_reads_pages_one_by_one(folder: Path, tmp_path: Path) -> None
         LlavaPageLoader(tmp_path / "missing").load()
 
 
-def test_loaded_and_found_pages_are_the_same(index: PageIndex, folder: Path) -> None:
+def test_loader_and_retriever_return_equal_documents(index: PageIndex, folder: Path) -> None:
     loaded = {document.id: document for document in LlavaPageLoader(folder).lazy_load()}
-    for found in LlavaPageRetriever(index=index).invoke("coffee"):
-        assert loaded[found.id].page_content == found.page_content
-        assert loaded[found.id].metadata["handle"] == found.metadata["handle"]
+    for document in LlavaPageRetriever(index=index).invoke("coffee"):
+        assert loaded[document.id].page_content == document.page_content
+        assert loaded[document.id].metadata["handle"] == document.metadata["handle"]

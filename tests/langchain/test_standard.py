@@ -1,6 +1,6 @@
-"""LangChain's own suites on the embedded model: what every chat model has to do.
+"""LangChain's standard suites for chat models, on the embedded model.
 
-Every flag that can hold for LLaVA is on; those that cannot are about audio, video and PDF.
+All flags are on except those for audio, video and PDF.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from langchain_llava import ChatLlava
 from llava_tools.images.fetch import Fetcher
 
-# The package's `load` is a function that hides the module of that name.
+# In the package, the function `load` hides the module of the same name.
 lc_load = importlib.import_module("langchain_core.load.load")
 
-#: Where the suite's images lie.
-_AWAY = "https://raw.githubusercontent.com"
+#: Host of the suite's images.
+_SUITE_HOST = "https://raw.githubusercontent.com"
 
 
 class Flags:
-    """What the suites are told of the model."""
+    """Abilities of the model that the suites test."""
 
     chat_model_class: type[BaseChatModel] = ChatLlava
     has_tool_calling = True
@@ -51,11 +51,11 @@ class TestUnits(Flags, ChatModelUnitTests):
         return {"LLAVA_API_KEY": "secret"}, {"model": "tiny"}, {"api_key": "secret"}
 
     @pytest.fixture(autouse=True)
-    def _known_to_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Add the class to those that `load` calls "all".
+    def _allow_to_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Add the class to LangChain's list of loadable classes.
 
-        LangChain keeps that list for the partners in its own repository; everybody else's users
-        pass `allowed_objects=[ChatLlava]`.
+        The list holds partners in LangChain's repository; users of other packages pass
+        `allowed_objects=[ChatLlava]`.
         """
         path = tuple(ChatLlava.lc_id())
         monkeypatch.setitem(lc_load.ALL_SERIALIZABLE_MAPPINGS, path, path)
@@ -68,16 +68,16 @@ class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
         return {"model": "tiny", "allowed_hosts": ["127.0.0.1"]}
 
     @pytest.fixture(autouse=True)
-    def _images_from_here(self, image_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Serve the images that the suite would download from this machine."""
+    def _serve_images(self, image_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Serve the images that the suite downloads from this machine."""
         get, fetch = httpx.get, Fetcher.get
 
-        def get_here(url: str, **options: Any) -> httpx.Response:
-            assert url.startswith(_AWAY)
-            return get(url.replace(_AWAY, image_server), **options)
+        def get_local(url: str, **options: Any) -> httpx.Response:
+            assert url.startswith(_SUITE_HOST)
+            return get(url.replace(_SUITE_HOST, image_server), **options)
 
-        def fetch_here(fetcher: Fetcher, url: str) -> bytes:
-            return fetch(fetcher, url.replace(_AWAY, image_server))
+        def fetch_local(fetcher: Fetcher, url: str) -> bytes:
+            return fetch(fetcher, url.replace(_SUITE_HOST, image_server))
 
-        monkeypatch.setattr(httpx, "get", get_here)
-        monkeypatch.setattr(Fetcher, "get", fetch_here)
+        monkeypatch.setattr(httpx, "get", get_local)
+        monkeypatch.setattr(Fetcher, "get", fetch_local)

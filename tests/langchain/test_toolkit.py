@@ -1,4 +1,4 @@
-"""`LlavaToolkit`: LangChain's own suites for every tool, and what agents get to read."""
+"""`LlavaToolkit`: LangChain's standard suites for each tool, results, errors, agents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from llava_tools.images.store import ImageStore, shared_store
 from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import TOOLS
-from llava_tools.tools.locate import Located
+from llava_tools.tools.locate import LocateResult
 
 WIDE = Image.new("RGB", (400, 200), "navy")
 TALL = Image.new("RGB", (20, 40), "navy")
@@ -51,7 +51,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def toolkit(*script: str, **options: Any) -> LlavaToolkit:
     model = Llava(backend=ScriptedBackend(script or ("ok",)))
-    return LlavaToolkit(llava=model, store=ImageStore(), **options)
+    return LlavaToolkit(llm=model, store=ImageStore(), **options)
 
 
 def tool_of(kit: LlavaToolkit, name: str) -> BaseTool:
@@ -66,7 +66,7 @@ def call(tool: BaseTool, **arguments: Any) -> ToolMessage:
 
 
 class _Suite:
-    """One tool of a toolkit with an image in it."""
+    """The tool `name` of a toolkit with one image."""
 
     name = ""
     script = "ok"
@@ -86,14 +86,14 @@ class _Suite:
 
     def _kit(self) -> LlavaToolkit:
         model = Llava(backend=ScriptedBackend([self.script]))
-        return LlavaToolkit(llava=model)
+        return LlavaToolkit(llm=model)
 
 
 def _suites(name: str) -> list[type]:
     script = {"locate": "[0.25, 0.5, 0.5, 0.75]", "count": "3"}.get(name, "ok")
     return [
-        type(f"Test{kind}{name.title()}", (_Suite, suite), {"name": name, "script": script})
-        for kind, suite in (("Unit", ToolsUnitTests), ("Integration", ToolsIntegrationTests))
+        type(f"Test{level}{name.title()}", (_Suite, suite), {"name": name, "script": script})
+        for level, suite in (("Unit", ToolsUnitTests), ("Integration", ToolsIntegrationTests))
     ]
 
 
@@ -101,8 +101,8 @@ for _suite in (suite for name in TOOLS for suite in _suites(name)):
     globals()[_suite.__name__] = _suite
 
 
-class Shelf:
-    """Two pages, the second of which is found first."""
+class TwoPages:
+    """Index of two pages that ranks the second one first."""
 
     def search(self, query: str, k: int) -> list[Hit]:
         hit = Hit("a.pdf", 2, 1.0, "", "about " + query, "", TALL.size, "")
@@ -115,7 +115,7 @@ class Shelf:
 class _Find:
     @property
     def tool_constructor(self) -> BaseTool:
-        return tool_of(toolkit(index=Shelf()), "find")
+        return tool_of(toolkit(index=TwoPages()), "find")
 
     @property
     def tool_invoke_params_example(self) -> dict[str, Any]:
@@ -130,11 +130,11 @@ class TestIntegrationFind(_Find, ToolsIntegrationTests):
     pass
 
 
-def test_found_pages_can_be_looked_at() -> None:
-    kit = toolkit("tall", index=Shelf())
+def test_other_tools_look_at_pages_from_find() -> None:
+    kit = toolkit("tall", index=TwoPages())
     assert [tool.name for tool in kit.get_tools()] == [*TOOLS, "find"]
-    found = call(tool_of(kit, "find"), query="coffee", k=2)
-    assert json.loads(str(found.content)) == {
+    pages = call(tool_of(kit, "find"), query="coffee", k=2)
+    assert json.loads(str(pages.content)) == {
         "pages": [
             {
                 "image": open_image(TALL).handle,
@@ -145,35 +145,35 @@ def test_found_pages_can_be_looked_at() -> None:
             {"image": open_image(WIDE).handle, "document": "a.pdf", "page": 1},
         ]
     }
-    page = found.artifact.pages[0].image
-    told = call(tool_of(kit, "look"), image=page, question="Which form?")
-    assert json.loads(str(told.content)) == {"text": "tall"}
+    page = pages.artifact.pages[0].image
+    message = call(tool_of(kit, "look"), image=page, question="Which form?")
+    assert json.loads(str(message.content)) == {"text": "tall"}
     with pytest.raises(ValueError, match="needs an index"):
-        toolkit(names=["find"])
+        toolkit(tools=["find"])
 
 
 def test_every_tool_has_an_example() -> None:
     assert list(EXAMPLES) == list(TOOLS) == [tool.name for tool in toolkit().get_tools()]
 
 
-def test_the_agent_reads_json_and_the_program_gets_the_result() -> None:
+def test_content_is_json_and_artifact_is_the_result() -> None:
     kit = toolkit("[0.25, 0.5, 0.5, 0.75]")
     message = call(tool_of(kit, "locate"), image=kit.add(WIDE), thing="the red car")
     assert json.loads(str(message.content))["box"] == [100, 100, 200, 200]
-    assert isinstance(message.artifact, Located)
+    assert isinstance(message.artifact, LocateResult)
     assert message.artifact._repr_png_() is not None
     assert message.status == "success"
 
 
-def test_a_zoomed_image_can_be_used_by_the_next_tool() -> None:
+def test_next_tool_looks_at_a_zoomed_image() -> None:
     kit = toolkit("42")
     zoomed = call(tool_of(kit, "zoom"), image=kit.add(WIDE), box=[0, 0, 50, 50]).artifact
-    told = call(tool_of(kit, "look"), image=zoomed.image, question="What number?")
-    assert json.loads(str(told.content)) == {"text": "42"}
+    message = call(tool_of(kit, "look"), image=zoomed.image, question="What number?")
+    assert json.loads(str(message.content)) == {"text": "42"}
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "told"),
+    ("name", "arguments", "error"),
     [
         ("look", {"image": "img_1", "question": "?"}, "no picture 'img_1'"),
         ("look", {"image": "/etc/passwd", "question": "?"}, "no picture '/etc/passwd'"),
@@ -182,18 +182,18 @@ def test_a_zoomed_image_can_be_used_by_the_next_tool() -> None:
         ("count", {"image": None, "things": "dogs"}, "The answer is not JSON"),
     ],
 )
-def test_what_the_planner_did_wrong_goes_back_to_it(
-    name: str, arguments: dict[str, Any], told: str
+def test_planner_receives_errors_that_it_can_correct(
+    name: str, arguments: dict[str, Any], error: str
 ) -> None:
     kit = toolkit("no number")
     if arguments.get("image", "") is None:
         arguments = arguments | {"image": kit.add(WIDE)}
     message = call(tool_of(kit, name), **arguments)
     assert message.status == "error"
-    assert told in str(message.content)
+    assert error in str(message.content)
 
 
-def test_it_can_be_raised_instead() -> None:
+def test_raise_errors() -> None:
     tool = tool_of(toolkit(raise_errors=True), "look")
     with pytest.raises(ToolException, match="no picture"):
         call(tool, image="img_1", question="?")
@@ -202,7 +202,7 @@ def test_it_can_be_raised_instead() -> None:
 async def test_other_errors_are_raised() -> None:
     kit = toolkit()
     handle = kit.add(WIDE)
-    kit.llava.close()
+    kit.llm.close()
     tool = tool_of(kit, "look")
     with pytest.raises(LlavaEngineClosedError):
         call(tool, image=handle, question="?")
@@ -210,33 +210,36 @@ async def test_other_errors_are_raised() -> None:
         await tool.ainvoke({"image": handle, "question": "?"})
 
 
-def test_what_a_planner_is_told_is_what_openai_tools_say() -> None:
+def test_descriptions_equal_openai_tools() -> None:
     kit = toolkit()
     for tool, described in zip(kit.get_tools(), tools.openai_tools(), strict=True):
-        told = convert_to_openai_tool(tool)["function"]
-        ours = described["function"]
-        assert (told["name"], told["description"]) == (ours["name"], ours["description"])
-        assert told["parameters"]["properties"] == ours["parameters"]["properties"]
-        assert image_handles.PATTERN in json.dumps(told)
+        function = convert_to_openai_tool(tool)["function"]
+        expected = described["function"]
+        assert (function["name"], function["description"]) == (
+            expected["name"],
+            expected["description"],
+        )
+        assert function["parameters"]["properties"] == expected["parameters"]["properties"]
+        assert image_handles.PATTERN in json.dumps(function)
 
 
-def test_files_where_they_are_allowed(tmp_path: Path) -> None:
+def test_files_in_allowed_directories(tmp_path: Path) -> None:
     WIDE.save(tmp_path / "wide.png")
-    kit = toolkit("ok", allowed_directories=[tmp_path], names=["look"])
+    kit = toolkit("ok", allowed_directories=[tmp_path], tools=["look"])
     (tool,) = kit.get_tools()
     assert image_handles.PATTERN not in json.dumps(convert_to_openai_tool(tool))
     assert call(tool, image="wide.png", question="?").status == "success"
     assert call(tool, image="../wide.png", question="?").status == "error"
 
 
-def test_the_gallery_of_the_process_is_the_default() -> None:
-    handle = LlavaToolkit(llava=Llava(backend=ScriptedBackend())).add(WIDE)
+def test_default_store_is_that_of_the_process() -> None:
+    handle = LlavaToolkit(llm=Llava(backend=ScriptedBackend())).add(WIDE)
     assert handle in shared_store()
 
 
-def test_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_wrong_options_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Did you mean 'zoom'"):
-        LlavaToolkit(names=["zom"])
+        LlavaToolkit(tools=["zom"])
     with pytest.raises(RequestError, match="no folder"):
         LlavaToolkit(allowed_directories=[tmp_path / "missing"]).get_tools()
     with pytest.raises(ValueError, match="Extra inputs"):
@@ -244,29 +247,29 @@ def test_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def _plan(request: Request) -> str:
-    """Zoom into the image, look at what that gave, then answer."""
+    """Zoom into the image, look at the result, then answer."""
     results = [message.text for message in request.messages if message.role == "tool"]
-    named = image_handles.known(request.messages)
+    handles = image_handles.handles_in(request.messages)
     if not results:
-        return write_call(ToolCall("", "zoom", {"image": named[0], "box": [0, 0, 50, 50]}))
+        return write_call(ToolCall("", "zoom", {"image": handles[0], "box": [0, 0, 50, 50]}))
     if len(results) == 1:
-        arguments = {"image": named[-1], "question": "What number?"}
+        arguments = {"image": handles[-1], "question": "What number?"}
         return write_call(ToolCall("", "look", arguments))
     return f"It says {json.loads(results[1])['text']}."
 
 
-def test_an_agent_with_eyes_and_a_small_checkpoint() -> None:
-    kit = LlavaToolkit(llava=Llava(backend=ScriptedBackend(["42"])))
+def test_agent_with_visual_tools_has_small_checkpoints() -> None:
+    kit = LlavaToolkit(llm=Llava(backend=ScriptedBackend(["42"])))
     noise = Image.effect_noise((600, 400), 90).convert("RGB")
     saver = InMemorySaver()
     planner = ChatLlava(backend=ScriptedBackend(_plan))
     agent = create_agent(planner, kit.get_tools(), checkpointer=saver)
     thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
-    asked = HumanMessage(f"What number is in {kit.add(noise)}?")
-    said = agent.invoke({"messages": [asked]}, thread)["messages"]
-    assert [message.status for message in said if isinstance(message, ToolMessage)] == [
+    question = HumanMessage(f"What number is in {kit.add(noise)}?")
+    messages = agent.invoke({"messages": [question]}, thread)["messages"]
+    assert [message.status for message in messages if isinstance(message, ToolMessage)] == [
         "success",
         "success",
     ]
-    assert said[-1].text == "It says 42."
+    assert messages[-1].text == "It says 42."
     assert max(len(data) for _, data in saver.blobs.values()) < 10_000

@@ -1,0 +1,149 @@
+"""From LangChain's tools, schemas and response formats to the `Constraint` of a request.
+
+`bind_tools` keeps tools as OpenAI's dicts, which traces and caches can show; each call builds a
+`Constraint` from them. The schema of a pydantic class comes from pydantic itself, because
+LangChain's conversion inlines references and so loses recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import PydanticUserError
+
+from llava_tools.chat.openai_schema import (
+    ANY_OBJECT,
+    RESPONSE_FORMATS,
+    answer_schema,
+    tool_choice,
+    tool_spec,
+)
+from llava_tools.core.constraints import UNCONSTRAINED, Constraint, Schema
+from llava_tools.errors import RequestError
+
+Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
+ToolChoice = Mapping[str, Any] | str | bool | None
+
+#: Keywords of a call that make up its constraint.
+KEYWORDS = ("tools", "tool_choice", "strict", "parallel_tool_calls", "response_format")
+
+
+def tool_dict(tool: Tool) -> dict[str, Any]:
+    """Return a tool as OpenAI's dict.
+
+    Raises:
+        RequestError: LangChain cannot convert it, or it is a tool that a provider runs itself.
+    """
+    try:
+        converted = convert_to_openai_tool(cast(Any, tool))
+    except (ValueError, TypeError, PydanticUserError) as error:
+        name = getattr(tool, "name", None) or getattr(tool, "__name__", None) or tool
+        raise RequestError(
+            f"{name!r:.120} cannot be bound as a tool: {str(error).splitlines()[0]}.",
+            "Bind a function with type hints and a docstring, a pydantic class, a TypedDict, a "
+            "LangChain tool or an OpenAI tool dict.",
+        ) from error
+    tool_spec(converted)  # raises for tools that a provider runs itself
+    function = dict(converted["function"])
+    schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
+    if is_pydantic(schema):
+        function["parameters"] = _pydantic_schema(schema)
+    return {"type": "function", "function": function}
+
+
+def json_schema(schema: Any) -> Schema:
+    """Return the JSON schema of a class, a JSON schema or an OpenAI tool dict.
+
+    Raises:
+        RequestError: It is none of these.
+    """
+    if is_pydantic(schema):
+        return _pydantic_schema(schema)
+    if isinstance(schema, Mapping) and "function" not in schema and "parameters" not in schema:
+        return schema
+    function: Mapping[str, Any] = tool_dict(schema)["function"]
+    parameters: Mapping[str, Any] = function.get("parameters") or ANY_OBJECT
+    if "description" in function:
+        return {"description": function["description"], **parameters}
+    return parameters
+
+
+def is_pydantic(schema: object) -> bool:
+    """Return whether a schema is a pydantic class, of version 2 or 1."""
+    return isinstance(schema, type) and is_basemodel_subclass(schema)
+
+
+def bound_keywords(tools: Sequence[Tool], response_format: Any, **keywords: Any) -> dict[str, Any]:
+    """Return the keywords to bind for `bind_tools`, without those that are None.
+
+    Raises:
+        RequestError: An impossible tool, choice or format.
+    """
+    bound = {name: value for name, value in keywords.items() if value is not None}
+    bound["tools"] = [tool_dict(tool) for tool in tools]
+    if response_format is not None:
+        bound["response_format"] = _format_dict(response_format)
+    # LangChain's suite binds two tools of one name; only a call with them raises.
+    distinct = {tool["function"]["name"]: tool for tool in bound["tools"]}
+    constraint({**bound, "tools": list(distinct.values())})
+    return bound
+
+
+def constraint(keywords: Mapping[str, Any]) -> Constraint:
+    """Return the constraint of a call's keywords (`KEYWORDS`).
+
+    Raises:
+        RequestError: An impossible tool, choice or format.
+    """
+    tools = keywords.get("tools") or ()
+    if not isinstance(tools, Sequence) or isinstance(tools, str):
+        raise RequestError(f"tools={tools!r:.80} is no list.", "Pass a list of tools.")
+    schema = _response_schema(keywords.get("response_format"))
+    specs = tuple(tool_spec(tool_dict(tool)) for tool in tools)
+    for name in ("parallel_tool_calls", "strict"):
+        value = keywords.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise RequestError(f"{name}={value!r} is not possible.", "Use True, False or None.")
+    choice = keywords.get("tool_choice")
+    if not specs and schema is None and choice is None:
+        return UNCONSTRAINED
+    return Constraint(
+        specs,
+        "none" if choice is False else tool_choice(choice),
+        parallel_tool_calls=keywords.get("parallel_tool_calls") is not False,
+        schema=schema,
+        strict=keywords.get("strict") is not False,
+    )
+
+
+def _format_dict(response_format: object) -> Mapping[str, Any]:
+    """Return a `response_format` as OpenAI's dict."""
+    if isinstance(response_format, Mapping) and response_format.get("type") in RESPONSE_FORMATS:
+        return response_format
+    name = getattr(response_format, "__name__", "answer")
+    schema = _response_schema(response_format)
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+def _response_schema(response_format: object) -> Schema | None:
+    """Return the JSON schema of a `response_format`; None for free text."""
+    if response_format is None:
+        return None
+    if isinstance(response_format, Mapping) and response_format.get("type") in RESPONSE_FORMATS:
+        return answer_schema(response_format)
+    if isinstance(response_format, Mapping | type):
+        return json_schema(response_format)
+    raise RequestError(
+        f"response_format={response_format!r:.120} is not possible.",
+        "Use {'type': 'json_schema', …}, {'type': 'json_object'}, a class or a JSON schema.",
+    )
+
+
+def _pydantic_schema(schema: Any) -> dict[str, Any]:
+    """Return the JSON schema of a pydantic class, of version 2 or 1."""
+    read = schema.model_json_schema if hasattr(schema, "model_json_schema") else schema.schema
+    return cast(dict[str, Any], read())
