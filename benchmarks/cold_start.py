@@ -1,11 +1,11 @@
-"""Cold start: imports, and the embedded model's first token, each in a fresh process.
+"""Cold start: imports and the embedded model's first token, each in a fresh process.
 
     python -m benchmarks.cold_start [--rounds 5] [--threads 2] [--python VENV/bin/python]
 
-Times are those of the whole process, the interpreter's own start included, next to the seconds of
-processor time that it took, which a busy machine changes less. `--python` is an interpreter of
-another environment: transformers imports scipy and scikit-learn where they are installed, so that a
-developer's environment starts later than a user's.
+Reports the duration of the whole process, interpreter start included, and its CPU time, which a
+busy machine changes less. `--python` is the interpreter of another environment: transformers
+imports scipy and scikit-learn if they are installed, so a developer's environment starts more
+slowly than a user's.
 """
 
 from __future__ import annotations
@@ -39,29 +39,29 @@ PROGRAMS = {
 
 
 def run(python: str, program: str, threads: int) -> tuple[float, float]:
-    """Run a program in a fresh interpreter; return its seconds by the wall and of the processor."""
+    """Run a program in a fresh interpreter; return its wall and CPU seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     subprocess.run([python, "-c", program], check=True, env=environment)
-    took = time.perf_counter() - begin
+    wall = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return took, spent
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu
 
 
 def measure(python: str, rounds: int, threads: int) -> dict[str, dict[str, float]]:
-    """Return medians of seconds by program; the first round fills the disk's cache."""
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
+    """Return median seconds by program; the first round only fills the disk cache."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
     for _ in range(rounds + 1):
         for name, program in PROGRAMS.items():
-            seen[name].append(run(python, program, threads))
+            seconds[name].append(run(python, program, threads))
     return {
         name: {
             "wall_s": round(statistics.median(wall for wall, _ in times[1:]), 3),
             "cpu_s": round(statistics.median(cpu for _, cpu in times[1:]), 3),
         }
-        for name, times in seen.items()
+        for name, times in seconds.items()
     }
 
 
@@ -70,15 +70,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--python", default=sys.executable, help="of another environment")
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of another environment"
+    )
     options = parser.parse_args()
     figures = measure(options.python, options.rounds, options.threads)
     print(f"{'':32}{'wall, s':>10}{'cpu, s':>10}")
-    for name, found in figures.items():
-        print(f"{name:32}{found['wall_s']:>10}{found['cpu_s']:>10}")
-    told = {"benchmark": "cold_start", "rounds": options.rounds, "threads": options.threads}
-    told |= {**describe(), "seconds": figures}
-    print(json.dumps(told))
+    for name, times in figures.items():
+        print(f"{name:32}{times['wall_s']:>10}{times['cpu_s']:>10}")
+    report = {"benchmark": "cold_start", "rounds": options.rounds, "threads": options.threads}
+    print(json.dumps(report | describe() | {"seconds": figures}))
 
 
 if __name__ == "__main__":

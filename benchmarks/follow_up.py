@@ -1,10 +1,10 @@
-"""Time to the first token of a new and of a known image, decoding, and eight at once.
+"""Engine against `generate`: first token of a new and a cached image, decoding, eight at once.
 
-Random weights of a small geometry with LLaVA 1.5's 576 tokens an image (vision 256x6, language
-768x12), stored in bfloat16, next to `LlavaForConditionalGeneration.generate` in the same run,
-interleaved. `--dtype` is generate's; the engine chooses its own. Ratios are of processor seconds,
-the least of all rounds, which with one thread come near those of a machine that has nothing else to
-do; medians of the clock's are printed too.
+Random weights of a small geometry with LLaVA 1.5's 576 tokens per image (vision 256x6, language
+768x12), stored in bfloat16. Engine and `LlavaForConditionalGeneration.generate` take turns in one
+process. `--dtype` is that of generate; the engine chooses its own. Ratios are of the fewest CPU
+seconds of all rounds, which with one thread are close to those of an idle machine; ratios of median
+wall seconds are printed as well.
 
     python -m benchmarks.follow_up [--rounds 7] [--threads 1] [--dtype float32] [--at-once 8]
 """
@@ -46,31 +46,31 @@ def _image(shade: int) -> ImageRef:
 
 
 class Clocks:
-    """Seconds by name, of the wall and of this process's threads."""
+    """Wall and CPU seconds by name; CPU seconds are of all threads of this process."""
 
     def __init__(self) -> None:
         self.wall: dict[str, list[float]] = {}
         self.processor: dict[str, list[float]] = {}
 
     def time(self, name: str, work: Callable[[], T]) -> T:
-        """Do something and note how long it took."""
+        """Call a function and record its duration."""
         wall, processor = time.perf_counter(), time.process_time()
-        done = work()
+        result = work()
         self.processor.setdefault(name, []).append(time.process_time() - processor)
         self.wall.setdefault(name, []).append(time.perf_counter() - wall)
-        return done
+        return result
 
 
 def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
-    """Return medians of seconds and the ratios of ours to `generate`."""
-    # Rounded to what 16 bit hold, as released ones are.
+    """Return seconds, and ratios of the engine's to `generate`'s."""
+    # 16-bit weights, as released ones are.
     folder = write_checkpoint(Path(tempfile.mkdtemp()), shape=SHAPE, dtype=torch.bfloat16)
     model = Llava(str(folder))
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
     reference = Generate(replace(model.options, dtype=dtype))  # type: ignore[arg-type]
     clocks = Clocks()
-    same: list[bool] = []
+    equal: list[bool] = []
 
     def ours(messages: tuple[Message, ...], tokens: int) -> list[int]:
         request = Request(messages, SamplingParams(max_tokens=tokens))
@@ -79,52 +79,52 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
     def theirs(messages: tuple[Message, ...], tokens: int) -> list[int]:
         return reference.tokens(messages, tokens, exact=True)
 
-    def ask(image: ImageRef, question: str) -> tuple[Message, ...]:
+    def message(image: ImageRef, question: str) -> tuple[Message, ...]:
         return (Message("user", (image, question)),)
 
-    def note(name: str, messages: tuple[Message, ...], tokens: int) -> None:
-        mine = clocks.time(f"ours_{name}", lambda: ours(messages, tokens))
-        other = clocks.time(f"generate_{name}", lambda: theirs(messages, tokens))
-        same.append(mine == other)
+    def compare(name: str, messages: tuple[Message, ...], tokens: int) -> None:
+        actual = clocks.time(f"ours_{name}", lambda: ours(messages, tokens))
+        expected = clocks.time(f"generate_{name}", lambda: theirs(messages, tokens))
+        equal.append(actual == expected)
 
-    def note_many(asked: list[tuple[Message, ...]]) -> None:
+    def compare_many(conversations: list[tuple[Message, ...]]) -> None:
         with ThreadPoolExecutor(at_once) as pool:
-            clocks.time("ours_many", lambda: list(pool.map(ours, asked, [16] * at_once)))
-        clocks.time("generate_many", lambda: [theirs(messages, 16) for messages in asked])
+            clocks.time("ours_many", lambda: list(pool.map(ours, conversations, [16] * at_once)))
+        clocks.time("generate_many", lambda: [theirs(messages, 16) for messages in conversations])
 
     for number in range(rounds + 1):  # the first round warms up
         pair = (_image(2 * number), _image(2 * number + 1))
-        note("new", ask(pair[0], FIRST), 1)
-        note("follow_up", ask(pair[0], SECOND), 1)
-        note("decode", ask(pair[0], SECOND), DECODE)
+        compare("new", message(pair[0], FIRST), 1)
+        compare("follow_up", message(pair[0], SECOND), 1)
+        compare("decode", message(pair[0], SECOND), DECODE)
         if at_once:
-            note_many([ask(pair[n % 2], f"{SECOND} {number}{n}?") for n in range(at_once)])
+            compare_many([message(pair[n % 2], f"{SECOND} {number}{n}?") for n in range(at_once)])
     model.close()
     return {
-        "answers_equal": sum(same) / len(same),
+        "answers_equal": sum(equal) / len(equal),
         **_summary(clocks.processor, "processor", min, many=at_once > 0),
         **_summary(clocks.wall, "wall", statistics.median, many=at_once > 0),
     }
 
 
 def _summary(
-    seen: dict[str, list[float]], clock: str, pick: Callable[[list[float]], float], *, many: bool
+    times: dict[str, list[float]], clock: str, pick: Callable[[list[float]], float], *, many: bool
 ) -> dict[str, float]:
-    """Return what one clock showed, and the ratios that follow."""
-    took = {name: pick(times[1:]) for name, times in seen.items()}
+    """Return seconds of one clock, picked from all rounds but the first, and their ratios."""
+    seconds = {name: pick(values[1:]) for name, values in times.items()}
     speed = {
-        who: (DECODE - 1) / (took[f"{who}_decode"] - took[f"{who}_follow_up"])
-        for who in ("ours", "generate")
+        name: (DECODE - 1) / (seconds[f"{name}_decode"] - seconds[f"{name}_follow_up"])
+        for name in ("ours", "generate")
     }
     ratios = {
-        "new_picture_ratio": took["ours_new"] / took["generate_new"],
-        "follow_up_ratio": took["ours_follow_up"] / took["generate_follow_up"],
+        "new_image_ratio": seconds["ours_new"] / seconds["generate_new"],
+        "follow_up_ratio": seconds["ours_follow_up"] / seconds["generate_follow_up"],
         "decode_ratio": speed["ours"] / speed["generate"],
-        **({"at_once_ratio": took["ours_many"] / took["generate_many"]} if many else {}),
+        **({"at_once_ratio": seconds["ours_many"] / seconds["generate_many"]} if many else {}),
     }
     figures = {
-        **{f"{name}_s": seconds for name, seconds in took.items()},
-        **{f"{who}_tokens_per_s": tokens for who, tokens in speed.items()},
+        **{f"{name}_s": value for name, value in seconds.items()},
+        **{f"{name}_tokens_per_s": value for name, value in speed.items()},
         **ratios,
     }
     return {f"{clock}_{name}": round(value, 4) for name, value in figures.items()}

@@ -1,9 +1,9 @@
-"""Whether a model answers as well about wide, tall and large images as about small squares.
+"""Accuracy on wide, tall and large images against small squares.
 
-Scenes of the first renderer on unseen seeds, as many of every form; wide and tall ones are at least
-a third longer than broad. Each image is asked about twice, in the same words: as it was drawn
-(84 to 340 pixels) and enlarged to 4,000 pixels. Both go through the package's own preprocessing.
-Told are the shares of exact answers.
+Draws scenes of the first renderer with seeds outside training, equally many of each form; wide and
+tall ones have an aspect ratio of at least 4:3. The same question is answered about each image as
+drawn (84 to 340 pixels) and enlarged to 4,000 pixels, both through the package's own preprocessing.
+Reports the shares of exact answers.
 
     python -m benchmarks.formats [--model tiny] [--each 100]
 """
@@ -29,7 +29,7 @@ from recipes.tiny_llava.world import Scene, sample_scene
 FORMS = ("square", "wide", "tall")
 KINDS = ("colour", "shape", "count", "exist", "background")
 LARGE = 4000
-LONGER = 4 / 3
+MIN_ASPECT_RATIO = 4 / 3
 SEED = 6_000_011
 
 
@@ -39,7 +39,7 @@ class Case:
 
     form: str
     image: Image.Image
-    asked: str
+    question: str
     answer: str
 
     @property
@@ -51,55 +51,55 @@ class Case:
 
 
 def cases(each: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> Iterator[Case]:
-    """Draw `each` images of every form, the kinds of questions by turns."""
+    """Draw `each` images of every form; the kinds of questions take turns."""
     rng = np.random.default_rng(seed)
-    left = dict.fromkeys(FORMS, each)
-    while any(left.values()):
+    remaining = dict.fromkeys(FORMS, each)
+    while any(remaining.values()):
         scene = sample_scene(rng)
         form = _form(scene)
-        if form is None or not left[form]:
+        if form is None or not remaining[form]:
             continue
-        kind = kinds[left[form] % len(kinds)]
+        kind = kinds[remaining[form] % len(kinds)]
         question = ASKERS[kind][1](scene, rng)
         if question is not None:
-            left[form] -= 1
+            remaining[form] -= 1
             yield Case(form, draw(scene, rng).picture, spoken(question, rng), question.answer)
 
 
 def _form(scene: Scene) -> str | None:
     if scene.width == scene.height:
         return "square"
-    if max(scene.width, scene.height) < LONGER * min(scene.width, scene.height):
+    if max(scene.width, scene.height) < MIN_ASPECT_RATIO * min(scene.width, scene.height):
         return None
     return "wide" if scene.width > scene.height else "tall"
 
 
 def measure(model: Llava, each: int) -> dict[str, dict[str, float]]:
-    """Return the share of exact answers of each form, as drawn and enlarged, and of the same."""
-    right: Counter[tuple[str, str]] = Counter()
+    """Return, by form, shares of exact answers (as drawn, enlarged) and of equal answers."""
+    counts: Counter[tuple[str, str]] = Counter()
     for case in cases(each):
         drawn, large = (
-            model.ask(case.asked, image, max_tokens=12).text.strip()
+            model.ask(case.question, image, max_tokens=12).text.strip()
             for image in (case.image, case.enlarged)
         )
-        right[case.form, "as_drawn"] += drawn == case.answer
-        right[case.form, "enlarged"] += large == case.answer
-        right[case.form, "same"] += drawn == large
-    told = ("as_drawn", "enlarged", "same")
-    return {form: {name: right[form, name] / each for name in told} for form in FORMS}
+        counts[case.form, "as_drawn"] += drawn == case.answer
+        counts[case.form, "enlarged"] += large == case.answer
+        counts[case.form, "same"] += drawn == large
+    names = ("as_drawn", "enlarged", "same")
+    return {form: {name: counts[form, name] / each for name in names} for form in FORMS}
 
 
 def main() -> None:
     """Measure, print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--each", type=int, default=100, help="pictures a form (100)")
+    parser.add_argument("--each", type=int, default=100, help="images of each form (100)")
     options = parser.parse_args()
     with Llava(options.model) as model:
-        told = measure(model, options.each)
-    for form, figures in told.items():
+        shares = measure(model, options.each)
+    for form, figures in shares.items():
         print(f"{form:8}", *(f"{name} {value:<8.3f}" for name, value in figures.items()))
-    print(json.dumps({"benchmark": "formats", **vars(options), **describe(), "forms": told}))
+    print(json.dumps({"benchmark": "formats", **vars(options), **describe(), "forms": shares}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a GPU is used for: decoding, many streams, known images, memory, 4 bits.
+"""How well the engine uses a GPU: decoding, many streams, cached images, memory, 4 bits.
 
-On CUDA: random weights of LLaVA-1.5-7B's real shape in 16 bit (14 GB are written for a while), run
-by the engine that users run. Without CUDA, or with `--small`, the same is measured at a small
-geometry with 576 tokens an image; those figures say that the measuring works, not how fast a GPU
-is. Decoding is compared to the memory bandwidth seen in the same run: the bytes that a token takes
-to read, its weights and the KV before it, by the bytes a second that a sum or a copy gets through.
+On CUDA: random weights of LLaVA-1.5-7B's real shape in 16 bit (14 GB of temporary files), run by
+the engine that users run. Without CUDA, or with `--small`: the same at a small geometry with 576
+tokens per image; those figures only show that the benchmark works. Decoding is compared to the
+memory bandwidth of the same run: the bytes read per token (weights and the KV before it) against
+the bytes per second of summing or copying a large tensor.
 
     python -m benchmarks.gpu [--small] [--rounds 5] [--tokens 128] [--streams 16] [--threads 1]
 """
@@ -31,7 +31,7 @@ from torch import nn
 from benchmarks import load_7b
 from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
-from llava_tools.bench import Behind, Run
+from llava_tools.bench import Behind
 from llava_tools.bench.workload import make_image
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine import load_engine
@@ -42,35 +42,42 @@ from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
 from tests.checkpoints import write_checkpoint
 
-#: What torch may take on the GPU while 4 bits are measured; the CUDA context comes on top of it.
-CAP = 7_400_000_000
+FOUR_BIT_LIMIT = 7_400_000_000
+"""Bytes that torch may allocate on the GPU with 4-bit weights; the CUDA context comes on top."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured, in seconds, bytes and tokens.
+class Speed:
+    """Medians of all rounds.
 
     Attributes:
-        ceiling: Bytes a second that a sum or a copy of a large tensor gets through.
-        read: Bytes that have to be read for a token at batch 1.
-        rate: Tokens a second of one stream after its first.
-        one: Tokens a second of one stream from the asking to its end.
-        many: The same of all streams together.
-        new: Seconds to the first token about an image never seen.
-        follow_up: The same about an image that was asked about before.
-        held: Bytes of weights and KV.
-        peak: Bytes in use at most since before the load; None where nobody counts them.
-        four_bit: Bytes in use at most with 4-bit weights, the CUDA context among them.
+        decode: Tokens per second of one stream after its first token.
+        one_stream: Tokens per second of one stream, from request to end.
+        many_streams: The same of all streams together.
+        new_image: Seconds to the first token about a new image.
+        follow_up: Seconds to the first token about a cached image.
+    """
+
+    decode: float
+    one_stream: float
+    many_streams: float
+    new_image: float
+    follow_up: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes.
+
+    Attributes:
+        read_per_token: That decoding reads for a token at batch 1.
+        held: Of weights and KV.
+        peak: In use at most since before the load; None where it cannot be measured.
+        four_bit: In use at most with 4-bit weights, CUDA context included; None if it cannot run.
         refusal: Why `four_bit` is None.
     """
 
-    ceiling: float
-    read: float
-    rate: float
-    one: float
-    many: float
-    new: float
-    follow_up: float
+    read_per_token: float
     held: int
     peak: int | None
     four_bit: int | None
@@ -79,150 +86,143 @@ class Measured:
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure beside what it should be at the 7B's geometry on a GPU.
+    """A figure and its limit at the 7B's geometry on a GPU.
 
     Attributes:
         name: For the table and the JSON line.
-        figure: None where it could not be measured.
-        limit: It should be at least this, or at most.
-        least: Whether at least.
-        why: Why there is no figure.
+        figure: None if it cannot be measured.
+        limit: The lowest or highest value that meets the goal.
+        is_minimum: Whether `limit` is the lowest.
+        reason: Why there is no figure.
     """
 
     name: str
     figure: float | None
     limit: float
-    least: bool
-    why: str = ""
+    is_minimum: bool
+    reason: str = ""
 
     @property
-    def reached(self) -> bool | None:
-        """Whether the figure is what it should be; None without one."""
+    def met(self) -> bool | None:
+        """Whether the figure meets the goal; None without a figure."""
         if self.figure is None:
             return None
-        return self.figure >= self.limit if self.least else self.figure <= self.limit
+        return self.figure >= self.limit if self.is_minimum else self.figure <= self.limit
 
 
-def goals(seen: Measured) -> list[Goal]:
-    """Return the figures that follow from what was measured."""
-    memory = None if seen.peak is None else seen.peak / seen.held
-    small = None if seen.four_bit is None else seen.four_bit / 1e9
+def goals(bandwidth: float, speed: Speed, memory: Memory) -> list[Goal]:
+    """Return the figures that follow from the measurements; `bandwidth` in bytes per second."""
+    decode = speed.decode * memory.read_per_token / bandwidth
+    streams = speed.many_streams / speed.one_stream
+    follow_up = speed.follow_up / speed.new_image
+    peak = None if memory.peak is None else memory.peak / memory.held
+    four_bit = None if memory.four_bit is None else memory.four_bit / 1e9
     return [
-        Goal("decode_to_bandwidth", seen.rate * seen.read / seen.ceiling, 0.8, least=True),
-        Goal("streams_to_one", seen.many / seen.one, 10.0, least=True),
-        Goal("follow_up_to_new", seen.follow_up / seen.new, 0.1, least=False),
-        Goal("peak_to_weights_and_kv", memory, 1.1, least=False, why="needs CUDA or Linux"),
-        Goal("four_bit_gb", small, 8.0, least=False, why=seen.refusal),
+        Goal("decode_to_bandwidth", decode, 0.8, is_minimum=True),
+        Goal("streams_to_one", streams, 10.0, is_minimum=True),
+        Goal("follow_up_to_new", follow_up, 0.1, is_minimum=False),
+        Goal("peak_to_weights_and_kv", peak, 1.1, is_minimum=False, reason="needs CUDA or Linux"),
+        Goal("four_bit_gb", four_bit, 8.0, is_minimum=False, reason=memory.refusal),
     ]
 
 
-def table(found: Sequence[Goal], *, small: bool) -> str:
-    """Lay figures out for a terminal; at a small geometry without saying which goals were met."""
+def table(goals: Sequence[Goal], *, small: bool) -> str:
+    """Format figures for a terminal; at a small geometry, leave out whether goals are met."""
     lines = [f"{'':26}{'figure':>10}{'goal':>12}"]
-    for goal in found:
-        told = "-" if goal.figure is None else f"{goal.figure:.3f}"
-        line = f"{goal.name:26}{told:>10}{'>=' if goal.least else '<=':>6}{goal.limit:>6}"
+    for goal in goals:
+        figure = "-" if goal.figure is None else f"{goal.figure:.3f}"
+        sign = ">=" if goal.is_minimum else "<="
+        line = f"{goal.name:26}{figure:>10}{sign:>6}{goal.limit:>6}"
         if goal.figure is None:
-            line += f"  {goal.why}"
+            line += f"  {goal.reason}"
         elif not small:
-            line += "  met" if goal.reached else "  missed"
+            line += "  met" if goal.met else "  missed"
         lines.append(line)
     if small:
-        lines.append("Scaled down: not a 7B on a GPU, which is what the goals are about.")
+        lines.append("Scaled down: the goals are for a 7B on a GPU.")
     return "\n".join(lines)
 
 
-def bandwidth(device: torch.device) -> float:
-    """Return bytes a second: the better of summing a tensor and copying it, of seven tries each."""
+def measure_bandwidth(device: torch.device) -> float:
+    """Return bytes per second: the best of summing and copying a tensor, seven tries each."""
     on_gpu = device.type == "cuda"
     source = torch.ones(1 << (30 if on_gpu else 27), device=device)
     target = torch.empty_like(source)
     return max(
-        moved * source.nbytes / min(_seconds(work, device) for _ in range(7))
-        for moved, work in ((1, source.sum), (2, lambda: target.copy_(source)))
+        moves * source.nbytes / min(_seconds(work, device) for _ in range(7))
+        for moves, work in ((1, source.sum), (2, lambda: target.copy_(source)))
     )
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+    _synchronize(device)
     begin = time.perf_counter()
     work()
-    _wait(device)
+    _synchronize(device)
     return time.perf_counter() - begin
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def held(*modules: nn.Module) -> int:
-    """Return the bytes of modules' weights, those that are packed among them."""
+def weight_bytes(*modules: nn.Module) -> int:
+    """Return the bytes of modules' weights, packed ones included."""
     total = 0
     for module in modules:
-        total += sum(one.nbytes for one in chain(module.parameters(), module.buffers()))
-        packed = (one for one in module.modules() if isinstance(one, PackedLinear))
-        total += sum(2 * one.out_features * one.in_features for one in packed)
+        total += sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
+        packed = (layer for layer in module.modules() if isinstance(layer, PackedLinear))
+        total += sum(2 * layer.out_features * layer.in_features for layer in packed)
     return total
 
 
-def measure(folder: Path, rounds: int, tokens: int, streams: int) -> Measured:
-    """Measure an engine with a checkpoint's weights, then one with 4 bits of them."""
+def measure(folder: Path, rounds: int, tokens: int, streams: int) -> tuple[float, Speed, Memory]:
+    """Measure bandwidth, an engine with the checkpoint's weights, and one with 4-bit weights."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ceiling = bandwidth(device)
-    memory = _Memory(device)
+    bandwidth = measure_bandwidth(device)
+    counter = _PeakMemory(device)
     engine = load_engine(EngineOptions(str(folder)))
-    timed = _ask(engine, rounds, tokens, streams)
-    room, per_token = engine.kv
+    speed = measure_speed(engine, rounds, tokens, streams)
+    kv_tokens, kv_bytes_per_token = engine.runtime.kv
     model: Any = engine.loaded.model
-    words = model.model.language_model
-    read = held(words, model.lm_head) - held(words.embed_tokens)
-    weights = held(model)
+    language_model = model.model.language_model
+    read = weight_bytes(language_model, model.lm_head) - weight_bytes(language_model.embed_tokens)
     request = _request(make_image(0, 0), "Describe it.", tokens)
-    read += per_token * (engine.count_tokens(request) + tokens // 2)
-    peak = memory.peak()
+    read += kv_bytes_per_token * (engine.count_tokens(request) + tokens // 2)
+    held = weight_bytes(model) + kv_tokens * kv_bytes_per_token
+    peak = counter.peak()
     engine.close()
-    del engine, model, words
+    del engine, model, language_model
     gc.collect()  # the engine and its KV refer to each other
-    four_bit, refusal = _four_bit(folder, device)
-    return Measured(ceiling, read, *timed, weights + room * per_token, peak, four_bit, refusal)
+    return bandwidth, speed, Memory(read, held, peak, *_four_bit(folder, device))
 
 
-def _ask(
-    engine: LlavaEngine, rounds: int, tokens: int, streams: int
-) -> tuple[float, float, float, float, float]:
-    """Return `rate`, `one`, `many`, `new` and `follow_up`, medians of all rounds but the first."""
-    asked = Behind("engine", engine)
-    seen: list[tuple[float, float, float, float, float]] = []
+def measure_speed(engine: LlavaEngine, rounds: int, tokens: int, streams: int) -> Speed:
+    """Run all requests of each round; the first round warms up."""
+    server = Behind("engine", engine)
+    results: list[tuple[float, float, float, float, float]] = []
     for number in range(rounds + 1):
         image = make_image(1, number)
-        new = asked.run(_request(image, "What is in the picture?", 1))
-        again = asked.run(_request(image, "What is the colour of the ground?", 1))
-        long = asked.run(_request(image, "Describe it.", tokens))
-        many = asked.run_all(
+        new = server.run(_request(image, "What is in the picture?", 1))
+        follow_up = server.run(_request(image, "What is the colour of the ground?", 1))
+        long = server.run(_request(image, "Describe it.", tokens))
+        seconds = server.run_all(
             [_request(image, f"Describe part {n} of it.", tokens) for n in range(streams)]
         )
-        rate = _rate(long)
-        one = long.tokens / long.total
-        seen.append((rate, one, streams * tokens / many, new.first, again.first))
-    rate, one, together, first, follow_up = (
-        statistics.median(values) for values in zip(*seen[1:], strict=True)
-    )
-    return rate, one, together, first, follow_up
-
-
-def _rate(run: Run) -> float:
-    rate = run.tokens_per_s
-    assert rate is not None
-    return rate
+        decode = long.tokens_per_s
+        assert decode is not None
+        one_stream, many_streams = long.tokens / long.total, streams * tokens / seconds
+        results.append((decode, one_stream, many_streams, new.first, follow_up.first))
+    return Speed(*(statistics.median(values) for values in zip(*results[1:], strict=True)))
 
 
 def _request(image: ImageRef, question: str, tokens: int) -> Request:
     return Request((Message("user", (image, question)),), SamplingParams(max_tokens=tokens))
 
 
-class _Memory:
-    """Counts what is in use at most from here on: on the GPU, or of this process on Linux."""
+class _PeakMemory:
+    """Tracks peak memory from its creation on: of the GPU, or of this process on Linux."""
 
     def __init__(self, device: torch.device) -> None:
         self._gpu = device.type == "cuda"
@@ -235,18 +235,18 @@ class _Memory:
             self._reset.write_text("5")  # sets the peak to what is resident now
 
     def peak(self) -> int | None:
-        """Return bytes, or None where nobody counts them."""
+        """Return bytes, or None where they cannot be measured."""
         if self._gpu:
             return torch.cuda.max_memory_allocated()
         return load_7b.peak_bytes() - self._before if self._reset.exists() else None
 
 
 def _four_bit(folder: Path, device: torch.device) -> tuple[int | None, str]:
-    """Return the bytes that 4-bit weights took on a GPU of 8 GB, or why they are not known."""
+    """Return the peak bytes with 4-bit weights on a GPU limited to 8 GB, or why there are none."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         total = torch.cuda.mem_get_info()[1]
-        torch.cuda.set_per_process_memory_fraction(min(1.0, CAP / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, FOUR_BIT_LIMIT / total))
         torch.cuda.reset_peak_memory_stats()
     try:
         engine = load_engine(EngineOptions(str(folder), quantization="4bit"))
@@ -262,12 +262,12 @@ def _four_bit(folder: Path, device: torch.device) -> tuple[int | None, str]:
 def main() -> None:
     """Measure and print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="the small geometry on a GPU too")
+    parser.add_argument("--small", action="store_true", help="small geometry, also on a GPU")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=128, help="of a long answer, > 1")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a long answer, > 1")
     parser.add_argument("--streams", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
-    parser.add_argument("--folder", type=Path, help="where 14 GB may lie for a while")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--folder", type=Path, help="folder for 14 GB of temporary files")
     options = parser.parse_args()
     if options.rounds < 1 or options.tokens < 2 or options.streams < 1:
         parser.error("at least one round, two tokens and one stream are needed")
@@ -279,19 +279,17 @@ def main() -> None:
             write_checkpoint(folder, shape=SHAPE, dtype=torch.bfloat16, endless=True)
         else:
             load_7b.write(folder, layers=32)
-        seen = measure(folder, options.rounds, options.tokens, options.streams)
+        bandwidth, speed, memory = measure(folder, options.rounds, options.tokens, options.streams)
     finally:
         shutil.rmtree(folder)
-    found = goals(seen)
-    print(table(found, small=small))
-    told: dict[str, Any] = {
-        "benchmark": "gpu",
-        "geometry": "small" if small else "7b",
-        **describe(),
-    }
-    told |= {"rounds": options.rounds, "tokens": options.tokens, "streams": options.streams}
-    told |= {one.name: None if one.figure is None else round(one.figure, 4) for one in found}
-    print(json.dumps(told | {"measured": asdict(seen)}))
+    results = goals(bandwidth, speed, memory)
+    print(table(results, small=small))
+    report: dict[str, Any] = {"benchmark": "gpu", "geometry": "small" if small else "7b"}
+    report |= describe()
+    report |= {"rounds": options.rounds, "tokens": options.tokens, "streams": options.streams}
+    report |= {goal.name: goal.figure and round(goal.figure, 4) for goal in results}
+    measured = {"bandwidth": bandwidth, **asdict(speed), **asdict(memory)}
+    print(json.dumps(report | {"measured": measured}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Load random weights of LLaVA-1.5-7B's real shape from the released layout, in bfloat16.
+"""Loads random weights of LLaVA-1.5-7B's real shape from the released layout, in bfloat16.
 
-Writes 14 GB in the key layout and shards of the llava-hf checkpoints (`language_model.model.*`,
-`vision_tower.vision_model.*`), loads them through `Llava`'s own loader in a process of its own, and
-reports whether every weight arrived and how much memory it took. Takes minutes; not part of CI.
+Writes 14 GB with the keys and shards of the llava-hf checkpoints (`language_model.model.*`,
+`vision_tower.vision_model.*`), loads them with the engine's loader in a separate process, and
+reports whether every weight was loaded and the peak memory. Takes minutes; not part of CI.
 
     python -m benchmarks.load_7b [--folder DIR] [--layers 32]
 """
@@ -59,14 +59,14 @@ def config(layers: int) -> LlavaConfig:
 
 def weights(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes in the released layout."""
-    eye = "vision_tower.vision_model"
-    yield f"{eye}.embeddings.class_embedding", (1024,)
-    yield f"{eye}.embeddings.patch_embedding.weight", (1024, 3, 14, 14)
-    yield f"{eye}.embeddings.position_embedding.weight", (577, 1024)
+    vision = "vision_tower.vision_model"
+    yield f"{vision}.embeddings.class_embedding", (1024,)
+    yield f"{vision}.embeddings.patch_embedding.weight", (1024, 3, 14, 14)
+    yield f"{vision}.embeddings.position_embedding.weight", (577, 1024)
     for norm in ("pre_layrnorm", "post_layernorm"):
-        yield from ((f"{eye}.{norm}.{part}", (1024,)) for part in ("weight", "bias"))
+        yield from ((f"{vision}.{norm}.{part}", (1024,)) for part in ("weight", "bias"))
     for layer in range(24):
-        base = f"{eye}.encoder.layers.{layer}"
+        base = f"{vision}.encoder.layers.{layer}"
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             yield f"{base}.self_attn.{name}.weight", (1024, 1024)
             yield f"{base}.self_attn.{name}.bias", (1024,)
@@ -78,10 +78,10 @@ def weights(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     for name, into in {"linear_1": 1024, "linear_2": HIDDEN}.items():
         yield f"multi_modal_projector.{name}.weight", (HIDDEN, into)
         yield f"multi_modal_projector.{name}.bias", (HIDDEN,)
-    words = "language_model.model"
-    yield f"{words}.embed_tokens.weight", (VOCABULARY, HIDDEN)
+    language = "language_model.model"
+    yield f"{language}.embed_tokens.weight", (VOCABULARY, HIDDEN)
     for layer in range(layers):
-        base = f"{words}.layers.{layer}"
+        base = f"{language}.layers.{layer}"
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             yield f"{base}.self_attn.{name}.weight", (HIDDEN, HIDDEN)
         for name in ("gate_proj", "up_proj"):
@@ -89,36 +89,36 @@ def weights(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield f"{base}.mlp.down_proj.weight", (HIDDEN, MLP)
         for norm in ("input_layernorm", "post_attention_layernorm"):
             yield f"{base}.{norm}.weight", (HIDDEN,)
-    yield f"{words}.norm.weight", (HIDDEN,)
+    yield f"{language}.norm.weight", (HIDDEN,)
     yield HEAD, (VOCABULARY, HIDDEN)
 
 
 def write(folder: Path, layers: int) -> int:
-    """Write the checkpoint and return the bytes of its weights."""
+    """Write the checkpoint and return the size of its weights in bytes."""
     config(layers).save_pretrained(folder)
     tokenizer = llama_like_tokenizer()
     write_processors(folder, tokenizer, 336)
     noise = torch.randn(1 << 20, dtype=torch.bfloat16) * 0.02
     shard: dict[str, torch.Tensor] = {}
-    places: dict[str, int] = {}
-    total = held = number = 0
+    shard_numbers: dict[str, int] = {}
+    total = shard_bytes = number = 0
 
     def flush() -> None:
-        nonlocal shard, held, number
+        nonlocal shard, shard_bytes, number
         number += 1
         save_file(shard, folder / f"part-{number}.safetensors", metadata={"format": "pt"})
-        shard, held = {}, 0
+        shard, shard_bytes = {}, 0
 
     for name, shape in weights(layers):
         count = torch.Size(shape).numel()
-        if held + 2 * count > SHARD_BYTES:
+        if shard_bytes + 2 * count > SHARD_BYTES:
             flush()
         repeats = -(-count // noise.numel())
         shard[name] = noise.repeat(repeats)[:count].reshape(shape).clone()
         if name == HEAD:
-            shard[name][tokenizer.eos_token_id] = 0  # so that answers never end by themselves
-        places[name] = number + 1
-        held += 2 * count
+            shard[name][tokenizer.eos_token_id] = 0  # so that answers end only at max_tokens
+        shard_numbers[name] = number + 1
+        shard_bytes += 2 * count
         total += 2 * count
     flush()
     names = {i: f"model-{i:05d}-of-{number:05d}.safetensors" for i in range(1, number + 1)}
@@ -126,14 +126,14 @@ def write(folder: Path, layers: int) -> int:
         (folder / f"part-{index}.safetensors").rename(folder / name)
     index_file = {
         "metadata": {"total_size": total},
-        "weight_map": {name: names[place] for name, place in places.items()},
+        "weight_map": {name: names[i] for name, i in shard_numbers.items()},
     }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index_file))
     return total
 
 
 def load(folder: Path) -> None:
-    """In a process of its own: load, look at every weight, print seconds and peak memory."""
+    """Load in this process, touch every weight, and print seconds and peak memory."""
     import llava_tools.engine.loading.checkpoint as loader
     from llava_tools.options import EngineOptions
 
@@ -141,23 +141,23 @@ def load(folder: Path) -> None:
     begin = time.perf_counter()
     loaded = loader.load(EngineOptions(str(folder), dtype="bfloat16", device="cpu"))
     seconds = time.perf_counter() - begin
-    held = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
-    blank = [name for name, p in loaded.model.named_parameters() if not bool(p.any())]
-    peak = peak_bytes() - before  # after every weight was touched: mapped files count when read
-    print(json.dumps({"seconds": seconds, "peak": peak, "held": held, "blank": blank}))
+    loaded_bytes = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+    zeros = [name for name, p in loaded.model.named_parameters() if not bool(p.any())]
+    peak = peak_bytes() - before  # mapped files count once they are read
+    print(json.dumps({"seconds": seconds, "peak": peak, "loaded": loaded_bytes, "zeros": zeros}))
 
 
 def peak_bytes() -> int:
-    """Peak resident memory of this process since it began, from the Linux kernel."""
+    """Return the peak resident memory of this process, from the Linux kernel."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
-    """Write, load, report, and remove what was written."""
+    """Write, load, report, and delete the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where 14 GB may lie for a while")
-    parser.add_argument("--layers", type=int, default=32, help="fewer for a quick look")
+    parser.add_argument("--folder", type=Path, help="folder for 14 GB of temporary files")
+    parser.add_argument("--layers", type=int, default=32, help="fewer for a quick run")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
@@ -167,17 +167,17 @@ def main() -> None:
     try:
         total = write(folder, options.layers)
         command = [sys.executable, "-m", "benchmarks.load_7b", "--load", str(folder)]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     finally:
         shutil.rmtree(folder)
-    seen = json.loads(told.splitlines()[-1])
+    result = json.loads(output.splitlines()[-1])
     figures = {
         "weights_gb": round(total / 1e9, 2),
-        "loaded_gb": round(seen["held"] / 1e9, 2),
-        "peak_gb": round(seen["peak"] / 1e9, 2),
-        "memory_ratio": round(seen["peak"] / total, 3),
-        "seconds": round(seen["seconds"], 1),
-        "all_weights_used": seen["held"] == total and not seen["blank"],
+        "loaded_gb": round(result["loaded"] / 1e9, 2),
+        "peak_gb": round(result["peak"] / 1e9, 2),
+        "memory_ratio": round(result["peak"] / total, 3),
+        "seconds": round(result["seconds"], 1),
+        "all_weights_used": result["loaded"] == total and not result["zeros"],
     }
     for name, value in figures.items():
         print(f"{name:18}{value!s:>10}")

@@ -1,4 +1,4 @@
-"""What every benchmark says about where it ran: the same as `llava-tools bench`."""
+"""Hardware and versions, reported by every benchmark as `llava-tools bench` reports them."""
 
 from llava_tools.bench.machine import describe
 

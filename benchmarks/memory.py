@@ -1,8 +1,8 @@
-"""Resident memory while one engine is asked about ever new images.
+"""Resident memory while an engine answers questions about ever new images.
 
-The embedded model and two thousand drawn images, each asked about once, in turns by `Llava`,
-`ChatLlava` and LlamaIndex's `Llava`, which share the engine. Memory is noted every hundred; what
-counts is how much it grew between the first quarter and the end.
+The embedded model answers one question about each of two thousand drawn images, in turn through
+`Llava`, `ChatLlava` and LlamaIndex's `Llava`, which share the engine. Memory is measured every
+hundred images; the result is its growth between the first quarter and the end.
 
     python -m benchmarks.memory [--images 2000] [--at-once 4] [--threads 1]
 """
@@ -32,8 +32,8 @@ TOKENS = 4
 STEP = 100
 
 
-def ways() -> list[Callable[[bytes, str], object]]:
-    """Return three who ask the same engine about an image's bytes."""
+def callers() -> list[Callable[[bytes, str], object]]:
+    """Return three functions that pass an image and a question to the same engine."""
     plain, chat = Llava(), ChatLlava(max_tokens=TOKENS)
     index = LlamaIndexLlava(max_tokens=TOKENS)
 
@@ -56,41 +56,41 @@ def ways() -> list[Callable[[bytes, str], object]]:
 
 
 def measure(images: int, at_once: int) -> dict[int, float]:
-    """Return resident megabytes by the number of images seen."""
+    """Return resident megabytes by the number of images so far."""
     process = psutil.Process()
-    asking = ways()
-    seen: dict[int, float] = {}
+    functions = callers()
+    megabytes: dict[int, float] = {}
 
-    def one(number: int) -> None:
-        asking[number % len(asking)](make_image(0, number).data, QUESTIONS[number % len(QUESTIONS)])
+    def call(number: int) -> None:
+        question = QUESTIONS[number % len(QUESTIONS)]
+        functions[number % len(functions)](make_image(0, number).data, question)
 
     with ThreadPoolExecutor(at_once) as pool:
         for start in range(0, images, STEP):
-            list(pool.map(one, range(start, min(start + STEP, images))))
-            seen[start + STEP] = round(process.memory_info().rss / 1e6, 1)
-            print(f"{start + STEP:6} pictures {seen[start + STEP]:10.1f} MB", flush=True)
-    return seen
+            end = min(start + STEP, images)
+            list(pool.map(call, range(start, end)))
+            megabytes[end] = round(process.memory_info().rss / 1e6, 1)
+            print(f"{end:6} images {megabytes[end]:10.1f} MB", flush=True)
+    return megabytes
 
 
 def main() -> None:
-    """Measure, print how it went, then one JSON line."""
+    """Measure and print progress, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     begin = time.perf_counter()
-    seen = measure(options.images, options.at_once)
-    early, late = seen[max(STEP, options.images // 4 // STEP * STEP)], list(seen.values())[-1]
-    print(f"grown by {100 * (late / early - 1):.1f}% between {early} and {late} MB")
-    told = {"early_mb": early, "late_mb": late, "ratio": round(late / early, 4), "mb": seen}
+    megabytes = measure(options.images, options.at_once)
     seconds = round(time.perf_counter() - begin)
-    print(
-        json.dumps(
-            {"benchmark": "memory", **vars(options), **describe(), "seconds": seconds, **told}
-        )
-    )
+    values = list(megabytes.values())
+    early, late = values[max(1, options.images // 4 // STEP) - 1], values[-1]
+    print(f"growth {100 * (late / early - 1):.1f}%, from {early} to {late} MB")
+    figures = {"early_mb": early, "late_mb": late, "ratio": round(late / early, 4), "mb": megabytes}
+    report = {"benchmark": "memory", **vars(options), **describe(), "seconds": seconds, **figures}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What `ChatLlava.invoke` and LlamaIndex's `chat` add to the engine's own time.
+"""Overhead of `ChatLlava.invoke` and LlamaIndex's `chat` over the engine's own time.
 
-The engine is timed from within each call: the seconds spent in its stream. The rest of the call is
-the wrapper's: messages to a request, the image's block to an image, callbacks, the answer to a
-message. Asked in turns, about an image by its handle, as agents carry it on, and as base64, as it
-comes first; next to what LangChain itself does around a model that is none.
+Within each call, the time spent in the engine's stream is measured. The rest is overhead: messages
+to a request, image block to image, callbacks, answer to a message. The callers take turns. Images
+are passed by handle, as agents pass them on, and as base64, as they first arrive. For comparison:
+LangChain's own overhead around a fake model.
 
     python -m benchmarks.overhead [--rounds 40] [--scripted] [--threads 1]
 """
@@ -39,10 +39,10 @@ TOKENS = 8
 
 
 class Timed(RetryingBackend):
-    """A backend that notes the time spent inside another one.
+    """Measures the time spent inside another backend.
 
     Attributes:
-        spent: Seconds since it was last set to 0.
+        spent: Seconds since `spent` was last set to 0.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -78,51 +78,53 @@ class _TimedStream:
         self._timed.spent += time.perf_counter() - begin
 
 
-def ways(timed: Timed) -> dict[str, Callable[[], object]]:
-    """Return everybody who asks the same, by name."""
+def callers(timed: Timed) -> dict[str, Callable[[], object]]:
+    """Return functions that send the same request, by name."""
     image = open_image(IMAGE)
     chat = ChatLlava(backend=timed, max_tokens=TOKENS)
     index = LlamaIndexLlava(backend=timed, max_tokens=TOKENS)
     plain = Llava(backend=timed)
     fake = FakeListChatModel(responses=["It is yellow."])
-    told = {"type": "text", "text": QUESTION}
-    known = HumanMessage([image_block(IMAGE), told])
+    question = {"type": "text", "text": QUESTION}
+    by_handle = HumanMessage([image_block(IMAGE), question])
     data = base64.b64encode(IMAGE.read_bytes()).decode()
-    whole = HumanMessage([{"type": "image", "base64": data, "mime_type": "image/png"}, told])
+    as_base64 = HumanMessage(
+        [{"type": "image", "base64": data, "mime_type": "image/png"}, question]
+    )
     block = ImageBlock(image=IMAGE.read_bytes(), image_mimetype="image/png")
-    asked = ChatMessage([block, TextBlock(text=QUESTION)])
+    as_bytes = ChatMessage([block, TextBlock(text=QUESTION)])
     request = Request((Message("user", (image, QUESTION)),), SamplingParams(max_tokens=TOKENS))
     return {
-        "the seam": lambda: collect(timed.stream(request), ""),
+        "Backend.stream": lambda: collect(timed.stream(request), ""),
         "Llava.ask": lambda: plain.ask(QUESTION, image, max_tokens=TOKENS),
-        "ChatLlava.invoke, handle": lambda: chat.invoke([known]),
-        "ChatLlava.invoke, base64": lambda: chat.invoke([whole]),
-        "LangChain alone, base64": lambda: fake.invoke([whole]),
-        "LlamaIndex chat, bytes": lambda: index.chat([asked]),
+        "ChatLlava.invoke, handle": lambda: chat.invoke([by_handle]),
+        "ChatLlava.invoke, base64": lambda: chat.invoke([as_base64]),
+        "LangChain alone, base64": lambda: fake.invoke([as_base64]),
+        "LlamaIndex chat, bytes": lambda: index.chat([as_bytes]),
         "LlamaIndex chat, text": lambda: index.chat([ChatMessage(QUESTION)]),
     }
 
 
 def measure(backend: Backend, rounds: int) -> dict[str, dict[str, float]]:
-    """Return medians in milliseconds: of what was added, and of the engine's own time."""
+    """Return median milliseconds of the overhead and of the engine's own time."""
     timed = Timed(backend)
     added: dict[str, list[float]] = {}
-    own: dict[str, list[float]] = {}
-    asked = ways(timed)
+    engine: dict[str, list[float]] = {}
+    functions = callers(timed)
     for number in range(rounds + 2):  # the first two warm up
-        for name, ask in asked.items():
+        for name, call in functions.items():
             timed.spent = 0.0
             begin = time.perf_counter()
-            ask()
-            took = time.perf_counter() - begin
+            call()
+            seconds = time.perf_counter() - begin
             if number > 1:
-                added.setdefault(name, []).append(1e3 * (took - timed.spent))
-                own.setdefault(name, []).append(1e3 * timed.spent)
+                added.setdefault(name, []).append(1e3 * (seconds - timed.spent))
+                engine.setdefault(name, []).append(1e3 * timed.spent)
     return {
         name: {
             "added_ms": round(statistics.median(times), 3),
             "added_p90_ms": round(statistics.quantiles(times, n=10)[-1], 3),
-            "engine_ms": round(statistics.median(own[name]), 2),
+            "engine_ms": round(statistics.median(engine[name]), 2),
         }
         for name, times in added.items()
     }
@@ -132,7 +134,7 @@ def main() -> None:
     """Measure and print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--scripted", action="store_true", help="no model: ScriptedBackend")
+    parser.add_argument("--scripted", action="store_true", help="use ScriptedBackend, no model")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -140,9 +142,9 @@ def main() -> None:
         backend = ScriptedBackend(["It is yellow."]) if options.scripted else model.backend
         figures = measure(backend, options.rounds)
     print(f"{'':28}{'added, ms':>12}{'p90':>10}{'engine, ms':>12}")
-    for name, found in figures.items():
-        print(f"{name:28}" + "".join(f"{value:>11}" for value in found.values()))
-    print(json.dumps({"benchmark": "overhead", **vars(options), **describe(), "ways": figures}))
+    for name, times in figures.items():
+        print(f"{name:28}" + "".join(f"{value:>11}" for value in times.values()))
+    print(json.dumps({"benchmark": "overhead", **vars(options), **describe(), "callers": figures}))
 
 
 if __name__ == "__main__":

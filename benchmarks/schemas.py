@@ -1,11 +1,11 @@
-"""Schemas that nobody here wrote: how many can be enforced, and what comes out of those that can.
+"""JSON schemas of other packages: how many can be enforced, and whether answers are valid.
 
-All pydantic models of `tests/foreign_schemas.py` are compiled with the embedded model's tokenizer.
-`--asked` of them, drawn by chance, are then asked for: greedy and at temperature 1, from the
-embedded model and from random weights. An answer is valid, or an error since it was cut off by
-`max_tokens`, or refused beforehand (the schema, or the context it needs); anything else is wrong.
+Compiles all pydantic models of `tests/foreign_schemas.py` with the embedded model's tokenizer. Then
+requests answers to `--requests` of them, drawn at random: greedy and at temperature 1, from the
+embedded model and from random weights. An answer is valid, or cut off by `max_tokens`, or refused
+beforehand (because of its schema or the context it needs); anything else counts as wrong.
 
-    python -m benchmarks.schemas [--asked 60] [--max-tokens 300]
+    python -m benchmarks.schemas [--requests 60] [--max-tokens 300]
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from llava_tools.core.constraints import Constraint
 from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.grammar_masks import Grammars
+from llava_tools.engine.grammar_masks import GrammarCache
 from llava_tools.errors import OutputError, RequestError
 from tests.checkpoints import write_checkpoint
 from tests.foreign_schemas import foreign_schemas
 
-AT_ONCE = 8
+CONCURRENCY = 8
 
 
-def compile_all(grammars: Grammars) -> dict[str, Any]:
-    """Return how many schemas are enforced, why others are not, and milliseconds of compiling."""
+def compile_all(grammars: GrammarCache) -> dict[str, Any]:
+    """Return how many schemas are enforced, why others are not, and compile times in ms."""
     refused: Counter[str] = Counter()
     times = []
     schemas = foreign_schemas()
@@ -59,14 +59,16 @@ def compile_all(grammars: Grammars) -> dict[str, Any]:
     }
 
 
-def ask_for(engine: LlavaEngine, count: int, max_tokens: int, temperature: float) -> dict[str, int]:
-    """Return how many answers were valid, cut off, refused and wrong."""
+def count_outcomes(
+    engine: LlavaEngine, count: int, max_tokens: int, temperature: float
+) -> dict[str, int]:
+    """Return how many answers are valid, cut off, refused and wrong."""
 
     def outcome(case: tuple[str, dict[str, Any]]) -> str:
         sampling = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=1)
-        asked = (Message("user", ("Well?",)),)
+        messages = (Message("user", ("Well?",)),)
         try:
-            stream = engine.stream(Request(asked, sampling, Constraint(schema=case[1])))
+            stream = engine.stream(Request(messages, sampling, Constraint(schema=case[1])))
             answer = collect(stream, "")
             jsonschema.validate(json.loads(answer.text), case[1])
         except OutputError as error:
@@ -77,14 +79,14 @@ def ask_for(engine: LlavaEngine, count: int, max_tokens: int, temperature: float
             return "wrong"
         return "valid"
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
         return dict(Counter(pool.map(outcome, foreign_schemas(count))))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--asked", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--max-tokens", type=int, default=300)
     options = parser.parse_args()
     figures: dict[str, Any] = {}
@@ -94,11 +96,11 @@ def main() -> None:
             engine = model.backend
             assert isinstance(engine, LlavaEngine)
             if name == "embedded":
-                tokenizer = engine.loaded.text.tokenizer
-                figures["compiled"] = compile_all(Grammars(tokenizer, len(tokenizer)))
+                tokenizer = engine.loaded.tokenizer.tokenizer
+                figures["compiled"] = compile_all(GrammarCache(tokenizer, len(tokenizer)))
             for temperature in (0.0, 1.0):
-                figures[f"{name}, temperature {temperature:g}"] = ask_for(
-                    engine, options.asked, options.max_tokens, temperature
+                figures[f"{name}, temperature {temperature:g}"] = count_outcomes(
+                    engine, options.requests, options.max_tokens, temperature
                 )
     print(json.dumps({"benchmark": "schemas", **vars(options), **figures, **describe()}))
 

@@ -1,9 +1,9 @@
-"""Tune random weights of LLaVA's real geometry by LoRA, kill it on the way, and go on.
+"""Fine-tunes a small LLaVA by LoRA, kills a run half-way, and resumes it.
 
-336 pixels, 576 tokens an image, LLaVA's wiring at a small width and depth: 64 images with an
-answer each are learned by heart. Reports how far the loss falls, whether a tuning that was killed
-(SIGKILL) has the losses of one that was not, how many answers `Llava` then gives word for word, and
-what a step takes. Takes minutes; not part of CI.
+Random weights with 336 pixels and 576 tokens per image, at a small width and depth, memorize 64
+images with an answer each. Reports the fall of the loss, the seconds per step, whether a killed
+(SIGKILL) and resumed run has the losses of an uninterrupted one, and how many answers `Llava` then
+gives exactly. Takes minutes; not part of CI.
 
     python -m benchmarks.tune [--records 64] [--epochs 30]
 """
@@ -33,14 +33,14 @@ QUESTION = "What is in the picture?"
 COLOURS = ("red", "blue", "green", "black", "white", "yellow", "pink", "orange")
 
 
-def write(folder: Path, records: int) -> dict[str, str]:
-    """Write checkpoint, images and conversations; return the answers by image."""
+def write(folder: Path, count: int) -> dict[str, str]:
+    """Write checkpoint, images and conversations; return the answers by image file."""
     write_checkpoint(folder / "base", shape=SHAPE, tokenizer=make_tokenizer())
     images = folder / "images"
     images.mkdir()
     rng = random.Random(0)
     answers: dict[str, str] = {}
-    for number in range(records):
+    for number in range(count):
         image = Image.new("RGB", (336, 300), COLOURS[number % 8])
         draw = ImageDraw.Draw(image)
         draw.rectangle((40, 40, 290, 250), fill=COLOURS[number // 8 % 8])
@@ -53,13 +53,13 @@ def write(folder: Path, records: int) -> dict[str, str]:
         ]
         for name, answer in answers.items()
     }
-    told = [{"id": n, "image": n, "conversations": turn} for n, turn in turns.items()]
-    (folder / "data.json").write_text(json.dumps(told))
+    records = [{"id": name, "image": name, "conversations": t} for name, t in turns.items()]
+    (folder / "data.json").write_text(json.dumps(records))
     return answers
 
 
 def options(folder: Path, out: str, epochs: int) -> TuneOptions:
-    """LoRA with the official rank, alpha and dropout; rates for random weights."""
+    """Return LoRA with the official rank, alpha and dropout, and rates for random weights."""
     return TuneOptions(
         model=str(folder / "base"),
         data=folder / "data.json",
@@ -78,13 +78,13 @@ def options(folder: Path, out: str, epochs: int) -> TuneOptions:
 
 
 def losses(folder: Path, out: str) -> list[float]:
-    """The losses so far, as they were written down."""
+    """Return the losses that a run has logged."""
     lines = (folder / f"{out}.work" / "losses.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
 
 
-def killed(folder: Path, epochs: int, after: int) -> None:
-    """Tune in another process, and kill that once it has told of a step behind `after`."""
+def tune_and_kill(folder: Path, epochs: int, after: int) -> None:
+    """Tune in another process, and kill it once it logs a step later than `after`."""
     command = [sys.executable, "-m", "benchmarks.tune", "--tune", str(folder)]
     process = subprocess.Popen(
         [*command, "--epochs", str(epochs)], stderr=subprocess.PIPE, text=True
@@ -99,25 +99,25 @@ def killed(folder: Path, epochs: int, after: int) -> None:
 
 
 def main() -> None:
-    """Write, tune twice, compare, ask."""
+    """Tune twice, once with a kill, and print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--tune", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.tune:
-        tune(options(chosen.tune, "broken", chosen.epochs))
+    arguments = parser.parse_args()
+    if arguments.tune:
+        tune(options(arguments.tune, "broken", arguments.epochs))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        answers = write(folder, chosen.records)
-        begin = time.perf_counter()
-        last = tune(options(folder, "whole", chosen.epochs))
-        seconds = time.perf_counter() - begin
+        answers = write(folder, arguments.records)
+        start = time.perf_counter()
+        last = tune(options(folder, "whole", arguments.epochs))
+        seconds = time.perf_counter() - start
         whole = losses(folder, "whole")
-        killed(folder, chosen.epochs, after=len(whole) // 3)
+        tune_and_kill(folder, arguments.epochs, after=len(whole) // 3)
         reached = len(losses(folder, "broken"))
-        tune(options(folder, "broken", chosen.epochs))
+        tune(options(folder, "broken", arguments.epochs))
         with Llava(str(folder / "whole"), device="cpu") as model:
             right = sum(
                 model.ask(QUESTION, folder / "images" / image).text == answer

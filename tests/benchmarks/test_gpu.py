@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py`: what follows from what was measured; no clock decides."""
+"""`benchmarks/gpu.py`: figures computed from measurements; nothing is timed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.gpu import Measured, goals, held, table
+from benchmarks.gpu import Memory, Speed, goals, table, weight_bytes
 from llava_tools.engine.cpu.linear import available, joined
 from llava_tools.engine.device import free_bytes
 
-SEEN = Measured(
-    ceiling=2e12,
-    read=15e9,
-    rate=120.0,
-    one=100.0,
-    many=900.0,
-    new=0.2,
-    follow_up=0.01,
-    held=40_000_000_000,
-    peak=42_000_000_000,
-    four_bit=7_500_000_000,
+BANDWIDTH = 2e12
+SPEED = Speed(decode=120.0, one_stream=100.0, many_streams=900.0, new_image=0.2, follow_up=0.01)
+MEMORY = Memory(
+    read_per_token=15e9, held=40_000_000_000, peak=42_000_000_000, four_bit=7_500_000_000
 )
 
 
-def test_goals_follow_from_what_was_measured() -> None:
-    found: dict[str, Any] = {goal.name: (goal.figure, goal.reached) for goal in goals(SEEN)}
-    assert found == {
+def test_goals_follow_from_measurements() -> None:
+    results: dict[str, Any] = {
+        goal.name: (goal.figure, goal.met) for goal in goals(BANDWIDTH, SPEED, MEMORY)
+    }
+    assert results == {
         "decode_to_bandwidth": (pytest.approx(0.9), True),
         "streams_to_one": (pytest.approx(9.0), False),
         "follow_up_to_new": (pytest.approx(0.05), True),
@@ -38,9 +33,9 @@ def test_goals_follow_from_what_was_measured() -> None:
     }
 
 
-def test_the_table_says_what_was_met_and_why_a_figure_is_missing() -> None:
-    found = goals(replace(SEEN, peak=None, four_bit=None, refusal="needs a CUDA GPU"))
-    lines = table(found, small=False).splitlines()
+def test_the_table_shows_met_goals_and_why_a_figure_is_missing() -> None:
+    memory = replace(MEMORY, peak=None, four_bit=None, refusal="needs a CUDA GPU")
+    lines = table(goals(BANDWIDTH, SPEED, memory), small=False).splitlines()
     assert lines[1].split() == ["decode_to_bandwidth", "0.900", ">=", "0.8", "met"]
     assert lines[2].endswith("missed")
     assert lines[4].endswith("-    <=   1.1  needs CUDA or Linux")
@@ -49,31 +44,31 @@ def test_the_table_says_what_was_met_and_why_a_figure_is_missing() -> None:
 
 
 def test_a_small_geometry_meets_no_goals() -> None:
-    told = table(goals(SEEN), small=True)
-    assert "Scaled down: not a 7B on a GPU" in told
-    assert "met" not in told
-    assert "missed" not in told
+    text = table(goals(BANDWIDTH, SPEED, MEMORY), small=True)
+    assert "Scaled down: the goals are for a 7B on a GPU" in text
+    assert "met" not in text
+    assert "missed" not in text
 
 
-def test_weights_are_counted_packed_or_not() -> None:
+def test_weight_bytes_count_packed_layers() -> None:
     plain = nn.Linear(32, 16)
-    assert held(plain) == 4 * (32 * 16 + 16)
+    assert weight_bytes(plain) == 4 * (32 * 16 + 16)
     packed = joined([nn.Linear(32, 16, bias=False).half()])
-    assert held(nn.Sequential(packed)) == 2 * 32 * 16
+    assert weight_bytes(nn.Sequential(packed)) == 2 * 32 * 16
     assert available() == (not isinstance(packed, nn.Linear))
-    assert held(plain, packed) == held(plain) + held(packed)
+    assert weight_bytes(plain, packed) == weight_bytes(plain) + weight_bytes(packed)
 
 
-def test_a_limit_of_the_process_counts_as_memory_that_is_taken(
+def test_a_memory_limit_of_the_process_reduces_free_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limits = {"mem_get_info": (70, 100), "memory_reserved": 10}
     for name, value in limits.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    left = {}
+    free = {}
     for share in (1.0, 0.3, 0.05):
         monkeypatch.setattr(
             torch.cuda, "get_per_process_memory_fraction", lambda device, share=share: share
         )
-        left[share] = free_bytes(torch.device("cuda", 0))
-    assert left == {1.0: 70, 0.3: 20, 0.05: 0}
+        free[share] = free_bytes(torch.device("cuda", 0))
+    assert free == {1.0: 70, 0.3: 20, 0.05: 0}
