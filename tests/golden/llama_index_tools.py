@@ -68,7 +68,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "described where folders are allowed": partial(
         _described, allowed_directories=[Path(__file__).parent]
     ),
-    "some of them": partial(_described, names=["zoom", "look"]),
+    "some of them": partial(_described, tools=["zoom", "look"]),
     **{
         f"call: {name}": partial(_called, tool, arguments, *script)
         for name, tool, arguments, script in CALLS

@@ -1,4 +1,4 @@
-"""The image and the server of images that LangChain's tests use too."""
+"""Fixtures of LangChain's tests: a PNG image and a server for it."""
 
 from __future__ import annotations
 

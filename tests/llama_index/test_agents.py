@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ ASK = "What colour is the star?"
 
 @pytest.fixture
 def night() -> ImageRef:
-    """An image with a yellow star, known by its handle."""
+    """An image with a yellow star, stored under its handle."""
     image = open_image(NIGHT)
     shared_store().add(image)
     return image
@@ -43,12 +42,11 @@ def night() -> ImageRef:
 
 def _show(image: str) -> list[ImageBlock | TextBlock]:
     """Open an image, to look at it."""
-    found = shared_store().get(image)
-    return [ImageBlock(image=found.data), TextBlock(text=ASK)]
+    return [ImageBlock(image=shared_store().get(image).data), TextBlock(text=ASK)]
 
 
 def _tool() -> FunctionTool:
-    """`_show`, whose argument can only be an image of the conversation."""
+    """`_show`, whose argument can only be a handle that the conversation names."""
     handle = Field(pattern=image_handles.PATTERN)
     arguments = create_model("show", image=(str, handle))
     return FunctionTool.from_defaults(_show, name="show", fn_schema=arguments)
@@ -56,23 +54,25 @@ def _tool() -> FunctionTool:
 
 def _handle(request: Request) -> str:
     """The first handle that the conversation names."""
-    found = re.search(r"img_[0-9a-f]{24}", " ".join(m.text for m in request.messages))
-    assert found
-    return found[0]
+    match = re.search(r"img_[0-9a-f]{24}", " ".join(m.text for m in request.messages))
+    assert match
+    return match[0]
 
 
 def _call(name: str, **arguments: str) -> str:
     return write_call(ToolCall("", name, arguments))
 
 
-async def _run(agent: Any, asked: str | ChatMessage) -> tuple[AgentOutput, Sequence[AgentStream]]:
-    handler = agent.run(user_msg=asked, max_iterations=5)
+async def _run(agent: Any, message: str | ChatMessage) -> tuple[AgentOutput, list[AgentStream]]:
+    handler = agent.run(user_msg=message, max_iterations=5)
     steps = [event async for event in handler.stream_events() if isinstance(event, AgentStream)]
     return await handler, steps
 
 
-@pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
-async def test_a_planner_sees_the_image_that_a_tool_returned(night: ImageRef, whole: type) -> None:
+@pytest.mark.parametrize("agent_type", [FunctionAgent, AgentWorkflow])
+async def test_a_planner_sees_the_image_that_a_tool_returned(
+    night: ImageRef, agent_type: type
+) -> None:
     def plan(request: Request) -> str:
         if request.messages[-1].role == "tool":
             return "It is yellow." if request.messages[-1].images == (night,) else "I see nothing."
@@ -80,13 +80,13 @@ async def test_a_planner_sees_the_image_that_a_tool_returned(night: ImageRef, wh
 
     backend = ScriptedBackend(plan)
     tool = _tool()
-    agent: Any = FunctionAgent(name="eyes", llm=Llava(backend=backend), tools=[tool])
-    if whole is AgentWorkflow:
-        agent = AgentWorkflow(agents=[agent], root_agent="eyes")
+    agent: Any = FunctionAgent(name="looker", llm=Llava(backend=backend), tools=[tool])
+    if agent_type is AgentWorkflow:
+        agent = AgentWorkflow(agents=[agent], root_agent="looker")
     result, steps = await _run(agent, f"{ASK} See {night.handle}.")
     assert result.response.content == "It is yellow."
     (call,) = result.tool_calls
-    assert (call.tool_name, call.tool_kwargs) == ("show", {"picture": night.handle})
+    assert (call.tool_name, call.tool_kwargs) == ("show", {"image": night.handle})
     assert steps[-1].response == "It is yellow."
     assert any(step.tool_calls for step in steps)
     first, second = backend.requests
@@ -95,33 +95,35 @@ async def test_a_planner_sees_the_image_that_a_tool_returned(night: ImageRef, wh
     assert second.messages[1].tool_calls[0].id == second.messages[2].tool_call_id
 
 
-async def test_agents_hand_over_to_each_other(night: ImageRef) -> None:
+async def test_agents_hand_off_to_each_other(night: ImageRef) -> None:
     def plan(request: Request) -> str:
         names = {tool.name for tool in request.constraint.tools}
         if "show" not in names:
-            return _call("handoff", to_agent="eyes", reason="It has to be seen.")
+            return _call("handoff", to_agent="looker", reason="It needs vision.")
         if request.messages[-1].images:
             return "yellow"
         return _call("show", image=_handle(request))
 
     llm = Llava(backend=ScriptedBackend(plan))
-    boss = FunctionAgent(name="boss", description="Plans.", llm=llm, can_handoff_to=["eyes"])
-    eyes = FunctionAgent(
-        name="eyes",
+    planner = FunctionAgent(
+        name="planner", description="Plans.", llm=llm, can_handoff_to=["looker"]
+    )
+    looker = FunctionAgent(
+        name="looker",
         description="Looks.",
         llm=llm,
         tools=[_tool()],
         can_handoff_to=[],
     )
-    workflow = AgentWorkflow(agents=[boss, eyes], root_agent="boss")
+    workflow = AgentWorkflow(agents=[planner, looker], root_agent="planner")
     result, _ = await _run(workflow, f"{ASK} See {night.handle}.")
     assert result.response.content == "yellow"
-    assert result.current_agent_name == "eyes"
+    assert result.current_agent_name == "looker"
 
 
-async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
-    """The planner is scripted, the eyes are the embedded model."""
-    eyes = Llava()
+async def test_handles_pass_images_through_react_agents(night: ImageRef) -> None:
+    """The planner is scripted; the embedded model looks at the image."""
+    vision_model = Llava()
 
     def find(what: str) -> list[ImageBlock | TextBlock]:
         """Find an image."""
@@ -129,8 +131,8 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
 
     def look(image: str, question: str) -> str:
         """Answer a question about an image."""
-        found = ImageBlock(image=shared_store().get(image).data)
-        return str(eyes.complete(question, image_documents=[found]))
+        block = ImageBlock(image=shared_store().get(image).data)
+        return str(vision_model.complete(question, image_documents=[block]))
 
     def plan(request: Request) -> str:
         assert not any(message.images for message in request.messages)  # ReActAgent drops them
@@ -138,7 +140,7 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
         if not last.startswith("Observation:"):
             return 'Thought: I need it.\nAction: find\nAction Input: {"what": "star"}'
         if "img_" in last:
-            arguments = f'{{"picture": "{_handle(request)}", "question": "{ASK}"}}'
+            arguments = f'{{"image": "{_handle(request)}", "question": "{ASK}"}}'
             return f"Thought: I look.\nAction: look\nAction Input: {arguments}"
         return f"Thought: I know.\nAnswer: {last.removeprefix('Observation: ')}"
 
@@ -150,14 +152,14 @@ async def test_handles_carry_what_react_agents_drop(night: ImageRef) -> None:
     assert result.response.content == "yellow"
 
 
-@pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
-async def test_the_embedded_model_opens_a_image_and_looks_at_it(
-    night: ImageRef, whole: type
+@pytest.mark.parametrize("agent_type", [FunctionAgent, AgentWorkflow])
+async def test_the_embedded_model_opens_an_image_and_looks_at_it(
+    night: ImageRef, agent_type: type
 ) -> None:
     tool = _tool()
-    agent: Any = FunctionAgent(name="eyes", llm=Llava(), tools=[tool], initial_tool_choice="show")
-    if whole is AgentWorkflow:
-        agent = AgentWorkflow(agents=[agent], root_agent="eyes")
+    agent: Any = FunctionAgent(name="looker", llm=Llava(), tools=[tool], initial_tool_choice="show")
+    if agent_type is AgentWorkflow:
+        agent = AgentWorkflow(agents=[agent], root_agent="looker")
     result, _ = await _run(agent, f"{ASK} Look at {night.handle}.")
     assert result.response.content == "yellow"
     assert [call.tool_name for call in result.tool_calls] == ["show"]
@@ -169,18 +171,18 @@ async def test_the_embedded_model_as_a_react_agent(night: ImageRef) -> None:
         return text.upper()
 
     agent = ReActAgent(llm=Llava(), tools=[FunctionTool.from_defaults(shout)])
-    asked = ChatMessage(blocks=[ImageBlock(image=night.data), TextBlock(text=ASK)])
-    result, _ = await _run(agent, asked)
+    message = ChatMessage(blocks=[ImageBlock(image=night.data), TextBlock(text=ASK)])
+    result, _ = await _run(agent, message)
     assert result.response.content == "yellow"
     assert not result.tool_calls
 
 
-@pytest.mark.parametrize("whole", [FunctionAgent, AgentWorkflow])
-async def test_the_embedded_model_chooses_to_look(night: ImageRef, whole: type) -> None:
+@pytest.mark.parametrize("agent_type", [FunctionAgent, AgentWorkflow])
+async def test_the_embedded_model_chooses_to_look(night: ImageRef, agent_type: type) -> None:
     """It may answer at once, but has no image until it calls the tool."""
-    agent: Any = FunctionAgent(name="eyes", llm=Llava(), tools=[_tool()])
-    if whole is AgentWorkflow:
-        agent = AgentWorkflow(agents=[agent], root_agent="eyes")
+    agent: Any = FunctionAgent(name="looker", llm=Llava(), tools=[_tool()])
+    if agent_type is AgentWorkflow:
+        agent = AgentWorkflow(agents=[agent], root_agent="looker")
     result, _ = await _run(agent, f"{ASK} See {night.handle}.")
-    assert [call.tool_kwargs for call in result.tool_calls] == [{"picture": night.handle}]
+    assert [call.tool_kwargs for call in result.tool_calls] == [{"image": night.handle}]
     assert result.response.content == "yellow"

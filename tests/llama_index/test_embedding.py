@@ -1,4 +1,4 @@
-"""`LlavaEmbedding`: LlamaIndex's ways to ask for vectors, on vectors that tell lengths."""
+"""`LlavaEmbedding`: LlamaIndex's methods for vectors, on a model whose vectors are lengths."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions
 
 
-class Lengths:
-    """Remembers its batches."""
+class LengthEmbedder:
+    """Embeds a text or an image as its length or width, and records the sizes of its batches."""
 
     model_name = "lengths"
     dimensions = 2
@@ -42,10 +42,10 @@ class Lengths:
 
 
 @pytest.fixture
-def lengths(monkeypatch: pytest.MonkeyPatch) -> Lengths:
-    model = Lengths()
+def lengths(monkeypatch: pytest.MonkeyPatch) -> LengthEmbedder:
+    model = LengthEmbedder()
 
-    def load(options: EmbeddingOptions) -> Lengths:
+    def load(options: EmbeddingOptions) -> LengthEmbedder:
         return model
 
     monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load))
@@ -59,21 +59,21 @@ def path(tmp_path: Path) -> str:
     return str(path)
 
 
-async def test_texts(lengths: Lengths) -> None:
+async def test_texts(lengths: LengthEmbedder) -> None:
     embedding = LlavaEmbedding(embed_batch_size=2)
     assert embedding.get_query_embedding("one") == [3.0, 1.0]
     assert await embedding.aget_query_embedding("one") == [3.0, 1.0]
     assert embedding.get_text_embedding("four") == [4.0, 1.0]
     assert await embedding.aget_text_embedding("four") == [4.0, 1.0]
-    wanted = [[3.0, 1.0]] * 3
+    expected = [[3.0, 1.0]] * 3
     lengths.batches.clear()
-    assert embedding.get_text_embedding_batch(["one"] * 3) == wanted
-    assert await embedding.aget_text_embedding_batch(["one"] * 3) == wanted
+    assert embedding.get_text_embedding_batch(["one"] * 3) == expected
+    assert await embedding.aget_text_embedding_batch(["one"] * 3) == expected
     assert lengths.batches[:2] == [2, 1]
-    assert sorted(lengths.batches[2:]) == [1, 2]  # at once, in any order
+    assert sorted(lengths.batches[2:]) == [1, 2]  # concurrently, in any order
 
 
-async def test_images(lengths: Lengths, path: str) -> None:
+async def test_images(lengths: LengthEmbedder, path: str) -> None:
     embedding = LlavaEmbedding(embed_batch_size=2)
     file = io.BytesIO(Path(path).read_bytes())
     assert embedding.get_image_embedding(path) == [7.0, 1.0]
@@ -82,32 +82,32 @@ async def test_images(lengths: Lengths, path: str) -> None:
     assert embedding.get_image_embedding_batch([path] * 3) == [[7.0, 1.0]] * 3
     assert await embedding.aget_image_embedding_batch([path] * 3) == [[7.0, 1.0]] * 3
     assert lengths.batches[:2] == [2, 1]
-    assert sorted(lengths.batches[2:]) == [1, 2]  # at once, in any order
+    assert sorted(lengths.batches[2:]) == [1, 2]  # concurrently, in any order
     with pytest.raises(ImageError):
         embedding.get_image_embedding("http://169.254.169.254/a.png")
 
 
-def test_an_index_of_images(lengths: Lengths, path: str) -> None:
+def test_image_index(lengths: LengthEmbedder, path: str) -> None:
     embedding = LlavaEmbedding()
     node = ImageNode(image_path=path, metadata={"file_name": "a.png"})
     index = MultiModalVectorStoreIndex([node], embed_model=embedding, image_embed_model=embedding)
-    (found,) = index.as_retriever(image_similarity_top_k=1).retrieve("words")
-    assert found.node.metadata == {"file_name": "a.png"}
+    (result,) = index.as_retriever(image_similarity_top_k=1).retrieve("words")
+    assert result.node.metadata == {"file_name": "a.png"}
 
 
 def test_options() -> None:
     assert LlavaEmbedding().model_name == "tiny"
     assert LlavaEmbedding(model="7b").model_name == "7b"
-    told = LlavaEmbedding(model_name="7b", device="cpu", embed_batch_size=3)
-    assert LlavaEmbedding.from_dict(told.to_dict()).to_dict() == told.to_dict()
+    embedding = LlavaEmbedding(model_name="7b", device="cpu", embed_batch_size=3)
+    assert LlavaEmbedding.from_dict(embedding.to_dict()).to_dict() == embedding.to_dict()
     bad: list[dict[str, Any]] = [{"devise": "cpu"}, {"device": "tpu"}, {"embed_batch_size": 0}]
-    for given in bad:
+    for options in bad:
         with pytest.raises(RequestError) as caught:
-            LlavaEmbedding(**given)
+            LlavaEmbedding(**options)
         assert "\n" not in str(caught.value)
 
 
-def test_closing_and_going_on(lengths: Lengths) -> None:
+def test_a_closed_embedding_model_loads_again(lengths: LengthEmbedder) -> None:
     embedding = LlavaEmbedding()
     embedding.get_query_embedding("one")
     embedding.close()

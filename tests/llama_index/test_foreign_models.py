@@ -1,7 +1,7 @@
-"""Structured prediction on pydantic models that nobody here wrote, with random weights.
+"""Structured prediction on pydantic models of other packages, with random weights.
 
-Random weights write whatever the grammar lets through, so nothing but the grammar can make an
-answer right. One that is cut off by `max_tokens` is an error and counts for nothing.
+Random weights write any text that the grammar allows, so only the grammar can make an answer valid.
+An answer that `max_tokens` cuts off raises an error and counts neither as valid nor as wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.checkpoints import SMALL, write_checkpoint
 from tests.foreign_models import NAMES, load
 
 PROMPT = PromptTemplate("Anything.")
-#: Formats that llguidance does not know: they are refused before anything is generated.
+#: Formats that llguidance does not know: the model refuses them before it generates.
 REFUSED = {
     "banks.registries.directory:PromptFile",
     "langchain_core.documents.base:Blob",
@@ -49,8 +49,9 @@ async def _outcome(llm: Llava, name: str, temperature: float) -> str:
     return "valid" if type(output) is load(name) else f"wrong: {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0, 1])
-async def test_answers_are_valid_or_refused_up_front(llm: Llava, temperature: float) -> None:
+async def test_answers_are_valid_or_the_schema_is_refused(llm: Llava, temperature: float) -> None:
     outcomes = Counter(await asyncio.gather(*[_outcome(llm, name, temperature) for name in NAMES]))
     assert set(outcomes) <= {"valid", "refused", "cut off"}, outcomes
     assert outcomes["refused"] == len(REFUSED)
@@ -63,6 +64,6 @@ def test_a_tool_that_cannot_be_enforced_is_refused(llm: Llava) -> None:
         llm.chat([ChatMessage("hi")], tools=[{"name": "f", "parameters": odd}])
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_many_models() -> None:
     assert len(NAMES) >= 30
     assert len({name.split(".")[0] for name in NAMES}) >= 4

@@ -1,4 +1,4 @@
-"""`Llava` as LlamaIndex's users hold it: chats, completions, their streams and async twins."""
+"""`Llava` through LlamaIndex's interface: chats, completions, their streams and async twins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import base64
 import itertools
 import pickle
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -32,7 +33,7 @@ from llava_tools.errors import AnswerTimeoutError, EngineError, QueueFullError, 
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
 
-WORDS = "The circle is red."
+TEXT = "The circle is red."
 CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))
 HELLO = [ChatMessage("Which colour is the circle?")]
 
@@ -46,29 +47,25 @@ LOOK = FunctionTool.from_defaults(look)
 
 
 def _llm(*script: str, **options: Any) -> tuple[Llava, ScriptedBackend]:
-    backend = ScriptedBackend(script or (WORDS,))
+    backend = ScriptedBackend(script or (TEXT,))
     return Llava(backend=backend, **options), backend
 
 
-async def _all(stream: AsyncIterator[Any]) -> list[Any]:
+async def _collect(stream: AsyncIterator[Any]) -> list[Any]:
     return [chunk async for chunk in stream]
 
 
-async def _every_way(llm: Llava, **given: Any) -> list[ChatResponse]:
-    """The answer of `chat` and the last chunks of its twins."""
-    return [
-        llm.chat(HELLO, **given),
-        list(llm.stream_chat(HELLO, **given))[-1],
-        await llm.achat(HELLO, **given),
-        (await _all(await llm.astream_chat(HELLO, **given)))[-1],
-    ]
-
-
-async def test_all_four_chats_say_the_same() -> None:
+async def test_all_four_chat_methods_return_the_same_response() -> None:
     llm, backend = _llm()
-    responses = await _every_way(llm, max_tokens=20, logprobs=True)
+    options: dict[str, Any] = {"max_tokens": 20, "logprobs": True}
+    responses: list[ChatResponse] = [
+        llm.chat(HELLO, **options),
+        list(llm.stream_chat(HELLO, **options))[-1],
+        await llm.achat(HELLO, **options),
+        (await _collect(await llm.astream_chat(HELLO, **options)))[-1],
+    ]
     assert len({response.model_dump_json(exclude={"delta"}) for response in responses}) == 1
-    assert responses[0].message.content == WORDS
+    assert responses[0].message.content == TEXT
     assert [len(tokens) for tokens in responses[0].logprobs or []] == [1] * 4
     assert responses[0].raw
     assert responses[0].raw["finish_reason"] == "stop"
@@ -77,8 +74,8 @@ async def test_all_four_chats_say_the_same() -> None:
     assert backend.requests[0].sampling == SamplingParams(max_tokens=20, logprobs=True)
 
 
-@pytest.mark.parametrize("script", [WORDS, CALL, f"{CALL}\n{CALL}"])
-def test_chunks_are_cumulative_and_fold_to_the_message(script: str) -> None:
+@pytest.mark.parametrize("script", [TEXT, CALL, f"{CALL}\n{CALL}"])
+def test_chunks_are_cumulative_and_end_with_the_whole_message(script: str) -> None:
     llm, _ = _llm(script)
     tools = {"tools": [LOOK]}
     chunks = list(llm.stream_chat(HELLO, **tools))
@@ -101,7 +98,7 @@ def _calls(response: ChatResponse) -> list[ToolCallBlock]:
     return [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
 
 
-def test_leaving_a_stream_stops_the_generation() -> None:
+def test_closing_a_stream_stops_the_generation() -> None:
     llm, backend = _llm("one two three four")
     stream = llm.stream_chat(HELLO)
     next(stream)
@@ -113,62 +110,62 @@ def test_leaving_a_stream_stops_the_generation() -> None:
     assert backend.closed_early == 2
 
 
-async def test_leaving_an_async_stream_stops_the_generation() -> None:
+async def test_closing_an_async_stream_stops_the_generation() -> None:
     for name in ("astream_chat", "astream_complete"):
-        passed, go_on = itertools.count(1), threading.Event()
+        pauses, closed = itertools.count(1), threading.Event()
 
-        def pause(passed: Iterator[int] = passed, go_on: threading.Event = go_on) -> None:
-            if next(passed) > 1:  # the first word comes, the others wait
-                go_on.wait(30)
+        def pause(pauses: Iterator[int] = pauses, closed: threading.Event = closed) -> None:
+            if next(pauses) > 1:  # the first word comes at once, the others wait
+                closed.wait(30)
 
         backend = ScriptedBackend(["one two three"], pause=pause)
-        asked: Any = HELLO if name == "astream_chat" else "hi"
-        async with aclosing(await getattr(Llava(backend=backend), name)(asked)) as stream:
+        prompt: Any = HELLO if name == "astream_chat" else "hi"
+        async with aclosing(await getattr(Llava(backend=backend), name)(prompt)) as stream:
             async for _ in stream:
                 break
         async with asyncio.timeout(10):
             while not backend.closed_early:
                 await asyncio.sleep(0)
-        go_on.set()
+        closed.set()
 
 
 async def test_cancelling_a_task_stops_the_generation() -> None:
-    begun, go = asyncio.Event(), asyncio.Event()
+    started, cancelled = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def pause() -> None:
-        loop.call_soon_threadsafe(begun.set)
-        asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+        loop.call_soon_threadsafe(started.set)
+        asyncio.run_coroutine_threadsafe(cancelled.wait(), loop).result()
 
     backend = ScriptedBackend(["one two three"], pause=pause)
     task = asyncio.create_task(Llava(backend=backend).achat(HELLO))
-    await begun.wait()
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert backend.closed_early == 1
-    go.set()
+    cancelled.set()
 
 
-async def test_all_four_completions(png: bytes) -> None:
+async def test_all_four_completion_methods_return_the_same_text(png: bytes) -> None:
     llm, backend = _llm()
     images = [ImageDocument(image=base64.b64encode(png).decode())]
     answers: list[CompletionResponse] = [
         llm.complete("What?", image_documents=images),
         list(llm.stream_complete("What?", image_documents=images))[-1],
         await llm.acomplete("What?", image_documents=images),
-        (await _all(await llm.astream_complete("What?", image_documents=images)))[-1],
+        (await _collect(await llm.astream_complete("What?", image_documents=images)))[-1],
     ]
-    assert {answer.text for answer in answers} == {WORDS}
+    assert {answer.text for answer in answers} == {TEXT}
     assert {r.messages for r in backend.requests} == {
         (Message("user", (open_image(png), "What?")),)
     }
     chunks = list(llm.stream_complete("What?"))
     assert [chunk.text for chunk in chunks][:2] == ["The", "The circle"]
-    assert "".join(chunk.delta or "" for chunk in chunks) == WORDS
+    assert "".join(chunk.delta or "" for chunk in chunks) == TEXT
 
 
-def test_prompts_are_formatted_once() -> None:
+def test_completion_to_prompt_is_applied_once() -> None:
     llm, backend = _llm(completion_to_prompt=lambda prompt: f"Q: {prompt}")
     llm.complete("a")
     llm.complete("b", formatted=True)
@@ -177,9 +174,9 @@ def test_prompts_are_formatted_once() -> None:
 
 def test_the_system_prompt_reaches_predictions() -> None:
     llm, backend = _llm(system_prompt="Be brief.")
-    assert llm.predict(PromptTemplate("Name a {thing}."), thing="fruit") == WORDS
-    said = backend.requests[0].messages
-    assert said == (Message("system", ("Be brief.",)), Message("user", ("Name a fruit.",)))
+    assert llm.predict(PromptTemplate("Name a {noun}."), noun="fruit") == TEXT
+    messages = backend.requests[0].messages
+    assert messages == (Message("system", ("Be brief.",)), Message("user", ("Name a fruit.",)))
 
 
 def test_options_of_a_call_override_the_fields() -> None:
@@ -190,7 +187,7 @@ def test_options_of_a_call_override_the_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("options", "error"),
     [
         ({"tempersture": 1}, "Did you mean 'temperature'"),
         ({"temperature": -1}, "temperature=-1"),
@@ -201,22 +198,22 @@ def test_options_of_a_call_override_the_fields() -> None:
         ({"quantization": "2bit"}, "quantization='2bit'"),
     ],
 )
-def test_a_typo_fails_when_the_model_is_made(given: dict[str, Any], says: str) -> None:
-    with pytest.raises(RequestError, match=says) as caught:
-        Llava(**given)
+def test_bad_options_raise_in_the_constructor(options: dict[str, Any], error: str) -> None:
+    with pytest.raises(RequestError, match=error) as caught:
+        Llava(**options)
     assert "\n" not in str(caught.value)
 
 
-def test_bad_calls() -> None:
+def test_bad_calls_raise_before_the_backend_gets_a_request() -> None:
     llm, backend = _llm()
-    for given in ({"tempersture": 1}, {"temperature": -1}, {"verbosity": "high"}):
+    for options in ({"tempersture": 1}, {"temperature": -1}, {"verbosity": "high"}):
         with pytest.raises(ValueError, match=r"temp|verb"):
-            llm.chat(HELLO, **given)
+            llm.chat(HELLO, **options)
     with pytest.raises(ValueError, match="no message"):
         llm.chat([])
     with pytest.raises(ValueError, match="no user message"):
         llm.chat([ChatMessage("Be brief.", role="system")])
-    with pytest.raises(ValueError, match="context_length"):
+    with pytest.raises(ValueError, match="context holds 4096"):
         llm.chat([ChatMessage("word " * 5000)])
     assert not backend.requests
 
@@ -224,15 +221,15 @@ def test_bad_calls() -> None:
 def test_metadata_needs_no_model() -> None:
     assert Llava().metadata.context_window == 2048
     assert Llava(model="7b", max_tokens=99).metadata.num_output == 99
-    other_name: dict[str, Any] = {"context_window": 1000}
-    assert Llava(model="some/where", **other_name).metadata.context_window == 1000
-    told = Llava(model="7b").metadata
-    assert told.model_name == "7b"
-    assert told.is_chat_model
-    assert told.is_function_calling_model
+    synonym: dict[str, Any] = {"context_window": 1000}
+    assert Llava(model="some/where", **synonym).metadata.context_window == 1000
+    metadata = Llava(model="7b").metadata
+    assert metadata.model_name == "7b"
+    assert metadata.is_chat_model
+    assert metadata.is_function_calling_model
 
 
-def test_it_can_be_written_down_and_copied() -> None:
+def test_serializing_and_copying() -> None:
     llm = Llava(model="7b", temperature=0.5, stop=["x"], allowed_hosts=["b", "a"])
     assert Llava.from_dict(llm.to_dict()).to_dict() == llm.to_dict()
     assert pickle.loads(pickle.dumps(llm)).to_dict() == llm.to_dict()
@@ -240,72 +237,68 @@ def test_it_can_be_written_down_and_copied() -> None:
     assert "temperature" not in llm.to_payload()
 
 
-class _Events(BaseEventHandler):
-    seen: list[str]
+class EventRecorder(BaseEventHandler):
+    """Records the names of LlamaIndex's events."""
+
+    names: list[str]
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        self.seen.append(event.class_name())
+        self.names.append(event.class_name())
 
 
 async def test_events_and_callbacks(png: bytes) -> None:
     counter = TokenCountingHandler()
     llm, _ = _llm(callback_manager=CallbackManager([counter]))
-    events = _Events(seen=[])
+    events = EventRecorder(names=[])
     get_dispatcher().add_event_handler(events)
     try:
         llm.chat([ChatMessage([ImageBlock(image=png), TextBlock(text="What is it?")])])
-        await _all(await llm.astream_chat(HELLO))
+        await _collect(await llm.astream_chat(HELLO))
         llm.complete("hi")
     finally:
         get_dispatcher().event_handlers.remove(events)
-    assert events.seen[:2] == ["LLMChatStartEvent", "LLMChatEndEvent"]
-    assert events.seen.count("LLMChatInProgressEvent") == 4
-    assert events.seen[-2:] == ["LLMCompletionStartEvent", "LLMCompletionEndEvent"]
+    assert events.names[:2] == ["LLMChatStartEvent", "LLMChatEndEvent"]
+    assert events.names.count("LLMChatInProgressEvent") == 4
+    assert events.names[-2:] == ["LLMCompletionStartEvent", "LLMCompletionEndEvent"]
     assert counter.total_llm_token_count > 600  # an image is 576
     assert CBEventType.LLM not in counter.event_ends_to_ignore
 
 
-def test_a_stream_that_somebody_ends_is_no_answer() -> None:
-    class Cut(ScriptedBackend):
+def test_a_stream_that_ends_early_raises() -> None:
+    class ClosingBackend(ScriptedBackend):
         def stream(self, request: Any) -> Any:
             stream = super().stream(request)
             stream.close()
             return stream
 
-    llm = Llava(backend=Cut())
+    llm = Llava(backend=ClosingBackend())
     with pytest.raises(EngineError, match="ended before"):
         list(llm.stream_chat(HELLO))
 
 
-def test_closing_gives_the_engine_back() -> None:
+def test_a_closed_model_answers_again() -> None:
     llm, backend = _llm()
     llm.chat(HELLO)
     llm.close()
-    assert llm.chat(HELLO).message.content == WORDS
+    assert llm.chat(HELLO).message.content == TEXT
     assert len(backend.requests) == 2
 
 
-async def test_an_answer_that_takes_too_long_is_an_error() -> None:
-    go_on = threading.Event()
-
-    def pause() -> None:
-        go_on.wait(30)
-
-    backend = ScriptedBackend(["one two"], pause=pause)
+async def test_timeout_raises() -> None:
+    backend = ScriptedBackend(["one two"], pause=lambda: time.sleep(0.2))
     llm = Llava(backend=backend, timeout=0.05)
     with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.05"):
         await llm.achat(HELLO)
-    go_on.set()
 
 
-def test_a_full_queue_is_tried_again() -> None:
-    class Full(ScriptedBackend):
+def test_max_retries_retries_a_full_queue() -> None:
+    class FullOnce(ScriptedBackend):
         def stream(self, request: Request) -> Stream:
             if not self.requests:
                 self.requests.append(request)
                 raise QueueFullError("full")
             return super().stream(request)
 
-    assert Llava(backend=Full(["ok"]), max_retries=1).chat(HELLO).message.content == "ok"
+    assert Llava(backend=FullOnce(["ok"]), max_retries=1).chat(HELLO).message.content == "ok"
     with pytest.raises(QueueFullError):
-        Llava(backend=Full(["ok"])).chat(HELLO)
+        Llava(backend=FullOnce(["ok"])).chat(HELLO)

@@ -1,4 +1,4 @@
-"""LlamaIndex's messages become the backend interface's: every block is there, or an error names it."""
+"""LlamaIndex's messages become the backend's: every block is converted, or an error names it."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import shared_store
 
 
-def _one(message: ChatMessage, resolver: ImageResolver | None = None) -> Message:
-    (translated,) = to_messages([message], resolver or ImageResolver())
-    return translated
+def _message(message: ChatMessage, resolver: ImageResolver | None = None) -> Message:
+    (converted,) = to_messages([message], resolver or ImageResolver())
+    return converted
 
 
 def _image(block: ImageBlock, resolver: ImageResolver | None = None) -> ImageRef:
-    (image,) = _one(ChatMessage(blocks=[block]), resolver).images
+    (image,) = _message(ChatMessage(blocks=[block]), resolver).images
     return image
 
 
 @pytest.mark.parametrize(
-    ("role", "own"),
+    ("role", "expected"),
     [
         ("system", "system"),
         ("developer", "system"),
@@ -53,16 +53,16 @@ def _image(block: ImageBlock, resolver: ImageResolver | None = None) -> ImageRef
         ("model", "assistant"),
     ],
 )
-def test_every_role(role: str, own: Role) -> None:
-    assert _one(ChatMessage("hi", role=role)) == Message(own, ("hi",))
+def test_roles(role: str, expected: Role) -> None:
+    assert _message(ChatMessage("hi", role=role)) == Message(expected, ("hi",))
 
 
-def test_bytes_base64_files_data_urls_and_urls_are_one_image(
+def test_bytes_base64_files_paths_and_urls_give_the_same_image(
     png: bytes, png_base64: str, image_server: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png)
-    wanted = open_image(png)
+    expected = open_image(png)
     host = image_server.removeprefix("http://")
     allowed = ImageResolver(allow_local_paths=True, allowed_hosts=[host])
     blocks = [
@@ -75,10 +75,10 @@ def test_bytes_base64_files_data_urls_and_urls_are_one_image(
         ImageBlock(path=path),
         ImageBlock.model_validate(ImageBlock(image=png).model_dump()),
     ]
-    assert [_image(block, allowed) for block in blocks] == [wanted] * len(blocks)
+    assert [_image(block, allowed) for block in blocks] == [expected] * len(blocks)
 
 
-def test_an_open_file_is_read_anew_each_time(png: bytes) -> None:
+def test_an_open_file_is_rewound_before_each_read(png: bytes) -> None:
     block = ImageBlock(image=io.BytesIO(png))
     assert _image(block) == _image(block)
 
@@ -92,13 +92,11 @@ def test_texts_and_images_keep_their_order(png: bytes) -> None:
             TextBlock(text="c"),
         ]
     )
-    assert _one(message).content == ("a", "\nb", open_image(png), "c")
-    assert _one(ChatMessage(blocks=message.blocks[:2])).text == "a\nb"  # as ChatMessage.content
+    assert _message(message).content == ("a", "\nb", open_image(png), "c")
+    assert _message(ChatMessage(blocks=message.blocks[:2])).text == "a\nb"  # as ChatMessage.content
 
 
-def test_messages_may_not_name_local_files_unless_the_developer_says_so(
-    tmp_path: Path, png: bytes
-) -> None:
+def test_local_paths_need_allow_local_paths(tmp_path: Path, png: bytes) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes(png)
     with pytest.raises(ImageError, match=r"secret.png.*allow_local_paths=True"):
@@ -107,7 +105,7 @@ def test_messages_may_not_name_local_files_unless_the_developer_says_so(
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://169.254.169.254/", "ftp://a/b.png"])
-def test_urls_never_lead_into_this_machine_or_its_network(url: str) -> None:
+def test_urls_of_files_and_private_addresses_are_refused(url: str) -> None:
     with pytest.raises(ImageError):
         _image(ImageBlock(url=url), ImageResolver(allow_local_paths=True))
 
@@ -125,21 +123,21 @@ def test_a_private_server_is_refused_unless_allowed(image_server: str) -> None:
         DocumentBlock(data=b"%PDF-1.4", document_mimetype="application/pdf"),
     ],
 )
-def test_other_media_are_refused_by_name(block: ContentBlock) -> None:
-    with pytest.raises(RequestError, match=f"{type(block).__name__}.*text and pictures only"):
-        _one(ChatMessage(blocks=[TextBlock(text="hi"), block]))
+def test_other_media_raise_an_error_that_names_the_block(block: ContentBlock) -> None:
+    with pytest.raises(RequestError, match=f"{type(block).__name__}.*text and images only"):
+        _message(ChatMessage(blocks=[TextBlock(text="hi"), block]))
 
 
-def test_nothing_in_an_image_block(png: bytes) -> None:
-    with pytest.raises(ImageError, match="holds no picture"):
+def test_image_blocks_without_a_usable_image_raise(png: bytes) -> None:
+    with pytest.raises(ImageError, match="holds no image"):
         _image(ImageBlock())
-    with pytest.raises(ImageError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         _image(ImageBlock(image=b"hello there, I am text"))
     with pytest.raises(RequestError, match="assistant"):
-        _one(ChatMessage(role="assistant", blocks=[ImageBlock(image=png)]))
+        _message(ChatMessage(role="assistant", blocks=[ImageBlock(image=png)]))
 
 
-def test_thoughts_and_cache_points_are_left_out_and_citations_are_read(png: bytes) -> None:
+def test_thoughts_and_cache_points_are_dropped_and_citations_kept(png: bytes) -> None:
     blocks: list[ContentBlock] = [
         ThinkingBlock(content="hm"),
         CachePoint(cache_control=CacheControl(type="ephemeral")),
@@ -153,47 +151,47 @@ def test_thoughts_and_cache_points_are_left_out_and_citations_are_read(png: byte
             additional_location_info={},
         ),
     ]
-    assert _one(ChatMessage(blocks=blocks)).content == ("page", open_image(png), "cited")
+    assert _message(ChatMessage(blocks=blocks)).content == ("page", open_image(png), "cited")
 
 
 def test_calls_and_their_results(png: bytes) -> None:
     call = ToolCallBlock(tool_call_id="c1", tool_name="look", tool_kwargs={"at": "img_1"})
-    said = _one(ChatMessage(role="assistant", blocks=[TextBlock(text="wait"), call]))
-    assert said == Message("assistant", ("wait",), (ToolCall("c1", "look", {"at": "img_1"}),))
+    message = _message(ChatMessage(role="assistant", blocks=[TextBlock(text="wait"), call]))
+    assert message == Message("assistant", ("wait",), (ToolCall("c1", "look", {"at": "img_1"}),))
     blocks = [TextBlock(text="here"), ImageBlock(image=png)]
     result = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
-    assert _one(result) == Message("tool", ("here", open_image(png)), tool_call_id="c1")
+    assert _message(result) == Message("tool", ("here", open_image(png)), tool_call_id="c1")
 
 
 @pytest.mark.parametrize("arguments", ['{"at": "img_1"}', {"at": "img_1"}])
-def test_calls_in_the_older_place(arguments: object) -> None:
-    older = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}}
-    message = ChatMessage("", role="assistant", additional_kwargs={"tool_calls": [older]})
-    assert _one(message).tool_calls == (ToolCall("c1", "look", {"at": "img_1"}),)
+def test_calls_in_additional_kwargs(arguments: object) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}}
+    message = ChatMessage("", role="assistant", additional_kwargs={"tool_calls": [call]})
+    assert _message(message).tool_calls == (ToolCall("c1", "look", {"at": "img_1"}),)
     with pytest.raises(RequestError, match="no call"):
-        _one(ChatMessage("", role="assistant", additional_kwargs={"tool_calls": ["look()"]}))
+        _message(ChatMessage("", role="assistant", additional_kwargs={"tool_calls": ["look()"]}))
 
 
 @pytest.mark.parametrize("role", ["tool", "function"])
-def test_a_result_whose_call_had_no_id(role: str) -> None:
+def test_a_tool_result_without_an_id_becomes_a_user_message(role: str) -> None:
     result = ChatMessage("red", role=role, additional_kwargs={"name": "look"})
-    assert _one(result) == Message("user", ("Result of look: ", "red"))
+    assert _message(result) == Message("user", ("Result of look: ", "red"))
     result = ChatMessage("red", role=role, additional_kwargs={"tool_call_id": "c1"})
-    assert _one(result) == Message("tool", ("red",), tool_call_id="c1")
+    assert _message(result) == Message("tool", ("red",), tool_call_id="c1")
 
 
-def test_every_image_is_known_by_its_handle(png: bytes) -> None:
+def test_images_of_messages_are_stored_under_their_handles(png: bytes) -> None:
     image = _image(ImageBlock(image=png))
     assert shared_store().get(image.handle) == image
 
 
-def test_a_call_whose_arguments_were_cut_off_is_refused() -> None:
+def test_a_call_with_incomplete_arguments_raises() -> None:
     call = ToolCallBlock(tool_call_id="c1", tool_name="look", tool_kwargs='{"at": "im')
     with pytest.raises(RequestError, match="no JSON object"):
-        _one(ChatMessage(role="assistant", blocks=[call]))
+        _message(ChatMessage(role="assistant", blocks=[call]))
 
 
-def test_images_of_completions_may_be_local(png: bytes, tmp_path: Path) -> None:
+def test_image_documents_may_be_local_files(png: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png)
     documents = [
@@ -202,8 +200,8 @@ def test_images_of_completions_may_be_local(png: bytes, tmp_path: Path) -> None:
         ImageNode(metadata={"file_path": str(path)}),
         ImageBlock(path=path),
     ]
-    asked = to_question("What?", documents, ImageResolver())
-    assert asked == Message("user", (*[open_image(png)] * 4, "What?"))
+    question = to_question("What?", documents, ImageResolver())
+    assert question == Message("user", (*[open_image(png)] * 4, "What?"))
     with pytest.raises(ImageError):
         to_question("What?", [ImageNode(image_url="file:///etc/passwd")], ImageResolver())
     wrong: Any = path
@@ -213,7 +211,7 @@ def test_images_of_completions_may_be_local(png: bytes, tmp_path: Path) -> None:
         to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], ImageResolver())
 
 
-def test_a_image_that_cannot_be_reached() -> None:
+def test_an_unreachable_image_url_raises() -> None:
     resolver = ImageResolver(allowed_hosts=["127.0.0.1:9"])
     with pytest.raises(ImageError):
         _image(ImageBlock(url="http://127.0.0.1:9/a.png"), resolver)

@@ -1,4 +1,4 @@
-"""LangChain's and LlamaIndex's adapters ask for the same and give back the same."""
+"""LangChain's and LlamaIndex's adapters send equal requests and return equal answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -32,7 +32,7 @@ from llava_tools.core.requests import Request
 from llava_tools.testing import ScriptedBackend
 
 CALLS: dict[str, dict[str, Any]] = {
-    "look": {"picture": "img_0123456789abcdef01234567", "question": "which colour, and why?"},
+    "look": {"image": "img_0123456789abcdef01234567", "question": "which colour, and why?"},
     "add": {"a": 1, "b": -2},
     "now": {},
 }
@@ -66,7 +66,7 @@ def _tool(name: str) -> dict[str, Any]:
 
 @dataclass
 class Turn:
-    """A message in neither framework's words."""
+    """A message, independent of both frameworks."""
 
     role: str
     parts: list[str | bytes]
@@ -75,71 +75,79 @@ class Turn:
 
 
 @dataclass
-class Asked:
-    """A conversation and what is wanted of its answer."""
+class Case:
+    """A conversation and the options of its answer."""
 
     turns: list[Turn]
     sampling: dict[str, Any]
     tools: list[str]
-    choice: Any
+    tool_choice: Any
     parallel: bool
     schema: Mapping[str, Any] | None
-    lenient: bool
+    strict: bool
+
+    @property
+    def response_format(self) -> dict[str, Any]:
+        if self.schema is None:
+            return {}
+        json_schema = {"name": "answer", "schema": self.schema}
+        return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
 
-def _image(draw: random.Random) -> bytes:
+def _image(rng: random.Random) -> bytes:
     buffer = io.BytesIO()
-    colour = (draw.randrange(256), draw.randrange(256), draw.randrange(256))
-    Image.new("RGB", (draw.randint(1, 40), draw.randint(1, 40)), colour).save(buffer, "PNG")
+    colour = (rng.randrange(256), rng.randrange(256), rng.randrange(256))
+    Image.new("RGB", (rng.randint(1, 40), rng.randint(1, 40)), colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _parts(draw: random.Random) -> list[str | bytes]:
-    """Texts and images in turn, so that no texts follow each other."""
-    parts: list[str | bytes] = [draw.choice(TEXTS)]
-    if draw.random() < 0.5:
-        images: list[str | bytes] = [_image(draw) for _ in range(draw.randint(1, 2))]
-        parts = images + parts if draw.random() < 0.7 else parts + images
+def _parts(rng: random.Random) -> list[str | bytes]:
+    """One text, and images before or after it."""
+    parts: list[str | bytes] = [rng.choice(TEXTS)]
+    if rng.random() < 0.5:
+        images: list[str | bytes] = [_image(rng) for _ in range(rng.randint(1, 2))]
+        parts = images + parts if rng.random() < 0.7 else parts + images
     return parts
 
 
-def _asked(draw: random.Random) -> Asked:
-    turns = [Turn("system", [draw.choice(TEXTS)])] if draw.random() < 0.3 else []
-    turns.append(Turn("user", _parts(draw)))
-    for step in range(draw.randrange(3)):
-        if draw.random() < 0.5:
-            names = draw.sample(list(CALLS), draw.randint(1, 2))
+def _case(seed: int) -> Case:
+    rng = random.Random(seed)
+    turns = [Turn("system", [rng.choice(TEXTS)])] if rng.random() < 0.3 else []
+    turns.append(Turn("user", _parts(rng)))
+    for step in range(rng.randrange(3)):
+        if rng.random() < 0.5:
+            names = rng.sample(list(CALLS), rng.randint(1, 2))
             calls = [ToolCall(f"c{step}{name}", name, CALLS[name]) for name in names]
-            turns.append(Turn("assistant", [draw.choice(["", "Wait."])], calls))
-            turns += [Turn("tool", _parts(draw), tool_call_id=call.id) for call in calls]
+            turns.append(Turn("assistant", [rng.choice(["", "Wait."])], calls))
+            turns += [Turn("tool", _parts(rng), tool_call_id=call.id) for call in calls]
         else:
-            turns.append(Turn("assistant", [draw.choice(TEXTS)]))
-            turns.append(Turn("user", _parts(draw)))
-    tools = draw.sample(list(CALLS), draw.randrange(len(CALLS) + 1))
+            turns.append(Turn("assistant", [rng.choice(TEXTS)]))
+            turns.append(Turn("user", _parts(rng)))
+    tools = rng.sample(list(CALLS), rng.randrange(len(CALLS) + 1))
     choices = [None, "auto", "none", "any", "required", True, *tools]
-    every: dict[str, Any] = {
+    options: dict[str, Any] = {
         "max_tokens": 50,
         "temperature": 0.7,
         "top_p": 0.9,
         "top_k": 5,
         "seed": 7,
     }
-    sampling: dict[str, Any] = {name: every[name] for name in every if draw.random() < 0.4}
-    if draw.random() < 0.3:
+    sampling: dict[str, Any] = {name: options[name] for name in options if rng.random() < 0.4}
+    if rng.random() < 0.3:
         sampling["stop"] = ["\nUSER:"]
-    return Asked(
+    return Case(
         turns,
         sampling,
         tools,
-        choice=draw.choice(choices) if tools else None,
-        parallel=draw.random() < 0.7,
-        schema=draw.choice([None, PLACE, COLOURS]),
-        lenient=draw.random() < 0.2,
+        tool_choice=rng.choice(choices) if tools else None,
+        parallel=rng.random() < 0.7,
+        schema=rng.choice([None, PLACE, COLOURS]),
+        strict=rng.random() >= 0.2,
     )
 
 
-def _answer(request: Request) -> str:
-    """Some answer of the kind that the request demands."""
+def _script(request: Request) -> str:
+    """Return an answer that the request's constraint allows."""
     constraint = request.constraint
     if constraint.callable_tools and (constraint.requires_call or len(request.messages) % 2):
         calls = [write_call(ToolCall("", t.name, CALLS[t.name])) for t in constraint.callable_tools]
@@ -149,7 +157,7 @@ def _answer(request: Request) -> str:
     return f"{len(request.messages)} messages, {request.messages[-1].text}"
 
 
-def _for_langchain(turn: Turn) -> BaseMessage:
+def _langchain_message(turn: Turn) -> BaseMessage:
     content: Any = [
         {"type": "text", "text": part}
         if isinstance(part, str)
@@ -164,7 +172,7 @@ def _for_langchain(turn: Turn) -> BaseMessage:
     return SystemMessage(content) if turn.role == "system" else HumanMessage(content)
 
 
-def _for_llama_index(turn: Turn) -> ChatMessage:
+def _llama_index_message(turn: Turn) -> ChatMessage:
     blocks: list[Any] = [
         TextBlock(text=part) if isinstance(part, str) else ImageBlock(image=part)
         for part in turn.parts
@@ -173,76 +181,69 @@ def _for_llama_index(turn: Turn) -> ChatMessage:
         ToolCallBlock(tool_call_id=c.id, tool_name=c.name, tool_kwargs=dict(c.arguments))
         for c in turn.calls
     ]
-    known = {"tool_call_id": turn.tool_call_id} if turn.tool_call_id else {}
-    return ChatMessage(role=turn.role, blocks=blocks, additional_kwargs=known)
+    kwargs = {"tool_call_id": turn.tool_call_id} if turn.tool_call_id else {}
+    return ChatMessage(role=turn.role, blocks=blocks, additional_kwargs=kwargs)
 
 
-def _form(asked: Asked) -> dict[str, Any]:
-    if asked.schema is None:
-        return {}
-    told = {"name": "answer", "schema": asked.schema}
-    return {"response_format": {"type": "json_schema", "json_schema": told}}
-
-
-async def _through_langchain(backend: ScriptedBackend, asked: Asked, way: int) -> Any:
+async def _langchain_answer(backend: ScriptedBackend, case: Case, method: str) -> Any:
     chat = ChatLlava(backend=backend)
-    given = {"parallel_tool_calls": asked.parallel, "strict": not asked.lenient, **_form(asked)}
-    tools = [_tool(name) for name in asked.tools]
-    bound: Any = chat
-    if tools:
-        bound = chat.bind_tools(tools, tool_choice=asked.choice, **given)
-    elif asked.schema is not None:
-        bound = chat.bind(**given)
-    messages = [_for_langchain(turn) for turn in asked.turns]
-    ways: list[Callable[[], Any]] = [
-        lambda: bound.ainvoke(messages, **asked.sampling),
-        lambda: bound.invoke(messages, **asked.sampling),
-        lambda: reduce(add, bound.stream(messages, **asked.sampling)),
-        lambda: bound.astream(messages, **asked.sampling),
-    ]
-    answer = ways[way]()
-    if way == 0:
-        answer = await answer
-    elif way == 3:
-        answer = reduce(add, [chunk async for chunk in answer])
+    options = {"parallel_tool_calls": case.parallel, "strict": case.strict, **case.response_format}
+    runnable: Any = chat
+    if case.tools:
+        tools = [_tool(name) for name in case.tools]
+        runnable = chat.bind_tools(tools, tool_choice=case.tool_choice, **options)
+    elif case.schema is not None:
+        runnable = chat.bind(**options)
+    messages = [_langchain_message(turn) for turn in case.turns]
+    if method == "achat":
+        answer = await runnable.ainvoke(messages, **case.sampling)
+    elif method == "chat":
+        answer = runnable.invoke(messages, **case.sampling)
+    elif method == "stream_chat":
+        answer = reduce(add, runnable.stream(messages, **case.sampling))
+    else:
+        chunks = [chunk async for chunk in runnable.astream(messages, **case.sampling)]
+        answer = reduce(add, chunks)
     return answer.text, [(call["name"], call["args"]) for call in answer.tool_calls]
 
 
-async def _through_llama_index(backend: ScriptedBackend, asked: Asked, way: int) -> Any:
+async def _llama_index_answer(backend: ScriptedBackend, case: Case, method: str) -> Any:
     llm = Llava(backend=backend)
-    given: dict[str, Any] = {**asked.sampling, **_form(asked)}
-    if asked.tools or asked.schema is not None:
-        given |= {"allow_parallel_tool_calls": asked.parallel, "strict": not asked.lenient}
-    if asked.tools:
-        given |= {"tools": [_tool(name) for name in asked.tools], "tool_choice": asked.choice}
-    messages = [_for_llama_index(turn) for turn in asked.turns]
-    if way == 0:
-        answer = await llm.achat(messages, **given)
-    elif way == 1:
-        answer = llm.chat(messages, **given)
-    elif way == 2:
-        *_, answer = llm.stream_chat(messages, **given)
+    options: dict[str, Any] = {**case.sampling, **case.response_format}
+    if case.tools or case.schema is not None:
+        options |= {"allow_parallel_tool_calls": case.parallel, "strict": case.strict}
+    if case.tools:
+        tools = [_tool(name) for name in case.tools]
+        options |= {"tools": tools, "tool_choice": case.tool_choice}
+    messages = [_llama_index_message(turn) for turn in case.turns]
+    if method == "achat":
+        answer = await llm.achat(messages, **options)
+    elif method == "chat":
+        answer = llm.chat(messages, **options)
+    elif method == "stream_chat":
+        *_, answer = llm.stream_chat(messages, **options)
     else:
-        *_, answer = [chunk async for chunk in await llm.astream_chat(messages, **given)]
+        *_, answer = [chunk async for chunk in await llm.astream_chat(messages, **options)]
     calls = llm.get_tool_calls_from_response(answer, error_on_no_tool_call=False)
     return answer.message.content or "", [(call.tool_name, call.tool_kwargs) for call in calls]
 
 
-@pytest.mark.parametrize("number", range(100))
-async def test_both_adapters_ask_and_answer_alike(number: int) -> None:
-    asked = _asked(random.Random(number))
-    backend = ScriptedBackend(_answer, context_length=20_000)
-    one = await _through_langchain(backend, asked, number % 4)
-    other = await _through_llama_index(backend, asked, number % 4)
-    first, second = backend.requests
-    assert first == second
-    assert one == other
+@pytest.mark.parametrize("seed", range(100))
+async def test_both_adapters_send_the_same_request_and_return_the_same_answer(seed: int) -> None:
+    case = _case(seed)
+    method = ("achat", "chat", "stream_chat", "astream_chat")[seed % 4]
+    backend = ScriptedBackend(_script, context_length=20_000)
+    langchain_answer = await _langchain_answer(backend, case, method)
+    llama_index_answer = await _llama_index_answer(backend, case, method)
+    langchain_request, llama_index_request = backend.requests
+    assert langchain_request == llama_index_request
+    assert langchain_answer == llama_index_answer
 
 
-def test_the_requests_are_mixed() -> None:
-    every = [_asked(random.Random(number)) for number in range(100)]
-    assert sum(any(turn.calls for turn in asked.turns) for asked in every) > 20
-    assert sum(bool(asked.tools) for asked in every) > 50
-    assert sum(asked.schema is not None for asked in every) > 50
-    images = [any(isinstance(part, bytes) for part in t.parts) for a in every for t in a.turns]
+def test_the_cases_are_mixed() -> None:
+    cases = [_case(seed) for seed in range(100)]
+    assert sum(any(turn.calls for turn in case.turns) for case in cases) > 20
+    assert sum(bool(case.tools) for case in cases) > 50
+    assert sum(case.schema is not None for case in cases) > 50
+    images = [any(isinstance(p, bytes) for p in turn.parts) for c in cases for turn in c.turns]
     assert sum(images) > 50

@@ -1,4 +1,4 @@
-"""`LlavaPageReader`: pages as documents that indexes of images and texts take."""
+"""`LlavaPageReader`: pages become documents for indexes of images and texts."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ async def test_a_document_for_each_page(folder: Path) -> None:
         assert document.metadata["handle"] in shared_store()
         assert "handle" not in document.get_content(MetadataMode.LLM)
     assert documents[1].metadata["page"] == 2
-    assert [one.id_ for one in await reader.aload_data([folder])] == [one.id_ for one in documents]
+    assert [d.id_ for d in await reader.aload_data([folder])] == [d.id_ for d in documents]
 
 
-def test_they_go_into_an_index(folder: Path) -> None:
+def test_an_index_of_the_documents(folder: Path) -> None:
     documents = LlavaPageReader().load_data(folder)
-    eye = LlavaEmbedding()
+    embedding = LlavaEmbedding()
     index = MultiModalVectorStoreIndex.from_documents(
-        documents, embed_model=eye, image_embed_model=eye
+        documents, embed_model=embedding, image_embed_model=embedding
     )
-    found = index.as_retriever(image_similarity_top_k=3).retrieve("coffee")
-    pages = {(Path(hit.node.metadata["document"]).name, hit.node.metadata["page"]) for hit in found}
+    hits = index.as_retriever(image_similarity_top_k=3).retrieve("coffee")
+    pages = {(Path(hit.node.metadata["document"]).name, hit.node.metadata["page"]) for hit in hits}
     assert pages == {("red.png", 1), ("manual.pdf", 1), ("manual.pdf", 2)}
-    assert all(isinstance(hit.node, ImageNode) for hit in found)
+    assert all(isinstance(hit.node, ImageNode) for hit in hits)
 
 
-def test_mistakes(folder: Path) -> None:
+def test_missing_paths_and_unknown_arguments_raise(folder: Path) -> None:
     with pytest.raises(DocumentError, match="no file or folder"):
         LlavaPageReader().load_data(folder / "missing")
     with pytest.raises(TypeError, match="extra"):

@@ -1,4 +1,4 @@
-"""Structured prediction: the class's schema is the request's, its instances come back."""
+"""Structured prediction: the request has the class's schema, the answer becomes an instance."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import OutputError, SchemaError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
-from tests.llama_index.test_llm import _Events
+from tests.llama_index.test_llm import EventRecorder
 
-PROMPT = PromptTemplate("What is the {thing}?")
+PROMPT = PromptTemplate("What is the {item}?")
 TEXT = '{"colour": "dark red", "doors": 3, "owner-name": "Kim"}'
 
 
@@ -38,14 +38,14 @@ def _llm(*script: str, **options: Any) -> tuple[Llava, ScriptedBackend]:
     return Llava(backend=backend, **options), backend
 
 
-async def test_all_four_ways_give_the_instance() -> None:
+async def test_all_four_methods_return_the_instance() -> None:
     llm, backend = _llm(system_prompt="Be exact.")
-    given: dict[str, Any] = {"llm_kwargs": {"seed": 3}, "thing": "car"}
+    arguments: dict[str, Any] = {"llm_kwargs": {"seed": 3}, "item": "car"}
     outputs = [
-        llm.structured_predict(Car, PROMPT, **given),
-        list(llm.stream_structured_predict(Car, PROMPT, **given))[-1],
-        await llm.astructured_predict(Car, PROMPT, **given),
-        [o async for o in await llm.astream_structured_predict(Car, PROMPT, **given)][-1],
+        llm.structured_predict(Car, PROMPT, **arguments),
+        list(llm.stream_structured_predict(Car, PROMPT, **arguments))[-1],
+        await llm.astructured_predict(Car, PROMPT, **arguments),
+        [o async for o in await llm.astream_structured_predict(Car, PROMPT, **arguments)][-1],
     ]
     assert outputs == [KIMS] * 4
     assert len(set(map(repr, backend.requests))) == 1
@@ -56,49 +56,49 @@ async def test_all_four_ways_give_the_instance() -> None:
     assert not request.constraint.tools
 
 
-def test_steps_fill_the_fields() -> None:
+def test_streams_yield_partial_objects() -> None:
     llm, _ = _llm()
-    *steps, last = llm.stream_structured_predict(Car, PROMPT, thing="car")
-    assert [getattr(step, "colour", None) for step in steps][:3] == [
+    *partials, last = llm.stream_structured_predict(Car, PROMPT, item="car")
+    assert [getattr(partial, "colour", None) for partial in partials][:3] == [
         None,
         "dark",
         "dark red",
     ]
-    assert len(steps) == len({step.model_dump_json() for step in steps})
+    assert len(partials) == len({partial.model_dump_json() for partial in partials})
     assert last == KIMS
 
 
 def test_prompts_with_images(png: bytes) -> None:
     llm, backend = _llm()
-    blocks = [ImageBlock(image=png), TextBlock(text="What is the {thing}?")]
+    blocks = [ImageBlock(image=png), TextBlock(text="What is the {item}?")]
     prompt = ChatPromptTemplate(message_templates=[ChatMessage(blocks=blocks)])
-    assert llm.structured_predict(Car, prompt, thing="car") == KIMS
+    assert llm.structured_predict(Car, prompt, item="car") == KIMS
     assert backend.requests[0].messages[0].content == (open_image(png), "What is the car?")
 
 
 async def test_as_a_structured_llm(png: bytes) -> None:
     llm, backend = _llm()
-    asked = [ChatMessage(blocks=[ImageBlock(image=png), TextBlock(text="What {car}?")])]
+    messages = [ChatMessage(blocks=[ImageBlock(image=png), TextBlock(text="What {car}?")])]
     structured = llm.as_structured_llm(Car)
-    assert structured.chat(asked).raw == KIMS
-    assert (await structured.achat(asked)).raw == KIMS
+    assert structured.chat(messages).raw == KIMS
+    assert (await structured.achat(messages)).raw == KIMS
     assert structured.complete("What car?").raw == KIMS
-    assert list(structured.stream_chat(asked))[-1].raw == KIMS
+    assert list(structured.stream_chat(messages))[-1].raw == KIMS
     assert backend.requests[0].messages[0].images == (open_image(png),)
 
 
-def test_models_that_are_no_objects() -> None:
+def test_root_models() -> None:
     class Colours(RootModel[list[str]]):
         pass
 
     llm, _ = _llm('["red", "blue"]')
-    assert llm.structured_predict(Colours, PROMPT, thing="car").root == ["red", "blue"]
-    assert list(llm.stream_structured_predict(Colours, PROMPT, thing="car")) == [
+    assert llm.structured_predict(Colours, PROMPT, item="car").root == ["red", "blue"]
+    assert list(llm.stream_structured_predict(Colours, PROMPT, item="car")) == [
         Colours(["red", "blue"])
     ]
 
 
-def test_what_cannot_be_an_answer_is_an_error() -> None:
+def test_invalid_answers_and_endless_schemas_raise() -> None:
     class Picky(BaseModel):
         colour: str
 
@@ -109,39 +109,39 @@ def test_what_cannot_be_an_answer_is_an_error() -> None:
 
     llm, _ = _llm('{"colour": "red"}')
     with pytest.raises(OutputError, match=r"Picky.*colour.*no colour will do"):
-        llm.structured_predict(Picky, PROMPT, thing="car")
+        llm.structured_predict(Picky, PROMPT, item="car")
     with pytest.raises(OutputError, match="max_tokens"):
-        llm.structured_predict(Car, PROMPT, llm_kwargs={"max_tokens": 1}, thing="car")
+        llm.structured_predict(Car, PROMPT, llm_kwargs={"max_tokens": 1}, item="car")
     llm, _ = _llm('{"doors": 3}')
     with pytest.raises(OutputError, match="colour"):
-        llm.structured_predict(Car, PROMPT, thing="car")
+        llm.structured_predict(Car, PROMPT, item="car")
 
     class Endless(BaseModel):
         inside: Endless
 
     with pytest.raises(SchemaError, match="without end"):
-        llm.structured_predict(Endless, PROMPT, thing="car")
+        llm.structured_predict(Endless, PROMPT, item="car")
 
 
-def test_other_program_modes_are_llamaindexs_own() -> None:
+def test_other_program_modes_use_llamaindexs_programs() -> None:
     call = write_call(ToolCall("", "Car", json.loads(TEXT)))
     llm, backend = _llm(call, pydantic_program_mode=PydanticProgramMode.FUNCTION)
-    assert llm.structured_predict(Car, PROMPT, thing="car") == KIMS
-    assert list(llm.stream_structured_predict(Car, PROMPT, thing="car"))
+    assert llm.structured_predict(Car, PROMPT, item="car") == KIMS
+    assert list(llm.stream_structured_predict(Car, PROMPT, item="car"))
     constraint = backend.requests[0].constraint
     assert (constraint.tool_choice, [tool.name for tool in constraint.tools]) == ("any", ["Car"])
 
 
 async def test_events() -> None:
     llm, _ = _llm()
-    events = _Events(seen=[])
+    events = EventRecorder(names=[])
     get_dispatcher().add_event_handler(events)
     try:
-        llm.structured_predict(Car, PROMPT, thing="car")
-        assert [o async for o in await llm.astream_structured_predict(Car, PROMPT, thing="car")]
+        llm.structured_predict(Car, PROMPT, item="car")
+        assert [o async for o in await llm.astream_structured_predict(Car, PROMPT, item="car")]
     finally:
         get_dispatcher().event_handlers.remove(events)
-    told = [name for name in events.seen if "Structured" in name]
-    assert told[:2] == ["LLMStructuredPredictStartEvent", "LLMStructuredPredictEndEvent"]
-    assert told[2:4] == ["LLMStructuredPredictStartEvent", "LLMStructuredPredictInProgressEvent"]
-    assert told[-1] == "LLMStructuredPredictEndEvent"
+    names = [name for name in events.names if "Structured" in name]
+    assert names[:2] == ["LLMStructuredPredictStartEvent", "LLMStructuredPredictEndEvent"]
+    assert names[2:4] == ["LLMStructuredPredictStartEvent", "LLMStructuredPredictInProgressEvent"]
+    assert names[-1] == "LLMStructuredPredictEndEvent"

@@ -24,7 +24,7 @@ from llava_tools.images.store import ImageStore
 from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import TOOLS
-from llava_tools.tools.look import Words
+from llava_tools.tools.look import TextResult
 
 NAVY = Image.new("RGB", (400, 200), "navy")
 
@@ -39,17 +39,19 @@ def _tool(spec: LlavaToolSpec, name: str) -> FunctionTool:
     return tool
 
 
-def test_every_tool_is_there() -> None:
+def test_tools_have_the_descriptions_and_schemas_of_llava_tools() -> None:
     tools = _spec().to_tool_list()
     assert [tool.metadata.name for tool in tools] == list(TOOLS)
     for tool in tools:
-        own = TOOLS[tool.metadata.get_name()]
-        assert tool.metadata.description == own.description
-        assert tool_dict(tool)["function"]["parameters"] == own.arguments.model_json_schema()
+        spec = TOOLS[tool.metadata.get_name()]
+        assert tool.metadata.description == spec.description
+        assert tool_dict(tool)["function"]["parameters"] == spec.arguments.model_json_schema()
     assert [t.metadata.name for t in _spec(tools=["zoom"]).to_tool_list()] == ["zoom"]
 
 
-class _Shelf:
+class _Index:
+    """An index with one page."""
+
     def search(self, query: str, k: int) -> list[Hit]:
         return [Hit("a.pdf", 2, 1.0, "", query, "", NAVY.size, "")][:k]
 
@@ -57,28 +59,28 @@ class _Shelf:
         return open_image(NAVY)
 
 
-async def test_pages_are_found_where_there_is_an_index() -> None:
-    spec = _spec(index=_Shelf())
+async def test_an_index_adds_the_tool_find() -> None:
+    spec = _spec(index=_Index())
     assert [tool.metadata.name for tool in spec.to_tool_list()] == [*TOOLS, "find"]
     output = await _tool(spec, "find").acall(query="coffee")
     (page,) = json.loads(output.content)["pages"]
     assert (page["document"], page["page"], page["snippet"]) == ("a.pdf", 2, "coffee")
-    looked = _tool(spec, "look").call(image=page["image"], question="Which colour?")
-    assert json.loads(looked.content) == {"text": "dark blue"}
+    output = _tool(spec, "look").call(image=page["image"], question="Which colour?")
+    assert json.loads(output.content) == {"text": "dark blue"}
     with pytest.raises(RequestError, match="needs an index"):
         _spec(tools=["find"])
 
 
-async def test_a_call_gives_short_json_and_the_result() -> None:
+async def test_a_call_returns_short_json_and_the_result() -> None:
     spec = _spec()
     arguments = {"image": spec.add(NAVY), "question": "Which colour?"}
     tool = _tool(spec, "look")
     for output in (tool.call(**arguments), await tool.acall(**arguments)):
         assert json.loads(output.content) == {"text": "dark blue"}
-        assert output.raw_output == Words(text="dark blue")
+        assert output.raw_output == TextResult(text="dark blue")
 
 
-def test_what_cannot_be_done_is_an_error() -> None:
+def test_wrong_arguments_and_unknown_tools_raise() -> None:
     tool = _tool(_spec(), "look")
     with pytest.raises(ImageError, match="no picture"):
         tool.call(image="/etc/passwd", question="Which colour?")
@@ -90,13 +92,13 @@ def test_what_cannot_be_done_is_an_error() -> None:
         _spec().to_tool_list(["lock"])
 
 
-def test_other_descriptions() -> None:
-    other = ToolMetadata("Schau.", "look", fn_schema=TOOLS["look"].arguments)
-    (tool,) = _spec().to_tool_list([("look", "alook")], {"look": other})
+def test_metadata_can_be_replaced() -> None:
+    metadata = ToolMetadata("Schau.", "look", fn_schema=TOOLS["look"].arguments)
+    (tool,) = _spec().to_tool_list([("look", "alook")], {"look": metadata})
     assert tool.metadata.description == "Schau."
 
 
-async def test_an_agent_looks_and_is_told_what_it_did_wrong() -> None:
+async def test_an_agent_corrects_a_wrong_call() -> None:
     spec = _spec()
     handle = spec.add(NAVY)
 

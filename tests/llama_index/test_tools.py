@@ -1,4 +1,4 @@
-"""Tools in, a constraint out; calls in answers read back, and asked for in every way."""
+"""Tools and output formats become constraints; tool calls in answers are read back."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def add(a: int, b: int = 0) -> int:
 ADD = FunctionTool.from_defaults(add)
 
 
-def test_a_tool_is_described_without_the_signature_that_the_schema_tells() -> None:
+def test_descriptions_lose_the_signature_that_llamaindex_adds() -> None:
     function = tool_dict(ADD)["function"]
     assert (function["name"], function["description"]) == ("add", "Add two numbers.")
     assert function["parameters"]["required"] == ["a"]
-    named = FunctionTool.from_defaults(add, name="sum", description="Sum up.\nTwice.")
-    assert tool_dict(named)["function"]["description"] == "Sum up.\nTwice."
+    described = FunctionTool.from_defaults(add, name="sum", description="Sum up.\nTwice.")
+    assert tool_dict(described)["function"]["description"] == "Sum up.\nTwice."
 
 
 def test_openai_dicts_and_tools_without_a_schema() -> None:
@@ -47,7 +47,7 @@ def test_openai_dicts_and_tools_without_a_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "choice"),
+    ("choice", "expected"),
     [
         (None, "auto"),
         (False, "auto"),
@@ -63,41 +63,45 @@ def test_openai_dicts_and_tools_without_a_schema() -> None:
         ({"type": "auto"}, "auto"),
     ],
 )
-def test_every_way_to_choose(given: Any, choice: str) -> None:
-    assert to_constraint([ADD], given).tool_choice == choice
+def test_tool_choices(choice: Any, expected: str) -> None:
+    assert to_constraint([ADD], choice).tool_choice == expected
 
 
-def test_what_is_neither_tool_nor_choice_nor_format() -> None:
-    for bad in ([add], [7], [{"description": "no name"}]):
+def test_invalid_tools_choices_and_formats_raise() -> None:
+    for tools in ([add], [7], [{"description": "no name"}]):
         with pytest.raises(RequestError, match="tool"):
-            to_constraint(bad)
+            to_constraint(tools)
     for choice in ("subtract", 7, {"type": 7}):
         with pytest.raises(RequestError, match="tool_choice="):
             to_constraint([ADD], choice)
-    for form in (7, int, {"type": "xml"}, {"type": "json_schema"}):
+    for response_format in (7, int, {"type": "xml"}, {"type": "json_schema"}):
         with pytest.raises(RequestError, match="response_format="):
-            to_constraint(response_format=form)
+            to_constraint(response_format=response_format)
     with pytest.raises(RequestError, match="there is no tool"):
         to_constraint([], "required")
 
 
-def test_forms_of_answers() -> None:
+def test_response_formats() -> None:
     class Car(BaseModel):
         colour: str
 
-    wanted = Car.model_json_schema()
-    openai = {"type": "json_schema", "json_schema": {"name": "car", "schema": wanted}}
-    assert to_constraint(response_format=Car).schema == wanted
-    assert to_constraint(response_format=openai).schema == wanted
+    schema = Car.model_json_schema()
+    openai = {"type": "json_schema", "json_schema": {"name": "car", "schema": schema}}
+    assert to_constraint(response_format=Car).schema == schema
+    assert to_constraint(response_format=openai).schema == schema
     assert to_constraint(response_format={"type": "json_object"}).schema == {"type": "object"}
     assert to_constraint(response_format={"type": "text"}).schema is None
-    assert to_constraint() == to_constraint([], "auto", allow_parallel_tool_calls=False) == UNCONSTRAINED
+    assert (
+        to_constraint()
+        == to_constraint([], "auto", allow_parallel_tool_calls=False)
+        == UNCONSTRAINED
+    )
 
 
-def test_what_json_cannot_hold_is_refused_up_front() -> None:
+def test_types_without_a_json_schema_raise() -> None:
     class Odd(BaseModel):
         model_config = {"arbitrary_types_allowed": True}
-        what: ScriptedBackend
+        backend: ScriptedBackend
 
     with pytest.raises(SchemaError, match="Odd has no JSON schema"):
         to_constraint([FunctionTool.from_defaults(add, fn_schema=Odd)])
@@ -105,26 +109,26 @@ def test_what_json_cannot_hold_is_refused_up_front() -> None:
         to_constraint(response_format=Odd)
 
 
-def test_a_schema_that_is_none_is_refused_by_the_backend() -> None:
+def test_the_backend_refuses_an_invalid_schema() -> None:
     llm = Llava(backend=ScriptedBackend([CALL]))
     broken = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "int"}}}}
     with pytest.raises(SchemaError, match="the tool f"):
         llm.chat([ChatMessage("hi")], tools=[broken])
 
 
-async def test_chatting_with_tools_in_all_four_ways() -> None:
+async def test_all_four_methods_of_chat_with_tools() -> None:
     backend = ScriptedBackend([CALL])
     llm = Llava(backend=backend)
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "user_msg": "1 + 2?",
         "chat_history": [ChatMessage("Hello", role="user"), ChatMessage("Hi", role="assistant")],
         "tool_required": True,
     }
     responses = [
-        llm.chat_with_tools([ADD], **given),
-        list(llm.stream_chat_with_tools([ADD], **given))[-1],
-        await llm.achat_with_tools([ADD], **given),
-        [chunk async for chunk in await llm.astream_chat_with_tools([ADD], **given)][-1],
+        llm.chat_with_tools([ADD], **arguments),
+        list(llm.stream_chat_with_tools([ADD], **arguments))[-1],
+        await llm.achat_with_tools([ADD], **arguments),
+        [chunk async for chunk in await llm.astream_chat_with_tools([ADD], **arguments)][-1],
     ]
     for response in responses:
         (call,) = llm.get_tool_calls_from_response(response)
@@ -134,22 +138,22 @@ async def test_chatting_with_tools_in_all_four_ways() -> None:
     assert [m.text for m in backend.requests[0].messages] == ["Hello", "Hi", "1 + 2?"]
     constraint = backend.requests[0].constraint
     assert (constraint.tool_choice, constraint.parallel_tool_calls) == ("any", False)
-    assert json.dumps(llm._prepare_chat_with_tools([ADD], "hi")["tools"])  # events write it down
+    assert json.dumps(llm._prepare_chat_with_tools([ADD], "hi")["tools"])  # events serialize it
 
 
-def test_arguments_are_readable_while_they_come() -> None:
+def test_streamed_calls_have_partial_arguments() -> None:
     llm = Llava(backend=ScriptedBackend([CALL]))
-    seen = [
+    arguments = [
         selection.tool_kwargs
         for chunk in llm.stream_chat_with_tools([ADD], "1 + 2?")
         for selection in llm.get_tool_calls_from_response(chunk, error_on_no_tool_call=False)
     ]
-    assert seen[0] == {}
-    assert seen[-1] == {"a": 1, "b": 2}
-    assert {"a": 1} in seen
+    assert arguments[0] == {}
+    assert arguments[-1] == {"a": 1, "b": 2}
+    assert {"a": 1} in arguments
 
 
-def test_no_call_where_one_is_wanted() -> None:
+def test_error_on_no_tool_call() -> None:
     llm = Llava(backend=ScriptedBackend(["three"]))
     response = llm.chat_with_tools([ADD], "1 + 2?")
     assert llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
@@ -163,7 +167,7 @@ def test_predict_and_call() -> None:
     assert answer.response == "3"
 
 
-def test_a_call_that_was_cut_off_is_an_error() -> None:
+def test_a_call_cut_off_by_max_tokens_raises() -> None:
     llm = Llava(backend=ScriptedBackend([CALL]))
     with pytest.raises(OutputError, match="max_tokens"):
         llm.chat_with_tools([ADD], "1 + 2?", max_tokens=4)

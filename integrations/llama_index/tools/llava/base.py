@@ -19,7 +19,7 @@ from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
-from llava_tools.tools import Findable, VisualTool, named
+from llava_tools.tools import SearchIndex, VisualTool, select_tools
 
 
 class LlavaToolSpec(BaseToolSpec):
@@ -55,9 +55,9 @@ class LlavaToolSpec(BaseToolSpec):
         store: ImageStore | None = None,
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
-        index: Findable | None = None,
+        index: SearchIndex | None = None,
     ) -> None:
-        self.spec_functions = [tool.name for tool in named(tools, index)]
+        self.spec_functions = [tool.name for tool in select_tools(tools, index)]
         self._index = index
         self._llm = Llava() if llm is None else llm
         self._resolver = ImageResolver(store, allowed_directories, allowed_hosts)
@@ -87,7 +87,9 @@ class LlavaToolSpec(BaseToolSpec):
         functions = self.spec_functions if spec_functions is None else spec_functions
         names = [name if isinstance(name, str) else name[0] for name in functions]
         metadata = func_to_metadata_mapping or {}
-        return [self._tool(tool, metadata.get(tool.name)) for tool in named(names, self._index)]
+        return [
+            self._tool(tool, metadata.get(tool.name)) for tool in select_tools(names, self._index)
+        ]
 
     def _tool(self, tool: VisualTool[Any, Any], metadata: ToolMetadata | None) -> FunctionTool:
         def run(**arguments: Any) -> Any:
