@@ -1,9 +1,9 @@
-"""Where a model's boxes lie: `locate` on drawn images, wide, tall and square.
+"""`locate`: accuracy of a model's boxes on wide, tall and square drawn images.
 
-Images of the first renderer, never trained on, each with a shape that its colour and kind
-name alone. Told per form: the mean overlap (intersection over union) of the boxes on the image's
-own pixels with the true ones, the share of at least 0.5, how certain the model was, and what a
-perfect model would reach, which writes hundredths of the padded square.
+The images are of the first renderer, not in the training data, and have a shape that is unique by
+its colour and kind. Reported per form: mean intersection over union of the boxes with the true
+ones in pixels of the image, the share of at least 0.5, mean certainty, and the mean of a perfect
+model, which writes hundredths of the padded square.
 
     python -m benchmarks.boxes [--model tiny] [--each 40]
 """
@@ -23,7 +23,7 @@ from benchmarks.machine import describe
 from llava_tools import Llava
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
-from llava_tools.tools.geometry import Box, clipped, unpadded
+from llava_tools.tools.geometry import Box, clip_box, unpad_box
 from llava_tools.tools.locate import LocateArguments, locate
 from recipes.tiny_llava.draw import draw
 from recipes.tiny_llava.wide.questions import overlap
@@ -35,44 +35,44 @@ SEED = 4_000_037
 
 @dataclass(frozen=True)
 class Case:
-    """An image, what to find on it, and where that is in pixels."""
+    """An image, a target in it, and the target's box in pixels."""
 
     form: str
     image: Image.Image
-    thing: str
+    target: str
     box: Box
 
     @property
     def perfect(self) -> Box | None:
-        """The box that a perfect model says: in hundredths of the padded square."""
+        """The box of a perfect model: the true one in hundredths of the padded square."""
         size = self.image.size
         side = max(size)
         shifts = ((side - size[0]) // 2, (side - size[1]) // 2) * 2
         corners = [
             round((edge + shift) / side, 2) for edge, shift in zip(self.box, shifts, strict=True)
         ]
-        return unpadded(corners, size)
+        return unpad_box(corners, size)
 
 
 def cases(each: int, seed: int = SEED) -> Iterator[Case]:
     """Draw `each` images of every form."""
     rng = np.random.default_rng(seed)
-    left = dict.fromkeys(FORMS, each)
-    while any(left.values()):
+    remaining = dict.fromkeys(FORMS, each)
+    while any(remaining.values()):
         drawing = draw(sample_scene(rng), rng)
         width, height = drawing.picture.size
         form = "wide" if width > height else "tall" if height > width else "square"
-        found = _named(drawing.scene, drawing.picture.size)
-        if left[form] and found is not None:
-            left[form] -= 1
-            yield Case(form, drawing.picture, *found)
+        target = _unique_shape(drawing.scene, drawing.picture.size)
+        if remaining[form] and target is not None:
+            remaining[form] -= 1
+            yield Case(form, drawing.picture, *target)
 
 
-def _named(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
-    """Return the first shape that colour and kind name alone, and its box."""
+def _unique_shape(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
+    """Return the first shape that is unique by colour and kind, and its box."""
     for shape in scene.shapes:
         if scene.count(shape.colour, shape.kind) == 1 and shape.box is not None:
-            box = clipped([round(edge * max(size)) for edge in shape.box], size)
+            box = clip_box([round(edge * max(size)) for edge in shape.box], size)
             return None if box is None else (f"the {shape.colour} {shape.kind}", box)
     return None
 
@@ -80,21 +80,21 @@ def _named(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
 def measure(model: Llava, each: int) -> dict[str, dict[str, float]]:
     """Return the figures of each form."""
     resolver = ImageResolver(ImageStore())
-    told: dict[str, list[tuple[float, float, float]]] = {form: [] for form in FORMS}
+    rows: dict[str, list[tuple[float, float, float]]] = {form: [] for form in FORMS}
     for case in cases(each):
-        asked = LocateArguments(image=resolver.add(case.image), thing=case.thing)
-        found = locate.run(model, asked, resolver)
-        overlaps = [overlap(box, case.box) if box else 0.0 for box in (found.box, case.perfect)]
-        told[case.form].append((overlaps[0], overlaps[1], found.certainty))
-    return {form: _figures(rows) for form, rows in told.items()}
+        arguments = LocateArguments(image=resolver.add(case.image), thing=case.target)
+        result = locate.run(model, arguments, resolver)
+        overlaps = [overlap(box, case.box) if box else 0.0 for box in (result.box, case.perfect)]
+        rows[case.form].append((overlaps[0], overlaps[1], result.certainty))
+    return {form: _figures(rows[form]) for form in FORMS}
 
 
 def _figures(rows: list[tuple[float, float, float]]) -> dict[str, float]:
-    overlaps, perfect, certain = zip(*rows, strict=True)
+    overlaps, perfect, certainties = zip(*rows, strict=True)
     return {
         "mean_overlap": round(statistics.mean(overlaps), 3),
-        "half_or_more": round(sum(one >= 0.5 for one in overlaps) / len(overlaps), 3),
-        "certainty": round(statistics.mean(certain), 3),
+        "half_or_more": round(sum(x >= 0.5 for x in overlaps) / len(overlaps), 3),
+        "certainty": round(statistics.mean(certainties), 3),
         "perfect_mean_overlap": round(statistics.mean(perfect), 3),
     }
 
@@ -103,13 +103,13 @@ def main() -> None:
     """Measure, print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--each", type=int, default=40, help="pictures a form (40)")
+    parser.add_argument("--each", type=int, default=40, help="images per form (40)")
     options = parser.parse_args()
     with Llava(options.model) as model:
-        told = measure(model, options.each)
-    for form, figures in told.items():
+        results = measure(model, options.each)
+    for form, figures in results.items():
         print(f"{form:8}", *(f"{name} {value:<8}" for name, value in figures.items()))
-    print(json.dumps({"benchmark": "boxes", **vars(options), **describe(), "forms": told}))
+    print(json.dumps({"benchmark": "boxes", **vars(options), **describe(), "forms": results}))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""From a question to the right answer with the right page cited, over drawn documents.
+"""Question answering over drawn documents: right answers, and citations of the right page.
 
-Pages of the second renderer, never trained on: a title, lines too small to read, a total and
-perhaps a stamp, or a bar chart under a title; questions in a stranger's words. Every page has an
-invisible text layer, as behind a scan, with what the small print would say; no answer is in it. A
-question names the subject of its document, two words of that layer, and asks for what has to be
-seen: "In the document about copper kettles: what sum closes the document?" With `--by title`
-there is no text layer at all, and the question names the page's title, which must be read to be
-found.
+The pages are of the second renderer, not in the training data: a title, lines too small to read, a
+total and perhaps a stamp, or a bar chart below a title. The questions have other phrasings than the
+training data. Each page has an invisible text layer, as a scan with OCR, for its small print,
+without the answer. A question names the subject of its document, two words of that layer, and its
+answer is visible only: "In the document about copper kettles: what sum closes the document?" With
+`--by title` there is no text layer; the question names the page's title, so search has to read it.
 
-`--kinds shape` asks for the colour of a shape on the page instead, which a model can tell that does
-not read: with it, the way from question to citation is measured and not the reading.
+`--kinds shape` has questions about the colour of a shape on the page, for a model that does not
+read: it measures search and citation without the reading.
 
-Told: how often the page was among those asked, was cited, the answer was right, and both.
+Reported: how often the page was searched, cited, the answer right, and both of the last two.
 
     python -m benchmarks.drawn_documents [--questions 100] [--model tiny] [--by subject] [--no-zoom]
 """
@@ -30,12 +29,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benchmarks.drawn_pdf import DrawnPage, Words, write_drawn
+from benchmarks.drawn_pdf import DrawnPage, TextLine, write_pages
 from benchmarks.machine import describe
 from llava_tools import Llava
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex, ask
-from llava_tools.tools.compare import plain
+from llava_tools.tools.compare import normalize_answer
 from recipes.tiny_llava import held_out as shapes
 from recipes.tiny_llava.wide import held_out, stranger
 from recipes.tiny_llava.wide.fonts import HELD_OUT, font
@@ -44,54 +43,54 @@ from recipes.tiny_llava.words import pick
 
 KINDS = ("title", "total", "stamp", "tallest", "shortest")
 SHAPE = "shape"
-PAGES_A_FILE = 5
+PAGES_PER_FILE = 5
 SEED = 5_000_011
 
 
 @dataclass(frozen=True)
 class Case:
-    """A page, what its small print says, and a question about it."""
+    """A page, the text of its small print, and a question about it."""
 
     kind: str
     image: Image.Image
     title: str
     subject: tuple[str, str]
     text: str
-    asked: str
+    visual_question: str
     answer: str
 
     def question(self, by: str) -> str:
-        """Return the question, with what the page is found by."""
+        """Return the question, with the title or subject of its page."""
         if by == "title":
-            return f"On the page with the title {self.title}: {self.asked}"
-        return f"In the document about {self.subject[0]} {self.subject[1]}: {self.asked}"
+            return f"On the page with the title {self.title}: {self.visual_question}"
+        return f"In the document about {self.subject[0]} {self.subject[1]}: {self.visual_question}"
 
 
-def cases(many: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Case]:
+def draw_cases(count: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> list[Case]:
     """Draw pages, the kinds of questions by turns; titles and subjects are all different."""
     rng = np.random.default_rng(seed)
-    made: list[Case] = []
+    cases: list[Case] = []
     titles: set[str] = set()
     words = [str(word) for word in rng.permutation(LISTED)]
-    while len(made) < many:
-        kind = kinds[len(made) % len(kinds)]
-        drawn = _drawn(rng, kind)
-        if drawn is None or drawn[1] in titles:
+    while len(cases) < count:
+        kind = kinds[len(cases) % len(kinds)]
+        page = _draw(rng, kind)
+        if page is None or page[1] in titles:
             continue
-        image, title, asked, answer = drawn
-        subject = (words[2 * len(made)], words[2 * len(made) + 1])
+        image, title, question, answer = page
+        subject = (words[2 * len(cases)], words[2 * len(cases) + 1])
         if answer.lower() in subject:
             continue
         titles.add(title)
         body = [word for word in rng.choice(LISTED, 40).tolist() if word != answer.lower()]
         body[3:3] = subject
         body[30:30] = subject
-        made.append(Case(kind, image, title, subject, " ".join(body), asked, answer))
-    return made
+        cases.append(Case(kind, image, title, subject, " ".join(body), question, answer))
+    return cases
 
 
-def _drawn(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str] | None:
-    """Return a page, its title, a question and the answer, or None where it cannot be asked."""
+def _draw(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str] | None:
+    """Return a page, its title, a question and the answer; None if the page has no answer."""
     if kind == SHAPE:
         return _shape(rng)
     return _chart(rng, kind) if kind in ("tallest", "shortest") else _page(rng, kind)
@@ -115,8 +114,8 @@ def _page(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, s
         "stamp": page.stamp.colour if page.stamp else None,
     }
     answer = answers[kind]
-    asked = pick(rng, stranger.WORDS[kind])
-    return None if answer is None else (image, page.title.text, asked, answer)
+    question = pick(rng, stranger.WORDS[kind])
+    return None if answer is None else (image, page.title.text, question, answer)
 
 
 def _chart(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str]:
@@ -132,37 +131,37 @@ def _chart(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, 
     return image, title, pick(rng, stranger.WORDS[kind]), answer
 
 
-def write(folder: Path, drawn: Sequence[Case], by: str) -> None:
-    """Write the pages as PDFs, several a file; a page's place is its number in the list."""
+def write_pdfs(folder: Path, cases: Sequence[Case], by: str) -> None:
+    """Write the pages as PDFs in order, `PAGES_PER_FILE` in each."""
     folder.mkdir()
-    for start in range(0, len(drawn), PAGES_A_FILE):
-        pages = [_printed(case, by) for case in drawn[start : start + PAGES_A_FILE]]
-        write_drawn(folder / f"{start // PAGES_A_FILE:04}.pdf", pages)
+    for start in range(0, len(cases), PAGES_PER_FILE):
+        pages = [_page_with_text(case, by) for case in cases[start : start + PAGES_PER_FILE]]
+        write_pages(folder / f"{start // PAGES_PER_FILE:04}.pdf", pages)
 
 
-def _printed(case: Case, by: str) -> DrawnPage:
+def _page_with_text(case: Case, by: str) -> DrawnPage:
     width, height = (2.0 * length for length in case.image.size)
     words = case.text.split()
-    lines = [" ".join(words[start : start + 6]) for start in range(0, len(words), 6)]
+    texts = [" ".join(words[start : start + 6]) for start in range(0, len(words), 6)]
     layer = [
-        Words(line, 20, height - 100 - 20 * place, 8, seen=False)
-        for place, line in enumerate(lines)
+        TextLine(text, 20, height - 100 - 20 * row, 8, visible=False)
+        for row, text in enumerate(texts)
     ]
     return DrawnPage((width, height), layer if by == "subject" else (), image=case.image)
 
 
 def measure(
-    index: PageIndex, model: Llava, drawn: Sequence[Case], by: str, **options: Any
+    index: PageIndex, model: Llava, cases: Sequence[Case], by: str, **options: Any
 ) -> dict[str, dict[str, float]]:
     """Return the shares of each kind and of all."""
-    told: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, SHAPE, "all")}
-    for place, case in enumerate(drawn):
-        page = (f"{place // PAGES_A_FILE:04}", place % PAGES_A_FILE + 1)
-        found = ask(index, case.question(by), model, **options)
-        cited = [(Path(one.document).stem, one.page) for one in found.citations]
-        others = [(Path(one.document).stem, one.page) for one in found.others]
-        right = plain(found.text) == plain(case.answer)
-        shown = {
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, SHAPE, "all")}
+    for number, case in enumerate(cases):
+        page = (f"{number // PAGES_PER_FILE:04}", number % PAGES_PER_FILE + 1)
+        answer = ask(index, case.question(by), model, **options)
+        cited = [(Path(item.document).stem, item.page) for item in answer.citations]
+        others = [(Path(item.document).stem, item.page) for item in answer.others]
+        right = normalize_answer(answer.text) == normalize_answer(case.answer)
+        outcome = {
             "questions": True,
             "found": page in cited + others,
             "cited": page in cited,
@@ -170,12 +169,12 @@ def measure(
             "end_to_end": right and page in cited,
         }
         for group in (case.kind, "all"):
-            told[group].update(name for name, is_so in shown.items() if is_so)
+            counts[group].update(name for name, is_true in outcome.items() if is_true)
     return {
-        group: {name: round(counts[name] / counts["questions"], 3) for name in shown}
-        | {"questions": counts["questions"]}
-        for group, counts in told.items()
-        if counts["questions"]
+        group: {name: round(count[name] / count["questions"], 3) for name in outcome}
+        | {"questions": count["questions"]}
+        for group, count in counts.items()
+        if count["questions"]
     }
 
 
@@ -185,20 +184,20 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--by", choices=("subject", "title"), default="subject")
-    parser.add_argument("--k", type=int, default=3, help="pages asked a question (3)")
+    parser.add_argument("--k", type=int, default=3, help="pages per question (3)")
     parser.add_argument("--kinds", nargs="+", choices=(*KINDS, SHAPE), help="all but shape")
     parser.add_argument("--zoom", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     kinds = options.kinds or (KINDS if options.by == "subject" else KINDS[1:])
-    drawn = cases(options.questions, kinds)
+    cases = draw_cases(options.questions, kinds)
     with tempfile.TemporaryDirectory() as work, Llava(options.model) as model:
-        write(Path(work) / "in", drawn, options.by)
+        write_pdfs(Path(work) / "in", cases, options.by)
         index = PageIndex(Path(work) / "index", Embedder(options.model))
         index.update([Path(work) / "in"])
-        told = measure(index, model, drawn, options.by, k=options.k, zoom=options.zoom)
-    for kind, figures in told.items():
+        results = measure(index, model, cases, options.by, k=options.k, zoom=options.zoom)
+    for kind, figures in results.items():
         print(f"{kind:9}", *(f"{name} {value:<6}" for name, value in figures.items()))
-    print(json.dumps({"benchmark": "drawn_documents", **vars(options), **describe(), **told}))
+    print(json.dumps({"benchmark": "drawn_documents", **vars(options), **describe(), **results}))
 
 
 if __name__ == "__main__":

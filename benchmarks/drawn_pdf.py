@@ -1,6 +1,6 @@
-"""PDFs of drawn pages, written fast: an image that fills the page, words beside it or behind it.
+"""Fast writer of PDFs: pages with lines of text, bars, and an image that fills the page.
 
-Words may be shown, or be there without being seen, as behind a scan that was read by a machine.
+A line of text may be invisible, as in a scan with OCR.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from tests.retrieval.documents import write_objects
 
 
 @dataclass(frozen=True)
-class Words:
-    """A line of letters, digits and spaces, in points from the lower left corner."""
+class TextLine:
+    """A line of letters, digits and spaces; position in points from the lower left corner."""
 
     text: str
     x: float
     y: float
     size: float = 11.0
-    seen: bool = True
+    visible: bool = True
 
 
 @dataclass(frozen=True)
 class DrawnPage:
-    """A page in points: its lines, grey bars (x, y, width, height), and an image behind them."""
+    """A page in points: its lines, bars (x, y, width, height), and an image behind them."""
 
     size: tuple[float, float]
-    words: Sequence[Words] = ()
+    lines: Sequence[TextLine] = ()
     bars: Sequence[tuple[float, float, float, float]] = ()
     image: Image.Image | None = None
 
 
-def write_drawn(path: Path, pages: Sequence[DrawnPage]) -> Path:
-    """Write pages, each with its own size."""
-    kids = b" ".join(b"%d 0 R" % (4 + 3 * place) for place in range(len(pages)))
+def write_pages(path: Path, pages: Sequence[DrawnPage]) -> Path:
+    """Write a PDF of pages, each of its own size."""
+    kids = b" ".join(b"%d 0 R" % (4 + 3 * index) for index in range(len(pages)))
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pages)),
@@ -46,10 +46,10 @@ def write_drawn(path: Path, pages: Sequence[DrawnPage]) -> Path:
     ]
     for page in pages:
         number = len(objects) + 1
-        shown = b"" if page.image is None else b"/XObject << /I %d 0 R >>" % (number + 2)
+        resource = b"" if page.image is None else b"/XObject << /I %d 0 R >>" % (number + 2)
         objects += [
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 %.2f %.2f] /Contents %d 0 R "
-            b"/Resources << /Font << /F 3 0 R >> %s >> >>" % (*page.size, number + 1, shown),
+            b"/Resources << /Font << /F 3 0 R >> %s >> >>" % (*page.size, number + 1, resource),
             _stream(_content(page).encode("ascii"), b""),
             b"null" if page.image is None else _image(page.image),
         ]
@@ -58,23 +58,23 @@ def write_drawn(path: Path, pages: Sequence[DrawnPage]) -> Path:
 
 def _content(page: DrawnPage) -> str:
     width, height = page.size
-    told = [] if page.image is None else [f"q {width:.2f} 0 0 {height:.2f} 0 0 cm /I Do Q"]
-    told += [f"0.3 0.5 0.7 rg {x:.1f} {y:.1f} {w:.1f} {h:.1f} re f" for x, y, w, h in page.bars]
-    told += [
-        f"BT 0 g {0 if line.seen else 3} Tr /F {line.size:.1f} Tf {line.x:.1f} {line.y:.1f} Td "
+    content = [] if page.image is None else [f"q {width:.2f} 0 0 {height:.2f} 0 0 cm /I Do Q"]
+    content += [f"0.3 0.5 0.7 rg {x:.1f} {y:.1f} {w:.1f} {h:.1f} re f" for x, y, w, h in page.bars]
+    content += [
+        f"BT 0 g {0 if line.visible else 3} Tr /F {line.size:.1f} Tf {line.x:.1f} {line.y:.1f} Td "
         f"({line.text}) Tj ET"
-        for line in page.words
+        for line in page.lines
     ]
-    return "\n".join(told)
+    return "\n".join(content)
 
 
 def _image(image: Image.Image) -> bytes:
-    told = b"/Type /XObject /Subtype /Image /Width %d /Height %d " % image.size
-    told += b"/ColorSpace /DeviceRGB /BitsPerComponent 8"
-    return _stream(image.convert("RGB").tobytes(), told)
+    attributes = b"/Type /XObject /Subtype /Image /Width %d /Height %d " % image.size
+    attributes += b"/ColorSpace /DeviceRGB /BitsPerComponent 8"
+    return _stream(image.convert("RGB").tobytes(), attributes)
 
 
-def _stream(data: bytes, told: bytes) -> bytes:
-    packed = zlib.compress(data)
-    header = b"<< %s /Filter /FlateDecode /Length %d >>" % (told, len(packed))
-    return header + b"\nstream\n" + packed + b"\nendstream"
+def _stream(data: bytes, attributes: bytes) -> bytes:
+    compressed = zlib.compress(data)
+    header = b"<< %s /Filter /FlateDecode /Length %d >>" % (attributes, len(compressed))
+    return header + b"\nstream\n" + compressed + b"\nendstream"

@@ -1,17 +1,18 @@
-"""How fast pages are indexed and searched, and in how much memory.
+"""Indexing and searching pages: speed and memory.
 
-Three measurements, each by itself with `--part`:
+Three measurements; `--part` selects one:
 
-- `rate`: pages a second as a share of what the vision tower's forward pass alone does on the same
-  pages, prepared beforehand, in the same run. Random weights of the released CLIP's size
-  (ViT-L/14-336) unless `--model` says otherwise. By the clock, where half of the forward passes
-  come before the indexing and half behind it, and by the process's own time on the CPU, which is
-  the one to read on a busy machine without a GPU: there, what overlaps takes its time all the same.
-- `memory`: the process's memory while many pages are indexed, with vectors out of their digests.
-- `search`: milliseconds over random vectors of the released CLIP's length, and how many of the ten
-  nearest are found; random vectors have no structure that an index could use.
+- `rate`: pages per second of indexing, as a share of the vision tower's forward pass alone on the
+  same preprocessed pages in the same run. Weights are random, of the released CLIP's size
+  (ViT-L/14-336), without `--model`. Measured in wall time, with half of the forward passes before
+  the indexing and half after it, and in CPU time of the process. On a busy machine without a GPU,
+  read the CPU time: there, overlapping steps still compete for the CPU.
+- `memory`: memory of the process while many pages are indexed, with random vectors.
+- `search`: milliseconds over random vectors of the released CLIP's length, and recall of the ten
+  nearest; random vectors have no structure that an index could use.
 
-    python -m benchmarks.indexing [--part rate] [--pages 32] [--many 10000] [--vectors 100000]
+    python -m benchmarks.indexing [--part rate] [--pages 32] [--memory-pages 10000]
+        [--vectors 100000]
 """
 
 from __future__ import annotations
@@ -33,43 +34,44 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from benchmarks.drawn_pdf import DrawnPage, Words, write_drawn
+from benchmarks.drawn_pdf import DrawnPage, TextLine, write_pages
 from benchmarks.machine import describe
 from llava_tools.engine.embedding import ClipEmbedding
 from llava_tools.engine.loading.clip import load_clip
 from llava_tools.options import EmbeddingOptions
-from llava_tools.retrieval import PageIndex, Progress
-from llava_tools.retrieval.ingest import BATCH
-from llava_tools.retrieval.pages import digest_of, open_document, read_pages
-from llava_tools.retrieval.search import Mode
-from llava_tools.retrieval.store import DocumentRow, Meta, PageRow, Store
+from llava_tools.retrieval import IndexProgress, PageIndex
+from llava_tools.retrieval.ingest import BATCH_SIZE
+from llava_tools.retrieval.pages import hash_file, open_document, read_pages
+from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
+from llava_tools.retrieval.search import SearchMode
+from llava_tools.retrieval.store import Store
 from llava_tools.testing import ScriptedEmbedder
 from tests.checkpoints import clip_like_tokenizer
 
-WIDTH, SIDE = 768, 336
-PAGES_A_FILE = 100
+DIMENSIONS, SIDE = 768, 336
+PAGES_PER_FILE = 100
 
 
-def draw(folder: Path, many: int) -> list[Path]:
-    """Write PDFs of pages with lines of words and a bar chart, no page like another."""
+def write_pdfs(folder: Path, count: int) -> list[Path]:
+    """Write PDFs of `count` different pages, each with lines of words and a bar chart."""
     folder.mkdir()
-    noise = random.Random(1)
+    rng = random.Random(1)
     paths = []
-    for start in range(0, many, PAGES_A_FILE):
-        pages = [_page(noise) for _ in range(min(PAGES_A_FILE, many - start))]
-        paths.append(write_drawn(folder / f"{start:06}.pdf", pages))
+    for start in range(0, count, PAGES_PER_FILE):
+        pages = [_page(rng) for _ in range(min(PAGES_PER_FILE, count - start))]
+        paths.append(write_pages(folder / f"{start:06}.pdf", pages))
     return paths
 
 
-def _page(noise: random.Random) -> DrawnPage:
-    lines = [" ".join(f"word{noise.randint(0, 9999)}" for _ in range(8)) for _ in range(30)]
-    words = [Words(line, 60, 780 - 14 * place) for place, line in enumerate(lines)]
-    bars = [(80.0 + 70 * bar, 60.0, 45.0, float(noise.randint(20, 250))) for bar in range(6)]
-    return DrawnPage((595, 842), words, bars)
+def _page(rng: random.Random) -> DrawnPage:
+    texts = [" ".join(f"word{rng.randint(0, 9999)}" for _ in range(8)) for _ in range(30)]
+    lines = [TextLine(text, 60, 780 - 14 * row) for row, text in enumerate(texts)]
+    bars = [(80.0 + 70 * bar, 60.0, 45.0, float(rng.randint(20, 250))) for bar in range(6)]
+    return DrawnPage((595, 842), lines, bars)
 
 
 def write_clip(folder: Path) -> None:
-    """Write random weights in the shape of openai/clip-vit-large-patch14-336, but for the text."""
+    """Write random weights of openai/clip-vit-large-patch14-336's size, with a small text tower."""
     tokenizer = clip_like_tokenizer()
     vision = CLIPVisionConfig(
         hidden_size=1024,
@@ -83,7 +85,7 @@ def write_clip(folder: Path) -> None:
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=1,
         num_attention_heads=1, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH)
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=DIMENSIONS)
     CLIPModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     size = {"height": SIDE, "width": SIDE}
@@ -91,157 +93,157 @@ def write_clip(folder: Path) -> None:
 
 
 def index_rate(work: Path, pages: int, model: str | None) -> dict[str, float]:
-    """Return pages a second of the forward pass alone and of indexing."""
-    paths = draw(work / "in", pages)
+    """Return pages per second of the forward pass alone and of indexing."""
+    paths = write_pdfs(work / "in", pages)
     if model is None:
         write_clip(work / "clip")
     clip = None if model else str(work / "clip")
     options = EmbeddingOptions(model or "7b", local_files_only=True, clip=clip)
     embedding = ClipEmbedding(load_clip(options), options, dict)
-    pixels = prepared(embedding, paths)
-    forward(embedding, [pixels[0][:1]])
-    half = (len(pixels) + 1) // 2
-    before = forward(embedding, pixels[:half])
-    begun = time.process_time()
+    batches = preprocess(embedding, paths)
+    time_forward(embedding, [batches[0][:1]])
+    half = (len(batches) + 1) // 2
+    before = time_forward(embedding, batches[:half])
+    cpu_start = time.process_time()
     report = PageIndex(work / "index", embedding).update([work / "in"])
-    busy = time.process_time() - begun
-    behind = forward(embedding, pixels[half:])
-    wall, own = (one + other for one, other in zip(before, behind, strict=True))
+    index_cpu = time.process_time() - cpu_start
+    after = time_forward(embedding, batches[half:])
+    wall, cpu = before[0] + after[0], before[1] + after[1]
     return {
         "forward_pages_s": round(pages / wall, 3),
         "index_pages_s": round(pages / report.seconds, 3),
         "share": round(wall / report.seconds, 3),
-        "forward_cpu_s_a_page": round(own / pages, 3),
-        "index_cpu_s_a_page": round(busy / pages, 3),
-        "share_of_cpu_time": round(own / busy, 3),
+        "forward_cpu_s_per_page": round(cpu / pages, 3),
+        "index_cpu_s_per_page": round(index_cpu / pages, 3),
+        "share_of_cpu_time": round(cpu / index_cpu, 3),
     }
 
 
-def prepared(embedding: ClipEmbedding, paths: Sequence[Path]) -> list[torch.Tensor]:
-    """Return the pages as the tower takes them, in batches."""
-    processor = embedding._eye().processor
-    documents = [open_document(str(path), *digest_of(str(path))) for path in paths]
-    seen = [
+def preprocess(embedding: ClipEmbedding, paths: Sequence[Path]) -> list[torch.Tensor]:
+    """Return the pages' pixels as the vision tower takes them, in batches."""
+    processor = embedding._vision_tower().processor
+    documents = [open_document(str(path), *hash_file(str(path))) for path in paths]
+    pixels = [
         processor([page.image.rgb()], return_tensors="pt")["pixel_values"]
         for document in documents
         for page in read_pages(document)
     ]
-    return [torch.cat(seen[start : start + BATCH]) for start in range(0, len(seen), BATCH)]
+    starts = range(0, len(pixels), BATCH_SIZE)
+    return [torch.cat(pixels[start : start + BATCH_SIZE]) for start in starts]
 
 
 @torch.inference_mode()
-def forward(embedding: ClipEmbedding, batches: Sequence[torch.Tensor]) -> tuple[float, float]:
-    """Return the seconds that the vision tower takes for batches, by the clock and on the CPU."""
-    tower = embedding._eye().tower
-    begun, own = time.perf_counter(), time.process_time()
+def time_forward(embedding: ClipEmbedding, batches: Sequence[torch.Tensor]) -> tuple[float, float]:
+    """Return the wall and CPU seconds of the vision tower's forward passes."""
+    tower = embedding._vision_tower().model
+    start, cpu_start = time.perf_counter(), time.process_time()
     for batch in batches:
         tower(pixel_values=batch.to(tower.device, tower.dtype)).pooler_output.cpu()
-    return time.perf_counter() - begun, time.process_time() - own
+    return time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def index_memory(work: Path, pages: int) -> dict[str, float]:
-    """Return the most memory after each quarter of the pages, from the one before on."""
-    draw(work / "in", pages)
-    noise = np.random.default_rng(1)
+    """Return the most memory during each quarter of the pages, and memory at the end."""
+    write_pdfs(work / "in", pages)
+    rng = np.random.default_rng(1)
     embedder = ScriptedEmbedder(
-        texts=lambda text: noise.standard_normal(WIDTH).tolist(),
-        images=lambda image: noise.standard_normal(WIDTH).tolist(),
-        dimensions=WIDTH,
+        texts=lambda text: rng.standard_normal(DIMENSIONS).tolist(),
+        images=lambda image: rng.standard_normal(DIMENSIONS).tolist(),
+        dimensions=DIMENSIONS,
     )
     process = psutil.Process()
-    told: list[tuple[float, int]] = []
+    samples: list[tuple[float, int]] = []
 
-    def note(progress: Progress) -> None:
-        told.append((progress.done / progress.total, process.memory_info().rss))
+    def sample(progress: IndexProgress) -> None:
+        samples.append((progress.done / progress.total, process.memory_info().rss))
 
-    own = time.process_time()
-    report = PageIndex(work / "index", embedder).update([work / "in"], note)
+    cpu_start = time.process_time()
+    report = PageIndex(work / "index", embedder).update([work / "in"], sample)
     quarters = [
-        max(rss for done, rss in told if quarter / 4 < done <= (quarter + 1) / 4)
+        max(rss for done, rss in samples if quarter / 4 < done <= (quarter + 1) / 4)
         for quarter in range(4)
     ]
     return {
         "pages": float(report.added),
         "pages_s": round(report.added / report.seconds, 1),
-        "cpu_s_a_page": round((time.process_time() - own) / report.added, 4),
+        "cpu_s_per_page": round((time.process_time() - cpu_start) / report.added, 4),
         **{f"memory_mb_at_{25 * n}%": round(rss / 1e6) for n, rss in enumerate(quarters, start=1)},
         "memory_mb_after": round(process.memory_info().rss / 1e6),
     }
 
 
-def rows(vectors: int, seed: int) -> Iterator[list[PageRow]]:
-    """Yield batches of pages with random vectors and a few words."""
+def page_rows(count: int, seed: int) -> Iterator[list[PageRow]]:
+    """Yield batches of pages with random vectors and one word each."""
     rng = np.random.default_rng(seed)
-    for start in range(0, vectors, 5000):
-        many = min(5000, vectors - start)
-        made = rng.standard_normal((many, WIDTH), np.float32)
-        made /= np.linalg.norm(made, axis=1, keepdims=True)
+    for start in range(0, count, 5000):
+        vectors = rng.standard_normal((min(5000, count - start), DIMENSIONS), np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         yield [
-            PageRow("d", start + place + 1, "", 9, 9, f"word{start + place}", b"", vector.tolist())
-            for place, vector in enumerate(made)
+            PageRow("d", page + 1, "", 9, 9, f"word{page}", b"", vector.tolist())
+            for page, vector in enumerate(vectors, start)
         ]
 
 
 def search_times(folder: Path, vectors: int) -> dict[str, float]:
-    """Return milliseconds of searches, medians and 95th percentiles of 50, and what was found.
+    """Return milliseconds of searches, medians and 95th percentiles of 50, and recall.
 
-    `nearest` is the search for vectors alone, whose ten best are compared to those of all vectors.
+    `nearest` is the vector search alone; its ten best are compared to those of all vectors.
     """
-    store = Store(folder, Meta("random", "random", WIDTH))
-    for batch in rows(vectors, 1):
+    store = Store(folder, IndexMetadata("random", "random", DIMENSIONS))
+    for batch in page_rows(vectors, 1):
         store.add_pages(batch)
     store.put_documents([DocumentRow("d.pdf", "d", vectors, True, True)])
-    begun, own = time.perf_counter(), time.process_time()
-    store.sweep()
-    told = {
+    start, cpu_start = time.perf_counter(), time.process_time()
+    store.clean_up()
+    figures = {
         "vectors": float(vectors),
-        "build_index_s": round(time.perf_counter() - begun, 1),
-        "build_index_cpu_s": round(time.process_time() - own, 1),
+        "build_index_s": round(time.perf_counter() - start, 1),
+        "build_index_cpu_s": round(time.process_time() - cpu_start, 1),
     }
-    noise = random.Random(2)
-    queries = [[noise.gauss(0, 1) for _ in range(WIDTH)] for _ in range(50)]
-    embedder = ScriptedEmbedder(lambda text: noise.choice(queries), dimensions=WIDTH)
+    rng = random.Random(2)
+    queries = [[rng.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in range(50)]
+    embedder = ScriptedEmbedder(lambda text: rng.choice(queries), dimensions=DIMENSIONS)
     index = PageIndex(folder, embedder)
     index.search("word1")
-    found: list[set[int]] = []
+    results: list[set[int]] = []
 
     def nearest(number: int) -> None:
-        found.append({row["page"] for row in index.store.nearest(queries[number], 50)[:10]})
+        results.append({row["page"] for row in index.store.nearest(queries[number], 50)[:10]})
 
-    told |= timed("nearest", nearest)
-    for mode in get_args(Mode):
-        words = [f"word{noise.randrange(vectors)}" for _ in queries]
-        told |= timed(mode, partial(_find, index, words, mode))
-    told["recall@10"] = round(_recall(found, queries, vectors), 3)
-    return told
+    figures |= time_searches("nearest", nearest)
+    for mode in get_args(SearchMode):
+        words = [f"word{rng.randrange(vectors)}" for _ in queries]
+        figures |= time_searches(mode, partial(_search, index, words, mode))
+    figures["recall@10"] = round(_recall(results, queries, vectors), 3)
+    return figures
 
 
-def timed(name: str, search: Callable[[int], object]) -> dict[str, float]:
-    """Return milliseconds of 50 searches: median, 95th percentile, and the processor's mean."""
+def time_searches(name: str, search: Callable[[int], object]) -> dict[str, float]:
+    """Return milliseconds of 50 searches: median, 95th percentile, and mean CPU time."""
     times = []
-    own = time.process_time()
+    cpu_start = time.process_time()
     for number in range(50):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         search(number)
-        times.append(1000 * (time.perf_counter() - begun))
+        times.append(1000 * (time.perf_counter() - start))
     return {
         f"{name}_ms": round(statistics.median(times), 1),
         f"{name}_ms_p95": round(statistics.quantiles(times, n=20)[-1], 1),
-        f"{name}_cpu_ms": round(20 * (time.process_time() - own), 1),
+        f"{name}_cpu_ms": round(20 * (time.process_time() - cpu_start), 1),
     }
 
 
-def _find(index: PageIndex, words: Sequence[str], mode: Mode, number: int) -> None:
+def _search(index: PageIndex, words: Sequence[str], mode: SearchMode, number: int) -> None:
     index.search(words[number], mode=mode)
 
 
-def _recall(found: Sequence[set[int]], queries: Sequence[Sequence[float]], vectors: int) -> float:
-    """Return the share of the ten nearest of all vectors that was found."""
-    asked = np.array(queries, np.float32).T
-    near = np.concatenate([_matrix(batch) @ asked for batch in rows(vectors, 1)])
-    best = np.argsort(-near, axis=0)[:10].T + 1
-    each = zip(found, best.tolist(), strict=True)
-    return float(np.mean([len(one & set(right)) / 10 for one, right in each]))
+def _recall(results: Sequence[set[int]], queries: Sequence[Sequence[float]], count: int) -> float:
+    """Return the share of the ten nearest of all vectors that are in the results."""
+    columns = np.array(queries, np.float32).T
+    cosines = np.concatenate([_matrix(batch) @ columns for batch in page_rows(count, 1)])
+    nearest = np.argsort(-cosines, axis=0)[:10].T + 1
+    pairs = zip(results, nearest.tolist(), strict=True)
+    return float(np.mean([len(result & set(expected)) / 10 for result, expected in pairs]))
 
 
 def _matrix(batch: Sequence[PageRow]) -> Any:
@@ -252,23 +254,23 @@ def main() -> None:
     """Measure, then print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parts = ("rate", "memory", "search")
-    parser.add_argument("--part", choices=parts, action="append", help="which; all by default")
+    parser.add_argument("--part", choices=parts, action="append", help="all by default")
     parser.add_argument("--pages", type=int, default=32, help="pages for the rate (32)")
-    parser.add_argument("--model", help="whose eye, instead of random weights of ViT-L/14-336")
-    parser.add_argument("--many", type=int, default=10_000, help="pages for the memory (10000)")
+    parser.add_argument("--model", help="a LLaVA, instead of random weights of ViT-L/14-336")
+    parser.add_argument("--memory-pages", type=int, default=10_000, help="for the memory (10000)")
     parser.add_argument("--vectors", type=int, default=100_000)
     options = parser.parse_args()
-    told: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     for part in options.part or parts:
         with tempfile.TemporaryDirectory() as work:
             if part == "rate":
-                told[part] = index_rate(Path(work), options.pages, options.model)
+                results[part] = index_rate(Path(work), options.pages, options.model)
             elif part == "memory":
-                told[part] = index_memory(Path(work), options.many)
+                results[part] = index_memory(Path(work), options.memory_pages)
             else:
-                told[part] = search_times(Path(work) / "vectors", options.vectors)
-        print(part, told[part], flush=True)
-    print(json.dumps({**describe(), **told}))
+                results[part] = search_times(Path(work) / "vectors", options.vectors)
+        print(part, results[part], flush=True)
+    print(json.dumps({**describe(), **results}))
 
 
 if __name__ == "__main__":

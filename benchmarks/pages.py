@@ -1,11 +1,10 @@
-"""How well questions find pages: by texts, by images, by both.
+"""Page retrieval: how well questions find pages by their texts, by their images, and by both.
 
-On real manuals with figures (242 pages of seven PDFs out of Debian packages), with question-page
-pairs that were written from them: `shown`, reported, and `tuning`, from other documents, to decide
-by. With `--mixed`, also on the same manuals together with drawn images that have no text, with
-captions as further queries: of all that an image shows, and of a part, which others may show too.
-With `--decide`, only what may be decided by: the `tuning` questions, and other images than those
-that are reported.
+The pages are of real manuals with figures: 242 pages of seven PDFs from Debian packages. Each
+question was written from one of these pages: `shown` questions are reported; `tuning` questions,
+from other documents, are for choosing parameters. `--mixed` adds drawn images without text to the
+index, and captions to the queries: of all that an image shows, and of a part, which other images
+may show too. `--decide` uses the `tuning` questions and other images than the reported ones.
 
     python -m benchmarks.pages [--mixed] [--decide] [--folder manuals] [--model tiny]
 """
@@ -24,7 +23,7 @@ from benchmarks.machine import describe
 from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.search import Mode
+from llava_tools.retrieval.search import SearchMode
 from recipes.tiny_llava.retrieve import trial
 
 K = 5
@@ -36,40 +35,40 @@ Pair = tuple[str, frozenset[tuple[str, int]]]
 
 def pairs(part: str) -> list[Pair]:
     """Return the questions of a part with their pages."""
-    told = json.loads(PAIRS.read_text())[part]
-    return [(words, frozenset((name, page) for page in pages)) for name, pages, words in told]
+    rows = json.loads(PAIRS.read_text())[part]
+    return [(text, frozenset((name, page) for page in pages)) for name, pages, text in rows]
 
 
-def measure(index: PageIndex, asked: Sequence[Pair], mode: Mode) -> dict[str, float]:
-    """Return how often the first page is right; recall and nDCG of the first five; means."""
+def measure(index: PageIndex, queries: Sequence[Pair], mode: SearchMode) -> dict[str, float]:
+    """Return the share of right first pages, and mean recall and nDCG of the first five."""
     first = recall = gain = 0.0
-    for words, right in asked:
-        hits = index.search(words, K, mode=mode)
-        found = [(Path(hit.document).stem, hit.page) in right for hit in hits]
-        ideal = sum(1 / math.log2(rank + 2) for rank in range(min(K, len(right))))
-        first += any(found[:1])
-        recall += sum(found) / min(K, len(right))
-        gain += sum(hit / math.log2(rank + 2) for rank, hit in enumerate(found)) / ideal
-    told = {"first": first, "recall@5": recall, "ndcg@5": gain}
-    return {name: round(figure / len(asked), 3) for name, figure in told.items()}
+    for query, targets in queries:
+        hits = index.search(query, K, mode=mode)
+        right = [(Path(hit.document).stem, hit.page) in targets for hit in hits]
+        ideal = sum(1 / math.log2(rank + 2) for rank in range(min(K, len(targets))))
+        first += any(right[:1])
+        recall += sum(right) / min(K, len(targets))
+        gain += sum(hit / math.log2(rank + 2) for rank, hit in enumerate(right)) / ideal
+    figures = {"first": first, "recall@5": recall, "ndcg@5": gain}
+    return {name: round(figure / len(queries), 3) for name, figure in figures.items()}
 
 
-def drawn(folder: Path, many: int, seed: int) -> dict[str, list[Pair]]:
-    """Draw images that were never trained on; return queries, each with its right images.
-
-    Captions of all that an image shows, and of a part of it, which others may show as well.
-    """
+def draw_images(folder: Path, count: int, seed: int) -> dict[str, list[Pair]]:
+    """Draw images that no model was trained on; return captions of each and of a part of it."""
     folder.mkdir()
-    one = trial("own", many, seed)
-    names = [f"drawn{place}" for place in range(many)]
-    for name, image in zip(names, one.pictures, strict=True):
+    images = trial("own", count, seed)
+    names = [f"drawn{number}" for number in range(count)]
+    for name, image in zip(names, images.pictures, strict=True):
         image.save(folder / f"{name}.png")
-    right = [frozenset({(name, 1)}) for name in names]
-    wholes = [(query.text, page) for query, page in zip(one.wholes, right, strict=True)]
-    scenes = list(zip(one.scenes, right, strict=True))
+    pages = [(name, 1) for name in names]
+    wholes = [
+        (caption.text, frozenset({page}))
+        for caption, page in zip(images.wholes, pages, strict=True)
+    ]
+    scenes = list(zip(images.scenes, pages, strict=True))
     parts = [
-        (query.text, frozenset[tuple[str, int]]().union(*(p for s, p in scenes if query.holds(s))))
-        for query in one.parts
+        (caption.text, frozenset(page for scene, page in scenes if caption.holds(scene)))
+        for caption in images.parts
     ]
     return {"captions": wholes, "captions of a part": parts}
 
@@ -79,38 +78,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("manuals"))
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--mixed", action="store_true", help="with drawn pictures in the index too")
-    parser.add_argument("--decide", action="store_true", help="not what is reported")
-    parser.add_argument("--pictures", type=int, default=100, help="drawn pictures (100)")
+    parser.add_argument("--mixed", action="store_true", help="add drawn images to the index")
+    parser.add_argument("--decide", action="store_true", help="use the tuning questions and images")
+    parser.add_argument("--images", type=int, default=100, help="number of drawn images (100)")
     options = parser.parse_args()
     folder = get_manuals(options.folder)
     parts = ("tuning",) if options.decide else ("shown", "tuning")
-    asked = {f"{part} questions": pairs(part) for part in parts}
-    told: dict[str, dict[str, dict[str, float]]] = {}
+    queries = {f"{part} questions": pairs(part) for part in parts}
+    figures: dict[str, dict[str, dict[str, float]]] = {}
     weights = {}
     with tempfile.TemporaryDirectory() as work:
         index = PageIndex(Path(work) / "index", Embedder(options.model))
         index.update([folder])
-        weights["manuals"] = index.trust.images
-        told |= {f"manuals: {name}": examine(index, test) for name, test in asked.items()}
+        weights["manuals"] = index.calibration.image_weight
+        figures |= examine(index, "manuals", queries)
         if options.mixed:
-            asked |= drawn(Path(work) / "drawn", options.images, 11 if options.decide else 0)
+            seed = 11 if options.decide else 0
+            queries |= draw_images(Path(work) / "drawn", options.images, seed)
             index.update([Path(work) / "drawn"])
-            weights["with pictures"] = index.trust.images
-            told |= {f"with pictures: {name}": examine(index, test) for name, test in asked.items()}
-    print(table(told))
-    print(json.dumps({**describe(), "retrieval": told, "picture_weight": weights}))
+            weights["with images"] = index.calibration.image_weight
+            figures |= examine(index, "with images", queries)
+    print(table(figures))
+    print(json.dumps({**describe(), "retrieval": figures, "image_weight": weights}))
 
 
-def examine(index: PageIndex, asked: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """Return the figures of each mode."""
-    return {mode: measure(index, asked, mode) for mode in get_args(Mode)}
+def examine(
+    index: PageIndex, name: str, queries: dict[str, list[Pair]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the figures of each set of queries and mode."""
+    return {
+        f"{name}: {part}": {
+            mode: measure(index, queries[part], mode) for mode in get_args(SearchMode)
+        }
+        for part in queries
+    }
 
 
-def table(told: dict[str, dict[str, dict[str, float]]]) -> str:
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return a Markdown table: a row for each index, queries and mode."""
     lines = ["| index: queries | mode | first | recall@5 | nDCG@5 |", "|-|-|-|-|-|"]
-    for name, modes in told.items():
+    for name, modes in results.items():
         for mode, figures in modes.items():
             cells = " | ".join(f"{figure:.3f}" for figure in figures.values())
             lines.append(f"| {name} | {mode} | {cells} |")

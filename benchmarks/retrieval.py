@@ -1,7 +1,7 @@
-"""How well words find images and images words, with the embedded model's CLIP twin.
+"""Image and text retrieval with the embedded model's CLIP, through `Embedder`.
 
-Through `Embedder`, from the shipped files: hundreds of images that were never trained on, drawn
-by the training's renderer and by a second one, in the training's phrasings and in others.
+Hundreds of images that are not in the training data, by the training's renderer and by a second
+one, with captions in the training's phrasings and in others.
 
     python -m benchmarks.retrieval [--times 3] [--images 200]
 """
@@ -24,32 +24,32 @@ from recipes.tiny_llava.retrieve import SIZE, Vectors, examine, neighbours, tabl
 def main() -> None:
     """Measure, print tables, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=3, help="sets of pictures a trial (3)")
-    parser.add_argument("--pictures", type=int, default=SIZE, help=f"pictures a set ({SIZE})")
+    parser.add_argument("--times", type=int, default=3, help="sets of images per trial (3)")
+    parser.add_argument("--images", type=int, default=SIZE, help=f"images per set ({SIZE})")
     options = parser.parse_args()
     embedder = Embedder()
 
-    def texts(said: Sequence[str]) -> Vectors:
-        return np.array(embedder.embed_texts(said), np.float32)
+    def embed_texts(texts: Sequence[str]) -> Vectors:
+        return np.array(embedder.embed_texts(texts), np.float32)
 
-    def images(shown: Sequence[Image.Image]) -> Vectors:
-        return np.array(embedder.embed_images(shown), np.float32)
+    def embed_images(images: Sequence[Image.Image]) -> Vectors:
+        return np.array(embedder.embed_images(images), np.float32)
 
-    told = examine(texts, images, options.times, options.pictures)
-    print(table(told, options.pictures))
-    pairs = neighbours(texts, images)
-    print(f"of two pictures that differ in one respect, the right one: {pairs}")
-    one = trial("own")
-    begun = time.perf_counter()
-    images(one.pictures)
-    looked = time.perf_counter()
-    texts([caption.text for caption in one.wholes])
-    read = time.perf_counter()
+    results = examine(embed_texts, embed_images, options.times, options.images)
+    print(table(results, options.images))
+    pairs = neighbours(embed_texts, embed_images)
+    print(f"of two images that differ in one respect, the right one: {pairs}")
+    timed = trial("own")
+    start = time.perf_counter()
+    embed_images(timed.pictures)
+    between = time.perf_counter()
+    embed_texts([caption.text for caption in timed.wholes])
+    end = time.perf_counter()
     figures = {
-        "retrieval": told,
+        "retrieval": results,
         "neighbours": pairs,
-        "ms_a_picture": round(1000 * (looked - begun) / len(one.pictures), 1),
-        "ms_a_text": round(1000 * (read - looked) / len(one.wholes), 1),
+        "ms_per_image": round(1000 * (between - start) / len(timed.pictures), 1),
+        "ms_per_text": round(1000 * (end - between) / len(timed.wholes), 1),
     }
     print(json.dumps({**describe(), **figures}))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.search import Hit
-from llava_tools.tools.display import drawn
+from llava_tools.tools.display import draw_box
 from llava_tools.tools.geometry import Box
 
 
@@ -60,7 +60,7 @@ class Citation:
 
     def _repr_png_(self) -> bytes:
         """Return the page with the box."""
-        return drawn(self.image, self.box)
+        return draw_box(self.image, self.box)
 
 
 @dataclass(frozen=True)

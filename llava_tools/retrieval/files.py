@@ -44,13 +44,7 @@ class Skipped:
 
 @dataclass
 class FileScan:
-    """Files below some paths.
-
-    Attributes:
-        files: Absolute paths, sorted, each once.
-        skipped: Files and folders that cannot be used.
-        roots: The folders among the paths.
-    """
+    """Files at and below `roots`: absolute paths, sorted, each once; and the skipped ones."""
 
     files: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)

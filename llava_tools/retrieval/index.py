@@ -23,16 +23,9 @@ from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.retrieval.calibration import VectorCalibration, calibrate
 from llava_tools.retrieval.files import FileScan, Skipped
-from llava_tools.retrieval.ingest import (
-    BATCH_SIZE,
-    DocumentJob,
-    encode_batches,
-    plan_ingest,
-    render_pages,
-)
+from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_ingest
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
-from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.schema import IndexMetadata
 from llava_tools.retrieval.search import Hit, SearchMode, check_search, rerank_hits, search_pages
 from llava_tools.retrieval.store import Store
@@ -263,10 +256,7 @@ class PageIndex:
         """Render, encode and write pages; return how many, and extend `skipped`."""
         total = sum(job.document.pages - len(job.stored) for job in jobs)
         start, done = time.perf_counter(), 0
-        with (
-            closing(prefetch(render_pages(jobs), 2 * BATCH_SIZE)) as events,
-            closing(prefetch(encode_batches(events, self.embedder), 2)) as batches,
-        ):
+        with closing(ingest_batches(jobs, self.embedder)) as batches:
             for batch in batches:
                 store.put_documents(batch.started)
                 store.add_pages(batch.pages)

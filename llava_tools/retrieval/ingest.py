@@ -1,9 +1,10 @@
-"""Indexing before the writes: plans which documents to read, renders and encodes their pages."""
+"""Indexing up to the writes: plans which documents to read, renders and encodes their pages."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -12,13 +13,8 @@ from llava_tools.core.backend import Encoder
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.files import Skipped
-from llava_tools.retrieval.pages import (
-    Document,
-    PageImage,
-    hash_file,
-    open_document,
-    read_pages,
-)
+from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
+from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.schema import DocumentRow, PageRow
 from llava_tools.retrieval.store import Store
 
@@ -30,13 +26,7 @@ THUMBNAIL_SIDE = 256
 
 @dataclass(frozen=True)
 class DocumentJob:
-    """A document to read.
-
-    Attributes:
-        document: The file.
-        stored: Numbers of its pages that are stored already.
-        duplicates: Other files with the same content.
-    """
+    """A document to read, except its `stored` pages; `duplicates` are files of the same content."""
 
     document: Document
     stored: frozenset[int]
@@ -45,14 +35,7 @@ class DocumentJob:
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What an update has to do.
-
-    Attributes:
-        jobs: Documents to read.
-        copies: Rows of new files whose content is stored already.
-        unchanged: Number of files that are stored as they are.
-        skipped: Files that cannot be used.
-    """
+    """Documents to read, new files whose content is stored, and files without work."""
 
     jobs: list[DocumentJob]
     copies: list[DocumentRow]
@@ -110,7 +93,16 @@ def plan_ingest(store: Store, files: Sequence[str]) -> IngestPlan:
     return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
 
 
-def render_pages(jobs: Iterable[DocumentJob]) -> Generator[IngestEvent]:
+def ingest_batches(jobs: Iterable[DocumentJob], encoder: Encoder) -> Generator[IngestBatch]:
+    """Render and encode the pages of documents, each in a thread of its own, ready to write."""
+    with (
+        closing(prefetch(_render_pages(jobs), 2 * BATCH_SIZE)) as events,
+        closing(prefetch(_encode_pages(events, encoder), 2)) as batches,
+    ):
+        yield from batches
+
+
+def _render_pages(jobs: Iterable[DocumentJob]) -> Generator[IngestEvent]:
     """Render the pages of documents, each followed by its end or by why it is skipped."""
     for job in jobs:
         remaining = job.document.pages - len(job.stored)
@@ -126,7 +118,7 @@ def render_pages(jobs: Iterable[DocumentJob]) -> Generator[IngestEvent]:
                 remaining = 0
 
 
-def encode_batches(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[IngestBatch]:
+def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[IngestBatch]:
     """Group events into batches, and encode their pages."""
     group: list[IngestEvent] = []
     for event in events:
@@ -147,10 +139,8 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
     for event in events:
         if event.skipped is None:
             document = event.job.document
-            row = DocumentRow(
-                document.path, document.digest, document.pages, document.is_pdf, complete=False
-            )
-            started[document.path] = row
+            content = (document.digest, document.pages, document.is_pdf)
+            row = started[document.path] = DocumentRow(document.path, *content, complete=False)
             if event.page is None:
                 paths = (document.path, *event.job.duplicates)
                 complete += [replace(row, document=path, complete=True) for path in paths]

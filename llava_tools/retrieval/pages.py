@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from llava_tools.errors import DocumentError, ImageError, require
 from llava_tools.images import ImageRef, ImageWarning, open_image
 from llava_tools.images.sources import shorten
-from llava_tools.tools.geometry import Box, clipped
+from llava_tools.tools.geometry import Box, clip_box
 
 #: Pixels of the longer side of a rendered page: four times what LLaVA sees, for zooming in.
 SIDE = 1344
@@ -198,7 +198,7 @@ def find_text(document: Document, number: int, text: str, size: tuple[int, int])
         (max(rights) - left) / page_width * width,
         (1 - (min(bottoms) - bottom) / page_height) * height,
     )
-    return clipped([round(edge) for edge in edges], size)
+    return clip_box([round(edge) for edge in edges], size)
 
 
 def _open_image(path: str) -> ImageRef:

@@ -27,11 +27,11 @@ from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.search import Hit, SearchMode
 from llava_tools.retrieval.tiling import answer_with_tiles, statement
-from llava_tools.tools import spec
-from llava_tools.tools.compare import plain
+from llava_tools.tools import request_generator
+from llava_tools.tools.compare import normalize_answer
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
-from llava_tools.tools.spec import Plan, acarry_out, answers, carry_out
+from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
 
 #: Prompt with a page's text, as in LLaVA 1.5's training data (TextCaps, TextVQA).
 PROMPT_WITH_TEXT = "{question}\nReference OCR token: {text}"
@@ -102,7 +102,7 @@ def ask(
     """
     request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
-    return carry_out(model, request.plan(model))
+    return request_generator.run(model, request.generator(model))
 
 
 async def aask(
@@ -111,7 +111,7 @@ async def aask(
     """`ask` without blocking the event loop; cancelling the task stops the generation."""
     request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
-    return await acarry_out(model, request.plan(model))
+    return await request_generator.arun(model, request.generator(model))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class _DocumentQuestion:
             )
         return cls(index, question, _DEFAULTS | options)
 
-    def plan(self, model: Llava) -> Plan[DocumentAnswer]:
+    def generator(self, model: Llava) -> RequestGenerator[DocumentAnswer]:
         """Search, question the pages, merge their answers, and locate the best one."""
         index, options = self.index, self.options
         rerank = model if options["rerank"] else None
@@ -144,7 +144,7 @@ class _DocumentQuestion:
             )
         pages = [index.open(hit) for hit in hits]
         requests = [self._request(hit, page) for hit, page in zip(hits, pages, strict=True)]
-        page_answers = yield from answers(*requests)
+        page_answers = yield from get_answers(*requests)
         citations = []
         for hit, page, whole in zip(hits, pages, page_answers, strict=True):
             answer, box = whole, None
@@ -167,7 +167,7 @@ class _DocumentQuestion:
             text = PROMPT_WITH_TEXT.format(question=text, text=hit.snippet)
         if self.options["short"]:
             text = label_scoring.short_answer_question(text)
-        request = spec.question(text, page, max_tokens=self.options["max_tokens"])
+        request = build_request(text, page, max_tokens=self.options["max_tokens"])
         sampling = replace(request.sampling, logprobs=self.options["use_logprobs"])
         return replace(request, sampling=sampling)
 
@@ -175,7 +175,7 @@ class _DocumentQuestion:
         """Return what an image shows if the answer is right."""
         return self.options["target"] or statement(self.question, answer)
 
-    def _locate(self, citation: Citation) -> Plan[Box | None]:
+    def _locate(self, citation: Citation) -> RequestGenerator[Box | None]:
         """Find the target by the text layer, which is exact, or else by the model."""
         target = self.options["target"]
         box = self.index.locate(citation.hit, target or citation.answer)
@@ -183,7 +183,7 @@ class _DocumentQuestion:
             return box
         resolver = ImageResolver()
         arguments = LocateArguments(image=resolver.add(citation.image), thing=target)
-        located = yield from locate.plan(arguments, resolver)
+        located = yield from locate.function(arguments, resolver)
         return located.box if located.certainty >= MIN_LOCATE_CERTAINTY else None
 
 
@@ -203,11 +203,11 @@ def merge_answers(
     weights: dict[str, float] = {}
     total = sum(rank**-2 for rank in range(1, len(citations) + 1))
     for rank, citation in enumerate(citations, start=1):
-        key = plain(citation.answer)
+        key = normalize_answer(citation.answer)
         weights[key] = weights.get(key, 0.0) + rank**-2 / total * citation.certainty
     best = max(weights, key=lambda key: (bool(key), weights[key]))
-    cited = [citation for citation in citations if plain(citation.answer) == best]
-    others = [citation for citation in citations if plain(citation.answer) != best]
+    cited = [citation for citation in citations if normalize_answer(citation.answer) == best]
+    others = [citation for citation in citations if normalize_answer(citation.answer) != best]
     return cited, others, round(weights[best], 3)
 
 

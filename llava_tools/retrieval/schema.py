@@ -59,25 +59,24 @@ class DocumentRow:
     complete: bool
 
 
-def pages_schema(metadata: IndexMetadata) -> Any:
-    """Return the Arrow schema of `pages`, with the index's metadata."""
+def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
+    """Return the Arrow schemas of `documents` and of `pages`, which has the index's metadata."""
     import pyarrow
 
-    texts = [(name, pyarrow.string()) for name in ("digest", "handle", "text")]
-    numbers = [(name, pyarrow.int32()) for name in ("page", "width", "height")]
-    vector = ("vector", pyarrow.list_(pyarrow.float32(), metadata.dimensions))
-    columns = [*texts, *numbers, ("thumbnail", pyarrow.binary()), vector]
+    text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
+    documents = {
+        "document": text,
+        "digest": text,
+        "pages": number,
+        "is_pdf": flag,
+        "complete": flag,
+    }
+    pages = dict.fromkeys(("digest", "handle", "text"), text)
+    pages |= dict.fromkeys(("page", "width", "height"), number)
+    pages["thumbnail"] = pyarrow.binary()
+    pages["vector"] = pyarrow.list_(pyarrow.float32(), metadata.dimensions)
     header = json.dumps({**vars(metadata), "version": _VERSION})
-    return pyarrow.schema(columns, metadata={"llava-tools": header})
-
-
-def documents_schema() -> Any:
-    """Return the Arrow schema of `documents`."""
-    import pyarrow
-
-    texts = [(name, pyarrow.string()) for name in ("document", "digest")]
-    flags = [(name, pyarrow.bool_()) for name in ("is_pdf", "complete")]
-    return pyarrow.schema([*texts, ("pages", pyarrow.int32()), *flags])
+    return pyarrow.schema(documents), pyarrow.schema(pages, metadata={"llava-tools": header})
 
 
 def read_metadata(schema: Any, folder: str) -> IndexMetadata:

@@ -19,8 +19,7 @@ from llava_tools.retrieval.schema import (
     IndexMetadata,
     PageMatch,
     PageRow,
-    documents_schema,
-    pages_schema,
+    make_schemas,
     read_metadata,
     to_arrow,
 )
@@ -67,9 +66,10 @@ class Store:
             names = database.list_tables().tables
             # `pages` is created last, so if it exists, both tables do.
             if "pages" not in names and metadata is not None:
-                database.create_table("documents", schema=documents_schema(), exist_ok=True)
-                pages = database.create_table("pages", schema=pages_schema(metadata))
-                pages.create_index("text", config=lancedb.index.FTS())
+                documents, pages = make_schemas(metadata)
+                database.create_table("documents", schema=documents, exist_ok=True)
+                table = database.create_table("pages", schema=pages)
+                table.create_index("text", config=lancedb.index.FTS())
             self._documents = database.open_table("documents")
             self._pages = database.open_table("pages")
         self.metadata = read_metadata(self._pages.schema, str(folder))

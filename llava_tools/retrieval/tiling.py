@@ -20,7 +20,12 @@ from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
 from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.geometry import Box
-from llava_tools.tools.spec import Plan, answers, question, scores
+from llava_tools.tools.request_generator import (
+    RequestGenerator,
+    build_request,
+    get_answers,
+    get_scores,
+)
 
 #: Weight (see `_weight`) from which the whole page's answer is kept without tiles.
 SUFFICIENT_WEIGHT = 0.5
@@ -35,7 +40,7 @@ def answer_with_tiles(
     whole: Answer,
     make_request: Callable[[ImageRef], Request],
     make_statement: Callable[[str], str],
-) -> Plan[tuple[Answer, Box | None]]:
+) -> RequestGenerator[tuple[Answer, Box | None]]:
     """Return the best answer to the whole page or to a tile of it, and that tile.
 
     Args:
@@ -51,7 +56,7 @@ def answer_with_tiles(
     if weight >= SUFFICIENT_WEIGHT:
         return whole, None
     images = [open_image(page.rgb().crop(box)) for box in boxes]
-    tile_answers = yield from answers(*map(make_request, images))
+    tile_answers = yield from get_answers(*map(make_request, images))
     for box, image, answer in zip(boxes, images, tile_answers, strict=True):
         tile_weight = yield from _weight(image, answer, make_statement)
         if tile_weight > weight:
@@ -59,12 +64,14 @@ def answer_with_tiles(
     return best, tile
 
 
-def _weight(image: ImageRef, answer: Answer, make_statement: Callable[[str], str]) -> Plan[float]:
+def _weight(
+    image: ImageRef, answer: Answer, make_statement: Callable[[str], str]
+) -> RequestGenerator[float]:
     """Return an answer's certainty times the probability that the image shows it, 0 to 1."""
-    request = question(
+    request = build_request(
         label_scoring.shows_question(make_statement(answer.text)), image, max_tokens=1
     )
-    shown = label_scoring.yes_probability((yield from scores(request, label_scoring.YES_OR_NO)))
+    shown = label_scoring.yes_probability((yield from get_scores(request, label_scoring.YES_OR_NO)))
     return shown * label_scoring.certainty([token.logprob for token in answer.logprobs])
 
 

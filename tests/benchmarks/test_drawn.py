@@ -1,4 +1,4 @@
-"""What benchmarks draw: PDFs with what they should say, questions whose answers must be seen."""
+"""Drawings of the benchmarks: text layers of PDFs, boxes, sizes, and hidden answers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks import boxes, drawn_documents, formats, small_print
-from benchmarks.drawn_pdf import DrawnPage, Words, write_drawn
-from llava_tools.retrieval.pages import digest_of, open_document, read_pages
+from benchmarks.drawn_pdf import DrawnPage, TextLine, write_pages
+from llava_tools.retrieval.pages import hash_file, open_document, read_pages
 from recipes.tiny_llava.wide.questions import overlap
 
 
-def test_words_are_told_whether_they_are_seen_or_not(tmp_path: Path) -> None:
+def test_text_layer_has_visible_and_invisible_lines(tmp_path: Path) -> None:
     red = Image.new("RGB", (20, 30), "red")
     pages = [
-        DrawnPage((200, 300), [Words("seen here", 20, 250), Words("hidden", 20, 50, seen=False)]),
-        DrawnPage((300, 200), [Words("behind", 20, 50, seen=False)], image=red),
+        DrawnPage(
+            (200, 300), [TextLine("shown", 20, 250), TextLine("hidden", 20, 50, visible=False)]
+        ),
+        DrawnPage((300, 200), [TextLine("behind", 20, 50, visible=False)], image=red),
         DrawnPage((100, 100), bars=[(0, 0, 100, 50)]),
     ]
-    path = str(write_drawn(tmp_path / "a.pdf", pages))
-    first, second, third = read_pages(open_document(path, *digest_of(path)))
-    assert (first.text, second.text, third.text) == ("seen here hidden", "behind", "")
+    path = str(write_pages(tmp_path / "a.pdf", pages))
+    first, second, third = read_pages(open_document(path, *hash_file(path)))
+    assert (first.text, second.text, third.text) == ("shown hidden", "behind", "")
     drawn = first.image.rgb().convert("L")
     shades = [set(drawn.crop((0, top, 890, top + 670)).tobytes()) for top in (0, 672)]
     assert min(shades[0]) < 50
@@ -33,8 +35,8 @@ def test_words_are_told_whether_they_are_seen_or_not(tmp_path: Path) -> None:
     assert third.image.rgb().getpixel((5, 1000)) != third.image.rgb().getpixel((5, 300))
 
 
-def test_no_text_layer_gives_an_answer_away() -> None:
-    drawn = drawn_documents.cases(20)
+def test_no_text_layer_contains_the_answer() -> None:
+    drawn = drawn_documents.draw_cases(20)
     assert [case.kind for case in drawn[:5]] == list(drawn_documents.KINDS)
     assert len({case.title for case in drawn}) == len({case.subject for case in drawn}) == 20
     for case in drawn:
@@ -43,7 +45,7 @@ def test_no_text_layer_gives_an_answer_away() -> None:
         assert all(case.text.split().count(word) >= 2 for word in case.subject)
 
 
-def test_true_boxes_lie_around_what_was_drawn() -> None:
+def test_true_boxes_lie_on_the_image() -> None:
     drawn = list(boxes.cases(3))
     assert [case.form for case in drawn].count("tall") == 3
     for case in drawn:
@@ -54,7 +56,7 @@ def test_true_boxes_lie_around_what_was_drawn() -> None:
         assert overlap(case.perfect, case.box) > 0.7
 
 
-def test_small_things_are_small() -> None:
+def test_only_large_shapes_are_large() -> None:
     for case in small_print.cases(3):
         assert case.image.size == small_print.SIZE
         box = Image.eval(case.image.convert("L"), lambda tone: 255 * (tone < 140)).getbbox()
@@ -62,7 +64,7 @@ def test_small_things_are_small() -> None:
         assert box is None or large == (box[3] - box[1] > 0.1 * small_print.SIZE[1])
 
 
-def test_forms_are_asked_the_same_kinds_and_enlarged_whole() -> None:
+def test_enlarged_images_keep_their_form() -> None:
     drawn = list(formats.cases(5))
     assert sorted(case.form for case in drawn) == sorted(5 * list(formats.FORMS))
     for case in drawn:
