@@ -3,7 +3,7 @@
     from llava_tools import Llava
     print(Llava().ask("What colour is the circle?", images="shapes.png"))
 
-Importing this package loads neither torch nor a model; the first question does.
+Importing this package loads neither torch nor a model; the first request does.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llava_tools.core.backend import Backend
+    from llava_tools.core.backend import Backend, Stream
     from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
-    from llava_tools.core.outputs import Answer, Chunk
+    from llava_tools.core.outputs import Answer, Chunk, ToolCallChunk
     from llava_tools.core.requests import Message, Request, SamplingParams
     from llava_tools.embedding import Embedder
     from llava_tools.errors import (
         AnswerTimeoutError,
         ContextOverflowError,
+        DocumentError,
+        EngineClosedError,
+        EngineCrashedError,
         EngineError,
         ImageError,
+        IndexStoreError,
         LlavaToolsError,
+        MemoryExhaustedError,
+        MissingExtraError,
         ModelError,
         ModelNotFoundError,
         OutputError,
@@ -30,9 +36,11 @@ if TYPE_CHECKING:
         RequestError,
         SchemaError,
         ServerError,
+        TrainingError,
     )
     from llava_tools.images.ref import ImageRef, open_image
     from llava_tools.images.store import ImageStore
+    from llava_tools.label_scoring import Classification
     from llava_tools.model import Llava
 
 __version__ = "0.1.0"
@@ -42,16 +50,23 @@ __all__ = [
     "AnswerTimeoutError",
     "Backend",
     "Chunk",
+    "Classification",
     "Constraint",
     "ContextOverflowError",
+    "DocumentError",
     "Embedder",
+    "EngineClosedError",
+    "EngineCrashedError",
     "EngineError",
     "ImageError",
     "ImageRef",
     "ImageStore",
+    "IndexStoreError",
     "Llava",
     "LlavaToolsError",
+    "MemoryExhaustedError",
     "Message",
+    "MissingExtraError",
     "ModelError",
     "ModelNotFoundError",
     "OutputError",
@@ -61,47 +76,34 @@ __all__ = [
     "SamplingParams",
     "SchemaError",
     "ServerError",
+    "Stream",
     "ToolCall",
+    "ToolCallChunk",
     "ToolSpec",
+    "TrainingError",
     "open_image",
 ]
 
-#: The module of each public name; it is imported when the name is first used.
-_MODULES = {
-    "Answer": "core.outputs",
-    "AnswerTimeoutError": "errors",
-    "Backend": "core.backend",
-    "Chunk": "core.outputs",
-    "Constraint": "core.constraints",
-    "ContextOverflowError": "errors",
-    "Embedder": "embedding",
-    "EngineError": "errors",
-    "ImageError": "errors",
-    "ImageRef": "images.ref",
-    "ImageStore": "images.store",
-    "Llava": "model",
-    "LlavaToolsError": "errors",
-    "Message": "core.requests",
-    "ModelError": "errors",
-    "ModelNotFoundError": "errors",
-    "OutputError": "errors",
-    "QueueFullError": "errors",
-    "Request": "core.requests",
-    "RequestError": "errors",
-    "SamplingParams": "core.requests",
-    "SchemaError": "errors",
-    "ServerError": "errors",
-    "ToolCall": "core.constraints",
-    "ToolSpec": "core.constraints",
-    "open_image": "images.ref",
+#: The public names of each module, which is imported at the first use of one of them.
+_NAMES = {
+    "core.backend": {"Backend", "Stream"},
+    "core.constraints": {"Constraint", "ToolCall", "ToolSpec"},
+    "core.outputs": {"Answer", "Chunk", "ToolCallChunk"},
+    "core.requests": {"Message", "Request", "SamplingParams"},
+    "embedding": {"Embedder"},
+    "errors": {name for name in __all__ if name.endswith("Error")},
+    "images.ref": {"ImageRef", "open_image"},
+    "images.store": {"ImageStore"},
+    "label_scoring": {"Classification"},
+    "model": {"Llava"},
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""What this machine can run: models and precisions against its real free memory."""
+"""Which models this machine can run in which precision, from its free memory."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import psutil
 from llava_tools import registry
 from llava_tools.options import ALIASES, CONTEXT_LENGTHS
 
-#: Shown wherever LLaVA 1.5's own weights are named.
+#: Licence of LLaVA 1.5's weights, shown with their names.
 LLAVA_NOTICE = (
     "LLaVA 1.5's weights are under the Llama 2 Community License; its training data was made "
     "partly with ChatGPT and GPT-4, whose terms make it for non-commercial use."
 )
 
-#: Bytes a parameter takes; the quantized ones with their scales and the parts kept in 16 bit.
+#: Bytes of a parameter; for quantized weights with scales and the layers kept in 16 bit.
 _PRECISIONS = {"float32": 4.0, "16 bit": 2.0, "8bit": 1.08, "4bit": 0.62}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a model is.
+    """Size of a model.
 
     Attributes:
-        parameters: Their number.
-        kv_bytes: KV of one token in 16 bit.
-        context: Tokens that prompt and answer may have.
-        licence: Of its weights.
+        parameters: Number of parameters.
+        kv_bytes: Bytes of the KV of one token in 16 bit.
+        context_length: Maximum number of tokens of prompt and answer together.
+        licence: Licence of the weights.
     """
 
     parameters: int
@@ -39,14 +39,14 @@ class Size:
     licence: str
 
     def bytes_needed(self, precision: str) -> int:
-        """Return what the weights and one full context take."""
+        """Return the bytes of the weights and one full context."""
         kv = self.kv_bytes * (2 if precision == "float32" else 1)
         return int(self.parameters * _PRECISIONS[precision] + kv * self.context_length)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether a model runs here in a precision, and why not."""
+    """Whether a model runs here in a precision, and if not, the reason."""
 
     model: str
     precision: str
@@ -57,14 +57,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class Report:
-    """What `llava-tools info` shows.
+    """The report of `llava-tools info`.
 
     Attributes:
-        device: Where a model would run.
-        free_bytes: Memory that is free there now.
-        fits: Every model in every precision.
-        downloaded: Models that load without a network.
-        loaded: Models that this process holds.
+        device: Name of the device that models run on.
+        free_bytes: Its free memory.
+        fits: All models in all precisions.
+        downloaded: Models that can be loaded without a network.
+        loaded: Models that this process has loaded.
     """
 
     device: str
@@ -75,7 +75,7 @@ class Report:
 
 
 def sizes() -> dict[str, Size]:
-    """Return the known models; 7B and 13B as published, the embedded one as shipped."""
+    """Return the sizes of the known models: LLaVA 1.5 as published, `tiny` as shipped."""
     weights = Path(str(files("llava_tools") / "tiny" / "model.safetensors"))
     tiny = weights.stat().st_size // 2 if weights.is_file() else 0
     llama = "Llama 2 Community License"
@@ -87,10 +87,10 @@ def sizes() -> dict[str, Size]:
 
 
 def report() -> Report:
-    """Look at the machine as it is now. Imports torch where it is installed."""
-    kind, device, free = _device()
+    """Return the current report. Imports torch if it is installed."""
+    device_type, device, free = _device()
     fits = tuple(
-        _fit(name, size, precision, kind, free)
+        _fit(name, size, precision, device_type, free)
         for name, size in sizes().items()
         for precision in _PRECISIONS
         if name != "tiny" or precision == "float32"
@@ -102,9 +102,9 @@ def report() -> Report:
     return Report(device, free, fits, _downloaded(), loaded)
 
 
-def _fit(name: str, size: Size, precision: str, kind: str, free: int) -> Fit:
+def _fit(name: str, size: Size, precision: str, device_type: str, free: int) -> Fit:
     needed = size.bytes_needed(precision)
-    if precision in ("8bit", "4bit") and kind != "cuda":
+    if precision in ("8bit", "4bit") and device_type != "cuda":
         return Fit(name, precision, needed, False, "needs a CUDA GPU")
     if needed > free:
         return Fit(name, precision, needed, False, f"{(needed - free) / 1e9:.1f} GB short")
@@ -112,7 +112,7 @@ def _fit(name: str, size: Size, precision: str, kind: str, free: int) -> Fit:
 
 
 def _device() -> tuple[str, str, int]:
-    """Return kind, name and free bytes of the device that `auto` would pick."""
+    """Return type, name and free bytes of the device that `auto` picks."""
     free = psutil.virtual_memory().available
     if find_spec("torch") is None:
         return "cpu", "CPU (torch is not installed: pip install 'llava-tools[torch]')", free
@@ -122,15 +122,15 @@ def _device() -> tuple[str, str, int]:
 
 
 def _downloaded() -> tuple[str, ...]:
-    """Return the short names of models whose configuration lies in the hub's cache."""
-    there = ["tiny"]
+    """Return the short names of models whose configuration is in the hub's cache."""
+    downloaded = ["tiny"]
     if find_spec("huggingface_hub") is not None:
         from huggingface_hub import try_to_load_from_cache
 
-        there += [
+        downloaded += [
             name
             for name, repository in ALIASES.items()
             if "/" in repository
             and isinstance(try_to_load_from_cache(repository, "config.json"), str)
         ]
-    return tuple(there)
+    return tuple(downloaded)

@@ -1,11 +1,10 @@
-"""`Llava`: what users hold. Questions and images in, answers out, through the backend interface."""
+"""`Llava`, the main class of the Python API: questions and images in, answers out."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from types import TracebackType
 from typing import Self, Unpack, cast
 
 from llava_tools import label_scoring, registry
@@ -14,7 +13,7 @@ from llava_tools.core.outputs import Answer, Chunk
 from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
 from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import EngineClosedError, RequestError
-from llava_tools.images import ImageRef, ImageSource, open_image
+from llava_tools.images import ImageSource, open_image
 from llava_tools.label_scoring import Classification
 from llava_tools.options import EngineKeywords, EngineOptions
 from llava_tools.warmup import Progress, warm_up
@@ -25,17 +24,16 @@ Images = ImageSource | Sequence[ImageSource]
 class Llava:
     """LLaVA 1.5 on this machine.
 
-    Nothing is loaded until the first question; then once for the process, shared with every other
-    wrapper that asks for the same model. May be used from many threads and tasks at once: their
-    requests run in one batch.
+    The first question loads the engine, which all objects with equal options share in a process.
+    May be used from many threads and tasks at once: their requests run in one batch.
 
     Args:
         model: `tiny` (the embedded model, the default), `7b`, `13b`, a hub id or a folder.
-        backend: An engine of your own instead (see `llava_tools.testing.ScriptedBackend`).
-        **options: Fields of `EngineOptions`: device, dtype, quantization, revision, local_files_only, ...
+        backend: A custom backend instead (see `llava_tools.testing.ScriptedBackend`).
+        **options: Fields of `EngineOptions`: device, dtype, quantization, revision, base_url, ...
 
     Raises:
-        RequestError: An unknown or impossible option.
+        RequestError: An unknown option or an impossible value.
     """
 
     def __init__(
@@ -46,12 +44,12 @@ class Llava:
         **options: Unpack[EngineKeywords],
     ) -> None:
         self.options = EngineOptions.from_keywords(model, options, "Llava")
-        self._given = backend
+        self._backend = backend
         self._closed = False
 
     @property
     def backend(self) -> Backend:
-        """The engine; asking for it loads the model.
+        """The engine; loads the model at the first access.
 
         Raises:
             ModelError: The model cannot be loaded.
@@ -59,15 +57,13 @@ class Llava:
         """
         if self._closed:
             raise EngineClosedError("This Llava is closed.", "Make a new one.")
-        return self._given or registry.engines.acquire(self.options, self)
+        return self._backend or registry.engines.acquire(self.options, self)
 
     def warm_up(self, progress: Progress | None = None) -> None:
-        """Load the model and answer a few questions, so that the first real one does not wait.
-
-        A grey image is asked about, alone and several times at once, as real questions will be.
+        """Load the model and answer test questions, so that the first real one does not wait.
 
         Args:
-            progress: Called with what is done next and the share of all that is done, 0 to 1.
+            progress: See `llava_tools.warmup.Progress`.
 
         Raises:
             ModelError: The model cannot be loaded.
@@ -84,10 +80,10 @@ class Llava:
         system: str | None = None,
         **sampling: Unpack[SamplingKeywords],
     ) -> Answer:
-        """Ask about images, or without any.
+        """Answer a question about images, or without any.
 
         Args:
-            question: What to ask.
+            question: The text of the question.
             images: One image or several: paths, URLs, bytes, PIL images, or `ImageRef`s.
             history: Earlier messages of the conversation.
             system: Replaces LLaVA's system sentence; an empty string leaves it out.
@@ -110,7 +106,7 @@ class Llava:
         system: str | None = None,
         **sampling: Unpack[SamplingKeywords],
     ) -> Stream:
-        """Like `ask`, in steps. Closing the stream, or dropping it, stops the generation."""
+        """`ask` as a stream of chunks. Closing or dropping the stream stops the generation."""
         request = _request(question, images, history, system, sampling, "stream")
         return self.backend.stream(request)
 
@@ -150,16 +146,15 @@ class Llava:
         *,
         abstain: float | None = None,
     ) -> Classification:
-        """Choose among labels by their probabilities as the answer; nothing is sampled.
+        """Choose among labels by their probabilities as the answer, without sampling.
 
-        The question is asked as LLaVA was trained to be asked for short answers.
+        The prompt is the one that LLaVA was trained with for short answers.
 
         Args:
-            question: What to ask.
+            question: The text of the question.
             images: One image, several, or none.
-            labels: The possible answers, at least one, different from each other.
-            abstain: The probability, 0 to 1, below which the likeliest label is not chosen. None
-                always chooses.
+            labels: The possible answers: at least one, all different.
+            abstain: The minimum probability, 0 to 1, of the chosen label; None for no minimum.
 
         Raises:
             RequestError: A bad image, label or threshold, or more than the context holds.
@@ -168,14 +163,16 @@ class Llava:
         """
         label_scoring.check_abstain(abstain)
         check_labels(labels)
-        request = _request(label_scoring.short_answer_question(question), images, (), None, {}, "choose")
+        request = _request(
+            label_scoring.short_answer_question(question), images, (), None, {}, "choose"
+        )
         return label_scoring.classify(labels, self.backend.score(request, labels), abstain)
 
     def score(self, text: str, image: ImageSource) -> float:
-        """Return how probably an image shows what a text says, 0 to 1: for ranking images.
+        """Return the probability, 0 to 1, that an image shows what a text describes.
 
-        This is VQAScore (Lin et al. 2024): the probability of "Yes" to 'Does this figure show
-        "{text}"? Please answer yes or no.', here as its share among yes and no.
+        It ranks images by VQAScore (Lin et al. 2024): the probability of "Yes" to 'Does this
+        figure show "{text}"? Please answer yes or no.', here as its share among yes and no.
 
         Raises:
             RequestError: A bad image, or more than the context holds.
@@ -193,29 +190,24 @@ class Llava:
         *,
         abstain: float | None = None,
     ) -> Classification:
-        """`choose` without blocking the event loop; it runs to its end in a thread."""
+        """`choose` in a thread, without blocking the event loop; it cannot be cancelled."""
         return await asyncio.to_thread(self.choose, question, images, labels, abstain=abstain)
 
     async def ascore(self, text: str, image: ImageSource) -> float:
-        """`score` without blocking the event loop; it runs to its end in a thread."""
+        """`score` in a thread, without blocking the event loop; it cannot be cancelled."""
         return await asyncio.to_thread(self.score, text, image)
 
     def close(self) -> None:
-        """Give the model back; its memory is freed when no other open wrapper uses it."""
+        """Release the model; its memory is freed when no other object uses it."""
         if not self._closed:
             self._closed = True
-            if self._given is None:
+            if self._backend is None:
                 registry.engines.release(self.options, self)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -230,16 +222,12 @@ def _request(
     sampling: SamplingKeywords,
     where: str,
 ) -> Request:
-    """Check everything that can be checked without the model."""
+    """Create a request; everything that needs no model is checked here."""
     if not isinstance(question, str):
         raise RequestError(f"The question is a {type(question).__name__}.", "Pass a string.")
-    told = () if system is None else (Message("system", (system,)),)
-    asked = Message("user", (*_open(images), question))
-    return Request((*told, *history, asked), SamplingParams.from_keywords(sampling, where))
-
-
-def _open(images: Images) -> list[ImageRef]:
-    """Open one image or several; a single one needs no list around it."""
-    if isinstance(images, list | tuple):
-        return [open_image(image) for image in images]
-    return [open_image(cast(ImageSource, images))]
+    sources = images if isinstance(images, list | tuple) else [cast(ImageSource, images)]
+    system_messages = () if system is None else (Message("system", (system,)),)
+    user_message = Message("user", (*map(open_image, sources), question))
+    return Request(
+        (*system_messages, *history, user_message), SamplingParams.from_keywords(sampling, where)
+    )

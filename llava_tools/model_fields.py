@@ -1,7 +1,7 @@
 """`ModelFields`: the options of a model as pydantic fields, shared by the framework adapters.
 
-An adapter's class inherits the fields, the checks and the way from options to a backend; it adds
-what its framework calls these options (`synonyms`) and nothing of its own about models.
+An adapter's class inherits the fields, their checks and the loading of the backend. It adds its
+framework's names of the options (`synonyms`).
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from llava_tools.options import (
 
 
 class ModelFields(BaseModel):
-    """Fields of a chat model over `Llava`. Making one loads nothing.
+    """Fields of a chat model over `Llava`; the first request loads the model.
 
-    See `llava_tools.options.EngineOptions` for how the engine is loaded and
-    `llava_tools.core.requests.SamplingParams` for sampling; there None is that class's default.
+    See `llava_tools.options.EngineOptions` for the engine's fields and
+    `llava_tools.core.requests.SamplingParams` for those of sampling, of which None is the default.
 
     Raises:
-        RequestError: An unknown option, or an impossible value.
+        RequestError: An unknown option or an impossible value.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    #: From the framework's names of options to these.
+    #: The framework's names of options, and the fields that they mean.
     synonyms: ClassVar[Mapping[str, str]] = {}
 
     model: str = "tiny"
@@ -60,13 +60,13 @@ class ModelFields(BaseModel):
     local_files_only: bool = False
     quantization: Quantization | None = None
     context_length: int | None = None
-    """Tokens of prompt and answer together."""
+    """Maximum number of tokens of prompt and answer together."""
     prefix_caching: bool = True
     max_concurrent_requests: int = 256
     base_url: str | None = None
-    """Address of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
+    """URL of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
-    """For that server; by default the environment variable LLAVA_API_KEY."""
+    """API key for that server; by default the environment variable LLAVA_API_KEY."""
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -79,20 +79,20 @@ class ModelFields(BaseModel):
     allowed_hosts: tuple[str, ...] = ()
     """Hosts ("host" or "host:port") in private networks that image URLs may lead to."""
     allow_local_paths: bool = False
-    """Whether messages may name local files. Only where nobody else writes messages."""
+    """Whether messages may name local files; only safe if you write all messages yourself."""
     timeout: float | None = Field(default=None, gt=0)
-    """Seconds that an answer may take, loading the model not counted."""
+    """Maximum duration of an answer in seconds, without loading the model."""
     max_retries: int = Field(default=0, ge=0)
-    """How often a request that met a full queue or a crashed step is sent again."""
+    """Maximum number of retries after a full queue or a crashed step."""
     backend: Backend | None = Field(default=None, exclude=True, repr=False)
-    """A backend of your own, instead of the one that `model` and its options would load."""
+    """A custom backend, instead of the one of `model` and its options."""
 
     _llavas: dict[EngineOptions, Llava] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _validate_options(cls, values: Any) -> Any:
-        """Check everything that needs no model, so that a typo fails here."""
+        """Check all options; nothing is loaded."""
         if not isinstance(values, dict):
             return values  # an instance, as the field of another pydantic model
         return validate_options(values, cls.model_fields, cls.__name__, cls.synonyms)
@@ -104,7 +104,7 @@ class ModelFields(BaseModel):
         return tuple(sorted(hosts))
 
     def close(self) -> None:
-        """Give the model's memory back if nobody else uses it; the next request loads it again."""
+        """Release the model; the next request loads it again."""
         while self._llavas:
             self._llavas.popitem()[1].close()
 
@@ -115,7 +115,7 @@ class ModelFields(BaseModel):
         )
 
     def _loader(self, model: str | None = None) -> Callable[[], Backend]:
-        """Return what loads the backend of `model`, by default of `self.model`."""
+        """Return a function that loads the backend of `model`, by default `self.model`."""
         llava = self._llava(model)
         return lambda: with_retries(llava.backend, self.timeout, self.max_retries)
 
@@ -124,9 +124,9 @@ class ModelFields(BaseModel):
         if self.backend is not None:
             if name != self.model:
                 raise RequestError(
-                    f"model={model!r} cannot be chosen: this {type(self).__name__} was given a "
+                    f"model={model!r} is not possible: this {type(self).__name__} has a custom "
                     "backend.",
-                    f"Make another {type(self).__name__} for that model.",
+                    f"Create another {type(self).__name__} for that model.",
                 )
             return Llava(self.model, backend=self.backend)
         keywords = cast(
@@ -135,13 +135,17 @@ class ModelFields(BaseModel):
         if self.base_url is not None and self.api_key is not None:
             keywords["api_key"] = self.api_key.get_secret_value()
         if name != self.model:
-            keywords["revision"] = None  # it names a state of `self.model`
+            keywords["revision"] = None  # `self.revision` is one of `self.model`
         options = EngineOptions.from_keywords(name, keywords, type(self).__name__)
         return self._llavas.setdefault(options, Llava(name, **keywords))
 
     @property
     def _configured_context_length(self) -> int | None:
-        """The context length, where it is known without loading the model."""
-        own = self.backend.context_length if self.backend is not None else self.context_length
-        unnamed = self.base_url is not None and self.model == "tiny"
-        return own or (None if unnamed else CONTEXT_LENGTHS.get(ALIASES.get(self.model, self.model)))
+        """The context length, or None if the model must be loaded to know it."""
+        if self.backend is not None:
+            return self.backend.context_length
+        if self.context_length is not None:
+            return self.context_length
+        if self.base_url is not None and self.model == "tiny":  # any model that the server runs
+            return None
+        return CONTEXT_LENGTHS.get(ALIASES.get(self.model, self.model))

@@ -1,7 +1,7 @@
-"""Which model runs, where and how. Options are checked before anything is loaded.
+"""Options of models, checked before anything is loaded.
 
-`EngineOptions` and `EmbeddingOptions` hold the options; the functions at the end check what the
-users of a framework pass, who know some options by other names.
+`EngineOptions` and `EmbeddingOptions` hold them; the functions at the end convert and check the
+options of framework adapters, which have other names for some.
 """
 
 from __future__ import annotations
@@ -21,32 +21,43 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantization = Literal["4bit", "8bit"]
 
-#: What the embedded model is, shown wherever it answers a person.
+#: Limits of the embedded model, shown with its answers.
 TINY_NOTICE = (
     "The embedded model knows drawn shapes and a little drawn writing; photographs and real "
     "documents need '7b' or '13b'."
 )
 
-#: Tokens of prompt and answer that the known models were built for.
-CONTEXT_LENGTHS = {"tiny": 2048, "llava-hf/llava-1.5-7b-hf": 4096, "llava-hf/llava-1.5-13b-hf": 4096}
+#: Context lengths of the known models in tokens.
+CONTEXT_LENGTHS = {
+    "tiny": 2048,
+    "llava-hf/llava-1.5-7b-hf": 4096,
+    "llava-hf/llava-1.5-13b-hf": 4096,
+}
 
-#: Short names of models, as users type them.
+#: Short names of models.
 ALIASES = {
     "tiny": "tiny",
     "7b": "llava-hf/llava-1.5-7b-hf",
     "13b": "llava-hf/llava-1.5-13b-hf",
 }
 
-#: The CLIP whose vision tower LLaVA 1.5 uses, unchanged by LLaVA's training.
+#: The CLIP whose vision tower LLaVA 1.5 uses; LLaVA's training did not change it.
 CLIP = "openai/clip-vit-large-patch14-336"
 
-#: Options that a server takes when it is started, not from a client.
-_LOCAL = ("device", "dtype", "quantization", "revision", "local_files_only", "prefix_caching")
+#: Options that a server takes when it starts, not from a client.
+_SERVER_OPTIONS = (
+    "device",
+    "dtype",
+    "quantization",
+    "revision",
+    "local_files_only",
+    "prefix_caching",
+)
 _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
 class LoadKeywords(TypedDict, total=False):
-    """Keywords that say where a model comes from and where it runs; see `LoadOptions`."""
+    """Keyword arguments for `LoadOptions`."""
 
     device: str
     dtype: Dtype
@@ -55,7 +66,7 @@ class LoadKeywords(TypedDict, total=False):
 
 
 class EngineKeywords(LoadKeywords, total=False):
-    """Keywords of `Llava` and `ChatLlava` that choose the engine; see `EngineOptions`."""
+    """Keyword arguments for `EngineOptions`."""
 
     quantization: Quantization | None
     context_length: int | None
@@ -66,7 +77,7 @@ class EngineKeywords(LoadKeywords, total=False):
 
 
 class EmbeddingKeywords(LoadKeywords, total=False):
-    """Keywords of `Embedder` and `LlavaEmbeddings`; see `EmbeddingOptions`."""
+    """Keyword arguments for `EmbeddingOptions`."""
 
     clip: str | None
     clip_revision: str | None
@@ -74,15 +85,15 @@ class EmbeddingKeywords(LoadKeywords, total=False):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Where a model comes from and where it runs.
+    """The source of a model and its device.
 
     Attributes:
         model: `tiny` (the embedded model), `7b`, `13b`, a hub id or a local folder.
         device: `auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name.
-        dtype: `auto` takes bfloat16 where the hardware computes in it, float16 on older GPUs and
-            MPS, else float32; the embedded model always runs in float32.
+        dtype: `auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS,
+            else float32; the embedded model always runs in float32.
         revision: Branch, tag or commit on the hub.
-        local_files_only: Never use the network; load from the cache or a folder only.
+        local_files_only: Load from the cache or a folder only, without the network.
 
     Raises:
         RequestError: An impossible value.
@@ -113,10 +124,10 @@ class LoadOptions:
 
     @classmethod
     def from_keywords(cls, model: str, keywords: LoadKeywords, where: str) -> Self:
-        """Build from the keywords that `where`, a class or function, was called with.
+        """Create from the keyword arguments of `where`, a class or function.
 
         Raises:
-            RequestError: An unknown keyword, or an impossible value.
+            RequestError: An unknown keyword or an impossible value.
         """
         names = {item.name for item in fields(cls)} - {"model"}
         refuse_unknown(keywords, names, where)
@@ -124,23 +135,23 @@ class LoadOptions:
 
     @property
     def source(self) -> str:
-        """`tiny`, a hub id or a folder: the model with its short name resolved."""
+        """The model without short names: `tiny`, a hub id or a folder."""
         return ALIASES.get(self.model, self.model)
 
 
 @dataclass(frozen=True)
 class EngineOptions(LoadOptions):
-    """What one engine is loaded with. Equal options share one engine in a process.
+    """Options of an engine. Equal options share one engine in a process.
 
     Attributes:
         quantization: `4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU.
-        context_length: Tokens of prompt and answer together, at most; None for what the model was
-            built for (4,096 in LLaVA 1.5).
-        prefix_caching: Keep image features and the KV of shared prompt prefixes between requests.
-        max_concurrent_requests: One more request is refused with `QueueFullError`.
-        base_url: Address of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
-            instead; `tiny`, the default, is then whichever model it serves.
-        api_key: For that server; by default the environment variable LLAVA_API_KEY.
+        context_length: Maximum number of tokens of prompt and answer together; None for the
+            model's own (4,096 in LLaVA 1.5).
+        prefix_caching: Reuse image features and the KV of shared prompt prefixes between requests.
+        max_concurrent_requests: Further requests raise `QueueFullError`.
+        base_url: URL of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
+            instead; `tiny`, the default, is then the model that it serves.
+        api_key: API key for that server; by default the environment variable LLAVA_API_KEY.
     """
 
     quantization: Quantization | None = None
@@ -165,14 +176,14 @@ class EngineOptions(LoadOptions):
             self._check_remote()
 
     def _check_remote(self) -> None:
-        """Refuse options that the server chose when it was started."""
+        """Check the URL, and that no option is set that the server determines."""
         if not isinstance(self.base_url, str) or not _URL.fullmatch(self.base_url):
             raise RequestError(
                 f"base_url={self.base_url!r} is not possible.",
                 "Write the address of the server's API, like 'http://localhost:8000/v1'.",
             )
         for item in fields(self):
-            if item.name in _LOCAL and getattr(self, item.name) != item.default:
+            if item.name in _SERVER_OPTIONS and getattr(self, item.name) != item.default:
                 raise RequestError(
                     f"{item.name}={getattr(self, item.name)!r} does not go with base_url: the "
                     "server chose how the model runs.",
@@ -182,15 +193,15 @@ class EngineOptions(LoadOptions):
 
 @dataclass(frozen=True)
 class EmbeddingOptions(LoadOptions):
-    """What one embedding model is loaded with. Equal options share one in a process.
+    """Options of an embedding model. Equal options share one model in a process.
 
     `model`, `device`, `dtype` and `revision` are those of the LLaVA whose vision tower embeds
-    images; vectors are float32 whatever the dtype.
+    images. Vectors are float32 for every dtype.
 
     Attributes:
-        clip: Hub id or folder of the CLIP that the vision tower was taken from, in transformers'
-            layout. None for `clip/` in the model's own folder, else the one of LLaVA 1.5.
-        clip_revision: Of that CLIP.
+        clip: Hub id or folder of the vision tower's CLIP, in transformers' layout. None for `clip/`
+            in the model's folder, else the CLIP of LLaVA 1.5.
+        clip_revision: Revision of that CLIP.
     """
 
     clip: str | None = None
@@ -203,48 +214,48 @@ class EmbeddingOptions(LoadOptions):
 
     @property
     def default_clip(self) -> str | None:
-        """The CLIP of LLaVA 1.5 where `model` is one of its released checkpoints, else None."""
+        """The CLIP of LLaVA 1.5 if `model` is a released checkpoint of it, else None."""
         released = {name for name in ALIASES.values() if "/" in name}
         return CLIP if self.source in released else None
 
 
-#: Options that choose and load the engine, besides `model` and the secret key.
+#: Options of the engine, without `model` and the secret key.
 ENGINE_OPTIONS = tuple(i.name for i in fields(EngineOptions) if i.name not in ("model", "api_key"))
-#: Options that a call may bring as well.
+#: Options of sampling, which single calls take as well.
 SAMPLING_OPTIONS = tuple(item.name for item in fields(SamplingParams))
 
 
 def normalize(
     options: Mapping[str, Any], names: Iterable[str], where: str, synonyms: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return options under this package's names, all of which must be among `names`.
+    """Return options under this package's names.
 
     Args:
-        options: Keywords of a call.
-        names: The names that `where` takes.
-        where: The class or function that takes them, for the error message.
-        synonyms: From a framework's name of an option to ours.
+        options: Keyword arguments.
+        names: This package's names of the options that `where` takes.
+        where: The class or function that takes them, for error messages.
+        synonyms: A framework's names of options, and this package's names.
 
     Raises:
-        RequestError: An unknown option, or one that stands there under two names.
+        RequestError: An unknown option, or one that appears under two names.
     """
     allowed = frozenset(names)
     normalized: dict[str, Any] = {}
-    for name, value in options.items():
-        own = synonyms.get(name, name)
-        if own not in allowed:
-            more = [synonym for synonym, ours in synonyms.items() if ours in allowed]
-            raise unknown_option(name, [*allowed, *more], where)
-        if own in normalized:
-            raise RequestError(f"{own} was given twice, once by another name.", f"Keep {own}=….")
-        normalized[own] = value
+    for keyword, value in options.items():
+        name = synonyms.get(keyword, keyword)
+        if name not in allowed:
+            more = [synonym for synonym, target in synonyms.items() if target in allowed]
+            raise unknown_option(keyword, [*allowed, *more], where)
+        if name in normalized:
+            raise RequestError(f"{name} appears twice, once by another name.", f"Keep {name}=….")
+        normalized[name] = value
     return normalized
 
 
 def validate_options(
     options: Mapping[str, Any], names: Iterable[str], where: str, synonyms: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Normalize the options of a new model and check everything that needs no model.
+    """Normalize the options of a new model and check them; nothing is loaded.
 
     Raises:
         RequestError: See `normalize`; or an impossible value.
@@ -260,7 +271,7 @@ def validate_options(
 
 
 def sampling_params(options: Mapping[str, Any], where: str) -> SamplingParams:
-    """Build sampling parameters from options, of which None means the default.
+    """Create sampling parameters from options, of which None means the default.
 
     Raises:
         RequestError: A value out of range.
@@ -270,7 +281,7 @@ def sampling_params(options: Mapping[str, Any], where: str) -> SamplingParams:
 
 
 def validation_error(error: ValidationError, where: str) -> LlavaToolsError:
-    """Return a one-line error for what pydantic refused first; it never shows the other values."""
+    """Return a one-line error for pydantic's first error, without the values of other fields."""
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, LlavaToolsError):

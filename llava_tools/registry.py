@@ -1,8 +1,8 @@
 """Process-wide caches of loaded engines and embedding models, by their options.
 
-Weights are large: they are loaded once, at the first request, and stay until the last user releases
-them or the process ends. A user that is garbage-collected releases nothing, so that `Llava().ask(…)`
-in a loop does not load the model again and again.
+Weights are large: they are loaded once, at the first request, and stay until the last user
+releases them or the process ends. A user that is garbage-collected releases nothing, so that
+`Llava().ask(…)` in a loop loads the model only once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Doubles that need no model: for tests of whatever stands above the backend interface, or searches pages."""
+"""Test doubles without a model: `ScriptedBackend` and `ScriptedEmbedder`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.core.backend import Stream, check_labels
-from llava_tools.core.outputs import Chunk, Timings, TokenLogprob, Usage
+from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import Request
 from llava_tools.errors import EngineClosedError
 from llava_tools.images import ImageRef
@@ -20,23 +20,23 @@ Script = Callable[[Request], str] | Sequence[str]
 
 
 class ScriptedBackend:
-    """Answers from a script, word by word, and remembers what it was asked.
+    """A backend that answers from a script, word by word, and records its requests.
 
-    Prompts are checked, built and counted as a real engine does (a word is a token, an image
-    `image_tokens`), stop strings and `max_tokens` hold, logprobs are reported as 0.
-    Under a constraint the script writes calls as `toolcall.write_call` does.
+    Requests are checked and their prompts built and counted as in the engine (a word is a token).
+    Stop strings and `max_tokens` are applied; logprobs are 0. The script writes tool calls as
+    `chat.tool_calls.write_call` does.
 
     Args:
-        script: A function from the request to the answer, or answers given one after the other (the
-            last one again and again).
-        image_tokens: What an image costs; 576 as in LLaVA 1.5.
-        context: Tokens that prompt and answer may have together.
-        pause: Called before every chunk, so that a test can hold a stream where it wants.
+        script: A function from a request to its answer, or the answers in order; the last one is
+            repeated.
+        image_tokens: Tokens of an image; 576 as in LLaVA 1.5.
+        context_length: Maximum number of tokens of prompt and answer together.
+        pause: Called before each chunk, so that a test can block a stream.
         scores: A function from a request and a label to the label's log-probability.
 
     Attributes:
-        requests: Every request, in the order in which they came.
-        closed_early: How many streams were closed before they were finished.
+        requests: All requests, in order of arrival.
+        closed_early: Number of streams that were closed before their end.
     """
 
     model_name = "scripted"
@@ -61,34 +61,34 @@ class ScriptedBackend:
         self._closed = False
 
     def stream(self, request: Request) -> Stream:
-        """Start answering; see `Backend.stream`."""
-        prepared, usage, limit, turn = self._take(request, request.sampling.max_tokens)
+        """See `Backend.stream`."""
+        prepared, usage, limit, number = self._record(request, request.sampling.max_tokens)
         if callable(self._script):
             text = self._script(request)
         else:
-            text = self._script[min(turn, len(self._script) - 1)]
-        stream = ScriptedStream(self, _deltas(request, text, limit, usage))
+            text = self._script[min(number, len(self._script) - 1)]
+        stream = ScriptedStream(self, _chunks(request, text, limit, usage))
         return constrained(stream, prepared.constraint)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """Return what the script says of each label; see `Backend.score`."""
+        """See `Backend.score`."""
         check_labels(labels)
-        self._take(request, max(len(label.split()) for label in labels))
+        self._record(request, max(len(label.split()) for label in labels))
         return [self._scores(request, label) for label in labels]
 
     def count_tokens(self, request: Request) -> int:
-        """Words plus what the images cost."""
+        """Return the number of words and image tokens."""
         return self._usage(prepare(request)).prompt_tokens
 
     def token_ids(self, text: str) -> list[int]:
-        """One id a word, counted from 0."""
+        """Return one id for each word, from 0."""
         return list(range(len(text.split())))
 
     def close(self) -> None:
         """Refuse further requests."""
         self._closed = True
 
-    def _take(
+    def _record(
         self, request: Request, max_tokens: int | None
     ) -> tuple[PreparedRequest, Usage, int, int]:
         """Check and record a request; return it with its usage, token limit and number."""
@@ -108,18 +108,17 @@ class ScriptedBackend:
             return prepared, usage, limit, len(self.requests) - 1
 
     def _usage(self, prepared: PreparedRequest) -> Usage:
-        pieces = prepared.pieces
         images = self._image_tokens * prepared.images
-        words = sum(len(piece.split()) for piece in pieces if isinstance(piece, str))
+        words = sum(len(piece.split()) for piece in prepared.pieces if isinstance(piece, str))
         return Usage(prompt_tokens=words + images, image_tokens=images)
 
 
 class ScriptedStream:
-    """A `Stream` over prepared chunks."""
+    """A stream of fixed chunks."""
 
-    def __init__(self, backend: ScriptedBackend, deltas: list[Chunk]) -> None:
+    def __init__(self, backend: ScriptedBackend, chunks: list[Chunk]) -> None:
         self._backend = backend
-        self._deltas = deltas
+        self._chunks = chunks
         self._next = 0
         self._closed = False
 
@@ -127,53 +126,53 @@ class ScriptedStream:
         return self
 
     def __next__(self) -> Chunk:
-        if self._backend._pause is not None and self._next < len(self._deltas):
+        if self._backend._pause is not None and self._next < len(self._chunks):
             self._backend._pause()
-        if self._closed or self._next >= len(self._deltas):
+        if self._closed or self._next >= len(self._chunks):
             raise StopIteration
         self._next += 1
-        return self._deltas[self._next - 1]
+        return self._chunks[self._next - 1]
 
     def close(self) -> None:
-        """Stop; see `Stream.close`."""
+        """See `Stream.close`."""
         if not self._closed:
             self._closed = True
             with self._backend._lock:
-                self._backend.closed_early += self._next < len(self._deltas)
+                self._backend.closed_early += self._next < len(self._chunks)
 
 
-def _deltas(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk]:
-    """Cut a text into word chunks under the request's stop strings and token limit."""
+def _chunks(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk]:
+    """Split a text into words, up to the first stop string and the token limit."""
     stops = [text.find(stop) for stop in request.sampling.stop if stop in text]
     if stops:
         text = text[: min(stops)]
     words = [word if i == 0 else " " + word for i, word in enumerate(text.split(" "))]
-    cut = len(words) > limit
+    finish_reason: FinishReason = "length" if len(words) > limit else "stop"
     words = words[:limit]
     logprobs = request.sampling.logprobs
-    deltas = [
+    chunks = [
         Chunk(word, (i,), (TokenLogprob(word, 0.0),) if logprobs else ())
         for i, word in enumerate(words)
     ]
-    deltas[-1] = replace(
-        deltas[-1],
-        finish_reason="length" if cut else "stop",
+    chunks[-1] = replace(
+        chunks[-1],
+        finish_reason=finish_reason,
         usage=replace(usage, completion_tokens=len(words)),
         timings=Timings(),
     )
-    return deltas
+    return chunks
 
 
 class ScriptedEmbedder:
-    """Vectors without a model: a text or an image is as near to another as a test wants.
+    """An encoder whose vectors a test chooses; they are scaled to unit length.
 
     Args:
-        texts: From a text to its vector, not all zero; scaled to length one.
-        images: From an image to its vector.
+        texts: A function from a text to its vector, not all zero.
+        images: A function from an image to its vector, not all zero.
         dimensions: Length of the vectors.
 
     Attributes:
-        embedded: How many images were embedded.
+        embedded: Number of images that were embedded.
     """
 
     model_name = "scripted"
@@ -191,11 +190,11 @@ class ScriptedEmbedder:
         self._images = images
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return what the script says, scaled."""
+        """See `Encoder.embed_texts`."""
         return [_unit(self._texts(text)) for text in texts]
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
-        """Return what the script says, scaled."""
+        """See `Encoder.embed_images`."""
         self.embedded += len(images)
         return [_unit(self._images(image)) for image in images]
 

@@ -10,23 +10,23 @@ from PIL import Image
 from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef, open_image
 
-MARKS = ("<image>", "</s>", "<s>", "USER:", "ASSISTANT:", "<tool_call>", "\n", " ")
+STRUCTURE = ("<image>", "</s>", "<s>", "USER:", "ASSISTANT:", "<tool_call>", "\n", " ")
 
-#: Text that likes to spell what structures a prompt.
-adversarial_text = st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=8)), max_size=8).map(
-    "".join
-)
+#: Text with many of the strings that structure prompts.
+adversarial_text = st.lists(
+    st.one_of(st.sampled_from(STRUCTURE), st.text(max_size=8)), max_size=8
+).map("".join)
 
 
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """Return an image's file in a format of Pillow."""
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+    """Return the bytes of an image file."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, format_, **options)
     return buffer.getvalue()
 
 
 def make_image(shade: int) -> ImageRef:
-    """Return a small image, another one for every shade."""
+    """Return a small grey image; each shade has its own handle."""
     return open_image(Image.new("RGB", (2, 2), (shade, shade, shade)))
 
 
@@ -41,8 +41,8 @@ def conversations(draw: st.DrawFn) -> list[Message]:
         messages.append(Message("system", (draw(adversarial_text),)))
     turns = draw(st.integers(1, 4))
     for turn in range(turns):
-        shown: list[ImageRef] = draw(st.lists(images, max_size=2))
-        content = (*shown, draw(adversarial_text) + "?")
+        turn_images: list[ImageRef] = draw(st.lists(images, max_size=2))
+        content = (*turn_images, draw(adversarial_text) + "?")
         messages.append(Message(draw(st.sampled_from(("user", "tool"))), content))
         if turn < turns - 1:
             messages.append(Message("assistant", (draw(adversarial_text) + ".",)))

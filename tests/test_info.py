@@ -1,3 +1,5 @@
+"""Which models fit which machines."""
+
 from __future__ import annotations
 
 import json
@@ -10,19 +12,21 @@ from llava_tools.info import Fit, report, sizes
 from llava_tools.options import CONTEXT_LENGTHS
 
 
-def _fits(monkeypatch: pytest.MonkeyPatch, kind: str, free: float) -> dict[tuple[str, str], Fit]:
-    monkeypatch.setattr(info, "_device", lambda: (kind, "a machine", int(free * 1e9)))
+def _fits(
+    monkeypatch: pytest.MonkeyPatch, device_type: str, free: float
+) -> dict[tuple[str, str], Fit]:
+    monkeypatch.setattr(info, "_device", lambda: (device_type, "a machine", int(free * 1e9)))
     return {(fit.model, fit.precision): fit for fit in report().fits}
 
 
-def test_what_fits_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_fit_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = _fits(monkeypatch, "cpu", 8)
     assert fits["tiny", "float32"].fits
     assert fits["7b", "4bit"].why_not == "needs a CUDA GPU"
     assert fits["7b", "16 bit"].why_not == "8.3 GB short"
 
 
-def test_what_fits_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_fit_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     small = _fits(monkeypatch, "cuda", 8)
     assert [
         precision for (model, precision), fit in small.items() if model == "7b" and fit.fits
@@ -31,11 +35,11 @@ def test_what_fits_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(fit.fits for fit in large.values())
 
 
-def test_the_published_sizes() -> None:
+def test_sizes_are_as_published() -> None:
     assert sizes()["7b"].bytes_needed("16 bit") == pytest.approx(14.126e9 + 524_288 * 4096)
 
 
-def test_the_embedded_model_is_what_is_said_of_it() -> None:
+def test_size_of_the_embedded_model_equals_its_configuration() -> None:
     config = json.loads((files("llava_tools") / "tiny" / "config.json").read_text())
     text = config["text_config"]
     assert CONTEXT_LENGTHS["tiny"] == text["max_position_embeddings"]

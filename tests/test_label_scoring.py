@@ -1,4 +1,4 @@
-"""Choosing among labels and scoring texts, over a script and on the embedded model."""
+"""`Llava.choose` and `Llava.score`, over a script and on the embedded model."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
 
 IMAGES = Path(__file__).parent.parent / "examples" / "pictures"
-CHANCES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}
+PROBABILITIES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}
 
 
 def _scripted() -> tuple[Llava, ScriptedBackend]:
-    backend = ScriptedBackend(scores=lambda request, label: math.log(CHANCES.get(label, 1e-9)))
+    backend = ScriptedBackend(
+        scores=lambda request, label: math.log(PROBABILITIES.get(label, 1e-9))
+    )
     return Llava(backend=backend), backend
 
 
-def test_probabilities_are_those_among_the_labels() -> None:
+def test_probabilities_sum_to_one_among_the_labels() -> None:
     model, backend = _scripted()
-    choice = model.choose("What is it?", Image.new("RGB", (4, 4)), list(CHANCES))
+    choice = model.choose("What is it?", Image.new("RGB", (4, 4)), list(PROBABILITIES))
     assert choice.label == str(choice) == "a very old horse"
     assert choice.probabilities == pytest.approx({"cat": 0.3, "dog": 0.1, "a very old horse": 0.6})
     (request,) = backend.requests
@@ -36,7 +38,7 @@ def test_probabilities_are_those_among_the_labels() -> None:
 
 
 @pytest.mark.parametrize(("abstain", "label"), [(None, "cat"), (0, "cat"), (0.7, "cat"), (1, None)])
-def test_abstaining(abstain: float | None, label: str | None) -> None:
+def test_abstain_needs_a_minimum_probability(abstain: float | None, label: str | None) -> None:
     model, _ = _scripted()
     choice = model.choose("What is it?", (), ["cat", "dog"], abstain=abstain)
     assert choice.label == label
@@ -44,25 +46,25 @@ def test_abstaining(abstain: float | None, label: str | None) -> None:
 
 
 @pytest.mark.parametrize("abstain", [-0.1, 1.1, "0.5", True, math.nan])
-def test_an_impossible_threshold_is_refused(abstain: object) -> None:
+def test_invalid_threshold_raises(abstain: object) -> None:
     with pytest.raises(RequestError, match="abstain"):
-        Llava("nobody/nothing").choose("?", (), ["a"], abstain=abstain)
+        Llava("no/model").choose("?", (), ["a"], abstain=abstain)
 
 
 @pytest.mark.parametrize("labels", [[], "yes", ["a", " b"], ["a", "a"], [1]])
-def test_impossible_labels_are_refused_before_anything_is_loaded(labels: object) -> None:
+def test_invalid_labels_raise_before_loading(labels: object) -> None:
     with pytest.raises(RequestError, match="label"):
-        Llava("nobody/nothing").choose("?", (), labels)
+        Llava("no/model").choose("?", (), labels)
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_question_and_text_must_be_strings() -> None:
     with pytest.raises(RequestError, match="question is a list"):
-        Llava("nobody/nothing").choose(["?"], (), ["a"])
+        Llava("no/model").choose(["?"], (), ["a"])
     with pytest.raises(RequestError, match="text is a NoneType"):
-        Llava("nobody/nothing").score(None, Image.new("RGB", (4, 4)))
+        Llava("no/model").score(None, Image.new("RGB", (4, 4)))
 
 
-async def test_the_async_twins() -> None:
+async def test_async_twins_give_the_same_results() -> None:
     model, _ = _scripted()
     image = Image.new("RGB", (4, 4))
     assert await model.achoose("?", image, ["cat", "dog"]) == model.choose(
@@ -71,9 +73,9 @@ async def test_the_async_twins() -> None:
     assert await model.ascore("a dog", image) == model.score("a dog", image)
 
 
-def test_a_score_is_the_share_of_yes() -> None:
-    chances = {"Yes": 0.2, "yes": 0.4, "No": 0.1, "no": 0.1}
-    backend = ScriptedBackend(scores=lambda request, label: math.log(chances[label]))
+def test_score_is_the_share_of_yes() -> None:
+    probabilities = {"Yes": 0.2, "yes": 0.4, "No": 0.1, "no": 0.1}
+    backend = ScriptedBackend(scores=lambda request, label: math.log(probabilities[label]))
     score = Llava(backend=backend).score('a "dog" {x}', Image.new("RGB", (4, 4)))
     assert score == pytest.approx(0.75)
     assert 'show "a "dog" {x}"?' in backend.requests[0].messages[0].text
@@ -97,16 +99,16 @@ def tiny() -> Iterator[Llava]:
         yield model
 
 
-def test_the_embedded_model_chooses(tiny: Llava) -> None:
+def test_embedded_model_chooses_and_scores(tiny: Llava) -> None:
     colours = ["red", "green", "blue", "yellow", "purple"]
     choice = tiny.choose("What colour is the star?", IMAGES / "night.png", colours)
     assert choice.label == "yellow"
     assert choice.probabilities["yellow"] > 0.9
-    there = tiny.score("a yellow star", IMAGES / "night.png")
-    assert there > 0.5 > tiny.score("a red square", IMAGES / "night.png")
+    star = tiny.score("a yellow star", IMAGES / "night.png")
+    assert star > 0.5 > tiny.score("a red square", IMAGES / "night.png")
 
 
-def test_a_label_is_as_likely_as_the_answer_of_its_words(tiny: Llava) -> None:
+def test_score_of_a_label_equals_the_logprobs_of_its_answer(tiny: Llava) -> None:
     question, night = "What colour is the star?", IMAGES / "night.png"
     answer = tiny.ask(question, night, logprobs=True)
     request = Request((Message("user", (open_image(night), question)),))

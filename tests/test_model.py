@@ -1,4 +1,4 @@
-"""The facade, over a scripted backend."""
+"""`Llava` over a scripted backend, and the engines that its objects share."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from llava_tools.testing import ScriptedBackend
 
 
 @pytest.fixture
-def make_image(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
     return tmp_path / "red.png"
 
 
-def test_a_question_becomes_a_request(image: Path) -> None:
+def test_ask_sends_one_request(image: Path) -> None:
     backend = ScriptedBackend(["It is red."])
     answer = Llava(backend=backend).ask(
         "What colour?",
@@ -54,7 +54,7 @@ def test_a_question_becomes_a_request(image: Path) -> None:
     assert (request.sampling.max_tokens, request.sampling.stop) == (9, ("!",))
 
 
-def test_one_image_needs_no_list(image: Path) -> None:
+def test_images_may_be_one_image(image: Path) -> None:
     backend = ScriptedBackend()
     model = Llava(backend=backend)
     for source in (image, str(image), image.read_bytes(), Image.open(image)):
@@ -62,12 +62,12 @@ def test_one_image_needs_no_list(image: Path) -> None:
     assert [len(request.messages[-1].images) for request in backend.requests] == [1] * 4
 
 
-async def test_all_four_ways_give_the_same_answer() -> None:
+async def test_ask_stream_and_async_twins_give_the_same_answer() -> None:
     model = Llava(backend=ScriptedBackend(["A red circle, I think."]))
-    asked = model.ask("What?").text
-    assert "".join(delta.text for delta in model.stream("What?")) == asked
-    assert (await model.aask("What?")).text == asked
-    assert "".join([delta.text async for delta in model.astream("What?")]) == asked
+    text = model.ask("What?").text
+    assert "".join(chunk.text for chunk in model.stream("What?")) == text
+    assert (await model.aask("What?")).text == text
+    assert "".join([chunk.text async for chunk in model.astream("What?")]) == text
 
 
 async def test_leaving_an_async_stream_closes_it() -> None:
@@ -80,21 +80,21 @@ async def test_leaving_an_async_stream_closes_it() -> None:
     assert backend.closed_early == 1
 
 
-async def test_errors_reach_the_task_that_asked() -> None:
+async def test_errors_are_raised_in_the_task() -> None:
     model = Llava(backend=ScriptedBackend(context_length=20))
     with pytest.raises(ContextOverflowError):
         await model.aask("word " * 40)
 
 
-async def test_answers_belong_to_their_questions() -> None:
+async def test_concurrent_answers_match_their_questions() -> None:
     backend = ScriptedBackend(lambda request: f"echo {request.messages[-1].text}")
     model = Llava(backend=backend)
     answers = await asyncio.gather(*(model.aask(f"q{n}") for n in range(32)))
     assert [answer.text for answer in answers] == [f"echo q{n}" for n in range(32)]
 
 
-def test_mistakes_are_found_before_anything_is_loaded(image: Path) -> None:
-    model = Llava("nobody/nothing")  # would fail if it were loaded
+def test_invalid_arguments_raise_before_loading(image: Path) -> None:
+    model = Llava("no/model")  # would fail if it were loaded
     with pytest.raises(ImageError, match="nofile"):
         model.ask("What?", "nofile.png")
     with pytest.raises(RequestError, match="Did you mean 'temperature'"):
@@ -107,7 +107,7 @@ def test_mistakes_are_found_before_anything_is_loaded(image: Path) -> None:
         Llava("7b", quantisation="4bit")  # type: ignore[call-arg]
 
 
-def test_a_closed_model_refuses() -> None:
+def test_closed_model_raises() -> None:
     model = Llava(backend=ScriptedBackend())
     with model:
         assert model.ask("?").text == "ok"
@@ -116,8 +116,8 @@ def test_a_closed_model_refuses() -> None:
     model.close()
 
 
-class Loads:
-    """Counts what the registry loads."""
+class CountingLoader:
+    """Loads scripted backends into the registry and counts them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -133,10 +133,10 @@ class Loads:
         return self.backends[-1]
 
 
-def test_wrappers_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads = Loads(monkeypatch)
+def test_objects_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = CountingLoader(monkeypatch)
     first, second, other = Llava(), Llava("tiny"), Llava("tiny", prefix_caching=False)
-    assert loads.count == 0
+    assert loader.count == 0
     barrier = threading.Barrier(2)
 
     def use(model: Llava) -> None:
@@ -149,27 +149,27 @@ def test_wrappers_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch)
     for thread in threads:
         thread.join()
     other.ask("?")
-    assert loads.count == 2
+    assert loader.count == 2
     first.close()
     assert second.ask("?").text == "ok"
     second.close()
     with pytest.raises(EngineClosedError):
-        loads.backends[0].stream(Request((Message("user", ("?",)),)))
+        loader.backends[0].stream(Request((Message("user", ("?",)),)))
     assert list(registry.engines.loaded()) == [other.options]
 
 
-def test_a_load_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads = Loads(monkeypatch)
-    loads.fail = True
+def test_failed_load_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = CountingLoader(monkeypatch)
+    loader.fail = True
     model = Llava()
     with pytest.raises(ModelError):
         model.ask("?")
-    loads.fail = False
+    loader.fail = False
     assert model.ask("?").text == "ok"
 
 
-def test_a_forgotten_wrapper_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads = Loads(monkeypatch)
+def test_garbage_collected_object_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = CountingLoader(monkeypatch)
     for _ in range(3):
         Llava().ask("?")
-    assert loads.count == 1
+    assert loader.count == 1

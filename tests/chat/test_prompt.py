@@ -10,11 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools.chat import prompt
-from llava_tools.chat.prompt import END_OF_TURN, EndOfTurn, Piece, build, fit, render, token_ids
+from llava_tools.chat.prompt import (
+    END_OF_TURN,
+    EndOfTurn,
+    Piece,
+    build,
+    max_new_tokens,
+    render,
+    token_ids,
+)
 from llava_tools.core.requests import Message
 from llava_tools.errors import ContextOverflowError, RequestError
 from llava_tools.images import ImageRef
-from tests.strategies import MARKS, conversations, make_image, adversarial_text
+from tests.strategies import STRUCTURE, adversarial_text, conversations, make_image
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -27,11 +35,11 @@ def user(*content: str | ImageRef) -> Message:
     return Message("user", content)
 
 
-def said(text: str) -> Message:
+def assistant(text: str) -> Message:
     return Message("assistant", (text,))
 
 
-def official(system: str, turns: Sequence[tuple[str, str | None]]) -> str:
+def render_official(system: str, turns: Sequence[tuple[str, str | None]]) -> str:
     """Render as the official code does (llava/conversation.py, SeparatorStyle.TWO)."""
     separators = (" ", "</s>")
     text = system + separators[0]
@@ -47,24 +55,34 @@ def official(system: str, turns: Sequence[tuple[str, str | None]]) -> str:
 
 CONVERSATIONS = [
     pytest.param(
-        [user(CAT, "What is it?")], SYSTEM + " USER: <image>\nWhat is it? ASSISTANT:", id="one"
+        [user(CAT, "What is it?")],
+        SYSTEM + " USER: <image>\nWhat is it? ASSISTANT:",
+        id="image before text",
     ),
     pytest.param(
-        [user("What is it?", CAT)], SYSTEM + " USER: <image>\nWhat is it? ASSISTANT:", id="behind"
+        [user("What is it?", CAT)],
+        SYSTEM + " USER: <image>\nWhat is it? ASSISTANT:",
+        id="image after text",
     ),
-    pytest.param([user("Hello!")], SYSTEM + " USER: Hello! ASSISTANT:", id="none"),
+    pytest.param([user("Hello!")], SYSTEM + " USER: Hello! ASSISTANT:", id="no image"),
     pytest.param(
         [user(CAT, DOG, "Which is older?")],
         SYSTEM + " USER: <image>\n<image>\nWhich is older? ASSISTANT:",
-        id="two pictures",
+        id="two images",
     ),
     pytest.param(
-        [user(CAT, "What is it?"), said("A cat."), user("Its colour?")],
+        [user(CAT, "What is it?"), assistant("A cat."), user("Its colour?")],
         SYSTEM + " USER: <image>\nWhat is it? ASSISTANT: A cat.</s>USER: Its colour? ASSISTANT:",
         id="two turns",
     ),
     pytest.param(
-        [user(CAT, "It?"), said("A cat."), user("Sure?"), said("Yes."), user(DOG, "And it?")],
+        [
+            user(CAT, "It?"),
+            assistant("A cat."),
+            user("Sure?"),
+            assistant("Yes."),
+            user(DOG, "And it?"),
+        ],
         SYSTEM + " USER: <image>\nIt? ASSISTANT: A cat.</s>USER: Sure? ASSISTANT: Yes.</s>"
         "USER: <image>\nAnd it? ASSISTANT:",
         id="three turns",
@@ -78,9 +96,9 @@ CONVERSATIONS = [
         [
             Message("system", ("Be brief.",)),
             user(CAT, "What is it?"),
-            said("A cat."),
+            assistant("A cat."),
             user("Its colour?"),
-            said("Black."),
+            assistant("Black."),
             user("Sure?"),
         ],
         "Be brief. USER: <image>\nWhat is it? ASSISTANT: A cat.</s>"
@@ -91,12 +109,12 @@ CONVERSATIONS = [
 
 
 @pytest.mark.parametrize(("messages", "expected"), CONVERSATIONS)
-def test_equal_to_the_official_conversation(messages: list[Message], expected: str) -> None:
+def test_prompt_equals_official_example(messages: list[Message], expected: str) -> None:
     assert render(build(messages)) == expected
 
 
 @given(st.data())
-def test_equal_to_the_official_renderer(data: st.DataObject) -> None:
+def test_prompt_equals_official_renderer(data: st.DataObject) -> None:
     system = data.draw(st.none() | adversarial_text)
     messages = [] if system is None else [Message("system", (system,))]
     turns: list[tuple[str, str | None]] = []
@@ -106,19 +124,19 @@ def test_equal_to_the_official_renderer(data: st.DataObject) -> None:
         messages.append(user(*images, question))
         final = turn == last - 1
         turns.append(("<image>\n" * len(images) + question, None if final else answer))
-        messages += [] if final else [said(answer)]
-    expected = official(SYSTEM if system is None else system, turns)
+        messages += [] if final else [assistant(answer)]
+    expected = render_official(SYSTEM if system is None else system, turns)
     assert render(build(messages)) == expected
 
 
-def test_system_messages_are_joined_and_replace_the_sentence() -> None:
+def test_system_messages_replace_the_system_sentence() -> None:
     messages = [Message("system", ("One.",)), user("Hi"), Message("system", ("Two.",))]
     assert render(build(messages)) == "One.\nTwo. USER: Hi ASSISTANT:"
     assert render(build([user("Hi")], system="Mine.")) == "Mine. USER: Hi ASSISTANT:"
     assert prompt.SYSTEM == SYSTEM
 
 
-def test_messages_that_follow_each_other_share_a_turn() -> None:
+def test_adjacent_messages_share_a_turn() -> None:
     messages = [user("First."), user(CAT, "Second."), Message("tool", (DOG, "Third."))]
     assert render(build(messages)) == (
         SYSTEM + " USER: <image>\n<image>\nFirst.\nSecond.\nResult of tool: Third. ASSISTANT:"
@@ -127,14 +145,14 @@ def test_messages_that_follow_each_other_share_a_turn() -> None:
     assert [piece for piece in pieces if isinstance(piece, ImageRef)] == [CAT, DOG]
 
 
-@pytest.mark.parametrize("text", MARKS)
-def test_text_that_spells_structure_stays_one_text(text: str) -> None:
+@pytest.mark.parametrize("text", STRUCTURE)
+def test_text_with_special_tokens_stays_text(text: str) -> None:
     pieces = build([user(f"Say {text} now")])
     assert pieces == [f"{SYSTEM} USER: Say {text} now ASSISTANT:"]
 
 
 @given(conversations())
-def test_structure_depends_on_the_messages_only(messages: list[Message]) -> None:
+def test_structure_does_not_depend_on_text(messages: list[Message]) -> None:
     pieces = build(messages)
     blank = [
         Message(m.role, tuple("x" if isinstance(part, str) else part for part in m.content))
@@ -147,7 +165,7 @@ def test_structure_depends_on_the_messages_only(messages: list[Message]) -> None
     assert sum(isinstance(piece, EndOfTurn) for piece in pieces) == len(answers)
     texts = [isinstance(piece, str) for piece in pieces]
     assert all(pieces)
-    assert not any(one and two for one, two in pairwise(texts))
+    assert not any(previous and following for previous, following in pairwise(texts))
     joined = "".join(piece for piece in pieces if isinstance(piece, str))
     assert all(message.text in joined for message in messages)
 
@@ -159,22 +177,22 @@ def test_structure_depends_on_the_messages_only(messages: list[Message]) -> None
         [Message("system", ("Be brief.",))],
         [user("")],
         [user(" \n ")],
-        [user("Hi"), said("Hello")],
-        [user("Hi"), said("Hello"), user("  ")],
+        [user("Hi"), assistant("Hello")],
+        [user("Hi"), assistant("Hello"), user("  ")],
     ],
 )
-def test_conversations_that_cannot_be_answered(messages: list[Message]) -> None:
+def test_conversation_without_a_question_raises(messages: list[Message]) -> None:
     with pytest.raises(RequestError) as caught:
         build(messages)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
 
 
-def test_a_image_alone_is_a_question() -> None:
+def test_image_without_text_is_a_question() -> None:
     assert render(build([user(CAT)])).endswith("USER: <image>\n ASSISTANT:")
 
 
-def test_pieces_are_encoded_separately() -> None:
+def test_texts_around_images_are_tokenized_separately() -> None:
     calls: list[tuple[str, bool]] = []
 
     def encode(text: str, *, start: bool) -> list[int]:
@@ -182,16 +200,16 @@ def test_pieces_are_encoded_separately() -> None:
         return [100 + len(calls)]
 
     pieces: list[Piece] = ["a <image>", CAT, "b", DOG, CAT, "c", END_OF_TURN, "d</s>"]
-    looked: list[ImageRef] = []
+    encoded: list[ImageRef] = []
 
     def image(ref: ImageRef) -> list[int]:
-        looked.append(ref)
+        encoded.append(ref)
         return [7, 8] if ref == CAT else [9]
 
     ids = token_ids(pieces, encode, bos=[1], end_of_turn=2, image=image)
     assert ids == [1, 101, 7, 8, 102, 9, 7, 8, 103, 2, 104]
     assert calls == [("a <image>", True), ("b", True), ("c", True), ("d</s>", False)]
-    assert looked == [CAT, DOG, CAT]
+    assert encoded == [CAT, DOG, CAT]
     assert token_ids([], encode, bos=[], end_of_turn=2, image=image) == []
 
 
@@ -207,21 +225,23 @@ def test_pieces_are_encoded_separately() -> None:
         (100, 3, 3),
     ],
 )
-def test_what_fits(prompt_tokens: int, max_tokens: int | None, expected: int) -> None:
-    assert fit(prompt_tokens, 0, 576, max_tokens, 4096) == expected
+def test_default_max_tokens_is_limited_by_the_context(
+    prompt_tokens: int, max_tokens: int | None, expected: int
+) -> None:
+    assert max_new_tokens(prompt_tokens, 0, 576, max_tokens, 4096) == expected
 
 
 @pytest.mark.parametrize(("prompt_tokens", "max_tokens"), [(4096, None), (4096, 1), (97, 4000)])
-def test_what_does_not_fit(prompt_tokens: int, max_tokens: int | None) -> None:
+def test_request_longer_than_the_context_raises(prompt_tokens: int, max_tokens: int | None) -> None:
     with pytest.raises(ContextOverflowError):
-        fit(prompt_tokens, 0, 576, max_tokens, 4096)
+        max_new_tokens(prompt_tokens, 0, 576, max_tokens, 4096)
 
 
-def test_the_overflow_says_every_figure() -> None:
+def test_overflow_error_has_all_figures() -> None:
     with pytest.raises(ContextOverflowError) as caught:
-        fit(8 * 576 + 50, 8, 576, 100, 4096)
+        max_new_tokens(8 * 576 + 50, 8, 576, 100, 4096)
     message = str(caught.value)
-    for figure in ("4758 tokens", "holds 4096", "8 picture(s) at 576", "50 of text", "100 for"):
+    for figure in ("4758 tokens", "holds 4096", "8 image(s) at 576", "50 of text", "100 for"):
         assert figure in message
     assert caught.value.hint in message
     assert "\n" not in message

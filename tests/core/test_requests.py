@@ -1,15 +1,12 @@
-"""Messages, sampling parameters, and answers collected from chunks."""
+"""Messages and sampling parameters."""
 
 from __future__ import annotations
-
-import pickle
 
 import pytest
 from PIL import Image
 
-from llava_tools.core.outputs import Chunk, Usage, collect
 from llava_tools.core.requests import Message, SamplingParams
-from llava_tools.errors import EngineError, LlavaToolsError, MissingExtraError, RequestError
+from llava_tools.errors import RequestError
 from llava_tools.images import open_image
 
 
@@ -67,30 +64,3 @@ def test_only_user_and_tool_messages_have_images() -> None:
             Message(role, (image,))
     with pytest.raises(RequestError, match="'bot' is not a role"):
         Message("bot", ("hello",))
-
-
-def test_collect_joins_chunks() -> None:
-    usage = Usage(prompt_tokens=5, completion_tokens=2)
-    answer = collect(
-        [Chunk("a ", (1,)), Chunk("b", (2,)), Chunk("", (3,), finish_reason="stop", usage=usage)],
-        "m",
-    )
-    assert (answer.text, answer.token_ids, answer.model) == ("a b", (1, 2, 3), "m")
-    assert answer.usage.total_tokens == 7
-    assert str(answer) == "a b"
-
-
-@pytest.mark.parametrize("chunks", [[], [Chunk("a")]])
-def test_collect_raises_without_a_finish_reason(chunks: list[Chunk]) -> None:
-    with pytest.raises(EngineError, match="before the answer was complete"):
-        collect(chunks, "m")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [RequestError("Bad  value.\n", "Use a\nbetter one."), MissingExtraError("torch", "torch")],
-)
-def test_errors_are_one_line_and_survive_pickling(error: LlavaToolsError) -> None:
-    assert "\n" not in str(error)
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again)) == (type(error), str(error))

@@ -1,4 +1,4 @@
-"""Answers under a constraint: what is read out of text, whichever way it is cut into pieces."""
+"""Parsing of constrained answers, for any split of the text into chunks."""
 
 from __future__ import annotations
 
@@ -29,68 +29,68 @@ json_values = st.recursive(
 )
 
 
-def read(
-    pieces: list[str], constraint: Constraint, reason: Any = "stop"
+def parse(
+    chunks: list[str], constraint: Constraint, reason: Any = "stop"
 ) -> tuple[str, list[ToolCallChunk], str]:
-    """Read an answer that comes in pieces."""
-    reader = ToolCallParser(constraint, map("c{}".format, itertools.count()).__next__)
-    words, calls = "", list[ToolCallChunk]()
-    for piece in pieces:
-        text, new = reader.feed(piece)
-        words += text
-        calls += new
-    rest, reason = reader.finish(reason)
-    return words + rest, calls, reason
+    """Parse an answer that arrives in chunks."""
+    parser = ToolCallParser(constraint, map("c{}".format, itertools.count()).__next__)
+    text, calls = "", list[ToolCallChunk]()
+    for chunk in chunks:
+        new_text, new_calls = parser.feed(chunk)
+        text += new_text
+        calls += new_calls
+    rest, reason = parser.finish(reason)
+    return text + rest, calls, reason
 
 
-def put_together(pieces: list[ToolCallChunk]) -> list[tuple[str, str, Any]]:
-    """Return (id, name, arguments) of calls, and insist on id and name coming once, first."""
+def join_calls(chunks: list[ToolCallChunk]) -> list[tuple[str, str, Any]]:
+    """Return (id, name, arguments) of calls; assert that id and name come once, first."""
     calls: list[tuple[str, str, str]] = []
-    for piece in pieces:
-        if piece.index == len(calls):
-            assert piece.id
-            assert piece.name
-            calls.append((piece.id, piece.name, ""))
+    for chunk in chunks:
+        if chunk.index == len(calls):
+            assert chunk.id
+            assert chunk.name
+            calls.append((chunk.id, chunk.name, ""))
         else:
-            assert (piece.id, piece.name, piece.index) == (None, None, len(calls) - 1)
+            assert (chunk.id, chunk.name, chunk.index) == (None, None, len(calls) - 1)
         name, tool, arguments = calls[-1]
-        calls[-1] = (name, tool, arguments + piece.arguments)
+        calls[-1] = (name, tool, arguments + chunk.arguments)
     return [(name, tool, json.loads(arguments)) for name, tool, arguments in calls]
 
 
 @st.composite
-def cut(draw: st.DrawFn, text: str) -> list[str]:
+def splits(draw: st.DrawFn, text: str) -> list[str]:
     places = sorted(draw(st.sets(st.integers(0, len(text)), max_size=12)) | {0, len(text)})
     return [text[a:b] for a, b in itertools.pairwise(places)] or [text]
 
 
 @given(st.data(), st.lists(json_values, min_size=1, max_size=3))
-def test_calls_are_read_however_they_are_cut(data: st.DataObject, values: list[Any]) -> None:
-    made = [ToolCall("", "look", {"at": value}) for value in values]
-    text = data.draw(st.sampled_from(["", " ", "\n"])) + "\n".join(map(write_call, made))
-    words, calls, reason = read(data.draw(cut(text)), BOTH)
-    assert (words, reason) == ("", "tool_calls")
+def test_calls_are_parsed_for_any_split(data: st.DataObject, values: list[Any]) -> None:
+    calls = [ToolCall("", "look", {"at": value}) for value in values]
+    text = data.draw(st.sampled_from(["", " ", "\n"])) + "\n".join(map(write_call, calls))
+    answer, chunks, reason = parse(data.draw(splits(text)), BOTH)
+    assert (answer, reason) == ("", "tool_calls")
     expected = [(f"c{i}", "look", {"at": value}) for i, value in enumerate(values)]
-    assert put_together(calls) == expected
+    assert join_calls(chunks) == expected
 
 
 @given(st.data(), adversarial_text)
-def test_words_stay_words_however_they_are_cut(data: st.DataObject, text: str) -> None:
+def test_text_passes_through_for_any_split(data: st.DataObject, text: str) -> None:
     if text.lstrip().startswith("<tool_call>"):
         text = "x" + text
-    assert read(data.draw(cut(text)), BOTH) == (text, [], "stop")
+    assert parse(data.draw(splits(text)), BOTH) == (text, [], "stop")
 
 
-def test_arguments_stream_as_they_are_written() -> None:
-    reader = ToolCallParser(BOTH, lambda: "c")
-    head, *letters = '<tool_call>{"name": "add", "arguments": ', *'{"n": 12}'
-    assert reader.feed(head) == ("", (ToolCallChunk(0, "", "c", "add"),))
-    for letter in letters:
-        assert reader.feed(letter) == ("", (ToolCallChunk(0, letter),))
+def test_arguments_are_streamed() -> None:
+    parser = ToolCallParser(BOTH, lambda: "c")
+    head, *characters = '<tool_call>{"name": "add", "arguments": ', *'{"n": 12}'
+    assert parser.feed(head) == ("", (ToolCallChunk(0, "", "c", "add"),))
+    for character in characters:
+        assert parser.feed(character) == ("", (ToolCallChunk(0, character),))
 
 
 @pytest.mark.parametrize(
-    ("text", "constraint", "words"),
+    ("text", "constraint", "message"),
     [
         ('<tool_call>{"name": "look", "argu', BOTH, "cut off by max_tokens"),
         ('<tool_call>{"name": "look", "arguments": {"at": 1', BOTH, "cut off by max_tokens"),
@@ -98,13 +98,15 @@ def test_arguments_stream_as_they_are_written() -> None:
         ('{"a": ', Constraint(schema={"type": "object"}), "cut off by max_tokens"),
     ],
 )
-def test_what_was_cut_off_is_an_error(text: str, constraint: Constraint, words: str) -> None:
-    with pytest.raises(OutputError, match=words):
-        read([text], constraint, "length")
+def test_answer_cut_off_by_max_tokens_raises(
+    text: str, constraint: Constraint, message: str
+) -> None:
+    with pytest.raises(OutputError, match=message):
+        parse([text], constraint, "length")
 
 
 @pytest.mark.parametrize(
-    ("text", "constraint", "words"),
+    ("text", "constraint", "message"),
     [
         (write_call(ToolCall("", "shoot", {})), BOTH, "'shoot', which is not among"),
         (write_call(ToolCall("", "look", {})), BOTH, "'at' is a required property"),
@@ -122,30 +124,30 @@ def test_what_was_cut_off_is_an_error(text: str, constraint: Constraint, words: 
             Constraint((ADD,), "add"),
             "several calls",
         ),
-        ("no", Constraint((ADD,), "any"), "in words where it had to call"),
+        ("no", Constraint((ADD,), "any"), "in text where it had to call"),
         (write_call(ToolCall("", "look", {"at": 1})), Constraint((LOOK, ADD), "add"), "'look'"),
         ("no", Constraint(schema={"type": "object"}), "not JSON"),
         ('{"n": 1.5}', Constraint(schema=ADD.parameters), "not of type 'integer'"),
         ('<tool_call>{"name": "add", "arguments": {', BOTH, "cut off by a stop string"),
     ],
 )
-def test_an_answer_that_breaks_its_rules_is_an_error(
-    text: str, constraint: Constraint, words: str
+def test_answer_that_violates_the_constraint_raises(
+    text: str, constraint: Constraint, message: str
 ) -> None:
-    with pytest.raises(OutputError, match=words):
-        read([text], constraint)
+    with pytest.raises(OutputError, match=message):
+        parse([text], constraint)
 
 
-def test_a_tag_in_the_middle_of_words_is_text() -> None:
+def test_tag_after_text_is_text() -> None:
     text = "They write " + write_call(ToolCall("", "add", {}))
-    assert read([text], BOTH) == (text, [], "stop")
-    assert read(["<tool"], BOTH) == ("<tool", [], "stop")
+    assert parse([text], BOTH) == (text, [], "stop")
+    assert parse(["<tool"], BOTH) == ("<tool", [], "stop")
 
 
-def test_calls_come_out_of_a_backend() -> None:
+def test_backend_returns_tool_calls() -> None:
     text = write_call(ToolCall("", "look", {"at": "the left"}))
     backend = ScriptedBackend([text])
-    answer = collect(backend.stream(asked(BOTH)), "m")
+    answer = collect(backend.stream(request(BOTH)), "m")
     assert (answer.text, answer.finish_reason) == ("", "tool_calls")
     assert [(call.name, call.arguments) for call in answer.tool_calls] == [
         ("look", {"at": "the left"})
@@ -153,20 +155,20 @@ def test_calls_come_out_of_a_backend() -> None:
     assert answer.tool_calls[0].id.startswith("call_")
 
 
-def test_a_stream_is_closed_where_its_answer_goes_wrong() -> None:
+def test_invalid_answer_closes_the_stream() -> None:
     backend = ScriptedBackend(['<tool_call>{"name": "x", "arguments": {}} and so on'])
-    stream = backend.stream(asked(BOTH))
+    stream = backend.stream(request(BOTH))
     assert isinstance(stream, ConstrainedStream)
     with pytest.raises(OutputError):
         list(stream)
     assert backend.closed_early == 1
 
 
-def test_a_token_limit_cuts_words_without_error() -> None:
+def test_text_may_be_cut_off_by_max_tokens() -> None:
     backend = ScriptedBackend(["one two three"])
-    answer = collect(backend.stream(asked(BOTH, max_tokens=2)), "m")
+    answer = collect(backend.stream(request(BOTH, max_tokens=2)), "m")
     assert (answer.text, answer.finish_reason) == ("one two", "length")
 
 
-def asked(constraint: Constraint, **sampling: Any) -> Request:
+def request(constraint: Constraint, **sampling: Any) -> Request:
     return Request((Message("user", ("x",)),), SamplingParams(**sampling), constraint)
