@@ -1,4 +1,4 @@
-"""Random-weight LLaVA checkpoints of the real layout, small enough to make in a test."""
+"""Random-weight LLaVA checkpoints in the real layout, small enough for tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CORPUS = [
 
 
 def llama_like_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer as Llama's: SentencePiece spaces, bytes, `<s>` before all, `</s>` mergeable."""
+    """A tokenizer like Llama's: SentencePiece spaces, bytes, initial `<s>`, mergeable `</s>`."""
     byte_tokens = [f"<0x{value:02X}>" for value in range(256)]
     core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     core.normalizer = normalizers.Sequence(
@@ -57,7 +57,7 @@ def llama_like_tokenizer() -> PreTrainedTokenizerFast:
     )
     core.train_from_iterator(_corpus(), trainer)
     state = core.get_vocab()
-    # Bytes are ordinary vocabulary, not special tokens; rebuild with only the real ones added.
+    # Bytes are ordinary tokens: rebuild with only the real special tokens added.
     merges = [*_merges(core), ("<", "/"), ("s", ">"), ("</", "s>")]
     vocabulary = dict(state)
     for piece in ("</", "s>"):
@@ -94,7 +94,7 @@ def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Width and depth of both models, and the image's size in pixels; patches are 14 px."""
+    """Width and depth of both models; size of images in pixels; patches are 14 px."""
 
     vision: tuple[int, int] = (32, 3)
     language: tuple[int, int] = (64, 2)
@@ -110,7 +110,7 @@ SMALL = Geometry()
 
 
 def config(vocabulary: int, image_token: int, shape: Geometry = SMALL) -> LlavaConfig:
-    """The real wiring: features of the layer before the last, without CLS; heads of 64 or 16."""
+    """LLaVA's configuration: features of the second-last layer, without CLS; heads of 64 or 16."""
 
     def heads(width: int) -> int:
         return max(2, width // 64)
@@ -149,13 +149,13 @@ def random_model(
     *,
     endless: bool = False,
 ) -> LlavaForConditionalGeneration:
-    """Weights large enough that the likeliest token is never a matter of rounding.
+    """A model whose weights are so large that rounding does not change the likeliest token.
 
     Args:
-        tokenizer: Whose vocabulary it has.
-        seed: Of the weights.
-        shape: Of both models.
-        endless: Whether `</s>` is never the likeliest, so that answers have a known length.
+        tokenizer: Tokenizer with the model's vocabulary.
+        seed: Seed of the weights.
+        shape: Shape of both models.
+        endless: Whether `</s>` is never the likeliest token, so that answers have a fixed length.
     """
     torch.manual_seed(seed)
     image_token = tokenizer.convert_tokens_to_ids("<image>")
@@ -187,7 +187,7 @@ def write_checkpoint(
 
 
 def write_processors(folder: Path, tokenizer: PreTrainedTokenizerFast, size: int) -> None:
-    """Write the tokenizer, and an image processor that crops, as the released ones say."""
+    """Write the tokenizer and a cropping image processor, as in the released checkpoints."""
     tokenizer.save_pretrained(folder)
     LlavaImageProcessorPil(
         size={"shortest_edge": size}, crop_size={"height": size, "width": size}
@@ -195,7 +195,7 @@ def write_processors(folder: Path, tokenizer: PreTrainedTokenizerFast, size: int
 
 
 def clip_like_tokenizer() -> CLIPTokenizer:
-    """A tokenizer built as CLIP's is: lower case, bytes, `<|endoftext|>` the last of all ids."""
+    """A tokenizer like CLIP's: lower case, bytes, `<|endoftext|>` with the last id."""
     letters = sorted(ByteLevel.alphabet())
     merges = [("r", "e"), ("re", "d</w>"), ("s", "t"), ("a", "r</w>"), ("st", "ar</w>")]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(m) for m in merges)]
@@ -204,15 +204,15 @@ def clip_like_tokenizer() -> CLIPTokenizer:
 
 
 def write_clip(folder: Path, llava: Path, end: int | None = None, seed: int = 5) -> CLIPModel:
-    """Write the CLIP whose vision tower a LLaVA checkpoint has, as OpenAI's are laid out.
+    """Write the CLIP of a LLaVA checkpoint's vision tower, in the layout of OpenAI's CLIPs.
 
     Args:
-        folder: Where to.
-        llava: The checkpoint's folder.
-        end: `eos_token_id` in the configuration; the released ones say 2, which is another token.
-        seed: Of what LLaVA has not.
+        folder: Target folder.
+        llava: Folder of the LLaVA checkpoint.
+        end: `eos_token_id` in the configuration; the released CLIPs have 2, another token's id.
+        seed: Seed of the weights that LLaVA does not have.
     """
-    eye = LlavaForConditionalGeneration.from_pretrained(llava, dtype=torch.float32)
+    llava_model = LlavaForConditionalGeneration.from_pretrained(llava, dtype=torch.float32)
     tokenizer = clip_like_tokenizer()
     torch.manual_seed(seed)
     text = CLIPTextConfig(
@@ -226,13 +226,13 @@ def write_clip(folder: Path, llava: Path, end: int | None = None, seed: int = 5)
         eos_token_id=tokenizer.eos_token_id if end is None else end,
         pad_token_id=1,
     )
-    vision: Any = eye.config.vision_config
+    vision: Any = llava_model.config.vision_config
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
-    model.vision_model.load_state_dict(eye.model.vision_tower.state_dict())
+    model.vision_model.load_state_dict(llava_model.model.vision_tower.state_dict())
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     size = vision.image_size

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests never ask a hub
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests use no hub
 
 from llava_tools import Llava
 from llava_tools.core.backend import Backend
@@ -32,13 +32,13 @@ def llava(checkpoint: Path) -> Iterator[Llava]:
 
 @pytest.fixture
 def fresh(checkpoint: Path) -> Iterator[Callable[..., Llava]]:
-    """Makes `Llava`s in float32 whose engine is shared with nobody and has seen nothing yet."""
+    """Creates `Llava`s in float32, each with a new engine of its own."""
     from llava_tools.engine import load_engine
 
     engines: list[Backend] = []
 
     def make(**options: Any) -> Llava:
-        # By itself, a CPU with units for bfloat16 would take that, and compare less exactly.
+        # The default on a CPU with bfloat16 units is bfloat16, which compares less exactly.
         exact: dict[str, Any] = {"dtype": "float32", **options}
         engines.append(load_engine(EngineOptions(str(checkpoint), **exact)))
         return Llava(backend=engines[-1])
@@ -51,13 +51,13 @@ def fresh(checkpoint: Path) -> Iterator[Callable[..., Llava]]:
 @pytest.fixture(scope="session")
 def images() -> list[Image.Image]:
     """Six different images, wide, tall and square."""
-    drawn = []
+    drawings = []
     for index, size in enumerate([(64, 64), (90, 40), (30, 80), (56, 56), (200, 120), (17, 19)]):
         image = Image.new("RGB", size, (40 * index, 255 - 40 * index, 128))
         draw = ImageDraw.Draw(image)
         draw.ellipse((size[0] // 5, size[1] // 5, size[0] // 2, size[1] // 2), fill="red")
-        drawn.append(image)
-    return drawn
+        drawings.append(image)
+    return drawings
 
 
 @pytest.fixture(scope="session")
@@ -70,5 +70,5 @@ def photo() -> Image.Image:
 
 @pytest.fixture(scope="session")
 def small(photo: Image.Image) -> Image.Image:
-    """The same at 61×40."""
+    """The photograph at 61×40."""
     return photo.resize((61, 40))

@@ -56,7 +56,7 @@ def test_public_names() -> None:
         ({"top_logprobs": 3}, ["logprobs=True"]),
         ({"stop": [""]}, ["stop"]),
         ({"model": ""}, ["model=''"]),
-        ({"model": "a", "model_name": "b"}, ["model was given twice"]),
+        ({"model": "a", "model_name": "b"}, ["model appears twice"]),
         ({"device": "cud"}, ["device='cud'", "cuda"]),
         ({"quantization": "3bit"}, ["quantization='3bit'"]),
         ({"base_url": "x/v1"}, ["base_url='x/v1'"]),

@@ -130,7 +130,7 @@ def test_closed_embeddings_load_the_model_again(embeddings: LlavaEmbeddings) -> 
         ({"modle": "7b"}, "LlavaEmbeddings takes no option 'modle'. Did you mean 'model'?"),
         ({"temperature": 1}, "LlavaEmbeddings takes no option 'temperature'."),
         ({"dtype": "float8"}, "dtype='float8' is not possible."),
-        ({"model": "7b", "model_name": "13b"}, "model was given twice"),
+        ({"model": "7b", "model_name": "13b"}, "model appears twice"),
     ],
 )
 def test_wrong_options_raise_at_construction(options: dict[str, object], message: str) -> None:

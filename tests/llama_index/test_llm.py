@@ -194,7 +194,7 @@ def test_options_of_a_call_override_the_fields() -> None:
         ({"allow_local_paths": "maybe"}, "allow_local_paths='maybe'"),
         ({"allowed_hosts": ["http://x"]}, "not a host's name"),
         ({"model": ""}, "model=''"),
-        ({"model": "7b", "model_name": "13b"}, "given twice"),
+        ({"model": "7b", "model_name": "13b"}, "appears twice"),
         ({"quantization": "2bit"}, "quantization='2bit'"),
     ],
 )
