@@ -1,8 +1,11 @@
 """This project's errors as LangChain's errors.
 
 Each class derives from both: `except llava_tools.errors.ContextOverflowError` and `except
-langchain_core.exceptions.ContextOverflowError` catch the same error, with the same message.
+langchain_core.exceptions.ContextOverflowError` catch the same error, with the same message. The
+docstrings are those of `llava_tools.errors`.
 """
+
+# ruff: noqa: D101
 
 from __future__ import annotations
 
@@ -15,72 +18,55 @@ from llava_tools import errors as llava
 from llava_tools.images.fetch import FetchError
 
 
-class LlavaRequestError(llava.RequestError, langchain.ModelInvalidRequestError):
-    """A wrong request: an option, a value, a content block, a conversation."""
+class LlavaRequestError(llava.RequestError, langchain.ModelInvalidRequestError): ...
 
 
-class LlavaImageError(llava.ImageError, langchain.ModelInvalidRequestError):
-    """An image cannot be used."""
+class LlavaImageError(llava.ImageError, langchain.ModelInvalidRequestError): ...
 
 
-class LlavaDocumentError(llava.DocumentError, langchain.ModelInvalidRequestError):
-    """A document cannot be read, or changed after it was indexed."""
+class LlavaDocumentError(llava.DocumentError, langchain.ModelInvalidRequestError): ...
 
 
-class LlavaIndexStoreError(llava.IndexStoreError, langchain.LangChainException):
-    """An index cannot be opened or written."""
+class LlavaIndexStoreError(llava.IndexStoreError, langchain.LangChainException): ...
 
 
-class LlavaSchemaError(llava.SchemaError, langchain.ModelInvalidRequestError):
-    """A value is no JSON schema, or the schema cannot be enforced."""
+class LlavaSchemaError(llava.SchemaError, langchain.ModelInvalidRequestError): ...
 
 
-class LlavaFetchError(FetchError, langchain.ModelConnectionError):
-    """The image's server or the network failed; the same URL may work later."""
+class LlavaFetchError(FetchError, langchain.ModelConnectionError): ...
 
 
-class LlavaContextOverflowError(llava.ContextOverflowError, langchain.ContextOverflowError):
-    """Prompt and answer do not fit into the model's context."""
+class LlavaContextOverflowError(llava.ContextOverflowError, langchain.ContextOverflowError): ...
 
 
-class LlavaModelError(llava.ModelError, langchain.ModelError):
-    """The model cannot be loaded."""
+class LlavaModelError(llava.ModelError, langchain.ModelError): ...
 
 
-class LlavaModelNotFoundError(llava.ModelNotFoundError, langchain.ModelNotFoundError):
-    """No model has this name."""
+class LlavaModelNotFoundError(llava.ModelNotFoundError, langchain.ModelNotFoundError): ...
 
 
-class LlavaEngineError(llava.EngineError, langchain.ModelError):
-    """The engine could not finish the request."""
+class LlavaEngineError(llava.EngineError, langchain.ModelError): ...
 
 
-class LlavaOutputError(llava.OutputError, langchain.ModelError):
-    """The answer was cut off, or does not satisfy the schema."""
+class LlavaOutputError(llava.OutputError, langchain.ModelError): ...
 
 
-class LlavaEngineClosedError(llava.EngineClosedError, langchain.ModelError):
-    """The engine was closed."""
+class LlavaEngineClosedError(llava.EngineClosedError, langchain.ModelError): ...
 
 
-class LlavaEngineCrashedError(llava.EngineCrashedError, langchain.ModelAPIError):
-    """A step of the engine raised; the same request may work when it is sent again."""
+class LlavaEngineCrashedError(llava.EngineCrashedError, langchain.ModelAPIError): ...
 
 
-class LlavaMemoryExhaustedError(llava.MemoryExhaustedError, langchain.ModelAPIError):
-    """Memory did not suffice for this request; it may work when others are finished."""
+class LlavaMemoryExhaustedError(llava.MemoryExhaustedError, langchain.ModelAPIError): ...
 
 
-class LlavaQueueFullError(llava.QueueFullError, langchain.ModelRateLimitError):
-    """Too many requests are waiting; the same request may work later."""
+class LlavaQueueFullError(llava.QueueFullError, langchain.ModelRateLimitError): ...
 
 
-class LlavaTimeoutError(llava.AnswerTimeoutError, langchain.ModelTimeoutError):
-    """The answer took longer than `timeout`."""
+class LlavaTimeoutError(llava.AnswerTimeoutError, langchain.ModelTimeoutError): ...
 
 
-class LlavaServerError(llava.ServerError, langchain.ModelConnectionError):
-    """The server behind `base_url` cannot be reached, failed, or broke off."""
+class LlavaServerError(llava.ServerError, langchain.ModelConnectionError): ...
 
 
 #: From each error of `llava_tools` to the class above that derives from it.
