@@ -1,4 +1,4 @@
-"""The peer that is always there: `LlavaForConditionalGeneration.generate`, one after the other."""
+"""`GenerateContender`: plain `LlavaForConditionalGeneration.generate`, one request at a time."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import torch
 from transformers.generation.streamers import BaseStreamer
 
-from llava_tools.bench.peers import Run
+from llava_tools.bench.contenders import AnswerTiming
 from llava_tools.chat import prompt
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message, Request
-from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.checkpoint import load, preprocess
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
 
 
-class Generate:
-    """Plain `generate` on the pixels and token ids that the engine would be given.
+class GenerateContender:
+    """Plain `generate` with the pixels and token ids that the engine would use.
 
-    It loads the model once more, since the engine changes the one that it runs.
+    It loads a second model, since the engine modifies its own.
 
     Args:
-        options: What to load.
+        options: The model to load.
 
     Raises:
-        ModelError: It cannot be loaded.
+        ModelError: The model cannot be loaded.
     """
 
     name = "generate"
@@ -40,26 +40,27 @@ class Generate:
         limit: int,
         *,
         exact: bool = False,
-        watch: BaseStreamer | None = None,
+        streamer: BaseStreamer | None = None,
     ) -> list[int]:
-        """Return the likeliest answer's ids, the end of the turn among them.
+        """Return the token ids of the greedy answer, with the end of the turn.
 
         Args:
             messages: The conversation.
             limit: New tokens at most.
-            exact: Go on to `limit` tokens, without an end before.
-            watch: Told of every token when it comes.
+            exact: Generate exactly `limit` tokens.
+            streamer: Gets every token when it is generated.
         """
         loaded = self._loaded
         model: Any = loaded.model
         pieces = prompt.build(messages)
         placeholder = [model.config.image_token_index] * loaded.image_tokens
-        listed = loaded.tokenizer.tokenize(pieces, lambda ref: placeholder)
-        ids = torch.tensor([listed], device=model.device)
+        prompt_ids = loaded.tokenizer.tokenize(pieces, lambda ref: placeholder)
+        ids = torch.tensor([prompt_ids], device=model.device)
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
         vision_inputs: dict[str, torch.Tensor] = {}
         if images:
-            vision_inputs["pixel_values"] = loaded.pixels(images).to(model.device, model.dtype)
+            pixels = preprocess(loaded.processor, images)
+            vision_inputs["pixel_values"] = pixels.to(model.device, model.dtype)
         with torch.inference_mode():
             out = model.generate(
                 input_ids=ids,
@@ -69,36 +70,36 @@ class Generate:
                 do_sample=False,
                 eos_token_id=list(loaded.eos_token_ids),
                 pad_token_id=0,
-                streamer=watch,
+                streamer=streamer,
                 **vision_inputs,
             )
         new: list[int] = out[0, ids.shape[1] :].tolist()
         return new
 
-    def run(self, request: Request) -> Run:
+    def run(self, request: Request) -> AnswerTiming:
         """See `Contender.run`."""
-        clock = _Clock()
-        begin = time.perf_counter()
+        clock = _FirstTokenClock()
+        start = time.perf_counter()
         limit = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
-        tokens = self.tokens(request.messages, limit, watch=clock)
-        return Run(clock.first - begin, time.perf_counter() - begin, len(tokens))
+        tokens = self.tokens(request.messages, limit, streamer=clock)
+        return AnswerTiming(clock.first - start, time.perf_counter() - start, len(tokens))
 
     def run_all(self, requests: Sequence[Request]) -> float:
-        """See `Contender.run_all`: `generate` knows no requests that come while it runs."""
+        """See `Contender.run_all`: `generate` takes no further requests while it runs."""
         return sum(self.run(request).total for request in requests)
 
 
-class _Clock(BaseStreamer):
-    """Notes when the first new token came; the prompt is the first thing that it is told."""
+class _FirstTokenClock(BaseStreamer):
+    """Notes the time of the first new token; the first call passes the prompt."""
 
     def __init__(self) -> None:
         self.first = 0.0
-        self._prompt_seen = False
+        self._has_prompt = False
 
     def put(self, value: torch.Tensor) -> None:
-        if self._prompt_seen:
+        if self._has_prompt:
             self.first = self.first or time.perf_counter()
-        self._prompt_seen = True
+        self._has_prompt = True
 
     def end(self) -> None:
         pass

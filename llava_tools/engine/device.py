@@ -17,7 +17,7 @@ _NO_MEMORY = re.compile("can't allocate memory|not enough memory", re.IGNORECASE
 
 
 @contextmanager
-def memory_errors(purpose: str) -> Iterator[None]:
+def require_memory(purpose: str) -> Iterator[None]:
     """Turn an out-of-memory error of torch or Python into one that names its purpose.
 
     Raises:
@@ -28,7 +28,7 @@ def memory_errors(purpose: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise memory_error(purpose) from error
+        raise out_of_memory_error(purpose) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -38,7 +38,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
-def memory_error(purpose: str) -> MemoryExhaustedError:
+def out_of_memory_error(purpose: str) -> MemoryExhaustedError:
     """Return the error for memory that ran out."""
     return MemoryExhaustedError(
         f"There was not enough memory for {purpose}.",

@@ -118,23 +118,21 @@ class ClipEmbedding:
             if not same or not isinstance(engine, LlavaEngine):
                 continue
             model = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)
-            if model.device == device and own.dtype in ("auto", _name(model.dtype)):
-                tower = VisionTower(model, engine.loaded.processor)
-                check_vision_tower(self.clip, tower, own.model)
-                return tower
+            if model.device == device and own.dtype in (
+                "auto",
+                str(model.dtype).removeprefix("torch."),
+            ):
+                return VisionTower(model, engine.loaded.processor)
         return None
 
     def _vision_tower(self) -> VisionTower:
         """Return an engine's vision tower, or load one; the lock is held."""
-        shared = self.shared_tower()
-        if shared is not None:
-            self._own_tower = None
-            return shared
-        if self._own_tower is None:
-            tower = load_vision_tower(self.clip, self._options)
-            check_vision_tower(self.clip, tower, self._options.model)
-            self._own_tower = tower
-        return self._own_tower
+        tower = shared = self.shared_tower()
+        if tower is None:
+            tower = self._own_tower or load_vision_tower(self.clip, self._options)
+        check_vision_tower(self.clip, tower, self._options.model)
+        self._own_tower = tower if shared is None else None
+        return tower
 
     @torch.inference_mode()
     def _text_vectors(self, tokens: Sequence[list[int]]) -> list[list[float]]:
@@ -162,7 +160,3 @@ def _unit(vectors: torch.Tensor) -> list[list[float]]:
     """Return rows scaled to length one in float32, as lists."""
     rows: list[list[float]] = functional.normalize(vectors.float(), dim=-1).tolist()
     return rows
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

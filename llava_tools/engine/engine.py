@@ -17,16 +17,15 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
 from llava_tools.core.backend import Stream, check_labels
-from llava_tools.core.outputs import Usage
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.continuous_batching.runtime import PagedRuntime
 from llava_tools.engine.cpu import llama
-from llava_tools.engine.device import memory_errors
+from llava_tools.engine.device import require_memory
 from llava_tools.engine.grammar_masks import GrammarCache
 from llava_tools.engine.image_batcher import MAX_IMAGES, ImageBatcher
 from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
-from llava_tools.engine.loading.checkpoint import LoadedModel
+from llava_tools.engine.loading.checkpoint import LoadedModel, preprocess
 from llava_tools.engine.request_state import RequestState
 from llava_tools.engine.stream import EngineStream
 from llava_tools.engine.tokenizer import TokenizedPrompt
@@ -97,20 +96,10 @@ class LlavaEngine:
         return self._context_length
 
     @property
-    def image_tokens(self) -> int:
-        """Tokens that an image takes."""
-        return self._images.tokens_per_image
-
-    @property
     def device(self) -> str:
         """Device and dtype, as `info` shows them."""
         model = self.loaded.model
         return f"{model.device} {str(model.dtype).removeprefix('torch.')}"
-
-    @property
-    def kv(self) -> tuple[int, int]:
-        """Tokens that the KV holds, and the bytes that each takes."""
-        return self.runtime.kv
 
     @property
     def idle(self) -> bool:
@@ -137,24 +126,12 @@ class LlavaEngine:
         state.max_tokens = self._fit(tokens, request.sampling.max_tokens)
         self._admit(state)
         try:
-            ids = self._expand_images(tokens, state)
-            usage = Usage(
-                prompt_tokens=len(ids), image_tokens=len(tokens.images) * self.image_tokens
-            )
-            submitted = time.perf_counter()
-            self.runtime.submit(ids, state)
+            self.runtime.submit(self._expand_images(tokens, state), state)
         except BaseException:
             self._release(state)
             raise
-        stream = EngineStream(
-            state,
-            self._tokenizer,
-            self.loaded.eos_token_ids,
-            usage,
-            submitted,
-            self._release,
-            self._dropped.put,
-        )
+        eos = self.loaded.eos_token_ids
+        stream = EngineStream(state, self._tokenizer, eos, self._release, self._dropped.put)
         return constrained(stream, constraint, best_effort=best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
@@ -177,7 +154,7 @@ class LlavaEngine:
     def count_tokens(self, request: Request) -> int:
         """Return the tokens of the prompt; no image is opened."""
         pieces = prompt.build(request.messages, constraint=request.constraint)
-        return self._tokenizer.tokenize_text(pieces).length(self.image_tokens)
+        return self._tokenizer.tokenize_text(pieces).length(self.loaded.image_tokens)
 
     def token_ids(self, text: str) -> list[int]:
         """Return the ids of plain text, without `<s>`."""
@@ -198,7 +175,7 @@ class LlavaEngine:
 
     def _fit(self, tokens: TokenizedPrompt, max_tokens: int | None) -> int:
         """Return how many new tokens the request may have; see `prompt.max_new_tokens`."""
-        per_image, images = self.image_tokens, len(tokens.images)
+        per_image, images = self.loaded.image_tokens, len(tokens.images)
         return prompt.max_new_tokens(
             tokens.length(per_image), images, per_image, max_tokens, self._context_length
         )
@@ -217,11 +194,12 @@ class LlavaEngine:
         """Return the ids of a prompt with its images, which are held until `_release`."""
 
         def acquire(image: ImageRef) -> range:
-            with memory_errors(f"the image {image.source}"):
+            with require_memory(f"the image {image.source}"):
                 ids = self._images.acquire(image)
             self._image_ids[state.request_id].append(ids)
             return ids
 
+        state.image_tokens = len(tokens.images) * self.loaded.image_tokens
         return tokens.expand(acquire)
 
     def _score(self, ids: list[int], answers: list[list[int]]) -> list[float]:
@@ -245,7 +223,7 @@ class LlavaEngine:
         """Return an image's features: [image_tokens, hidden] in the model's dtype."""
         model = self.loaded.model
         with self._pixels_lock:
-            (pixels,) = self.loaded.pixels([image]).to(model.device, model.dtype)
+            (pixels,) = preprocess(self.loaded.processor, [image]).to(model.device, model.dtype)
         return self.image_batcher(pixels)
 
     @torch.inference_mode()

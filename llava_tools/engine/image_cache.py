@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -30,14 +29,6 @@ class _Entry:
     serial: int
     features: torch.Tensor
     users: int = 0
-
-
-@dataclass
-class _Encoding:
-    """An image that some callers want encoded at the moment; they take turns."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    callers: int = 0
 
 
 class ImageFeatureCache:
@@ -67,8 +58,8 @@ class ImageFeatureCache:
         self._by_serial: OrderedDict[int, _Entry] = OrderedDict()  # least recently used first
         self._by_handle: dict[str, _Entry] = {}
         self._next_serial = 0
-        self._lock = threading.Lock()
-        self._encodings: dict[str, _Encoding] = {}
+        self._encoding: set[str] = set()  # handles of images that a caller encodes at the moment
+        self._lock = threading.Condition()  # notified when one of them is done
 
     def acquire(self, image: ImageRef) -> range:
         """Return the image's virtual ids, encoding it if it is new, and keep it until released.
@@ -77,10 +68,21 @@ class ImageFeatureCache:
             ImageError: The image cannot be decoded.
             EngineError: No virtual ids are left.
         """
-        entry = self._use(image)
+        with self._lock:
+            self._lock.wait_for(lambda: image.handle not in self._encoding)
+            entry = self._by_handle.get(image.handle)
+            if entry is None:
+                self._encoding.add(image.handle)
+            else:
+                entry.users += 1
+                self._by_serial.move_to_end(entry.serial)
         if entry is None:
-            with self._encoding(image):
-                entry = self._use(image) or self._add(image, self._encode(image))
+            try:
+                entry = self._add(image, self._encode(image))
+            finally:
+                with self._lock:
+                    self._encoding.remove(image.handle)
+                    self._lock.notify_all()
         begin = self._vocab_size + entry.serial * self.tokens_per_image
         return range(begin, begin + self.tokens_per_image)
 
@@ -108,29 +110,6 @@ class ImageFeatureCache:
 
     def __len__(self) -> int:
         return len(self._by_serial)
-
-    @contextmanager
-    def _encoding(self, image: ImageRef) -> Iterator[None]:
-        """Make callers that bring the same image at once take turns."""
-        with self._lock:
-            encoding = self._encodings.setdefault(image.handle, _Encoding())
-            encoding.callers += 1
-        try:
-            with encoding.lock:
-                yield
-        finally:
-            with self._lock:
-                encoding.callers -= 1
-                if not encoding.callers:
-                    del self._encodings[image.handle]
-
-    def _use(self, image: ImageRef) -> _Entry | None:
-        with self._lock:
-            entry = self._by_handle.get(image.handle)
-            if entry is not None:
-                entry.users += 1
-                self._by_serial.move_to_end(entry.serial)
-            return entry
 
     def _add(self, image: ImageRef, features: torch.Tensor) -> _Entry:
         with self._lock:

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 #: Prompt prefixes remembered as computed. If the KV of one of them was evicted since, its requests
 #: compute it side by side, as they would without a coalescer.
@@ -21,34 +21,39 @@ _MAX_PREFILLED = 1024
 
 @dataclass
 class _Group(Generic[T]):
-    leader: str
-    waiting: OrderedDict[str, T] = field(default_factory=OrderedDict)
+    leader: T
+    waiting: list[T] = field(default_factory=list)
 
 
 class PrefillCoalescer(Generic[T]):
-    """Groups requests by the prefix of their prompts; `T` is what the caller starts."""
+    """Groups requests, of any hashable type, by the prefix of their prompts."""
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, _Group[T]] = {}
-        self._key_of: dict[str, Hashable] = {}
+        self._key_of: dict[T, Hashable] = {}
         self._prefilled: OrderedDict[Hashable, None] = OrderedDict()
 
-    def admit(self, key: Hashable, request_id: str, item: T) -> bool:
-        """Return whether the request starts now; if not, another method returns its item later."""
+    def admit(self, key: Hashable, request: T) -> bool:
+        """Return whether a request starts now; if not, another method returns it later.
+
+        Args:
+            key: The same for prompts with the same prefix.
+            request: The request.
+        """
         if key in self._prefilled:
             self._prefilled.move_to_end(key)
             return True
         group = self._groups.get(key)
-        self._key_of[request_id] = key
+        self._key_of[request] = key
         if group is None:
-            self._groups[key] = _Group(request_id)
+            self._groups[key] = _Group(request)
             return True
-        group.waiting[request_id] = item
+        group.waiting.append(request)
         return False
 
-    def prefilled(self, request_id: str) -> list[T]:
-        """Note a request's first token; return the items that may start now."""
-        key = self._key_of.get(request_id)
+    def prefilled(self, request: T) -> list[T]:
+        """Note a request's first token; return the requests that may start now."""
+        key = self._key_of.get(request)
         if key is None:
             return []
         self._prefilled[key] = None
@@ -56,35 +61,35 @@ class PrefillCoalescer(Generic[T]):
             self._prefilled.popitem(last=False)
         return self._dissolve(key)
 
-    def failed(self, request_id: str) -> list[T]:
-        """Note that a request ended without a token; return the items that waited for it."""
-        key = self._key_of.get(request_id)
+    def failed(self, request: T) -> list[T]:
+        """Note that a request ended without a token; return the requests that waited for it."""
+        key = self._key_of.get(request)
         return [] if key is None else self._dissolve(key)
 
-    def cancelled(self, request_id: str) -> tuple[bool, list[T]]:
+    def cancelled(self, request: T) -> tuple[bool, list[T]]:
         """Note that a request was cancelled.
 
         Returns:
-            Whether it had been started, and the item that starts in its place, if any.
+            Whether it had been started, and the request that starts in its place, if any.
         """
-        key = self._key_of.pop(request_id, None)
+        key = self._key_of.pop(request, None)
         group = self._groups.get(key) if key is not None else None
         if group is None:
             return True, []
-        if group.leader != request_id:
-            del group.waiting[request_id]
+        if group.leader != request:
+            group.waiting.remove(request)
             return False, []
         if not group.waiting:
             del self._groups[key]
             return True, []
-        group.leader, item = group.waiting.popitem(last=False)
-        return True, [item]
+        group.leader = group.waiting.pop(0)
+        return True, [group.leader]
 
     def __len__(self) -> int:
         return len(self._key_of)
 
     def _dissolve(self, key: Hashable) -> list[T]:
         group = self._groups.pop(key)
-        for request_id in (group.leader, *group.waiting):
-            del self._key_of[request_id]
-        return list(group.waiting.values())
+        for request in (group.leader, *group.waiting):
+            del self._key_of[request]
+        return group.waiting

@@ -20,15 +20,12 @@ class TokenConstraint(Protocol):
     @property
     def error(self) -> str:
         """Why the constraint cannot go on; "" as long as it can."""
-        ...
 
     def forbidden(self, device: torch.device) -> torch.Tensor:
         """Return which tokens may not come next, bool [vocab_size]."""
-        ...
 
     def accept(self, token: int) -> None:
         """Advance by a token that was not forbidden."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,11 @@ class RequestState:
     Attributes:
         request_id: Unique in the process.
         sampling: How its tokens are drawn.
-        prompt_ids: Token ids of the prompt, images as virtual ids.
-        max_tokens: New tokens at most.
         arrived: `time.perf_counter()` of its arrival.
+        submitted: The same of its submission to the batch.
+        prompt_ids: Token ids of the prompt, images as virtual ids.
+        image_tokens: How many of them are virtual.
+        max_tokens: New tokens at most.
         outputs: From the engine thread to the caller: step outputs, or the error that ended it.
         cached_tokens: Prompt tokens found in the KV cache; written by the engine thread.
         logprobs: One entry a token if the request asks for log-probabilities.
@@ -72,9 +71,10 @@ class RequestState:
     def __init__(self, request_id: str, sampling: SamplingParams, arrived: float) -> None:
         self.request_id = request_id
         self.sampling = sampling
+        self.arrived = self.submitted = arrived
         self.prompt_ids: list[int] = []
+        self.image_tokens = 0
         self.max_tokens = 0
-        self.arrived = arrived
         self.outputs: queue.SimpleQueue[StepOutput | EngineError] = queue.SimpleQueue()
         self.cached_tokens = 0
         self.logprobs: list[TokenIdLogprob] = []

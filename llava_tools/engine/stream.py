@@ -19,8 +19,6 @@ class EngineStream:
         state: The request in flight.
         tokenizer: The checkpoint's tokenizer.
         eos_token_ids: Ids that end an answer.
-        prompt_usage: Prompt and image tokens; the other counts are added at the end.
-        submitted: `time.perf_counter()` when the request was submitted.
         on_finished: Called once when the answer is over or the stream is closed.
         on_dropped: Called instead if the stream is garbage-collected before that. It can run at any
             point of any thread, so it may only take a note.
@@ -31,16 +29,12 @@ class EngineStream:
         state: RequestState,
         tokenizer: Tokenizer,
         eos_token_ids: Sequence[int],
-        prompt_usage: Usage,
-        submitted: float,
         on_finished: Callable[[RequestState], None],
         on_dropped: Callable[[RequestState], None],
     ) -> None:
         self._state = state
         self._tokenizer = tokenizer
         self._eos_token_ids = frozenset(eos_token_ids)
-        self._prompt_usage = prompt_usage
-        self._submitted = submitted
         self._on_finished = on_finished
         self._on_dropped = on_dropped
         self._decoder = tokenizer.decode_stream()
@@ -104,21 +98,19 @@ class EngineStream:
         if not stopped:
             text += self._stop_filter.feed(self._decoder.rest())
         self._finish()
+        state = self._state
         return Chunk(
             text + self._stop_filter.flush(),
             tuple(new),
             logprobs,
             reason,
             Usage(
-                self._prompt_usage.prompt_tokens,
-                self._token_count,
-                self._prompt_usage.image_tokens,
-                self._state.cached_tokens,
+                len(state.prompt_ids), self._token_count, state.image_tokens, state.cached_tokens
             ),
             Timings(
-                prepare=self._submitted - self._state.arrived,
-                first_token=self._first_token - self._state.arrived,
-                total=time.perf_counter() - self._state.arrived,
+                prepare=state.submitted - state.arrived,
+                first_token=self._first_token - state.arrived,
+                total=time.perf_counter() - state.arrived,
             ),
         )
 

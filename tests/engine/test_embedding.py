@@ -17,7 +17,7 @@ from llava_tools import Llava, open_image, registry
 from llava_tools.embedding import Embedder
 from llava_tools.engine import load_embedding
 from llava_tools.engine.embedding import ClipEmbedding
-from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.checkpoint import load, preprocess
 from llava_tools.errors import ImageError, ModelError, ModelNotFoundError
 from llava_tools.options import EmbeddingOptions, EngineOptions
 from tests.checkpoints import write_clip
@@ -51,9 +51,8 @@ def clip_texts(clip: Path, texts: list[str]) -> torch.Tensor:
 
 def clip_images(clip: Path, checkpoint: Path, images: list[Image.Image]) -> torch.Tensor:
     """The vectors that transformers computes for images preprocessed as for LLaVA."""
-    pixels = load(EngineOptions(str(checkpoint), dtype="float32")).pixels(
-        [open_image(image) for image in images]
-    )
+    processor = load(EngineOptions(str(checkpoint), dtype="float32")).processor
+    pixels = preprocess(processor, [open_image(image) for image in images])
     with torch.inference_mode():
         model = CLIPModel.from_pretrained(clip).eval()
         return unit(model.get_image_features(pixel_values=pixels).pooler_output)
@@ -179,9 +178,7 @@ def test_another_kind_of_model_is_an_error(checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_the_released_models_use_their_clip() -> None:
-    with pytest.raises(
-        ModelNotFoundError, match=r"openai/clip-vit-large-.*-336.*local_files_only"
-    ):
+    with pytest.raises(ModelNotFoundError, match=r"openai/clip-vit-large-.*-336.*local_files_only"):
         Embedder("7b", local_files_only=True).embed_texts(["red"])
 
 

@@ -23,6 +23,7 @@ from llava_tools.engine import load_engine
 from llava_tools.engine.continuous_batching import manager
 from llava_tools.engine.cpu.linear import PackedLinear, available
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.loading.checkpoint import preprocess
 from llava_tools.images import ImageRef, open_image
 from llava_tools.options import EngineOptions
 
@@ -67,7 +68,7 @@ class Reference:
         placeholder = [self.model.config.image_token_index] * loaded.image_tokens
         ids = loaded.tokenizer.tokenize(pieces, lambda ref: placeholder)
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        vision_inputs = {"pixel_values": loaded.pixels(images)} if images else {}
+        vision_inputs = {"pixel_values": preprocess(loaded.processor, images)} if images else {}
         tokens = torch.tensor([ids])
         with torch.inference_mode():
             out = self.model.generate(

@@ -16,6 +16,7 @@ from llava_tools.chat import prompt
 from llava_tools.core.requests import Request
 from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.loading.checkpoint import preprocess
 from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import (
     ContextOverflowError,
@@ -45,7 +46,9 @@ class Reference:
         prompt_ids = tokenizer.tokenize(pieces, lambda ref: placeholder)
         ids = [*prompt_ids, *tokenizer.encode(f" {label}", start=False), tokenizer.end_of_turn]
         images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        vision_inputs = {"pixel_values": self._loaded.pixels(images)} if images else {}
+        vision_inputs = (
+            {"pixel_values": preprocess(self._loaded.processor, images)} if images else {}
+        )
         with torch.inference_mode():
             logits = self._model(input_ids=torch.tensor([ids]), **vision_inputs).logits[0]
         logprobs = logits.log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig
@@ -20,21 +19,19 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
-    OutputRouter,
 )
 from transformers.generation.logits_process import LogitsProcessorList
 
 from llava_tools.engine.continuous_batching.kv_layout import lay_out_by_layers
 from llava_tools.engine.continuous_batching.oom_recovery import remove_largest
+from llava_tools.engine.continuous_batching.router import Router
 from llava_tools.engine.continuous_batching.sampler import Sampler
 from llava_tools.engine.cpu.llama import PagedLlama
-from llava_tools.engine.device import free_bytes, is_out_of_memory, memory_error
-from llava_tools.engine.request_state import RequestState
-from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError, ModelError
+from llava_tools.engine.device import free_bytes, is_out_of_memory, out_of_memory_error
+from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.generation.continuous_batching.requests import GenerationOutput
     from transformers.generation.continuous_batching.requests import RequestState as BatchedState
 
 #: Tokens of a KV block. Prompts share whole blocks, so small ones share more: 32 shared 608 of 637
@@ -60,99 +57,6 @@ class MemoryBudget:
 
 CPU_BUDGET = MemoryBudget(step_tokens=1024, kv_tokens=16_384, kv_share=0.25)
 CUDA_BUDGET = MemoryBudget(step_tokens=4096, kv_tokens=65_536, kv_share=0.6)
-
-
-class RequestCallbacks(Protocol):
-    """Callbacks, run on the engine thread, for changes of a request's state."""
-
-    #: Called when a step has output for a request whose stream was dropped.
-    on_dropped: Callable[[], None]
-
-    def on_first_token(self, state: RequestState) -> None:
-        """A request has computed its prompt."""
-        ...
-
-    def on_failed(self, state: RequestState, error: EngineError, *, alone: bool) -> None:
-        """A request ended with an error that its state has received; alone, or with all others."""
-        ...
-
-
-class Router(OutputRouter):
-    """Delivers the output of the batch to the request states."""
-
-    def __init__(self, callbacks: RequestCallbacks) -> None:
-        super().__init__()
-        self.closing = False
-        self._callbacks = callbacks
-        self._states: dict[str, RequestState] = {}
-
-    def register(self, state: RequestState) -> None:
-        """Deliver to this state from now on."""
-        self._states[state.request_id] = state
-
-    def unregister(self, state: RequestState) -> bool:
-        """Deliver nothing more to this state; return whether it was registered."""
-        return self._states.pop(state.request_id, None) is not None
-
-    def set_cached_tokens(self, request_id: str, tokens: int) -> None:
-        """Note how much of a request's prompt the KV already held."""
-        if (state := self._states.get(request_id)) is not None:
-            state.cached_tokens = max(state.cached_tokens, tokens)
-
-    def deliver(self, output: GenerationOutput) -> None:
-        """Hand a step's output to its state; called on the engine thread."""
-        state = self._active(output.request_id)
-        if state is None:
-            return
-        if output.is_finished():
-            self.unregister(state)
-        if not state.has_output:
-            state.has_output = True
-            self._callbacks.on_first_token(state)
-        state.report(output.generated_tokens, output.is_finished())
-
-    def fail_and_deliver(self, state: BatchedState, error: Exception) -> None:
-        """Fail a request; the engine thread calls this for all of them when it ends."""
-        failure: EngineError = _closed_while_running()
-        if not self.closing and is_out_of_memory(error):
-            failure = memory_error("the requests in flight")
-        elif not self.closing:
-            failure = EngineCrashedError(
-                f"The model failed while answering: {error}.",
-                "The engine starts afresh with the next request.",
-            )
-        self.fail(state.request_id, failure, alone=False)
-
-    def fail(self, request_id: str, error: EngineError, *, alone: bool) -> None:
-        """End a request with an error; called on the engine thread."""
-        state = self._active(request_id)
-        if state is None:
-            return
-        self.unregister(state)
-        state.fail(error)
-        self._callbacks.on_failed(state, error, alone=alone)
-
-    def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
-        """Hand over the outputs of a step."""
-        for output in outputs:
-            self.deliver(output)
-
-    def fail_all(self) -> None:
-        """Fail the requests that the engine thread did not fail in time."""
-        for state in list(self._states.values()):
-            if self.unregister(state):
-                state.fail(_closed_while_running())
-
-    def __len__(self) -> int:
-        return len(self._states)
-
-    def _active(self, request_id: str) -> RequestState | None:
-        """Return a request's state; None if it was cancelled or its stream was dropped."""
-        state = self._states.get(request_id)
-        if state is not None and state.dropped:
-            self._callbacks.on_dropped()
-            return None
-        return state
 
 
 class Manager(ContinuousBatchingManager):
@@ -207,7 +111,9 @@ class Manager(ContinuousBatchingManager):
         while step.requests_in_batch and not self._try_step():
             removed = remove_largest(processor)
             others = len(step.requests_in_batch)
-            error = memory_error(f"{removed.query_length} tokens beside {others} other requests")
+            error = out_of_memory_error(
+                f"{removed.query_length} tokens beside {others} other requests"
+            )
             self.output_router.fail(removed.state.request_id, error, alone=True)
 
     def _try_step(self) -> bool:
@@ -261,10 +167,6 @@ def _share_blocks_of_finished_requests(processor: ContinuousBatchProcessor) -> N
                 cache.cache_allocators[name].mark_complete_blocks(state.request_id, tokens, count)
 
     cache.mark_complete_blocks = mark
-
-
-def _closed_while_running() -> EngineClosedError:
-    return EngineClosedError("The engine was closed while it was answering.", "Make a new one.")
 
 
 def kv_bytes(decoder: PreTrainedModel) -> int:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from llava_tools.engine.continuous_batching.manager import (
     BLOCK_SIZE,
     Manager,
-    Router,
     batching_config,
     kv_bytes,
 )
+from llava_tools.engine.continuous_batching.router import Router
 from llava_tools.engine.prefill_coalescer import PrefillCoalescer
 from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import EngineClosedError, EngineError
@@ -77,6 +78,7 @@ class PagedRuntime:
         Raises:
             EngineClosedError: The runtime was closed.
         """
+        state.prompt_ids, state.submitted = list(ids), time.perf_counter()
         with self._lock:
             if self._closed:
                 raise EngineClosedError("The engine is closed.", "Make a new one.")
@@ -85,9 +87,8 @@ class PagedRuntime:
                 self.manager = self._start_manager()
                 self._coalescer = PrefillCoalescer()
             self._router.register(state)
-            state.prompt_ids = list(ids)
             prefix = _until_last_image(ids, self._vocab_size) if self._prefix_caching else ()
-            if not prefix or self._coalescer.admit(hash(prefix), state.request_id, state):
+            if not prefix or self._coalescer.admit(hash(prefix), state):
                 self._add(state)
 
     def cancel(self, state: RequestState) -> None:
@@ -95,7 +96,7 @@ class PagedRuntime:
         with self._lock:
             if not self._router.unregister(state):
                 return
-            started, next_states = self._coalescer.cancelled(state.request_id)
+            started, next_states = self._coalescer.cancelled(state)
             if started:
                 self.manager.cancel_request(state.request_id)
             for next_state in next_states:
@@ -131,7 +132,7 @@ class PagedRuntime:
     def on_first_token(self, state: RequestState) -> None:
         """See `RequestCallbacks`. Requests that waited for this one start."""
         with self._lock:
-            for waiting in self._coalescer.prefilled(state.request_id):
+            for waiting in self._coalescer.prefilled(state):
                 self._add(waiting)
 
     def on_failed(self, state: RequestState, error: EngineError, *, alone: bool) -> None:
@@ -141,10 +142,10 @@ class PagedRuntime:
         """
         with self._lock:
             if alone:
-                for waiting in self._coalescer.cancelled(state.request_id)[1]:
+                for waiting in self._coalescer.cancelled(state)[1]:
                     self._add(waiting)
                 return
-            for waiting in self._coalescer.failed(state.request_id):
+            for waiting in self._coalescer.failed(state):
                 if self._router.unregister(waiting):
                     waiting.fail(error)
 

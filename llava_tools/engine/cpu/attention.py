@@ -59,7 +59,7 @@ class Part:
     merge: bool = False
 
 
-def split_into_parts(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
+def parts_of(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
     """Return the parts of a step in the order in which `attend` takes them.
 
     Args:
@@ -92,7 +92,7 @@ def attend(
     """Return the attention's output of each row.
 
     Args:
-        parts: From `split_into_parts`.
+        parts: From `parts_of`.
         queries: [rows, heads, head].
         keys: A layer's, [slots, heads, head].
         values: The same shape.
@@ -122,7 +122,7 @@ def attend(
     return outputs.flatten(1)
 
 
-def slot_index(slots: torch.Tensor) -> Index:
+def index_of(slots: torch.Tensor) -> Index:
     """Return ascending slots as a slice if they are contiguous, which avoids a lookup."""
     first, last = int(slots[0]), int(slots[-1])
     if last - first + 1 == len(slots) and bool((slots[1:] > slots[:-1]).all()):

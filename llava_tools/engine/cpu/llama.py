@@ -20,19 +20,8 @@ from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTra
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
 
-from llava_tools.engine.continuous_batching.kv_layout import (
-    block_size,
-    keys_and_values,
-    sequences_of,
-)
-from llava_tools.engine.cpu.attention import (
-    BatchSequence,
-    Index,
-    Part,
-    attend,
-    slot_index,
-    split_into_parts,
-)
+from llava_tools.engine.continuous_batching import kv_layout
+from llava_tools.engine.cpu.attention import BatchSequence, Index, Part, attend, index_of, parts_of
 from llava_tools.engine.cpu.linear import joined, pack
 
 #: Name of the attention in the configuration; for names it knows continuous batching makes masks.
@@ -89,7 +78,7 @@ class PagedLayer(nn.Module):
 
     def forward(self, hidden: torch.Tensor, step: _StepInputs) -> torch.Tensor:
         """Return [rows, width], or from the last layer [output rows, width], for [rows, width]."""
-        keys, values = keys_and_values(step.cache, self.index)
+        keys, values = kv_layout.keys_and_values(step.cache, self.index)
         normed = _norm(self.attention_norm, hidden)
         qkv = self.qkv(normed).unflatten(1, (-1, self.head))
         rotated = _rotated(qkv[:, : -self.heads], step.rotations)
@@ -149,7 +138,7 @@ class PagedLlama(nn.Module):
 
     def _step_inputs(self, hidden: torch.Tensor, batch: Mapping[str, Any]) -> _StepInputs:
         cache, (write,) = batch["cache"], batch["write_index"]
-        sequences, size = sequences_of(batch), block_size(cache)
+        sequences, size = kv_layout.sequences_of(batch), kv_layout.block_size(cache)
         logits_rows = set(batch["logits_indices"].tolist())  # padded with zeros
         ending = [item for item in sequences if item.first + item.rows - 1 in logits_rows]
         outputs = [
@@ -159,12 +148,12 @@ class PagedLlama(nn.Module):
         half = cos.shape[-1] // 2
         return _StepInputs(
             rotations=torch.complex(cos[0, :, None, :half], sin[0, :, None, :half]),
-            write=slot_index(write),
-            parts=split_into_parts(sequences, size),
+            write=index_of(write),
+            parts=parts_of(sequences, size),
             output_rows=torch.tensor(
                 [item.first + item.rows - 1 for item in ending], dtype=torch.long
             ),
-            output_parts=split_into_parts(outputs, size),
+            output_parts=parts_of(outputs, size),
             cache=cache,
         )
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
@@ -23,18 +21,15 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-from transformers.utils import logging as transformers_logging
 
 from llava_tools.engine.device import pick_device, pick_dtype
+from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError, ModelNotFoundError
 from llava_tools.images import ImageRef
 from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions, Quantization
 
 _log = logging.getLogger(__name__)
-
-#: Buffers that older exporters wrote into checkpoints, although they are computed.
-_COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,6 @@ class LoadedModel:
         config: Any = self.model.config
         side = config.vision_config.image_size // config.vision_config.patch_size
         return int(side**2) + int(config.vision_feature_select_strategy == "full")
-
-    def pixels(self, images: Sequence[ImageRef]) -> torch.Tensor:
-        """See `preprocess`; uses the model's own processor."""
-        return preprocess(self.processor, images)
 
 
 def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) -> torch.Tensor:
@@ -94,19 +85,13 @@ def load(options: EngineOptions) -> LoadedModel:
     """
     device = pick_device(options.device)
     location = locate(options)
-    hub: dict[str, Any] = {
-        "revision": options.revision,
-        "local_files_only": options.local_files_only,
-    }
-    config = _config(location, options, hub)
+    hub = {"revision": options.revision, "local_files_only": options.local_files_only}
     try:
-        model = _model(location, config, options, device, hub)
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(location, **hub))
-        processor = image_processor(location, config.vision_config, hub)
-    except OSError as error:
-        raise not_found_error(
-            options.model, options.revision, options.local_files_only, error
-        ) from error
+        with readable(options.model, hub):
+            config = _config(location, options.model, hub)
+            model = _model(location, config, options, device, hub)
+            tokenizer = Tokenizer(AutoTokenizer.from_pretrained(location, **hub))
+            processor = image_processor(location, config.vision_config, hub)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{options.model} does not fit into the memory of {device}.",
@@ -150,22 +135,18 @@ def locate(options: LoadOptions) -> str:
     return name
 
 
-def _config(location: str, options: EngineOptions, hub: dict[str, Any]) -> LlavaConfig:
+def _config(location: str, name: str, hub: HubOptions) -> LlavaConfig:
     """Read the checkpoint's configuration; anything but a LLaVA 1.5 is an error."""
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(location, **hub)
-    except OSError as error:
-        raise not_found_error(
-            options.model, options.revision, options.local_files_only, error
-        ) from error
     except ValueError as error:
         raise ModelError(
-            f"{options.model!r} is of a type that transformers does not support: {error}",
+            f"{name!r} is of a type that transformers does not support: {error}",
             "Use a LLaVA 1.5 checkpoint in the llava-hf layout.",
         ) from error
     if not isinstance(config, LlavaConfig):
         raise ModelError(
-            f"{options.model!r} is a {config.model_type!r} model, not a LLaVA 1.5 ('llava').",
+            f"{name!r} is a {config.model_type!r} model, not a LLaVA 1.5 ('llava').",
             "Use '7b', '13b', or another checkpoint in the llava-hf layout.",
         )
     return config
@@ -176,69 +157,24 @@ def _model(
     config: LlavaConfig,
     options: EngineOptions,
     device: torch.device,
-    hub: dict[str, Any],
+    hub: HubOptions,
 ) -> LlavaForConditionalGeneration:
-    """Load the weights and check that they are complete."""
-    quantization: dict[str, Any] = {}
-    if options.quantization:
-        quantization["quantization_config"] = _quantization(options.quantization, device)
-    with quiet_loading(progress=options.source != "tiny" and sys.stderr.isatty()):
-        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-            location,
-            config=config,
-            dtype=pick_dtype(options, device),
-            device_map={"": device} if device.type != "cpu" else None,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported like the others, and checked below
-            **quantization,
-            **hub,
-        )
-    model: LlavaForConditionalGeneration = loaded[0]
-    check_weights(loaded[1], options.model)
-    model.eval()
-    return model
-
-
-def check_weights(report: dict[str, Any], name: str) -> None:
-    """Check that all of a checkpoint's weights were loaded.
-
-    Args:
-        report: The loading info of `from_pretrained`.
-        name: Of the checkpoint.
-
-    Raises:
-        ModelError: Some weights are missing, unexpected or of the wrong shape.
-    """
-    faults = {
-        "missing": sorted(report["missing_keys"]),
-        "unexpected": sorted(k for k in report["unexpected_keys"] if not k.endswith(_COMPUTED)),
-        "of the wrong shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
+    arguments: dict[str, Any] = {
+        "config": config,
+        "dtype": pick_dtype(options, device),
+        "device_map": {"": device} if device.type != "cpu" else None,
     }
-    problems = [
-        f"{len(keys)} {fault} (such as {keys[0]})" for fault, keys in faults.items() if keys
-    ]
-    if problems:
-        raise ModelError(
-            f"The weights of {name!r} are not those of its config.json: {'; '.join(problems)}.",
-            "Export or download the checkpoint again.",
-        )
-
-
-@contextmanager
-def quiet_loading(*, progress: bool) -> Iterator[None]:
-    """Silence transformers' report of faulty weights; `check_weights` raises it in one line."""
-    verbosity = transformers_logging.get_verbosity()
-    progress_enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    if not progress:
-        transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if progress_enabled:
-            transformers_logging.enable_progress_bar()
+    if options.quantization:
+        arguments["quantization_config"] = _quantization(options.quantization, device)
+    model: LlavaForConditionalGeneration = load_weights(
+        LlavaForConditionalGeneration,
+        location,
+        options.model,
+        hub,
+        progress=options.source != "tiny",
+        **arguments,
+    )
+    return model
 
 
 def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfig:
@@ -271,7 +207,7 @@ def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfi
     )
 
 
-def image_processor(location: str, vision: Any, hub: dict[str, Any]) -> LlavaImageProcessorPil:
+def image_processor(location: str, vision: Any, hub: HubOptions) -> LlavaImageProcessorPil:
     """Return an image processor that pads, as in training; the checkpoints' own crop."""
     size = vision.image_size
     return LlavaImageProcessorPil.from_pretrained(
@@ -288,17 +224,3 @@ def _eos_token_ids(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -
     listed = configured if isinstance(configured, list) else [configured]
     ids = [token for token in listed if token is not None]
     return tuple(dict.fromkeys([*ids, tokenizer.end_of_turn]))
-
-
-def not_found_error(
-    name: str, revision: str | None, local_files_only: bool, error: OSError
-) -> ModelNotFoundError:
-    """Return the error for a checkpoint that transformers could not read."""
-    at = f" at revision {revision!r}" if revision else ""
-    reason = str(error).strip().split("\n")[0]
-    return ModelNotFoundError(
-        f"The model {name!r}{at} cannot be read: {reason}",
-        "It is not in the local cache, and local_files_only=True forbids a download."
-        if local_files_only
-        else "Check the name and the network, or name a local folder.",
-    )

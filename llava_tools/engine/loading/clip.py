@@ -8,7 +8,6 @@ them are LLaVA's own and are not loaded here.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,14 +26,8 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrai
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools.engine.device import pick_device, pick_dtype
-from llava_tools.engine.loading.checkpoint import (
-    check_weights,
-    image_processor,
-    load,
-    locate,
-    not_found_error,
-    quiet_loading,
-)
+from llava_tools.engine.loading.checkpoint import image_processor, load, locate
+from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import CLIP, EmbeddingOptions, EngineOptions
@@ -126,32 +119,28 @@ def load_clip(options: EmbeddingOptions) -> Clip:
     location, inside_model = _locate(options)
     device = pick_device(options.device)
     hub = _hub(options)
-    try:
+    with readable(location, hub):
         config = AutoConfig.from_pretrained(location, **hub)
         if not isinstance(config, CLIPConfig):
             raise ModelError(
                 f"{location!r} is a {config.model_type!r} model, not a CLIP ('clip').",
                 f"Name a CLIP like {CLIP!r}.",
             )
-        with quiet_loading(progress=not inside_model and sys.stderr.isatty()):
-            loaded: Any = PartialClip.from_pretrained(
-                location,
-                config=config,
-                dtype=pick_dtype(options, device),
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported like the others, and checked below
-                **hub,
-            )
+        model: Any = load_weights(
+            PartialClip,
+            location,
+            location,
+            hub,
+            progress=not inside_model,
+            config=config,
+            dtype=pick_dtype(options, device),
+        )
         folder = str(Path(location).parent) if inside_model else location
         tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, **hub))
-    except OSError as error:
-        raise not_found_error(location, hub["revision"], options.local_files_only, error) from error
-    check_weights(loaded[1], location)
     eos_token_id = cast(Any, config).text_config.eos_token_id
     return Clip(
         name="llava-tools/tiny/clip" if options.source == "tiny" and inside_model else location,
-        model=loaded[0].to(device).eval(),
+        model=model.to(device),
         tokenizer=tokenizer,
         eos_token_id=tokenizer.end_of_turn if eos_token_id == _LEGACY_EOS else eos_token_id,
         location=location,
@@ -178,24 +167,19 @@ def load_vision_tower(clip: Clip, options: EmbeddingOptions) -> VisionTower:
         return VisionTower(cast(CLIPVisionModel, llava.model.model.vision_tower), llava.processor)
     hub = _hub(options)
     config: Any = clip.model.config
-    try:
-        with quiet_loading(progress=sys.stderr.isatty()):
-            loaded: Any = CLIPVisionModel.from_pretrained(
-                clip.location,
-                config=config.vision_config,
-                dtype=clip.model.dtype,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **hub,
-            )
+    with readable(clip.location, hub):
+        tower: Any = load_weights(
+            CLIPVisionModel,
+            clip.location,
+            clip.location,
+            hub,
+            progress=True,
+            partial=True,
+            config=config.vision_config,
+            dtype=clip.model.dtype,
+        )
         processor = image_processor(clip.location, config.vision_config, hub)
-    except OSError as error:
-        raise not_found_error(
-            clip.location, hub["revision"], options.local_files_only, error
-        ) from error
-    check_weights(loaded[1] | {"unexpected_keys": set()}, clip.location)
-    return VisionTower(loaded[0].to(clip.model.device).eval(), processor)
+    return VisionTower(tower.to(clip.model.device), processor)
 
 
 def check_vision_tower(clip: Clip, tower: VisionTower, model: str) -> None:
@@ -233,5 +217,5 @@ def _locate(options: EmbeddingOptions) -> tuple[str, bool]:
     )
 
 
-def _hub(options: EmbeddingOptions) -> dict[str, Any]:
+def _hub(options: EmbeddingOptions) -> HubOptions:
     return {"revision": options.clip_revision, "local_files_only": options.local_files_only}

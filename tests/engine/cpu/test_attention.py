@@ -7,12 +7,7 @@ import random
 import pytest
 import torch
 
-from llava_tools.engine.cpu.attention import (
-    BatchSequence,
-    attend,
-    slot_index,
-    split_into_parts,
-)
+from llava_tools.engine.cpu.attention import BatchSequence, attend, index_of, parts_of
 
 BLOCK_SIZE, HEADS, HEAD = 32, 2, 8
 BLOCKS = 96
@@ -58,12 +53,12 @@ def test_attention_in_parts_equals_plain_attention(seed: int) -> None:
     rows = sequences[-1].first + sequences[-1].rows
     queries = torch.randn(rows, HEADS, HEAD)
     keys, values = torch.randn(2, BLOCKS * BLOCK_SIZE, HEADS, HEAD)
-    outputs = attend(split_into_parts(sequences, BLOCK_SIZE), queries, keys, values, 0.3)
+    outputs = attend(parts_of(sequences, BLOCK_SIZE), queries, keys, values, 0.3)
     assert torch.allclose(outputs, _plain(sequences, queries, keys, values), atol=1e-5)
 
 
 def test_a_contiguous_sequence_is_read_in_place() -> None:
-    (part,) = split_into_parts([BatchSequence(0, 1, 99, [64, 96, 128, 160])], BLOCK_SIZE)
+    (part,) = parts_of([BatchSequence(0, 1, 99, [64, 96, 128, 160])], BLOCK_SIZE)
     assert part.slots == slice(64, 164)
     assert not part.merge
 
@@ -71,7 +66,7 @@ def test_a_contiguous_sequence_is_read_in_place() -> None:
 def test_questions_about_one_image_attend_to_it_together() -> None:
     image = [i * BLOCK_SIZE for i in range(8)]
     sequences = [BatchSequence(i, 1, 256 + i, [*image, (10 + i) * BLOCK_SIZE]) for i in range(3)]
-    shared, *others = split_into_parts(sequences, BLOCK_SIZE)
+    shared, *others = parts_of(sequences, BLOCK_SIZE)
     assert shared.rows == slice(0, 3)
     assert shared.slots == slice(0, 256)
     assert [part.rows for part in others] == [slice(i, i + 1) for i in range(3)]
@@ -79,6 +74,6 @@ def test_questions_about_one_image_attend_to_it_together() -> None:
 
 
 def test_only_contiguous_slots_become_a_slice() -> None:
-    assert slot_index(torch.tensor([3, 4, 5])) == slice(3, 6)
-    assert isinstance(slot_index(torch.tensor([3, 5, 6])), torch.Tensor)
-    assert isinstance(slot_index(torch.tensor([4, 3, 5, 6])), torch.Tensor)
+    assert index_of(torch.tensor([3, 4, 5])) == slice(3, 6)
+    assert isinstance(index_of(torch.tensor([3, 5, 6])), torch.Tensor)
+    assert isinstance(index_of(torch.tensor([4, 3, 5, 6])), torch.Tensor)
