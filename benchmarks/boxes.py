@@ -60,12 +60,12 @@ def cases(each: int, seed: int = SEED) -> Iterator[Case]:
     remaining = dict.fromkeys(FORMS, each)
     while any(remaining.values()):
         drawing = draw(sample_scene(rng), rng)
-        width, height = drawing.picture.size
+        width, height = drawing.image.size
         form = "wide" if width > height else "tall" if height > width else "square"
-        target = _unique_shape(drawing.scene, drawing.picture.size)
+        target = _unique_shape(drawing.scene, drawing.image.size)
         if remaining[form] and target is not None:
             remaining[form] -= 1
-            yield Case(form, drawing.picture, *target)
+            yield Case(form, drawing.image, *target)
 
 
 def _unique_shape(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:

@@ -63,7 +63,7 @@ def cases(each: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> Iterator
         question = ASKERS[kind][1](scene, rng)
         if question is not None:
             remaining[form] -= 1
-            yield Case(form, draw(scene, rng).picture, spoken(question, rng), question.answer)
+            yield Case(form, draw(scene, rng).image, spoken(question, rng), question.answer)
 
 
 def _form(scene: Scene) -> str | None:

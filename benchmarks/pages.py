@@ -58,7 +58,7 @@ def draw_images(folder: Path, count: int, seed: int) -> dict[str, list[Pair]]:
     folder.mkdir()
     images = trial("own", count, seed)
     names = [f"drawn{number}" for number in range(count)]
-    for name, image in zip(names, images.pictures, strict=True):
+    for name, image in zip(names, images.images, strict=True):
         image.save(folder / f"{name}.png")
     pages = [(name, 1) for name in names]
     wholes = [

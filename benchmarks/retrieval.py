@@ -41,14 +41,14 @@ def main() -> None:
     print(f"of two images that differ in one respect, the right one: {pairs}")
     timed = trial("own")
     start = time.perf_counter()
-    embed_images(timed.pictures)
+    embed_images(timed.images)
     between = time.perf_counter()
     embed_texts([caption.text for caption in timed.wholes])
     end = time.perf_counter()
     figures = {
         "retrieval": results,
         "neighbours": pairs,
-        "ms_per_image": round(1000 * (between - start) / len(timed.pictures), 1),
+        "ms_per_image": round(1000 * (between - start) / len(timed.images), 1),
         "ms_per_text": round(1000 * (end - between) / len(timed.wholes), 1),
     }
     print(json.dumps({**describe(), **figures}))

@@ -61,7 +61,7 @@ def batch(
         else:
             drawn = draw_sight(sample_sight(rng, wide, crowded), rng)
         said, covered = drawn_meaning(drawn)
-        pixels.append(np.asarray(square(drawn.picture)))
+        pixels.append(np.asarray(square(drawn.image)))
         meanings.append(said)
         covers.append(covered)
         glyphs.append(glyph_labels(said[:, WIDE:]))

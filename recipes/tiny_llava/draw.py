@@ -31,7 +31,7 @@ class Drawing:
     The scene's shapes know their boxes.
     """
 
-    picture: Image.Image
+    image: Image.Image
     scene: Scene
     outlines: tuple[tuple[Point, ...], ...]
 

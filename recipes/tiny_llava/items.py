@@ -50,7 +50,7 @@ def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item
             scene = sample_scene(rng)
             question = ASKERS[kind][1](scene, rng)
             if question is not None:
-                picture = square(draw(scene, rng).picture)
+                picture = square(draw(scene, rng).image)
                 items.append(Item(kind, spoken(question, rng), question.answer, picture))
     return items
 
@@ -62,7 +62,7 @@ def _wide_item(kind: str, rng: np.random.Generator) -> list[Item]:
         return []
     drawn = draw_sight(sight, rng)
     question = ask_sight(drawn.scene, np.random.default_rng(seed), more=0.5)
-    return [Item(kind, spoken(question, rng), question.answer, square(drawn.picture))]
+    return [Item(kind, spoken(question, rng), question.answer, square(drawn.image))]
 
 
 def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = STRANGER) -> list[Item]:

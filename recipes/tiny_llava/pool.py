@@ -57,7 +57,7 @@ class Pool:
         scenes = lot(rng, self._size)
         hidden = []
         for start in range(0, len(scenes), 64):
-            drawn = [np.asarray(square(draw(s, rng).picture)) for s in scenes[start : start + 64]]
+            drawn = [np.asarray(square(draw(s, rng).image)) for s in scenes[start : start + 64]]
             hidden.append(look(self._clip, torch.from_numpy(np.stack(drawn))).half())
         self._hidden.append(torch.cat(hidden).clone())
         self.scenes += scenes

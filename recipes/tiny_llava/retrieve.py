@@ -59,7 +59,7 @@ class Trial:
     """Pictures of different scenes, a caption of all that each shows, and one of a part of it."""
 
     scenes: list[Scene]
-    pictures: list[Image.Image]
+    images: list[Image.Image]
     wholes: list[Caption]
     parts: list[Caption]
 
@@ -77,7 +77,7 @@ def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
     told, asked = (whole, part) if name == "own" else (strange_whole, strange_part)
     return Trial(
         chosen,
-        [held_out.render(s, rng) if strange else draw(s, rng).picture for s in chosen],
+        [held_out.render(s, rng) if strange else draw(s, rng).image for s in chosen],
         [told(scene, rng) for scene in chosen],
         [asked(scene, rng) for scene in chosen],
     )
@@ -119,7 +119,7 @@ def figures(
     ``part 1``: the first picture for a query holds what it asks for; ``part chance``: a random
     one does.
     """
-    pictures = embed_images(one.pictures)
+    pictures = embed_images(one.images)
     scores = embed_texts([caption.text for caption in one.wholes]) @ pictures.T
     asked = embed_texts([caption.text for caption in one.parts]) @ pictures.T
     true = np.array([[query.holds(scene) for scene in one.scenes] for query in one.parts])
@@ -152,8 +152,8 @@ def neighbours(
             if other is not None:
                 found.append((scene, other))
         texts = embed_texts([strange_whole(scene, rng).text for scene, _ in found])
-        own = embed_images([draw(scene, rng).picture for scene, _ in found])
-        others = embed_images([draw(other, rng).picture for _, other in found])
+        own = embed_images([draw(scene, rng).image for scene, _ in found])
+        others = embed_images([draw(other, rng).image for _, other in found])
         told[respect] = float(((texts * own).sum(1) > (texts * others).sum(1)).mean())
     return told
 

@@ -83,7 +83,7 @@ def looking(model: LlavaForConditionalGeneration, wide: float = 0.0) -> Look:
         scenes += [sample_writing(rng) for _ in range(written)]
         drawn = [draw_sight(scene, rng) for scene in scenes]
         drawn += [draw(sample_scene(rng), rng) for _ in range(shapes)]
-        pictures = [square(one.picture) for one in drawn]
+        pictures = [square(one.image) for one in drawn]
         pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
         with torch.no_grad():
             features = see(model, normalise(pixels))

@@ -128,7 +128,7 @@ def test_two_decimals_keep_the_overlap_of_drawn_shapes_above_095() -> None:
     while min(map(len, overlaps.values())) < 100:
         scene = sample_scene(rng)
         drawing = draw(scene, rng)
-        width, height = size = drawing.picture.size
+        width, height = size = drawing.image.size
         form = "wide" if width > height else "tall" if height > width else "square"
         for outline in drawing.outlines:
             xs, ys = zip(*outline, strict=True)

@@ -90,7 +90,7 @@ def test_trials_hold_different_scenes_and_true_captions() -> None:
     for name in ("own", "words", "stranger"):
         one = retrieve.trial(name, size=12)
         shown = {tuple(sorted((s.colour, s.kind) for s in scene.shapes)) for scene in one.scenes}
-        assert len(shown) == len(one.pictures) == 12
+        assert len(shown) == len(one.images) == 12
         for told, asked, scene in zip(one.wholes, one.parts, one.scenes, strict=True):
             assert told.holds(scene)
             assert asked.holds(scene)

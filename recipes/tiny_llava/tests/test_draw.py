@@ -26,8 +26,8 @@ def test_a_shapes_middle_has_its_colour(kind: str, colour: str) -> None:
     scene = Scene((Shape(kind, colour, 0.4, 0.55, 0.25),), background)
     rng = np.random.default_rng(7)
     drawing = draw(scene, rng, plain=True)
-    assert nearest_name(middle(drawing.picture, 0.4, 0.55)) == colour
-    assert nearest_name(middle(drawing.picture, 0.95, 0.05)) == background
+    assert nearest_name(middle(drawing.image, 0.4, 0.55)) == colour
+    assert nearest_name(middle(drawing.image, 0.95, 0.05)) == background
     second = held_out.render(scene, rng)
     near = min(held_out.TONES[colour], key=lambda tone: distance(tone, middle(second, 0.4, 0.55)))
     assert distance(near, middle(second, 0.4, 0.55)) < 60
@@ -42,7 +42,7 @@ def test_tones_keep_their_name(colour: str) -> None:
 
 def test_pictures_are_padded_with_the_clip_mean() -> None:
     scene = Scene((Shape("circle", "red", 0.5, 0.25, 0.15),), "white", 1.0, 0.5)
-    padded = square(draw(scene, np.random.default_rng(0), plain=True).picture)
+    padded = square(draw(scene, np.random.default_rng(0), plain=True).image)
     assert padded.size == (112, 112)
     assert middle(padded, 0.5, 0.1) == (122, 116, 104)
     assert nearest_name(middle(padded, 0.5, 0.5)) == "red"
@@ -51,7 +51,7 @@ def test_pictures_are_padded_with_the_clip_mean() -> None:
 def test_drawing_is_repeatable_and_varied() -> None:
     scene = Scene((Shape("star", "blue", 0.5, 0.5, 0.3),), "yellow")
     pictures = [
-        np.asarray(square(draw(scene, np.random.default_rng(seed)).picture)) for seed in (1, 1, 2)
+        np.asarray(square(draw(scene, np.random.default_rng(seed)).image)) for seed in (1, 1, 2)
     ]
     assert (pictures[0] == pictures[1]).all()
     assert (pictures[0] != pictures[2]).any()

@@ -132,7 +132,7 @@ def test_boxes_are_those_of_the_drawing() -> None:
     assert question is not None
     box = read_box(question.answer)
     assert box is not None
-    pixels = np.asarray(square(drawing.picture)).astype(int)
+    pixels = np.asarray(square(drawing.image)).astype(int)
     ys, xs = np.nonzero((pixels[..., 0] > 120) & (pixels[..., 1] < 90))
     seen = xs.min() / 112, ys.min() / 112, (xs.max() + 1) / 112, (ys.max() + 1) / 112
     assert overlap(box, seen) > 0.85

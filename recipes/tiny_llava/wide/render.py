@@ -37,7 +37,7 @@ class Glyph:
 class Sheet:
     """A drawn picture at its own resolution, what it shows, and its characters."""
 
-    picture: Image.Image
+    image: Image.Image
     scene: Wide
     glyphs: tuple[Glyph, ...]
 
