@@ -1,9 +1,9 @@
-"""Questions over real PDFs: pages are found, looked at, and cited.
+"""Questions over real PDFs: finds pages, answers from their images, and cites them.
 
-python examples/ask_documents.py                 # manuals with figures, out of Debian packages
+python examples/ask_documents.py                 # manuals with figures, from Debian packages
 python examples/ask_documents.py --folder manuals --model 7b --ask "How is a node pinned?"
 
-The embedded model finds the page by its text, but of pages it reads only what it draws itself.
+The embedded model finds pages by their text, but reads only writing that its own recipe draws.
 """
 
 import argparse
@@ -24,20 +24,22 @@ QUESTIONS = (
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--folder", type=Path, help="PDFs and pictures of your own")
+    parser.add_argument("--folder", type=Path, help="your own PDFs and images")
     parser.add_argument(
-        "--index", type=Path, help="where the index is kept; else for this run only"
+        "--index", type=Path, help="folder of the index; a temporary one by default"
     )
-    parser.add_argument("--ask", action="append", help="may be given more than once")
+    parser.add_argument("--ask", action="append", help="a question; repeatable")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = options.folder or get_manuals(Path(work) / "manuals")
         index = PageIndex(options.index or Path(work) / "index")
-        done = index.update([folder], lambda p: print(f"\r{p.done}/{p.total} pages", end=""))
-        print(f"\r{done.documents} documents, {done.added} pages added in {done.seconds:.0f} s")
+        report = index.update([folder], lambda p: print(f"\r{p.done}/{p.total} pages", end=""))
+        print(
+            f"\r{report.documents} documents, {report.added} pages added in {report.seconds:.0f} s"
+        )
         model = Llava(options.model)
         for question in options.ask or QUESTIONS:
-            found = ask(index, question, model, with_text=True)
-            print(f"\n{question}  ->  {found.text}")
-            for citation in found.citations:
+            answer = ask(index, question, model, with_text=True)
+            print(f"\n{question}  ->  {answer.text}")
+            for citation in answer.citations:
                 print(f"  {Path(citation.document).name}, page {citation.page}: {citation.snippet}")

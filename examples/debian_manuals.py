@@ -1,4 +1,4 @@
-"""Real manuals with figures, out of Debian packages: for examples and benchmarks that read PDFs.
+"""Real manuals with figures, from Debian packages, for examples and benchmarks that read PDFs.
 
 python examples/debian_manuals.py manuals/
 """
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: Packages, and their PDFs that are taken.
+#: Packages, and the PDFs to extract from them.
 PACKAGES = {
     "graphviz-doc": ["dotguide", "neatoguide", "smyrna", "dottyguide", "libguide"],
     "expeyes-doc-en": ["en-eyesj", "en-eyesj-progman"],
@@ -17,7 +17,7 @@ PACKAGES = {
 
 
 def get_manuals(folder: Path) -> Path:
-    """Put the manuals into a folder, those that are not there; on Debian and its relatives."""
+    """Download missing manuals into a folder; needs Debian or a derivative."""
     folder.mkdir(parents=True, exist_ok=True)
     for package, names in PACKAGES.items():
         if all((folder / f"{name}.pdf").is_file() for name in names):
@@ -29,7 +29,7 @@ def get_manuals(folder: Path) -> Path:
                 subprocess.run(["dpkg-deb", "-x", archive.name, "."], cwd=work, check=True)
             except (OSError, subprocess.CalledProcessError) as error:
                 raise SystemExit(
-                    f"{package} cannot be had ({error}): give PDFs of your own."
+                    f"Cannot download {package} ({error}): use your own PDFs."
                 ) from None
             for name in names:
                 (path,) = [*Path(work).rglob(f"{name}.pdf"), *Path(work).rglob(f"{name}.pdf.gz")]

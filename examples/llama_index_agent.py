@@ -4,8 +4,8 @@ r"""Agents that open an image through a tool and look at it: a FunctionAgent, an
     python examples/llama_index_agent.py --model 7b --image street.jpg \\
         --ask "What is parked in the street?"
 
-The conversation names the image by its handle (img_...). The tool gives the image itself back,
-and the model sees it in the tool's result.
+The conversation names the image by its handle (img_...). The tool returns the image itself, and
+the model sees it in the tool's result.
 """
 
 import argparse
@@ -27,12 +27,12 @@ Handle = Annotated[str, Field(json_schema_extra={"pattern": image_handles.PATTER
 NIGHT = Path(__file__).parent / "pictures" / "night.png"
 
 
-def make_agent(model: Llava, store: ImageStore, ask: str) -> FunctionAgent:
-    """An agent that may open the images that it is told of, and opens one first."""
+def make_agent(model: Llava, store: ImageStore, question: str) -> FunctionAgent:
+    """Return an agent that can open images by their handles, and opens one first."""
 
     def open_picture(image: Handle) -> list[ImageBlock | TextBlock]:
         """Open an image, to look at it."""
-        return [ImageBlock(image=store.get(image).data), TextBlock(text=ask)]
+        return [ImageBlock(image=store.get(image).data), TextBlock(text=question)]
 
     return FunctionAgent(
         name="looker", llm=model, tools=[open_picture], initial_tool_choice="open_picture"
@@ -40,20 +40,20 @@ def make_agent(model: Llava, store: ImageStore, ask: str) -> FunctionAgent:
 
 
 async def main(model: str, image: Path, ask: str) -> None:
-    """Ask the agent alone, and as part of a workflow."""
+    """Run the agent alone, and as part of a workflow."""
     store = ImageStore()
     handle = store.add(open_image(image))
     agent = make_agent(Llava(model=model), store, ask)
-    for way in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):
-        result: Any = await way.run(user_msg=f"{ask} Look at {handle}.")
+    for runner in (agent, AgentWorkflow(agents=[agent], root_agent=agent.name)):
+        result: Any = await runner.run(user_msg=f"{ask} Look at {handle}.")
         (call,) = result.tool_calls
-        told = f"{call.tool_name}({call.tool_kwargs['picture']})  ->  {result.response.content}"
-        print(f"{type(way).__name__}: {told}")
+        answer = f"{call.tool_name}({call.tool_kwargs['image']})  ->  {result.response.content}"
+        print(f"{type(runner).__name__}: {answer}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--picture", type=Path, default=NIGHT)
+    parser.add_argument("--image", type=Path, default=NIGHT)
     parser.add_argument("--ask", default="What colour is the star?")
     asyncio.run(main(**vars(parser.parse_args())))

@@ -17,7 +17,7 @@ from llama_index.embeddings.llava import LlavaEmbedding
 from llama_index.llms.llava import Llava
 
 HERE = Path(__file__).parent
-# LLaVA answers best what it was trained on: the image, then the question.
+# The prompt format that LLaVA was trained with: the image, then the question.
 PROMPT = RichPromptTemplate(
     """{% chat role="user" %}
 {% for message in context_messages %}{% for block in message.blocks %}
@@ -27,18 +27,18 @@ PROMPT = RichPromptTemplate(
 
 
 def make_engine(model: str, folder: Path) -> RetrieverQueryEngine:
-    """An engine that finds one image for a question and answers from it."""
+    """Return an engine that finds one image for a question and answers from it."""
     images = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
     nodes = [
         ImageNode(
             image_path=str(path),
             metadata={"file_name": path.name},
-            excluded_llm_metadata_keys=["file_name"],  # else its tokens crowd the image out
+            excluded_llm_metadata_keys=["file_name"],  # as text, it would displace the image
         )
         for path in images
     ]
-    eye = LlavaEmbedding(model=model)
-    index = MultiModalVectorStoreIndex(nodes, embed_model=eye, image_embed_model=eye)
+    embedding = LlavaEmbedding(model=model)
+    index = MultiModalVectorStoreIndex(nodes, embed_model=embedding, image_embed_model=embedding)
     return RetrieverQueryEngine.from_args(
         index.as_retriever(image_similarity_top_k=1),
         llm=Llava(model=model),

@@ -22,7 +22,7 @@ def _run(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("find", "ask", "picture", "answer"),
+    ("find", "ask", "image", "answer"),
     [
         ("Is there a star in the picture?", "What colour is the star?", "night.png", "yellow"),
         ("Do you see a diamond?", "What is the background colour?", "sea.png", "blue"),
@@ -37,7 +37,7 @@ def test_find_and_ask(find: str, ask: str, image: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "ask", "answer"),
+    ("image", "ask", "answer"),
     [
         ("night.png", "What colour is the star?", "yellow"),
         ("sea.png", "What is the background colour?", "blue"),
@@ -45,7 +45,7 @@ def test_find_and_ask(find: str, ask: str, image: str, answer: str) -> None:
 )
 def test_llama_index_agent(image: str, ask: str, answer: str) -> None:
     path = str(EXAMPLES / "pictures" / image)
-    lines = _run("llama_index_agent.py", "--picture", path, "--ask", ask).splitlines()
+    lines = _run("llama_index_agent.py", "--image", path, "--ask", ask).splitlines()
     assert [line.split(":")[0] for line in lines] == ["FunctionAgent", "AgentWorkflow"]
     for line in lines:
         assert "open_picture(img_" in line
@@ -53,7 +53,7 @@ def test_llama_index_agent(image: str, ask: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "answer", "picture"),
+    ("ask", "answer", "image"),
     [
         ("What colour is the star?", "yellow", "night.png"),
         ("What colour is the cross?", "red", "paper.png"),
