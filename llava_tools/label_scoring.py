@@ -79,13 +79,7 @@ def _checked(text: str, name: str) -> str:
 def classify(
     labels: Sequence[str], scores: Sequence[float], abstain: float | None
 ) -> Classification:
-    """Choose the likeliest label.
-
-    Args:
-        labels: Distinct labels.
-        scores: Their natural log-probabilities.
-        abstain: The minimum probability of the chosen label; None for no minimum.
-    """
+    """Choose the likeliest label by natural log-probabilities, if it reaches `abstain`."""
     highest = max(scores)
     weights = [math.exp(score - highest) for score in scores]
     total = sum(weights)
@@ -96,11 +90,7 @@ def classify(
 
 
 def certainty(logprobs: Sequence[float]) -> float:
-    """Return the geometric mean of the probabilities of an answer's tokens; 1 for no tokens.
-
-    Args:
-        logprobs: Natural log-probabilities of the tokens.
-    """
+    """Return the geometric mean of the tokens' probabilities, from natural log-probabilities."""
     return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0
 
 

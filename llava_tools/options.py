@@ -106,21 +106,19 @@ class LoadOptions:
     local_files_only: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model.strip():
-            raise self._refuse("model", "'tiny', '7b', '13b', a hub id or a folder")
-        if self.dtype not in ("auto", "float32", "float16", "bfloat16"):
-            raise self._refuse("dtype", "'auto', 'float32', 'float16' or 'bfloat16'")
-        kind = self.device.split(":")[0] if isinstance(self.device, str) else None
-        if kind not in ("auto", "cpu", "cuda", "mps"):
-            raise self._refuse("device", "'auto', 'cpu', 'mps', 'cuda', or one GPU like 'cuda:1'")
-        self._check_bool("local_files_only")
+        valid = isinstance(self.model, str) and self.model.strip() != ""
+        self._check("model", valid, "'tiny', '7b', '13b', a hub id or a folder")
+        dtypes = ("auto", "float32", "float16", "bfloat16")
+        self._check("dtype", self.dtype in dtypes, "'auto', 'float32', 'float16' or 'bfloat16'")
+        type_ = self.device.split(":")[0] if isinstance(self.device, str) else None
+        rule = "'auto', 'cpu', 'mps', 'cuda', or one GPU like 'cuda:1'"
+        self._check("device", type_ in ("auto", "cpu", "cuda", "mps"), rule)
+        self._check("local_files_only", isinstance(self.local_files_only, bool), "True or False")
 
-    def _check_bool(self, name: str) -> None:
-        if not isinstance(getattr(self, name), bool):
-            raise self._refuse(name, "True or False")
-
-    def _refuse(self, name: str, rule: str) -> RequestError:
-        return RequestError(f"{name}={getattr(self, name)!r} is not possible.", f"Use {rule}.")
+    def _check(self, name: str, valid: bool, rule: str) -> None:
+        if not valid:
+            value = getattr(self, name)
+            raise RequestError(f"{name}={value!r} is not possible.", f"Use {rule}.")
 
     @classmethod
     def from_keywords(cls, model: str, keywords: LoadKeywords, where: str) -> Self:
@@ -163,15 +161,14 @@ class EngineOptions(LoadOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.quantization not in (None, "4bit", "8bit"):
-            raise self._refuse("quantization", "'4bit', '8bit' or None")
-        length = self.context_length
-        if length is not None and (not isinstance(length, int) or length < 64):
-            raise self._refuse("context_length", "a whole number of at least 64, or None")
-        most = self.max_concurrent_requests
-        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-            raise self._refuse("max_concurrent_requests", "a whole number of at least 1")
-        self._check_bool("prefix_caching")
+        valid = self.quantization in (None, "4bit", "8bit")
+        self._check("quantization", valid, "'4bit', '8bit' or None")
+        length, most = self.context_length, self.max_concurrent_requests
+        valid = length is None or (isinstance(length, int) and length >= 64)
+        self._check("context_length", valid, "a whole number of at least 64, or None")
+        valid = isinstance(most, int) and not isinstance(most, bool) and most >= 1
+        self._check("max_concurrent_requests", valid, "a whole number of at least 1")
+        self._check("prefix_caching", isinstance(self.prefix_caching, bool), "True or False")
         if self.base_url is not None:
             self._check_remote()
 
@@ -209,8 +206,8 @@ class EmbeddingOptions(LoadOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clip is not None and not (isinstance(self.clip, str) and self.clip.strip()):
-            raise self._refuse("clip", f"a hub id like {CLIP!r} or a folder")
+        valid = self.clip is None or (isinstance(self.clip, str) and self.clip.strip() != "")
+        self._check("clip", valid, f"a hub id like {CLIP!r} or a folder")
 
     @property
     def default_clip(self) -> str | None:
@@ -228,13 +225,9 @@ SAMPLING_OPTIONS = tuple(item.name for item in fields(SamplingParams))
 def normalize(
     options: Mapping[str, Any], names: Iterable[str], where: str, synonyms: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return options under this package's names.
+    """Return options under this package's names, `names` being those that `where` takes.
 
-    Args:
-        options: Keyword arguments.
-        names: This package's names of the options that `where` takes.
-        where: The class or function that takes them, for error messages.
-        synonyms: A framework's names of options, and this package's names.
+    `synonyms` maps a framework's names to them; `where` is a class or function.
 
     Raises:
         RequestError: An unknown option, or one that appears under two names.

@@ -33,11 +33,7 @@ class _Entry(Generic[_Model]):
 
 
 class ModelCache(Generic[_Options, _Model]):
-    """Loaded models by their options, each with the objects that use it. Thread-safe.
-
-    Args:
-        load: Loads the model of some options.
-    """
+    """Loaded models by their options, each with the objects that use it. Thread-safe."""
 
     def __init__(self, load: Callable[[_Options], _Model]) -> None:
         self._load = load
@@ -48,10 +44,7 @@ class ModelCache(Generic[_Options, _Model]):
         """Return the model of some options, and load it if this is the first request for it.
 
         Models of different options load in parallel; concurrent requests for one wait for one load.
-
-        Args:
-            options: The options of the model.
-            user: The object that uses it; hashable and weakly referable.
+        `user` is the object that uses the model; hashable and weakly referable.
 
         Raises:
             ModelError: It cannot be loaded; the next call tries again.

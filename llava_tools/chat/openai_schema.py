@@ -68,15 +68,14 @@ def answer_schema(response_format: Mapping[str, Any]) -> Schema | None:
     Raises:
         RequestError: It has no schema.
     """
-    inner = response_format.get("json_schema")
-    if response_format.get("type") == "text":
+    type_, inner = response_format.get("type"), response_format.get("json_schema")
+    schema = inner.get("schema") if isinstance(inner, Mapping) else None
+    if type_ == "text":
         return None
-    if response_format.get("type") == "json_object":
+    if type_ == "json_object":
         return ANY_OBJECT
-    if response_format.get("type") == "json_schema" and isinstance(inner, Mapping):
-        schema = inner.get("schema")
-        if isinstance(schema, Mapping):
-            return cast(Schema, schema)
+    if type_ == "json_schema" and isinstance(schema, Mapping):
+        return cast(Schema, schema)
     raise RequestError(
         f"response_format={dict(response_format)!r:.120} holds no schema.",
         "Use {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",

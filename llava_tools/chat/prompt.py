@@ -200,14 +200,7 @@ def token_ids(
     """Return the token ids of a prompt.
 
     The texts around an image are tokenized separately, as in the official code
-    (llava/mm_utils.py, tokenizer_image_token).
-
-    Args:
-        pieces: The prompt; see `build`.
-        encode: Tokenizes text.
-        bos: The ids at the start of every prompt; empty or one id.
-        end_of_turn: Id of `</s>`.
-        image: Returns the ids of an image.
+    (llava/mm_utils.py, tokenizer_image_token). `bos` starts the prompt; it is empty or one id.
     """
     ids = list(bos)
     after_end = False
@@ -227,12 +220,8 @@ def max_new_tokens(
 ) -> int:
     """Return the maximum number of new tokens of a request.
 
-    Args:
-        prompt_tokens: Tokens of the whole prompt, images included.
-        images: Number of images.
-        image_tokens: Tokens of each image.
-        max_tokens: The request's limit; None for the default, or the rest of the context if less.
-        context_length: Maximum number of tokens of prompt and answer together.
+    `prompt_tokens` includes images, `image_tokens` is for each image. `max_tokens` is the request's
+    limit; None for the default, or the rest of the context if that is less.
 
     Raises:
         ContextOverflowError: The request exceeds the context; the message has all figures.

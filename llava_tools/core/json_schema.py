@@ -32,12 +32,7 @@ def check_constraint(constraint: Constraint) -> None:
 
 
 def validate(value: Any, schema: Schema, name: str) -> None:
-    """Check that a value satisfies a schema.
-
-    Args:
-        value: A JSON value.
-        schema: Its schema.
-        name: Name of the value, for error messages.
+    """Check that a JSON value satisfies a schema; `name` is the value's name in errors.
 
     Raises:
         OutputError: It does not; the message has the first fault and its place.
@@ -122,11 +117,7 @@ def _has_finite_value(
 ) -> bool:
     """Return whether a schema has a value that does not contain itself without end.
 
-    Args:
-        schema: The schema to check.
-        root: The document that its references point into.
-        parents: Ids of the schemas around this one.
-        finite: Ids of the schemas that have such a value; extended by this call.
+    `parents` has the ids of the schemas around this one, `finite` those with such a value.
     """
     schema = resolve_reference(schema, root)
     if id(schema) in finite:
@@ -150,8 +141,7 @@ def _has_finite_value(
 def _required_parts(schema: Schema) -> list[Any]:
     """Return the schemas of the parts that every value of a schema has."""
     parts = list(schema.get("allOf") or ())
-    default = "object" if "required" in schema else None
-    types = schema.get("type", default)
+    types = schema.get("type", "object" if "required" in schema else None)
     if types in ("object", ["object"]):
         properties = schema.get("properties") or {}
         parts += [properties[name] for name in schema.get("required") or () if name in properties]

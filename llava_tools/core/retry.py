@@ -74,13 +74,7 @@ class RetryingBackend:
 
 
 class RetryingStream:
-    """A stream that restarts after a retryable error and ends when its time is up.
-
-    Args:
-        start: Starts the stream; called again for each retry.
-        timeout: See `RetryingBackend`.
-        max_retries: See `RetryingBackend`.
-    """
+    """A stream that restarts after a retryable error and ends when its time is up."""
 
     def __init__(self, start: Callable[[], Stream], timeout: float | None, max_retries: int):
         self._start = start

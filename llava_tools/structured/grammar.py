@@ -40,11 +40,9 @@ SchemaPreparer = Callable[[Schema, str], Mapping[str, Any]]
 
 
 def write_grammar(constraint: Constraint, prepare: SchemaPreparer) -> str:
-    """Return the grammar of all answers that a constraint allows.
+    """Return the grammar of the answers that a constraint allows, if it does not allow any text.
 
-    Args:
-        constraint: A constraint that does not allow any text.
-        prepare: Called for each schema; see `schema_for_guidance`.
+    `prepare` is called for each schema; see `schema_for_guidance`.
     """
     rules: list[str] = []
     alternatives: list[str] = []
@@ -91,13 +89,7 @@ def prepare_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _prepare(schema: Any, root: Schema, *, close: bool) -> Any:
-    """Prepare a schema and its parts.
-
-    Args:
-        schema: A schema, or True or False.
-        root: The document that references point into.
-        close: Whether no other schema can add properties to the same object.
-    """
+    """Prepare a schema and its parts; `close`: no other schema adds properties to the object."""
     if not isinstance(schema, Mapping):
         return schema
     close = close and not _COMBINING_KEYWORDS & schema.keys()

@@ -27,23 +27,20 @@ class StopStringFilter:
         if not self._begun:
             self._held = self._held.lstrip()
             self._begun = bool(self._held)
-        matches = [
-            (start + len(stop), start)
-            for stop in self._stops
-            if (start := self._held.find(stop)) >= 0
-        ]
-        if matches:  # the first to be complete wins, however the text was split into chunks
+        held, stops = self._held, self._stops
+        ends = [(i + len(stop), i) for stop in stops if (i := held.find(stop)) >= 0]
+        if ends:  # the first to be complete wins, however the text was split into chunks
             self.stopped = True
-            self._held = self._held[: min(matches)[1]]
+            self._held = held[: min(ends)[1]]
             return ""
-        safe = len(self._held.rstrip())
-        for stop in self._stops:
-            for length in range(min(len(stop) - 1, len(self._held)), 0, -1):
-                if self._held.endswith(stop[:length]):
-                    safe = min(safe, len(self._held[:-length].rstrip()))
+        safe = len(held.rstrip())
+        for stop in stops:
+            for length in range(min(len(stop) - 1, len(held)), 0, -1):
+                if held.endswith(stop[:length]):
+                    safe = min(safe, len(held[:-length].rstrip()))
                     break
-        passed, self._held = self._held[:safe], self._held[safe:]
-        return passed
+        self._held = held[safe:]
+        return held[:safe]
 
     def flush(self) -> str:
         """Return the held text at the end of the answer, without trailing white space."""
