@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Chunk
@@ -26,51 +28,50 @@ def with_retries(backend: Backend, timeout: float | None, max_retries: int) -> B
     return RetryingBackend(backend, timeout, max_retries)
 
 
+@dataclass(frozen=True)
 class RetryingBackend:
     """A backend with a time limit and retries.
 
-    Args:
+    Attributes:
         backend: Answers the requests.
         timeout: Maximum duration of an answer in seconds. None: no limit.
         max_retries: Maximum number of times that a request is sent again.
     """
 
-    def __init__(self, backend: Backend, timeout: float | None, max_retries: int) -> None:
-        self._backend = backend
-        self._timeout = timeout
-        self._max_retries = max_retries
+    backend: Backend
+    timeout: float | None
+    max_retries: int
 
     @property
     def model_name(self) -> str:
         """See `Backend.model_name`."""
-        return self._backend.model_name
+        return self.backend.model_name
 
     @property
     def context_length(self) -> int:
         """See `Backend.context_length`."""
-        return self._backend.context_length
+        return self.backend.context_length
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
-        return RetryingStream(
-            lambda: self._backend.stream(request), self._timeout, self._max_retries
-        )
+        start = partial(self.backend.stream, request)
+        return RetryingStream(start, self.timeout, self.max_retries)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
-        return self._backend.score(request, labels)
+        return self.backend.score(request, labels)
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`."""
-        return self._backend.count_tokens(request)
+        return self.backend.count_tokens(request)
 
     def token_ids(self, text: str) -> list[int]:
         """See `Backend.token_ids`."""
-        return self._backend.token_ids(text)
+        return self.backend.token_ids(text)
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._backend.close()
+        self.backend.close()
 
 
 class RetryingStream:

@@ -9,7 +9,7 @@ class StopStringFilter:
     """Passes text on until a stop string; holds back what may begin one, and trailing white space.
 
     The official code strips whole answers. In a stream, leading white space is dropped, and later
-    white space is held back until other text follows.
+    white space is text back until other text follows.
 
     Attributes:
         stopped: Whether a stop string was found; it and the text after it are dropped.
@@ -18,31 +18,30 @@ class StopStringFilter:
     def __init__(self, stops: Sequence[str]) -> None:
         self.stopped = False
         self._stops = stops
-        self._held = ""
+        self._buffer = ""
         self._begun = False
 
     def feed(self, text: str) -> str:
         """Add text; return the text that can be passed on."""
-        self._held += text
+        text = self._buffer + text
         if not self._begun:
-            self._held = self._held.lstrip()
-            self._begun = bool(self._held)
-        held, stops = self._held, self._stops
-        ends = [(i + len(stop), i) for stop in stops if (i := held.find(stop)) >= 0]
+            text = text.lstrip()
+            self._begun = bool(text)
+        ends = [(i + len(stop), i) for stop in self._stops if (i := text.find(stop)) >= 0]
         if ends:  # the first to be complete wins, however the text was split into chunks
             self.stopped = True
-            self._held = held[: min(ends)[1]]
+            self._buffer = text[: min(ends)[1]]
             return ""
-        safe = len(held.rstrip())
-        for stop in stops:
-            for length in range(min(len(stop) - 1, len(held)), 0, -1):
-                if held.endswith(stop[:length]):
-                    safe = min(safe, len(held[:-length].rstrip()))
+        safe = len(text.rstrip())
+        for stop in self._stops:
+            for length in range(min(len(stop) - 1, len(text)), 0, -1):
+                if text.endswith(stop[:length]):
+                    safe = min(safe, len(text[:-length].rstrip()))
                     break
-        self._held = held[safe:]
-        return held[:safe]
+        self._buffer = text[safe:]
+        return text[:safe]
 
     def flush(self) -> str:
-        """Return the held text at the end of the answer, without trailing white space."""
-        text, self._held = self._held.rstrip(), ""
+        """Return the buffered text at the end of the answer, without trailing white space."""
+        text, self._buffer = self._buffer.rstrip(), ""
         return text
