@@ -28,12 +28,7 @@ from llava_tools.images import ImageRef
 from llava_tools.label_scoring import short_answer_question
 from llava_tools.retrieval.tiling import answer_with_tiles, statement
 from llava_tools.tools.compare import normalize_answer
-from llava_tools.tools.request_generator import (
-    RequestGenerator,
-    build_request,
-    get_answers,
-    run,
-)
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, run_requests
 from recipes.tiny_llava.draw import polygon
 from recipes.tiny_llava.held_out import TONES
 from recipes.tiny_llava.wide import stranger
@@ -125,7 +120,7 @@ def measure(model: Llava, pages: Sequence[Case]) -> dict[str, dict[str, float]]:
         right: Counter[str] = Counter()
         cases_of_kind = [case for case in pages if case.kind == kind]
         for case in cases_of_kind:
-            whole, zoomed = run(model, look(case, images))
+            whole, zoomed = run_requests(model, look(case, images))
             right["whole"] += normalize_answer(whole) == normalize_answer(case.answer)
             right["zoom"] += normalize_answer(zoomed) == normalize_answer(case.answer)
         count = len(cases_of_kind)

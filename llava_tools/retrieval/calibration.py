@@ -74,11 +74,7 @@ class VectorCalibration:
         return sum(cosine > floor for cosine in cosines)
 
     def save(self, folder: Path) -> None:
-        """Write it into an index's folder.
-
-        Raises:
-            IndexStoreError: The disk is full.
-        """
+        """Write it into an index's folder."""
         with translate_disk_errors(folder):
             new = folder / f"{_FILE}.new"
             new.write_text(json.dumps(asdict(self)))
@@ -96,11 +92,7 @@ class VectorCalibration:
 
 
 def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
-    """Measure an index's vectors on its own pages.
-
-    Raises:
-        ModelError: The embedder cannot be loaded.
-    """
+    """Measure an index's vectors on its own pages."""
     pages = store.count()
     sample = store.sample(SAMPLE_PAGES)
     rows = [row for row in sample if len(row["text"].split()) > 2 * PASSAGE_WORDS]

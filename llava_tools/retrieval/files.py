@@ -42,6 +42,10 @@ class Skipped:
         return cls(path, str(error))
 
 
+#: Device and inode of a folder.
+_Folder = tuple[int, int]
+
+
 @dataclass
 class FileScan:
     """Files at and below `roots`: absolute paths, sorted, each once; and the skipped ones."""
@@ -49,34 +53,23 @@ class FileScan:
     files: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
+    _visited: set[_Folder] = field(default_factory=set, repr=False)
 
     @classmethod
     def of(cls, paths: Sequence[str | Path]) -> FileScan:
-        """Find the files to index at and below paths.
-
-        Raises:
-            DocumentError: A path does not exist.
-        """
+        """Find the files to index at and below paths; `DocumentError` if a path does not exist."""
         scan = cls()
-        visited: set[tuple[int, int]] = set()
         for path in paths:
             absolute = os.path.abspath(Path(path).expanduser())
             if not os.path.lexists(absolute):
                 raise DocumentError(
                     f"There is no file or folder {shorten(path)}.", "Check the name."
                 )
-            scan._visit(absolute, visited, (), is_root=True)
+            scan._visit(absolute, (), is_root=True)
         scan.files = sorted(set(scan.files))
         return scan
 
-    def _visit(
-        self,
-        path: str,
-        visited: set[tuple[int, int]],
-        parents: tuple[tuple[int, int], ...],
-        *,
-        is_root: bool,
-    ) -> None:
+    def _visit(self, path: str, parents: tuple[_Folder, ...], *, is_root: bool) -> None:
         """Add a file, or walk a folder that is not one of its own `parents`."""
         has_suffix = os.path.splitext(path)[1].lower() in SUFFIXES
         if not is_root and not has_suffix and not os.path.isdir(path):
@@ -93,17 +86,17 @@ class FileScan:
             if folder in parents:
                 self.skipped.append(Skipped(path, "It links back to a folder that it is in."))
                 return
-            if folder in visited:
+            if folder in self._visited:
                 return
             entries = sorted(os.listdir(path))
         except OSError as error:
             self.skipped.append(Skipped.from_error(path, error))
             return
-        visited.add(folder)
+        self._visited.add(folder)
         if is_root:
             self.roots.append(path)
         for entry in entries:
-            self._visit(os.path.join(path, entry), visited, (*parents, folder), is_root=False)
+            self._visit(os.path.join(path, entry), (*parents, folder), is_root=False)
 
     def is_gone(self, document: str) -> bool:
         """Return whether an indexed document no longer exists.

@@ -71,11 +71,9 @@ def weighted_rankings(
 def fuse(
     rankings: Sequence[Ranking], total_weight: int
 ) -> tuple[dict[PageKey, float], dict[PageKey, PageMatch]]:
-    """Return each page's reciprocal rank score, at most 1, and its row.
+    """Return each page's reciprocal rank score and row; scores are at most 1.
 
-    Args:
-        rankings: What to fuse.
-        total_weight: The most that the weights of one page's rankings sum to.
+    `total_weight` is the most that the weights of one page's rankings sum to.
     """
     scores: dict[PageKey, float] = {}
     rows: dict[PageKey, PageMatch] = {}

@@ -159,12 +159,7 @@ class PageIndex:
         )
 
     def search(
-        self,
-        query: str,
-        k: int = 5,
-        *,
-        mode: SearchMode = "hybrid",
-        rerank: Llava | None = None,
+        self, query: str, k: int = 5, *, mode: SearchMode = "hybrid", rerank: Llava | None = None
     ) -> list[Hit]:
         """Return the pages that match a query, best first.
 

@@ -38,11 +38,7 @@ def write_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def translate_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the errors of LanceDB (OSError, RuntimeError) and SQLite into `IndexStoreError`.
-
-    Raises:
-        IndexStoreError: The folder cannot be used.
-    """
+    """Turn the errors of LanceDB (OSError, RuntimeError) and SQLite into `IndexStoreError`."""
     try:
         yield
     except (OSError, RuntimeError, sqlite3.OperationalError) as error:

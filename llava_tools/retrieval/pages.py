@@ -83,12 +83,7 @@ class PageImage:
 
 
 def hash_file(path: str) -> tuple[str, FileState]:
-    """Return the SHA-256 of a file's bytes, in hex, and the file's state.
-
-    Raises:
-        DocumentError: It is empty.
-        OSError: It cannot be read.
-    """
+    """Return the SHA-256 of a file's bytes, in hex, and its state; `DocumentError` if empty."""
     with open(path, "rb") as file:
         state = FileState.of(file.fileno())
         if state.size == 0:

@@ -27,11 +27,16 @@ from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.search import Hit, SearchMode
 from llava_tools.retrieval.tiling import answer_with_tiles, statement
-from llava_tools.tools import request_generator
 from llava_tools.tools.compare import normalize_answer
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
-from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.requests import (
+    RequestGenerator,
+    arun_requests,
+    build_request,
+    get_answers,
+    run_requests,
+)
 
 #: Prompt with a page's text, as in LLaVA 1.5's training data (TextCaps, TextVQA).
 PROMPT_WITH_TEXT = "{question}\nReference OCR token: {text}"
@@ -102,7 +107,7 @@ def ask(
     """
     request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
-    return request_generator.run(model, request.generator(model))
+    return run_requests(model, request.generator(model))
 
 
 async def aask(
@@ -111,7 +116,7 @@ async def aask(
     """`ask` without blocking the event loop; cancelling the task stops the generation."""
     request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
-    return await request_generator.arun(model, request.generator(model))
+    return await arun_requests(model, request.generator(model))
 
 
 @dataclass(frozen=True)
@@ -187,18 +192,14 @@ class _DocumentQuestion:
         return located.box if located.certainty >= MIN_LOCATE_CERTAINTY else None
 
 
-def merge_answers(
-    citations: Sequence[Citation],
-) -> tuple[list[Citation], list[Citation], float]:
-    """Return the pages with the answer of the largest weight, the others, and its certainty.
+def merge_answers(citations: Sequence[Citation]) -> tuple[list[Citation], list[Citation], float]:
+    """Return the pages with the answer of the largest weight, the others, and that weight.
 
     An answer's probability is the sum over the pages of the page's times that of the answer on that
     page, as in RAG-Sequence (Lewis et al. 2020). A page's probability falls with the square of its
     rank: of 36 questions (`benchmarks.pages`, `tuning`), the first page was right in 25, the second
-    in 4, the third in 1. Search scores depend on ranks themselves and say less.
-
-    Args:
-        citations: Best page first.
+    in 4, the third in 1. Search scores depend on ranks themselves and say less. `citations` are
+    ordered, best page first.
     """
     weights: dict[str, float] = {}
     total = sum(rank**-2 for rank in range(1, len(citations) + 1))

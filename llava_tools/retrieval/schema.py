@@ -64,27 +64,17 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
     import pyarrow
 
     text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
-    documents = {
-        "document": text,
-        "digest": text,
-        "pages": number,
-        "is_pdf": flag,
-        "complete": flag,
-    }
+    files = {"document": text, "digest": text, "pages": number, "is_pdf": flag, "complete": flag}
     pages = dict.fromkeys(("digest", "handle", "text"), text)
     pages |= dict.fromkeys(("page", "width", "height"), number)
     pages["thumbnail"] = pyarrow.binary()
     pages["vector"] = pyarrow.list_(pyarrow.float32(), metadata.dimensions)
     header = json.dumps({**vars(metadata), "version": _VERSION})
-    return pyarrow.schema(documents), pyarrow.schema(pages, metadata={"llava-tools": header})
+    return pyarrow.schema(files), pyarrow.schema(pages, metadata={"llava-tools": header})
 
 
 def read_metadata(schema: Any, folder: str) -> IndexMetadata:
-    """Return the metadata in the schema of `pages`.
-
-    Raises:
-        IndexStoreError: Another version wrote it.
-    """
+    """Return the metadata in the schema of `pages`; `IndexStoreError` if of another version."""
     header = json.loads((schema.metadata or {}).get(b"llava-tools", b"{}"))
     if header.pop("version", None) != _VERSION:
         raise IndexStoreError(

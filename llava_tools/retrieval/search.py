@@ -58,11 +58,7 @@ class Hit:
 
 
 def check_search(query: str, k: int, mode: str) -> None:
-    """Refuse an impossible search.
-
-    Raises:
-        RequestError: A blank query, a `k` that is no number from 1 to 1000, or an unknown mode.
-    """
+    """Raise `RequestError` for a blank query, an impossible `k` or an unknown mode."""
     if not isinstance(query, str) or not query.strip():
         raise RequestError(f"query={query!r:.60} has no words.", "Say what to look for.")
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 1000:

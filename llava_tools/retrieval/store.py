@@ -105,12 +105,7 @@ class Store:
         return rows
 
     def sample(self, limit: int, *, without_text: bool = False) -> list[dict[str, Any]]:
-        """Return text and vector of at most `limit` pages, spread evenly over those searched.
-
-        Args:
-            limit: How many pages, at most.
-            without_text: Search only pages without a text.
-        """
+        """Return text and vector of at most `limit` pages, spread evenly over the index."""
         query = self._pages.search().select(["page"]).with_row_id(True)
         if without_text:
             query = query.where(_WITHOUT_TEXT)
@@ -175,13 +170,7 @@ class Store:
     def nearest(
         self, vector: Sequence[float], limit: int, *, without_text: bool = False
     ) -> list[PageMatch]:
-        """Return the `limit` pages nearest to a vector, best first.
-
-        Args:
-            vector: Of any length above 0.
-            limit: How many pages.
-            without_text: Only pages without a text.
-        """
+        """Return the `limit` pages nearest to a vector of any length above 0, best first."""
         query = self._pages.search(list(vector), vector_column_name="vector")
         query = query.distance_type("cosine").nprobes(PARTITIONS).refine_factor(REFINE_FACTOR)
         return self._matches(query, "_distance", limit, [_WITHOUT_TEXT] if without_text else [])

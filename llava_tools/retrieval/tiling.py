@@ -20,12 +20,7 @@ from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
 from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.geometry import Box
-from llava_tools.tools.request_generator import (
-    RequestGenerator,
-    build_request,
-    get_answers,
-    get_scores,
-)
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
 
 #: Weight (see `_weight`) from which the whole page's answer is kept without tiles.
 SUFFICIENT_WEIGHT = 0.5
@@ -81,11 +76,7 @@ def statement(text: str, answer: str) -> str:
 
 
 def tiles(size: tuple[int, int]) -> list[Box]:
-    """Return overlapping squares that cover an image, row by row; none for a small image.
-
-    Args:
-        size: Width and height in pixels.
-    """
+    """Return overlapping squares that cover an image of that size; none for a small image."""
     if max(size) < MIN_TILED_SIDE:
         return []
     width, height = size
