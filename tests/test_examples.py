@@ -16,9 +16,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def _run(*arguments: str) -> str:
     command = [sys.executable, str(EXAMPLES / arguments[0]), *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def _run(*arguments: str) -> str:
     ],
 )
 def test_find_and_ask(find: str, ask: str, image: str, answer: str) -> None:
-    found, said, times = _run("find_and_ask.py", "--find", find, "--ask", ask).splitlines()
-    assert found == f"{find}  ->  {image}"
-    assert said == f"{ask}  ->  {answer}"
+    match, answered, times = _run("find_and_ask.py", "--find", find, "--ask", ask).splitlines()
+    assert match == f"{find}  ->  {image}"
+    assert answered == f"{ask}  ->  {answer}"
     assert "llava-tools/tiny" in times
 
 
@@ -67,15 +67,15 @@ def test_ask_documents(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_pdf(tmp_path / "in" / "manual.pdf", ["Cover", "Descale it every month", "Warranty"])
     arguments = ["--folder", str(tmp_path / "in"), "--index", str(tmp_path / "index")]
-    said = _run("ask_documents.py", *arguments, "--ask", "When to descale it?")
-    assert "1 documents, 3 pages added" in said
-    assert "When to descale it?  ->  " in said
-    assert "manual.pdf, page " in said
+    output = _run("ask_documents.py", *arguments, "--ask", "When to descale it?")
+    assert "1 documents, 3 pages added" in output
+    assert "When to descale it?  ->  " in output
+    assert "manual.pdf, page " in output
 
 
 def test_langgraph_documents() -> None:
-    found = ast.literal_eval(_run("langgraph_documents.py"))
-    assert found == {"answer": "yellow", "page": 1, "document": "night.png"}
+    result = ast.literal_eval(_run("langgraph_documents.py"))
+    assert result == {"answer": "yellow", "page": 1, "document": "night.png"}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
