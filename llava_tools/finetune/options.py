@@ -76,8 +76,7 @@ class TuneOptions(LoadOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in ("lora", "full"):
-            raise self._refuse("method", "'lora' or 'full'")
+        self._check("method", self.method in ("lora", "full"), "'lora' or 'full'")
         for name in ("rank", "epochs", "batch", "micro_batch", "save_every"):
             self._check_whole(name, 1)
         self._check_whole("workers", 0)
@@ -90,20 +89,20 @@ class TuneOptions(LoadOptions):
             self._check_within("rate", 0, math.inf, open_below=True)
         if self.projector_rate is not None:
             self._check_within("projector_rate", 0, math.inf)
-        if self.dtype == "float16":
-            raise self._refuse("dtype", "'auto', 'bfloat16' or 'float32': float16 loses gradients")
+        rule = "'auto', 'bfloat16' or 'float32': float16 loses gradients"
+        self._check("dtype", self.dtype != "float16", rule)
 
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self._refuse(name, f"a whole number of at least {least}")
+        valid = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        self._check(name, valid, f"a whole number of at least {least}")
 
     def _check_within(self, name: str, low: float, high: float, open_below: bool = False) -> None:
         value = getattr(self, name)
-        if not low <= value < high or (open_below and value == low):
-            least = "above" if open_below else "of at least"
-            most = "" if high == math.inf else f" and below {high}"
-            raise self._refuse(name, f"a number {least} {low}{most}")
+        valid = low <= value < high and not (open_below and value == low)
+        least = "above" if open_below else "of at least"
+        most = "" if high == math.inf else f" and below {high}"
+        self._check(name, valid, f"a number {least} {low}{most}")
 
     @property
     def rates(self) -> tuple[float, float]:
