@@ -1,17 +1,18 @@
 """The in-process engine: transformers and torch behind the backend interface.
 
-`loading/` turns a name into a checked, loaded model; `device` picks where it runs. A request goes
-this way:
+`loading/` turns a name into a checked, loaded model; `device` picks where it runs. The path of a
+request:
 
-1. `engine` tokenizes its prompt (`tokenizer`), compiles its constraint (`grammar_masks`), and
-   admits it with a `RequestState` (`request_state`).
+1. `engine` compiles its constraint (`grammar_masks`), tokenizes its prompt (`tokenizer`), and admits
+   it with a `RequestState` (`request_state`).
 2. `image_cache` replaces each image by virtual token ids. `vision_tower` encodes an image that is
    new, `image_batcher` several that arrive together.
-3. `continuous_batching/` runs the batch. `runtime` submits the request, after others about the same
-   image if their prefill can be shared (`prefill_coalescer`); `manager` and `kv_layout` adapt
-   transformers' scheduler and KV; on CPUs `cpu/` computes the language model; `sampler` picks the
-   tokens; `oom_recovery` repeats a step that lacked memory.
-4. `stream` turns tokens into chunks; `scoring` sums the log-probabilities of forced labels.
+3. `continuous_batching/runtime` submits it. If another request computes the same images at that
+   moment, it waits for that one (`prefill_coalescer`).
+4. `continuous_batching/manager` runs transformers' scheduler: each step computes the language model
+   (on CPUs `cpu/`, with the KV of `kv_layout`), `sampler` picks the tokens, and `router` delivers
+   them. `oom_recovery` retries a step that lacked memory.
+5. `stream` turns tokens into chunks; `scoring` sums the log-probabilities of forced labels.
 
 Apart from requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
 """

@@ -1,9 +1,8 @@
 """`ClipEmbedding`: texts and images in, vectors of length one out.
 
 Images are padded as for LLaVA and go through its vision tower up to the layer that LLaVA reads;
-CLIP's last layer, norm and projection follow. A loaded engine's vision tower is reused; every call
-looks for one, so that no second tower stays in memory. The pass itself is not batched with the
-engine's.
+CLIP's last layer, norm and projection follow. Every call looks for a loaded engine whose vision
+tower it can use, so that no second one stays in memory; the pass is not batched with the engine's.
 """
 
 from __future__ import annotations
@@ -118,10 +117,8 @@ class ClipEmbedding:
             if not same or not isinstance(engine, LlavaEngine):
                 continue
             model = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)
-            if model.device == device and own.dtype in (
-                "auto",
-                str(model.dtype).removeprefix("torch."),
-            ):
+            dtype = str(model.dtype).removeprefix("torch.")
+            if model.device == device and own.dtype in ("auto", dtype):
                 return VisionTower(model, engine.loaded.processor)
         return None
 

@@ -28,7 +28,6 @@ from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCach
 from llava_tools.engine.loading.checkpoint import LoadedModel, preprocess
 from llava_tools.engine.request_state import RequestState
 from llava_tools.engine.stream import EngineStream
-from llava_tools.engine.tokenizer import TokenizedPrompt
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
@@ -36,6 +35,9 @@ from llava_tools.structured.parser import constrained
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
+
+#: Stands for an image in a prompt's token ids until its request was admitted.
+_IMAGE = -1
 
 _SCORING = SamplingParams(logprobs=True)
 
@@ -122,11 +124,12 @@ class LlavaEngine:
         best_effort = False
         if not constraint.unconstrained:
             state.constraint, best_effort = self._grammars.matcher(constraint)
-        tokens = self._tokenizer.tokenize_text(prepared.pieces)
-        state.max_tokens = self._fit(tokens, request.sampling.max_tokens)
+        pieces = prepared.pieces
+        ids = self._tokenize(pieces)
+        state.max_tokens = self._fit(ids, request.sampling.max_tokens)
         self._admit(state)
         try:
-            self.runtime.submit(self._expand_images(tokens, state), state)
+            self.runtime.submit(self._expand_images(ids, pieces, state), state)
         except BaseException:
             self._release(state)
             raise
@@ -138,13 +141,14 @@ class LlavaEngine:
         """Return the log-probabilities of labels as answers; see `Backend.score`."""
         check_labels(labels)
         state = self._new_state(_SCORING)
-        tokens = self._tokenizer.tokenize_text(prepare(request).pieces)
+        pieces = prepare(request).pieces
+        ids = self._tokenize(pieces)
         answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
-        self._fit(tokens, max(map(len, answers)))
+        self._fit(ids, max(map(len, answers)))
         self._admit(state)  # it counts as one request and holds the images for all labels
         scores: list[float] = []
         try:
-            ids = self._expand_images(tokens, state)
+            ids = self._expand_images(ids, pieces, state)
             for start in range(0, len(answers), scoring.MAX_LABELS_AT_ONCE):
                 scores += self._score(ids, answers[start : start + scoring.MAX_LABELS_AT_ONCE])
         finally:
@@ -154,7 +158,7 @@ class LlavaEngine:
     def count_tokens(self, request: Request) -> int:
         """Return the tokens of the prompt; no image is opened."""
         pieces = prompt.build(request.messages, constraint=request.constraint)
-        return self._tokenizer.tokenize_text(pieces).length(self.loaded.image_tokens)
+        return self._length(self._tokenize(pieces))
 
     def token_ids(self, text: str) -> list[int]:
         """Return the ids of plain text, without `<s>`."""
@@ -173,11 +177,19 @@ class LlavaEngine:
         number = next(self._request_numbers)
         return RequestState(f"r{number}", sampling, time.perf_counter())
 
-    def _fit(self, tokens: TokenizedPrompt, max_tokens: int | None) -> int:
+    def _tokenize(self, pieces: Sequence[prompt.Piece]) -> list[int]:
+        """Return the ids of a prompt, with one placeholder for each image."""
+        return self._tokenizer.tokenize(pieces, lambda image: (_IMAGE,))
+
+    def _length(self, ids: list[int]) -> int:
+        """Return the prompt's tokens once its placeholders are expanded."""
+        return len(ids) + ids.count(_IMAGE) * (self.loaded.image_tokens - 1)
+
+    def _fit(self, ids: list[int], max_tokens: int | None) -> int:
         """Return how many new tokens the request may have; see `prompt.max_new_tokens`."""
-        per_image, images = self.loaded.image_tokens, len(tokens.images)
+        images, per_image = ids.count(_IMAGE), self.loaded.image_tokens
         return prompt.max_new_tokens(
-            tokens.length(per_image), images, per_image, max_tokens, self._context_length
+            self._length(ids), images, per_image, max_tokens, self._context_length
         )
 
     def _admit(self, state: RequestState) -> None:
@@ -190,17 +202,23 @@ class LlavaEngine:
             )
         self._image_ids[state.request_id] = []
 
-    def _expand_images(self, tokens: TokenizedPrompt, state: RequestState) -> list[int]:
-        """Return the ids of a prompt with its images, which are held until `_release`."""
-
-        def acquire(image: ImageRef) -> range:
+    def _expand_images(
+        self, ids: list[int], pieces: Sequence[prompt.Piece], state: RequestState
+    ) -> list[int]:
+        """Return a prompt's ids with the virtual ids of its images, held until `_release`."""
+        images = (piece for piece in pieces if isinstance(piece, ImageRef))
+        expanded: list[int] = []
+        for token in ids:
+            if token != _IMAGE:
+                expanded.append(token)
+                continue
+            image = next(images)
             with require_memory(f"the image {image.source}"):
-                ids = self._images.acquire(image)
-            self._image_ids[state.request_id].append(ids)
-            return ids
-
-        state.image_tokens = len(tokens.images) * self.loaded.image_tokens
-        return tokens.expand(acquire)
+                image_ids = self._images.acquire(image)
+            self._image_ids[state.request_id].append(image_ids)
+            expanded += image_ids
+            state.image_tokens += len(image_ids)
+        return expanded
 
     def _score(self, ids: list[int], answers: list[list[int]]) -> list[float]:
         """Force each answer after a prompt; return their log-probabilities."""

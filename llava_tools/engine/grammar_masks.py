@@ -10,7 +10,6 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,19 +27,6 @@ if TYPE_CHECKING:
 MAX_GRAMMARS = 64
 
 
-@dataclass(frozen=True)
-class CompiledGrammar:
-    """A compiled constraint.
-
-    Attributes:
-        start: A matcher before the first token; copied for every answer.
-        best_effort: Whether part of the constraint cannot be enforced (only if it is not strict).
-    """
-
-    start: LLMatcher
-    best_effort: bool
-
-
 class GrammarCache:
     """Compiles constraints for one tokenizer, and keeps those used last.
 
@@ -52,7 +38,8 @@ class GrammarCache:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
-        self._grammars: OrderedDict[str, CompiledGrammar] = OrderedDict()
+        # A matcher before the first token, and whether it is best effort only.
+        self._grammars: OrderedDict[str, tuple[LLMatcher, bool]] = OrderedDict()
         self._ll_tokenizer: LLTokenizer | None = None
         self._lock = threading.Lock()
 
@@ -65,13 +52,15 @@ class GrammarCache:
         """
         key = _key(constraint)
         with self._lock:
-            grammar = self._grammars.pop(key, None) or self._compile(constraint)
-            self._grammars[key] = grammar
+            if key not in self._grammars:
+                self._grammars[key] = self._compile(constraint)
+            self._grammars.move_to_end(key)
+            start, best_effort = self._grammars[key]
             if len(self._grammars) > MAX_GRAMMARS:
                 self._grammars.popitem(last=False)
-            return Matcher(grammar.start.deep_copy(), self._vocab_size), grammar.best_effort
+            return Matcher(start.deep_copy(), self._vocab_size), best_effort
 
-    def _compile(self, constraint: Constraint) -> CompiledGrammar:
+    def _compile(self, constraint: Constraint) -> tuple[LLMatcher, bool]:
         try:
             import llguidance.hf
         except ImportError as error:
@@ -97,7 +86,7 @@ class GrammarCache:
                 f"{_one_line(matcher.get_error())}.",
                 "Bind fewer tools, or simpler ones.",
             )
-        return CompiledGrammar(matcher, best_effort)
+        return matcher, best_effort
 
     def _enforceable(
         self, schema: Schema, constraint: Constraint, description: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -17,19 +18,11 @@ from llava_tools.engine.device import is_out_of_memory
 MAX_IMAGES = 8
 
 
+@dataclass(eq=False)
 class _WaitingImage:
-    """An image that waits.
-
-    Attributes:
-        pixels: [3, size, size].
-        features: [tokens, hidden], or None until it was encoded.
-        alone: Whether a batch that it was in failed, so that it gets one of its own.
-    """
-
-    def __init__(self, pixels: torch.Tensor) -> None:
-        self.pixels = pixels
-        self.features: torch.Tensor | None = None
-        self.alone = False
+    pixels: torch.Tensor  # [3, size, size]
+    features: torch.Tensor | None = None  # [tokens, hidden], once it was encoded
+    alone: bool = False  # whether a batch failed that it was in, so that it gets one of its own
 
 
 class ImageBatcher:

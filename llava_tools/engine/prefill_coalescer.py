@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
@@ -19,17 +18,11 @@ T = TypeVar("T", bound=Hashable)
 _MAX_PREFILLED = 1024
 
 
-@dataclass
-class _Group(Generic[T]):
-    leader: T
-    waiting: list[T] = field(default_factory=list)
-
-
 class PrefillCoalescer(Generic[T]):
     """Groups requests, of any hashable type, by the prefix of their prompts."""
 
     def __init__(self) -> None:
-        self._groups: dict[Hashable, _Group[T]] = {}
+        self._groups: dict[Hashable, list[T]] = {}  # the first of each has started
         self._key_of: dict[T, Hashable] = {}
         self._prefilled: OrderedDict[Hashable, None] = OrderedDict()
 
@@ -43,13 +36,10 @@ class PrefillCoalescer(Generic[T]):
         if key in self._prefilled:
             self._prefilled.move_to_end(key)
             return True
-        group = self._groups.get(key)
+        group = self._groups.setdefault(key, [])
+        group.append(request)
         self._key_of[request] = key
-        if group is None:
-            self._groups[key] = _Group(request)
-            return True
-        group.waiting.append(request)
-        return False
+        return len(group) == 1
 
     def prefilled(self, request: T) -> list[T]:
         """Note a request's first token; return the requests that may start now."""
@@ -73,23 +63,20 @@ class PrefillCoalescer(Generic[T]):
             Whether it had been started, and the request that starts in its place, if any.
         """
         key = self._key_of.pop(request, None)
-        group = self._groups.get(key) if key is not None else None
-        if group is None:
+        if key is None:
             return True, []
-        if group.leader != request:
-            group.waiting.remove(request)
-            return False, []
-        if not group.waiting:
+        group = self._groups[key]
+        started = group[0] == request
+        group.remove(request)
+        if not group:
             del self._groups[key]
-            return True, []
-        group.leader = group.waiting.pop(0)
-        return True, [group.leader]
+        return started, group[:1] if started else []
 
     def __len__(self) -> int:
         return len(self._key_of)
 
     def _dissolve(self, key: Hashable) -> list[T]:
         group = self._groups.pop(key)
-        for request in (group.leader, *group.waiting):
+        for request in group:
             del self._key_of[request]
-        return group.waiting
+        return group[1:]

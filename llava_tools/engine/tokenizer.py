@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as FastTokenizer
 
 from llava_tools.chat.prompt import ImageIds, Piece, token_ids
 from llava_tools.errors import ModelError
-from llava_tools.images import ImageRef
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_IMAGE = -1
-"""The id that stands for an image in a tokenized prompt."""
-
-
-@dataclass(frozen=True)
-class TokenizedPrompt:
-    """A prompt whose images have no token ids yet.
-
-    Attributes:
-        ids: Token ids, with one placeholder an image.
-        images: The images in order.
-    """
-
-    ids: list[int]
-    images: list[ImageRef]
-
-    def length(self, tokens_per_image: int) -> int:
-        """Return the tokens of the whole prompt."""
-        return len(self.ids) + len(self.images) * (tokens_per_image - 1)
-
-    def expand(self, image_ids: ImageIds) -> list[int]:
-        """Return the prompt's ids with those of each image in its place."""
-        images = iter(self.images)
-        ids: list[int] = []
-        for token in self.ids:
-            ids.extend(image_ids(next(images)) if token == _IMAGE else (token,))
-        return ids
 
 
 class Tokenizer:
@@ -101,11 +71,6 @@ class Tokenizer:
         return token_ids(
             pieces, self.encode, bos=self.bos, end_of_turn=self.end_of_turn, image=image
         )
-
-    def tokenize_text(self, pieces: Sequence[Piece]) -> TokenizedPrompt:
-        """Tokenize the text of a prompt and leave its images for later."""
-        images = [piece for piece in pieces if isinstance(piece, ImageRef)]
-        return TokenizedPrompt(self.tokenize(pieces, lambda image: (_IMAGE,)), images)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""

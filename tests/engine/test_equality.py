@@ -199,3 +199,11 @@ def test_different_images_share_no_kv(
     prefix = len(engine.loaded.tokenizer.encode(prompt.SYSTEM + " USER: "))
     assert all(answer.usage.cached_tokens <= prefix + 1 for answer in answers)
     assert len({answer.token_ids for answer in answers}) > 1
+
+
+def test_counted_tokens_are_those_of_the_prompt(llava: Llava, images: list[Image.Image]) -> None:
+    question, pair = "Which is larger?", images[:2]
+    usage = llava.ask(question, pair, max_tokens=1).usage
+    request = Request((Message("user", (*map(open_image, pair), question)),))
+    assert llava.backend.count_tokens(request) == usage.prompt_tokens
+    assert usage.image_tokens == 2 * 16

@@ -66,7 +66,7 @@ def test_a_stream_that_is_never_read_is_released_when_dropped(fresh: Callable[..
     model = fresh(max_concurrent_requests=1)
     for _ in range(3):
         stream = model.stream("Hello?", max_tokens=1)
-        while _engine(model).runtime.in_flight:
+        while not _engine(model).runtime.idle:
             pass
         del stream
         gc.collect()

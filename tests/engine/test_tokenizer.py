@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from llava_tools.chat.prompt import END_OF_TURN
 from llava_tools.engine.tokenizer import Tokenizer
-from llava_tools.images import open_image
 from tests.checkpoints import llama_like_tokenizer
 
 SPELLED = ["<image>", "</s>", "<s>", "<unk>", "USER:", " ASSISTANT:", "\n", "<", "/s>", " "]
@@ -63,14 +60,3 @@ def test_no_space_is_added_before_the_first_word_after_an_end_of_turn(tokenizer:
 
 def test_special_tokens_show_their_names(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_text(tokenizer.end_of_turn) == "</s>"
-
-
-def test_images_are_expanded_to_the_ids_of_a_direct_tokenization(tokenizer: Tokenizer) -> None:
-    red, blue = (open_image(Image.new("RGB", (2, 2), color)) for color in ("red", "blue"))
-    ids = {red: range(1000, 1004), blue: range(1004, 1008)}
-    pieces = ["USER: ", red, "\n", blue, red, "one ", END_OF_TURN, "USER: two"]
-    prompt = tokenizer.tokenize_text(pieces)
-    expanded = prompt.expand(ids.__getitem__)
-    assert expanded == tokenizer.tokenize(pieces, ids.__getitem__)
-    assert prompt.length(4) == len(expanded)
-    assert prompt.images == [red, blue, red]

@@ -114,13 +114,8 @@ class PagedRuntime:
         self._router.fail_all()
 
     @property
-    def in_flight(self) -> int:
-        """Requests that were submitted and are not over."""
-        return len(self._router)
-
-    @property
     def idle(self) -> bool:
-        """Whether no request is in flight, nor noted as waiting for another."""
+        """Whether every request that was submitted is over."""
         return not self._router and not self._coalescer
 
     @property

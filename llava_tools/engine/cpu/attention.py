@@ -70,7 +70,7 @@ def parts_of(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
     for group, shared in _groups(sequences, block_size):
         if shared:
             rows = [row for item in group for row in range(item.first, item.first + item.rows)]
-            parts += _unmasked(_row_index(rows), group[0], 0, shared, block_size)
+            parts += _unmasked(index_of(torch.tensor(rows)), group[0], 0, shared, block_size)
         for item in group:
             own_rows = slice(item.first, item.first + item.rows)
             if item.rows == 1:  # it sees all keys, its own included
@@ -122,12 +122,12 @@ def attend(
     return outputs.flatten(1)
 
 
-def index_of(slots: torch.Tensor) -> Index:
-    """Return ascending slots as a slice if they are contiguous, which avoids a lookup."""
-    first, last = int(slots[0]), int(slots[-1])
-    if last - first + 1 == len(slots) and bool((slots[1:] > slots[:-1]).all()):
+def index_of(places: torch.Tensor) -> Index:
+    """Return rows or slots as a slice if they are contiguous, which avoids a lookup."""
+    first, last = int(places[0]), int(places[-1])
+    if last - first + 1 == len(places) and bool((places[1:] > places[:-1]).all()):
         return slice(first, last + 1)
-    return slots
+    return places
 
 
 def _groups(
@@ -138,7 +138,8 @@ def _groups(
     for item in sequences:
         for index, (group, shared) in enumerate(groups):
             most = min(item.past, shared or group[0].past)
-            blocks = _common_blocks(item.blocks, group[0].blocks, most // block_size)
+            end, other = most // block_size, group[0]
+            blocks = next((i for i in range(end) if item.blocks[i] != other.blocks[i]), end)
             common = blocks * block_size
             if common >= MIN_SLOTS and 2 * common >= most:
                 groups[index] = ([*group, item], common)
@@ -146,14 +147,6 @@ def _groups(
         else:
             groups.append(([item], 0))
     return groups
-
-
-def _common_blocks(first: Sequence[int], second: Sequence[int], most: int) -> int:
-    """Return how many blocks two sequences have in common from the start, at most `most`."""
-    for index in range(most):
-        if first[index] != second[index]:
-            return index
-    return most
 
 
 def _unmasked(
@@ -192,9 +185,3 @@ def _joined(runs: Sequence[slice]) -> Index:
     if len(runs) == 1:
         return runs[0]
     return torch.cat([torch.arange(run.start, run.stop) for run in runs])
-
-
-def _row_index(rows: list[int]) -> Index:
-    if rows[-1] - rows[0] + 1 == len(rows):
-        return slice(rows[0], rows[-1] + 1)
-    return torch.tensor(rows)

@@ -61,10 +61,6 @@ class LoadedModel:
 def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) -> torch.Tensor:
     """Preprocess images as LLaVA's official code does: padded to a square, resized, normalized.
 
-    Args:
-        processor: From `image_processor`.
-        images: At least one.
-
     Returns:
         float32 [images, 3, size, size].
 
@@ -89,7 +85,17 @@ def load(options: EngineOptions) -> LoadedModel:
     try:
         with readable(options.model, hub):
             config = _config(location, options.model, hub)
-            model = _model(location, config, options, device, hub)
+            model: LlavaForConditionalGeneration = load_weights(
+                LlavaForConditionalGeneration,
+                location,
+                options.model,
+                hub,
+                progress=options.source != "tiny",
+                config=config,
+                dtype=pick_dtype(options, device),
+                device_map={"": device} if device.type != "cpu" else None,
+                quantization_config=_quantization(options.quantization, device),
+            )
             tokenizer = Tokenizer(AutoTokenizer.from_pretrained(location, **hub))
             processor = image_processor(location, config.vision_config, hub)
     except torch.OutOfMemoryError as error:
@@ -152,37 +158,10 @@ def _config(location: str, name: str, hub: HubOptions) -> LlavaConfig:
     return config
 
 
-def _model(
-    location: str,
-    config: LlavaConfig,
-    options: EngineOptions,
-    device: torch.device,
-    hub: HubOptions,
-) -> LlavaForConditionalGeneration:
-    arguments: dict[str, Any] = {
-        "config": config,
-        "dtype": pick_dtype(options, device),
-        "device_map": {"": device} if device.type != "cpu" else None,
-    }
-    if options.quantization:
-        arguments["quantization_config"] = _quantization(options.quantization, device)
-    model: LlavaForConditionalGeneration = load_weights(
-        LlavaForConditionalGeneration,
-        location,
-        options.model,
-        hub,
-        progress=options.source != "tiny",
-        **arguments,
-    )
-    return model
-
-
-def _quantization(kind: Quantization, device: torch.device) -> BitsAndBytesConfig:
-    """Return the bitsandbytes settings.
-
-    Raises:
-        ModelError: They cannot be used here.
-    """
+def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndBytesConfig | None:
+    """Return the bitsandbytes settings; without a CUDA GPU or the package, raise `ModelError`."""
+    if kind is None:
+        return None
     if device.type != "cuda":
         raise ModelError(
             f"quantization={kind!r} needs a CUDA GPU, and the model would run on {device}.",

@@ -32,8 +32,8 @@ from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import CLIP, EmbeddingOptions, EngineOptions
 
+#: `eos_token_id` in old CLIP configurations, which is not the token that ends their texts.
 _LEGACY_EOS = 2
-"""`eos_token_id` in old CLIP configurations, which is not the token that ends their texts."""
 
 
 class _VisionTowerEnd(nn.Module):

@@ -14,8 +14,8 @@ from llava_tools.errors import ModelError, ModelNotFoundError
 #: Buffers that older exporters wrote into checkpoints, although they are computed.
 _COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
 
+#: `revision` and `local_files_only`, as each `from_pretrained` takes them.
 HubOptions = dict[str, Any]
-"""`revision` and `local_files_only`, as each `from_pretrained` takes them."""
 
 
 def load_weights(
