@@ -17,7 +17,7 @@ from typing import cast
 from llava_tools.core.requests import Message
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.images.sources import short
+from llava_tools.images.sources import shorten
 
 PLACEHOLDER = "<image>"
 """Stands for the image in the first human turn."""
@@ -69,20 +69,22 @@ def read_records(data: Path, images: Path | None) -> list[Record]:
         items: object = json.loads(data.read_bytes())
     except OSError as error:
         raise RequestError(
-            f"{short(data)} cannot be read: {error.strerror}.", "Name LLaVA's conversation JSON."
+            f"{shorten(data)} cannot be read: {error.strerror}.", "Name LLaVA's conversation JSON."
         ) from error
     except ValueError as error:
         raise RequestError(
-            f"{short(data)} is not JSON: {error}.", "Turn lines of objects into one list."
+            f"{shorten(data)} is not JSON: {error}.", "Turn lines of objects into one list."
         ) from error
     if not isinstance(items, list) or not items:
         raise RequestError(
-            f"{short(data)} is not a list of conversations.",
+            f"{shorten(data)} is not a list of conversations.",
             'Write [{"id": …, "image": …, "conversations": [{"from": …, "value": …}, …]}, …].',
         )
     folder = None if images is None else images.expanduser().resolve()
     if folder is not None and not folder.is_dir():
-        raise RequestError(f"There is no folder {short(images)}.", "Name the folder of the images.")
+        raise RequestError(
+            f"There is no folder {shorten(images)}.", "Name the folder of the images."
+        )
     return [_record(item, index, folder) for index, item in enumerate(items)]
 
 
@@ -91,7 +93,7 @@ def _record(item: object, index: int, folder: Path | None) -> Record:
     if not isinstance(item, dict):
         raise _error(name, f"is a {type(item).__name__}", "Write an object with conversations.")
     if item.get("id") is not None:
-        name = f"{name} (id {short(item['id'])})"
+        name = f"{name} (id {shorten(item['id'])})"
     turns = _turns(item.get("conversations"), name)
     image = item.get("image")
     if image is None:
@@ -99,7 +101,7 @@ def _record(item: object, index: int, folder: Path | None) -> Record:
             raise _error(name, f"has {PLACEHOLDER}, but no image", "Name its file in 'image'.")
         return Record(name, turns)
     if not isinstance(image, str) or not image.strip():
-        raise _error(name, f"has the image {short(image)}", "Name one file, or leave it out.")
+        raise _error(name, f"has the image {shorten(image)}", "Name one file, or leave it out.")
     return Record(name, _without_placeholder(turns, name), _image_path(image, folder, name))
 
 
@@ -114,7 +116,7 @@ def _turns(conversation: object, name: str) -> tuple[str, ...]:
             raise _error(where, f"is a {type(turn).__name__}", "Write 'from' and 'value'.")
         speaker, value = turn.get("from"), turn.get("value")
         if speaker not in ("human", "gpt"):
-            raise _error(where, f"is from {short(speaker)}", "Use 'human' or 'gpt'.")
+            raise _error(where, f"is from {shorten(speaker)}", "Use 'human' or 'gpt'.")
         if not isinstance(value, str) or not value.strip():
             raise _error(where, "is empty", "Write text in 'value', or drop the record.")
         turns.append((cast(str, speaker), value))
@@ -146,20 +148,20 @@ def _without_placeholder(turns: tuple[str, ...], name: str) -> tuple[str, ...]:
 def _image_path(image: str, folder: Path | None, name: str) -> Path:
     """Return an image's file, which must exist in the folder."""
     if folder is None:
-        raise _error(name, f"has the image {short(image)}", "Name the image folder (images=…).")
+        raise _error(name, f"has the image {shorten(image)}", "Name the image folder (images=…).")
     try:
         path = (folder / image).resolve()
-        exists = path.is_file()
+        exists = path.is_relative_to(folder) and path.is_file()
     except (OSError, ValueError, RuntimeError):  # a null byte, too long a name, a loop of links
         path, exists = folder, False
     if not path.is_relative_to(folder):
         raise ImageError(
-            f"The image {short(image)} of {name} leads out of {short(folder)}.",
+            f"The image {shorten(image)} of {name} leads out of {shorten(folder)}.",
             "Only images in that folder are read; name them relative to it.",
         )
     if not exists:
         raise ImageError(
-            f"The image {short(image)} of {name} is not in {short(folder)}.",
+            f"The image {shorten(image)} of {name} is not in {shorten(folder)}.",
             "Put it there, or name the right folder.",
         )
     return path

@@ -58,6 +58,7 @@ def test_the_eye_learns_and_goes_on(
     assert again["elapsed"] > first["elapsed"]
 
 
+@pytest.mark.slow
 def test_an_eye_goes_on_in_the_wide_world(
     model: LlavaForConditionalGeneration,
     tmp_path: Path,
