@@ -99,6 +99,7 @@ def tiny() -> Iterator[Llava]:
         yield model
 
 
+@pytest.mark.slow
 def test_embedded_model_chooses_and_scores(tiny: Llava) -> None:
     colours = ["red", "green", "blue", "yellow", "purple"]
     choice = tiny.choose("What colour is the star?", IMAGES / "night.png", colours)
@@ -108,6 +109,7 @@ def test_embedded_model_chooses_and_scores(tiny: Llava) -> None:
     assert star > 0.5 > tiny.score("a red square", IMAGES / "night.png")
 
 
+@pytest.mark.slow
 def test_score_of_a_label_equals_the_logprobs_of_its_answer(tiny: Llava) -> None:
     question, night = "What colour is the star?", IMAGES / "night.png"
     answer = tiny.ask(question, night, logprobs=True)
