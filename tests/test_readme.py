@@ -1,25 +1,49 @@
-"""The README is true: CI runs its commands, its files exist, and its Python blocks run as pasted."""
+"""README and docs are true: CI runs the commands, links and messages exist, Python blocks run."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+
+import llava_tools
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-#: Blocks of docs that need a server or files of the reader's own are not run.
-RUNNABLE = [(ROOT / "README.md"), ROOT / "docs" / "langchain.md"]
-BLOCKS = [
-    (path, block)
-    for path in RUNNABLE
-    for block in re.findall(r"```python\n(.*?)\n```", path.read_text(), flags=re.DOTALL)
+#: Blocks of the other pages need a server or files of the reader's own.
+RUNNABLE = [
+    ROOT / "README.md",
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in (
+            "index",
+            "langchain",
+            "llama_index_multi_modal",
+            "security",
+            "structured_output",
+            "tools",
+        )
+    ),
 ]
 MOST_LINES = 150
+
+#: Runs the Python blocks of a page, each in a namespace of its own, and prints how much each wrote.
+RUN_BLOCKS = """
+import contextlib, io, re, sys
+blocks = re.findall(r"```python\\n(.*?)\\n```", open(sys.argv[1]).read(), flags=re.DOTALL)
+for number, block in enumerate(blocks):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        code = compile(block, f"block {number} of {sys.argv[1]}", "exec", dont_inherit=True)
+        exec(code, {"__name__": "__main__"})
+    print(len(output.getvalue().strip()))
+"""
 
 
 def test_the_readme_is_short() -> None:
@@ -41,7 +65,9 @@ def test_links_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_paths_in_docs_exist(page: Path) -> None:
     pattern = r"(?:examples|benchmarks|llava_tools|recipes|tests|docs)/[\w/]+\.(?:py|md|png|pdf)"
-    assert not [name for name in re.findall(pattern, page.read_text()) if not (ROOT / name).exists()]
+    assert not [
+        name for name in re.findall(pattern, page.read_text()) if not (ROOT / name).exists()
+    ]
 
 
 def test_the_architecture_names_every_module_and_folder() -> None:
@@ -52,12 +78,60 @@ def test_the_architecture_names_every_module_and_folder() -> None:
     assert not [name for name in names if name not in tree]
 
 
+def test_the_reference_names_all_that_the_package_exports() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text().splitlines()
+    assert not [name for name in llava_tools.__all__ if f"::: llava_tools.{name}" not in reference]
+
+
+def test_the_site_has_every_page() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
+    assert not [path for path in (ROOT / "docs").glob("*.md") if f": {path.name}\n" not in site]
+
+
+def test_project_urls_lead_to_one_repository() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
+    (repository,) = re.findall(r"^  repository: (\S+)$", site, flags=re.MULTILINE)
+    texts = [site, (ROOT / "pyproject.toml").read_text()]
+    texts += [path.read_text() for path in (ROOT / ".github").rglob("*.yml")]
+    for text in texts:
+        for url in re.findall(r"https://github\.com/[^\s\"')]+", text):
+            assert urlsplit(url).path.startswith(urlsplit(repository).path), url
+
+
+def test_messages_in_troubleshooting_exist() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    messages = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
+    assert len(messages) > 50
+    texts = set(_texts_of_source())
+    assert not [message for message in messages if not any(message in text for text in texts)]
+
+
+def _texts_of_source() -> Iterator[str]:
+    """Yield the strings of the packages, with `…` for the values in f-strings."""
+    for folder in ("llava_tools", "integrations"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+                elif isinstance(node, ast.JoinedStr):
+                    yield "".join(
+                        str(part.value) if isinstance(part, ast.Constant) else "…"
+                        for part in node.values
+                    )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "block"), BLOCKS)
-def test_python_blocks_run_as_pasted(page: Path, block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+def test_python_blocks_run_as_pasted(page: Path, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     done = subprocess.run(
-        [sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, "-c", RUN_BLOCKS, str(page)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip(), page
+    lengths = [int(line) for line in done.stdout.split()]
+    assert lengths
+    assert all(lengths), lengths
