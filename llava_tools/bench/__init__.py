@@ -1,13 +1,6 @@
-"""`llava-tools bench`: how fast questions about images are answered, by whom.
+"""`llava-tools bench`: how fast contenders answer questions about images.
 
-Contenders (peers.py: backends behind the backend interface; generate.py: plain transformers) are given one
-workload in turns (workload.py); report.py makes a table, a plot and a JSON object of what was
-measured. Only generate.py imports torch, when somebody asks for it.
+A contender is a backend (contenders.py) or plain transformers (generate.py). All run the same
+workload in turns (workload.py). report.py prints the medians as a table, a plot and a JSON object.
+Only generate.py imports torch, and the command imports it on demand.
 """
-
-from __future__ import annotations
-
-from llava_tools.bench.peers import Behind, Contender, Run
-from llava_tools.bench.workload import Figures, Plan, measure
-
-__all__ = ["Behind", "Contender", "Figures", "Plan", "Run", "measure"]

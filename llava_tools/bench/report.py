@@ -1,84 +1,76 @@
-"""What was measured, as a table, a plot and a JSON object."""
+"""Reports measurements as a table, a plot and a JSON object."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llava_tools.bench.workload import Figures, Plan
-from llava_tools.errors import RequestError, need
-
-_Read = Callable[[Figures], float | None]
+from llava_tools.bench.workload import Measurements, Workload
+from llava_tools.errors import RequestError, require
 
 
-def columns(plan: Plan) -> dict[str, _Read]:
-    """Return what is shown of everybody, by heading."""
+def _columns(workload: Workload) -> dict[str, str]:
+    """Return the columns of table and plot: from the heading to the field of `Measurements`."""
     return {
-        "new picture, s": lambda figures: figures.new_image_s,
-        "follow-up, s": lambda figures: figures.follow_up_s,
-        "tokens/s": lambda figures: figures.tokens_per_s,
-        f"{plan.at_once} at once, s": lambda figures: figures.at_once_s,
+        "new image, s": "new_image_s",
+        "follow-up, s": "follow_up_s",
+        "tokens/s": "tokens_per_s",
+        f"{workload.at_once} at once, s": "at_once_s",
     }
 
 
-def reference(measured: Sequence[Figures]) -> Figures:
-    """Return whose figures are 1 in the ratios: `generate`'s where it was measured, else the first.
+def _reference(measured: Sequence[Measurements]) -> Measurements:
+    """Return what ratios are relative to: `generate` if it was measured, else the first."""
+    return next((item for item in measured if item.name == "generate"), measured[0])
+
+
+def _ratio(value: float | None, reference: float | None) -> float | None:
+    return value / reference if value is not None and reference else None
+
+
+def table(measured: Sequence[Measurements], workload: Workload) -> str:
+    """Return the measurements as a table, each with its ratio to the reference.
 
     Args:
         measured: At least one.
+        workload: What was measured.
     """
-    return next((figures for figures in measured if figures.name == "generate"), measured[0])
-
-
-def ratio(value: float | None, base: float | None) -> float | None:
-    """Return a figure as a multiple of another; None where one of them was not measured."""
-    return value / base if value is not None and base else None
-
-
-def table(measured: Sequence[Figures], plan: Plan) -> str:
-    """Lay the figures out for a terminal, each with its ratio to the reference's."""
-    base = reference(measured)
-    shown = columns(plan)
-    wide = max(len(figures.name) for figures in measured)
-    lines = [" " * wide + "".join(f"{heading:>20}" for heading in shown)]
-    for figures in measured:
-        cells = [_cell(read(figures), read(base)) for read in shown.values()]
-        lines.append(f"{figures.name:{wide}}" + "".join(f"{cell:>20}" for cell in cells))
+    reference = _reference(measured)
+    columns = _columns(workload)
+    width = max(len(item.name) for item in measured)
+    lines = [" " * width + "".join(f"{heading:>20}" for heading in columns)]
+    for item in measured:
+        cells = [_cell(getattr(item, name), getattr(reference, name)) for name in columns.values()]
+        lines.append(f"{item.name:{width}}" + "".join(f"{cell:>20}" for cell in cells))
     lines.append(
-        f"First tokens of a new and of a known picture, decoding, {plan.at_once} requests about "
-        f"two pictures; medians of {plan.rounds}; (to {base.name})."
+        f"First tokens for a new and a repeated image, decoding, {workload.at_once} requests about "
+        f"two images; medians of {workload.rounds} rounds; (ratio to {reference.name})."
     )
     return "\n".join(lines)
 
 
-def _cell(value: float | None, base: float | None) -> str:
+def _cell(value: float | None, reference: float | None) -> str:
     if value is None:
         return "-"
-    told = f"{value:.1f}" if value >= 10 else f"{value:.4f}"
-    times = ratio(value, base)
-    return told if times is None else f"{told} ({times:.2f})"
+    text = f"{value:.1f}" if value >= 10 else f"{value:.4f}"
+    ratio = _ratio(value, reference)
+    return text if ratio is None else f"{text} ({ratio:.2f})"
 
 
-def as_dict(measured: Sequence[Figures], plan: Plan) -> dict[str, Any]:
-    """Return everything for a JSON line."""
-    base = reference(measured)
-    names = [item.name for item in fields(Figures) if item.name != "name"]
-
-    def told(figures: Figures) -> dict[str, object]:
-        found: dict[str, object] = {"name": figures.name}
-        for name in names:
-            value, other = getattr(figures, name), getattr(base, name)
-            found[name] = _rounded(value)
-            found[f"{name}_ratio"] = _rounded(ratio(value, other))
-        return found
-
-    return {
-        "plan": asdict(plan),
-        "reference": base.name,
-        "measured": [told(figures) for figures in measured],
-    }
+def as_dict(measured: Sequence[Measurements], workload: Workload) -> dict[str, Any]:
+    """Return the workload, and the measurements with their ratios, for a JSON line."""
+    reference = _reference(measured)
+    rows = []
+    for item in measured:
+        row: dict[str, object] = {"name": item.name}
+        for name in _columns(workload).values():
+            value = getattr(item, name)
+            row[name] = _rounded(value)
+            row[f"{name}_ratio"] = _rounded(_ratio(value, getattr(reference, name)))
+        rows.append(row)
+    return {"workload": asdict(workload), "reference": reference.name, "measured": rows}
 
 
 def _rounded(value: float | None) -> float | None:
@@ -86,35 +78,36 @@ def _rounded(value: float | None) -> float | None:
 
 
 def check_plot(path: Path) -> None:
-    """Make sure, before anything is measured, that a plot can be written.
+    """Check, before anything is measured, that a plot can be written.
 
     Raises:
-        RequestError: There is no such folder, or no such kind of image.
+        RequestError: No such folder, or an unknown image format.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise RequestError(f"--plot {path} is not possible.", "Name a .png, .svg or .pdf.")
     if not path.parent.is_dir():
         raise RequestError(f"There is no folder {str(path.parent)!r} for the plot.", "Make it.")
-    need("matplotlib", extra="bench")
+    require("matplotlib", extra="bench")
 
 
-def plot(measured: Sequence[Figures], plan: Plan, path: Path) -> None:
-    """Write an image of the figures: a panel a column, a bar for everybody.
+def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> None:
+    """Write a plot with a panel for each column and a bar for each contender.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    need("matplotlib", extra="bench")
+    require("matplotlib", extra="bench")
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
 
-    shown = columns(plan)
-    figure = Figure(figsize=(3 * len(shown), 1.6 + 0.4 * len(measured)), layout="constrained")
-    names = [figures.name for figures in measured]
-    for place, (heading, read) in enumerate(shown.items(), start=1):
-        axes = figure.add_subplot(1, len(shown), place)
-        bars = axes.barh(names, [read(figures) or 0.0 for figures in measured])
-        axes.bar_label(bars, [f"{read(figures) or 0.0:.3g}" for figures in measured], padding=2)
+    columns = _columns(workload)
+    figure = Figure(figsize=(3 * len(columns), 1.6 + 0.4 * len(measured)), layout="constrained")
+    contenders = [item.name for item in measured]
+    for place, (heading, name) in enumerate(columns.items(), start=1):
+        axes = figure.add_subplot(1, len(columns), place)
+        values = [getattr(item, name) or 0.0 for item in measured]
+        bars = axes.barh(contenders, values)
+        axes.bar_label(bars, [f"{value:.3g}" for value in values], padding=2)
         axes.set_title(f"{heading} ({'more' if heading == 'tokens/s' else 'less'} is better)")
         axes.title.set_fontsize(8)
         axes.margins(x=0.25)

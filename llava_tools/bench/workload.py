@@ -1,26 +1,27 @@
-"""Questions about images, as agents ask them: short, several about one image, some at once.
+"""The workload of a benchmark: questions about images, like those of agents.
 
-Every round brings two images that nobody has seen. Each contender in turn is asked about the
-first one, asked again, asked to describe it, and given several questions about both at once; whose
-turn is first changes from round to round. The first round warms up and does not count.
+Every round has two new images. Each contender in turn gets a question about the first image,
+another one about it, a request to describe it, and several questions about both images at once. The
+order of the contenders rotates from round to round. The first round warms up and does not count.
 """
 
 from __future__ import annotations
 
 import random
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from llava_tools.bench.peers import Contender
+from llava_tools.bench.contenders import Contender
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef, open_image
 
 _FIRST = "What is in the picture?"
-_AGAIN = "What is the colour of the background?"
+_FOLLOW_UP = "What is the colour of the background?"
 _LONG = "Describe the picture in detail."
 _SHORT = (
     "What shape is in the picture?",
@@ -35,16 +36,19 @@ _SHORT = (
 _SHORT_TOKENS = 16
 _SIZE = (400, 300)
 
+#: One contender's values of each field of `Measurements`, round by round.
+_Samples = defaultdict[str, list[float]]
+
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is asked.
+class Workload:
+    """How much is measured.
 
     Attributes:
-        rounds: That count, >= 1.
-        at_once: Requests that come together, >= 1.
-        tokens: Of a description at most, >= 2.
-        seed: Of the images: a server that was measured before knows those of an earlier seed.
+        rounds: Rounds that count, >= 1.
+        at_once: Requests that are sent together, >= 1.
+        tokens: Length limit of a description, >= 2.
+        seed: Of the images. A server may have cached those of an earlier seed.
     """
 
     rounds: int = 5
@@ -60,99 +64,85 @@ class Plan:
                 )
 
 
-@dataclass
-class _Seen:
-    """What one contender took, round by round; seconds but for `rate`."""
-
-    new: list[float] = field(default_factory=list)
-    again: list[float] = field(default_factory=list)
-    rate: list[float] = field(default_factory=list)
-    at_once: list[float] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
-class Figures:
-    """Medians over the rounds.
+class Measurements:
+    """One contender's medians over the rounds.
 
     Attributes:
-        name: Whose.
-        new_picture_s: Seconds to the first token of a question about an image never seen.
+        name: Of the contender.
+        new_image_s: Seconds to the first token of a question about a new image.
         follow_up_s: The same for another question about that image.
-        tokens_per_s: Tokens a second after the first one; None where answers had no second one.
-        at_once_s: Seconds for all of the questions that came together.
+        at_once_s: Seconds for all requests that were sent together.
+        tokens_per_s: Tokens per second after the first one; None if answers had only one.
     """
 
     name: str
     new_image_s: float
     follow_up_s: float
-    tokens_per_s: float | None
     at_once_s: float
+    tokens_per_s: float | None = None
 
 
 def measure(
-    contenders: Sequence[Contender], plan: Plan, show: Callable[[int], None] = lambda done: None
-) -> list[Figures]:
-    """Let everybody answer the same questions.
+    contenders: Sequence[Contender],
+    workload: Workload,
+    show: Callable[[int], None] = lambda rounds: None,
+) -> list[Measurements]:
+    """Run a workload on all contenders.
 
     Args:
-        contenders: At least one, with names of their own.
-        plan: How much is asked.
-        show: Called after each round with the number of those that are done.
+        contenders: At least one; their names differ.
+        workload: How much is measured.
+        show: Called after each round with the number of rounds that count so far.
 
     Returns:
-        One entry a contender, in the order given.
+        One entry for each contender, in their order.
 
     Raises:
-        LlavaToolsError: Somebody could not answer.
+        LlavaToolsError: A contender cannot answer.
     """
-    seen = {contender.name: _Seen() for contender in contenders}
-    for number in range(plan.rounds + 1):
-        pair = (make_image(plan.seed, 2 * number), make_image(plan.seed, 2 * number + 1))
+    samples: dict[str, _Samples] = {contender.name: defaultdict(list) for contender in contenders}
+    for number in range(workload.rounds + 1):
+        images = [make_image(workload.seed, 2 * number + index) for index in range(2)]
         turn = number % len(contenders)
-        _round([*contenders[turn:], *contenders[:turn]], seen, plan, pair)
-        if number == 0:
-            seen.update((name, _Seen()) for name in seen)  # that was the warm-up
+        _run_round([*contenders[turn:], *contenders[:turn]], samples, workload, images)
+        if number == 0:  # the warmup
+            samples = {name: defaultdict(list) for name in samples}
         show(number)
-    return [_figures(name, took) for name, took in seen.items()]
-
-
-def _round(
-    contenders: Sequence[Contender],
-    seen: dict[str, _Seen],
-    plan: Plan,
-    pair: tuple[ImageRef, ImageRef],
-) -> None:
-    many = [
-        _asked(pair[n % 2], _SHORT[n % len(_SHORT)], _SHORT_TOKENS) for n in range(plan.at_once)
+    return [
+        Measurements(name, **{field: statistics.median(values) for field, values in rows.items()})
+        for name, rows in samples.items()
     ]
-    for one in contenders:
-        seen[one.name].new.append(one.run(_asked(pair[0], _FIRST, 1)).first)
-    for one in contenders:
-        seen[one.name].again.append(one.run(_asked(pair[0], _AGAIN, 1)).first)
-    for one in contenders:
-        rate = one.run(_asked(pair[0], _LONG, plan.tokens)).tokens_per_s
+
+
+def _run_round(
+    contenders: Sequence[Contender],
+    samples: dict[str, _Samples],
+    workload: Workload,
+    images: Sequence[ImageRef],
+) -> None:
+    for field, question in (("new_image_s", _FIRST), ("follow_up_s", _FOLLOW_UP)):
+        for contender in contenders:
+            timing = contender.run(_request(images[0], question, 1))
+            samples[contender.name][field].append(timing.first)
+    for contender in contenders:
+        rate = contender.run(_request(images[0], _LONG, workload.tokens)).tokens_per_s
         if rate is not None:
-            seen[one.name].rate.append(rate)
-    for one in contenders:
-        seen[one.name].at_once.append(one.run_all(many))
+            samples[contender.name]["tokens_per_s"].append(rate)
+    requests = [
+        _request(images[index % 2], _SHORT[index % len(_SHORT)], _SHORT_TOKENS)
+        for index in range(workload.at_once)
+    ]
+    for contender in contenders:
+        samples[contender.name]["at_once_s"].append(contender.run_all(requests))
 
 
-def _figures(name: str, took: _Seen) -> Figures:
-    return Figures(
-        name,
-        statistics.median(took.new),
-        statistics.median(took.again),
-        statistics.median(took.rate) if took.rate else None,
-        statistics.median(took.at_once),
-    )
-
-
-def _asked(image: ImageRef, question: str, tokens: int) -> Request:
+def _request(image: ImageRef, question: str, tokens: int) -> Request:
     return Request((Message("user", (image, question)),), SamplingParams(max_tokens=tokens))
 
 
 def make_image(seed: int, number: int) -> ImageRef:
-    """Draw an image that no other seed or number gives: a shape on a ground."""
+    """Draw a shape on a ground; every seed and number gives another image."""
     rng = random.Random(f"{seed}/{number}")
 
     def colour() -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""`llava-tools bench`: parse, measure, print a table, a plot if wanted, one JSON line last."""
+"""`llava-tools bench`: prints a table, writes a plot, and prints one JSON line last."""
 
 from __future__ import annotations
 
@@ -10,87 +10,90 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from llava_tools.bench import Behind, Contender, Plan, measure, report
+from llava_tools.bench import report
+from llava_tools.bench.contenders import BackendContender, Contender
 from llava_tools.bench.machine import describe
-from llava_tools.cli.options import add_engine, engine
-from llava_tools.errors import RequestError, need
+from llava_tools.bench.workload import Workload, measure
+from llava_tools.cli.options import ENGINE_HELP, add_flags, get_flags
+from llava_tools.cli.output import write
+from llava_tools.errors import RequestError, require
 from llava_tools.model import Llava
+from llava_tools.options import EngineOptions
 
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `llava-tools`."""
-    usual = Plan()
     bench = commands.add_parser(
         "bench",
-        help="how fast questions about pictures are answered, here and by others",
-        description="Ask the same questions about new and known pictures of a model in this "
-        "process, of transformers' generate on the same weights, and of any number of servers.",
+        help="how fast models and servers answer questions about images",
+        description="Send the same questions about new and repeated images to a model in this "
+        "process, to transformers' generate on the same weights, and to servers.",
     )
     bench.set_defaults(run=_bench)
     bench.add_argument(
-        "--model", help="tiny (the default where no server is named), 7b, 13b, a hub id or a folder"
-    )
-    bench.add_argument(
         "--base-url",
+        dest="servers",
         action="append",
         default=[],
         metavar="URL",
-        help="an OpenAI-compatible server; may be given more than once",
+        help="an OpenAI-compatible server; may be passed repeatedly",
     )
-    bench.add_argument("--no-generate", action="store_true", help="leave transformers' out")
-    add_engine(bench)
-    bench.add_argument("--rounds", type=int, default=usual.rounds, help="that count (%(default)s)")
-    bench.add_argument(
-        "--at-once", type=int, default=usual.at_once, help="requests together (%(default)s)"
+    bench.add_argument("--no-generate", action="store_true", help="leave out transformers")
+    add_flags(
+        bench,
+        EngineOptions,
+        model="tiny, 7b, 13b, a hub id or a folder; none by default if servers are named",
+        **ENGINE_HELP,
     )
-    bench.add_argument(
-        "--tokens", type=int, default=usual.tokens, help="of a description (%(default)s)"
+    add_flags(
+        bench,
+        Workload,
+        rounds="rounds that count",
+        at_once="requests that are sent together",
+        tokens="length limit of a description",
     )
-    bench.add_argument("--seed", type=int, help="of the pictures (never the same twice)")
+    bench.add_argument("--seed", type=int, default=secrets.randbits(32), help="of images (random)")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="a .png, .svg or .pdf")
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    plan = Plan(
-        arguments.rounds,
-        arguments.at_once,
-        arguments.tokens,
-        secrets.randbits(32) if arguments.seed is None else arguments.seed,
-    )
+    workload = Workload(**get_flags(arguments, Workload))
     if arguments.plot is not None:
         report.check_plot(arguments.plot)
-    if len(set(arguments.base_url)) < len(arguments.base_url):
-        raise RequestError("One --base-url is given twice.", "Name each server once.")
-    with ExitStack() as open_ones:
-        contenders = _contenders(arguments, open_ones)
-        measured = measure(contenders, plan, lambda done: _progress(done, plan.rounds))
-        told = report.as_dict(measured, plan) | describe()
-    print(report.table(measured, plan))  # noqa: T201
+    if len(set(arguments.servers)) < len(arguments.servers):
+        raise RequestError("A --base-url is passed twice.", "Name each server once.")
+    with ExitStack() as stack:
+        contenders = _contenders(arguments, stack)
+        measured = measure(contenders, workload, lambda done: _progress(done, workload.rounds))
+        result = {"benchmark": "bench"} | report.as_dict(measured, workload) | describe()
+    write(report.table(measured, workload))
     if arguments.plot is not None:
-        report.plot(measured, plan, arguments.plot)
-    print(json.dumps({"benchmark": "bench"} | told))  # noqa: T201
+        report.plot(measured, workload, arguments.plot)
+    write(json.dumps(result))
     return 0
 
 
-def _contenders(arguments: argparse.Namespace, open_ones: ExitStack) -> list[Contender]:
-    """Return whoever is wanted, each with its model loaded or its server asked for its name."""
-    found: list[Contender] = []
-    if arguments.model is not None or not arguments.base_url:
-        model = open_ones.enter_context(Llava(arguments.model or "tiny", **engine(arguments)))
-        found.append(Behind(model.backend.model_name, model.backend))
+def _contenders(arguments: argparse.Namespace, stack: ExitStack) -> list[Contender]:
+    """Load the model, and connect to the servers; `stack` closes them."""
+    contenders: list[Contender] = []
+    options = get_flags(arguments, EngineOptions)
+    if "model" in options or not arguments.servers:
+        model = stack.enter_context(Llava(**options))
+        contenders.append(BackendContender(model.backend.model_name, model.backend))
         if not arguments.no_generate:
-            need("torch", "transformers", "accelerate", extra="torch")
-            from llava_tools.bench.generate import Generate
+            require("torch", "transformers", "accelerate", extra="torch")
+            from llava_tools.bench.generate import GenerateContender
 
-            found.append(Generate(model.options))
-    for url in arguments.base_url:
-        model = open_ones.enter_context(Llava(base_url=url))
-        found.append(Behind(f"{model.backend.model_name} at {url}", model.backend))
-    return found
+            contenders.append(GenerateContender(model.options))
+    for url in arguments.servers:
+        model = stack.enter_context(Llava(base_url=url))
+        name = f"{model.backend.model_name} at {url}"
+        contenders.append(BackendContender(name, model.backend))
+    return contenders
 
 
 def _progress(done: int, rounds: int) -> None:
-    """Say how far it is, where somebody watches."""
+    """Show the number of rounds, if stderr is a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\rround {done} of {rounds}" + ("\n" if done == rounds else ""))
         sys.stderr.flush()

@@ -80,20 +80,12 @@ def openai_tools(
     Raises:
         RequestError: An unknown name.
     """
-    tools = select_tools(names, index)
-    if resolver is not None:
-        tools = [tool.for_resolver(resolver) for tool in tools]
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.parameters,
-            },
-        }
-        for tool in tools
-    ]
+    described = []
+    for tool in select_tools(names, index):
+        tool = tool if resolver is None else tool.for_resolver(resolver)
+        function = {name: getattr(tool, name) for name in ("name", "description", "parameters")}
+        described.append({"type": "function", "function": function})
+    return described
 
 
 def call(

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.request_generator import RequestGenerator, build_request, get_scores
+from llava_tools.tools.requests import RequestGenerator, build_request, get_scores
 from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]

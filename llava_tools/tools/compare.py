@@ -15,12 +15,7 @@ from pydantic import Field
 
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.request_generator import (
-    RequestGenerator,
-    build_request,
-    get_answers,
-    get_scores,
-)
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
 from llava_tools.tools.spec import ImageNames, ToolArguments, ToolResult, VisualTool
 
 #: The question about all images in one prompt.

@@ -9,7 +9,7 @@ from pydantic import Field
 from llava_tools.core.constraints import Constraint
 from llava_tools.images.access import ImageResolver
 from llava_tools.label_scoring import short_answer_question
-from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
 from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
 
 PROMPT = "How many {things} are there in the image?"

@@ -13,27 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
-from llava_tools.tools.request_generator import RequestGenerator
+from llava_tools.tools.requests import RequestGenerator
 from llava_tools.tools.spec import ToolArguments, VisualTool
-
-
-class PageHit(Protocol):
-    """A page in the results of a search."""
-
-    @property
-    def document(self) -> str:
-        """Path of its file."""
-        ...
-
-    @property
-    def page(self) -> int:
-        """Its number, from 1."""
-        ...
-
-    @property
-    def snippet(self) -> str:
-        """The part of its text that matches the query; empty without a text."""
-        ...
 
 
 @runtime_checkable
@@ -41,7 +22,11 @@ class SearchIndex(Protocol):
     """An index of pages."""
 
     def search(self, query: str, k: int) -> Sequence[Any]:
-        """Return the `k` best hits (`PageHit`), best first."""
+        """Return the `k` best hits, best first.
+
+        A hit has the attributes `document` (the file's path), `page` (from 1) and `snippet` (the
+        part of the page's text that matches the query; empty without a text).
+        """
         ...
 
     def open(self, hit: Any) -> ImageRef:
@@ -86,7 +71,7 @@ def make_find_tool(index: SearchIndex) -> VisualTool[FindArguments, FindResult]:
     """Return the tool that searches an index."""
 
     def find(arguments: FindArguments, resolver: ImageResolver) -> RequestGenerator[FindResult]:
-        hits: Sequence[PageHit] = index.search(arguments.query, arguments.k)
+        hits = index.search(arguments.query, arguments.k)
         images = [index.open(hit) for hit in hits]
         pages = tuple(
             FoundPage(

@@ -12,12 +12,7 @@ from llava_tools.core.constraints import Constraint
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import Box, unpad_box
-from llava_tools.tools.request_generator import (
-    RequestGenerator,
-    build_request,
-    get_answers,
-    get_scores,
-)
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
 from llava_tools.tools.spec import ImageName, ToolArguments, VisualTool
 
 #: The prompt that LLaVA 1.5 was trained to answer with a box (RefCOCO and Visual Genome).

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
 from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
 
 #: LLaVA 1.5's own prompts for a caption (TextCaps) and a detailed description (LLaVA-Instruct).

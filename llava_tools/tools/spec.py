@@ -12,8 +12,7 @@ from llava_tools.chat import image_handles
 from llava_tools.errors import RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
-from llava_tools.tools import request_generator
-from llava_tools.tools.request_generator import RequestGenerator
+from llava_tools.tools.requests import RequestGenerator, arun_requests, run_requests
 
 A = TypeVar("A", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -81,12 +80,12 @@ class VisualTool(Generic[A, R]):
             ModelError: The model cannot be loaded.
             EngineError: The engine could not finish, or (`OutputError`) returned no usable answer.
         """
-        return request_generator.run(model, self.function(arguments, resolver or ImageResolver()))
+        return run_requests(model, self.function(arguments, resolver or ImageResolver()))
 
     async def arun(self, model: Llava, arguments: A, resolver: ImageResolver | None = None) -> R:
         """`run` without blocking the event loop; cancelling the task stops the generation."""
         generator = self.function(arguments, resolver or ImageResolver())
-        return await request_generator.arun(model, generator)
+        return await arun_requests(model, generator)
 
     def parse(self, arguments: object) -> A:
         """Check the arguments of a call: a mapping, or its JSON.

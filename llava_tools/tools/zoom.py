@@ -13,7 +13,7 @@ from llava_tools.images import open_image
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import clip_box
-from llava_tools.tools.request_generator import RequestGenerator, build_request, get_answers
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
 from llava_tools.tools.spec import ImageName, ToolArguments, VisualTool
 
 

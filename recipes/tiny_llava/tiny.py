@@ -9,6 +9,7 @@ files to ``DIR`` and prints how it does. Checkpoints go to
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import threading
@@ -190,3 +191,21 @@ def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
     if told := {name: losses for name, losses in stages.items() if losses}:
         plot_losses(told, work / "losses.png", TOLD)
     return table(examine(out, each, shown=work / "answers.png"))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.tiny_llava.tiny", description="Train the embedded model."
+    )
+    parser.add_argument("--out", type=Path, default=Path("tiny"), help="for its files (./tiny)")
+    parser.add_argument("--minutes", type=float, default=150, help="on two free cores (150)")
+    parser.add_argument("--work", type=Path, help="for checkpoints (OUT.work)")
+    parser.add_argument("--each", type=int, default=200, help="questions a kind to examine (200)")
+    options = parser.parse_args(argv)
+    work = options.work or options.out.with_name(options.out.name + ".work")
+    print(reproduce(options.out, work, options.minutes, options.each))
+
+
+if __name__ == "__main__":
+    main()

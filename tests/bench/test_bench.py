@@ -1,4 +1,4 @@
-"""`llava-tools bench`: what is asked of whom, and what is told of it; no clock decides."""
+"""`llava-tools bench`: the requests of a workload, and the report; nothing depends on speed."""
 
 from __future__ import annotations
 
@@ -9,96 +9,101 @@ from pathlib import Path
 import pytest
 
 from llava_tools import registry
-from llava_tools.bench import Behind, Figures, Plan, Run, measure, report
-from llava_tools.bench.workload import make_image
+from llava_tools.bench import report
+from llava_tools.bench.contenders import AnswerTiming, BackendContender
+from llava_tools.bench.workload import Measurements, Workload, make_image, measure
 from llava_tools.cli.main import main
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import EngineClosedError
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
 
-PLAN = Plan(rounds=2, at_once=3, tokens=5, seed=9)
+WORKLOAD = Workload(rounds=2, at_once=3, tokens=5, seed=9)
 TEXT = "a red circle on a blue ground"
 
 
 @pytest.fixture
 def backends(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, ScriptedBackend]:
-    """Scripted engines by `base_url`, in the place of whatever would be loaded."""
-    made: dict[str | None, ScriptedBackend] = {}
+    """Scripted engines by `base_url`, instead of real ones."""
+    engines: dict[str | None, ScriptedBackend] = {}
 
     def load(options: EngineOptions) -> ScriptedBackend:
-        return made.setdefault(options.base_url, ScriptedBackend([TEXT]))
+        return engines.setdefault(options.base_url, ScriptedBackend([TEXT]))
 
-    monkeypatch.setattr(registry, "_engines", registry._Shelf(load))
-    return made
-
-
-def test_everybody_is_asked_the_same() -> None:
-    one, other = ScriptedBackend([TEXT]), ScriptedBackend([TEXT])
-    done: list[int] = []
-    measured = measure([Behind("one", one), Behind("other", other)], PLAN, done.append)
-    assert done == [0, 1, 2]
-    assert [figures.name for figures in measured] == ["one", "other"]
-    assert len(one.requests) == 3 * (3 + 3)
-    assert sorted(map(repr, one.requests)) == sorted(map(repr, other.requests))
+    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    return engines
 
 
-def test_a_round_asks_of_a_new_image_of_a_known_one_and_of_both_at_once() -> None:
+def test_all_contenders_get_the_same_requests() -> None:
+    first, second = ScriptedBackend([TEXT]), ScriptedBackend([TEXT])
+    rounds: list[int] = []
+    measured = measure(
+        [BackendContender("first", first), BackendContender("second", second)],
+        WORKLOAD,
+        rounds.append,
+    )
+    assert rounds == [0, 1, 2]
+    assert [item.name for item in measured] == ["first", "second"]
+    assert len(first.requests) == 3 * (3 + 3)
+    assert sorted(map(repr, first.requests)) == sorted(map(repr, second.requests))
+
+
+def test_round_has_two_new_images() -> None:
     backend = ScriptedBackend([TEXT])
-    measure([Behind("one", backend)], PLAN)
+    measure([BackendContender("engine", backend)], WORKLOAD)
     rounds = [backend.requests[start : start + 6] for start in range(0, 18, 6)]
-    seen: set[str] = set()
-    for asked in rounds:
-        handles = [request.messages[0].images[0].handle for request in asked]
+    earlier: set[str] = set()
+    for requests in rounds:
+        handles = [request.messages[0].images[0].handle for request in requests]
         assert len(set(handles[:3])) == 1
         assert len(set(handles[3:])) == 2
-        assert set(handles).isdisjoint(seen)
-        seen |= set(handles)
-        assert len({request.messages[0].text for request in asked}) == 6
-        assert [request.sampling.max_tokens for request in asked[:3]] == [1, 1, 5]
+        assert set(handles).isdisjoint(earlier)
+        earlier |= set(handles)
+        assert len({request.messages[0].text for request in requests}) == 6
+        assert [request.sampling.max_tokens for request in requests[:3]] == [1, 1, 5]
 
 
-def test_tokens_are_those_that_came_after_the_first() -> None:
-    asked = Request((Message("user", ("What?",)),), SamplingParams(max_tokens=4))
-    run = Behind("one", ScriptedBackend([TEXT])).run(asked)
-    assert run.tokens == 4
-    assert 0 < run.first <= run.total
-    assert Run(0.5, 1.0, 6).tokens_per_s == 10
-    assert Run(0.5, 0.5, 1).tokens_per_s is None
+def test_timing_counts_tokens_after_the_first() -> None:
+    request = Request((Message("user", ("What?",)),), SamplingParams(max_tokens=4))
+    timing = BackendContender("engine", ScriptedBackend([TEXT])).run(request)
+    assert timing.tokens == 4
+    assert 0 < timing.first <= timing.total
+    assert AnswerTiming(0.5, 1.0, 6).tokens_per_s == 10
+    assert AnswerTiming(0.5, 0.5, 1).tokens_per_s is None
 
 
-def test_images_are_new_for_every_seed_and_number() -> None:
+def test_images_differ_for_every_seed_and_number() -> None:
     handles = {make_image(seed, number).handle for seed in range(3) for number in range(40)}
     assert len(handles) == 120
     assert make_image(1, 2).handle == make_image(1, 2).handle
 
 
-def test_who_cannot_answer_ends_it() -> None:
+def test_failing_contender_ends_the_benchmark() -> None:
     broken = ScriptedBackend()
     broken.close()
     with pytest.raises(EngineClosedError):
-        measure([Behind("one", broken)], PLAN)
+        measure([BackendContender("engine", broken)], WORKLOAD)
 
 
 MEASURED = [
-    Figures("here", 0.1, 0.02, 60.0, 0.5),
-    Figures("generate", 0.2, 0.2, 30.0, 2.0),
-    Figures("short", 0.4, 0.2, None, 1.0),
+    Measurements("here", 0.1, 0.02, 0.5, 60.0),
+    Measurements("generate", 0.2, 0.2, 2.0, 30.0),
+    Measurements("short", 0.4, 0.2, 1.0),
 ]
 
 
-def test_ratios_are_to_generate_or_else_to_the_first() -> None:
-    told = report.as_dict(MEASURED, PLAN)
-    assert told["reference"] == "generate"
-    here, _, short = told["measured"]
-    assert (here["new_picture_s"], here["new_picture_s_ratio"]) == (0.1, 0.5)
+def test_ratios_are_relative_to_generate_or_else_to_the_first() -> None:
+    result = report.as_dict(MEASURED, WORKLOAD)
+    assert result["reference"] == "generate"
+    here, _, short = result["measured"]
+    assert (here["new_image_s"], here["new_image_s_ratio"]) == (0.1, 0.5)
     assert here["tokens_per_s_ratio"] == 2
     assert short["tokens_per_s"] is short["tokens_per_s_ratio"] is None
-    assert report.as_dict(MEASURED[::2], PLAN)["reference"] == "here"
+    assert report.as_dict(MEASURED[::2], WORKLOAD)["reference"] == "here"
 
 
-def test_the_table_has_a_line_for_everybody() -> None:
-    lines = report.table(MEASURED, PLAN).splitlines()
+def test_table_has_a_line_for_each_contender() -> None:
+    lines = report.table(MEASURED, WORKLOAD).splitlines()
     assert "3 at once" in lines[0]
     assert [line.split()[0] for line in lines[1:4]] == ["here", "generate", "short"]
     assert "0.1000 (0.50)" in lines[1]
@@ -106,25 +111,28 @@ def test_the_table_has_a_line_for_everybody() -> None:
     assert len({len(line) for line in lines[:4]}) == 1
 
 
-def test_the_command_ends_with_one_json_line(
+def test_command_prints_one_json_line_last(
     backends: dict[str | None, ScriptedBackend],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plot = tmp_path / "bench.png"
-    said = ["bench", "--model", "tiny", "--no-generate", "--base-url", "http://h:1/v1"]
-    assert main([*said, "--rounds", "1", "--at-once", "2", "--plot", str(plot)]) == 0
+    command = ["bench", "--model", "tiny", "--no-generate", "--base-url", "http://h:1/v1"]
+    assert main([*command, "--rounds", "1", "--at-once", "2", "--plot", str(plot)]) == 0
     *table, line = capsys.readouterr().out.splitlines()
-    told = json.loads(line)
-    assert [one["name"] for one in told["measured"]] == ["scripted", "scripted at http://h:1/v1"]
-    assert told["plan"]["at_once"] == 2
-    assert told["cores"] > 0
+    result = json.loads(line)
+    assert [item["name"] for item in result["measured"]] == [
+        "scripted",
+        "scripted at http://h:1/v1",
+    ]
+    assert result["workload"]["at_once"] == 2
+    assert result["cores"] > 0
     assert table[1].startswith("scripted ")
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert set(backends) == {None, "http://h:1/v1"}
 
 
-def test_a_server_alone_needs_no_model_here(
+def test_server_alone_needs_no_local_model(
     backends: dict[str | None, ScriptedBackend], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "--base-url", "http://h:1/v1", "--rounds", "1"]) == 0
@@ -132,7 +140,7 @@ def test_a_server_alone_needs_no_model_here(
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("options", "reason"),
     [
         (["--rounds", "0"], "rounds=0"),
         (["--at-once", "0"], "at_once=0"),
@@ -142,18 +150,18 @@ def test_a_server_alone_needs_no_model_here(
         (["--base-url", "http://h/v1", "--base-url", "http://h/v1"], "twice"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_is_loaded(
+def test_impossible_options_are_refused_before_anything_is_loaded(
     backends: dict[str | None, ScriptedBackend],
-    said: list[str],
-    why: str,
+    options: list[str],
+    reason: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["bench", *said]) == 2
-    assert why in capsys.readouterr().err
+    assert main(["bench", *options]) == 2
+    assert reason in capsys.readouterr().err
     assert not backends
 
 
-def test_a_plot_names_the_extra_that_it_needs(
+def test_plot_without_matplotlib_names_the_extra(
     backends: dict[str | None, ScriptedBackend],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -14,7 +14,7 @@ from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
 
-class _Eye(ScriptedEmbedder):
+class _Embedder(ScriptedEmbedder):
     def close(self) -> None:
         pass
 
@@ -26,54 +26,54 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
     def load(options: EngineOptions) -> ScriptedBackend:
         return scripted
 
-    def look(options: EmbeddingOptions) -> _Eye:
-        return _Eye()
+    def load_embedder(options: EmbeddingOptions) -> _Embedder:
+        return _Embedder()
 
-    monkeypatch.setattr(registry, "_engines", registry._Shelf(load))
-    monkeypatch.setattr(registry, "_embeddings", registry._Shelf(look))
+    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load_embedder))
     return scripted
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    inside = tmp_path / "in"
-    inside.mkdir()
-    write_pdf(inside / "a.pdf", ["A cover page", "The total is 42 euro"])
-    return inside
+    path = tmp_path / "in"
+    path.mkdir()
+    write_pdf(path / "a.pdf", ["A cover page", "The total is 42 euro"])
+    return path
 
 
-def test_index_search_ask(
+def test_index_search_and_ask(
     backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = str(tmp_path / "index")
     assert main(["index", str(folder), "--to", where]) == 0
-    assert "1 documents" in (said := capsys.readouterr().out)
-    assert "2 pages added" in said
+    assert "1 documents" in (out := capsys.readouterr().out)
+    assert "2 pages added" in out
     assert main(["index", str(folder), "--to", where, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["added"], told["unchanged"], told["skipped"]) == (0, 1, [])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["added"], report["unchanged"], report["skipped"]) == (0, 1, [])
 
     assert main(["search", where, "total euro", "--json", "-k", "1"]) == 0
     (hit,) = json.loads(capsys.readouterr().out)
     assert set(hit) == {"document", "page", "score", "handle", "snippet"}
     assert (hit["document"], hit["page"]) == (str(folder / "a.pdf"), 2)
     assert main(["search", where, "total euro", "--mode", "text"]) == 0
-    assert "page 2" in (said := capsys.readouterr().out)
-    assert "The total is 42 euro" in said
+    assert "page 2" in (out := capsys.readouterr().out)
+    assert "The total is 42 euro" in out
 
     assert main(["ask", "--index", where, "What is the total?", "--json", "-k", "1"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["answer"] == "42"
-    assert told["citations"][0]["page"] == 2
-    assert len(told["citations"][0]["box"]) == 4
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["answer"] == "42"
+    assert answer["citations"][0]["page"] == 2
+    assert len(answer["citations"][0]["box"]) == 4
     assert main(["ask", "--index", where, "What is the total?"]) == 0
-    out = capsys.readouterr()
-    assert out.out.startswith("42\n")
-    assert f"{folder / 'a.pdf'}, page 2  box [" in out.out
-    assert "embedded model" in out.err
+    output = capsys.readouterr()
+    assert output.out.startswith("42\n")
+    assert f"{folder / 'a.pdf'}, page 2  box [" in output.out
+    assert "embedded model" in output.err
 
 
-def test_skipped_files_are_named_and_the_exit_code_says_so(
+def test_skipped_files_are_listed_and_exit_with_3(
     backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7")
@@ -85,7 +85,7 @@ def test_skipped_files_are_named_and_the_exit_code_says_so(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "reason"),
     [
         (["search", "nowhere", "x"], "There is no index in 'nowhere'"),
         (["ask", "--index", "nowhere", "x"], "There is no index in 'nowhere'"),
@@ -95,17 +95,17 @@ def test_skipped_files_are_named_and_the_exit_code_says_so(
         (["search", "nowhere", "x", "--mode", "smell"], "mode='smell'"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_2(
+def test_wrong_use_prints_one_line_and_exits_with_2(
     backend: ScriptedBackend,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    says: str,
+    reason: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert says in err
+    assert reason in err
     assert not list(tmp_path.iterdir())

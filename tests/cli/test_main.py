@@ -1,4 +1,4 @@
-"""The command line: what it prints, and that bad input is one line and exit code 2."""
+"""The command line: its output; bad input prints one line and exits with 2."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
     def load(options: EngineOptions) -> ScriptedBackend:
         return scripted
 
-    monkeypatch.setattr(registry, "_engines", registry._Shelf(load))
+    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
     return scripted
 
 
 @pytest.fixture
-def make_image(tmp_path: Path) -> str:
+def image(tmp_path: Path) -> str:
     Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
     return str(tmp_path / "red.png")
 
@@ -44,29 +44,29 @@ def test_ask_prints_the_answer(
     assert backend.requests[0].sampling.max_tokens == 7
 
 
-def test_the_package_runs_as_a_module(
+def test_package_runs_as_a_module(
     backend: ScriptedBackend,
     image: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.argv", ["llava-tools", "ask", image, "What colour?"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         runpy.run_module("llava_tools", run_name="__main__")
-    assert ended.value.code == 0
+    assert error.value.code == 0
     assert capsys.readouterr().out == "It is red.\n"
 
 
 def test_ask_json(backend: ScriptedBackend, image: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", image, "What colour?", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["answer"] == "It is red."
-    assert told["finish_reason"] == "stop"
-    assert told["usage"]["image_tokens"] == 576
-    assert set(told["timings"]) == {"prepare", "first_token", "total"}
+    result = json.loads(capsys.readouterr().out)
+    assert result["answer"] == "It is red."
+    assert result["finish_reason"] == "stop"
+    assert result["usage"]["image_tokens"] == 576
+    assert set(result["timings"]) == {"prepare", "first_token", "total"}
 
 
-def test_an_animation_is_said_to_be_one(
+def test_animation_prints_a_warning(
     backend: ScriptedBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
@@ -83,14 +83,14 @@ def _bad_files(folder: Path) -> dict[str, bytes]:
     header = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (50_000).to_bytes(4, "big") * 2
     return {
         "empty.png": b"",
-        "text.png": b"these are only words, no picture at all\n",
+        "text.png": b"these are only words, no image at all\n",
         "cut.jpg": jpeg.read_bytes()[:900],
         "huge.png": header + b"\x08\x02\0\0\0" + b"\0\0\0\0",
     }
 
 
 @pytest.mark.parametrize("name", ["nofile.png", "", "empty.png", "text.png", "cut.jpg", "huge.png"])
-def test_bad_images_are_one_line_and_exit_2(
+def test_bad_images_print_one_line_and_exit_with_2(
     backend: ScriptedBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     for file, content in _bad_files(tmp_path).items():
@@ -104,7 +104,7 @@ def test_bad_images_are_one_line_and_exit_2(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "reason"),
     [
         (["--max-tokens", "-3"], "max_tokens=-3"),
         (["--temperature", "-1"], "temperature=-1.0"),
@@ -114,12 +114,12 @@ def test_bad_images_are_one_line_and_exit_2(
         (["--nonsense"], "--nonsense"),
     ],
 )
-def test_bad_options_are_one_line_and_exit_2(
+def test_bad_options_print_one_line_and_exit_with_2(
     backend: ScriptedBackend,
     image: str,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    says: str,
+    reason: str,
 ) -> None:
     try:
         code: object = main(["ask", image, "What?", *arguments])
@@ -128,22 +128,22 @@ def test_bad_options_are_one_line_and_exit_2(
     err = capsys.readouterr().err
     assert code == 2
     assert err.count("\n") == 1
-    assert says in err
+    assert reason in err
 
 
-def test_unknown_models(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_model_suggests_a_known_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", "Hello?", "--model", "tny"]) == 2
     assert "Did you mean 'tiny'" in capsys.readouterr().err
 
 
-def test_a_forgotten_question_is_noticed(
+def test_missing_question_is_an_error(
     backend: ScriptedBackend, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ask", image]) == 2
     assert "question is missing" in capsys.readouterr().err
 
 
-def test_a_failing_engine_exits_1(
+def test_failing_engine_exits_with_1(
     backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def crash(request: object) -> object:
@@ -154,7 +154,9 @@ def test_a_failing_engine_exits_1(
     assert capsys.readouterr().err == "llava-tools: error: a fuse blew.\n"
 
 
-def test_interrupting_exits_130(backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_exits_with_130(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(request: object) -> object:
         raise KeyboardInterrupt
 
@@ -168,7 +170,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert "non-commercial" in out
     assert "Llama 2 Community License" in out
     assert main(["info", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["free_bytes"] > 0
-    assert {fit["model"] for fit in told["fits"]} == {"tiny", "7b", "13b"}
-    assert told["downloaded"][0] == "tiny"
+    report = json.loads(capsys.readouterr().out)
+    assert report["free_bytes"] > 0
+    assert {fit["model"] for fit in report["fits"]} == {"tiny", "7b", "13b"}
+    assert report["downloaded"][0] == "tiny"

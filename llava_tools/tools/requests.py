@@ -1,7 +1,7 @@
 """Generators that yield requests for the model and receive its answers.
 
-The work of a visual tool is written once, as such a generator, and runs blocking (`run`) or in an
-event loop (`arun`). Requests that are yielded together share a batch.
+The work of a visual tool is written once, as such a generator. `run_requests` runs it blocking,
+`arun_requests` in an event loop. Requests that are yielded together share a batch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def get_scores(request: Request, labels: Sequence[str]) -> RequestGenerator[Sequ
     return scores
 
 
-def run(model: Llava, generator: RequestGenerator[T]) -> T:
+def run_requests(model: Llava, generator: RequestGenerator[T]) -> T:
     """Send the requests of a generator to a model until it returns, and return its value."""
     finished, value = _advance(generator, None)
     while not finished:
@@ -58,8 +58,8 @@ def run(model: Llava, generator: RequestGenerator[T]) -> T:
     return result
 
 
-async def arun(model: Llava, generator: RequestGenerator[T]) -> T:
-    """`run` without blocking the event loop; cancelling the task stops the generation."""
+async def arun_requests(model: Llava, generator: RequestGenerator[T]) -> T:
+    """`run_requests` without blocking the event loop; cancelling the task stops the generation."""
     finished, value = await asyncio.to_thread(_advance, generator, None)  # it may fetch images
     while not finished:
         if isinstance(value, ScoringRequest):
