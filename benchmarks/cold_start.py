@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 
-IMAGE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
+IMAGE = Path(__file__).parent.parent / "examples" / "images" / "night.png"
 PROGRAMS = {
     "python": "pass",
     "import llava_tools": "import llava_tools",

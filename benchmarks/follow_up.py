@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools import Llava, Message, open_image
-from llava_tools.bench.generate import Generate
+from llava_tools.bench.generate import GenerateContender
 from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine.engine import LlavaEngine
@@ -68,7 +68,7 @@ def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
     model = Llava(str(folder))
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    reference = Generate(replace(model.options, dtype=dtype))  # type: ignore[arg-type]
+    reference = GenerateContender(replace(model.options, dtype=dtype))  # type: ignore[arg-type]
     clocks = Clocks()
     equal: list[bool] = []
 

@@ -31,7 +31,7 @@ from torch import nn
 from benchmarks import load_7b
 from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
-from llava_tools.bench import Behind
+from llava_tools.bench.contenders import BackendContender
 from llava_tools.bench.workload import make_image
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine import load_engine
@@ -200,7 +200,7 @@ def measure(folder: Path, rounds: int, tokens: int, streams: int) -> tuple[float
 
 def measure_speed(engine: LlavaEngine, rounds: int, tokens: int, streams: int) -> Speed:
     """Run all requests of each round; the first round warms up."""
-    server = Behind("engine", engine)
+    server = BackendContender("engine", engine)
     results: list[tuple[float, float, float, float, float]] = []
     for number in range(rounds + 1):
         image = make_image(1, number)
@@ -252,7 +252,7 @@ def _four_bit(folder: Path, device: torch.device) -> tuple[int | None, str]:
         engine = load_engine(EngineOptions(str(folder), quantization="4bit"))
     except ModelError as error:  # no CUDA, no bitsandbytes, or no room
         return None, str(error)
-    Behind("4 bit", engine).run(_request(make_image(2, 0), "What is it?", 8))
+    BackendContender("4 bit", engine).run(_request(make_image(2, 0), "What is it?", 8))
     free, total = torch.cuda.mem_get_info()
     context = total - free - torch.cuda.memory_reserved()
     engine.close()

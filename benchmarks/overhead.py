@@ -33,7 +33,7 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.core.retry import RetryingBackend
 from llava_tools.testing import ScriptedBackend
 
-IMAGE = Path(__file__).parent.parent / "examples" / "pictures" / "night.png"
+IMAGE = Path(__file__).parent.parent / "examples" / "images" / "night.png"
 QUESTION = "What colour is the star?"
 TOKENS = 8
 

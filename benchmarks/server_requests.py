@@ -14,7 +14,7 @@ from llava_tools.core.outputs import Answer, Chunk, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.images import ImageRef
 
-IMAGES = Path(__file__).parent.parent / "examples" / "pictures"
+IMAGES = Path(__file__).parent.parent / "examples" / "images"
 
 #: Returns the problem of an answer, "" if there is none.
 Check = Callable[[list[Chunk], Answer], str]

@@ -26,7 +26,7 @@ from benchmarks.follow_up import SHAPE
 from benchmarks.machine import describe
 from benchmarks.vllm_server import serve, version, write_for_vllm
 from llava_tools import Llava, Message
-from llava_tools.bench import Behind, Contender
+from llava_tools.bench.contenders import BackendContender, Contender
 from llava_tools.bench.workload import make_image
 from llava_tools.core.backend import Backend
 from llava_tools.core.outputs import collect
@@ -172,10 +172,13 @@ def main() -> None:
         wall = options.clock == "wall"
         contenders: dict[str, tuple[Contender, Clock]] = {
             "vllm": (
-                Behind("vllm", remote),
+                BackendContender("vllm", remote),
                 time.perf_counter if wall else ProcessorTime(server.pid),
             ),
-            "engine": (Behind("engine", local), time.perf_counter if wall else ProcessorTime()),
+            "engine": (
+                BackendContender("engine", local),
+                time.perf_counter if wall else ProcessorTime(),
+            ),
         }
         results = {
             name: summarize(seconds)

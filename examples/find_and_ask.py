@@ -45,7 +45,7 @@ def build_chain(model: ChatLlava) -> Runnable[dict[str, Any], dict[str, Any]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--folder", default=HERE / "pictures")
+    parser.add_argument("--folder", default=HERE / "images")
     parser.add_argument("--find", default="Is there a star in the picture?")
     parser.add_argument("--ask", default="What colour is the star?")
     options = vars(parser.parse_args())

@@ -51,7 +51,7 @@ def build(model: ChatLlava, index: PageIndex) -> Any:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--folder", default=Path(__file__).parent / "pictures")
+    parser.add_argument("--folder", default=Path(__file__).parent / "images")
     parser.add_argument("--ask", default="What colour is the star?")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:

@@ -24,7 +24,7 @@ from llava_tools.images.store import ImageStore
 
 # A string of this pattern can only be the handle of an image that the conversation names.
 Handle = Annotated[str, Field(json_schema_extra={"pattern": image_handles.PATTERN})]
-NIGHT = Path(__file__).parent / "pictures" / "night.png"
+NIGHT = Path(__file__).parent / "images" / "night.png"
 
 
 def make_agent(model: Llava, store: ImageStore, question: str) -> FunctionAgent:

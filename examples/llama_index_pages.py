@@ -50,7 +50,7 @@ def make_engine(model: str, folder: Path) -> RetrieverQueryEngine:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--folder", type=Path, default=HERE / "pictures")
+    parser.add_argument("--folder", type=Path, default=HERE / "images")
     parser.add_argument("--ask", default="What colour is the star?")
     options = vars(parser.parse_args())
     question = options.pop("ask")

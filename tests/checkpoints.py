@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +54,10 @@ def llama_like_tokenizer() -> PreTrainedTokenizerFast:
         special_tokens=["<unk>", "<s>", "</s>", *byte_tokens],
         show_progress=False,
     )
-    core.train_from_iterator(_corpus(), trainer)
-    state = core.get_vocab()
+    core.train_from_iterator(CORPUS * 3, trainer)
     # Bytes are ordinary tokens: rebuild with only the real special tokens added.
     merges = [*_merges(core), ("<", "/"), ("s", ">"), ("</", "s>")]
-    vocabulary = dict(state)
+    vocabulary = core.get_vocab()
     for piece in ("</", "s>"):
         vocabulary.setdefault(piece, len(vocabulary))
     for character in "</s>▁":
@@ -79,10 +77,6 @@ def llama_like_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=rebuilt, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-
-
-def _corpus() -> Iterator[str]:
-    return iter(CORPUS * 3)
 
 
 def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
@@ -109,7 +103,7 @@ class Geometry:
 SMALL = Geometry()
 
 
-def config(vocabulary: int, image_token: int, shape: Geometry = SMALL) -> LlavaConfig:
+def config(vocab_size: int, image_token: int, shape: Geometry = SMALL) -> LlavaConfig:
     """LLaVA's configuration: features of the second-last layer, without CLS; heads of 64 or 16."""
 
     def heads(width: int) -> int:
@@ -126,7 +120,7 @@ def config(vocabulary: int, image_token: int, shape: Geometry = SMALL) -> LlavaC
             projection_dim=shape.vision[0],
         ),
         text_config=LlamaConfig(
-            vocab_size=vocabulary,
+            vocab_size=vocab_size,
             hidden_size=shape.language[0],
             intermediate_size=8 * shape.language[0] // 3 // 32 * 32,
             num_hidden_layers=shape.language[1],

@@ -44,7 +44,7 @@ def test_find_and_ask(find: str, ask: str, image: str, answer: str) -> None:
     ],
 )
 def test_llama_index_agent(image: str, ask: str, answer: str) -> None:
-    path = str(EXAMPLES / "pictures" / image)
+    path = str(EXAMPLES / "images" / image)
     lines = _run("llama_index_agent.py", "--image", path, "--ask", ask).splitlines()
     assert [line.split(":")[0] for line in lines] == ["FunctionAgent", "AgentWorkflow"]
     for line in lines:

@@ -16,7 +16,7 @@ from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
 
-IMAGES = Path(__file__).parent.parent / "examples" / "pictures"
+IMAGES = Path(__file__).parent.parent / "examples" / "images"
 PROBABILITIES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}
 
 

@@ -173,7 +173,7 @@ def _loaded(program: str) -> set[str]:
         "import llava_tools, langchain_llava; langchain_llava.ChatLlava()",
         "import langchain_llava; langchain_llava.LlavaEmbeddings()",
         "from llava_tools.embedding import Embedder; Embedder('7b').embed_texts([])",
-        "from llava_tools.cli import main; main._parser()",
+        "from llava_tools.cli import main; main.build_parser()",
         "from llava_tools import Llava, testing;"
         "Llava(backend=testing.ScriptedBackend()).ask('Hello?')",
         "from llava_tools import tools; tools.openai_tools()",

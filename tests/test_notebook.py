@@ -1,6 +1,6 @@
-"""The notebook in a fresh kernel: every cell runs, and says what its kept outputs say.
+"""The notebook runs in a fresh kernel, and its stored outputs are what comes out.
 
-`python -m tests.test_notebook` runs it and keeps the outputs.
+`python -m tests.test_notebook` runs it and stores the outputs.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def said(cell: Any) -> str:
-    """What a cell printed or showed as words, without digits that machines may round otherwise."""
-    words = [
+def text_of(cell: Any) -> str:
+    """Return what a cell prints and shows as text, without digits that depend on the machine."""
+    texts = [
         output.text if output.output_type == "stream" else output.data["text/plain"]
         for output in cell.outputs
         if output.get("name") != "stderr"  # other packages' warnings
     ]
-    return re.sub(r"\d\.\d+", "0.…", "".join(words))
+    return re.sub(r"\d\.\d+", "0.…", "".join(texts))
 
 
 def images(cell: Any) -> list[Image.Image]:
-    """What a cell showed as images, those inside of its HTML."""
-    shown = [output.data.get("text/html", "") for output in cell.outputs if "data" in output]
-    data = re.findall(r"data:image/png;base64,([\w+/=]+)", "".join(shown))
-    return [Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB") for one in data]
+    """Return the images in the HTML that a cell shows."""
+    html = [output.data.get("text/html", "") for output in cell.outputs if "data" in output]
+    data = re.findall(r"data:image/png;base64,([\w+/=]+)", "".join(html))
+    return [Image.open(io.BytesIO(base64.b64decode(item))).convert("RGB") for item in data]
 
 
-def boxed(image: Image.Image) -> bool:
-    """Whether there is a pure red line on it, framed by white, as boxes are drawn."""
+def shows_box(image: Image.Image) -> bool:
+    """Return whether a pure red line is on the image, as boxes are drawn."""
     width, height = image.size
     rows = (image.crop((0, y, width, y + 1)).getcolors(width) or [] for y in range(height))
     return any(count > 20 and colour == RED for row in rows for count, colour in row)
 
 
 def executed() -> Any:
-    """The notebook with what comes out of it in a fresh kernel."""
+    """Return the notebook with the outputs of a fresh kernel."""
     notebook = nbformat.read(PATH, as_version=4)
     for cell in code_cells(notebook):
         cell.outputs = []
@@ -59,7 +59,7 @@ def executed() -> Any:
 
 
 @pytest.fixture(scope="module")
-def kept() -> Any:
+def stored() -> Any:
     return nbformat.read(PATH, as_version=4)
 
 
@@ -68,18 +68,18 @@ def fresh() -> Any:
     return executed()
 
 
-def test_what_is_kept_is_what_comes_out(kept: Any, fresh: Any) -> None:
-    pairs = list(zip(code_cells(kept), code_cells(fresh), strict=True))
+def test_stored_outputs_are_current(stored: Any, fresh: Any) -> None:
+    pairs = list(zip(code_cells(stored), code_cells(fresh), strict=True))
     assert len(pairs) > 5
-    for before, now in pairs:
-        assert said(before) == said(now)
-        assert len(images(before)) == len(images(now))
+    for before, after in pairs:
+        assert text_of(before) == text_of(after)
+        assert len(images(before)) == len(images(after))
 
 
-def test_the_answers_are_right(fresh: Any) -> None:
-    words = [said(cell) for cell in code_cells(fresh)]
-    told = "\n".join(words)
-    for right in (
+def test_answers_are_right(fresh: Any) -> None:
+    texts = [text_of(cell) for cell in code_cells(fresh)]
+    text = "\n".join(texts)
+    for expected in (
         "What colour is the star? -> yellow",
         "What is the colour of the background? -> black",
         "a picture with a diamond -> sea.png page 1",
@@ -88,23 +88,23 @@ def test_the_answers_are_right(fresh: Any) -> None:
         "DocumentAnswer('triangle'",
         "call: look What colour is the star?",
     ):
-        assert right in told
-    assert "yellow" in words[-1].splitlines()[-1]
+        assert expected in text
+    assert "yellow" in texts[-1].splitlines()[-1]
 
 
 def test_documents_show_their_pages_with_boxes(fresh: Any) -> None:
-    answers = [cell for cell in code_cells(fresh) if "DocumentAnswer(" in said(cell)]
+    answers = [cell for cell in code_cells(fresh) if "DocumentAnswer(" in text_of(cell)]
     assert len(answers) == 2
     for cell in answers:
         cited = images(cell)  # best first; others that gave the same answer may follow
-        assert len(cited) == said(cell).count(", page ")
-        assert boxed(cited[0])
+        assert len(cited) == text_of(cell).count(", page ")
+        assert shows_box(cited[0])
 
 
-def test_nothing_of_the_machine_is_kept(kept: Any) -> None:
+def test_stored_outputs_name_no_machine(stored: Any) -> None:
     text = PATH.read_text()
     assert not re.search(r"/(home|Users|tmp|root)/", text)
-    assert all(output.get("name") != "stderr" for c in code_cells(kept) for output in c.outputs)
+    assert all(output.get("name") != "stderr" for c in code_cells(stored) for output in c.outputs)
     assert len(text) < 500_000
 
 

@@ -3,8 +3,8 @@
 `loading/` turns a name into a checked, loaded model; `device` picks where it runs. The path of a
 request:
 
-1. `engine` compiles its constraint (`grammar_masks`), tokenizes its prompt (`tokenizer`), and admits
-   it with a `RequestState` (`request_state`).
+1. `engine` compiles its constraint (`grammar_masks`), tokenizes its prompt (`tokenizer`), and
+   admits it with a `RequestState` (`request_state`).
 2. `image_cache` replaces each image by virtual token ids. `vision_tower` encodes an image that is
    new, `image_batcher` several that arrive together.
 3. `continuous_batching/runtime` submits it. If another request computes the same images at that

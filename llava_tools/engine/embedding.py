@@ -55,7 +55,7 @@ class ClipEmbedding:
         self.clip = clip
         self._options = options
         self._engines = engines
-        self._own_tower: VisionTower | None = None
+        self._loaded_tower: VisionTower | None = None
         self._lock = threading.Lock()
 
     @property
@@ -69,9 +69,9 @@ class ClipEmbedding:
         return self.clip.dimensions
 
     @property
-    def has_own_tower(self) -> bool:
-        """Whether it holds a vision tower that belongs to no engine."""
-        return self._own_tower is not None
+    def has_loaded_tower(self) -> bool:
+        """Whether it has loaded a vision tower itself."""
+        return self._loaded_tower is not None
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
         """Return a vector for each text. Texts beyond the context are cut off, with a warning."""
@@ -105,20 +105,20 @@ class ClipEmbedding:
         return vectors
 
     def close(self) -> None:
-        """Drop its own vision tower, if it has one."""
+        """Drop the vision tower that it has loaded, if any."""
         with self._lock:
-            self._own_tower = None
+            self._loaded_tower = None
 
     def shared_tower(self) -> VisionTower | None:
         """Return the vision tower of a loaded engine of the same model, device and dtype."""
-        own, device = self._options, self.clip.model.device
-        for options, engine in self._engines().items():
-            same = (options.source, options.revision) == (own.source, own.revision)
+        options, device = self._options, self.clip.model.device
+        for loaded, engine in self._engines().items():
+            same = (loaded.source, loaded.revision) == (options.source, options.revision)
             if not same or not isinstance(engine, LlavaEngine):
                 continue
             model = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)
             dtype = str(model.dtype).removeprefix("torch.")
-            if model.device == device and own.dtype in ("auto", dtype):
+            if model.device == device and options.dtype in ("auto", dtype):
                 return VisionTower(model, engine.loaded.processor)
         return None
 
@@ -126,9 +126,9 @@ class ClipEmbedding:
         """Return an engine's vision tower, or load one; the lock is held."""
         tower = shared = self.shared_tower()
         if tower is None:
-            tower = self._own_tower or load_vision_tower(self.clip, self._options)
+            tower = self._loaded_tower or load_vision_tower(self.clip, self._options)
         check_vision_tower(self.clip, tower, self._options.model)
-        self._own_tower = tower if shared is None else None
+        self._loaded_tower = tower if shared is None else None
         return tower
 
     @torch.inference_mode()

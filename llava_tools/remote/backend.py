@@ -84,7 +84,7 @@ class RemoteBackend:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of prompt and answer together."""
+        """See `Backend.context_length`."""
         return self._model.context_length
 
     @property
@@ -93,22 +93,19 @@ class RemoteBackend:
         return self._client.url
 
     def stream(self, request: Request) -> Stream:
-        """Send a request and return a stream of its answer.
+        """See `Backend.stream`. The stream raises the server's own refusals.
 
         Raises:
-            RequestError: A bad image or conversation, or an invalid schema. The stream raises the
-                server's own refusals.
             QueueFullError: `max_concurrent_requests` requests are in flight.
             EngineClosedError: This backend is closed.
             ServerError: The probe for constraint support failed.
         """
         arrived = time.perf_counter()
         prepared = prepare(request)
-        constraint = prepared.constraint
         messages = protocol.encode_messages(prepared, self._encode_image)
         encoding = ConstraintEncoding()
-        if not constraint.unconstrained:
-            encoding = self._client.run(self._constraint_encoder.encode(constraint))
+        if not prepared.constraint.unconstrained:
+            encoding = self._client.run(self._constraint_encoder.encode(prepared.constraint))
         if not self._slots.acquire(blocking=False):
             limit = self._max_concurrent_requests
             raise QueueFullError(
@@ -121,25 +118,21 @@ class RemoteBackend:
         except EngineClosedError:
             self._slots.release()
             raise
-        return constrained(stream, constraint, best_effort=encoding.best_effort)
+        return constrained(stream, prepared.constraint, best_effort=encoding.best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """Return the log-probabilities of labels as answers; see `Backend.score`. vLLM only."""
+        """See `Backend.score`; `ServerError` if the server is not a vLLM."""
         check_labels(labels)
         messages = protocol.encode_messages(prepare(request), self._encode_image)
         return self._client.run(scoring.score(self._client, self._model, messages, labels))
 
     def count_tokens(self, request: Request) -> int:
-        """Return the prompt's tokens. The server prefills the prompt, and may cache it."""
+        """See `Backend.count_tokens`. The server prefills the prompt, and may cache it."""
         messages = protocol.encode_messages(prepare(request), self._encode_image)
         return self._client.run(scoring.count_tokens(self._client, self._model, messages))
 
     def token_ids(self, text: str) -> list[int]:
-        """Return the ids of plain text, without `<s>`.
-
-        Raises:
-            ServerError: The server has no endpoint for tokenizing.
-        """
+        """See `Backend.token_ids`; `ServerError` if the server has no endpoint for tokenizing."""
         escaped = protocol.escape_special_tokens(text)
         return self._client.run(self._client.tokenize(self._model.name, escaped))
 
@@ -181,8 +174,9 @@ class RemoteBackend:
 
     async def _probe(self, fields: Fields) -> str:
         """Send a short request with the fields of a constraint; return the answer's text."""
-        name = self._model.name
-        answer = await self._client.complete(name, _PROBE_MESSAGES, max_tokens=48, **fields)
+        answer = await self._client.complete(
+            self._model.name, _PROBE_MESSAGES, max_tokens=48, **fields
+        )
         return str(answer.choices[0].message.content or "")
 
     async def _discover_model(

@@ -69,11 +69,7 @@ class Client:
         self._thread.start()
 
     def start(self, task: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Run a task on the loop; cancelling the future cancels it.
-
-        Raises:
-            EngineClosedError: This client is closed.
-        """
+        """Run a task on the loop; `EngineClosedError` if closed. Cancelling the future cancels it."""
         with self._lock:
             if self._closed:
                 task.close()
@@ -142,11 +138,7 @@ class Client:
         return await self.retry(attempt)
 
     async def tokenize(self, model: str, text: str) -> list[int]:
-        """Return the ids of a text.
-
-        Raises:
-            ServerError: The server has no endpoint for tokenizing.
-        """
+        """Return the ids of a text, without `<s>`."""
         root = self.url.rstrip("/").removesuffix("/v1")
         # vLLM and SGLang read `prompt`, llama.cpp `content`.
         fields = {"model": model, "prompt": text, "content": text, "add_special_tokens": False}

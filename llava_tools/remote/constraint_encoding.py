@@ -51,11 +51,7 @@ class ConstraintEncoding:
 
 
 class ConstraintEncoder:
-    """Encodes constraints for one server.
-
-    Args:
-        probe: See `Probe`.
-    """
+    """Encodes constraints for one server."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -63,10 +59,7 @@ class ConstraintEncoder:
         self._lock = asyncio.Lock()
 
     async def encode(self, constraint: Constraint) -> ConstraintEncoding:
-        """Return the best encoding that the server enforces.
-
-        Args:
-            constraint: Not `unconstrained`.
+        """Return the best encoding that the server enforces; not for an empty constraint.
 
         Raises:
             EngineError: The probe failed.
@@ -89,10 +82,11 @@ class ConstraintEncoder:
         async with self._lock:
             if to_fields not in self._enforced:
                 try:
-                    text = await self._probe(to_fields(probe))
-                except RequestError:  # the server rejects the field
-                    text = ""
-                self._enforced[to_fields] = _is_probe(text)
+                    text = (await self._probe(to_fields(probe))).strip().removeprefix("probe ")
+                    enforced = bool(json.loads(text) == {"probe": _PROBE_WORD})
+                except (RequestError, ValueError):  # the server rejects the field, or ignores it
+                    enforced = False
+                self._enforced[to_fields] = enforced
             return self._enforced[to_fields]
 
 
@@ -140,10 +134,3 @@ def call_schema(constraint: Constraint) -> Schema:
         )
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return {**schema, "$defs": definitions} if definitions else schema
-
-
-def _is_probe(text: str) -> bool:
-    try:
-        return bool(json.loads(text.strip().removeprefix("probe ")) == {"probe": _PROBE_WORD})
-    except ValueError:
-        return False

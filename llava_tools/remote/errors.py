@@ -30,17 +30,24 @@ _OVERFLOW = re.compile(
 _CONSTRAINT = re.compile(
     r"grammar|schema|structured|guided|regex|response_format|lark", re.IGNORECASE
 )
+#: Error, problem and hint by HTTP status.
+_STATUS_ERRORS: dict[int, tuple[type[LlavaToolsError], str, str]] = {
+    401: (ModelError, "rejects the API key", "Set another api_key, or LLAVA_API_KEY."),
+    403: (ModelError, "rejects the API key", "Set another api_key, or LLAVA_API_KEY."),
+    404: (
+        ModelNotFoundError,
+        "has no such model or address",
+        "Check the model's name, and base_url, which usually ends in /v1.",
+    ),
+    429: (QueueFullError, "is overloaded", "Try again later, or send fewer requests."),
+}
 #: Most seconds of a server's `Retry-After` that are respected.
 MAX_RETRY_AFTER = 30.0
 
 
 @contextmanager
 def translated_errors(url: str) -> Iterator[None]:
-    """Raise the errors of an exchange with a server as this project's errors.
-
-    Args:
-        url: The server, for the messages.
-    """
+    """Raise the errors of an exchange with the server at `url` as this project's errors."""
     try:
         yield
     except LlavaToolsError:
@@ -72,24 +79,10 @@ def translate(error: openai.APIError, url: str) -> LlavaToolsError:
     status = int(code) if code.isdigit() else 500  # errors inside a stream may have no code
     if status in (400, 413, 422):
         return _translate_refusal(message)
-    if status in (401, 403):
-        return ModelError(
-            f"The server at {url} rejects the API key: {message}",
-            "Set another api_key, or LLAVA_API_KEY.",
-        )
-    if status == 404:
-        return ModelNotFoundError(
-            f"The server at {url} has no such model or address: {message}",
-            "Check the model's name, and base_url, which usually ends in /v1.",
-        )
-    if status == 429:
-        return QueueFullError(
-            f"The server at {url} is overloaded: {message}",
-            "Try again later, or send fewer requests.",
-        )
-    return ServerError(
-        f"The server at {url} failed ({status}): {message}", "See its log, then try again."
+    error_type, problem, hint = _STATUS_ERRORS.get(
+        status, (ServerError, f"failed ({status})", "See its log, then try again.")
     )
+    return error_type(f"The server at {url} {problem}: {message}", hint)
 
 
 def retry_after(error: LlavaToolsError) -> float:
@@ -102,7 +95,7 @@ def retry_after(error: LlavaToolsError) -> float:
 
 
 def connection_closed() -> EngineClosedError:
-    """Return the error for requests that outlive their connection."""
+    """Return the error of requests that are still running when the connection is closed."""
     return EngineClosedError("The connection to the server was closed.", "Make a new one.")
 
 

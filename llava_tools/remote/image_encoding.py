@@ -20,14 +20,11 @@ CACHE_SIZE = 128
 
 
 class ImageEncoder:
-    """Encodes images as data URLs and caches the most recently used.
+    """Encodes images as data URLs of `size` by `size` pixels and caches the most recently used.
 
-    Servers run the checkpoint's image processor, which crops an image that is not square. After
-    padding and resizing here, as in LLaVA's training, that processor changes nothing. The data's
-    size no longer depends on the original file.
-
-    Args:
-        size: Width and height of the images sent, in pixels.
+    Servers run the checkpoint's image processor, which crops an image that is not square. It does
+    not change an image that is padded and resized here, as in LLaVA's training. The data's size
+    does not depend on the original file.
     """
 
     def __init__(self, size: int = IMAGE_SIZE) -> None:
@@ -36,11 +33,7 @@ class ImageEncoder:
         self._lock = threading.Lock()
 
     def __call__(self, image: ImageRef) -> str:
-        """Return an image's data URL.
-
-        Raises:
-            ImageError: The image cannot be decoded.
-        """
+        """Return an image's data URL; `ImageError` if the image cannot be decoded."""
         with self._lock:
             url = self._urls.pop(image.handle, None) or self._encode(image)
             self._urls[image.handle] = url

@@ -19,7 +19,7 @@ from llava_tools.structured.stop_strings import StopStringFilter
 #: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
 IMAGE_TOKENS = 576
 
-#: The `<` of a special token.
+#: Matches the `<` of a special token.
 _SPECIAL_TOKEN = re.compile(r"<(?=(?:image|/?s|unk|pad)>)")
 
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
@@ -43,12 +43,7 @@ class ServedModel:
 def encode_messages(
     prepared: PreparedRequest, encode_image: Callable[[ImageRef], str]
 ) -> list[dict[str, Any]]:
-    """Return the conversation that `prompt.build` writes, as chat messages.
-
-    Args:
-        prepared: The request.
-        encode_image: Returns an image's data URL.
-    """
+    """Return the conversation that `prompt.build` writes, as chat messages with data URLs."""
     messages: list[dict[str, Any]] = []
     if prepared.system:
         messages.append({"role": "system", "content": escape_special_tokens(prepared.system)})
@@ -64,10 +59,7 @@ def encode_messages(
 
 
 def escape_special_tokens(text: str) -> str:
-    """Return the text with a zero-width space inside all that spells a special token.
-
-    Servers parse special tokens in any text.
-    """
+    """Put a zero-width space into special tokens, since servers parse them in any text."""
     return _SPECIAL_TOKEN.sub("<\u200b", text)
 
 

@@ -17,11 +17,7 @@ _VLLM_FIELDS = {"add_special_tokens": True}
 
 
 async def count_tokens(client: Client, model: ServedModel, messages: list[dict[str, Any]]) -> int:
-    """Return how many tokens a prompt has; the server prefills it and generates one token.
-
-    Raises:
-        ServerError: The server does not report usage.
-    """
+    """Return how many tokens a prompt has; the server prefills it and generates one token."""
     answer = await client.complete(
         model.name, messages, extra_body=_VLLM_FIELDS if model.is_vllm else {}
     )
@@ -35,11 +31,9 @@ async def score(
 ) -> list[float]:
     """Return the log-probability of each label as the whole answer.
 
-    The prompt ends with the label as the assistant's answer; vLLM reports the log-probability of
-    every token of a prompt.
-
-    Raises:
-        ServerError: The server is no vLLM, or its tokens do not spell the label.
+    Each label is sent as the assistant's answer at the end of the prompt, since vLLM reports the
+    log-probability of every token of a prompt. `ServerError` if the server is not a vLLM, or if
+    the tokens that it reports do not spell the label.
     """
     if not model.is_vllm:
         raise not_reported("the probabilities of a prompt's tokens")

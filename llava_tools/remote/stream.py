@@ -19,10 +19,8 @@ _Start = Callable[[Coroutine[Any, Any, None]], Future[None]]
 class RemoteStream:
     """A `Stream` over the chunks of a request. Closing or dropping it ends the HTTP request.
 
-    Args:
-        chunks: Chunks of the answer.
-        start: Runs a task on the client's loop.
-        on_end: Called once when the task has ended, for whatever reason.
+    `start` runs a task on the client's loop. `on_end` is called once when that task has ended, with
+    or without an error.
     """
 
     def __init__(

@@ -7,15 +7,15 @@ import os
 import pytest
 
 from benchmarks.vllm_speed import TOKENS, ProcessorTime, measure, summarize
-from llava_tools.bench import Behind
+from llava_tools.bench.contenders import BackendContender
 from llava_tools.testing import ScriptedBackend
 
 
 def test_both_contenders_get_the_same_requests() -> None:
     first, second = ScriptedBackend(["a star"]), ScriptedBackend(["a star"])
     contenders = {
-        "first": (Behind("first", first), ProcessorTime()),
-        "second": (Behind("second", second), ProcessorTime()),
+        "first": (BackendContender("first", first), ProcessorTime()),
+        "second": (BackendContender("second", second), ProcessorTime()),
     }
     result = measure(contenders, rounds=2, at_once=3)
     assert sorted(map(repr, first.requests)) == sorted(map(repr, second.requests))

@@ -120,11 +120,11 @@ def test_a_loaded_engine_s_vision_tower_is_reused(
         before = embedder.embed_images(images)
         model = registry.embeddings.acquire(embedder.options, embedder)
         assert isinstance(model, ClipEmbedding)
-        assert model.has_own_tower
+        assert model.has_loaded_tower
         with Llava(folder, dtype="float32") as llava:
             tower = llava.backend.loaded.model.model.vision_tower  # type: ignore[attr-defined]
             assert embedder.embed_images(images) == before
-            assert not model.has_own_tower
+            assert not model.has_loaded_tower
             shared = model.shared_tower()
             assert shared is not None
             assert shared.model is tower

@@ -129,7 +129,7 @@ def _deltas(backend: RemoteBackend, request: Request) -> dict[str, Any]:
     }
 
 
-def _asked(work: Callable[[RemoteBackend], Any], kind: Kind = "vllm") -> dict[str, Any]:
+def _request(work: Callable[[RemoteBackend], Any], kind: Kind = "vllm") -> dict[str, Any]:
     """Return what a backend reports, and every payload that it sends for that."""
     sent, found = _with_server(kind, "ok", work)
     return {"found": found, "sent": sent}
@@ -254,12 +254,12 @@ CASES: dict[str, Callable[[], Any]] = {
     "deaf: not of the schema": partial(
         exchanged, ASK, "No.", None, CONSTRAINTS["a schema"], "minimal"
     ),
-    "scores": partial(_asked, lambda backend: backend.score(Request(ASK), ["yes", "a <s> b"])),
+    "scores": partial(_request, lambda backend: backend.score(Request(ASK), ["yes", "a <s> b"])),
     "scores, another server": partial(
-        _asked, lambda backend: backend.score(Request(ASK), ["yes"]), "schemas"
+        _request, lambda backend: backend.score(Request(ASK), ["yes"]), "schemas"
     ),
-    "tokens of a prompt": partial(_asked, lambda backend: backend.count_tokens(Request(SEE))),
-    "tokens of a text": partial(_asked, lambda backend: backend.token_ids("one </s> two")),
+    "tokens of a prompt": partial(_request, lambda backend: backend.count_tokens(Request(SEE))),
+    "tokens of a text": partial(_request, lambda backend: backend.token_ids("one </s> two")),
     **{f"received: {name}": make for name, make in RECEIVED.items()},
     "calls as a schema: one": partial(_call_schema, "person"),
     "calls as a schema: with definitions": partial(

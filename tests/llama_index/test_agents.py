@@ -28,7 +28,7 @@ from llava_tools.images import ImageRef
 from llava_tools.images.store import shared_store
 from llava_tools.testing import ScriptedBackend
 
-NIGHT = Path(__file__).parent.parent.parent / "examples" / "pictures" / "night.png"
+NIGHT = Path(__file__).parent.parent.parent / "examples" / "images" / "night.png"
 ASK = "What colour is the star?"
 
 

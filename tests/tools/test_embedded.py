@@ -12,7 +12,7 @@ from llava_tools import Llava, tools
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 
-IMAGES = Path(__file__).parents[2] / "examples" / "pictures"
+IMAGES = Path(__file__).parents[2] / "examples" / "images"
 BACKGROUNDS = {
     "meadow": "green",
     "night": "black",

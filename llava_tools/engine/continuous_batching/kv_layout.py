@@ -65,10 +65,10 @@ def sequences_of(batch: Mapping[str, Any]) -> list[BatchSequence]:
         count, length = rows[i + 1] - rows[i], keys[i + 1] - keys[i]
         if blocks:
             end = begin + -(-length // size)
-            own_blocks, begin = blocks[begin:end], end
+            sequence_blocks, begin = blocks[begin:end], end
         else:
-            own_blocks = write[rows[i] : rows[i + 1] : size].tolist()
-        sequences.append(BatchSequence(rows[i], count, length - count, own_blocks))
+            sequence_blocks = write[rows[i] : rows[i + 1] : size].tolist()
+        sequences.append(BatchSequence(rows[i], count, length - count, sequence_blocks))
     return sequences
 
 

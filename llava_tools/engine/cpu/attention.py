@@ -72,13 +72,13 @@ def parts_of(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
             rows = [row for item in group for row in range(item.first, item.first + item.rows)]
             parts += _unmasked(index_of(torch.tensor(rows)), group[0], 0, shared, block_size)
         for item in group:
-            own_rows = slice(item.first, item.first + item.rows)
+            item_rows = slice(item.first, item.first + item.rows)
             if item.rows == 1:  # it sees all keys, its own included
-                parts += _unmasked(own_rows, item, shared, item.length, block_size)
+                parts += _unmasked(item_rows, item, shared, item.length, block_size)
             else:
-                parts += _unmasked(own_rows, item, shared, item.past, block_size)
+                parts += _unmasked(item_rows, item, shared, item.past, block_size)
                 runs = list(_contiguous(item, item.past, item.length, block_size))
-                parts.append(Part(own_rows, _joined(runs), causal=True, merge=item.past > 0))
+                parts.append(Part(item_rows, _joined(runs), causal=True, merge=item.past > 0))
     return parts
 
 
