@@ -27,6 +27,6 @@ def test_short_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     )
     assert "colour" in process.stdout
     with Llava(str(out)) as model:
-        image = ROOT / "examples" / "pictures" / "night.png"
+        image = ROOT / "examples" / "images" / "night.png"
         assert model.ask("What colour is the star?", image).usage
     assert json.loads((out / "config.json").read_text())["model_type"] == "llava"
