@@ -69,7 +69,7 @@ class RemoteBackend:
         self._encode_image = ImageEncoder(image_size)
         self._max_concurrent_requests = max_concurrent_requests
         self._slots = threading.BoundedSemaphore(max_concurrent_requests)
-        self._client = Client(url, api_key, retry_delays=retry_delays, read_timeout=read_timeout)
+        self._client = Client(url, api_key, retry_delays, read_timeout)
         try:
             self._model = self._client.run(self._discover_model(model, context_length))
         except LlavaToolsError:
@@ -174,9 +174,8 @@ class RemoteBackend:
 
     async def _probe(self, fields: Fields) -> str:
         """Send a short request with the fields of a constraint; return the answer's text."""
-        answer = await self._client.complete(
-            self._model.name, _PROBE_MESSAGES, max_tokens=48, **fields
-        )
+        name = self._model.name
+        answer = await self._client.complete(name, _PROBE_MESSAGES, max_tokens=48, **fields)
         return str(answer.choices[0].message.content or "")
 
     async def _discover_model(

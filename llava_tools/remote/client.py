@@ -40,12 +40,7 @@ class Client:
     """
 
     def __init__(
-        self,
-        url: str,
-        api_key: str | None,
-        *,
-        retry_delays: Sequence[float],
-        read_timeout: float,
+        self, url: str, api_key: str | None, retry_delays: Sequence[float], read_timeout: float
     ) -> None:
         self.url = url
         self._retry_delays = retry_delays
@@ -69,7 +64,7 @@ class Client:
         self._thread.start()
 
     def start(self, task: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Run a task on the loop; `EngineClosedError` if closed. Cancelling the future cancels it."""
+        """Run a task on the loop; cancelling the future cancels it. Fails if closed."""
         with self._lock:
             if self._closed:
                 task.close()

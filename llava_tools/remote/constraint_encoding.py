@@ -37,12 +37,10 @@ LEAD: /(probe|hello) / & ~/hello /"""
 
 @dataclass(frozen=True)
 class ConstraintEncoding:
-    """A constraint as a server takes it.
+    """A constraint as fields to send with a request.
 
-    Attributes:
-        fields: Fields to send with the request.
-        untagged_call: Whether the answer is the JSON of a tool call without the tags around it.
-        best_effort: Whether the answer may violate the constraint, so that the check may fail.
+    If `untagged_call`, the answer is the JSON of a tool call without the tags around it. If
+    `best_effort`, the answer may violate the constraint.
     """
 
     fields: Fields = field(default_factory=dict)

@@ -78,7 +78,17 @@ def translate(error: openai.APIError, url: str) -> LlavaToolsError:
     code = str(error.status_code if isinstance(error, openai.APIStatusError) else error.code)
     status = int(code) if code.isdigit() else 500  # errors inside a stream may have no code
     if status in (400, 413, 422):
-        return _translate_refusal(message)
+        if _OVERFLOW.search(message):
+            return ContextOverflowError(
+                f"The server refused the request: {message}",
+                "Send fewer images, less text, or a smaller max_tokens.",
+            )
+        if _CONSTRAINT.search(message):
+            return SchemaError(
+                f"The server cannot enforce the tools or the schema: {message}",
+                "Simplify them, or set lenient=True.",
+            )
+        return RequestError(f"The server refused the request: {message}")
     error_type, problem, hint = _STATUS_ERRORS.get(
         status, (ServerError, f"failed ({status})", "See its log, then try again.")
     )
@@ -102,20 +112,6 @@ def connection_closed() -> EngineClosedError:
 def not_reported(value: str) -> ServerError:
     """Return the error for a server whose answer lacks a requested value."""
     return ServerError(f"The server did not report {value}.", "Use a vLLM server.")
-
-
-def _translate_refusal(message: str) -> LlavaToolsError:
-    if _OVERFLOW.search(message):
-        return ContextOverflowError(
-            f"The server refused the request: {message}",
-            "Send fewer images, less text, or a smaller max_tokens.",
-        )
-    if _CONSTRAINT.search(message):
-        return SchemaError(
-            f"The server cannot enforce the tools or the schema: {message}",
-            "Simplify them, or set lenient=True.",
-        )
-    return RequestError(f"The server refused the request: {message}")
 
 
 def _one_line(value: object) -> str:

@@ -35,16 +35,15 @@ class ImageEncoder:
     def __call__(self, image: ImageRef) -> str:
         """Return an image's data URL; `ImageError` if the image cannot be decoded."""
         with self._lock:
-            url = self._urls.pop(image.handle, None) or self._encode(image)
+            url = self._urls.pop(image.handle, None)
+            if url is None:
+                buffer = io.BytesIO()
+                pad_and_resize(image.rgb(), self._size).save(buffer, "PNG")
+                url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
             self._urls[image.handle] = url
             if len(self._urls) > CACHE_SIZE:
                 self._urls.popitem(last=False)
             return url
-
-    def _encode(self, image: ImageRef) -> str:
-        buffer = io.BytesIO()
-        pad_and_resize(image.rgb(), self._size).save(buffer, "PNG")
-        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def pad_and_resize(image: Image.Image, size: int) -> Image.Image:

@@ -27,12 +27,9 @@ _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model behind a server.
+    """A model behind a server. A vLLM takes fields that OpenAI's API does not have.
 
-    Attributes:
-        name: The server's name for it.
-        context_length: Tokens of prompt and answer together.
-        is_vllm: Whether the server is a vLLM, which takes fields that OpenAI's API does not have.
+    `context_length` counts the tokens of prompt and answer together.
     """
 
     name: str
@@ -98,11 +95,8 @@ def request_fields(
 class ChunkParser:
     """Parses the chat completion chunks of one answer.
 
-    Args:
-        request: The request.
-        arrived: `time.perf_counter()` when the request came in.
-        sent: The same when it was ready to be sent.
-        untagged_call: Whether the answer is the JSON of a tool call; the parser adds the tags.
+    `arrived` and `sent` are `time.perf_counter()` when the request came in and when it was ready to
+    be sent. If `untagged_call`, the answer is the JSON of a tool call; the parser adds the tags.
     """
 
     def __init__(
@@ -124,9 +118,8 @@ class ChunkParser:
     def feed(self, chunk: Any) -> Chunk | None:
         """Return what the server's next chunk adds to the answer; None if nothing.
 
-        Raises:
-            ServerError: The chunk is an error.
-            AttributeError, TypeError, ValueError: The chunk is malformed.
+        Raises `ServerError` if the chunk is an error; `AttributeError`, `TypeError` or `ValueError`
+        if it is malformed.
         """
         if (error := getattr(chunk, "error", None)) is not None:
             message = error.get("message") if isinstance(error, dict) else error
@@ -151,11 +144,10 @@ class ChunkParser:
         return Chunk(text, token_ids, logprobs)
 
     def end(self) -> Chunk:
-        """Return the last chunk, after the server's last one.
+        """Return the last chunk, with what remains of the text, after the server's last one.
 
-        Raises:
-            ServerError: The server ended the stream before the answer was complete.
-            OutputError: The server did not report the requested log-probabilities.
+        Raises `ServerError` if the answer is not complete, `OutputError` without the requested
+        log-probabilities.
         """
         reason = "stop" if self._stop_filter.stopped else self._finish_reason or ""
         if not self._has_chunks:

@@ -44,14 +44,14 @@ _FILE = "calibration.json"
 
 @dataclass(frozen=True)
 class VectorCalibration:
-    """Measurements of an index's vectors. The defaults stand for an index without any.
+    """Measurements of an index's vectors. The defaults are those of an index without any.
 
     Attributes:
         image_weight: Weight of the image ranking for pages with a text, `MIN_WEIGHT` to 1.
         noise: The largest margin of each passage over pages without a text, descending; empty if
             nothing was measured.
-        mean_vector: Mean vector of such pages, each of length one.
-        pages: Pages of the index when it was measured, -1 for never.
+        mean_vector: Mean of the vectors of such pages, each scaled to length one.
+        pages: Number of pages in the index when it was measured, -1 for never.
     """
 
     image_weight: float = 1.0
@@ -64,10 +64,8 @@ class VectorCalibration:
     ) -> int:
         """Return how many pages without a text exceed the noise floor; `noise` must not be empty.
 
-        Args:
-            vector: The query's, of any length above 0.
-            cosines: Of the query and the pages, descending.
-            false_positive_rate: Share of passages, 0 to 1, whose noise may exceed the floor.
+        `vector` is the query's, of any length above 0; `cosines` are those of the query and the
+        pages; `false_positive_rate` is the share of passages whose noise may exceed the floor.
         """
         floor = self.noise[min(int(false_positive_rate * len(self.noise)), len(self.noise) - 1)]
         floor += _mean_cosine(vector, self.mean_vector) + _TOLERANCE
@@ -93,6 +91,8 @@ class VectorCalibration:
 
 def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
     """Measure an index's vectors on its own pages."""
+    import numpy as np
+
     pages = store.count()
     sample = store.sample(SAMPLE_PAGES)
     rows = [row for row in sample if len(row["text"].split()) > 2 * PASSAGE_WORDS]
@@ -105,7 +105,9 @@ def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
     if not without_text:
         return VectorCalibration(weight, pages=pages)
     images = without_text if len(without_text) >= MIN_PAGES else sample
-    mean = _mean_vector([row["vector"] for row in images])
+    vectors = np.asarray([row["vector"] for row in images], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    mean: list[float] = vectors.mean(0).tolist()
     margins = []
     for query in queries:
         nearest = store.nearest(query, 1, without_text=True)
@@ -115,16 +117,8 @@ def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
     return VectorCalibration(weight, noise, tuple(round(x, 6) for x in mean), pages)
 
 
-def _mean_vector(vectors: Sequence[Sequence[float]]) -> list[float]:
-    import numpy as np
-
-    matrix = np.asarray(vectors, np.float32)
-    mean: list[float] = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).mean(0).tolist()
-    return mean
-
-
 def _mean_cosine(vector: Sequence[float], mean_vector: Sequence[float]) -> float:
-    """Return the mean cosine of a vector and the vectors of length one with that mean."""
+    """Return the mean cosine of a vector and the unit vectors whose mean is `mean_vector`."""
     product: float = sum(x * y for x, y in zip(vector, mean_vector, strict=True))
     length: float = sum(x * x for x in vector) ** 0.5
     return product / length
@@ -135,10 +129,8 @@ def image_weight(
 ) -> float:
     """Return the weight of the image ranking, from how it ranks the right pages.
 
-    Args:
-        queries: Vectors of length one.
-        pages: Vectors of length one, at least two.
-        targets: For each query, the index of its right page.
+    `queries` and `pages` (at least two) are unit vectors; `targets` has the index of each query's
+    right page.
     """
     import numpy as np
 

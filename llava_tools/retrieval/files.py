@@ -65,14 +65,14 @@ class FileScan:
                 raise DocumentError(
                     f"There is no file or folder {shorten(path)}.", "Check the name."
                 )
-            scan._visit(absolute, (), is_root=True)
+            scan._visit(absolute)
         scan.files = sorted(set(scan.files))
         return scan
 
-    def _visit(self, path: str, parents: tuple[_Folder, ...], *, is_root: bool) -> None:
-        """Add a file, or walk a folder that is not one of its own `parents`."""
+    def _visit(self, path: str, parents: tuple[_Folder, ...] = ()) -> None:
+        """Add a file, or walk a folder that is not one of its own `parents`; a root has none."""
         has_suffix = os.path.splitext(path)[1].lower() in SUFFIXES
-        if not is_root and not has_suffix and not os.path.isdir(path):
+        if parents and not has_suffix and not os.path.isdir(path):
             return
         try:
             status = os.stat(path)
@@ -93,10 +93,10 @@ class FileScan:
             self.skipped.append(Skipped.from_error(path, error))
             return
         self._visited.add(folder)
-        if is_root:
+        if not parents:
             self.roots.append(path)
         for entry in entries:
-            self._visit(os.path.join(path, entry), (*parents, folder), is_root=False)
+            self._visit(os.path.join(path, entry), (*parents, folder))
 
     def is_gone(self, document: str) -> bool:
         """Return whether an indexed document no longer exists.

@@ -3,12 +3,12 @@
 Scores of the two cannot be compared, ranks can: reciprocal rank fusion (Cormack et al. 2009).
 
 Pages with a text are in both rankings. Their vectors have the weight that was measured on this
-index (`calibration`). Pages without a text have only their vectors, and neither ranking shows
-whether the query means an image or a text. Two measures decide: how far the image exceeds the
-noise floor, and the share of the query's words in the texts. The smaller that share, the lower the
-floor. An image above the floor is ranked once with the weight of both rankings: it comes between
-the texts, or before them if they contain no more than half of the words. The other images come
-after the texts. Without a measurement, an image's rank weighs the more, the smaller that share.
+index (`calibration`). Pages without a text (images, for short) have only their vectors, and neither
+ranking shows whether the query means an image or a text. So images above the noise floor are ranked
+once with the weight of both rankings. They come between the texts, or before them if the texts
+contain at most half of the query's words; a smaller share of the words lowers the floor. The other
+images come after the texts. Without a measurement, the weight of the images grows as that share
+falls.
 """
 
 from __future__ import annotations
@@ -43,12 +43,8 @@ def weighted_rankings(
 ) -> list[Ranking]:
     """Return the rankings of a hybrid search with their weights; a page is in at most two.
 
-    Args:
-        calibration: Of the index's vectors.
-        query: The words.
-        vector: The query's vector.
-        texts: Pages whose text has some of the words, best first.
-        nearest: Pages nearest to `vector`, nearest first.
+    `texts` are the pages whose text has some of the query's words, best first; `nearest` those
+    whose vectors are nearest to the query's, nearest first.
     """
     pages = [row for row in nearest if row["text"]]
     images = [row for row in nearest if not row["text"]]

@@ -1,10 +1,10 @@
 """`PageIndex`: files go in, pages that can be searched come out; a folder holds all of it.
 
-Three overlapping steps index pages: render, encode, write. Around the commit of each batch of pages
-there are two more: its files are marked as started before and as complete after. So a process may
-be killed at any moment: no page is lost or stored twice, searches never return half a document, and
-the next update continues after the last page written. Files with stored content are hashed and not
-parsed, files with the same content share their pages, and a page is encoded once.
+Three overlapping steps index pages: render, encode, write. A file is marked as started before its
+pages are written, and as complete after. So a process may be killed at any moment: no page is lost
+or stored twice, searches never return half a document, and the next update continues after the last
+page written. Files with stored content are hashed and not parsed, files with the same content share
+their pages, and a page is encoded once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from llava_tools.core.backend import Encoder
@@ -27,7 +28,7 @@ from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_inges
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
 from llava_tools.retrieval.schema import IndexMetadata
-from llava_tools.retrieval.search import Hit, SearchMode, check_search, rerank_hits, search_pages
+from llava_tools.retrieval.search import Hit, SearchMode, check_search, search_pages
 from llava_tools.retrieval.store import Store
 from llava_tools.tools.geometry import Box
 
@@ -89,23 +90,17 @@ class PageIndex:
     def __init__(self, folder: str | Path, embedder: Encoder | None = None) -> None:
         self.folder = Path(folder).expanduser()
         self._embedder = embedder
-        self._store: Store | None = None
-        self._calibration: VectorCalibration | None = None
         self._hashes: dict[str, tuple[str, FileState]] = {}
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The index's tables; `IndexStoreError` if there are none, or another version's."""
-        if self._store is None:
-            self._store = Store(self.folder)
-        return self._store
+        return Store(self.folder)
 
-    @property
+    @cached_property
     def calibration(self) -> VectorCalibration:
         """Reliability of the vectors, measured when pages were last added or removed."""
-        if self._calibration is None:
-            self._calibration = VectorCalibration.load(self.folder)
-        return self._calibration
+        return VectorCalibration.load(self.folder)
 
     @property
     def embedder(self) -> Encoder:
@@ -120,7 +115,7 @@ class PageIndex:
         """Index files and folders: add new ones, keep unchanged ones, remove missing ones.
 
         Args:
-            paths: Files (PDFs, images) and folders, as your own code names them.
+            paths: Files (PDFs, images) and folders, named by trusted code.
             progress: Called after each batch is written.
 
         Raises:
@@ -132,7 +127,7 @@ class PageIndex:
         scan = FileScan.of([paths] if isinstance(paths, str | Path) else paths)
         with write_lock(self.folder):
             has_embedder = self._embedder is not None
-            store = self._store = self._open_or_create()
+            store = self.store = self._open_or_create()
             plan = plan_ingest(store, scan.files)
             if has_embedder or plan.jobs:  # an embedder loads its model to return its name
                 self._check_embedder(store.metadata)
@@ -144,11 +139,12 @@ class PageIndex:
             removed = [path for path in documents if path in unusable or scan.is_gone(path)]
             store.remove(removed)
             store.clean_up()
-            stale = VectorCalibration.load(self.folder).pages != store.count()
-            if added or removed or stale:
-                calibrate(store, self.embedder).save(self.folder)
-            self._store = Store(self.folder)  # the old one has cached its state before the update
-            self._calibration = None
+            calibration = VectorCalibration.load(self.folder)
+            if added or removed or calibration.pages != store.count():
+                calibration = calibrate(store, self.embedder)
+                calibration.save(self.folder)
+            self.calibration = calibration
+            self.store = Store(self.folder)  # the old one has cached its state before the update
         return IndexReport(
             documents=len(documents) - len(removed),
             added=added,
@@ -168,8 +164,8 @@ class PageIndex:
             k: How many pages at most, 1 to 1000.
             mode: By the pages' images and their texts (`hybrid`), or by one of both (`image`,
                 `text`).
-            rerank: A model that looks at the 3 k best pages, to order them by how probably they
-                show the query (VQAScore).
+            rerank: A model that looks at the 3 k best pages and orders them by the probability
+                that they show the query (VQAScore).
 
         Raises:
             RequestError: An impossible query, number or mode.
@@ -181,7 +177,8 @@ class PageIndex:
         hits = search_pages(self.store, self.calibration, self.embedder, query, depth, mode)
         if rerank is None:
             return hits
-        return rerank_hits(hits, lambda hit: rerank.score(query, self.open(hit)))[:k]
+        hits = [replace(hit, score=rerank.score(query, self.open(hit))) for hit in hits]
+        return sorted(hits, key=lambda hit: -hit.score)[:k]
 
     def open(self, hit: Hit) -> ImageRef:
         """Return a page's image, rendered from the file that was indexed.
@@ -208,22 +205,18 @@ class PageIndex:
         row = self.store.sources.get(hit.digest)
         if row is None:
             raise DocumentError(f"{name} is no longer in the index.", "Search again.")
+        cached = self._hashes.get(row.document)
         try:
-            digest, state = self._hash(row.document)
+            if cached is None or cached[1] != FileState.of(row.document):
+                cached = self._hashes[row.document] = hash_file(row.document)
         except OSError as error:
             raise DocumentError(
                 f"{name} cannot be read any more: {error.strerror}.", "Index again."
             ) from error
+        digest, state = cached
         if digest != row.digest:
             raise DocumentError(f"{name} changed after it was indexed.", "Index again.")
         return Document(row.document, digest, row.pages, state, row.is_pdf)
-
-    def _hash(self, path: str) -> tuple[str, FileState]:
-        """Hash a file, once for each state of it."""
-        cached = self._hashes.get(path)
-        if cached is None or cached[1] != FileState.of(path):
-            cached = self._hashes[path] = hash_file(path)
-        return cached
 
     def _open_or_create(self) -> Store:
         if self._embedder is None and Store.exists(self.folder):

@@ -45,18 +45,18 @@ class IngestPlan:
 
 @dataclass(frozen=True)
 class IngestEvent:
-    """A rendered page of a job; or the job's end; or why it is skipped, and its pages with it."""
+    """A rendered page and its thumbnail; or the end of the job; or why its files are skipped."""
 
     job: DocumentJob
     page: PageImage | None = None
     thumbnail: bytes = b""
-    skipped: Skipped | None = None
+    skipped: tuple[Skipped, ...] = ()
     skipped_pages: int = 0
 
 
 @dataclass(frozen=True)
 class IngestBatch:
-    """Rows to write together, in this order, and the files that were skipped meanwhile."""
+    """Rows to write together, in this order, and the files and pages skipped meanwhile."""
 
     started: list[DocumentRow]
     pages: list[PageRow]
@@ -112,10 +112,9 @@ def _render_pages(jobs: Iterable[DocumentJob]) -> Generator[IngestEvent]:
                 yield IngestEvent(job, page, make_thumbnail(page.image))
             yield IngestEvent(job)
         except (DocumentError, ImageError, OSError) as error:
-            for path in (job.document.path, *job.duplicates):
-                skipped = Skipped.from_error(path, error)
-                yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
-                remaining = 0
+            paths = (job.document.path, *job.duplicates)
+            skipped = tuple(Skipped.from_error(path, error) for path in paths)
+            yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
 
 
 def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[IngestBatch]:
@@ -134,10 +133,14 @@ def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[
 def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
     pages = [(event.page, event.thumbnail) for event in events if event.page is not None]
     vectors = encoder.embed_images([page.image for page, _ in pages]) if pages else []
+    rows = []
+    for (page, thumbnail), vector in zip(pages, vectors, strict=True):
+        key = (page.digest, page.number, page.image.handle)
+        rows.append(PageRow(*key, *page.image.size, page.text, thumbnail, vector))
     started: dict[str, DocumentRow] = {}
     complete: list[DocumentRow] = []
     for event in events:
-        if event.skipped is None:
+        if not event.skipped:
             document = event.job.document
             content = (document.digest, document.pages, document.is_pdf)
             row = started[document.path] = DocumentRow(document.path, *content, complete=False)
@@ -146,16 +149,11 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
                 complete += [replace(row, document=path, complete=True) for path in paths]
     return IngestBatch(
         started=list(started.values()),
-        pages=[_page_row(*page, vector) for page, vector in zip(pages, vectors, strict=True)],
+        pages=rows,
         complete=complete,
-        skipped=[event.skipped for event in events if event.skipped is not None],
+        skipped=[item for event in events for item in event.skipped],
         skipped_pages=sum(event.skipped_pages for event in events),
     )
-
-
-def _page_row(page: PageImage, thumbnail: bytes, vector: Sequence[float]) -> PageRow:
-    key = (page.digest, page.number, page.image.handle)
-    return PageRow(*key, *page.image.size, page.text, thumbnail, vector)
 
 
 def make_thumbnail(image: ImageRef) -> bytes:

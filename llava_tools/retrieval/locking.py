@@ -12,12 +12,9 @@ from llava_tools.errors import IndexStoreError
 
 @contextmanager
 def write_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to an index. The lock of a killed process is released.
+    """Keep other processes from writing to an index; `IndexStoreError` if one is writing.
 
-    The lock is SQLite's: Python has it on every system.
-
-    Raises:
-        IndexStoreError: Another process is writing to it, or it cannot be written.
+    The lock is SQLite's, which Python has on every system. A killed process releases it.
     """
     with translate_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

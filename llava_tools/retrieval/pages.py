@@ -48,14 +48,9 @@ class FileState(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """A file and its content.
+    """A PDF or an image: its absolute path, and the SHA-256 of its bytes, in hex, as `digest`.
 
-    Attributes:
-        path: Absolute.
-        digest: SHA-256 of its bytes, in hex.
-        pages: How many it has, >= 1.
-        state: State of the file when it was hashed.
-        is_pdf: Whether it is a PDF rather than an image.
+    `state` is the file's when it was hashed.
     """
 
     path: str
@@ -67,13 +62,9 @@ class Document:
 
 @dataclass(frozen=True)
 class PageImage:
-    """A page as an image.
+    """A rendered page, numbered from 1, of the document with this digest.
 
-    Attributes:
-        digest: The document's digest.
-        number: From 1.
-        image: The rendered page.
-        text: Its text layer; empty for an image.
+    `text` is its text layer, empty for an image.
     """
 
     digest: str
@@ -107,11 +98,11 @@ def open_document(path: str, digest: str, state: FileState) -> Document:
         with _open_pdf(path) as pdf, _pdfium_lock:
             pages = len(pdf)
         if not 1 <= pages <= MAX_PAGES:
-            many = f"{pages:,} pages, more than the {MAX_PAGES:,} that are read"
-            raise DocumentError(
-                f"{shorten(path)} has {many if pages else 'no pages'}.",
-                "Split it." if pages else "Get the file again.",
-            )
+            problem, hint = "no pages", "Get the file again."
+            if pages:
+                problem = f"{pages:,} pages, more than the {MAX_PAGES:,} that are read"
+                hint = "Split it."
+            raise DocumentError(f"{shorten(path)} has {problem}.", hint)
     else:
         _open_image(path)
     return Document(path, digest, pages, state, is_pdf)
@@ -122,8 +113,7 @@ def read_pages(document: Document, skip: Collection[int] = ()) -> Iterator[PageI
 
     Raises:
         DocumentError: A page cannot be rendered, or the file changed meanwhile.
-        ImageError: An image that cannot be used.
-        OSError: It cannot be read.
+        ImageError, OSError: As in `open_document`.
     """
     numbers = [number for number in range(1, document.pages + 1) if number not in skip]
     if document.is_pdf and numbers:

@@ -17,7 +17,6 @@ from functools import partial
 from typing import TypedDict, Unpack
 
 from llava_tools import label_scoring
-from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
 from llava_tools.errors import DocumentError, RequestError, refuse_unknown
 from llava_tools.images import ImageRef
@@ -26,7 +25,7 @@ from llava_tools.model import Llava
 from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.search import Hit, SearchMode
-from llava_tools.retrieval.tiling import answer_with_tiles, statement
+from llava_tools.retrieval.tiling import answer_with_tiles, certainty, statement
 from llava_tools.tools.compare import normalize_answer
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
@@ -91,19 +90,15 @@ def ask(
 ) -> DocumentAnswer:
     """Answer a question from the pages of an index.
 
-    Args:
-        index: The pages.
-        question: The question.
-        model: Answers it, in this process or behind `base_url`; the embedded model by default.
-        **options: See `AskOptions`.
+    The model runs in this process or behind `base_url`; by default it is the embedded model.
 
     Raises:
         RequestError: An impossible question or option.
         DocumentError: No page matches, or a page's file is gone or has changed since.
         IndexStoreError: There is no index there.
         ModelError: The model or the embedder cannot be loaded.
-        EngineError: The engine could not finish; a `ServerError` if the server reports no
-            log-probabilities of prompts, until `zoom=False`.
+        EngineError: The engine could not finish; a `ServerError` if `zoom` is on and the server
+            does not report log-probabilities of prompts.
     """
     request = _DocumentQuestion.of(index, question, options)
     model = model or Llava()
@@ -139,7 +134,7 @@ class _DocumentQuestion:
 
     def generator(self, model: Llava) -> RequestGenerator[DocumentAnswer]:
         """Search, question the pages, merge their answers, and locate the best one."""
-        index, options = self.index, self.options
+        index, options, target = self.index, self.options, self.options["target"]
         rerank = model if options["rerank"] else None
         hits = index.search(self.question, options["k"], mode=options["mode"], rerank=rerank)
         if not hits:
@@ -155,16 +150,19 @@ class _DocumentQuestion:
             answer, box = whole, None
             if options["zoom"] and options["use_logprobs"]:
                 request = partial(self._request, hit)
-                answer, box = yield from answer_with_tiles(page, whole, request, self._statement)
+                answer, box = yield from answer_with_tiles(
+                    page, whole, request, lambda text: target or statement(self.question, text)
+                )
             thumbnail = index.thumbnail(hit)
-            citations.append(Citation(hit, answer.text, _certainty(answer), thumbnail, box, page))
-        cited, others, certainty = merge_answers(citations)
+            page_certainty = round(certainty(answer), 3)
+            citations.append(Citation(hit, answer.text, page_certainty, thumbnail, box, page))
+        cited, others, probability = merge_answers(citations)
         located = []
         for citation in cited:
             box = yield from self._locate(citation)
             located.append(replace(citation, box=box or citation.box))
         text, name = cited[0].answer, page_answers[0].model
-        return DocumentAnswer(text, certainty, tuple(located), tuple(others), name)
+        return DocumentAnswer(text, probability, tuple(located), tuple(others), name)
 
     def _request(self, hit: Hit, page: ImageRef) -> Request:
         text = self.question
@@ -175,10 +173,6 @@ class _DocumentQuestion:
         request = build_request(text, page, max_tokens=self.options["max_tokens"])
         sampling = replace(request.sampling, logprobs=self.options["use_logprobs"])
         return replace(request, sampling=sampling)
-
-    def _statement(self, answer: str) -> str:
-        """Return what an image shows if the answer is right."""
-        return self.options["target"] or statement(self.question, answer)
 
     def _locate(self, citation: Citation) -> RequestGenerator[Box | None]:
         """Find the target by the text layer, which is exact, or else by the model."""
@@ -193,13 +187,13 @@ class _DocumentQuestion:
 
 
 def merge_answers(citations: Sequence[Citation]) -> tuple[list[Citation], list[Citation], float]:
-    """Return the pages with the answer of the largest weight, the others, and that weight.
+    """Return the pages with the most probable answer, the others, and its probability.
 
-    An answer's probability is the sum over the pages of the page's times that of the answer on that
-    page, as in RAG-Sequence (Lewis et al. 2020). A page's probability falls with the square of its
-    rank: of 36 questions (`benchmarks.pages`, `tuning`), the first page was right in 25, the second
-    in 4, the third in 1. Search scores depend on ranks themselves and say less. `citations` are
-    ordered, best page first.
+    `citations` are ordered, best page first. An answer's probability is a sum over the pages: the
+    page's probability times that of the answer on that page, as in RAG-Sequence (Lewis et al.
+    2020). A page's probability falls with the square of its rank: of 36 questions
+    (`benchmarks.pages`, `tuning`), the first page was right in 25, the second in 4, the third in 1.
+    Search scores depend on ranks themselves and say less.
     """
     weights: dict[str, float] = {}
     total = sum(rank**-2 for rank in range(1, len(citations) + 1))
@@ -210,7 +204,3 @@ def merge_answers(citations: Sequence[Citation]) -> tuple[list[Citation], list[C
     cited = [citation for citation in citations if normalize_answer(citation.answer) == best]
     others = [citation for citation in citations if normalize_answer(citation.answer) != best]
     return cited, others, round(weights[best], 3)
-
-
-def _certainty(answer: Answer) -> float:
-    return round(label_scoring.certainty([token.logprob for token in answer.logprobs]), 3)

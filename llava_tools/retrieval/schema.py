@@ -17,13 +17,7 @@ PageMatch = dict[str, Any]
 
 @dataclass(frozen=True)
 class IndexMetadata:
-    """The embedder whose vectors an index holds.
-
-    Attributes:
-        model: The LLaVA that the embedder was created with.
-        clip: Name of the CLIP.
-        dimensions: Length of the vectors.
-    """
+    """The embedder of an index: its LLaVA `model`, the name of its CLIP, its vectors' length."""
 
     model: str
     clip: str

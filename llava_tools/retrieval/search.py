@@ -1,14 +1,9 @@
-"""Search: ranks pages for a query by their images' vectors, by their texts (BM25), or by both.
-
-The vectors rank every page; if no text has any of the words, they alone decide. `fusion` combines
-both rankings.
-"""
+"""Search: ranks pages for a query by their images' vectors, by their texts (BM25), or by both."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from llava_tools.core.backend import Encoder
@@ -35,8 +30,7 @@ class Hit:
         page: Number, from 1.
         score: The higher the better; comparable within one search only.
         handle: Handle of the page's image.
-        snippet: The part of its text with the most words of the query, or its beginning; empty
-            without a text.
+        snippet: See `make_snippet`; empty without a text.
         text: Its whole text layer.
         size: Width and height of its image in pixels.
         digest: SHA-256 of the document's bytes.
@@ -92,15 +86,9 @@ def search_pages(
     return [_hit(store, rows[page], scores[page], query) for page in best]
 
 
-def rerank_hits(hits: Sequence[Hit], score: Callable[[Hit], float]) -> list[Hit]:
-    """Return hits by another score, descending; ties stay in their order."""
-    scored = [replace(hit, score=score(hit)) for hit in hits]
-    return sorted(scored, key=lambda hit: -hit.score)
-
-
 def make_snippet(text: str, query: str) -> str:
     """Return the part of a text with the most words of the query, or its beginning."""
-    words = {word for word in re.findall(r"\w+", query.lower()) if len(word) > 2}
+    words = set(re.findall(r"\w{3,}", query.lower()))
     tokens = [(token.start(), token[0].lower()) for token in re.finditer(r"\w+", text)]
     matches = [(position, word) for position, word in tokens if word in words]
     start, most = 0, 0

@@ -24,10 +24,10 @@ from llava_tools.retrieval.schema import (
     to_arrow,
 )
 
-#: Pages from which an index for vectors pays off; with fewer, all vectors are compared.
+#: Pages from which vectors get an index; with fewer, a search compares all vectors.
 MIN_INDEXED_PAGES = 10_000
-#: Partitions of that index. A search probes all of them: the index saves time by its 8-bit codes,
-#: and finds as much however many pages were added after it was built.
+#: Partitions of that index. A search probes all of them: the index saves time by its 8-bit codes
+#: alone, and so misses no pages that were added after it was built.
 PARTITIONS = 64
 #: A search compares this many times `limit` candidates again, by their full vectors.
 REFINE_FACTOR = 2
@@ -43,9 +43,7 @@ _WITHOUT_TEXT = "text = ''"
 class Store:
     """An index's folder, opened. Searches see its state at opening; open it again for a newer one.
 
-    Args:
-        folder: Where it is.
-        metadata: The embedder of its vectors; creates the index if there is none.
+    If there is no index, `metadata` creates one.
 
     Raises:
         IndexStoreError: There is no index and no metadata to create one, or another version's.
@@ -101,8 +99,7 @@ class Store:
 
     def count(self) -> int:
         """Return how many pages are stored."""
-        rows: int = self._pages.count_rows()
-        return rows
+        return int(self._pages.count_rows())
 
     def sample(self, limit: int, *, without_text: bool = False) -> list[dict[str, Any]]:
         """Return text and vector of at most `limit` pages, spread evenly over the index."""
@@ -111,13 +108,12 @@ class Store:
             query = query.where(_WITHOUT_TEXT)
         ids = query.to_arrow()["_rowid"].to_pylist()
         ids = ids[:: max(1, -(-len(ids) // limit))]
-        rows: list[dict[str, Any]] = (
-            self._pages.take_row_ids(ids).select(["text", "vector"]).to_list() if ids else []
-        )
-        return rows
+        if not ids:
+            return []
+        return list(self._pages.take_row_ids(ids).select(["text", "vector"]).to_list())
 
     def page_numbers(self, digest: str) -> set[int]:
-        """Return which pages of a content are stored."""
+        """Return the numbers of a content's pages that are stored."""
         query = self._pages.search().where(f"digest = {_quoted(digest)}").select(["page"])
         return {row["page"] for row in query.to_list()}
 
@@ -125,8 +121,7 @@ class Store:
         """Return a page's thumbnail, a JPEG; empty if the page is not stored."""
         where = f"digest = {_quoted(digest)} AND page = {page}"
         rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
-        data: bytes = rows[0]["thumbnail"] if rows else b""
-        return data
+        return bytes(rows[0]["thumbnail"]) if rows else b""
 
     def put_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add files, or replace their rows."""
@@ -188,8 +183,7 @@ class Store:
             filters = [*filters, f"NOT {_is_one_of('digest', self._hidden)}"]
         if filters:
             query = query.where(" AND ".join(filters), prefilter=True)
-        rows: list[PageMatch] = query.select([*_COLUMNS, score_column]).limit(limit).to_list()
-        return rows
+        return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
 
 
 def _delete(table: Any, column: str, values: Sequence[str]) -> None:

@@ -38,16 +38,14 @@ def answer_with_tiles(
 ) -> RequestGenerator[tuple[Answer, Box | None]]:
     """Return the best answer to the whole page or to a tile of it, and that tile.
 
-    Args:
-        page: The page.
-        whole: The answer to all of it, with log-probabilities.
-        make_request: From an image to the question about it.
-        make_statement: From an answer to what an image shows if the answer is right.
+    `whole` is the answer to the whole page, with log-probabilities. `make_request` returns the
+    question about an image, `make_statement` what an image shows if an answer is right.
     """
     boxes = tiles(page.size)
     if not boxes:
         return whole, None
-    best, weight, tile = whole, (yield from _weight(page, whole, make_statement)), None
+    best, tile = whole, None
+    weight = yield from _weight(page, whole, make_statement)
     if weight >= SUFFICIENT_WEIGHT:
         return whole, None
     images = [open_image(page.rgb().crop(box)) for box in boxes]
@@ -67,7 +65,12 @@ def _weight(
         label_scoring.shows_question(make_statement(answer.text)), image, max_tokens=1
     )
     shown = label_scoring.yes_probability((yield from get_scores(request, label_scoring.YES_OR_NO)))
-    return shown * label_scoring.certainty([token.logprob for token in answer.logprobs])
+    return shown * certainty(answer)
+
+
+def certainty(answer: Answer) -> float:
+    """Return the geometric mean of the probabilities of an answer's tokens, 0 to 1."""
+    return label_scoring.certainty([token.logprob for token in answer.logprobs])
 
 
 def statement(text: str, answer: str) -> str:
@@ -89,7 +92,7 @@ def tiles(size: tuple[int, int]) -> list[Box]:
 
 
 def _tile_starts(length: int, side: int) -> list[int]:
-    """Return where tiles begin along one side of the image, evenly spread."""
+    """Return the positions, evenly spread, where tiles begin along a side of the image."""
     if length <= side:
         return [0]
     overlap = OVERLAP * side
