@@ -7,6 +7,7 @@ import sys
 from pathlib import Path, PurePath
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,11 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
 def test_nothing_else_is_in_the_wheel(files: set[str]) -> None:
     tops = {PurePath(file).parts[0] for file in files}
     assert tops == {"llava_tools", "langchain_llava", "llama_index"}
+
+
+def test_the_sdist_holds_the_recipe() -> None:
+    files = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert "recipes/tiny_llava/tiny.py" in files
 
 
 def test_the_shared_namespace_holds_no_files(files: set[str]) -> None:
