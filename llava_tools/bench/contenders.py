@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,13 +16,7 @@ from llava_tools.core.requests import Request
 
 @dataclass(frozen=True)
 class AnswerTiming:
-    """The timing of one answer, in seconds since its request.
-
-    Attributes:
-        first: When its first token came.
-        total: When it was complete.
-        tokens: How many it has.
-    """
+    """Seconds from a request to the `first` token and to the last (`total`); number of tokens."""
 
     first: float
     total: float
@@ -36,10 +31,8 @@ class AnswerTiming:
 class Contender(Protocol):
     """Answers requests, and measures the time. Both methods may raise `LlavaToolsError`."""
 
-    @property
-    def name(self) -> str:
-        """The name in the table."""
-        ...
+    name: str
+    """The name in the table."""
 
     def run(self, request: Request) -> AnswerTiming:
         """Answer one request."""
@@ -50,30 +43,21 @@ class Contender(Protocol):
         ...
 
 
+@dataclass
 class BackendContender:
-    """A backend: the engine of this process, or a server.
+    """A backend: the engine of this process, or a server."""
 
-    Args:
-        name: The name in the table.
-        backend: The backend.
-    """
-
-    def __init__(self, name: str, backend: Backend) -> None:
-        self.name = name
-        self._backend = backend
+    name: str
+    backend: Backend
 
     def run(self, request: Request) -> AnswerTiming:
         """See `Contender.run`."""
-        start = time.perf_counter()
-        stream = self._backend.stream(request)
         chunks: list[Chunk] = []
-        first = 0.0
-        try:
+        first, start = 0.0, time.perf_counter()
+        with closing(self.backend.stream(request)) as stream:
             for chunk in stream:
                 first = first or time.perf_counter() - start
                 chunks.append(chunk)
-        finally:
-            stream.close()
         total = time.perf_counter() - start
         return AnswerTiming(first, total, collect(chunks, self.name).usage.completion_tokens)
 

@@ -22,9 +22,6 @@ class GenerateContender:
 
     It loads a second model, since the engine modifies its own.
 
-    Args:
-        options: The model to load.
-
     Raises:
         ModelError: The model cannot be loaded.
     """
@@ -44,11 +41,7 @@ class GenerateContender:
     ) -> list[int]:
         """Return the token ids of the greedy answer, with the end of the turn.
 
-        Args:
-            messages: The conversation.
-            limit: New tokens at most.
-            exact: Generate exactly `limit` tokens.
-            streamer: Gets every token when it is generated.
+        There are at most `limit`, or if `exact` just as many. `streamer` gets each at once.
         """
         loaded = self._loaded
         model: Any = loaded.model

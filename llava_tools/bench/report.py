@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,12 +32,7 @@ def _ratio(value: float | None, reference: float | None) -> float | None:
 
 
 def table(measured: Sequence[Measurements], workload: Workload) -> str:
-    """Return the measurements as a table, each with its ratio to the reference.
-
-    Args:
-        measured: At least one.
-        workload: What was measured.
-    """
+    """Return the measurements (at least one) as a table, each with its ratio to the reference."""
     reference = _reference(measured)
     columns = _columns(workload)
     width = max(len(item.name) for item in measured)
@@ -92,12 +88,7 @@ def check_plot(path: Path) -> None:
 
 
 def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> None:
-    """Write a plot with a panel for each column and a bar for each contender.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    require("matplotlib", extra="bench")
+    """Write a plot with a panel for each column and a bar for each contender."""
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
 
     columns = _columns(workload)
@@ -105,9 +96,10 @@ def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> No
     contenders = [item.name for item in measured]
     for place, (heading, name) in enumerate(columns.items(), start=1):
         axes = figure.add_subplot(1, len(columns), place)
-        values = [getattr(item, name) or 0.0 for item in measured]
-        bars = axes.barh(contenders, values)
-        axes.bar_label(bars, [f"{value:.3g}" for value in values], padding=2)
+        values = [getattr(item, name) for item in measured]
+        bars = axes.barh(contenders, [math.nan if value is None else value for value in values])
+        labels = ["-" if value is None else f"{value:.3g}" for value in values]
+        axes.bar_label(bars, labels, padding=2)
         axes.set_title(f"{heading} ({'more' if heading == 'tokens/s' else 'less'} is better)")
         axes.title.set_fontsize(8)
         axes.margins(x=0.25)

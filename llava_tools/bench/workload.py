@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
@@ -33,11 +33,6 @@ _SHORT = (
     "Is there a star in the picture?",
     "What do you see?",
 )
-_SHORT_TOKENS = 16
-_SIZE = (400, 300)
-
-#: One contender's values of each field of `Measurements`, round by round.
-_Samples = defaultdict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -88,26 +83,21 @@ def measure(
     workload: Workload,
     show: Callable[[int], None] = lambda rounds: None,
 ) -> list[Measurements]:
-    """Run a workload on all contenders.
+    """Run a workload on all contenders (at least one, with different names), in their order.
 
-    Args:
-        contenders: At least one; their names differ.
-        workload: How much is measured.
-        show: Called after each round with the number of rounds that count so far.
-
-    Returns:
-        One entry for each contender, in their order.
+    After each round, `show` is called with the number of rounds that count so far.
 
     Raises:
         LlavaToolsError: A contender cannot answer.
     """
-    samples: dict[str, _Samples] = {contender.name: defaultdict(list) for contender in contenders}
+    samples: dict[str, dict[str, list[float]]] = {c.name: defaultdict(list) for c in contenders}
     for number in range(workload.rounds + 1):
         images = [make_image(workload.seed, 2 * number + index) for index in range(2)]
         turn = number % len(contenders)
-        _run_round([*contenders[turn:], *contenders[:turn]], samples, workload, images)
-        if number == 0:  # the warmup
-            samples = {name: defaultdict(list) for name in samples}
+        order = [*contenders[turn:], *contenders[:turn]]
+        for name, field, value in _run_round(order, workload, images):
+            if number > 0:  # round 0 warms up
+                samples[name][field].append(value)
         show(number)
     return [
         Measurements(name, **{field: statistics.median(values) for field, values in rows.items()})
@@ -116,25 +106,22 @@ def measure(
 
 
 def _run_round(
-    contenders: Sequence[Contender],
-    samples: dict[str, _Samples],
-    workload: Workload,
-    images: Sequence[ImageRef],
-) -> None:
+    contenders: Sequence[Contender], workload: Workload, images: Sequence[ImageRef]
+) -> Iterator[tuple[str, str, float]]:
+    """Yield a contender's name, a field of `Measurements` and its value."""
     for field, question in (("new_image_s", _FIRST), ("follow_up_s", _FOLLOW_UP)):
         for contender in contenders:
-            timing = contender.run(_request(images[0], question, 1))
-            samples[contender.name][field].append(timing.first)
+            yield contender.name, field, contender.run(_request(images[0], question, 1)).first
     for contender in contenders:
         rate = contender.run(_request(images[0], _LONG, workload.tokens)).tokens_per_s
         if rate is not None:
-            samples[contender.name]["tokens_per_s"].append(rate)
+            yield contender.name, "tokens_per_s", rate
     requests = [
-        _request(images[index % 2], _SHORT[index % len(_SHORT)], _SHORT_TOKENS)
+        _request(images[index % 2], _SHORT[index % len(_SHORT)], tokens=16)
         for index in range(workload.at_once)
     ]
     for contender in contenders:
-        samples[contender.name]["at_once_s"].append(contender.run_all(requests))
+        yield contender.name, "at_once_s", contender.run_all(requests)
 
 
 def _request(image: ImageRef, question: str, tokens: int) -> Request:
@@ -148,7 +135,7 @@ def make_image(seed: int, number: int) -> ImageRef:
     def colour() -> tuple[int, int, int]:
         return rng.randrange(256), rng.randrange(256), rng.randrange(256)
 
-    image = Image.new("RGB", _SIZE, colour())
+    image = Image.new("RGB", (400, 300), colour())
     left, top, size = rng.randrange(240), rng.randrange(140), rng.randrange(60, 150)
     draw = ImageDraw.Draw(image)
     shape = rng.choice((draw.ellipse, draw.rectangle))

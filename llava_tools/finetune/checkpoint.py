@@ -44,12 +44,7 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
 
 
 class CheckpointStore:
-    """The work folder of a run: `state.pt` and `losses.jsonl`.
-
-    Args:
-        folder: `write_metrics` creates it if it is missing.
-        options: Of the run.
-    """
+    """The work folder of a run: `state.pt` and `losses.jsonl`. `write_metrics` creates it."""
 
     def __init__(self, folder: Path, options: TuneOptions) -> None:
         self._folder = folder
@@ -109,8 +104,7 @@ def _line(metrics: StepMetrics) -> str:
 
 def _resume_options(options: TuneOptions) -> dict[str, Any]:
     """Return what must be equal in two runs for them to have the same losses."""
-    rate, projector_rate = options.rates
-    values = asdict(options) | {"rate": rate, "projector_rate": projector_rate}
+    values = asdict(options) | dict(zip(("rate", "projector_rate"), options.rates, strict=True))
     values = {name: value for name, value in values.items() if name not in _MAY_CHANGE}
     with options.data.open("rb") as file:
         values["data"] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -59,11 +59,7 @@ def tokenize(
 ) -> TokenizedExample:
     """Turn a conversation that ends with an answer into tokens and labels.
 
-    Args:
-        messages: Of user and assistant in turn.
-        tokenizer: The checkpoint's.
-        image_token: Id of the token that stands for a part of an image.
-        image_tokens: Number of these tokens per image.
+    Each image becomes the token id `image_token`, `image_tokens` times.
 
     Raises:
         ModelError: The tokenizer merges the end of a prompt with the start of its answer.
@@ -112,12 +108,9 @@ class TrainingBatch(NamedTuple):
 
 
 class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
-    """Records as tokens and pixels.
+    """Records, in the order of the indices of `sample_batches`, as tokens and pixels.
 
-    Args:
-        records: All records, in the order that `sample_batches` refers to.
-        loaded: Provides tokenizer and image processor; its weights are not kept.
-        max_length: Longer examples are truncated to this number of tokens.
+    Examples are truncated to `max_length` tokens. The model's weights are not kept.
     """
 
     def __init__(self, records: Sequence[Record], loaded: LoadedModel, max_length: int) -> None:
@@ -179,12 +172,8 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
     ) -> Iterator[list[TrainingBatch]]:
         """Yield the micro-batches of process `rank` for each step; the last may have none."""
         parts = [step[rank::processes] for step in steps]
-        loader = DataLoader(
-            self,
-            batch_sampler=[indices for part in parts for indices in part],
-            collate_fn=collate,
-            num_workers=workers,
-        )
+        sampler = [indices for part in parts for indices in part]
+        loader = DataLoader(self, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
         batches = iter(loader)
         for part in parts:
             yield list(islice(batches, len(part)))

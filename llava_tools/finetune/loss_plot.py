@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PANEL_SIZE = (8.0, 4.5)
-"""Width and height of a panel in inches, at 100 dots per inch."""
-
 
 def plot_losses(losses: Mapping[str, Sequence[float]], path: Path, interval: int = 1) -> None:
-    """Write a PNG with one panel per curve, one below the other.
+    """Write a PNG with a panel for each curve, by title, with a loss every `interval` steps.
 
-    Args:
-        losses: Curves by title; at least one, each with at least one loss.
-        path: The file; replaced if it exists.
-        interval: Steps between two losses.
+    There must be at least one curve, each with at least one loss.
     """
     from matplotlib.figure import Figure
 
-    width, height = PANEL_SIZE
-    figure = Figure(figsize=(width, height * len(losses)), dpi=100, layout="constrained")
+    # In inches, at 100 dots per inch: each panel is 8 x 4.5.
+    figure = Figure(figsize=(8.0, 4.5 * len(losses)), dpi=100, layout="constrained")
     for row, (title, values) in enumerate(losses.items(), 1):
         panel = figure.add_subplot(len(losses), 1, row)
         steps = range(interval, interval * len(values) + 1, interval)

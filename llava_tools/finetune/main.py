@@ -98,7 +98,6 @@ def _max_length(config: Any, options: TuneOptions) -> int:
 
 def _write_report(options: TuneOptions, metrics: Sequence[StepMetrics], loss: float) -> None:
     """Write options, losses and their plot beside the checkpoint."""
-    steps = [asdict(step) for step in metrics]
-    report = {"loss": loss, "options": asdict(options), "steps": steps}
+    report = {"loss": loss, "options": asdict(options), "steps": [asdict(s) for s in metrics]}
     (options.out / "tuning.json").write_text(json.dumps(report, default=str, indent=1) + "\n")
     plot_losses({"loss per token": [step.loss for step in metrics]}, options.out / "losses.png")

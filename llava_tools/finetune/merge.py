@@ -22,7 +22,6 @@ from llava_tools.finetune.parameters import WeightUpdate
 
 _COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
 _COPIED_PREFIXES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
-_INDEX = "model.safetensors.index.json"
 
 _MODULE_PREFIXES = {
     "language_model.model.": "model.language_model.",
@@ -45,7 +44,7 @@ def weight_files(options: TuneOptions) -> list[Path]:
     assert config is not None  # a file that is missing raises OSError
     folder = Path(config).parent
     names = {"model.safetensors"}
-    if (index := folder / _INDEX).exists():
+    if (index := folder / "model.safetensors.index.json").exists():
         names = set(json.loads(index.read_text())["weight_map"].values())
     files = [folder / name for name in sorted(names)]
     if not all(file.exists() for file in files):
@@ -75,12 +74,10 @@ def check_names(files: list[Path], updates: Mapping[str, WeightUpdate]) -> None:
 
 
 def merge(files: list[Path], updates: Mapping[str, WeightUpdate], out: Path) -> None:
-    """Write the tuned checkpoint to a folder, which appears once it is complete.
+    """Write the tuned checkpoint to `out`, which appears once it is complete.
 
-    Args:
-        files: From `weight_files`.
-        updates: By names of transformers' modules.
-        out: The folder; it may exist if it is empty.
+    `files` come from `weight_files`; `updates` go by names of transformers' modules. `out` may
+    exist if it is empty.
     """
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)

@@ -27,11 +27,7 @@ WeightUpdate = Callable[[Tensor], Tensor]
 def select_parameters(
     model: LlavaForConditionalGeneration, options: TuneOptions
 ) -> dict[str, nn.Parameter]:
-    """Prepare the model for training, in place.
-
-    Returns:
-        The parameters to train, by name, in a fixed order.
-    """
+    """Prepare the model, in place, and return the parameters to train by name, in fixed order."""
     model.requires_grad_(False)
     if options.method == "lora":
         # The language model's linear layers, without its head.
@@ -65,13 +61,10 @@ def select_parameters(
 
 def make_optimizer(parameters: dict[str, nn.Parameter], options: TuneOptions) -> torch.optim.AdamW:
     """Return AdamW with the two learning rates, kept as `peak` in the parameter groups."""
-    groups = [
-        {
-            "params": [p for n, p in parameters.items() if (_PROJECTOR in n) == is_projector],
-            "peak": rate,
-        }
-        for is_projector, rate in zip((False, True), options.rates, strict=True)
-    ]
+    rate, projector_rate = options.rates
+    projector = [p for name, p in parameters.items() if _PROJECTOR in name]
+    others = [p for name, p in parameters.items() if _PROJECTOR not in name]
+    groups = [{"params": others, "peak": rate}, {"params": projector, "peak": projector_rate}]
     return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.0)
 
 

@@ -54,12 +54,10 @@ class Record:
 
 
 def read_records(data: Path, images: Path | None) -> list[Record]:
-    """Read a file of conversations.
+    """Read a JSON file of conversations, whose `image` is relative to the folder `images`.
 
-    Args:
-        data: The JSON file.
-        images: The folder that `image` is relative to. The file may be untrusted, so a path that
-            leaves the folder (by `..`, as an absolute path or through a link) is refused.
+    The file may be untrusted, so a path that leaves the folder (by `..`, as an absolute path or
+    through a link) is refused.
 
     Raises:
         RequestError: The file cannot be read, or a record is wrong; the message names it.

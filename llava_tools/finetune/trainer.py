@@ -25,9 +25,6 @@ from llava_tools.finetune.dataset import IGNORED, TrainingBatch, TrainingDataset
 from llava_tools.finetune.options import TuneOptions
 from llava_tools.finetune.parameters import make_optimizer
 
-_MAX_GRADIENT_NORM = 1.0
-"""As in the official training."""
-
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     """Return the fraction of the peak rate at a step, counted from 0: linear, then cosine."""
@@ -53,15 +50,7 @@ def summed_loss(model: LlavaForConditionalGeneration, batch: TrainingBatch) -> T
 
 
 class Trainer:
-    """Trains a model; resumes from the store's state if it has one.
-
-    Args:
-        model: As `select_parameters` prepared it.
-        parameters: From `select_parameters`.
-        store: Saves state and metrics.
-        accelerator: Connects the processes of the run.
-        options: Of the run.
-    """
+    """Trains a model that `select_parameters` prepared; resumes from the store's state, if any."""
 
     def __init__(
         self,
@@ -114,8 +103,7 @@ class Trainer:
                     last_log = now
                     _log(metrics[-1], len(steps), (now - start) / (self._finished - first))
                 if self._finished % self._options.save_every == 0 or is_last:
-                    state = self._optimizer.state_dict()
-                    self._store.save(self._finished, self._parameters, state)
+                    self._store.save(self._finished, self._parameters, self._optimizer.state_dict())
         accelerator.wait_for_everyone()
         return metrics
 
@@ -146,7 +134,7 @@ class Trainer:
                 f"The loss of step {self._finished + 1} is {mean}.",
                 "Choose a lower rate; the last saved step is kept.",
             )
-        nn.utils.clip_grad_norm_(self._parameters.values(), _MAX_GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)  # as in the official training
         self._optimizer.step()
         self._optimizer.zero_grad()
         return StepMetrics(self._finished + 1, mean, tokens, self._options.rates[0] * factor)

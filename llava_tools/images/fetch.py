@@ -23,9 +23,6 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.addresses import Address, is_public
 from llava_tools.images.urls import Url, display_url
 
-_CHUNK = 65536
-_REDIRECTS = (301, 302, 303, 307, 308)
-
 
 class FetchError(ImageError):
     """The network or the server failed; the same URL may work later."""
@@ -106,7 +103,7 @@ class Fetcher:
                 connection.sock = sock
                 connection.request("GET", url.target, headers=headers)
                 response = connection.getresponse()
-                if response.status in _REDIRECTS:
+                if response.status in (301, 302, 303, 307, 308):
                     location = response.getheader("Location")
                     if not location:
                         raise ImageError(
@@ -118,7 +115,10 @@ class Fetcher:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             if expired.is_set() or isinstance(error, TimeoutError):
-                raise _too_slow(url.name, self.timeout) from error
+                raise FetchError(
+                    f"{url.name} took longer than {self.timeout:g} s.",
+                    "Try it again, or raise timeout.",
+                ) from error
             reason = str(error) or type(error).__name__
             if isinstance(error, ssl.SSLCertVerificationError):
                 reason = f"its certificate was refused, {error.verify_message}"
@@ -163,9 +163,8 @@ class Fetcher:
         deadline: float,
         expired: threading.Event,
     ) -> bytes:
-        """Check the headers, then read the body up to `max_bytes`."""
-        status = response.status
-        if status != 200:
+        """Check the headers, then read the body up to `max_bytes`; raise TimeoutError if late."""
+        if (status := response.status) != 200:
             retryable = status >= 500 or status in (408, 425, 429)
             raise (FetchError if retryable else ImageError)(
                 f"{name} was answered with HTTP {status} {response.reason}.", "Check the address."
@@ -184,23 +183,19 @@ class Fetcher:
         if length is not None and length > self.max_bytes:
             raise too_large
         body = bytearray()
-        while chunk := response.read1(min(_CHUNK, self.max_bytes + 1 - len(body))):
+        while chunk := response.read1(min(65536, self.max_bytes + 1 - len(body))):
             body += chunk
             if len(body) > self.max_bytes:
                 raise too_large
             if time.monotonic() > deadline:
-                raise _too_slow(name, self.timeout)
+                raise TimeoutError
         if expired.is_set():
-            raise _too_slow(name, self.timeout)
+            raise TimeoutError
         if length is not None and len(body) != length:
             raise FetchError(
                 f"{name} broke off after {len(body):,} of {length:,} bytes.", "Try it again."
             )
         return bytes(body)
-
-
-def _too_slow(name: str, timeout: float) -> FetchError:
-    return FetchError(f"{name} took longer than {timeout:g} s.", "Try it again, or raise timeout.")
 
 
 @contextmanager
@@ -229,8 +224,7 @@ def _connect(
     try:
         sock.settimeout(remaining())
         if url.tls:
-            context = ssl.create_default_context()
-            sock = context.wrap_socket(
+            sock = ssl.create_default_context().wrap_socket(
                 sock, server_hostname=url.host, do_handshake_on_connect=False
             )
 

@@ -55,7 +55,7 @@ class SupportsArray(Protocol):
     def __array_interface__(self) -> dict[str, object]: ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ImageRef:
     """A checked image, named by its content. Made by `open_image`.
 
@@ -67,17 +67,11 @@ class ImageRef:
     """
 
     handle: str
-    source: str
-    size: tuple[int, int]
-    media_type: str
-    _content: bytes | Image.Image = field(repr=False)
-    _orientation: int = field(default=1, repr=False)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ImageRef) and other.handle == self.handle
-
-    def __hash__(self) -> int:
-        return hash(self.handle)
+    source: str = field(compare=False)
+    size: tuple[int, int] = field(compare=False)
+    media_type: str = field(compare=False)
+    _content: bytes | Image.Image = field(compare=False, repr=False)
+    _orientation: int = field(default=1, compare=False, repr=False)
 
     @property
     def data(self) -> bytes:
@@ -118,6 +112,8 @@ class ImageRef:
         except DAMAGE as error:
             raise _damaged(self.source, error) from error
 
+
+_REMOTE_HINT = "Give an http(s) URL or a base64 data URL."
 
 ImageSource: TypeAlias = (
     str | Path | bytes | bytearray | memoryview | Image.Image | ImageRef | BinaryIO | SupportsArray
@@ -188,9 +184,6 @@ def open_image(
         f"{shorten(repr(source), quote=False)} ({type(source).__name__}) is not an image.",
         "Give a path, a URL, bytes, a PIL image or a uint8 array.",
     )
-
-
-_REMOTE_HINT = "Give an http(s) URL or a base64 data URL."
 
 
 def _from_bytes(data: bytes, name: str) -> ImageRef:

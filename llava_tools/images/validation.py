@@ -73,9 +73,8 @@ def check_complete(image: ImageFile.ImageFile, data: bytes) -> None:
     Decoding always finds it, but takes 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG with an
     end-of-image marker (5 ms) and a PNG with valid checksums are complete; only others are decoded.
     """
-    if image.format in ("JPEG", "MPO") and _jpeg_ends(data):
-        return
-    if image.format == "PNG" and _png_ends(data):
+    ends = {"JPEG": _jpeg_ends, "MPO": _jpeg_ends, "PNG": _png_ends}.get(image.format or "")
+    if ends is not None and ends(data):
         return
     image.load()
     if image.format == "JPEG2000" and b"\xff\xd9" not in data:  # decoded as far as it goes
@@ -153,11 +152,10 @@ def not_an_image(data: bytes, name: str) -> ImageError:
     elif lower.startswith((b"<!doctype html", b"<html")):
         looks, hint = "is a web page", "Give the address of the image itself."
     else:
+        text = data[:2048].decode("utf-8", "ignore")  # the last character may be cut
+        is_text = len(text.encode()) >= len(data[:2048]) - 3 and all(
+            c.isprintable() or c.isspace() for c in text
+        )
+        looks = "looks like text" if is_text else "has no known image format"
         hint = f"Use one of {', '.join(FORMATS)}."
-        looks = "looks like text" if _is_text(data[:2048]) else "has no known image format"
     return ImageError(f"{name} is not an image that can be read: it {looks}.", hint)
-
-
-def _is_text(head: bytes) -> bool:
-    text = head.decode("utf-8", "ignore")
-    return len(text.encode()) >= len(head) - 3 and all(c.isprintable() or c.isspace() for c in text)

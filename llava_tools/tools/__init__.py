@@ -80,12 +80,10 @@ def openai_tools(
     Raises:
         RequestError: An unknown name.
     """
-    described = []
-    for tool in select_tools(names, index):
-        tool = tool if resolver is None else tool.for_resolver(resolver)
-        function = {name: getattr(tool, name) for name in ("name", "description", "parameters")}
-        described.append({"type": "function", "function": function})
-    return described
+    keys = ("name", "description", "parameters")
+    tools = [tool.for_resolver(resolver or ImageResolver()) for tool in select_tools(names, index)]
+    functions = [{key: getattr(tool, key) for key in keys} for tool in tools]
+    return [{"type": "function", "function": function} for function in functions]
 
 
 def call(

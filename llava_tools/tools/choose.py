@@ -9,16 +9,15 @@ from pydantic import Field, StringConstraints
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.requests import RequestGenerator, build_request, get_scores
-from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
+from llava_tools.tools.spec import ImageArguments, Text, ToolResult, VisualTool
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 
 
-class ChooseArguments(ToolArguments):
+class ChooseArguments(ImageArguments):
     """A question about an image, and its possible answers."""
 
-    image: ImageName
-    question: str = Field(min_length=1, max_length=500, description="What to decide.")
+    question: Text = Field(description="What to decide.")
     labels: list[Label] = Field(
         min_length=2, max_length=32, description="The possible answers, all different."
     )
@@ -28,12 +27,7 @@ class ChooseArguments(ToolArguments):
 
 
 class ChooseResult(ToolResult):
-    """The chosen label.
-
-    Attributes:
-        label: The likeliest label, or None if it is less probable than `abstain`.
-        probabilities: Of each label; they sum to 1.
-    """
+    """The likeliest label (None below `abstain`), and the probabilities of all, which sum to 1."""
 
     label: str | None
     probabilities: dict[str, float]

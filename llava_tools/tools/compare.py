@@ -16,7 +16,7 @@ from pydantic import Field
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
-from llava_tools.tools.spec import ImageNames, ToolArguments, ToolResult, VisualTool
+from llava_tools.tools.spec import ImageNames, Text, ToolArguments, ToolResult, VisualTool
 
 #: The question about all images in one prompt.
 TOGETHER_PROMPT = (
@@ -29,21 +29,14 @@ class CompareArguments(ToolArguments):
     """Images, and a question about each."""
 
     images: ImageNames
-    question: str = Field(
-        min_length=1,
-        max_length=500,
-        description="What to find out about each picture, such as 'What colour is the car?'",
+    question: Text = Field(
+        description="What to find out about each picture, such as 'What colour is the car?'"
     )
     together: bool = Field(False, description="Show all pictures at once, which is less reliable.")
 
 
 class CompareResult(ToolResult):
-    """Whether the images agree.
-
-    Attributes:
-        same: Whether the answer is the same for all images.
-        answers: One for each image in order; empty if all were in one prompt.
-    """
+    """Whether the answer is the same for all images; the answers in order, none if `together`."""
 
     same: bool
     answers: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from llava_tools.core.constraints import Constraint
 from llava_tools.images.access import ImageResolver
 from llava_tools.label_scoring import short_answer_question
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
-from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
+from llava_tools.tools.spec import ImageArguments, Text, ToolResult, VisualTool
 
 PROMPT = "How many {things} are there in the image?"
 
@@ -18,13 +18,10 @@ PROMPT = "How many {things} are there in the image?"
 _NUMBER = Constraint(schema={"type": "integer", "minimum": 0, "maximum": 999}, describe=False)
 
 
-class CountArguments(ToolArguments):
+class CountArguments(ImageArguments):
     """Things to count in an image."""
 
-    image: ImageName
-    things: str = Field(
-        min_length=1, max_length=500, description="What to count, in the plural: 'red cars'."
-    )
+    things: Text = Field(description="What to count, in the plural: 'red cars'.")
 
 
 class CountResult(ToolResult):

@@ -14,7 +14,7 @@ from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.requests import RequestGenerator
-from llava_tools.tools.spec import ToolArguments, VisualTool
+from llava_tools.tools.spec import Text, ToolArguments, VisualTool
 
 
 @runtime_checkable
@@ -37,21 +37,12 @@ class SearchIndex(Protocol):
 class FindArguments(ToolArguments):
     """What to look for."""
 
-    query: str = Field(
-        min_length=1, max_length=500, description="What the pages are to show or to say."
-    )
+    query: Text = Field(description="What the pages are to show or to say.")
     k: int = Field(3, ge=1, le=10, description="How many pages at most.")
 
 
 class FoundPage(BaseModel):
-    """A page.
-
-    Attributes:
-        image: Handle of its image.
-        document: Path of its file.
-        page: Number, from 1.
-        snippet: The part of its text that matches the query.
-    """
+    """A page: its image's handle, its file's path, its number from 1, and the matching text."""
 
     model_config = ConfigDict(frozen=True)
 

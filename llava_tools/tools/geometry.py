@@ -18,12 +18,8 @@ class Box(NamedTuple):
 def unpad_box(corners: Sequence[float], size: tuple[int, int]) -> Box | None:
     """Convert LLaVA's box to pixels of the image; None if it has no area there.
 
-    LLaVA sees an image in the middle of a square of its longer side, and gives corners as fractions
-    of that square.
-
-    Args:
-        corners: x1, y1, x2, y2 in 0-1 on the square; opposite corners in any order.
-        size: Width and height of the image in pixels.
+    LLaVA sees an image in the middle of a square of its longer side. `corners` are x1, y1, x2, y2
+    as fractions of that square, opposite corners in any order. `size` is (width, height) in pixels.
     """
     side = max(size)
     left, top = ((side - length) // 2 for length in size)

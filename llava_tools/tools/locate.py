@@ -13,7 +13,7 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import Box, unpad_box
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
-from llava_tools.tools.spec import ImageName, ToolArguments, VisualTool
+from llava_tools.tools.spec import ImageArguments, Text, VisualTool
 
 #: The prompt that LLaVA 1.5 was trained to answer with a box (RefCOCO and Visual Genome).
 PROMPT = "Please provide the bounding box coordinate of the region this sentence describes: {thing}"
@@ -32,13 +32,10 @@ _BOX = Constraint(
 )
 
 
-class LocateArguments(ToolArguments):
+class LocateArguments(ImageArguments):
     """Something to find in an image."""
 
-    image: ImageName
-    thing: str = Field(
-        min_length=1, max_length=500, description="What to find, such as 'the red car'."
-    )
+    thing: Text = Field(description="What to find, such as 'the red car'.")
 
 
 class LocateResult(ImageResult):
@@ -49,8 +46,7 @@ class LocateResult(ImageResult):
             model's box does not lie on the image.
         certainty: How probably the image shows the thing at all, 0 to 1 (see `Llava.score`). LLaVA
             names a box for every question; with a low certainty, the box shows nothing.
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
+        width, height: Of the image, in pixels.
     """
 
     box: Box | None
@@ -61,9 +57,8 @@ class LocateResult(ImageResult):
 
 def _locate(arguments: LocateArguments, resolver: ImageResolver) -> RequestGenerator[LocateResult]:
     image = resolver.open(arguments.image)
-    question = PROMPT.format(thing=arguments.thing)
-    request = replace(build_request(question, image, max_tokens=48), constraint=_BOX)
-    (answer,) = yield from get_answers(request)
+    request = build_request(PROMPT.format(thing=arguments.thing), image, max_tokens=48)
+    (answer,) = yield from get_answers(replace(request, constraint=_BOX))
     shows = build_request(label_scoring.shows_question(arguments.thing), image, max_tokens=1)
     scores = yield from get_scores(shows, label_scoring.YES_OR_NO)
     certainty = round(label_scoring.yes_probability(scores), 3)

@@ -9,7 +9,7 @@ from pydantic import Field
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
-from llava_tools.tools.spec import ImageName, ToolArguments, ToolResult, VisualTool
+from llava_tools.tools.spec import ImageArguments, Text, ToolResult, VisualTool
 
 #: LLaVA 1.5's own prompts for a caption (TextCaps) and a detailed description (LLaVA-Instruct).
 BRIEF = "Provide a one-sentence caption for the provided image."
@@ -17,35 +17,22 @@ FULL = "Describe this image in detail."
 READ = "What text is written in the image? Answer with the text exactly as it is written."
 
 
-class LookArguments(ToolArguments):
+class LookArguments(ImageArguments):
     """A question about an image."""
 
-    image: ImageName
-    question: str = Field(min_length=1, max_length=500, description="What to find out.")
+    question: Text = Field(description="What to find out.")
 
 
-class DescribeArguments(ToolArguments):
+class DescribeArguments(ImageArguments):
     """An image to describe."""
 
-    image: ImageName
     detail: Literal["brief", "full"] = Field(
         "full", description="One sentence, or everything that matters."
     )
 
 
-class ReadArguments(ToolArguments):
-    """An image to read."""
-
-    image: ImageName
-
-
 class TextResult(ToolResult):
-    """The model's answer.
-
-    Attributes:
-        text: The answer.
-        cut_off: Whether `max_tokens` ended it.
-    """
+    """The model's answer, and whether `max_tokens` ended it."""
 
     text: str
     cut_off: bool = False
@@ -78,7 +65,7 @@ def _describe(
     return DescribeResult(**dict(description), width=width, height=height)
 
 
-def _read(arguments: ReadArguments, resolver: ImageResolver) -> RequestGenerator[TextResult]:
+def _read(arguments: ImageArguments, resolver: ImageResolver) -> RequestGenerator[TextResult]:
     image = resolver.open(arguments.image)
     return (yield from _answer(image, READ, max_tokens=512))
 
@@ -92,4 +79,4 @@ describe = VisualTool(
     DescribeArguments,
     _describe,
 )
-read_text = VisualTool("read_text", "Read the text in a picture.", ReadArguments, _read)
+read_text = VisualTool("read_text", "Read the text in a picture.", ImageArguments, _read)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
@@ -39,14 +39,12 @@ def build_request(text: str, *images: ImageRef, max_tokens: int) -> Request:
 
 def get_answers(*requests: Request) -> RequestGenerator[Sequence[Answer]]:
     """Yield requests as one batch and return their answers."""
-    answers: Sequence[Answer] = yield requests
-    return answers
+    return cast(Sequence[Answer], (yield requests))
 
 
 def get_scores(request: Request, labels: Sequence[str]) -> RequestGenerator[Sequence[float]]:
     """Yield a scoring request and return the labels' log-probabilities."""
-    scores: Sequence[float] = yield ScoringRequest(request, tuple(labels))
-    return scores
+    return cast(Sequence[float], (yield ScoringRequest(request, tuple(labels))))
 
 
 def run_requests(model: Llava, generator: RequestGenerator[T]) -> T:
@@ -54,8 +52,7 @@ def run_requests(model: Llava, generator: RequestGenerator[T]) -> T:
     finished, value = _advance(generator, None)
     while not finished:
         finished, value = _advance(generator, _send(model, value))
-    result: T = value
-    return result
+    return cast(T, value)
 
 
 async def arun_requests(model: Llava, generator: RequestGenerator[T]) -> T:
@@ -67,8 +64,7 @@ async def arun_requests(model: Llava, generator: RequestGenerator[T]) -> T:
         else:
             outputs = await aanswer_all(lambda: model.backend, value)
         finished, value = await asyncio.to_thread(_advance, generator, outputs)
-    result: T = value
-    return result
+    return cast(T, value)
 
 
 def _advance(generator: RequestGenerator[T], outputs: Any) -> tuple[bool, Any]:

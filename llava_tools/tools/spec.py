@@ -34,6 +34,8 @@ class ToolResult(BaseModel):
         return self.model_dump_json(exclude_defaults=True)
 
 
+#: A question, or a few words about what to look for.
+Text = Annotated[str, Field(min_length=1, max_length=500)]
 #: An image's handle. The pattern guides models that write calls; chat/image_handles.py narrows it
 #: to the images of the conversation. The `ImageResolver` decides which names open an image.
 ImageName = Annotated[
@@ -48,6 +50,12 @@ ImageNames = Annotated[
     list[ImageName], Field(min_length=2, max_length=8, description="Handles of the pictures.")
 ]
 AnyNames = Annotated[list[AnyName], Field(min_length=2, max_length=8, description="The pictures.")]
+
+
+class ImageArguments(ToolArguments):
+    """An image to look at."""
+
+    image: ImageName
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,7 @@ class VisualTool(Generic[A, R]):
 
     async def arun(self, model: Llava, arguments: A, resolver: ImageResolver | None = None) -> R:
         """`run` without blocking the event loop; cancelling the task stops the generation."""
-        generator = self.function(arguments, resolver or ImageResolver())
-        return await arun_requests(model, generator)
+        return await arun_requests(model, self.function(arguments, resolver or ImageResolver()))
 
     def parse(self, arguments: object) -> A:
         """Check the arguments of a call: a mapping, or its JSON.

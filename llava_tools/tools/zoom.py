@@ -14,30 +14,20 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import clip_box
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
-from llava_tools.tools.spec import ImageName, ToolArguments, VisualTool
+from llava_tools.tools.spec import ImageArguments, Text, VisualTool
 
 
-class ZoomArguments(ToolArguments):
+class ZoomArguments(ImageArguments):
     """A region of an image, and optionally a question about it."""
 
-    image: ImageName
     box: list[int] = Field(
         min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels, from the top left."
     )
-    question: str | None = Field(
-        None, min_length=1, max_length=500, description="What to find out about the region."
-    )
+    question: Text | None = Field(None, description="What to find out about the region.")
 
 
 class ZoomResult(ImageResult):
-    """The region as a new image, which a notebook displays.
-
-    Attributes:
-        image: Handle of the new image.
-        width: Of the new image, in pixels.
-        height: Of the new image, in pixels.
-        answer: To the question, if there was one.
-    """
+    """The region as a new image (handle and size in pixels), and the answer about it."""
 
     image: str
     width: int
