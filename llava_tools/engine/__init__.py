@@ -53,10 +53,7 @@ def load_embedding(
 ) -> ClipEmbedding:
     """Load a model that turns texts and images into vectors.
 
-    Args:
-        options: What to load.
-        engines: Returns the engines that are loaded; the vision tower of one with the same model is
-            reused.
+    `engines` returns the loaded engines; the vision tower of one with the same model is reused.
 
     Raises:
         MissingExtraError: torch, transformers or accelerate are not installed.
@@ -75,18 +72,17 @@ def load_embedding(
 def _paused_collector() -> Iterator[None]:
     """Pause the garbage collector while modules are imported, since all their objects stay.
 
-    It would traverse them again and again, 600,000 in the end, for an eighth of the time to the
-    first token. Freezing and unfreezing moves them to the oldest generation, which it seldom
-    traverses.
+    It would traverse these objects repeatedly (600,000 at the end), which takes an eighth of the
+    time to the first token. Freezing and unfreezing moves them to the oldest generation, which is
+    seldom traversed.
     """
-    if not gc.isenabled():
-        yield
-        return
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # else the application froze objects, which must stay so
-            gc.freeze()
-            gc.unfreeze()
-        gc.enable()
+        if enabled:
+            if not gc.get_freeze_count():  # else the application froze objects, which must stay so
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()

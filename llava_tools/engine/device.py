@@ -31,7 +31,7 @@ def require_memory(purpose: str) -> Iterator[None]:
         raise out_of_memory_error(purpose) from error
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch or Python raised this because memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -112,8 +112,7 @@ def describe() -> tuple[str, str, int]:
 
 def _cpu_computes_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
-    capabilities = torch.backends.cpu.get_cpu_capability
-    if "AVX512" not in capabilities():
+    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False
     units = torch.cpu.get_capabilities()
     return bool(units.get("avx512_bf16") or units.get("amx_bf16"))

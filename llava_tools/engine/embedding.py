@@ -35,15 +35,12 @@ TEXT_BATCH, IMAGE_BATCH = 64, 16
 
 
 class ClipEmbedding:
-    """Embeds for many callers at once; they take turns, batch by batch.
+    """Implements `EmbeddingModel`. Callers take turns, batch by batch.
 
     Args:
         clip: The CLIP without the layers that LLaVA has.
         options: The options that it was loaded with.
         engines: Returns the engines that are loaded.
-
-    Attributes:
-        clip: The same.
     """
 
     def __init__(
@@ -53,28 +50,20 @@ class ClipEmbedding:
         engines: Callable[[], Mapping[EngineOptions, Backend]],
     ) -> None:
         self.clip = clip
+        self.model_name = clip.name
+        self.dimensions = clip.dimensions
         self._options = options
         self._engines = engines
         self._loaded_tower: VisionTower | None = None
         self._lock = threading.Lock()
 
     @property
-    def model_name(self) -> str:
-        """Name of the CLIP."""
-        return self.clip.name
-
-    @property
-    def dimensions(self) -> int:
-        """Length of the vectors."""
-        return self.clip.dimensions
-
-    @property
     def has_loaded_tower(self) -> bool:
-        """Whether it has loaded a vision tower itself."""
+        """Whether this object holds a vision tower that it loaded itself."""
         return self._loaded_tower is not None
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return a vector for each text. Texts beyond the context are cut off, with a warning."""
+        """See `Encoder.embed_texts`. Texts beyond the context are cut off, with a warning."""
         limit = self.clip.context_length - len(self.clip.tokenizer.bos) - 1
         tokens = [self.clip.tokenizer.encode(text) for text in texts]
         too_long = sum(len(ids) > limit for ids in tokens)
@@ -86,12 +75,12 @@ class ClipEmbedding:
             )
         vectors: list[list[float]] = []
         for start in range(0, len(tokens), TEXT_BATCH):
-            batch = tokens[start : start + TEXT_BATCH]
-            vectors += self._text_vectors([ids[:limit] for ids in batch])
+            batch = [ids[:limit] for ids in tokens[start : start + TEXT_BATCH]]
+            vectors += self._text_vectors(batch)
         return vectors
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
-        """Return a vector for each image.
+        """See `Encoder.embed_images`.
 
         Raises:
             ImageError: An image turns out to be damaged when it is decoded.
@@ -99,13 +88,13 @@ class ClipEmbedding:
         """
         vectors: list[list[float]] = []
         for start in range(0, len(images), IMAGE_BATCH):
+            batch = images[start : start + IMAGE_BATCH]
             with self._lock:
-                batch = images[start : start + IMAGE_BATCH]
                 vectors += self._image_vectors(batch, self._vision_tower())
         return vectors
 
     def close(self) -> None:
-        """Drop the vision tower that it has loaded, if any."""
+        """See `EmbeddingModel.close`. Only a vision tower that this object loaded is freed."""
         with self._lock:
             self._loaded_tower = None
 
@@ -135,7 +124,7 @@ class ClipEmbedding:
     def _text_vectors(self, tokens: Sequence[list[int]]) -> list[list[float]]:
         longest = max(len(ids) for ids in tokens)
         bos, eos = self.clip.tokenizer.bos, self.clip.eos_token_id
-        # Padding follows the end and attention is causal, so it changes nothing.
+        # Padding follows the end of a text, and attention is causal: it does not change the vector.
         padded = [[*bos, *ids, *[eos] * (longest - len(ids) + 1)] for ids in tokens]
         model = self.clip.model
         with self._lock:
@@ -146,7 +135,7 @@ class ClipEmbedding:
     @torch.inference_mode()
     def _image_vectors(self, images: Sequence[ImageRef], tower: VisionTower) -> list[list[float]]:
         model = self.clip.model
-        # One by one: many large images would not fit into memory decoded.
+        # One by one: many large images, decoded at once, would not fit into memory.
         pixels = torch.cat([preprocess(tower.processor, [image]) for image in images])
         pixels = pixels.to(tower.model.device, tower.model.dtype)
         hidden = hidden_states(tower.model, pixels, -2).to(model.device, model.dtype)

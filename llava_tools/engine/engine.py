@@ -46,20 +46,21 @@ class LlavaEngine:
     """Runs a loaded LLaVA for many callers at once.
 
     Args:
-        loaded: The model with its tokenizer and image processor.
+        loaded: The model with its tokenizer and image processor. The input embedding of its
+            language model is replaced by one that takes virtual ids of images.
         options: The options that it was loaded with.
 
     Attributes:
-        loaded: The same; its language model's input embedding now takes virtual ids of images.
-        runtime: Runs its language model.
-        image_batcher: Runs its vision tower.
+        runtime: Runs the language model.
+        image_batcher: Runs the vision tower.
     """
 
     def __init__(self, loaded: LoadedModel, options: EngineOptions) -> None:
         self.loaded = loaded
+        self.model_name = loaded.name
+        self.context_length = _context_length(loaded, options)
         self._options = options
         self._tokenizer = loaded.tokenizer
-        self._context_length = _context_length(loaded, options)
         decoder = paged_decoder(loaded.model)
         token_embedding = cast(nn.Embedding, decoder.get_input_embeddings())
         self._vocab_size = token_embedding.num_embeddings
@@ -78,7 +79,7 @@ class LlavaEngine:
         self.runtime = PagedRuntime(
             decoder,
             loaded.eos_token_ids,
-            self._context_length,
+            self.context_length,
             prefix_caching=options.prefix_caching,
             on_dropped=self._release_dropped,
         )
@@ -88,43 +89,26 @@ class LlavaEngine:
         self._closed = False
 
     @property
-    def model_name(self) -> str:
-        """Name of the model; the embedded one says what it is."""
-        return self.loaded.name
-
-    @property
-    def context_length(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return self._context_length
-
-    @property
-    def device(self) -> str:
-        """Device and dtype, as `info` shows them."""
-        model = self.loaded.model
-        return f"{model.device} {str(model.dtype).removeprefix('torch.')}"
-
-    @property
     def idle(self) -> bool:
         """Whether no request is in flight and no image is held for one."""
         return not self._image_ids and self.runtime.idle
 
     def stream(self, request: Request) -> Stream:
-        """Encode the request's new images, queue it, and return its answer as it is generated.
+        """See `Backend.stream`. The request's new images are encoded before this returns.
 
         Raises:
-            RequestError: The request cannot be answered: a bad image or conversation, too long, or
-                a schema that cannot be enforced.
+            RequestError: A bad image or conversation, a prompt that is too long, or a schema that
+                cannot be enforced.
             QueueFullError: `max_concurrent_requests` requests are in flight.
             MemoryExhaustedError: There is no memory for its images; other requests go on.
             EngineClosedError: The engine was closed.
         """
         state = self._new_state(request.sampling)
         prepared = prepare(request)
-        constraint = prepared.constraint
+        pieces, constraint = prepared.pieces, prepared.constraint
         best_effort = False
         if not constraint.unconstrained:
             state.constraint, best_effort = self._grammars.matcher(constraint)
-        pieces = prepared.pieces
         ids = self._tokenize(pieces)
         state.max_tokens = self._fit(ids, request.sampling.max_tokens)
         self._admit(state)
@@ -138,7 +122,7 @@ class LlavaEngine:
         return constrained(stream, constraint, best_effort=best_effort)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """Return the log-probabilities of labels as answers; see `Backend.score`."""
+        """See `Backend.score`."""
         check_labels(labels)
         state = self._new_state(_SCORING)
         pieces = prepare(request).pieces
@@ -151,21 +135,21 @@ class LlavaEngine:
             ids = self._expand_images(ids, pieces, state)
             for start in range(0, len(answers), scoring.MAX_LABELS_AT_ONCE):
                 scores += self._score(ids, answers[start : start + scoring.MAX_LABELS_AT_ONCE])
+            return scores
         finally:
             self._release(state)
-        return scores
 
     def count_tokens(self, request: Request) -> int:
-        """Return the tokens of the prompt; no image is opened."""
+        """See `Backend.count_tokens`. No image is opened."""
         pieces = prompt.build(request.messages, constraint=request.constraint)
         return self._length(self._tokenize(pieces))
 
     def token_ids(self, text: str) -> list[int]:
-        """Return the ids of plain text, without `<s>`."""
+        """See `Backend.token_ids`. `<s>` is not among them."""
         return self._tokenizer.encode(text)
 
     def close(self) -> None:
-        """Fail what is in flight and drop the model."""
+        """See `Backend.close`."""
         if not self._closed:
             self._closed = True
             self.runtime.close()
@@ -174,8 +158,7 @@ class LlavaEngine:
         if self._closed:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
         self._release_dropped()
-        number = next(self._request_numbers)
-        return RequestState(f"r{number}", sampling, time.perf_counter())
+        return RequestState(f"r{next(self._request_numbers)}", sampling, time.perf_counter())
 
     def _tokenize(self, pieces: Sequence[prompt.Piece]) -> list[int]:
         """Return the ids of a prompt, with one placeholder for each image."""
@@ -186,14 +169,14 @@ class LlavaEngine:
         return len(ids) + ids.count(_IMAGE) * (self.loaded.image_tokens - 1)
 
     def _fit(self, ids: list[int], max_tokens: int | None) -> int:
-        """Return how many new tokens the request may have; see `prompt.max_new_tokens`."""
+        """See `prompt.max_new_tokens`."""
         images, per_image = ids.count(_IMAGE), self.loaded.image_tokens
         return prompt.max_new_tokens(
-            self._length(ids), images, per_image, max_tokens, self._context_length
+            self._length(ids), images, per_image, max_tokens, self.context_length
         )
 
     def _admit(self, state: RequestState) -> None:
-        """Count a request among those in flight; `_release` ends that."""
+        """Reserve a slot for a request until `_release`."""
         if not self._free_slots.acquire(blocking=False):
             limit = self._options.max_concurrent_requests
             raise QueueFullError(
@@ -230,8 +213,8 @@ class LlavaEngine:
                 state.max_tokens = len(answer)
                 states.append(state)
                 self.runtime.submit(ids, state)
-                if len(states) == 1:
-                    scoring.wait_for_prefill(state)  # so that the others share the prompt
+                if len(states) == 1:  # wait until it has computed the prompt, which all share
+                    state.outputs.put(state.outputs.get())
             return scoring.sum_logprobs(states)
         finally:
             for state in states:
@@ -249,7 +232,7 @@ class LlavaEngine:
         return vision_tower.features(self.loaded.model, pixels)
 
     def _release_dropped(self) -> None:
-        """Release the requests whose streams were dropped without being closed."""
+        """Release the requests whose streams were garbage-collected before their end."""
         with suppress(queue.Empty):
             while True:
                 self._release(self._dropped.get_nowait())
@@ -281,12 +264,11 @@ def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
 
 def _context_length(loaded: LoadedModel, options: EngineOptions) -> int:
     """Return the context length to run with; more than the model was built for is an error."""
-    text: Any = loaded.model.config.text_config
-    maximum: int = text.max_position_embeddings
-    if options.context_length is not None and options.context_length > maximum:
+    maximum = int(cast(Any, loaded.model.config.text_config).max_position_embeddings)
+    length = options.context_length or maximum
+    if length > maximum:
         raise RequestError(
-            f"context_length={options.context_length} is more than {loaded.name} was built for "
-            f"({maximum}).",
+            f"context_length={length} is more than {loaded.name} was built for ({maximum}).",
             f"Use at most {maximum}.",
         )
-    return options.context_length or maximum
+    return length

@@ -50,7 +50,10 @@ class GrammarCache:
             SchemaError: A schema is invalid, has no finite value, or cannot be enforced.
             MissingExtraError: llguidance is not installed.
         """
-        key = _key(constraint)
+        # Descriptions are not part of the key: they do not change the grammar.
+        tools = [(tool.name, tool.parameters) for tool in constraint.callable_tools]
+        calls = (constraint.tool_choice, constraint.parallel_tool_calls)
+        key = json.dumps([tools, *calls, constraint.schema, constraint.strict], default=dict)
         with self._lock:
             if key not in self._grammars:
                 self._grammars[key] = self._compile(constraint)
@@ -63,6 +66,7 @@ class GrammarCache:
     def _compile(self, constraint: Constraint) -> tuple[LLMatcher, bool]:
         try:
             import llguidance.hf
+            from llguidance import LLMatcher
         except ImportError as error:
             raise MissingExtraError("llguidance", "torch") from error
         if self._ll_tokenizer is None:
@@ -71,15 +75,24 @@ class GrammarCache:
         best_effort = False
 
         def enforceable(schema: Schema, description: str) -> Mapping[str, Any]:
+            """Return the schema as llguidance takes it: all of it, or what it can enforce."""
             nonlocal best_effort
-            prepared, complete = self._enforceable(schema, constraint, description)
-            best_effort |= not complete
-            return prepared
+            for complete in (True,) if constraint.strict else (True, False):
+                prepared = schema_for_guidance(schema, strict=complete)
+                failed, messages = LLMatcher.validate_grammar_with_warnings(
+                    LLMatcher.grammar_from_json_schema(json.dumps(prepared)), self._ll_tokenizer
+                )
+                if not failed:
+                    best_effort |= not complete
+                    return prepared
+            raise SchemaError(
+                f"{description} cannot be enforced: {_one_line('; '.join(messages))}.",
+                "Leave that out of the schema, or set strict=False: the answer is then checked "
+                "afterwards.",
+            )
 
-        grammar = write_grammar(constraint, enforceable)
-        matcher = llguidance.LLMatcher(
-            self._ll_tokenizer, llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0
-        )
+        grammar = LLMatcher.grammar_from_lark(write_grammar(constraint, enforceable))
+        matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise SchemaError(
                 "The tools and schemas cannot be enforced together: "
@@ -87,27 +100,6 @@ class GrammarCache:
                 "Bind fewer tools, or simpler ones.",
             )
         return matcher, best_effort
-
-    def _enforceable(
-        self, schema: Schema, constraint: Constraint, description: str
-    ) -> tuple[Mapping[str, Any], bool]:
-        """Return the schema as llguidance takes it, and whether it enforces all of it."""
-        from llguidance import LLMatcher
-
-        assert self._ll_tokenizer is not None
-        reason = ""
-        for complete in (True,) if constraint.strict else (True, False):
-            prepared = schema_for_guidance(schema, strict=complete)
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(prepared))
-            failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll_tokenizer)
-            if not failed:
-                return prepared, complete
-            reason = _one_line("; ".join(messages))
-        raise SchemaError(
-            f"{description} cannot be enforced: {reason}.",
-            "Leave that out of the schema, or set strict=False: the answer is then checked "
-            "afterwards.",
-        )
 
 
 class Matcher:
@@ -134,21 +126,9 @@ class Matcher:
         self._matcher.consume_token(token)
 
 
-def _key(constraint: Constraint) -> str:
-    """Return a cache key. Descriptions are not part of it: they do not change the grammar."""
-    tools = [(tool.name, tool.parameters) for tool in constraint.callable_tools]
-    rules = (
-        constraint.tool_choice,
-        constraint.parallel_tool_calls,
-        constraint.schema,
-        constraint.strict,
-    )
-    return json.dumps([tools, rules], default=dict)
-
-
 @cache
 def _bit_values(device: torch.device) -> torch.Tensor:
-    """Return the values of a byte's bits, lowest first; made once a device."""
+    """Return the values of a byte's bits, lowest first, uint8 [8]."""
     return torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=device)
 
 

@@ -22,7 +22,7 @@ MAX_IMAGES = 8
 class _WaitingImage:
     pixels: torch.Tensor  # [3, size, size]
     features: torch.Tensor | None = None  # [tokens, hidden], once it was encoded
-    alone: bool = False  # whether a batch failed that it was in, so that it gets one of its own
+    alone: bool = False  # whether its batch failed; its next batch then holds no other image
 
 
 class ImageBatcher:
@@ -44,8 +44,8 @@ class ImageBatcher:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return features [tokens, hidden] of an image [3, size, size].
 
-        If a batch of several fails, each image is tried again alone, so an error always concerns
-        the caller's own image.
+        If memory runs out for a batch of several, its images are tried again one by one. After any
+        other error only the other callers' images are.
         """
         image = _WaitingImage(pixels)
         with self._waiting_lock:
@@ -56,31 +56,23 @@ class ImageBatcher:
         return image.features
 
     def _run_batch(self, image: _WaitingImage) -> None:
-        """Encode an image and some that wait; if that fails, let the others wait again."""
-        batch = self._take_batch(image)
-        features = None
-        try:
-            features = self._encode(torch.stack([item.pixels for item in batch]))
-        except (MemoryError, RuntimeError) as error:
-            if len(batch) == 1 or not is_out_of_memory(error):
-                raise
-        finally:
-            if features is None:
-                self._requeue(batch, image)
-        for item, row in zip(batch, features if features is not None else (), strict=False):
-            item.features = row.clone() if len(batch) > 1 else row
+        """Encode an image and some that wait; if that fails, each is left for a batch of its own.
 
-    def _take_batch(self, image: _WaitingImage) -> list[_WaitingImage]:
-        """Return a batch with this image; its images no longer wait."""
+        An error is raised, unless memory ran out for a batch of several.
+        """
         with self._waiting_lock:
             others = [item for item in self._waiting if item is not image and not item.alone]
             batch = [image, *([] if image.alone else others[: self._max_images - 1])]
             self._waiting = [item for item in self._waiting if item not in batch]
-        return batch
-
-    def _requeue(self, batch: list[_WaitingImage], image: _WaitingImage) -> None:
-        """Let the images of a failed batch wait again, each for a batch of its own."""
-        with self._waiting_lock:
-            for item in batch:
-                item.alone = True
-            self._waiting += [item for item in batch if item is not image]
+        try:
+            features = self._encode(torch.stack([item.pixels for item in batch]))
+        except BaseException as error:
+            with self._waiting_lock:
+                for item in batch:
+                    item.alone = True
+                self._waiting += batch[1:]
+            if len(batch) == 1 or not is_out_of_memory(error):
+                raise
+            return
+        for item, row in zip(batch, features, strict=True):
+            item.features = row.clone() if len(batch) > 1 else row

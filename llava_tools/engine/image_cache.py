@@ -39,8 +39,8 @@ class ImageFeatureCache:
             device. Several threads call it at a time, but never for the same image.
         vocab_size: Rows of the language model's embedding; virtual ids begin there.
         tokens_per_image: Virtual ids of an image.
-        prefix_caching: Whether an image that comes again gets the same ids; otherwise every use is
-            encoded anew and dropped when its request ends.
+        prefix_caching: Whether a repeated image gets the same ids. If not, every use is encoded
+            anew and dropped when its request ends.
     """
 
     def __init__(
@@ -87,20 +87,20 @@ class ImageFeatureCache:
         return range(begin, begin + self.tokens_per_image)
 
     def release(self, ids: range) -> None:
-        """End one request's use of an image."""
+        """End one request's use of an image, and drop the least recently used of too many idle."""
         serial = (ids.start - self._vocab_size) // self.tokens_per_image
         with self._lock:
             self._by_serial[serial].users -= 1
-            self._evict()
+            idle = [entry for entry in self._by_serial.values() if entry.users == 0]
+            for entry in idle[: max(0, len(idle) - self._max_idle)]:
+                del self._by_serial[entry.serial]
+                if self._by_handle.get(entry.handle) is entry:
+                    del self._by_handle[entry.handle]
 
     def lookup(self, offsets: torch.Tensor) -> torch.Tensor:
-        """Return features for virtual ids.
+        """Return features, [n, hidden] in the model's dtype, for int offsets [n].
 
-        Args:
-            offsets: int [n], virtual ids less the vocabulary's size.
-
-        Returns:
-            [n, hidden] in the model's dtype.
+        An offset is a virtual id minus the vocabulary's size.
         """
         serials = offsets // self.tokens_per_image
         patches = (offsets % self.tokens_per_image).long()
@@ -125,14 +125,6 @@ class ImageFeatureCache:
             if self._max_idle:
                 self._by_handle[image.handle] = entry
             return entry
-
-    def _evict(self) -> None:
-        """Drop the least recently used of the idle images beyond the limit; the lock is held."""
-        idle = [entry for entry in self._by_serial.values() if entry.users == 0]
-        for entry in idle[: max(0, len(idle) - self._max_idle)]:
-            del self._by_serial[entry.serial]
-            if self._by_handle.get(entry.handle) is entry:
-                del self._by_handle[entry.handle]
 
 
 class ImageAwareEmbedding(nn.Module):

@@ -1,8 +1,8 @@
 """Lets requests about the same image wait for the first of them, which computes the shared KV.
 
 KV can be shared only after it was computed: eight questions about a new image that arrive together
-would each compute it. With the coalescer the first request starts, and the others start when its
-first token is there and find the image's KV computed. Pure bookkeeping; the caller holds a lock.
+would each compute it. With the coalescer the first request starts; the others start after its first
+token and reuse the image's KV. Pure bookkeeping; the caller holds a lock.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ class PrefillCoalescer(Generic[T]):
     def admit(self, key: Hashable, request: T) -> bool:
         """Return whether a request starts now; if not, another method returns it later.
 
-        Args:
-            key: The same for prompts with the same prefix.
-            request: The request.
+        `key` is the same for prompts with the same prefix.
         """
         if key in self._prefilled:
             self._prefilled.move_to_end(key)
@@ -59,8 +57,7 @@ class PrefillCoalescer(Generic[T]):
     def cancelled(self, request: T) -> tuple[bool, list[T]]:
         """Note that a request was cancelled.
 
-        Returns:
-            Whether it had been started, and the request that starts in its place, if any.
+        Return whether it had started, and the request that starts in its place, if any.
         """
         key = self._key_of.pop(request, None)
         if key is None:

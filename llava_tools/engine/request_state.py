@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import queue
-import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import torch
@@ -45,6 +43,7 @@ class StepOutput:
     time: float
 
 
+@dataclass(eq=False)
 class RequestState:
     """A request in flight.
 
@@ -64,35 +63,25 @@ class RequestState:
             step output.
         generator: Its source of randomness; the sampler makes it when it first draws.
         has_output: Whether its first token was generated; written by the engine thread.
-        cancelled: Set when its stream was closed.
         dropped: Whether its stream was garbage-collected before it was finished.
     """
 
-    def __init__(self, request_id: str, sampling: SamplingParams, arrived: float) -> None:
-        self.request_id = request_id
-        self.sampling = sampling
-        self.arrived = self.submitted = arrived
-        self.prompt_ids: list[int] = []
-        self.image_tokens = 0
-        self.max_tokens = 0
-        self.outputs: queue.SimpleQueue[StepOutput | EngineError] = queue.SimpleQueue()
-        self.cached_tokens = 0
-        self.logprobs: list[TokenIdLogprob] = []
-        self.constraint: TokenConstraint | None = None
-        self.constraint_error = ""
-        self.generator: torch.Generator | None = None
-        self.has_output = False
-        self.cancelled = threading.Event()
-        self.dropped = False
+    request_id: str
+    sampling: SamplingParams
+    arrived: float
+    submitted: float = 0.0
+    prompt_ids: list[int] = field(default_factory=list)
+    image_tokens: int = 0
+    max_tokens: int = 0
+    outputs: queue.SimpleQueue[StepOutput | EngineError] = field(default_factory=queue.SimpleQueue)
+    cached_tokens: int = 0
+    logprobs: list[TokenIdLogprob] = field(default_factory=list)
+    constraint: TokenConstraint | None = None
+    constraint_error: str = ""
+    generator: torch.Generator | None = None
+    has_output: bool = False
+    dropped: bool = False
 
     def __deepcopy__(self, memo: object) -> Self:
         # transformers copies a request's keywords when it preempts it; the state must stay shared.
         return self
-
-    def report(self, tokens: list[int], finished: bool) -> None:
-        """Hand tokens to the caller; called on the engine thread."""
-        self.outputs.put(StepOutput(tokens, finished, time.perf_counter()))
-
-    def fail(self, error: EngineError) -> None:
-        """End the request with an error; also called when its stream or the engine closes."""
-        self.outputs.put(error)

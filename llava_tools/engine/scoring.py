@@ -1,8 +1,8 @@
 """Log-probabilities of labels as the answer, without sampling.
 
-A label's tokens are forced one by one; each one's log-probability comes from the distribution
-before it was forced. Labels run in the batch like any other request: the prompt is computed once,
-by the first label or by an earlier request about the same image, and the other labels share it.
+A label's tokens are forced one by one; the log-probability of each comes from the unmodified
+distribution. Labels run in the batch like any other request: the first label, or an earlier request
+with the same prompt, computes the prompt's KV, and the others share it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llava_tools.engine.request_state import RequestState, StepOutput
+from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import EngineError
 
 if TYPE_CHECKING:
@@ -46,15 +46,10 @@ class ForcedTokens:
 def label_ids(label: str, tokenizer: Tokenizer) -> list[int]:
     """Return the tokens of a label as a whole answer, the end of the turn included.
 
-    The answer begins with a space after `ASSISTANT:`, as in training; the prompt itself has none,
-    so that its KV is that of any other request.
+    The answer begins with a space after `ASSISTANT:`, as in training. The space is not part of the
+    prompt, so that the prompt's KV is shared with other requests.
     """
     return [*tokenizer.encode(f" {label}", start=False), tokenizer.end_of_turn]
-
-
-def wait_for_prefill(state: RequestState) -> None:
-    """Wait until a request has computed its prompt, or failed."""
-    state.outputs.put(state.outputs.get())
 
 
 def sum_logprobs(states: Sequence[RequestState]) -> list[float]:
@@ -64,9 +59,10 @@ def sum_logprobs(states: Sequence[RequestState]) -> list[float]:
         EngineError: The engine failed or was closed meanwhile.
     """
     for state in states:
-        output: StepOutput | EngineError | None = None
-        while not (isinstance(output, StepOutput) and output.finished):
+        finished = False
+        while not finished:
             output = state.outputs.get()
             if isinstance(output, EngineError):
                 raise output
+            finished = output.finished
     return [sum(item.logprob for item in state.logprobs) for state in states]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.engine.request_state import RequestState, StepOutput
-from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from llava_tools.errors import EngineClosedError, EngineError, OutputError
 from llava_tools.structured.stop_strings import StopStringFilter
 
@@ -37,7 +37,7 @@ class EngineStream:
         self._eos_token_ids = frozenset(eos_token_ids)
         self._on_finished = on_finished
         self._on_dropped = on_dropped
-        self._decoder = tokenizer.decode_stream()
+        self._decoder = IncrementalDecoder(tokenizer.decode)
         self._stop_filter = StopStringFilter(state.sampling.stop)
         self._token_count = 0
         self._first_token: float | None = None
@@ -50,8 +50,7 @@ class EngineStream:
         if self._finished:
             raise StopIteration
         output = self._state.outputs.get()
-        if self._state.cancelled.is_set():
-            self._finish()
+        if self._finished:  # another thread has closed the stream
             raise StopIteration
         if isinstance(output, EngineError):
             self._finish()
@@ -67,9 +66,9 @@ class EngineStream:
     def close(self) -> None:
         """Stop the generation; a thread that waits for the next chunk sees the end."""
         if not self._finished:
-            self._state.cancelled.set()
-            self._state.fail(EngineClosedError("The stream was closed."))  # wakes the reader
-            self._finish()
+            self._finished = True
+            self._state.outputs.put(EngineClosedError("The stream was closed."))  # wakes the reader
+            self._on_finished(self._state)
 
     def __del__(self) -> None:
         if not self._finished:

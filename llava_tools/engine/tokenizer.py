@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 class Tokenizer:
     """A checkpoint's tokenizer, used the way LLaVA's official code uses it.
 
-    Args:
-        tokenizer: The checkpoint's tokenizer with a `tokenizers` backend.
-
     Attributes:
-        tokenizer: The same.
+        tokenizer: The checkpoint's tokenizer with a `tokenizers` backend.
         bos: Ids that every prompt begins with: `<s>`, or nothing.
         end_of_turn: Id of `</s>`.
 
@@ -41,9 +38,8 @@ class Tokenizer:
         self.bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
         self.end_of_turn = int(tokenizer.eos_token_id)
         self._decoder: Any = backend
-        self._special_tokens = {
-            added.content: index for index, added in backend.get_added_tokens_decoder().items()
-        }
+        added_tokens = backend.get_added_tokens_decoder()
+        self._special_tokens = {index: str(token.content) for index, token in added_tokens.items()}
         # Without its added tokens the encoder finds none of them in a text that spells one.
         config = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
         self._encoder = FastTokenizer.from_str(json.dumps(config))
@@ -52,22 +48,20 @@ class Tokenizer:
     def encode(self, text: str, *, start: bool = True) -> list[int]:
         """Return the ids of plain text, none of which is a special token.
 
-        Args:
-            text: Any text.
-            start: Whether it opens a piece. SentencePiece tokenizers put a space before the first
-                word of a piece; after `</s>` LLaVA's official tokenizer puts none.
+        `start` is whether the text opens a piece. SentencePiece tokenizers put a space before the
+        first word of a piece; after `</s>` LLaVA's official tokenizer puts none.
         """
         ids = self._ids(text)
         if not start:
             prefixed = self._ids("\n" + text)
             if prefixed[: len(self._line_break)] == self._line_break:
                 ids = prefixed[len(self._line_break) :]
-        if self._special_tokens and not set(ids).isdisjoint(self._special_tokens.values()):
+        if not self._special_tokens.keys().isdisjoint(ids):
             return self._encode_in_parts(text, start=start)
         return ids
 
     def tokenize(self, pieces: Sequence[Piece], image: ImageIds) -> list[int]:
-        """Return the ids of a whole prompt; see `prompt.token_ids`."""
+        """See `prompt.token_ids`."""
         return token_ids(
             pieces, self.encode, bos=self.bos, end_of_turn=self.end_of_turn, image=image
         )
@@ -78,15 +72,9 @@ class Tokenizer:
 
     def token_text(self, token: int) -> str:
         """Return one token as text with its leading space; special tokens by their names."""
-        for name, index in self._special_tokens.items():
-            if index == token:
-                return str(name)
-        prefix = self._line_break
-        return self.decode([*prefix, token])[len(self.decode(prefix)) :]
-
-    def decode_stream(self) -> IncrementalDecoder:
-        """Return a decoder that takes one token after the other."""
-        return IncrementalDecoder(self.decode)
+        if token in self._special_tokens:
+            return self._special_tokens[token]
+        return self.decode([*self._line_break, token])[len(self.decode(self._line_break)) :]
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
@@ -97,7 +85,7 @@ class Tokenizer:
 
         A cut inside every spelled token keeps merges from building it.
         """
-        for name in self._special_tokens:
+        for name in self._special_tokens.values():
             index = text.find(name)
             if index >= 0 and len(name) > 1:
                 cut = index + 1

@@ -9,12 +9,10 @@ from transformers import CLIPVisionModel, LlavaForConditionalGeneration
 
 
 def hidden_states(tower: CLIPVisionModel, pixels: torch.Tensor, layer: int) -> torch.Tensor:
-    """Return hidden states, CLS first: [images, 1 + patches, width].
+    """Return hidden states, CLS first, [images, 1 + patches, width], in the tower's dtype.
 
-    Args:
-        tower: A CLIP's vision tower.
-        pixels: [images, 3, size, size] in the tower's dtype.
-        layer: As LLaVA's `vision_feature_layer` counts: 0 is the embedding, -1 the last layer.
+    `pixels` is [images, 3, size, size] in that dtype. `layer` counts as LLaVA's
+    `vision_feature_layer`: 0 is the embedding, -1 the last layer.
     """
     model: Any = tower
     hidden: torch.Tensor = model.pre_layrnorm(model.embeddings(pixels))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from tests.checkpoints import llama_like_tokenizer
 
 SPELLED = ["<image>", "</s>", "<s>", "<unk>", "USER:", " ASSISTANT:", "\n", "<", "/s>", " "]
@@ -30,14 +30,14 @@ def test_text_never_becomes_a_special_token(tokenizer: Tokenizer, text: str, sta
 @given(text=texts)
 def test_decoding_token_by_token_equals_decoding_at_once(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
-    decoder = tokenizer.decode_stream()
+    decoder = IncrementalDecoder(tokenizer.decode)
     pieces = [decoder.step(token) for token in ids] + [decoder.rest()]
     assert "".join(pieces) == tokenizer.decode(ids)
 
 
 @given(ids=st.lists(st.integers(0, 599), max_size=30))
 def test_any_tokens_can_be_decoded_one_by_one(tokenizer: Tokenizer, ids: list[int]) -> None:
-    decoder = tokenizer.decode_stream()
+    decoder = IncrementalDecoder(tokenizer.decode)
     for token in ids:
         decoder.step(token)
     decoder.rest()

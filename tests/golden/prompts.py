@@ -11,7 +11,7 @@ from llava_tools.chat import prompt
 from llava_tools.chat.prompt import Piece
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolCall
 from llava_tools.core.requests import Message
-from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from llava_tools.images import ImageRef
 from tests.golden import inputs as i
 from tests.golden.plain import part_as_plain
@@ -135,7 +135,7 @@ def _lesson(messages: tuple[Message, ...]) -> dict[str, Any]:
 
 def _coded(text: str) -> dict[str, Any]:
     ids = codec().encode(text)
-    decoder = codec().decode_stream()
+    decoder = IncrementalDecoder(codec().decode)
     return {
         "ids": " ".join(map(str, ids)),
         "ids_behind_a_turn": " ".join(map(str, codec().encode(text, start=False))),

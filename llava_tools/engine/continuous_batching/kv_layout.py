@@ -9,7 +9,7 @@ slot of each block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,17 +20,26 @@ from llava_tools.engine.cpu.attention import BatchSequence
 def lay_out_by_layers(cache: Any) -> None:
     """Rearrange an empty `PagedAttentionCache` of full attention."""
     (allocator,) = cache.cache_allocators.values()
-    size, layers = allocator.tokens_per_page, len(allocator.layer_indices)
+    pool, size, layers = cache.pool, allocator.tokens_per_page, len(allocator.layer_indices)
+    free_sectors = pool.try_to_free_sectors
+
+    def block_starts(request_id: str, past: int, rows: int) -> list[int]:
+        count = -(-(past + rows) // size)
+        return [block * size for block in allocator.block_table[request_id][:count]]
+
+    def free_and_sort() -> None:
+        free_sectors()
+        pool.free_sectors.sort(reverse=True)  # they are popped from the end
+
     shape = (layers, 2, -1, allocator.num_key_value_heads, allocator.head_dim)
     regions = allocator.cache_tensor.view(shape)
     allocator._kv_token_views = {
         layer: (regions[i, 0], regions[i, 1]) for i, layer in enumerate(allocator.layer_indices)
     }
     allocator.block_physical_stride = size
-    allocator.get_read_indices = _list_blocks(allocator)
+    allocator.get_read_indices = block_starts
     allocator.write_trash_index = size * allocator.blocks_per_sector
-    pool = cache.pool
-    pool.try_to_free_sectors = _lowest_first(pool, pool.try_to_free_sectors)
+    pool.try_to_free_sectors = free_and_sort  # runs before each step
 
 
 def keys_and_values(cache: Any, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,24 +79,3 @@ def sequences_of(batch: Mapping[str, Any]) -> list[BatchSequence]:
             sequence_blocks = write[rows[i] : rows[i + 1] : size].tolist()
         sequences.append(BatchSequence(rows[i], count, length - count, sequence_blocks))
     return sequences
-
-
-def _list_blocks(allocator: Any) -> Callable[[str, int, int], list[int]]:
-    """Return a replacement of `get_read_indices` that lists the first slot of each block."""
-
-    def first_slots(request_id: str, past: int, rows: int) -> list[int]:
-        size = allocator.tokens_per_page
-        count = -(-(past + rows) // size)
-        return [block * size for block in allocator.block_table[request_id][:count]]
-
-    return first_slots
-
-
-def _lowest_first(pool: Any, free: Callable[[], None]) -> Callable[[], None]:
-    """Return `free`, which runs before each step, followed by sorting what it freed."""
-
-    def free_and_sort() -> None:
-        free()
-        pool.free_sectors.sort(reverse=True)  # they are popped from the end
-
-    return free_and_sort

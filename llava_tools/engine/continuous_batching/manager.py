@@ -85,10 +85,11 @@ class Manager(ContinuousBatchingManager):
         with torch.no_grad():
             # Here and not in the thread, so that a KV that does not fit is an error of the load.
             self.batch_processor = self._create_batch_processor()
-        _report_cached_tokens(self.batch_processor, router)
-        _share_blocks_of_finished_requests(self.batch_processor)
+        cache = self.batch_processor.cache
+        _report_cached_tokens(cache, router)
+        _share_blocks_of_finished_requests(cache)
         if _has_own_attention(decoder):
-            lay_out_by_layers(self.batch_processor.cache)
+            lay_out_by_layers(cache)
 
     def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
         """Change nothing in a decoder with its own attention, which takes no masks."""
@@ -139,9 +140,8 @@ def _has_own_attention(decoder: Any) -> bool:
     return isinstance(decoder.model, PagedLlama)
 
 
-def _report_cached_tokens(processor: ContinuousBatchProcessor, router: Router) -> None:
+def _report_cached_tokens(cache: Any, router: Router) -> None:
     """Patch the cache so that the router learns how much of each prompt it already held."""
-    cache: Any = processor.cache
     search = cache.search_prefix_match
 
     def search_and_report(request_id: str, prompt_ids: list[int]) -> int:
@@ -152,13 +152,12 @@ def _report_cached_tokens(processor: ContinuousBatchProcessor, router: Router) -
     cache.search_prefix_match = search_and_report
 
 
-def _share_blocks_of_finished_requests(processor: ContinuousBatchProcessor) -> None:
+def _share_blocks_of_finished_requests(cache: Any) -> None:
     """Patch the cache so that it registers blocks that a request's last step completed.
 
-    transformers skips finished requests, which matters to asynchronous batching only; then an
-    answer of one token (a label, for example) would leave nothing to share.
+    transformers skips finished requests, which only asynchronous batching needs. An answer of one
+    token (a label, for example) would then leave nothing to share.
     """
-    cache: Any = processor.cache
 
     def mark(state: BatchedState, complete_blocks: dict[str, int]) -> None:
         if cache.allow_block_sharing:
@@ -171,10 +170,10 @@ def _share_blocks_of_finished_requests(processor: ContinuousBatchProcessor) -> N
 
 def kv_bytes(decoder: PreTrainedModel) -> int:
     """Return the bytes of one token's keys and values."""
-    text = decoder.config
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_layer: int = 2 * text.num_key_value_heads * head * decoder.dtype.itemsize
-    return int(text.num_hidden_layers) * per_layer
+    config = decoder.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    values = 2 * config.num_hidden_layers * config.num_key_value_heads * head
+    return int(values * decoder.dtype.itemsize)
 
 
 def batching_config(
@@ -185,25 +184,23 @@ def batching_config(
     Raises:
         ModelError: The KV of a single request does not fit into memory.
     """
-    config = ContinuousBatchingConfig(
+    budget = CUDA_BUDGET if decoder.device.type == "cuda" else CPU_BUDGET
+    per_token = kv_bytes(decoder)
+    blocks = math.ceil(context_length / BLOCK_SIZE) + 1
+    needed, free = blocks * BLOCK_SIZE * per_token, free_bytes(decoder.device)
+    if needed > free:
+        raise ModelError(
+            f"The KV of one request needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
+            "Set a smaller context_length, or use a smaller model.",
+        )
+    kv_tokens = min(free * budget.kv_share / per_token, max(budget.kv_tokens, 2 * context_length))
+    return ContinuousBatchingConfig(
         page_size=BLOCK_SIZE,
+        num_blocks=max(blocks, int(kv_tokens) // BLOCK_SIZE),
+        max_batch_tokens=budget.step_tokens,
         allow_block_sharing=prefix_caching,
         use_async_batching=False,  # the sampler works on the rows of the step that just ran
         use_cuda_graph=False,
         auto_switch_to_flash=False,
         max_blocks_per_request=0,
     )
-    budget = CUDA_BUDGET if decoder.device.type == "cuda" else CPU_BUDGET
-    per_token = kv_bytes(decoder)
-    blocks = math.ceil(context_length / BLOCK_SIZE) + 1
-    free = free_bytes(decoder.device)
-    if blocks * BLOCK_SIZE * per_token > free:
-        raise ModelError(
-            f"The KV of one request needs {blocks * BLOCK_SIZE * per_token / 1e9:.1f} GB, "
-            f"but {free / 1e9:.1f} GB are free.",
-            "Set a smaller context_length, or use a smaller model.",
-        )
-    kv_tokens = min(free * budget.kv_share / per_token, max(budget.kv_tokens, 2 * context_length))
-    config.num_blocks = max(blocks, int(kv_tokens) // BLOCK_SIZE)
-    config.max_batch_tokens = budget.step_tokens
-    return config

@@ -15,41 +15,34 @@ if TYPE_CHECKING:
 
 
 def remove_largest(processor: ContinuousBatchProcessor) -> FutureRequestState:
-    """Remove the request with the most rows (the newest of several) from a step that is laid out.
+    """Remove the request with the most rows (the newest of several) and free its KV.
 
-    Its KV is freed. The step holds the others afterwards; it may hold none.
-
-    Args:
-        processor: Its step failed before any token was picked.
+    The processor's step must have failed before any token was picked. Afterwards it is laid out
+    for the other requests, of which there may be none.
     """
     step: Any = processor.inputs_and_outputs
     requests: list[FutureRequestState] = step.requests_in_batch
     largest = max(requests, key=lambda item: (item.query_length, item.state.created_time))
-    _lay_out(processor, step, [item for item in requests if item is not largest])
-    processor.scheduler.finish_request(largest.state.request_id)
-    processor.scheduler.block_new_requests = False  # as after every finished request
-    return largest
-
-
-def _lay_out(
-    processor: ContinuousBatchProcessor, step: Any, requests: list[FutureRequestState]
-) -> None:
-    if not requests:
-        step.requests_in_batch, step.num_request_in_batch = [], 0
-        return
-    for item in requests:
+    others = [item for item in requests if item is not largest]
+    for item in others:
         state = item.state
         state.position_offset -= item.query_length
         tokens = state.initial_tokens + state.generated_tokens
         state.tokens_to_process = tokens[state.position_offset :][: item.query_length]
-    rows, keys = processor.model_runner.maybe_pad_inputs(
-        sum(item.query_length for item in requests), step.max_kv_read, step.use_block_table
-    )
-    step.prepare_batch_tensors(
-        requests_in_batch=requests,
-        logits_processors=processor.logit_processor,
-        use_decode_fast_path=step.use_block_table,
-        num_q_tokens=rows,
-        max_kv_read=keys,
-        use_padding=processor.model_runner.pad_inputs,
-    )
+    if others:
+        rows, keys = processor.model_runner.maybe_pad_inputs(
+            sum(item.query_length for item in others), step.max_kv_read, step.use_block_table
+        )
+        step.prepare_batch_tensors(
+            requests_in_batch=others,
+            logits_processors=processor.logit_processor,
+            use_decode_fast_path=step.use_block_table,
+            num_q_tokens=rows,
+            max_kv_read=keys,
+            use_padding=processor.model_runner.pad_inputs,
+        )
+    else:
+        step.requests_in_batch, step.num_request_in_batch = [], 0
+    processor.scheduler.finish_request(largest.state.request_id)
+    processor.scheduler.block_new_requests = False  # as after every finished request
+    return largest

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+import time
+from typing import TYPE_CHECKING
 
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 
 from llava_tools.engine.device import is_out_of_memory, out_of_memory_error
-from llava_tools.engine.request_state import RequestState
+from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError
 
 if TYPE_CHECKING:
     from transformers.generation.continuous_batching.requests import GenerationOutput
     from transformers.generation.continuous_batching.requests import RequestState as BatchedState
 
-
-class RequestCallbacks(Protocol):
-    """Callbacks, run on the engine thread, for changes of a request's state."""
-
-    #: Called when a step has output for a request whose stream was dropped.
-    on_dropped: Callable[[], None]
-
-    def on_first_token(self, state: RequestState) -> None:
-        """A request has computed its prompt."""
-
-    def on_failed(self, state: RequestState, error: EngineError, *, alone: bool) -> None:
-        """A request ended with an error that its state has received; alone, or with all others."""
+    from llava_tools.engine.continuous_batching.runtime import PagedRuntime
 
 
 class Router(OutputRouter):
-    """Delivers the output of the batch to the request states."""
+    """Delivers the output of the batch to the request states, and reports to the runtime.
 
-    def __init__(self, callbacks: RequestCallbacks) -> None:
+    Attributes:
+        closing: Whether the runtime is being closed, which explains every failure.
+    """
+
+    def __init__(self, runtime: PagedRuntime) -> None:
         super().__init__()
         self.closing = False
-        self._callbacks = callbacks
+        self._runtime = runtime
         self._states: dict[str, RequestState] = {}
 
     def register(self, state: RequestState) -> None:
@@ -56,19 +49,22 @@ class Router(OutputRouter):
         state = self._active(output.request_id)
         if state is None:
             return
-        if output.is_finished():
+        finished = output.is_finished()
+        if finished:
             self.unregister(state)
         if not state.has_output:
             state.has_output = True
-            self._callbacks.on_first_token(state)
-        state.report(output.generated_tokens, output.is_finished())
+            self._runtime.on_first_token(state)
+        state.outputs.put(StepOutput(output.generated_tokens, finished, time.perf_counter()))
 
     def fail_and_deliver(self, state: BatchedState, error: Exception) -> None:
         """Fail a request; the engine thread calls this for all of them when it ends."""
-        failure: EngineError = _closed_while_running()
-        if not self.closing and is_out_of_memory(error):
+        failure: EngineError
+        if self.closing:
+            failure = _closed_while_running()
+        elif is_out_of_memory(error):
             failure = out_of_memory_error("the requests in flight")
-        elif not self.closing:
+        else:
             failure = EngineCrashedError(
                 f"The model failed while answering: {error}.",
                 "The engine starts afresh with the next request.",
@@ -76,13 +72,13 @@ class Router(OutputRouter):
         self.fail(state.request_id, failure, alone=False)
 
     def fail(self, request_id: str, error: EngineError, *, alone: bool) -> None:
-        """End a request with an error; called on the engine thread."""
+        """End a request with an error, alone or with all others; called on the engine thread."""
         state = self._active(request_id)
         if state is None:
             return
         self.unregister(state)
-        state.fail(error)
-        self._callbacks.on_failed(state, error, alone=alone)
+        state.outputs.put(error)
+        self._runtime.on_failed(state, error, alone=alone)
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
         """Hand over the outputs of a step."""
@@ -93,7 +89,7 @@ class Router(OutputRouter):
         """Fail the requests that the engine thread did not fail in time."""
         for state in list(self._states.values()):
             if self.unregister(state):
-                state.fail(_closed_while_running())
+                state.outputs.put(_closed_while_running())
 
     def __len__(self) -> int:
         return len(self._states)
@@ -102,7 +98,7 @@ class Router(OutputRouter):
         """Return a request's state; None if it was cancelled or its stream was dropped."""
         state = self._states.get(request_id)
         if state is not None and state.dropped:
-            self._callbacks.on_dropped()
+            self._runtime.on_dropped()
             return None
         return state
 

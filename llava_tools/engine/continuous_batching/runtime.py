@@ -32,7 +32,7 @@ STOP_TIMEOUT = 30.0
 
 
 class PagedRuntime:
-    """Runs a decoder for many requests at once. Implements `RequestCallbacks`.
+    """Runs a decoder for many requests at once.
 
     Args:
         decoder: A causal language model whose input embedding takes the virtual ids.
@@ -42,7 +42,7 @@ class PagedRuntime:
         on_dropped: Called on the engine thread when a request's stream was garbage-collected.
 
     Attributes:
-        manager: The present manager; a crash is followed by a new one.
+        manager: transformers' manager; a new one replaces it after a crash.
 
     Raises:
         ModelError: The KV of a single request does not fit into memory.
@@ -115,7 +115,7 @@ class PagedRuntime:
 
     @property
     def idle(self) -> bool:
-        """Whether every request that was submitted is over."""
+        """Whether all submitted requests have ended."""
         return not self._router and not self._coalescer
 
     @property
@@ -125,15 +125,15 @@ class PagedRuntime:
         return self._config.num_blocks * BLOCK_SIZE, kv_bytes(self._decoder)
 
     def on_first_token(self, state: RequestState) -> None:
-        """See `RequestCallbacks`. Requests that waited for this one start."""
+        """Start the requests that waited for this one; called on the engine thread."""
         with self._lock:
             for waiting in self._coalescer.prefilled(state):
                 self._add(waiting)
 
     def on_failed(self, state: RequestState, error: EngineError, *, alone: bool) -> None:
-        """See `RequestCallbacks`.
+        """Handle a failed request, whose state has the error; called on the engine thread.
 
-        If the request failed alone, the first that waited for it starts; else all of them fail too.
+        If it failed alone, the first that waited for it starts; else all of them fail too.
         """
         with self._lock:
             if alone:
@@ -142,7 +142,7 @@ class PagedRuntime:
                 return
             for waiting in self._coalescer.failed(state):
                 if self._router.unregister(waiting):
-                    waiting.fail(error)
+                    waiting.outputs.put(error)
 
     def _add(self, state: RequestState) -> None:
         self.manager.add_request(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Sampler(ContinuousBatchingLogitsProcessor):
     """Picks every row's token and leaves the batch's argmax no other choice.
 
-    This gives each request its own generator (a seed repeats whatever else runs in the batch), an
-    exact argmax for greedy requests, and log-probabilities of the unmodified distribution. The
+    So each request has its own generator (a seed repeats its answer whatever else is in the batch),
+    an exact argmax if it is greedy, and log-probabilities of the unmodified distribution. The
     batch-wide sampling of continuous batching has none of them.
 
     Args:
@@ -59,11 +59,9 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         return torch.zeros(len(self._states), dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        """Return scores in which all but every row's picked token are -inf.
+        """Return logits, float32 [rows, vocab_size], with -inf for all but each row's picked token.
 
-        Args:
-            scores: float32 [rows, vocab_size], the model's logits.
-            tensor_arg: Unused.
+        `tensor_arg` is unused. If no request needs custom sampling, `scores` is returned unchanged.
         """
         if not any(map(_needs_custom_sampling, self._states)):
             return scores
@@ -87,9 +85,7 @@ class Sampler(ContinuousBatchingLogitsProcessor):
                 forbidden = torch.ones_like(forbidden)
                 forbidden[self._eos_token_id] = False
             scores = scores.masked_fill(forbidden, -torch.inf)
-        picked = scores[0].argmax()
-        if state.sampling.temperature > 0:
-            picked = _draw(scores, state)
+        picked = _draw(scores, state) if state.sampling.temperature > 0 else scores[0].argmax()
         if constraint is not None and not state.constraint_error:
             constraint.accept(int(picked))
         return picked
@@ -97,30 +93,27 @@ class Sampler(ContinuousBatchingLogitsProcessor):
 
 def _draw(scores: torch.Tensor, state: RequestState) -> torch.Tensor:
     """Draw one token from a row [1, vocab_size] by the request's sampling settings."""
+    sampling = state.sampling
     if state.generator is None:
         state.generator = torch.Generator(scores.device)
-        if state.sampling.seed is None:
+        if sampling.seed is None:
             state.generator.seed()
         else:
-            state.generator.manual_seed(state.sampling.seed)
-    warped = _warpers(state.sampling)(None, scores)  # type: ignore[arg-type]
-    return torch.multinomial(warped.softmax(dim=-1), 1, generator=state.generator)[0, 0]
-
-
-def _needs_custom_sampling(state: RequestState) -> bool:
-    """Return whether a row needs more than its likeliest token."""
-    sampling = state.sampling
-    return sampling.temperature > 0 or sampling.logprobs or state.constraint is not None
-
-
-def _warpers(sampling: SamplingParams) -> LogitsProcessorList:
-    """Return temperature, top-k and top-p, in the order of `generate`."""
+            state.generator.manual_seed(sampling.seed)
+    # Temperature, top-k and top-p, in the order of `generate`.
     warpers = LogitsProcessorList([TemperatureLogitsWarper(float(sampling.temperature))])
     if sampling.top_k:
         warpers.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         warpers.append(TopPLogitsWarper(float(sampling.top_p)))
-    return warpers
+    warped = warpers(None, scores)  # type: ignore[arg-type]
+    return torch.multinomial(warped.softmax(dim=-1), 1, generator=state.generator)[0, 0]
+
+
+def _needs_custom_sampling(state: RequestState) -> bool:
+    """Whether a row needs more than its likeliest token."""
+    sampling = state.sampling
+    return sampling.temperature > 0 or sampling.logprobs or state.constraint is not None
 
 
 def _logprob(

@@ -1,9 +1,9 @@
 """Attention over the paged KV of a step, sequence by sequence and in place, for CPUs.
 
-A step packs rows of many sequences: whole prompts, ends of prompts, single tokens. Where each
-one's keys lie is worked out once for all layers, as parts: rows that attend to the same slots.
-Sequences with a common prefix, such as questions about one image, attend to it together. A row's
-outputs from several parts are merged with the weights that one softmax over all keys would give.
+A step packs rows of many sequences: whole prompts, ends of prompts, single tokens. Once for all
+layers, `parts_of` groups them into parts: rows that attend to the same slots. Sequences with a
+common prefix, such as questions about one image, attend to it together. `attend` merges a row's
+outputs from several parts with the weights that one softmax over all keys would give.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-#: Slots that several sequences must share to attend to them together, and that must be contiguous
-#: to be read in place. For fewer slots the additional calls cost more than they save.
+#: Fewest slots that sequences attend to together if they share them, and fewest contiguous slots
+#: that are read in place. For fewer, the additional calls cost more than they save.
 MIN_SLOTS = 128
 
 Index = slice | torch.Tensor
@@ -62,9 +62,7 @@ class Part:
 def parts_of(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
     """Return the parts of a step in the order in which `attend` takes them.
 
-    Args:
-        sequences: The keys of their rows are in the KV before `attend` runs.
-        block_size: Slots of a block.
+    `attend` expects the keys of the sequences' rows in the KV. `block_size` is in slots.
     """
     parts: list[Part] = []
     for group, shared in _groups(sequences, block_size):
@@ -73,10 +71,9 @@ def parts_of(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
             parts += _unmasked(index_of(torch.tensor(rows)), group[0], 0, shared, block_size)
         for item in group:
             item_rows = slice(item.first, item.first + item.rows)
-            if item.rows == 1:  # it sees all keys, its own included
-                parts += _unmasked(item_rows, item, shared, item.length, block_size)
-            else:
-                parts += _unmasked(item_rows, item, shared, item.past, block_size)
+            end = item.length if item.rows == 1 else item.past  # a single row sees its own key too
+            parts += _unmasked(item_rows, item, shared, end, block_size)
+            if item.rows > 1:
                 runs = list(_contiguous(item, item.past, item.length, block_size))
                 parts.append(Part(item_rows, _joined(runs), causal=True, merge=item.past > 0))
     return parts
@@ -89,17 +86,10 @@ def attend(
     values: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
-    """Return the attention's output of each row.
+    """Return the attention's output of each row, [rows, heads * head].
 
-    Args:
-        parts: From `parts_of`.
-        queries: [rows, heads, head].
-        keys: A layer's, [slots, heads, head].
-        values: The same shape.
-        scale: Of the scores.
-
-    Returns:
-        [rows, heads * head].
+    Takes the parts of `parts_of`, queries [rows, heads, head], one layer's keys and values
+    [slots, heads, head], and the scale of the scores.
     """
     outputs = torch.empty(queries.shape, dtype=queries.dtype)
     weights = torch.empty(queries.shape[:2], dtype=queries.dtype)
@@ -137,8 +127,9 @@ def _groups(
     groups: list[tuple[list[BatchSequence], int]] = []
     for item in sequences:
         for index, (group, shared) in enumerate(groups):
-            most = min(item.past, shared or group[0].past)
-            end, other = most // block_size, group[0]
+            other = group[0]
+            most = min(item.past, shared or other.past)
+            end = most // block_size
             blocks = next((i for i in range(end) if item.blocks[i] != other.blocks[i]), end)
             common = blocks * block_size
             if common >= MIN_SLOTS and 2 * common >= most:
@@ -152,7 +143,7 @@ def _groups(
 def _unmasked(
     rows: Index, sequence: BatchSequence, begin: int, end: int, block_size: int
 ) -> Iterator[Part]:
-    """Yield parts for keys that the rows see all of: long contiguous runs, then all the rest."""
+    """Yield parts for keys that all rows see: one for each long contiguous run, one for others."""
     rest = []
     merge = begin > 0
     for run in _contiguous(sequence, begin, end, block_size):

@@ -3,7 +3,7 @@
 To decode a token every weight is read once, and reading takes most of the time. FBGEMM, which comes
 with torch, holds weights as float16 in the order that its kernels read, and widens them in
 registers: half of float32's bytes, and nothing to rearrange at each call. Only weights that float16
-represents are taken, so results are float32's but for the order of sums.
+represents are packed, so results differ from float32's by the order of sums only.
 """
 
 from __future__ import annotations
@@ -20,12 +20,7 @@ _MAX_ERROR = 2.0**-20
 
 
 class PackedLinear(nn.Module):
-    """A linear layer with packed weights.
-
-    Args:
-        weight: [out, in], which float16 represents.
-        bias: [out], or None.
-    """
+    """A linear layer with packed weights: [out, in], which float16 represents, and a bias [out]."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
@@ -41,7 +36,7 @@ class PackedLinear(nn.Module):
 
 
 def joined(layers: Sequence[nn.Module]) -> nn.Module:
-    """Return one layer for linear layers of the same input; it concatenates their outputs.
+    """Return one layer that concatenates the outputs of linear layers of the same input.
 
     It is packed if the machine and the weights allow it. The layers are used up.
     """

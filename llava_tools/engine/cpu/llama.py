@@ -24,7 +24,7 @@ from llava_tools.engine.continuous_batching import kv_layout
 from llava_tools.engine.cpu.attention import BatchSequence, Index, Part, attend, index_of, parts_of
 from llava_tools.engine.cpu.linear import joined, pack
 
-#: Name of the attention in the configuration; for names it knows continuous batching makes masks.
+#: Name of the attention in the configuration. Continuous batching makes masks for names it knows.
 ATTENTION = "llava_tools"
 
 
@@ -50,11 +50,9 @@ class _StepInputs:
 
 
 class PagedLayer(nn.Module):
-    """One decoder layer.
+    """Replaces one decoder layer, whose linear layers are used up.
 
-    Args:
-        layer: The layer that it replaces; its linear layers are used up.
-        last: Whether it returns the output rows only.
+    The last layer returns the output rows only.
     """
 
     def __init__(self, layer: LlamaDecoderLayer, *, last: bool) -> None:
@@ -97,11 +95,7 @@ class PagedLayer(nn.Module):
 
 
 class PagedLlama(nn.Module):
-    """Replaces the `LlamaModel` inside a `LlamaForCausalLM` that continuous batching runs.
-
-    Args:
-        model: The model that it replaces; its layers are used up.
-    """
+    """Replaces the `LlamaModel` of a `LlamaForCausalLM`, whose layers are used up."""
 
     def __init__(self, model: LlamaModel) -> None:
         super().__init__()
@@ -124,9 +118,7 @@ class PagedLlama(nn.Module):
     def forward(self, **batch: Any) -> BaseModelOutputWithPast:
         """Return hidden states [1, rows, width], zero in all but the output rows.
 
-        Args:
-            batch: What continuous batching passes to a model without attention masks; see
-                `kv_layout.sequences_of`.
+        For `batch` see `kv_layout.sequences_of`.
         """
         hidden = self.embed_tokens(batch["input_ids"])[0]
         step = self._step_inputs(hidden, batch)
@@ -183,9 +175,9 @@ def replace(model: LlavaForConditionalGeneration, decoder: PreTrainedModel) -> N
 
 
 def _interleaved(layer: nn.Linear, head: int) -> nn.Linear:
-    """Reorder a layer's outputs so that those rotated together are adjacent: complex numbers.
+    """Reorder a layer's outputs so that each pair that is rotated as a complex number is adjacent.
 
-    Queries and keys are both reordered, which leaves their products as they were.
+    Queries and keys are both reordered, so their products do not change.
     """
     order = torch.arange(layer.out_features).view(-1, 2, head // 2).transpose(1, 2).flatten()
     layer.weight = nn.Parameter(layer.weight.detach()[order], requires_grad=False)

@@ -59,10 +59,9 @@ class LoadedModel:
 
 
 def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) -> torch.Tensor:
-    """Preprocess images as LLaVA's official code does: padded to a square, resized, normalized.
+    """Return pixels, float32 [images, 3, size, size], as LLaVA's official code prepares them.
 
-    Returns:
-        float32 [images, 3, size, size].
+    Images are padded to a square, resized and normalized.
 
     Raises:
         ImageError: An image turns out to be damaged when it is decoded.
@@ -200,6 +199,5 @@ def image_processor(location: str, vision: Any, hub: HubOptions) -> LlavaImagePr
 
 def _eos_token_ids(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> tuple[int, ...]:
     configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    ids = [token for token in listed if token is not None]
-    return tuple(dict.fromkeys([*ids, tokenizer.end_of_turn]))
+    ids = [*(configured if isinstance(configured, list) else [configured]), tokenizer.end_of_turn]
+    return tuple(dict.fromkeys(token for token in ids if token is not None))

@@ -155,15 +155,8 @@ def load_vision_tower(clip: Clip, options: EmbeddingOptions) -> VisionTower:
         ModelError: It cannot be loaded.
     """
     if clip.inside_model:
-        llava = load(
-            EngineOptions(
-                options.model,
-                options.device,
-                options.dtype,
-                options.revision,
-                options.local_files_only,
-            )
-        )
+        shared = (options.device, options.dtype, options.revision, options.local_files_only)
+        llava = load(EngineOptions(options.model, *shared))
         return VisionTower(cast(CLIPVisionModel, llava.model.model.vision_tower), llava.processor)
     hub = _hub(options)
     config: Any = clip.model.config
@@ -188,8 +181,7 @@ def check_vision_tower(clip: Clip, tower: VisionTower, model: str) -> None:
     Raises:
         ModelError: It was taken from another one.
     """
-    names = ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "hidden_act")
-    for name in names:
+    for name in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "hidden_act"):
         theirs = getattr(cast(Any, clip.model.config).vision_config, name)
         ours = getattr(tower.model.config, name)
         if theirs != ours:

@@ -1,4 +1,4 @@
-"""Loads weights through transformers, and turns what goes wrong into errors of one line."""
+"""Loads weights through transformers; failures become errors of one line."""
 
 from __future__ import annotations
 
@@ -28,16 +28,11 @@ def load_weights(
     partial: bool = False,
     **arguments: Any,
 ) -> Any:
-    """Load a model in evaluation mode and check that it has all of its weights.
+    """Load a model of transformers in evaluation mode and check that it has all of its weights.
 
-    Args:
-        model_class: A model class of transformers.
-        location: Folder or hub id.
-        name: What the error calls it.
-        hub: See `HubOptions`.
-        progress: Whether a terminal shows a progress bar.
-        partial: Whether the checkpoint may hold more weights than the model has.
-        arguments: Further arguments of `from_pretrained`.
+    `location` is a folder or hub id; errors call the model `name`. If `progress`, a terminal shows
+    a progress bar. If `partial`, the checkpoint may hold more weights than the model has.
+    `arguments` and `hub` go to `from_pretrained`.
 
     Raises:
         ModelError: Some weights are missing, unexpected or of the wrong shape.
@@ -70,7 +65,7 @@ def load_weights(
 
 @contextmanager
 def readable(name: str, hub: HubOptions) -> Iterator[None]:
-    """Turn the error of transformers for files that it cannot read into `ModelNotFoundError`."""
+    """Turn transformers' error for files that it cannot read into `ModelNotFoundError`."""
     try:
         yield
     except OSError as error:
@@ -86,7 +81,7 @@ def readable(name: str, hub: HubOptions) -> Iterator[None]:
 
 @contextmanager
 def _quiet(*, progress: bool) -> Iterator[None]:
-    """Silence transformers' own report of faulty weights."""
+    """Silence transformers' report of faulty weights and, without `progress`, its progress bar."""
     verbosity = transformers_logging.get_verbosity()
     progress_enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
