@@ -6,6 +6,7 @@ All of them derive from `LlavaToolsError`. `retryable` is True if the same reque
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
@@ -25,7 +26,7 @@ class LlavaToolsError(Exception):
         self.hint = hint
         super().__init__(" ".join(f"{message} {hint}".split()))
 
-    def __reduce__(self) -> tuple[type[LlavaToolsError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[LlavaToolsError], tuple[str, ...]]:
         return type(self), (self.message, self.hint)
 
 
@@ -65,7 +66,7 @@ class MissingExtraError(LlavaToolsError, ImportError):
         self.extra = extra
         super().__init__(
             f"{package} is not installed, and this needs it.",
-            f"Run: pip install 'llava-tools[{extra}]'",
+            f"It belongs to the extra {extra!r}. Run: {install_command(package, extra)}",
         )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
@@ -141,6 +142,39 @@ def refuse_unknown(names: Iterable[str], known: Collection[str], where: str) -> 
     for name in names:
         if name not in known:
             raise unknown_option(name, known, where)
+
+
+def install_command(package: str, extra: str) -> str:
+    """Return a command that installs a package and all others that an extra lacks.
+
+    It names packages, not the extra: an extra of a source checkout cannot be installed by name.
+    """
+    from importlib.metadata import PackageNotFoundError, requires  # loads slowly
+
+    try:
+        requirements = requires("llava-tools") or []
+    except PackageNotFoundError:
+        requirements = []
+    needed: list[str] = []
+    for requirement in requirements:
+        specifier, _, marker = requirement.partition(";")
+        name = re.split(r"[^\w.-]", specifier.strip())[0]
+        if re.search(f"extra == ['\"]{extra}['\"]", marker) and (
+            name == package or not _is_installed(name)
+        ):
+            needed.append(specifier.strip())
+    # Double quotes, since Windows' shell knows no others.
+    return "python -m pip install " + " ".join(f'"{item}"' for item in needed or [package])
+
+
+def _is_installed(distribution: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def require(*packages: str, extra: str) -> None:

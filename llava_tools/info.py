@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from llava_tools import registry
+from llava_tools.errors import install_command
 from llava_tools.options import ALIASES, CONTEXT_LENGTHS
 
 #: Licence of LLaVA 1.5's weights, shown with their names.
@@ -115,7 +116,7 @@ def _device() -> tuple[str, str, int]:
     """Return type, name and free bytes of the device that `auto` picks."""
     free = psutil.virtual_memory().available
     if find_spec("torch") is None:
-        return "cpu", "CPU (torch is not installed: pip install 'llava-tools[torch]')", free
+        return "cpu", f"CPU (torch is not installed: {install_command('torch', 'torch')})", free
     from llava_tools.engine.device import describe
 
     return describe()

@@ -197,7 +197,7 @@ def test_a_server_needs_its_extra_only_at_the_first_request() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("MissingExtraError openai is not installed")
-    assert "llava-tools[remote]" in done.stdout
+    assert "the extra 'remote'. Run: python -m pip install" in done.stdout
 
 
 def test_llama_index_loads_no_engine() -> None:

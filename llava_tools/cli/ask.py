@@ -3,108 +3,108 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_tools.cli.options import ENGINE_HELP, add_flags, get_flags
-from llava_tools.cli.output import write, write_json, write_note
+from llava_tools.cli.inputs import command, names_file, open_images, split_question
+from llava_tools.cli.options import add_answer_flags, add_command, get_flags
+from llava_tools.cli.output import write, write_json, write_note, write_stream
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import RequestError
+from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.options import TINY_NOTICE, EngineOptions
 
 if TYPE_CHECKING:
     from llava_tools.retrieval import DocumentAnswer
 
+_log = logging.getLogger(__name__)
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `llava-tools`."""
-    ask = commands.add_parser("ask", help="ask about images")
-    ask.set_defaults(run=_ask)
+    ask = add_command(
+        commands,
+        "ask",
+        _ask,
+        "ask about images, or about the pages of an index",
+        (
+            'ask photo.jpg "What is this?"',
+            'ask before.png after.png "What changed?" --model 7b --json',
+            'ask - "What is this?" < photo.jpg',
+            'ask --index my-index "What is the total?"',
+        ),
+        usage="%(prog)s [FLAG ...] [IMAGE ...] QUESTION",
+    )
     ask.add_argument(
-        "inputs", nargs="+", metavar="IMAGE... QUESTION", help="images, then a question"
+        "inputs",
+        nargs="+",
+        metavar="IMAGE... QUESTION",
+        help="images (paths, patterns, URLs, or - for standard input), then a question",
     )
     ask.add_argument("--index", metavar="DIR", help="ask the pages of an index")
     ask.add_argument("-k", type=int, default=3, metavar="N", help="number of its pages (3)")
     ask.add_argument("--with-text", action="store_true", help="add the pages' text to the prompt")
     ask.add_argument("--no-zoom", action="store_true", help="ask whole pages only, which is faster")
-    add_flags(
-        ask,
-        EngineOptions,
-        model="tiny, 7b, 13b, a hub id or a folder",
-        base_url="ask an OpenAI-compatible server, like http://localhost:8000/v1; "
-        "its key, if any, comes from LLAVA_API_KEY",
-        **ENGINE_HELP,
-    )
-    ask.add_argument("--system", help="replaces LLaVA's system sentence")
-    add_flags(
-        ask,
-        SamplingParams,
-        max_tokens="length limit of the answer",
-        temperature="0 for the likeliest answer",
-        seed="makes sampling repeatable",
-    )
-    ask.add_argument(
-        "--stop", action="append", default=[], help="ends the answer; may be passed repeatedly"
-    )
+    add_answer_flags(ask)
     ask.add_argument("--json", action="store_true", help="answer, usage and timings as JSON")
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    *images, question = arguments.inputs
-    if arguments.index is None and Path(question).is_file():
-        raise RequestError(
-            f"The question is missing: the last word, {question!r}, is a file.",
-            f'Run: llava-tools ask {" ".join(arguments.inputs)} "What is this?"',
-        )
-    model = Llava(**get_flags(arguments, EngineOptions))
-    if arguments.index is None:
-        _ask_images(arguments, model, images, question)
-    else:
-        _ask_index(arguments, model)
+    model = _ask_images(arguments) if arguments.index is None else _ask_index(arguments)
     if model.options.model == "tiny" and model.options.base_url is None and not arguments.json:
-        write_note(f"note: {TINY_NOTICE}")
+        write_note(TINY_NOTICE)
     return 0
 
 
-def _ask_images(
-    arguments: argparse.Namespace, model: Llava, images: list[str], question: str
-) -> None:
+def _ask_images(arguments: argparse.Namespace) -> Llava:
+    names, question = split_question(arguments.inputs)
+    model = Llava(**get_flags(arguments, EngineOptions))
+    images = open_images(names, arguments.allowed_hosts)
     sampling = get_flags(arguments, SamplingParams)
     stream = model.stream(question, images, system=arguments.system, **sampling)
     chunks: list[Chunk] = []
-    try:
-        for chunk in stream:
-            chunks.append(chunk)
-            if not arguments.json:
-                write(chunk.text, end="")
-    finally:
-        stream.close()
-    if not arguments.json:
-        write("")
-        return
+    if arguments.json:
+        with closing(stream):
+            chunks.extend(stream)
+    else:
+        write_stream(stream, chunks)
     answer = collect(chunks, model.backend.model_name)
-    write_json(
-        {
-            "answer": answer.text,
-            "finish_reason": answer.finish_reason,
-            "model": answer.model,
-            "usage": asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens},
-            "timings": asdict(answer.timings),
-        }
-    )
+    usage = asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens}
+    timings = asdict(answer.timings)
+    _log.info("%s: %s; seconds %s", answer.model, usage, timings)
+    if arguments.json:
+        write_json(
+            {
+                "answer": answer.text,
+                "finish_reason": answer.finish_reason,
+                "model": answer.model,
+                "usage": usage,
+                "timings": timings,
+            }
+        )
+    return model
 
 
-def _ask_index(arguments: argparse.Namespace, model: Llava) -> None:
-    if len(arguments.inputs) != 1:
+def _ask_index(arguments: argparse.Namespace) -> Llava:
+    questions = [word for word in arguments.inputs if not names_file(word)]
+    correct = command("ask", "--index", arguments.index, " ".join(questions) or "What is this?")
+    if len(arguments.inputs) > 1:
         raise RequestError(
-            f"--index takes one question, not {len(arguments.inputs)} words.",
-            f'Run: llava-tools ask --index {arguments.index} "What is the total?"',
+            f"--index takes one question, not {len(arguments.inputs)} words.", f"Run: {correct}"
+        )
+    if not questions:
+        raise RequestError(
+            f"The question is missing: {shorten(arguments.inputs[0])} is a file, and --index takes "
+            "a question about its pages.",
+            f"Run: {correct}",
         )
     from llava_tools.retrieval import PageIndex, ask  # loads slowly
 
+    model = Llava(**get_flags(arguments, EngineOptions))
     answer = ask(
         PageIndex(arguments.index),
         arguments.inputs[0],
@@ -118,6 +118,7 @@ def _ask_index(arguments: argparse.Namespace, model: Llava) -> None:
         write_json(answer.as_dict())
     else:
         write(_format(answer))
+    return model
 
 
 def _format(answer: DocumentAnswer) -> str:

@@ -14,8 +14,8 @@ from llava_tools.bench import report
 from llava_tools.bench.contenders import BackendContender, Contender
 from llava_tools.bench.machine import describe
 from llava_tools.bench.workload import Workload, measure
-from llava_tools.cli.options import ENGINE_HELP, add_flags, get_flags
-from llava_tools.cli.output import write
+from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
+from llava_tools.cli.output import is_quiet, write
 from llava_tools.errors import RequestError, require
 from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
@@ -23,13 +23,18 @@ from llava_tools.options import EngineOptions
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `llava-tools`."""
-    bench = commands.add_parser(
+    bench = add_command(
+        commands,
         "bench",
-        help="how fast models and servers answer questions about images",
-        description="Send the same questions about new and repeated images to a model in this "
+        _bench,
+        "measure how fast models and servers answer questions about images",
+        (
+            "bench --model 7b --plot bench.png",
+            "bench --base-url http://localhost:8000/v1 --rounds 3",
+        ),
+        "Send the same questions about new and repeated images to a model in this "
         "process, to transformers' generate on the same weights, and to servers.",
     )
-    bench.set_defaults(run=_bench)
     bench.add_argument(
         "--base-url",
         dest="servers",
@@ -94,6 +99,6 @@ def _contenders(arguments: argparse.Namespace, stack: ExitStack) -> list[Contend
 
 def _progress(done: int, rounds: int) -> None:
     """Show the number of rounds, if stderr is a terminal."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         sys.stderr.write(f"\rround {done} of {rounds}" + ("\n" if done == rounds else ""))
         sys.stderr.flush()

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from llava_tools.cli.output import write, write_json, write_note
+from llava_tools.cli.inputs import expand_patterns
+from llava_tools.cli.options import add_command
+from llava_tools.cli.output import is_quiet, write, write_error, write_json
 from llava_tools.embedding import Embedder
 from llava_tools.errors import require
 from llava_tools.images.sources import shorten
@@ -22,9 +24,14 @@ SOME_SKIPPED = 3
 
 def add(commands: Any) -> None:
     """Add both commands to the subparsers of `llava-tools`."""
-    index = commands.add_parser("index", help="make PDFs and images searchable")
-    index.set_defaults(run=_index)
-    index.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, folders of them")
+    index = add_command(
+        commands,
+        "index",
+        _index,
+        "make PDFs and images searchable",
+        ("index manuals/ photos/ --to my-index", "index report.pdf --to my-index --model 7b"),
+    )
+    index.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, folders or patterns")
     index.add_argument(
         "--to", required=True, metavar="DIR", help="folder of the index; created if missing"
     )
@@ -34,8 +41,13 @@ def add(commands: Any) -> None:
         "folder",
     )
     index.add_argument("--json", action="store_true", help="the report as JSON")
-    search = commands.add_parser("search", help="find pages in an index")
-    search.set_defaults(run=_search)
+    search = add_command(
+        commands,
+        "search",
+        _search,
+        "find pages in an index",
+        ('search my-index "descaling"', 'search my-index "a red pump" -k 1 --mode image --json'),
+    )
     search.add_argument("index", metavar="DIR", help="an index, made by `llava-tools index`")
     search.add_argument("query", help="what to look for")
     search.add_argument("-k", type=int, default=5, metavar="N", help="number of pages (5)")
@@ -49,7 +61,7 @@ def _index(arguments: argparse.Namespace) -> int:
     embedder = None if arguments.model is None else Embedder(arguments.model)
     index = PageIndex(arguments.to, embedder)
     with _progress_bar() as show:
-        report = index.update(arguments.paths, show)
+        report = index.update(expand_patterns(arguments.paths), show)
     if arguments.json:
         skipped = [{"document": s.document, "reason": s.reason} for s in report.skipped]
         write_json(asdict(report) | {"skipped": skipped})
@@ -60,7 +72,7 @@ def _index(arguments: argparse.Namespace) -> int:
             f"{report.removed} removed, {len(report.skipped)} skipped, {report.seconds:.1f} s"
         )
     for skip in report.skipped:
-        write_note(f"skipped {skip.document}: {skip.reason}")
+        write_error(f"skipped {skip.document}: {skip.reason}")
     return SOME_SKIPPED if report.skipped else 0
 
 
@@ -84,7 +96,7 @@ def _progress_bar() -> Iterator[Any]:
     require("tqdm", extra="documents")
     from tqdm import tqdm
 
-    with tqdm(unit="page", unit_scale=False, disable=None, desc="indexing") as bar:
+    with tqdm(unit="page", unit_scale=False, disable=is_quiet() or None, desc="indexing") as bar:
 
         def show(progress: IndexProgress) -> None:
             bar.total = progress.total

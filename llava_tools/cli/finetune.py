@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from llava_tools.cli.options import LOAD_HELP, add_flags, get_flags
+from llava_tools.cli.options import LOAD_HELP, add_command, add_flags, get_flags
 from llava_tools.finetune import TuneOptions, tune
 
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `llava-tools`."""
-    train = commands.add_parser(
+    train = add_command(
+        commands,
         "train",
-        help="tune a LLaVA on your own conversations",
-        description="Tune a LLaVA 1.5 on conversations in LLaVA's JSON. After a kill, the same "
+        _train,
+        "tune a LLaVA on your own conversations",
+        ("train --model 7b --data conversations.json --images photos/ --out tuned/",),
+        "Tune a LLaVA 1.5 on conversations in LLaVA's JSON. After a kill, the same "
         "command resumes from its last save.",
     )
-    train.set_defaults(run=_train)
     add_flags(
         train,
         TuneOptions,

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from llava_tools.cli.options import add_command
 from llava_tools.cli.output import write, write_json
 from llava_tools.info import LLAVA_NOTICE, Report, report, sizes
 from llava_tools.options import TINY_NOTICE
@@ -13,8 +14,13 @@ from llava_tools.options import TINY_NOTICE
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `llava-tools`."""
-    info = commands.add_parser("info", help="what fits this machine, and the licences")
-    info.set_defaults(run=_info)
+    info = add_command(
+        commands,
+        "info",
+        _info,
+        "show what fits this machine, and the licences",
+        ("info", "info --json"),
+    )
     info.add_argument("--json", action="store_true", help="the report as JSON")
 
 

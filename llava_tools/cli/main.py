@@ -1,8 +1,7 @@
 """`llava-tools`: ask about images and documents, see what this machine can run, measure, train.
 
-Each command parses, calls the package and prints. Exit codes: 0 success, 1 the engine or a training
-failed, 2 an impossible request (one line on stderr gives the reason), 3 some files were skipped,
-130 interrupted.
+Each command parses, calls the package and prints. `EXIT_CODES` lists the exit codes. The modules of
+the commands are imported while `main` runs, so that it handles an interrupt of the import as well.
 """
 
 from __future__ import annotations
@@ -10,53 +9,94 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
-import os
+import logging
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from llava_tools import __version__
-from llava_tools.cli import ask, bench, documents, finetune, info
-from llava_tools.cli.output import write_note
-from llava_tools.errors import EngineError, LlavaToolsError
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    answering or training failed, or the output could not be written
+  2    the request is impossible; one line on stderr says why
+  3    done, without some files that were skipped
+  130  interrupted
+
+`llava-tools COMMAND --help` shows examples."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    warnings.showwarning = _show_warning
-    atexit.register(gc.freeze)  # the collection at exit takes seconds and finds nothing
-    arguments = build_parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
-    except LlavaToolsError as error:
-        write_note(f"error: {error}")
-        return 1 if isinstance(error, EngineError) else 2
+        return _run(argv)
     except KeyboardInterrupt:
         return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from llava_tools.cli import output
+    from llava_tools.errors import EngineError, LlavaToolsError
+
+    warnings.showwarning = _show_warning
+    atexit.register(gc.freeze)  # the collection at exit takes seconds and finds nothing
+    output.replace_unencodable()
+    try:
+        try:
+            arguments = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+            output.set_quiet(arguments.quiet)
+            with _log_to_stderr(arguments.verbose):
+                code: int = arguments.run(arguments)
+        finally:
+            output.write("", end="")  # what argparse prints is still in the buffer
+    except LlavaToolsError as error:
+        output.write_error(f"error: {error}")
+        return 1 if isinstance(error, EngineError) else 2
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has stopped
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard_output()
         return 0
+    except output.WriteError as error:
+        output.discard_output()
+        output.write_error(f"error: the output cannot be written: {error}.")
+        return 1
     return code
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports errors in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        write_note(f"error: {message}. Run: {self.prog} --help")
-        raise SystemExit(2)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
+    from llava_tools.cli import ask, bench, chat, completion, documents, finetune, info
+    from llava_tools.cli.options import Parser
+
     assert __doc__ is not None
-    parser = _Parser(prog="llava-tools", description=__doc__.split("\n")[0].split(": ", 1)[1])
+    parser = Parser(
+        prog="llava-tools",
+        description=__doc__.split("\n")[0].split(": ", 1)[1].capitalize(),
+        epilog=EXIT_CODES,
+    )
     parser.add_argument("--version", action="version", version=f"llava-tools {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (ask, documents, info, bench, finetune):
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    for command in (ask, chat, documents, info, bench, finetune, completion):
         command.add(commands)
     return parser
+
+
+@contextmanager
+def _log_to_stderr(verbose: bool) -> Iterator[None]:
+    """Write the log of the package to stderr, if `verbose`."""
+    logger, handler = logging.getLogger("llava_tools"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(relativeCreated)6d ms %(name)s: %(message)s"))
+    if verbose:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        if verbose:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
 
 
 def _show_warning(
@@ -69,7 +109,9 @@ def _show_warning(
 ) -> None:
     """Show warnings of this package in one line, and no others."""
     if category.__module__.startswith("llava_tools"):
-        write_note(f"note: {message}")
+        from llava_tools.cli.output import write_note
+
+        write_note(str(message))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,94 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
+from contextlib import closing, suppress
+
+from llava_tools.core.backend import Stream
+from llava_tools.core.outputs import Chunk
+
+
+class WriteError(Exception):
+    """Standard output takes no more: a full disk, or a stream that is closed."""
+
+
+class _Quiet:
+    """Whether notes are left out (`--quiet`)."""
+
+    enabled = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Leave out the notes on stderr, or print them."""
+    _Quiet.enabled = quiet
+
+
+def is_quiet() -> bool:
+    """Return whether notes are left out."""
+    return _Quiet.enabled
+
+
+def replace_unencodable() -> None:
+    """Replace characters that the encoding of a standard stream lacks, instead of an error."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace" if stream is sys.stderr else "replace")
 
 
 def write(text: str, end: str = "\n") -> None:
-    """Print a text."""
-    print(text, end=end, flush=True)  # noqa: T201
+    """Print a text.
+
+    Raises:
+        BrokenPipeError: The reader of a pipe has stopped.
+        WriteError: Standard output takes no more.
+    """
+    try:
+        if sys.stdout is None:
+            raise WriteError("standard output is closed")
+        print(text, end=end, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:  # a closed stream raises ValueError
+        raise WriteError(getattr(error, "strerror", None) or error) from error
 
 
 def write_json(value: object) -> None:
-    """Print a value as JSON."""
-    write(json.dumps(value, ensure_ascii=False, indent=2))
+    """Print a value as JSON, in ASCII if standard output cannot encode it otherwise."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    write(text)
+
+
+def write_stream(stream: Stream, chunks: list[Chunk]) -> None:
+    """Print an answer while it is generated, close its stream, and append its chunks to a list."""
+    with closing(stream):
+        for chunk in stream:
+            chunks.append(chunk)
+            write(chunk.text, end="")
+    write("")
+
+
+def write_error(text: str) -> None:
+    """Print a line on stderr."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # nothing is left to report it on
+            sys.stderr.write(f"llava-tools: {text}\n")
+            sys.stderr.flush()
 
 
 def write_note(text: str) -> None:
-    """Print a line on stderr."""
-    sys.stderr.write(f"llava-tools: {text}\n")
+    """Print a line on stderr, unless notes are left out."""
+    if not is_quiet():
+        write_error(f"note: {text}")
+
+
+def discard_output() -> None:
+    """Send the rest of stdout nowhere, so that flushing it at exit cannot fail."""
+    with suppress(AttributeError, OSError, ValueError):  # no file, or a closed one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

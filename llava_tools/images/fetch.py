@@ -30,6 +30,21 @@ class FetchError(ImageError):
     retryable = True
 
 
+class PrivateHostError(ImageError):
+    """A host lies in a private or reserved network and is not among those allowed.
+
+    Attributes:
+        host: Its name or address.
+    """
+
+    def __init__(self, message: str, hint: str, host: str) -> None:
+        super().__init__(message, hint)
+        self.host = host
+
+    def __reduce__(self) -> tuple[type[PrivateHostError], tuple[str, ...]]:
+        return type(self), (self.message, self.hint, self.host)
+
+
 @dataclass(frozen=True)
 class Fetcher:
     """Downloads images.
@@ -149,10 +164,11 @@ class Fetcher:
             )
         for address in addresses:
             if not allowed and not is_public(address):
-                raise ImageError(
+                raise PrivateHostError(
                     f"{url.name} leads into a private or reserved network ({address}), "
                     "which is not fetched from.",
                     f"If you trust it, give Fetcher or ChatLlava allowed_hosts={{{url.host!r}}}.",
+                    url.host,
                 )
         return addresses
 

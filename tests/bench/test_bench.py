@@ -169,5 +169,5 @@ def test_plot_without_matplotlib_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["bench", "--plot", str(tmp_path / "bench.png")]) == 2
-    assert "llava-tools[bench]" in capsys.readouterr().err
+    assert "the extra 'bench'. Run: python -m pip install" in capsys.readouterr().err
     assert not backends

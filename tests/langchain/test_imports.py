@@ -27,4 +27,4 @@ def test_import_without_langchain_names_the_extra() -> None:
     assert process.returncode == 1
     last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("llava_tools.errors.MissingExtraError: langchain-core is not installed")
-    assert "pip install 'llava-tools[langchain]'" in last
+    assert "the extra 'langchain'. Run: python -m pip install" in last
