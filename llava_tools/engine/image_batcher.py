@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import torch
 
-from llava_tools.engine.device import is_out_of_memory
-
 #: Images of a batch on CUDA; a CPU gains nothing from more than one.
 MAX_IMAGES = 8
 
@@ -44,8 +42,8 @@ class ImageBatcher:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return features [tokens, hidden] of an image [3, size, size].
 
-        If memory runs out for a batch of several, its images are tried again one by one. After any
-        other error only the other callers' images are.
+        If a batch of several fails, its images are tried again one by one, so that an error reaches
+        only the caller of its image.
         """
         image = _WaitingImage(pixels)
         with self._waiting_lock:
@@ -56,10 +54,7 @@ class ImageBatcher:
         return image.features
 
     def _run_batch(self, image: _WaitingImage) -> None:
-        """Encode an image and some that wait; if that fails, each is left for a batch of its own.
-
-        An error is raised, unless memory ran out for a batch of several.
-        """
+        """Encode an image and some that wait; if several fail, each is left for a batch of its own."""
         with self._waiting_lock:
             others = [item for item in self._waiting if item is not image and not item.alone]
             batch = [image, *([] if image.alone else others[: self._max_images - 1])]
@@ -71,7 +66,7 @@ class ImageBatcher:
                 for item in batch:
                     item.alone = True
                 self._waiting += batch[1:]
-            if len(batch) == 1 or not is_out_of_memory(error):
+            if len(batch) == 1 or not isinstance(error, Exception):
                 raise
             return
         for item, row in zip(batch, features, strict=True):

@@ -24,9 +24,10 @@ def test_every_way_to_give_a_file_gives_the_same_image(
     tmp_path: Path, small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encoded(small, "PNG")
-    path = tmp_path / "an image.png"
-    path.write_bytes(data)
+    monkeypatch.chdir(tmp_path)  # a long path would be shortened in `source`
     monkeypatch.setenv("HOME", str(tmp_path))
+    path = Path("an image.png")
+    path.write_bytes(data)
     url = "data:image/png;base64," + base64.b64encode(data).decode()
     with path.open("rb") as file:
         sources: list[Any] = [
