@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from llava_tools import info
+from llava_tools import Llava, info
 from llava_tools.info import Fit, report, sizes
 from llava_tools.options import CONTEXT_LENGTHS
 
@@ -46,3 +46,9 @@ def test_size_of_the_embedded_model_equals_its_configuration() -> None:
     kv = 2 * 2 * text["num_hidden_layers"] * text["hidden_size"]
     assert sizes()["tiny"].kv_bytes == kv
     assert 5e6 < sizes()["tiny"].parameters < 12.5e6
+
+
+def test_loaded_engines_show_their_device_and_dtype() -> None:
+    with Llava(device="cpu") as model:
+        model.warm_up()
+        assert "llava-tools/tiny (cpu float32)" in report().loaded

@@ -1,4 +1,4 @@
-"""Which modules may depend on which: from the imports in the source, and from what a process loads."""
+"""Which modules may depend on which, by the imports in the source and by what a process loads."""
 
 from __future__ import annotations
 

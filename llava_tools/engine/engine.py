@@ -59,6 +59,8 @@ class LlavaEngine:
         self.loaded = loaded
         self.model_name = loaded.name
         self.context_length = _context_length(loaded, options)
+        dtype = str(loaded.model.dtype).removeprefix("torch.")
+        self.device = f"{loaded.model.device} {dtype}"  # as `info` shows it
         self._options = options
         self._tokenizer = loaded.tokenizer
         decoder = paged_decoder(loaded.model)

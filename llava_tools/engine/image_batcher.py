@@ -54,7 +54,7 @@ class ImageBatcher:
         return image.features
 
     def _run_batch(self, image: _WaitingImage) -> None:
-        """Encode an image and some that wait; if several fail, each is left for a batch of its own."""
+        """Encode an image and some that wait; if several fail, each gets a batch of its own."""
         with self._waiting_lock:
             others = [item for item in self._waiting if item is not image and not item.alone]
             batch = [image, *([] if image.alone else others[: self._max_images - 1])]
