@@ -66,14 +66,14 @@ def options(folder: Path, out: str, epochs: int) -> TuneOptions:
         images=folder / "images",
         out=folder / out,
         epochs=epochs,
-        batch=16,
-        micro_batch=8,
-        rate=2e-3,
-        projector_rate=1e-3,
+        batch_size=16,
+        micro_batch_size=8,
+        learning_rate=2e-3,
+        projector_learning_rate=1e-3,
         save_every=4,
         device="cpu",
         dtype="float32",
-        checkpointing=False,
+        gradient_checkpointing=False,
     )
 
 

@@ -18,7 +18,7 @@ MicroBatches = list[list[int]]
 
 
 def sample_batches(
-    records: Sequence[Record], epochs: int, batch: int, micro_batch: int, seed: int
+    records: Sequence[Record], epochs: int, batch: int, micro_batch_size: int, seed: int
 ) -> list[MicroBatches]:
     """Return the batches of all steps in order; each epoch has every record once."""
 
@@ -27,7 +27,7 @@ def sample_batches(
         return records[index].image is None, -records[index].word_count, index
 
     return [
-        _split(sorted(indices, key=by_length), micro_batch)
+        _split(sorted(indices, key=by_length), micro_batch_size)
         for epoch in range(epochs)
         for indices in _epoch(records, batch, Random(f"{seed} {epoch}"))
     ]

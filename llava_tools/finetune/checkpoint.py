@@ -15,7 +15,8 @@ from torch import Tensor
 from llava_tools.errors import RequestError
 from llava_tools.finetune.options import TuneOptions
 
-_MAY_CHANGE = ("out", "work", "images", "data", "micro_batch", "save_every", "workers", "device")
+_MAY_CHANGE = {"out", "work", "images", "data"}
+_MAY_CHANGE |= {"micro_batch_size", "save_every", "workers", "device"}
 """Options that may change when a run resumes; of `data`, the content may not."""
 
 
@@ -27,13 +28,13 @@ class StepMetrics:
         step: Its number, from 1.
         loss: Mean cross entropy of its target tokens, in nats.
         tokens: Number of target tokens.
-        rate: Learning rate of the language model.
+        learning_rate: Learning rate of the language model.
     """
 
     step: int
     loss: float
     tokens: int
-    rate: float
+    learning_rate: float
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
@@ -104,7 +105,9 @@ def _line(metrics: StepMetrics) -> str:
 
 def _resume_options(options: TuneOptions) -> dict[str, Any]:
     """Return what must be equal in two runs for them to have the same losses."""
-    values = asdict(options) | dict(zip(("rate", "projector_rate"), options.rates, strict=True))
+    language, projector = options.learning_rates
+    rates = {"learning_rate": language, "projector_learning_rate": projector}
+    values = asdict(options) | rates
     values = {name: value for name, value in values.items() if name not in _MAY_CHANGE}
     with options.data.open("rb") as file:
         values["data"] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -39,12 +39,13 @@ def run(options: TuneOptions) -> float:
     dataset = TrainingDataset(records, loaded, max_length)
     truncated = dataset.count_truncated()
     steps = sample_batches(
-        records, options.epochs, options.batch, options.micro_batch, options.seed
+        records, options.epochs, options.batch_size, options.micro_batch_size, options.seed
     )
-    if learning_rate_factor(len(steps) - 1, len(steps), options.warmup) == 0:
+    if learning_rate_factor(len(steps) - 1, len(steps), options.warmup_ratio) == 0:
         raise RequestError(
-            f"{len(records)} records make one step of {options.batch}, and the rate begins at 0.",
-            "Choose a smaller batch, more epochs, or warmup=0.",
+            f"{len(records)} records make one step of {options.batch_size}, and the rate begins at "
+            "0.",
+            "Choose a smaller batch_size, more epochs, or warmup_ratio=0.",
         )
     parameters = select_parameters(loaded.model, options)
     updates = weight_updates(loaded.model)

@@ -35,19 +35,19 @@ class TuneOptions(LoadOptions):
         rank: Of LoRA, >= 1.
         alpha: Of LoRA: updates are scaled by alpha / rank; > 0.
         dropout: Of LoRA's input, in [0, 1).
-        rate: Peak learning rate, > 0; None for 2e-4 (LoRA) or 2e-5 (full).
-        projector_rate: Peak learning rate of the projector, >= 0; 0 freezes it; None for 2e-5.
+        learning_rate: Peak learning rate, > 0; None for 2e-4 (LoRA) or 2e-5 (full).
+        projector_learning_rate: Of the projector, >= 0; 0 freezes it; None for 2e-5.
         epochs: Passes over all records, >= 1.
-        batch: Records per step, >= 1.
-        micro_batch: Records on one device at once, >= 1; gradients of a batch are accumulated. It
+        batch_size: Records per step, >= 1.
+        micro_batch_size: Records on one device at once, >= 1; gradients are accumulated. It
             changes the memory needed, not the result.
         max_length: Longest conversation in tokens, image included; longer ones are truncated. None
             for 2,048, or the model's context if that is less.
-        warmup: Fraction of the steps in which the rate rises, in [0, 1); then it falls as a cosine.
+        warmup_ratio: Fraction of the steps in which the rate rises, in [0, 1); then a cosine.
         seed: Of LoRA's initial weights, the order of the records, and dropout.
         save_every: Steps between two saves, >= 1.
         workers: Processes that read images ahead; 0 reads them between steps.
-        checkpointing: Recompute activations in the backward pass instead of keeping them.
+        gradient_checkpointing: Recompute activations in the backward pass instead of keeping them.
 
     Raises:
         RequestError: An impossible value.
@@ -62,33 +62,33 @@ class TuneOptions(LoadOptions):
     rank: int = 128
     alpha: float = 256
     dropout: float = 0.05
-    rate: float | None = None
-    projector_rate: float | None = None
+    learning_rate: float | None = None
+    projector_learning_rate: float | None = None
     epochs: int = 1
-    batch: int = 128
-    micro_batch: int = 16
+    batch_size: int = 128
+    micro_batch_size: int = 16
     max_length: int | None = None
-    warmup: float = 0.03
+    warmup_ratio: float = 0.03
     seed: int = 0
     save_every: int = 25
     workers: int = 0
-    checkpointing: bool = True
+    gradient_checkpointing: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("method", self.method in ("lora", "full"), "'lora' or 'full'")
-        for name in ("rank", "epochs", "batch", "micro_batch", "save_every"):
+        for name in ("rank", "epochs", "batch_size", "micro_batch_size", "save_every"):
             self._check_whole(name, 1)
         self._check_whole("workers", 0)
         if self.max_length is not None:
             self._check_whole("max_length", 64)
         self._check_within("alpha", 0, math.inf, open_below=True)
         self._check_within("dropout", 0, 1)
-        self._check_within("warmup", 0, 1)
-        if self.rate is not None:
-            self._check_within("rate", 0, math.inf, open_below=True)
-        if self.projector_rate is not None:
-            self._check_within("projector_rate", 0, math.inf)
+        self._check_within("warmup_ratio", 0, 1)
+        if self.learning_rate is not None:
+            self._check_within("learning_rate", 0, math.inf, open_below=True)
+        if self.projector_learning_rate is not None:
+            self._check_within("projector_learning_rate", 0, math.inf)
         rule = "'auto', 'bfloat16' or 'float32': float16 loses gradients"
         self._check("dtype", self.dtype != "float16", rule)
 
@@ -105,12 +105,12 @@ class TuneOptions(LoadOptions):
         self._check(name, valid, f"a number {least} {low}{most}")
 
     @property
-    def rates(self) -> tuple[float, float]:
+    def learning_rates(self) -> tuple[float, float]:
         """Peak learning rates of the language model and of the projector."""
-        rate, projector_rate = DEFAULT_RATES[self.method]
+        language, projector = DEFAULT_RATES[self.method]
         return (
-            rate if self.rate is None else self.rate,
-            projector_rate if self.projector_rate is None else self.projector_rate,
+            language if self.learning_rate is None else self.learning_rate,
+            projector if self.projector_learning_rate is None else self.projector_learning_rate,
         )
 
     @property

@@ -47,13 +47,13 @@ def select_parameters(
             model,
         )
     trained = ["lora_"] if options.method == "lora" else [_LANGUAGE_MODEL, "lm_head"]
-    if options.rates[1] > 0:
+    if options.learning_rates[1] > 0:
         trained.append(_PROJECTOR)
     for name, parameter in model.named_parameters():
         if any(part in name for part in trained):
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
-    if options.checkpointing:
+    if options.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -61,7 +61,7 @@ def select_parameters(
 
 def make_optimizer(parameters: dict[str, nn.Parameter], options: TuneOptions) -> torch.optim.AdamW:
     """Return AdamW with the two learning rates, kept as `peak` in the parameter groups."""
-    rate, projector_rate = options.rates
+    rate, projector_rate = options.learning_rates
     projector = [p for name, p in parameters.items() if _PROJECTOR in name]
     others = [p for name, p in parameters.items() if _PROJECTOR not in name]
     groups = [{"params": others, "peak": rate}, {"params": projector, "peak": projector_rate}]

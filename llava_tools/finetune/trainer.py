@@ -109,7 +109,7 @@ class Trainer:
 
     def _step(self, batches: Sequence[TrainingBatch], steps: int) -> StepMetrics:
         """Train on this process's part of a batch; all processes end with the same weights."""
-        factor = learning_rate_factor(self._finished, steps, self._options.warmup)
+        factor = learning_rate_factor(self._finished, steps, self._options.warmup_ratio)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         process = self._accelerator.process_index
@@ -125,8 +125,8 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"The memory of {device} does not hold a micro-batch of "
-                f"{self._options.micro_batch}.",
-                "Resume with a smaller micro_batch; the result stays the same.",
+                f"{self._options.micro_batch_size}.",
+                "Resume with a smaller micro_batch_size; the result stays the same.",
             ) from error
         mean, tokens = self._reduce(summed, sum(batch.target_tokens for batch in batches))
         if not math.isfinite(mean):
@@ -137,7 +137,9 @@ class Trainer:
         nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)  # as in the official training
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return StepMetrics(self._finished + 1, mean, tokens, self._options.rates[0] * factor)
+        return StepMetrics(
+            self._finished + 1, mean, tokens, self._options.learning_rates[0] * factor
+        )
 
     def _reduce(self, loss: float, tokens: int) -> tuple[float, int]:
         """Make gradients those of the mean loss over all processes; return it and its tokens."""
@@ -157,6 +159,6 @@ def _log(metrics: StepMetrics, steps: int, seconds: float) -> None:
     """Write a line to stderr; `seconds` is the mean duration of a step."""
     left = round(seconds * (steps - metrics.step))
     sys.stderr.write(
-        f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}  rate {metrics.rate:.2e}  "
+        f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}  rate {metrics.learning_rate:.2e}  "
         f"{seconds:.2f} s/step  left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
     )

@@ -86,7 +86,7 @@ def translate(error: openai.APIError, url: str) -> LlavaToolsError:
         if _CONSTRAINT.search(message):
             return SchemaError(
                 f"The server cannot enforce the tools or the schema: {message}",
-                "Simplify them, or set lenient=True.",
+                "Simplify them, or set strict=False.",
             )
         return RequestError(f"The server refused the request: {message}")
     error_type, problem, hint = _STATUS_ERRORS.get(

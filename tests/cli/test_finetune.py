@@ -20,11 +20,16 @@ def test_flags_set_options_and_the_others_keep_their_defaults(
     calls: list[TuneOptions] = []
     monkeypatch.setattr(finetune, "tune", calls.append)
     assert main(["train", *REQUIRED]) == 0
-    assert main(["train", *REQUIRED, "--full", "--rate", "1e-5", "--no-checkpointing"]) == 0
+    assert (
+        main(
+            ["train", *REQUIRED, "--full", "--learning-rate", "1e-5", "--no-gradient-checkpointing"]
+        )
+        == 0
+    )
     base: dict[str, Any] = {"model": "7b", "data": Path("d.json"), "out": Path("o")}
     assert calls == [
         TuneOptions(**base),
-        TuneOptions(**base, method="full", rate=1e-5, checkpointing=False),
+        TuneOptions(**base, method="full", learning_rate=1e-5, gradient_checkpointing=False),
     ]
 
 

@@ -23,9 +23,9 @@ RECORDS = st.lists(
 
 @given(RECORDS, st.integers(1, 2), st.integers(1, 16), st.integers(1, 8), st.integers(0, 99))
 def test_an_epoch_has_each_record_once_and_mixes_modalities_only_at_its_end(
-    records: list[Record], epochs: int, batch: int, micro_batch: int, seed: int
+    records: list[Record], epochs: int, batch: int, micro_batch_size: int, seed: int
 ) -> None:
-    steps = sample_batches(records, epochs, batch, micro_batch, seed)
+    steps = sample_batches(records, epochs, batch, micro_batch_size, seed)
     steps_per_epoch = -(-len(records) // batch)
     with_image = sum(record.image is not None for record in records)
     full = with_image // batch + (len(records) - with_image) // batch
@@ -39,7 +39,7 @@ def test_an_epoch_has_each_record_once_and_mixes_modalities_only_at_its_end(
         assert all(len(b) == batch for b in batches[:-1])
         assert all(len({records[i].image is None for i in b}) == 1 for b in batches[:full])
     for step in steps:
-        assert all(1 <= len(part) <= micro_batch for part in step)
+        assert all(1 <= len(part) <= micro_batch_size for part in step)
         order = [
             (records[index].image is None, -records[index].word_count)
             for part in step

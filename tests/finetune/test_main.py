@@ -51,7 +51,13 @@ def _turns(question: str, answer: str) -> list[dict[str, str]]:
 
 
 def options(base: Path, out: Path, **changes: Any) -> TuneOptions:
-    defaults: dict[str, Any] = {"rank": 16, "alpha": 32, "batch": 3, "rate": 1e-2, "warmup": 0.1}
+    defaults: dict[str, Any] = {
+        "rank": 16,
+        "alpha": 32,
+        "batch_size": 3,
+        "learning_rate": 1e-2,
+        "warmup_ratio": 0.1,
+    }
     return TuneOptions(
         model=str(base / "base"),
         data=base / "data.json",
@@ -59,7 +65,7 @@ def options(base: Path, out: Path, **changes: Any) -> TuneOptions:
         out=out,
         device="cpu",
         dtype="float32",
-        checkpointing=False,
+        gradient_checkpointing=False,
         **defaults | changes,
     )
 
@@ -75,7 +81,7 @@ def test_lora_memorizes_answers_and_its_checkpoint_loads(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    loss = tune(options(base, out, epochs=30, projector_rate=5e-3, dropout=0.0))
+    loss = tune(options(base, out, epochs=30, projector_learning_rate=5e-3, dropout=0.0))
     assert loss < 0.05
     log = capsys.readouterr().err
     assert "5 records, 0 of them truncated" in log
@@ -96,7 +102,7 @@ def test_full_tuning_changes_the_language_model_and_not_the_vision_tower(
     base: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    tune(options(base, out, method="full", epochs=2, rate=1e-3))
+    tune(options(base, out, method="full", epochs=2, learning_rate=1e-3))
     _check_files(base / "base", out, ("language_model", "lm_head", "multi_modal_projector"))
     first, *_, last = losses(out)
     assert last < first
@@ -127,10 +133,10 @@ def test_shards_keep_their_names_and_dtypes(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     tune(
         replace(
-            options(base, out, epochs=2, batch=5),
+            options(base, out, epochs=2, batch_size=5),
             model=str(folder),
             dtype="bfloat16",
-            checkpointing=True,
+            gradient_checkpointing=True,
         )
     )
     names = sorted(file.name for file in folder.glob("*.safetensors*"))
@@ -172,7 +178,7 @@ def test_a_killed_run_resumes_with_equal_losses_and_weights(base: Path, tmp_path
     (tmp_path / "killed.work" / "state.part").write_bytes(b"incomplete")
     with pytest.raises(RequestError, match=r"other options: epochs=4, now 5"):
         tune(options(base, killed, epochs=5))
-    tune(options(base, killed, epochs=4, micro_batch=8))
+    tune(options(base, killed, epochs=4, micro_batch_size=8))
     assert losses(killed) == losses(whole)
     assert len(losses(killed)) == 8
     weights, resumed = (load_file(out / "model.safetensors") for out in (whole, killed))
@@ -181,9 +187,13 @@ def test_a_killed_run_resumes_with_equal_losses_and_weights(base: Path, tmp_path
 
 def test_micro_batches_do_not_change_losses(base: Path, tmp_path: Path) -> None:
     runs = []
-    for micro_batch in (1, 5):
-        out = tmp_path / f"out{micro_batch}"
-        tune(options(base, out, batch=5, micro_batch=micro_batch, epochs=3, dropout=0.0))
+    for micro_batch_size in (1, 5):
+        out = tmp_path / f"out{micro_batch_size}"
+        tune(
+            options(
+                base, out, batch_size=5, micro_batch_size=micro_batch_size, epochs=3, dropout=0.0
+            )
+        )
         runs.append(losses(out))
     assert runs[0] == pytest.approx(runs[1], rel=1e-3)
 
@@ -193,13 +203,13 @@ def test_impossible_runs_are_refused_before_training(base: Path, tmp_path: Path)
     with pytest.raises(RequestError, match="max_length=600 is more than the 512 tokens"):
         tune(options(base, out, max_length=600))
     with pytest.raises(RequestError, match="5 records make one step of 128, and the rate begins"):
-        tune(options(base, out, batch=128))
+        tune(options(base, out, batch_size=128))
     long = tmp_path / "long.json"
     long.write_text(json.dumps([{"id": "x", "conversations": _turns("very " * 300, "long")}]))
     with pytest.raises(RequestError, match=r"record 0 .*'x'.* is too long: its first answer"):
         tune(replace(options(base, out), data=long))
     with pytest.raises(TrainingError, match=r"loss of step \d+ is (nan|inf)"):
-        tune(options(base, out, rate=1e30, epochs=3, warmup=0.0))
+        tune(options(base, out, learning_rate=1e30, epochs=3, warmup_ratio=0.0))
     assert not out.exists()
     out.mkdir()
     (out / "precious").touch()
@@ -215,4 +225,4 @@ def test_an_error_of_an_image_names_its_record(base: Path, tmp_path: Path) -> No
     turns = _turns(f"<image>\n{QUESTION}", "A red circle.")
     data.write_text(json.dumps([{"id": 5, "image": "broken.png", "conversations": turns}]))
     with pytest.raises(ImageError, match=r"record 0 \(id '5'\).*broken\.png"):
-        tune(replace(options(base, tmp_path / "out", batch=1, warmup=0.0), data=data))
+        tune(replace(options(base, tmp_path / "out", batch_size=1, warmup_ratio=0.0), data=data))

@@ -18,11 +18,11 @@ DEFAULTS = TuneOptions(model="7b", data=Path("d"), out=Path("o"))
     ("change", "message"),
     [
         ({"rank": 0}, "rank=0"),
-        ({"batch": 1.5}, "batch=1.5"),
+        ({"batch_size": 1.5}, "batch_size=1.5"),
         ({"dropout": 1.0}, "dropout=1.0"),
-        ({"rate": 0.0}, "rate=0.0"),
-        ({"rate": float("nan")}, "rate=nan"),
-        ({"warmup": -0.1}, "warmup=-0.1"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"warmup_ratio": -0.1}, "warmup_ratio=-0.1"),
         ({"method": "half"}, "method='half'"),
         ({"workers": -1}, "workers=-1"),
         ({"max_length": 8}, "max_length=8"),
@@ -44,6 +44,6 @@ def test_the_model_must_be_named() -> None:
 def test_defaults_are_the_official_ones() -> None:
     assert DEFAULTS.method == "lora"
     assert (DEFAULTS.rank, DEFAULTS.alpha, DEFAULTS.dropout) == (128, 256, 0.05)
-    assert DEFAULTS.rates == (2e-4, 2e-5)
-    assert (DEFAULTS.epochs, DEFAULTS.batch, DEFAULTS.warmup) == (1, 128, 0.03)
-    assert replace(DEFAULTS, method="full").rates == (2e-5, 2e-5)
+    assert DEFAULTS.learning_rates == (2e-4, 2e-5)
+    assert (DEFAULTS.epochs, DEFAULTS.batch_size, DEFAULTS.warmup_ratio) == (1, 128, 0.03)
+    assert replace(DEFAULTS, method="full").learning_rates == (2e-5, 2e-5)
