@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llava_tools.core.constraints import ToolCall
@@ -104,6 +105,8 @@ class Chunk:
 class Answer:
     """A whole answer, collected from `Chunk`s, whose fields have the same meaning.
 
+    A notebook shows the text, and below it the model, its tokens and its time.
+
     Attributes:
         model: Name of the model.
         token_ids: Generated tokens, the end-of-turn token included.
@@ -115,13 +118,25 @@ class Answer:
     usage: Usage
     timings: Timings
     model: str
-    token_ids: tuple[int, ...] = ()
-    logprobs: tuple[TokenLogprob, ...] = ()
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
     tool_calls: tuple[ToolCall, ...] = ()
     best_effort: bool = False
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        calls = "".join(
+            f"<pre>{html.escape(f'{call.name}({dict(call.arguments)})')}</pre>"
+            for call in self.tool_calls
+        )
+        note = (
+            f"{self.model}, {self.usage.completion_tokens} tokens, {self.timings.total:.1f} s, "
+            f"{self.finish_reason}"
+        )
+        text = html.escape(self.text).replace("\n", "<br>")
+        return f"<div><p>{text}</p>{calls}<small>{html.escape(note)}</small></div>"
 
 
 def collect(chunks: Iterable[Chunk], model: str) -> Answer:

@@ -43,6 +43,9 @@ from llava_tools.images.validation import (
     too_many_pixels,
 )
 
+#: Pixels of the longer side of an image in a notebook.
+SHOWN_SIZE = 400
+
 
 class ImageWarning(UserWarning):
     """Only a part of an image is used, such as the first frame of an animation."""
@@ -92,6 +95,14 @@ class ImageRef:
             return len(self._content)
         encoded = self.__dict__.get("_png", b"")
         return 3 * self._content.width * self._content.height + len(encoded)
+
+    def _repr_png_(self) -> bytes:
+        """Return the image for a notebook, at most `SHOWN_SIZE` pixels wide and high."""
+        image = self.rgb()
+        image.thumbnail((SHOWN_SIZE, SHOWN_SIZE))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
 
     def rgb(self) -> Image.Image:
         """Decode the image as a viewer shows it, in 8-bit RGB; the caller owns the result.

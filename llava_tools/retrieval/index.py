@@ -92,6 +92,9 @@ class PageIndex:
         self._embedder = embedder
         self._hashes: dict[str, tuple[str, FileState]] = {}
 
+    def __repr__(self) -> str:
+        return f"PageIndex({str(self.folder)!r})"
+
     @cached_property
     def store(self) -> Store:
         """The index's tables; `IndexStoreError` if there are none, or another version's."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llava_tools.core.backend import Encoder
@@ -41,14 +43,19 @@ class Hit:
     score: float
     handle: str
     snippet: str
-    text: str
-    size: tuple[int, int]
-    digest: str
+    text: str = field(repr=False)
+    size: tuple[int, int] = field(repr=False)
+    digest: str = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return document, page, score, handle and snippet, as JSON can hold them."""
         names = ("document", "page", "score", "handle", "snippet")
         return {name: getattr(self, name) for name in names}
+
+    def _repr_html_(self) -> str:
+        place = html.escape(f"{Path(self.document).name}, page {self.page}")
+        snippet = html.escape(self.snippet)
+        return f"<div><b>{place}</b> ({self.score:.3f})<br><small>{snippet}</small></div>"
 
 
 def check_search(query: str, k: int, mode: str) -> None:
