@@ -76,6 +76,11 @@ def test_stored_outputs_are_current(stored: Any, fresh: Any) -> None:
         assert len(images(before)) == len(images(after))
 
 
+def test_no_cell_writes_warnings(fresh: Any) -> None:
+    outputs = [output for cell in code_cells(fresh) for output in cell.outputs]
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+
+
 def test_answers_are_right(fresh: Any) -> None:
     texts = [text_of(cell) for cell in code_cells(fresh)]
     text = "\n".join(texts)

@@ -20,6 +20,7 @@ Apart from requests, `embedding` turns texts and images into vectors with a CLIP
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -40,7 +41,9 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
     """
-    with _paused_collector():
+    with _paused_collector(), warnings.catch_warnings():
+        # tqdm's, in notebooks without ipywidgets
+        warnings.filterwarnings("ignore", "IProgress not found")
         require("torch", "transformers", "accelerate", extra="torch")
         from llava_tools.engine.engine import LlavaEngine
         from llava_tools.engine.loading.checkpoint import load
@@ -60,7 +63,8 @@ def load_embedding(
         ModelError: The CLIP cannot be found, is another kind of model, or does not belong to the
             model's vision tower.
     """
-    with _paused_collector():
+    with _paused_collector(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
         require("torch", "transformers", "accelerate", extra="torch")
         from llava_tools.engine.embedding import ClipEmbedding
         from llava_tools.engine.loading.clip import load_clip
