@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import pickle
+import re
+import shlex
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from llava_tools.errors import LlavaToolsError, MissingExtraError, RequestError
+from llava_tools.errors import LlavaToolsError, MissingExtraError, RequestError, install_command
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -17,3 +24,48 @@ def test_errors_are_one_line_and_survive_pickling(error: LlavaToolsError) -> Non
     assert "\n" not in str(error)
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_h7_hint_installs_the_packages_that_the_extra_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The extra itself has no name on a registry, and none in a source checkout."""
+    requirements = [
+        "pillow>=11",
+        "torch>=2.13; extra == 'torch'",
+        "numpy>=2; extra == 'torch'",
+        'transformers<6,>=5 ; python_version > "3" and extra == "torch"',
+        "openai>=3; extra == 'remote'",
+    ]
+
+    def version(name: str) -> str:
+        if name == "numpy":
+            return "2.3"
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: requirements)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    install = ["python", "-m", "pip", "install"]
+    command = install_command("torch", "torch")
+    assert shlex.split(command) == [*install, "torch>=2.13", "transformers<6,>=5"]
+    assert str(MissingExtraError("torch", "torch")).endswith(f"extra 'torch'. Run: {command}")
+    assert shlex.split(install_command("numpy", "torch"))[4:] == [
+        "torch>=2.13",
+        "numpy>=2",
+        "transformers<6,>=5",
+    ]
+    monkeypatch.setattr(importlib.metadata, "requires", version)  # not installed at all
+    assert shlex.split(install_command("torch", "torch")) == [*install, "torch"]
+
+
+def test_h9_every_extra_belongs_to_code_that_names_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"]) - {"all", "dev", "docs"}
+    sources = [
+        path.read_text()
+        for folder in ("llava_tools", "integrations")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    pattern = r"""(?:extra=|MissingExtraError\("[\w-]+", )"([\w-]+)\""""
+    named = {name for source in sources for name in re.findall(pattern, source)}
+    assert extras <= named

@@ -98,8 +98,7 @@ def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> No
         axes = figure.add_subplot(1, len(columns), place)
         values = [getattr(item, name) for item in measured]
         bars = axes.barh(contenders, [math.nan if value is None else value for value in values])
-        labels = ["-" if value is None else f"{value:.3g}" for value in values]
-        axes.bar_label(bars, labels, padding=2)
+        axes.bar_label(bars, fmt="%.3g", padding=2)  # no label for NaN
         axes.set_title(f"{heading} ({'more' if heading == 'tokens/s' else 'less'} is better)")
         axes.title.set_fontsize(8)
         axes.margins(x=0.25)

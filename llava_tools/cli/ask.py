@@ -73,17 +73,22 @@ def _ask_images(arguments: argparse.Namespace) -> Llava:
     else:
         write_stream(stream, chunks)
     answer = collect(chunks, model.backend.model_name)
-    usage = asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens}
-    timings = asdict(answer.timings)
-    _log.info("%s: %s; seconds %s", answer.model, usage, timings)
+    _log.info(
+        "prompt of %d tokens, %d of them cached; %d tokens in %.2f s, the first after %.2f s",
+        answer.usage.prompt_tokens,
+        answer.usage.cached_tokens,
+        answer.usage.completion_tokens,
+        answer.timings.total,
+        answer.timings.first_token,
+    )
     if arguments.json:
         write_json(
             {
                 "answer": answer.text,
                 "finish_reason": answer.finish_reason,
                 "model": answer.model,
-                "usage": usage,
-                "timings": timings,
+                "usage": asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens},
+                "timings": asdict(answer.timings),
             }
         )
     return model

@@ -128,7 +128,7 @@ def open_images(words: Iterable[str], allowed_hosts: Iterable[str]) -> list[Imag
 def _open_stdin() -> ImageRef:
     if sys.stdin is None or sys.stdin.isatty():
         raise RequestError(
-            "'-' reads an image from standard input, which is a terminal.",
+            "'-' reads an image from standard input, which is closed or a terminal.",
             f"Run: {command('ask', STDIN, _EXAMPLE)} < image.png",
         )
     return open_image(sys.stdin.buffer)

@@ -10,7 +10,9 @@ import argparse
 import atexit
 import gc
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,39 +32,63 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run a command line, by default the one of this process, and return its exit code."""
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, interrupt) if in_main_thread else None
     try:
         return _run(argv)
-    except KeyboardInterrupt:
-        return 130
+    except BaseException as error:
+        # An import that is interrupted may raise another error, such as ImportError.
+        if interrupts or isinstance(error, KeyboardInterrupt):
+            return 130
+        code = _report(error)
+        if code is None:
+            raise
+        return code
+    finally:
+        if in_main_thread:
+            # At exit, Python would print a traceback for an interrupt.
+            signal.signal(signal.SIGINT, signal.SIG_DFL if argv is None else previous)
 
 
 def _run(argv: Sequence[str] | None) -> int:
     from llava_tools.cli import output
-    from llava_tools.errors import EngineError, LlavaToolsError
 
     warnings.showwarning = _show_warning
     atexit.register(gc.freeze)  # the collection at exit takes seconds and finds nothing
     output.replace_unencodable()
     try:
-        try:
-            arguments = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
-            output.set_quiet(arguments.quiet)
-            with _log_to_stderr(arguments.verbose):
-                code: int = arguments.run(arguments)
-        finally:
-            output.write("", end="")  # what argparse prints is still in the buffer
-    except LlavaToolsError as error:
+        arguments = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+        output.set_quiet(arguments.quiet)
+        with _log_to_stderr(arguments.verbose):
+            code: int = arguments.run(arguments)
+            return code
+    finally:
+        output.write("", end="")  # what argparse prints is still in the buffer
+
+
+def _report(error: BaseException) -> int | None:
+    """Print the line for an error and return the exit code; None if no input explains the error."""
+    from llava_tools.cli import output
+    from llava_tools.errors import EngineError, LlavaToolsError
+
+    if isinstance(error, LlavaToolsError):
         output.write_error(f"error: {error}")
         return 1 if isinstance(error, EngineError) else 2
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has stopped
+    if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as `head`, has stopped
         output.discard_output()
         return 0
-    except output.WriteError as error:
+    if isinstance(error, output.WriteError):
         output.discard_output()
         output.write_error(f"error: the output cannot be written: {error}.")
         return 1
-    return code
+    return None
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -36,7 +36,8 @@ def replace_unencodable() -> None:
     """Replace characters that the encoding of a standard stream lacks, instead of an error."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace" if stream is sys.stderr else "replace")
+            with suppress(io.UnsupportedOperation):  # stdin, once it has been read
+                stream.reconfigure(errors="backslashreplace" if stream is sys.stderr else "replace")
 
 
 def write(text: str, end: str = "\n") -> None:

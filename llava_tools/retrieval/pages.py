@@ -86,7 +86,7 @@ def open_document(path: str, digest: str, state: FileState) -> Document:
     """Check that a file's pages can be read, and count them.
 
     Raises:
-        DocumentError: A PDF that is encrypted, broken, without pages, or with too many.
+        DocumentError: A PDF that is encrypted, broken, without header or pages, or with too many.
         ImageError: An image that cannot be used.
         MissingExtraError: pypdfium2 is not installed.
         OSError: It cannot be read.
@@ -104,7 +104,14 @@ def open_document(path: str, digest: str, state: FileState) -> Document:
                 hint = "Split it."
             raise DocumentError(f"{shorten(path)} has {problem}.", hint)
     else:
-        _open_image(path)
+        try:
+            _open_image(path)
+        except ImageError as error:
+            if not path.lower().endswith(".pdf"):
+                raise
+            raise DocumentError(
+                f"{shorten(path)} is not a PDF: its header is missing.", "Get the file again."
+            ) from error
     return Document(path, digest, pages, state, is_pdf)
 
 

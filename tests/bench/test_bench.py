@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from llava_tools import registry
 from llava_tools.bench import report
@@ -109,6 +111,19 @@ def test_table_has_a_line_for_each_contender() -> None:
     assert "0.1000 (0.50)" in lines[1]
     assert " - " in lines[3]
     assert len({len(line) for line in lines[:4]}) == 1
+
+
+def test_h10_plot_has_no_bar_for_a_missing_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    report.plot(MEASURED, WORKLOAD, tmp_path / "bench.png")
+    (axes,) = [axes for axes in figures[0].axes if "tokens/s" in axes.get_title()]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths[:2] == [60, 30]
+    assert math.isnan(widths[2])
+    assert [text.get_text() for text in axes.texts] == ["60", "30", ""]
 
 
 def test_command_prints_one_json_line_last(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,25 +17,7 @@ from PIL import Image
 from llava_tools import registry
 from llava_tools.cli.main import main
 from llava_tools.errors import EngineCrashedError
-from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
-    scripted = ScriptedBackend(["It is red."])
-
-    def load(options: EngineOptions) -> ScriptedBackend:
-        return scripted
-
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
-    return scripted
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> str:
-    Image.new("RGB", (8, 4), "red").save(tmp_path / "red.png")
-    return str(tmp_path / "red.png")
 
 
 def test_ask_prints_the_answer(
@@ -51,8 +38,12 @@ def test_package_runs_as_a_module(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.argv", ["llava-tools", "ask", image, "What colour?"])
-    with pytest.raises(SystemExit) as error:
-        runpy.run_module("llava_tools", run_name="__main__")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as error:
+            runpy.run_module("llava_tools", run_name="__main__")
+    finally:  # it leaves the system's own handler for the exit
+        signal.signal(signal.SIGINT, handler)
     assert error.value.code == 0
     assert capsys.readouterr().out == "It is red.\n"
 
@@ -162,6 +153,50 @@ def test_interrupt_exits_with_130(
 
     monkeypatch.setattr(backend, "stream", interrupt)
     assert main(["ask", "Hello?"]) == 130
+
+
+def test_interrupt_of_an_import_is_silent_whatever_it_raises(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """I14: C extensions turn an interrupt into another error."""
+
+    def load(options: object) -> ScriptedBackend:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+        raise AssertionError("no interrupt came")
+
+    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    handler = signal.getsignal(signal.SIGINT)
+    assert main(["ask", "Hello?"]) == 130
+    assert capsys.readouterr() == ("", "")
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_modules_of_commands_load_inside_main() -> None:
+    """An interrupt while they load is handled; none of them loads pydantic or torch."""
+    program = (
+        "import sys; from llava_tools.cli import main\n"
+        "print([n for n in sys.modules if n.startswith('llava_tools.cli.')])\n"
+        "main.build_parser(); print({'torch', 'pydantic', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["['llava_tools.cli.main']", "set()"]
+
+
+def test_verbose_logs_and_quiet_leaves_out_notes(
+    backend: ScriptedBackend, image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", image, "What?", "--verbose"]) == 0
+    assert "llava_tools.cli.ask: prompt of 602 tokens" in capsys.readouterr().err
+    assert main(["ask", image, "What?", "-q"]) == 0
+    assert capsys.readouterr() == ("It is red.\n", "")
+    assert main(["ask", image, "What?"]) == 0
+    note, *log = capsys.readouterr().err.splitlines()
+    assert note.startswith("llava-tools: note: ")
+    assert not log
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:

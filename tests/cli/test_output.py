@@ -1,0 +1,67 @@
+"""Standard output that is full, closed, or cannot encode an answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llava_tools.cli.main import main
+from llava_tools.cli.output import write_json
+from llava_tools.testing import ScriptedBackend
+
+FULL = Path("/dev/full")
+
+
+def _run(*words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "llava_tools", *words]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, **settings)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["completion", "bash"], ["ask", "--help"], ["--version"]])
+def test_h5_full_disk_is_one_line(words: list[str]) -> None:
+    with FULL.open("w") as full:
+        done = _run(*words, stdout=full)
+    assert done.returncode == 1
+    line = "llava-tools: error: the output cannot be written: No space left on device.\n"
+    assert done.stderr == line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_h5_closed_output_is_one_line() -> None:
+    line = f"{sys.executable} -m llava_tools completion bash >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "standard output is closed" in done.stderr
+
+
+def test_h5_reader_that_stops_ends_it_silently() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = _run("completion", "bash", stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_h5_characters_that_cannot_be_encoded_are_replaced(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_script", ["café ☕"])
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert main(["ask", "Hello?", "-q"]) == 0
+    assert raw.getvalue() == b"caf? ?\n"
+
+
+def test_h5_json_keeps_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("ascii", "utf-8"):
+        raw = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+        write_json({"text": "café ☕"})
+        assert json.loads(raw.getvalue().decode(encoding)) == {"text": "café ☕"}
