@@ -41,10 +41,8 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
     """
-    with _paused_collector(), warnings.catch_warnings():
-        # tqdm's, in notebooks without ipywidgets
-        warnings.filterwarnings("ignore", "IProgress not found")
-        require("torch", "transformers", "accelerate", extra="torch")
+    with _paused_collector():
+        _require_engine()
         from llava_tools.engine.engine import LlavaEngine
         from llava_tools.engine.loading.checkpoint import load
 
@@ -63,13 +61,19 @@ def load_embedding(
         ModelError: The CLIP cannot be found, is another kind of model, or does not belong to the
             model's vision tower.
     """
-    with _paused_collector(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "IProgress not found")
-        require("torch", "transformers", "accelerate", extra="torch")
+    with _paused_collector():
+        _require_engine()
         from llava_tools.engine.embedding import ClipEmbedding
         from llava_tools.engine.loading.clip import load_clip
 
     return ClipEmbedding(load_clip(options), options, engines)
+
+
+def _require_engine() -> None:
+    require("torch", "transformers", "accelerate", extra="torch")
+    with warnings.catch_warnings():  # tqdm's, in notebooks without ipywidgets
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import tqdm.auto  # noqa: F401 - transformers imports it later
 
 
 @contextmanager
