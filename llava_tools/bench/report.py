@@ -102,7 +102,8 @@ def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> No
         axes.set_title(f"{heading} ({'more' if heading == 'tokens/s' else 'less'} is better)")
         axes.title.set_fontsize(8)
         axes.margins(x=0.25)
-        axes.invert_yaxis()
+        axes.set_xlim(left=0)
+        axes.set_ylim(len(measured) - 0.4, -0.6)  # a row each, also where the bar is missing
         if place > 1:
             axes.set_yticks([])
     figure.savefig(path, dpi=150)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
@@ -87,7 +88,7 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
-        description=description or f"{text[0].upper()}{text[1:]}.",
+        description=textwrap.fill(description or f"{text[0].upper()}{text[1:]}.", width=78),
         usage=usage,
         epilog="\n".join(["examples:", *(f"  llava-tools {example}" for example in examples)]),
     )

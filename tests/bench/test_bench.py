@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from llava_tools import registry
 from llava_tools.bench import report
@@ -120,9 +121,10 @@ def test_h10_plot_has_no_bar_for_a_missing_figure(
     monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
     report.plot(MEASURED, WORKLOAD, tmp_path / "bench.png")
     (axes,) = [axes for axes in figures[0].axes if "tokens/s" in axes.get_title()]
-    widths = [bar.get_width() for bar in axes.patches]
+    widths = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
     assert widths[:2] == [60, 30]
     assert math.isnan(widths[2])
+    assert len({axes.get_ylim() for axes in figures[0].axes}) == 1
     assert [text.get_text() for text in axes.texts] == ["60", "30", ""]
 
 

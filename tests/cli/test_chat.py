@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Protocol
 
 import pytest
 
@@ -10,8 +11,14 @@ from llava_tools.cli.main import main
 from llava_tools.testing import ScriptedBackend
 
 
+class TypeLines(Protocol):
+    """Sets the lines of standard input."""
+
+    def __call__(self, *lines: str, terminal: bool = False) -> None: ...
+
+
 @pytest.fixture
-def type_lines(monkeypatch: pytest.MonkeyPatch) -> object:
+def type_lines(monkeypatch: pytest.MonkeyPatch) -> TypeLines:
     """A function that sets what standard input holds, and whether it is a terminal."""
 
     def set_lines(*lines: str, terminal: bool = False) -> None:
@@ -23,7 +30,7 @@ def type_lines(monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 def test_later_questions_have_the_history(
-    backend: ScriptedBackend, image: str, type_lines, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, image: str, type_lines: TypeLines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     type_lines("What colour?", "", "Sure?", f"/image {image}", "And this?")
     assert main(["chat", image, "-q", "--system", "Be short.", "--max-tokens", "2"]) == 0
@@ -45,7 +52,7 @@ def test_later_questions_have_the_history(
 
 
 def test_exit_and_clear(
-    backend: ScriptedBackend, image: str, type_lines, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, image: str, type_lines: TypeLines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     type_lines("What?", "/clear", "Hello?", "/exit", "More?")
     assert main(["chat", image]) == 0
@@ -55,7 +62,7 @@ def test_exit_and_clear(
 
 
 def test_error_in_a_terminal_keeps_the_conversation(
-    backend: ScriptedBackend, image: str, type_lines, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, image: str, type_lines: TypeLines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     type_lines("What?", "/image nope.png", "/imag x", "/image", "x " * 5000, "Sure?", terminal=True)
     assert main(["chat", image]) == 0
@@ -69,7 +76,7 @@ def test_error_in_a_terminal_keeps_the_conversation(
 
 
 def test_error_in_a_pipe_ends_it(
-    backend: ScriptedBackend, type_lines, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, type_lines: TypeLines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     type_lines("/image nope.png", "What?")
     assert main(["chat", "-q"]) == 2
@@ -79,7 +86,7 @@ def test_error_in_a_pipe_ends_it(
 
 
 def test_interrupt_stops_an_answer_and_keeps_what_came(
-    backend: ScriptedBackend, type_lines, monkeypatch: pytest.MonkeyPatch
+    backend: ScriptedBackend, type_lines: TypeLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[None] = []
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -18,9 +19,9 @@ from llava_tools.testing import ScriptedBackend
 FULL = Path("/dev/full")
 
 
-def _run(*words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+def _run(*words: str, stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "llava_tools", *words]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, **settings)
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
