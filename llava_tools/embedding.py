@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Self, Unpack
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.core.backend import EmbeddingModel
 from llava_tools.errors import EngineClosedError, RequestError
 from llava_tools.images import ImageSource, open_image
@@ -104,7 +104,7 @@ class Embedder:
         """Release the model; its memory is freed when no other `Embedder` uses it."""
         if not self._closed:
             self._closed = True
-            registry.embeddings.release(self.options, self)
+            model_cache.embeddings.release(self.options, self)
 
     def __enter__(self) -> Self:
         return self
@@ -118,4 +118,4 @@ class Embedder:
     def _model(self) -> EmbeddingModel:
         if self._closed:
             raise EngineClosedError("This Embedder is closed.", "Make a new one.")
-        return registry.embeddings.acquire(self.options, self)
+        return model_cache.embeddings.acquire(self.options, self)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.errors import install_command
 from llava_tools.options import ALIASES, CONTEXT_LENGTHS
 
@@ -98,7 +98,7 @@ def report() -> Report:
     )
     loaded = tuple(
         f"{backend.model_name} ({getattr(backend, 'device', 'elsewhere')})"
-        for backend in registry.engines.loaded().values()
+        for backend in model_cache.engines.loaded().values()
     )
     return Report(device, free, fits, _downloaded(), loaded)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self, Unpack, cast
 
-from llava_tools import label_scoring, registry
+from llava_tools import label_scoring, model_cache
 from llava_tools.core.backend import Backend, Stream, check_labels
 from llava_tools.core.outputs import Answer, Chunk
 from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
@@ -57,7 +57,7 @@ class Llava:
         """
         if self._closed:
             raise EngineClosedError("This Llava is closed.", "Make a new one.")
-        return self._backend or registry.engines.acquire(self.options, self)
+        return self._backend or model_cache.engines.acquire(self.options, self)
 
     def warm_up(self, progress: Progress | None = None) -> None:
         """Load the model and answer test questions, so that the first real one does not wait.
@@ -202,7 +202,7 @@ class Llava:
         if not self._closed:
             self._closed = True
             if self._backend is None:
-                registry.engines.release(self.options, self)
+                model_cache.engines.release(self.options, self)
 
     def __enter__(self) -> Self:
         return self

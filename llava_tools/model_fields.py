@@ -7,6 +7,7 @@ framework's names of the options (`synonyms`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar, cast
 
 from pydantic import (
@@ -115,9 +116,12 @@ class ModelFields(BaseModel):
         )
 
     def _loader(self, model: str | None = None) -> Callable[[], Backend]:
-        """Return a function that loads the backend of `model`, by default `self.model`."""
+        """Return a function that loads the backend of `model`, by default `self.model`.
+
+        Later calls of the function return the same backend, even if `close` was called meanwhile.
+        """
         llava = self._llava(model)
-        return lambda: with_retries(llava.backend, self.timeout, self.max_retries)
+        return cache(lambda: with_retries(llava.backend, self.timeout, self.max_retries))
 
     def _llava(self, model: str | None = None) -> Llava:
         name = self.model if model is None else model

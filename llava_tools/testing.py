@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llava_tools.chat import prompt
 from llava_tools.chat.prepare import PreparedRequest, prepare
+from llava_tools.chat.token_limit import max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import Request
@@ -96,7 +96,7 @@ class ScriptedBackend:
             raise EngineClosedError("This backend is closed.", "Make a new one.")
         prepared = prepare(request)
         usage = self._usage(prepared)
-        limit = prompt.max_new_tokens(
+        limit = max_new_tokens(
             usage.prompt_tokens,
             prepared.images,
             self._image_tokens,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.embedding import Embedder
 from llava_tools.errors import EngineClosedError, ImageError, RequestError
 from llava_tools.images import ImageRef
@@ -41,7 +41,7 @@ def _counting_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return CountingModel()
 
     CountingModel.loads = CountingModel.closes = 0
-    monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load))
+    monkeypatch.setattr(model_cache, "embeddings", model_cache.ModelCache(load))
 
 
 def test_texts_and_images_become_vectors() -> None:

@@ -25,7 +25,7 @@ LAYERS = (
     "structured",
     "engine",
     "remote",
-    "registry",
+    "model_cache",
     "label_scoring",
     "warmup",
     "model",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tools import Llava, Message, registry
+from llava_tools import Llava, Message, model_cache
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Request
 from llava_tools.errors import (
@@ -117,13 +117,13 @@ def test_closed_model_raises() -> None:
 
 
 class CountingLoader:
-    """Loads scripted backends into the registry and counts them."""
+    """Loads scripted backends into the model cache and counts them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self.fail = False
         self.backends: list[ScriptedBackend] = []
-        monkeypatch.setattr(registry, "engines", registry.ModelCache(self))
+        monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(self))
 
     def __call__(self, options: EngineOptions) -> Backend:
         self.count += 1
@@ -155,7 +155,7 @@ def test_objects_of_one_model_share_one_engine(monkeypatch: pytest.MonkeyPatch) 
     second.close()
     with pytest.raises(EngineClosedError):
         loader.backends[0].stream(Request((Message("user", ("?",)),)))
-    assert list(registry.engines.loaded()) == [other.options]
+    assert list(model_cache.engines.loaded()) == [other.options]
 
 
 def test_failed_load_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:

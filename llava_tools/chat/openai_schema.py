@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from llava_tools.core.constraints import Schema, ToolSpec
+from llava_tools.core.constraints import TOOL_CHOICE_MODES, Schema, ToolSpec
 from llava_tools.errors import RequestError
 
 #: Types of `response_format`.
@@ -18,7 +18,7 @@ def tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
     """Return the tool of `{"type": "function", "function": {…}}`, or of the inner dict alone.
 
     Raises:
-        RequestError: It has no name, or the provider of the API would run it.
+        RequestError: It has no name, or is a tool that the API's provider runs itself.
     """
     function = tool.get("function", tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -48,9 +48,10 @@ def tool_choice(choice: object) -> str:
         function = choice.get("function")
         name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
         mode = choice.get("type")
-        result = (
-            name if isinstance(name, str) else mode if mode in ("auto", "any", "none") else None
-        )
+        if isinstance(name, str):
+            result = None if name in TOOL_CHOICE_MODES else name
+        else:
+            result = mode if mode in ("auto", "any", "none") else None
     else:
         result = "auto" if choice is None else "any" if choice is True else choice
     if not isinstance(result, str):

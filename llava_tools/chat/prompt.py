@@ -16,8 +16,8 @@ from typing import Literal, Protocol
 
 from llava_tools.chat import image_handles, tool_calls
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint
-from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message
-from llava_tools.errors import ContextOverflowError, RequestError
+from llava_tools.core.requests import Message
+from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 
 #: The system sentence that LLaVA 1.5 was trained with.
@@ -42,7 +42,7 @@ class Turn:
     """Adjacent messages of one side.
 
     Attributes:
-        role: Results of tools are in the user's turns.
+        role: Whose turn it is; results of tools count as the user's.
         text: Text, calls and results as the model reads them.
         images: The images, which precede the text.
     """
@@ -91,7 +91,7 @@ def build(
 
 
 def training_example(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
-    """Return the prompt of the last message, which is the assistant's, with that message.
+    """Return a conversation that ends with the assistant's message: its prompt, then that message.
 
     Raises:
         RequestError: See `build`, for the messages before the last.
@@ -213,27 +213,3 @@ def token_ids(
             ids.append(end_of_turn)
         after_end = isinstance(piece, EndOfTurn)
     return ids
-
-
-def max_new_tokens(
-    prompt_tokens: int, images: int, image_tokens: int, max_tokens: int | None, context_length: int
-) -> int:
-    """Return the maximum number of new tokens of a request.
-
-    `prompt_tokens` includes images, `image_tokens` is for each image. `max_tokens` is the request's
-    limit; None for the default, or the rest of the context if that is less.
-
-    Raises:
-        ContextOverflowError: The request exceeds the context; the message has all figures.
-    """
-    new_tokens = 1 if max_tokens is None else max_tokens
-    if prompt_tokens + new_tokens > context_length:
-        text_tokens = prompt_tokens - images * image_tokens
-        raise ContextOverflowError(
-            f"The request needs {prompt_tokens + new_tokens} tokens, but the model's context holds "
-            f"{context_length}: {images} image(s) at {image_tokens} tokens each, {text_tokens} of "
-            f"text, {new_tokens} for the answer.",
-            "Send fewer images, less text, or a smaller max_tokens.",
-        )
-    left = context_length - prompt_tokens
-    return min(DEFAULT_MAX_TOKENS, left) if max_tokens is None else max_tokens

@@ -20,6 +20,9 @@ ToolChoice = Literal["auto", "any", "none"]
 #: Maximum number of characters of a schema's JSON; the model reads all of them.
 MAX_SCHEMA_LENGTH = 65_536
 
+#: Modes of `tool_choice` here and in OpenAI's API; no tool may have such a name.
+TOOL_CHOICE_MODES = frozenset({"auto", "any", "none", "required"})
+
 _NAME = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -29,7 +32,7 @@ class ToolSpec:
     """A tool as described to the model.
 
     Attributes:
-        name: Letters, digits, `_`, `.` and `-`; at most 128.
+        name: Letters, digits, `_`, `.` and `-`; at most 128. Not one of `TOOL_CHOICE_MODES`.
         description: One or two sentences on its purpose.
         parameters: JSON schema of its arguments, of type object.
 
@@ -46,6 +49,11 @@ class ToolSpec:
             raise RequestError(
                 f"{self.name!r} is not a valid tool name.",
                 "Use 1 to 128 letters, digits, '_', '.' or '-'.",
+            )
+        if self.name in TOOL_CHOICE_MODES:
+            raise RequestError(
+                f"No tool may be named {self.name!r}: as a tool_choice that is a mode.",
+                "Rename it.",
             )
         check_schema(self.parameters, f"the schema of the tool {self.name}")
         if self.parameters.get("type", "object") != "object":

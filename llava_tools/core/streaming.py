@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import ExitStack, aclosing, closing, suppress
+from functools import cache
 
 from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Answer, Chunk, collect
@@ -32,6 +33,7 @@ def answer_all(backend: Backend, requests: Iterable[Request]) -> list[Answer]:
 
 async def aanswer(load: Callable[[], Backend], request: Request) -> Answer:
     """`answer` without blocking the event loop; see `astream` for `load`."""
+    load = cache(load)  # at the end, the model may be closed
     async with aclosing(astream(load, request)) as stream:
         chunks = [chunk async for chunk in stream]
     return collect(chunks, load().model_name)

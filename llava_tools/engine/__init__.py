@@ -22,7 +22,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from llava_tools.core.backend import Backend
@@ -70,10 +70,11 @@ def load_embedding(
 
 
 def _require_engine() -> None:
-    require("torch", "transformers", "accelerate", extra="torch")
-    with warnings.catch_warnings():  # tqdm's, in notebooks without ipywidgets
+    with warnings.catch_warnings(), suppress(ModuleNotFoundError):
+        # transformers imports it too, and it warns in notebooks without ipywidgets.
         warnings.filterwarnings("ignore", "IProgress not found")
-        import tqdm.auto  # noqa: F401 - transformers imports it later
+        import tqdm.auto  # noqa: F401
+    require("torch", "transformers", "accelerate", extra="torch")
 
 
 @contextmanager

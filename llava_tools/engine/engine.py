@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
+from llava_tools.chat.token_limit import max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import scoring, vision_tower
@@ -171,11 +172,9 @@ class LlavaEngine:
         return len(ids) + ids.count(_IMAGE) * (self.loaded.image_tokens - 1)
 
     def _fit(self, ids: list[int], max_tokens: int | None) -> int:
-        """See `prompt.max_new_tokens`."""
+        """See `token_limit.max_new_tokens`."""
         images, per_image = ids.count(_IMAGE), self.loaded.image_tokens
-        return prompt.max_new_tokens(
-            self._length(ids), images, per_image, max_tokens, self.context_length
-        )
+        return max_new_tokens(self._length(ids), images, per_image, max_tokens, self.context_length)
 
     def _admit(self, state: RequestState) -> None:
         """Reserve a slot for a request until `_release`."""

@@ -53,7 +53,7 @@ class RequestState:
         arrived: `time.perf_counter()` of its arrival.
         submitted: The same of its submission to the batch.
         prompt_ids: Token ids of the prompt, images as virtual ids.
-        image_tokens: How many of them are virtual.
+        image_tokens: How many ids of the prompt are virtual.
         max_tokens: New tokens at most.
         outputs: From the engine thread to the caller: step outputs, or the error that ended it.
         cached_tokens: Prompt tokens found in the KV cache; written by the engine thread.

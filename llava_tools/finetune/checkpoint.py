@@ -1,4 +1,7 @@
-"""Training state on disk, from which a killed run resumes; and the metrics of its steps."""
+"""Training state on disk, from which a killed run resumes; and the metrics of its steps.
+
+`Trainer` applies the state.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from llava_tools.finetune.options import TuneOptions
 
 _MAY_CHANGE = {"out", "work", "images", "data"}
 _MAY_CHANGE |= {"micro_batch_size", "save_every", "workers", "device"}
-"""Options that may change when a run resumes; of `data`, the content may not."""
+"""Options that may differ when a run resumes. `data` may be another path, with the same content."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
 
 
 class CheckpointStore:
-    """The work folder of a run: `state.pt` and `losses.jsonl`. `write_metrics` creates it."""
+    """The work folder of a run: `state.pt` and `losses.jsonl`.
+
+    `write_metrics` creates the folder.
+    """
 
     def __init__(self, folder: Path, options: TuneOptions) -> None:
         self._folder = folder
@@ -80,7 +86,10 @@ class CheckpointStore:
         save_atomically(state | {"options": self._options}, self._state)
 
     def read_metrics(self, steps: int) -> list[StepMetrics]:
-        """Return the first `steps` metrics; later ones were never saved in a state."""
+        """Return the metrics of the first `steps` steps.
+
+        Later lines are of steps that no saved state includes.
+        """
         if not self._metrics.exists():
             return []
         lines = self._metrics.read_text().splitlines()[:steps]

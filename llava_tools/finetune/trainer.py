@@ -132,7 +132,7 @@ class Trainer:
         if not math.isfinite(mean):
             raise TrainingError(
                 f"The loss of step {self._finished + 1} is {mean}.",
-                "Choose a lower rate; the last saved step is kept.",
+                "Start again with a lower learning_rate and a new work folder.",
             )
         nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)  # as in the official training
         self._optimizer.step()
@@ -142,7 +142,10 @@ class Trainer:
         )
 
     def _reduce(self, loss: float, tokens: int) -> tuple[float, int]:
-        """Make gradients those of the mean loss over all processes; return it and its tokens."""
+        """Turn summed gradients into those of the mean loss over all processes.
+
+        Return that loss and its number of target tokens.
+        """
         accelerator = self._accelerator
         sums = torch.tensor([loss, float(tokens)], device=self._model.device)
         total_loss, total_tokens = accelerator.reduce(sums, "sum").tolist()

@@ -1,4 +1,7 @@
-"""Tells addresses of the public internet from those of this machine or a private network."""
+"""Tells addresses of the public internet from those of this machine or a private network.
+
+`fetch.Fetcher` checks every address that it connects to here.
+"""
 
 from __future__ import annotations
 

@@ -165,8 +165,8 @@ class Fetcher:
         for address in addresses:
             if not allowed and not is_public(address):
                 raise PrivateHostError(
-                    f"{url.name} leads into a private or reserved network ({address}), "
-                    "which is not fetched from.",
+                    f"{url.name} leads into a private or reserved network ({address}); "
+                    "nothing is fetched from there.",
                     f"If you trust it, give Fetcher or ChatLlava allowed_hosts={{{url.host!r}}}.",
                     url.host,
                 )
@@ -193,7 +193,7 @@ class Fetcher:
             )
         length = response.length
         too_large = ImageError(
-            f"{name} has more than the {self.max_bytes:,} bytes that are fetched.",
+            f"{name} is larger than the limit of {self.max_bytes:,} bytes.",
             "Give the address of a smaller version.",
         )
         if length is not None and length > self.max_bytes:

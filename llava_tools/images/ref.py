@@ -211,7 +211,7 @@ def _from_bytes(data: bytes, name: str) -> ImageRef:
         note = frames_note(image)
         media_type = image.get_format_mimetype() or "application/octet-stream"
     except Image.DecompressionBombError as error:
-        raise too_many_pixels(name, "too many") from error
+        raise too_many_pixels(name) from error
     except ImageError:
         raise
     except DAMAGE as error:

@@ -32,8 +32,8 @@ DAMAGE = (
 def read_header(data: bytes) -> ImageFile.ImageFile | None:
     """Read the header, or return None if it is of none of the allowed formats.
 
-    This is `Image.open` without its limit of pixels, a global that warns or raises depending on
-    the calling program; `check_pixels` replaces it.
+    Like `Image.open` without Pillow's pixel limit, a global that the calling program may have
+    changed; `check_pixels` sets ours.
     """
     Image.preinit()
     for name in FORMATS:
@@ -55,23 +55,24 @@ def check_pixels(size: tuple[int, int], name: str) -> None:
     """Raise an error if an image has no pixels, or more than are decoded."""
     width, height = size
     if width * height > MAX_PIXELS:
-        raise too_many_pixels(name, f"{width:,} x {height:,}")
+        raise ImageError(
+            f"{name} has {width:,} x {height:,} pixels; the limit is {MAX_PIXELS:,}.", SMALLER
+        )
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels ({width} x {height}).", "Give another image.")
 
 
-def too_many_pixels(name: str, pixels: str) -> ImageError:
-    """Return the error for an image with more than `MAX_PIXELS`."""
-    return ImageError(
-        f"{name} has {pixels} pixels, more than the {MAX_PIXELS:,} that are decoded.", SMALLER
-    )
+def too_many_pixels(name: str) -> ImageError:
+    """Return the error for an image whose decoding Pillow stops at too many pixels."""
+    return ImageError(f"{name} has more than {MAX_PIXELS:,} pixels, the limit.", SMALLER)
 
 
 def check_complete(image: ImageFile.ImageFile, data: bytes) -> None:
     """Raise Pillow's error if the image is cut off.
 
-    Decoding always finds it, but takes 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG with an
-    end-of-image marker (5 ms) and a PNG with valid checksums are complete; only others are decoded.
+    Decoding always finds a missing end, but takes 110 ms for a 4 MB JPEG of 12 megapixels. A JPEG
+    with an end-of-image marker (5 ms) and a PNG with valid checksums are complete; only others are
+    decoded.
     """
     ends = {"JPEG": _jpeg_ends, "MPO": _jpeg_ends, "PNG": _png_ends}.get(image.format or "")
     if ends is not None and ends(data):

@@ -30,15 +30,20 @@ _OVERFLOW = re.compile(
 _CONSTRAINT = re.compile(
     r"grammar|schema|structured|guided|regex|response_format|lark", re.IGNORECASE
 )
-#: Error, problem and hint by HTTP status.
+_NOT_FOUND: tuple[type[LlavaToolsError], str, str] = (
+    ModelNotFoundError,
+    "has no such model or address",
+    "Check the model's name, and base_url, which usually ends in /v1.",
+)
+#: Error, problem and hint by HTTP status. Of the others, only 5xx may succeed if tried again.
 _STATUS_ERRORS: dict[int, tuple[type[LlavaToolsError], str, str]] = {
     401: (ModelError, "rejects the API key", "Set another api_key, or LLAVA_API_KEY."),
+    402: (ModelError, "requires payment", "Pay, or set another api_key, or LLAVA_API_KEY."),
     403: (ModelError, "rejects the API key", "Set another api_key, or LLAVA_API_KEY."),
-    404: (
-        ModelNotFoundError,
-        "has no such model or address",
-        "Check the model's name, and base_url, which usually ends in /v1.",
-    ),
+    404: _NOT_FOUND,
+    405: _NOT_FOUND,
+    408: (ServerError, "failed (408)", "See its log, then try again."),
+    425: (ServerError, "failed (425)", "See its log, then try again."),
     429: (QueueFullError, "is overloaded", "Try again later, or send fewer requests."),
 }
 #: Most seconds of a server's `Retry-After` that are respected.
@@ -88,6 +93,7 @@ def translate(error: openai.APIError, url: str) -> LlavaToolsError:
                 f"The server cannot enforce the tools or the schema: {message}",
                 "Simplify them, or set strict=False.",
             )
+    if 300 <= status < 500 and status not in _STATUS_ERRORS:
         return RequestError(f"The server refused the request: {message}")
     error_type, problem, hint = _STATUS_ERRORS.get(
         status, (ServerError, f"failed ({status})", "See its log, then try again.")

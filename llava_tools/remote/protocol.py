@@ -144,7 +144,7 @@ class ChunkParser:
         return Chunk(text, token_ids, logprobs)
 
     def end(self) -> Chunk:
-        """Return the last chunk, with what remains of the text, after the server's last one.
+        """Return the final chunk, with the text still held back; call it after the server's last chunk.
 
         Raises `ServerError` if the answer is not complete, `OutputError` without the requested
         log-probabilities.

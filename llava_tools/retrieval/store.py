@@ -26,10 +26,10 @@ from llava_tools.retrieval.schema import (
 
 #: Pages from which vectors get an index; with fewer, a search compares all vectors.
 MIN_INDEXED_PAGES = 10_000
-#: Partitions of that index. A search probes all of them: the index saves time by its 8-bit codes
-#: alone, and so misses no pages that were added after it was built.
+#: Partitions of that index. A search probes all of them, so it also finds pages added after the
+#: index was built; only the 8-bit codes save time.
 PARTITIONS = 64
-#: A search compares this many times `limit` candidates again, by their full vectors.
+#: A search re-ranks this multiple of `limit` candidates by their full vectors.
 REFINE_FACTOR = 2
 #: Bytes of LanceDB's metadata cache. Its default is 1 GiB, and each batch written adds to it, so
 #: memory would grow with the pages.
@@ -41,12 +41,13 @@ _WITHOUT_TEXT = "text = ''"
 
 
 class Store:
-    """An index's folder, opened. Searches see its state at opening; open it again for a newer one.
+    """An opened index.
 
-    If there is no index, `metadata` creates one.
+    Searches see it as it was when opened; open it again to see later writes. If there is no index, `metadata` creates one.
 
     Raises:
-        IndexStoreError: There is no index and no metadata to create one, or another version's.
+        IndexStoreError: There is no index and no `metadata` to create one, or the index is another
+            version's.
         MissingExtraError: LanceDB is not installed.
     """
 

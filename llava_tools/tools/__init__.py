@@ -1,4 +1,6 @@
-"""Visual tools for agents, without a framework: one `VisualTool` in a file, run by `call`.
+"""Visual tools for agents, without a framework: each is a `VisualTool`, run by `call`.
+
+`TOOLS` lists them.
 
     from llava_tools import Llava, tools
     from llava_tools.images.access import ImageResolver

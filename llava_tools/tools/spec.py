@@ -98,7 +98,7 @@ class VisualTool(Generic[A, R]):
         """Check the arguments of a call: a mapping, or its JSON.
 
         Raises:
-            RequestError: It names the wrong arguments.
+            RequestError: Arguments that do not fit; the message names them.
         """
         try:
             if isinstance(arguments, str):

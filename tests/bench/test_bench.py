@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.bench import report
 from llava_tools.bench.contenders import AnswerTiming, BackendContender
 from llava_tools.bench.workload import Measurements, Workload, make_image, measure
@@ -33,7 +33,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, ScriptedBacken
     def load(options: EngineOptions) -> ScriptedBackend:
         return engines.setdefault(options.base_url, ScriptedBackend([TEXT]))
 
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(load))
     return engines
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
 
@@ -19,7 +19,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
     def load(options: EngineOptions) -> ScriptedBackend:
         return scripted
 
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(load))
     return scripted
 
 

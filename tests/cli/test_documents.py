@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.cli.main import main
 from llava_tools.options import EmbeddingOptions, EngineOptions
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
@@ -29,8 +29,8 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
     def load_embedder(options: EmbeddingOptions) -> _Embedder:
         return _Embedder()
 
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
-    monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load_embedder))
+    monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(load))
+    monkeypatch.setattr(model_cache, "embeddings", model_cache.ModelCache(load_embedder))
     return scripted
 
 

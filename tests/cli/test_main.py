@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.cli.main import main
 from llava_tools.errors import EngineCrashedError
 from llava_tools.testing import ScriptedBackend
@@ -168,7 +168,7 @@ def test_interrupt_of_an_import_is_silent_whatever_it_raises(
             raise ImportError("initialization failed") from None
         raise AssertionError("no interrupt came")
 
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(load))
     handler = signal.getsignal(signal.SIGINT)
     assert main(["ask", "Hello?"]) == 130
     assert capsys.readouterr() == ("", "")

@@ -15,6 +15,10 @@ from llava_tools.errors import RequestError
     [
         (lambda: ToolSpec("no spaces"), "'no spaces' is not a valid tool name"),
         (lambda: ToolSpec(""), "'' is not a valid tool name"),
+        (lambda: ToolSpec("auto"), "No tool may be named 'auto'"),
+        (lambda: ToolSpec("any"), "No tool may be named 'any'"),
+        (lambda: ToolSpec("none"), "No tool may be named 'none'"),
+        (lambda: ToolSpec("required"), "No tool may be named 'required'"),
         (lambda: ToolSpec("f", "", {"type": "array"}), "of type 'array'"),
         (lambda: ToolSpec("f", "", "x"), "not a JSON schema"),
         (lambda: ToolSpec("f", "", {"default": {1}}), "cannot be written as JSON"),

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.exceptions import ModelTimeoutError
 
 from langchain_llava import ChatLlava
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.core import retry
 from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Chunk, collect
@@ -212,7 +212,7 @@ def test_chat_model_loads_its_backend_once_at_the_first_request(
         loads.append(options)
         return ScriptedBackend()
 
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load))
+    monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(load))
     model = ChatLlava(timeout=60, max_retries=1)
     assert not loads
     for _ in range(2):

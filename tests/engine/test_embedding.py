@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPModel, LlavaForConditionalGeneration
 
-from llava_tools import Llava, open_image, registry
+from llava_tools import Llava, model_cache, open_image
 from llava_tools.embedding import Embedder
 from llava_tools.engine import load_embedding
 from llava_tools.engine.embedding import ClipEmbedding
@@ -118,7 +118,7 @@ def test_a_loaded_engine_s_vision_tower_is_reused(
     folder = str(shutil.copytree(checkpoint, tmp_path / "model"))
     with Embedder(folder, dtype="float32", clip=str(clip)) as embedder:
         before = embedder.embed_images(images)
-        model = registry.embeddings.acquire(embedder.options, embedder)
+        model = model_cache.embeddings.acquire(embedder.options, embedder)
         assert isinstance(model, ClipEmbedding)
         assert model.has_loaded_tower
         with Llava(folder, dtype="float32") as llava:

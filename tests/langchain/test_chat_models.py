@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 import langchain_llava
 from langchain_llava import ChatLlava
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import (
     ContextOverflowError,
@@ -162,7 +162,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[EngineOptions]:
         load_calls.append(options)
         return NamedBackend(options.source)
 
-    monkeypatch.setattr(registry, "engines", registry.ModelCache(load_engine))
+    monkeypatch.setattr(model_cache, "engines", model_cache.ModelCache(load_engine))
     return load_calls
 
 
@@ -194,11 +194,11 @@ def test_close_releases_the_engine(loaded: list[EngineOptions]) -> None:
     model, other = ChatLlava(), ChatLlava()
     model.invoke("x")
     other.invoke("x")
-    engine = registry.engines.loaded()[EngineOptions()]
+    engine = model_cache.engines.loaded()[EngineOptions()]
     model.close()
     engine.stream(Request((Message("user", ("x",)),))).close()  # raises if it is closed
     other.close()
-    assert registry.engines.loaded() == {}
+    assert model_cache.engines.loaded() == {}
     model.invoke("x")
     assert len(loaded) == 2
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from langchain_llava import LlavaEmbeddings
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.errors import ImageError, ModelNotFoundError, RequestError
 from recipes.tiny_llava.held_out import render
 from recipes.tiny_llava.world import Scene, Shape
@@ -110,9 +110,9 @@ async def test_async_methods_return_the_same_vectors(
 
 def test_objects_of_a_process_share_one_model(embeddings: LlavaEmbeddings) -> None:
     before = embeddings.embed_query("a star")
-    loaded = registry.embeddings.loaded()
+    loaded = model_cache.embeddings.loaded()
     assert LlavaEmbeddings().embed_query("a star") == before
-    assert registry.embeddings.loaded() == loaded
+    assert model_cache.embeddings.loaded() == loaded
 
 
 def test_closed_embeddings_load_the_model_again(embeddings: LlavaEmbeddings) -> None:

@@ -135,3 +135,20 @@ async def test_calls_are_streamed(checkpoint: Path) -> None:
     assert json.loads("".join(item["args"] or "" for item in chunks)) == {"number": 7}
     assert merged.tool_calls[0]["args"] == {"number": 7}
     assert merged.usage_metadata["output_tokens"] > 10
+
+
+async def test_answer_outlives_its_model_if_another_one_holds_the_engine(checkpoint: Path) -> None:
+    other = ChatLlava(model=str(checkpoint), max_tokens=12)
+    expected = other.invoke("Name a colour.").content
+    model = ChatLlava(model=str(checkpoint), max_tokens=12)
+    stream = model.stream("Name a colour.")
+    texts = [next(stream).content]
+    model.close()
+    texts += [chunk.content for chunk in stream]
+    assert "".join(map(str, texts)) == expected
+    parts = []
+    async for chunk in model.astream("Name a colour."):
+        model.close()
+        parts.append(chunk.content)
+    assert "".join(map(str, parts)) == expected
+    other.close()

@@ -13,7 +13,7 @@ from llama_index.core.schema import ImageNode
 from PIL import Image
 
 from llama_index.embeddings.llava import LlavaEmbedding
-from llava_tools import registry
+from llava_tools import model_cache
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions
@@ -48,7 +48,7 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> LengthEmbedder:
     def load(options: EmbeddingOptions) -> LengthEmbedder:
         return model
 
-    monkeypatch.setattr(registry, "embeddings", registry.ModelCache(load))
+    monkeypatch.setattr(model_cache, "embeddings", model_cache.ModelCache(load))
     return model
 
 

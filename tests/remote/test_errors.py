@@ -9,6 +9,7 @@ from llava_tools.errors import (
     AnswerTimeoutError,
     ContextOverflowError,
     LlavaToolsError,
+    ModelError,
     ModelNotFoundError,
     QueueFullError,
     RequestError,
@@ -35,7 +36,9 @@ def test_request_is_retried_before_its_first_chunk(
         (429, QueueFullError, "is overloaded: busy"),
         (500, ServerError, "failed \\(500\\): busy"),
         (400, RequestError, "refused the request: busy"),
+        (402, ModelError, "requires payment: busy"),
         (404, ModelNotFoundError, "no such model"),
+        (405, ModelNotFoundError, "no such model or address: busy"),
         ("html", ServerError, "not answer with a chat completion"),
     ],
 )
@@ -54,6 +57,27 @@ def test_lasting_failure_is_an_error(
     assert "\n" not in str(caught.value)
     server.faults = []
     assert full_answer(backend, Request(QUESTION)).text == "ok"
+
+
+@pytest.mark.parametrize("status", [400, 402, 405, 409, 410, 418, 431, 451])
+def test_refusal_is_not_retried(serve: Serve, connect: Connect, status: int) -> None:
+    server = serve()
+    backend = connect(server)
+    server.faults = [status, 500]
+    with pytest.raises(LlavaToolsError, match=": busy") as caught:
+        full_answer(backend, Request(QUESTION))
+    assert not caught.value.retryable
+    assert server.faults == [500]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 599])
+def test_passing_failure_is_retryable(serve: Serve, connect: Connect, status: int) -> None:
+    server = serve()
+    backend = connect(server, retry_delays=())
+    server.faults = [status]
+    with pytest.raises(LlavaToolsError, match=": busy") as caught:
+        full_answer(backend, Request(QUESTION))
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize(

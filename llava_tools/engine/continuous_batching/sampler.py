@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 class Sampler(ContinuousBatchingLogitsProcessor):
-    """Picks every row's token and leaves the batch's argmax no other choice.
+    """Picks each row's token.
 
-    So each request has its own generator (a seed repeats its answer whatever else is in the batch),
+    It returns logits in which only that token is finite, so that the batch's argmax takes it. So
+    each request has its own generator (a seed repeats its answer whatever else is in the batch),
     an exact argmax if it is greedy, and log-probabilities of the unmodified distribution. The
     batch-wide sampling of continuous batching has none of them.
 
@@ -33,7 +34,8 @@ class Sampler(ContinuousBatchingLogitsProcessor):
         eos_token_id: Ends the answer of a request whose constraint failed.
 
     Attributes:
-        picking: Whether tokens of the present step may have been picked.
+        picking: True once the picking of the present step has begun; an error after that may have
+            lost tokens.
     """
 
     supported_kwargs = {"state": RequestState}  # noqa: RUF012 - an instance attribute of the base class
@@ -51,7 +53,10 @@ class Sampler(ContinuousBatchingLogitsProcessor):
     def prepare_tensor_args(
         self, requests_with_new_token: list[FutureRequestState]
     ) -> torch.Tensor:
-        """Remember the requests of the next call's rows; the batch is synchronous."""
+        """Remember which request each row of the next call belongs to.
+
+        Steps do not overlap, so it stays valid.
+        """
         self.picking = False
         self._states = [
             future.state.logit_processor_kwargs["state"] for future in requests_with_new_token

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-#: Fewest slots that sequences attend to together if they share them, and fewest contiguous slots
-#: that are read in place. For fewer, the additional calls cost more than they save.
+#: Shortest shared prefix that is attended to jointly, and shortest contiguous run that is read in
+#: place, in slots. For shorter ones the additional calls cost more than they save.
 MIN_SLOTS = 128
 
 Index = slice | torch.Tensor
@@ -49,8 +49,9 @@ class Part:
     Attributes:
         rows: Rows of the step.
         slots: Slots of the KV.
-        causal: Whether the slots are the rows' own, of which each sees those up to its own.
-        merge: Whether earlier parts have the same rows, whose outputs this one is merged with.
+        causal: Whether the slots hold the rows' own keys; each row then sees the slots up to its own.
+        merge: Whether earlier parts have these rows too; this part's outputs are then merged with
+            theirs.
     """
 
     rows: Index
@@ -62,7 +63,8 @@ class Part:
 def parts_of(sequences: Sequence[BatchSequence], block_size: int) -> list[Part]:
     """Return the parts of a step in the order in which `attend` takes them.
 
-    `attend` expects the keys of the sequences' rows in the KV. `block_size` is in slots.
+    The rows' own keys and values must be in the KV before `attend` is called. `block_size` is in
+    slots.
     """
     parts: list[Part] = []
     for group, shared in _groups(sequences, block_size):

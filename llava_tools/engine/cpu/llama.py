@@ -1,7 +1,7 @@
 """Llama's forward pass over the paged KV, for CPUs, where overhead beside the arithmetic counts.
 
-It computes what `LlamaModel` computes, with linear layers of the same input joined, attention that
-reads keys in place, and rows that lead to no token dropped once their keys and values are known.
+It computes what `LlamaModel` computes, but joins linear layers that share an input, reads keys in
+place, and drops rows from which no token is picked once their keys and values are written.
 The arguments come from transformers' continuous batching, whose attention this replaces;
 `continuous_batching.kv_layout` reads most of them.
 """
@@ -37,7 +37,7 @@ class _StepInputs:
         write: Slots that the rows' keys are written to.
         parts: What the rows attend to.
         output_rows: Rows that a next token is picked for.
-        output_parts: What these attend to, as if they were all rows.
+        output_parts: What the output rows attend to, with rows numbered within `output_rows`.
         cache: transformers' paged KV.
     """
 

@@ -29,7 +29,7 @@ def test_body_over_max_bytes_is_refused(site: Site) -> None:
         send(b"", Content_Length="99999999999"),
     ):
         site.answers["/a.png"] = answer
-        assert "more than the" in refusal(site.url(), bounded)
+        assert "larger than the limit" in refusal(site.url(), bounded)
 
     def endless(handler: BaseHTTPRequestHandler) -> None:
         send(b"", Content_Length="")(handler)
@@ -37,7 +37,7 @@ def test_body_over_max_bytes_is_refused(site: Site) -> None:
             handler.wfile.write(b"x" * 65536)
 
     site.answers["/a.png"] = endless
-    assert "more than the" in refusal(site.url(), bounded)
+    assert "larger than the limit" in refusal(site.url(), bounded)
 
 
 def test_broken_response_raises(site: Site) -> None:

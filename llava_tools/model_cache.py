@@ -43,7 +43,8 @@ class ModelCache(Generic[_Options, _Model]):
     def acquire(self, options: _Options, user: object) -> _Model:
         """Return the model of some options, and load it if this is the first request for it.
 
-        Models of different options load in parallel; concurrent requests for one wait for one load.
+        Models of different options load in parallel; concurrent requests for the same options share
+        one load.
         `user` is the object that uses the model; hashable and weakly referable.
 
         Raises:

@@ -1,0 +1,30 @@
+"""How many new tokens a request may have: its own limit, or what the context leaves."""
+
+from __future__ import annotations
+
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS
+from llava_tools.errors import ContextOverflowError
+
+
+def max_new_tokens(
+    prompt_tokens: int, images: int, image_tokens: int, max_tokens: int | None, context_length: int
+) -> int:
+    """Return the maximum number of new tokens of a request.
+
+    `prompt_tokens` counts the images too; each image takes `image_tokens`. `max_tokens` is the request's
+    limit; None for the default, or the rest of the context if that is less.
+
+    Raises:
+        ContextOverflowError: The request exceeds the context; the message has all figures.
+    """
+    new_tokens = 1 if max_tokens is None else max_tokens
+    if prompt_tokens + new_tokens > context_length:
+        text_tokens = prompt_tokens - images * image_tokens
+        raise ContextOverflowError(
+            f"The request needs {prompt_tokens + new_tokens} tokens, but the model's context holds "
+            f"{context_length}: {images} image(s) at {image_tokens} tokens each, {text_tokens} of "
+            f"text, {new_tokens} for the answer.",
+            "Send fewer images, less text, or a smaller max_tokens.",
+        )
+    left = context_length - prompt_tokens
+    return min(DEFAULT_MAX_TOKENS, left) if max_tokens is None else max_tokens
