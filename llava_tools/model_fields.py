@@ -42,7 +42,7 @@ class ModelFields(BaseModel):
     """Fields of a chat model over `Llava`; the first request loads the model.
 
     See `llava_tools.options.EngineOptions` for the engine's fields and
-    `llava_tools.core.requests.SamplingParams` for those of sampling, of which None is the default.
+    `llava_tools.core.requests.SamplingParams` for those of sampling; a None means its default.
 
     Raises:
         RequestError: An unknown option or an impossible value.

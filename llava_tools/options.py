@@ -17,7 +17,6 @@ from llava_tools.errors import LlavaToolsError, RequestError, refuse_unknown, un
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantization = Literal["4bit", "8bit"]
 
@@ -264,7 +263,7 @@ def validate_options(
 
 
 def sampling_params(options: Mapping[str, Any], where: str) -> SamplingParams:
-    """Create sampling parameters from options, of which None means the default.
+    """Create sampling parameters from options; a None means the default.
 
     Raises:
         RequestError: A value out of range.

@@ -80,7 +80,7 @@ _TRANSLATIONS: dict[type, type[llava.LlavaToolsError]] = {
 
 
 def translate(error: llava.LlavaToolsError) -> llava.LlavaToolsError:
-    """Return an error that is LangChain's too; a missing extra has none and stays as it is."""
+    """Return an error that is LangChain's too; `MissingExtraError` is returned unchanged."""
     if isinstance(error, langchain.LangChainException):
         return error
     for error_type in type(error).__mro__:

@@ -119,7 +119,7 @@ class ImageResolver:
         return image
 
     def _within(self, name: str) -> Path | None:
-        """Return the path of a name, links resolved, if it lies in an allowed directory."""
+        """Return the path of a name, with links resolved, if it is in an allowed directory."""
         for directory in self._directories:
             try:
                 path = (directory / name).resolve()

@@ -91,7 +91,9 @@ class ChunkConverter:
             EngineError: The last chunk has no finish reason.
         """
         if not self._chunks or self._chunks[-1].finish_reason is None:
-            raise EngineError("The stream ended before it was finished.", "Ask again.")
+            raise EngineError(
+                "The stream ended before the answer was complete.", "Send the request again."
+            )
 
 
 def _message(text: str, calls: list[ToolCallBlock]) -> ChatMessage:
