@@ -101,8 +101,8 @@ class ChatLlava(ModelFields, BaseChatModel):
         Args:
             tools: Functions, pydantic or TypedDict classes, LangChain tools, OpenAI tool dicts.
             tool_choice: `auto` (None): text or calls. `any` (`required`, True): at least one call.
-                `none` (False): text. A tool's name, or OpenAI's dict that names one: one call of that
-                tool.
+                `none` (False): text. A tool's name, or OpenAI's dict that names one: one call of
+                that tool.
             strict: None or True refuses schemas that cannot be enforced in full. False enforces
                 them as far as possible, checks answers afterwards and marks them with
                 `response_metadata["best_effort"]`.

@@ -87,7 +87,8 @@ def bound_keywords(tools: Sequence[Tool], response_format: Any, **keywords: Any)
     bound["tools"] = [tool_dict(tool) for tool in tools]
     if response_format is not None:
         bound["response_format"] = _format_dict(response_format)
-    # LangChain's test suite binds two tools of the same name, so binding must not raise; a call does.
+    # LangChain's test suite binds two tools of the same name, so binding must not raise; a call
+    # does.
     distinct = {tool["function"]["name"]: tool for tool in bound["tools"]}
     constraint({**bound, "tools": list(distinct.values())})
     return bound

@@ -11,8 +11,8 @@ def max_new_tokens(
 ) -> int:
     """Return the maximum number of new tokens of a request.
 
-    `prompt_tokens` counts the images too; each image takes `image_tokens`. `max_tokens` is the request's
-    limit; None for the default, or the rest of the context if that is less.
+    `prompt_tokens` counts the images too; each image takes `image_tokens`. `max_tokens` is the
+    request's limit; None for the default, or the rest of the context if that is less.
 
     Raises:
         ContextOverflowError: The request exceeds the context; the message has all figures.

@@ -144,10 +144,10 @@ class ChunkParser:
         return Chunk(text, token_ids, logprobs)
 
     def end(self) -> Chunk:
-        """Return the final chunk, with the text still held back; call it after the server's last chunk.
+        """Return the final chunk, with the text still held back.
 
-        Raises `ServerError` if the answer is not complete, `OutputError` without the requested
-        log-probabilities.
+        Call it after the server's last chunk. Raises `ServerError` if the answer is not complete,
+        `OutputError` without the requested log-probabilities.
         """
         reason = "stop" if self._stop_filter.stopped else self._finish_reason or ""
         if not self._has_chunks:

@@ -1,4 +1,4 @@
-"""An index's tables: `pages`, a row for each page of each content; `documents`, one for each file."""
+"""Tables of an index: `pages`, a row for each page of a content; `documents`, one for each file."""
 
 from __future__ import annotations
 

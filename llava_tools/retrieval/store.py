@@ -43,7 +43,8 @@ _WITHOUT_TEXT = "text = ''"
 class Store:
     """An opened index.
 
-    Searches see it as it was when opened; open it again to see later writes. If there is no index, `metadata` creates one.
+    Searches see it as it was when opened; open it again to see later writes. If there is no
+    index, `metadata` creates one.
 
     Raises:
         IndexStoreError: There is no index and no `metadata` to create one, or the index is another

@@ -60,9 +60,9 @@ def sequences_of(batch: Mapping[str, Any]) -> list[BatchSequence]:
     Args:
         batch: The arguments that continuous batching passes to a model without attention masks.
             `cu_seq_lens_q` and `cu_seq_lens_k` hold where the rows and keys of each sequence begin,
-            and the end. `read_index` lists the first slot of each block, one sequence after another.
-            If no sequence has a past it is empty; the blocks then follow from `write_index`, the
-            slots that the rows' keys are written to.
+            and the end. `read_index` lists the first slot of each block, one sequence after
+            another. If no sequence has a past it is empty; the blocks then follow from
+            `write_index`, the slots that the rows' keys are written to.
     """
     (write,), (read,) = batch["write_index"], batch["read_index"]
     (key_starts,) = batch["cu_seq_lens_k"].values()

@@ -49,7 +49,8 @@ class Part:
     Attributes:
         rows: Rows of the step.
         slots: Slots of the KV.
-        causal: Whether the slots hold the rows' own keys; each row then sees the slots up to its own.
+        causal: Whether the slots hold the rows' own keys; each row then sees the slots up to
+            its own.
         merge: Whether earlier parts have these rows too; this part's outputs are then merged with
             theirs.
     """
