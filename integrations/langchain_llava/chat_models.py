@@ -42,7 +42,7 @@ class ChatLlava(ModelFields, BaseChatModel):
     and concurrent requests run in one batch. Sampling options of a call or of `bind`, and `stop`,
     override the fields.
 
-    Setup: `pip install 'llava-tools[torch,langchain]'`
+    Setup: install the extras `torch` and `langchain`.
 
     Instantiate:
         model = ChatLlava(model="7b", quantization="4bit", temperature=0)

@@ -22,7 +22,7 @@ from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions, norm
 class LlavaEmbeddings(BaseModel, Embeddings):
     """Embeddings of texts and images by the CLIP that belongs to LLaVA.
 
-    Setup: `pip install 'llava-tools[torch,langchain]'`
+    Setup: install the extras `torch` and `langchain`.
 
         embeddings = LlavaEmbeddings()
         images = embeddings.embed_images(["a.png", "b.png"])

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class LlavaPageRetriever(BaseRetriever):
     """Retriever of the pages in an index that match a query, best first.
 
-    Setup: `pip install 'llava-tools[torch,langchain,documents]'`
+    Setup: install the extras `torch` and `langchain` and `documents`.
 
         PageIndex("my-index").update(["manuals/"])
         retriever = LlavaPageRetriever(index="my-index", k=3)
@@ -83,7 +83,7 @@ class LlavaPageRetriever(BaseRetriever):
 class LlavaPageLoader(BaseLoader):
     """Loader of the pages of PDFs and images, one by one, without an index.
 
-    Setup: `pip install 'llava-tools[langchain,documents]'`
+    Setup: install the extras `langchain` and `documents`.
 
         for document in LlavaPageLoader(["manuals/", "scan.png"]).lazy_load():
             print(document.metadata["page"], document.page_content)

@@ -55,7 +55,7 @@ class LlavaTool(BaseTool):
 class LlavaToolkit(BaseToolkit):
     """Vision for an agent: look, describe, read_text, locate, count, compare, choose, zoom.
 
-    Setup: `pip install 'llava-tools[torch,langchain]'`
+    Setup: install the extras `torch` and `langchain`.
 
         toolkit = LlavaToolkit(llm=Llava("7b"))
         handle = toolkit.add("street.jpg")

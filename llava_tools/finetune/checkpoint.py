@@ -16,11 +16,7 @@ import torch
 from torch import Tensor
 
 from llava_tools.errors import RequestError
-from llava_tools.finetune.options import TuneOptions
-
-_MAY_CHANGE = {"out", "work", "images", "data"}
-_MAY_CHANGE |= {"micro_batch_size", "save_every", "workers", "device"}
-"""Options that may differ when a run resumes. `data` may be another path, with the same content."""
+from llava_tools.finetune.options import MAY_CHANGE_ON_RESUME, TuneOptions
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def _resume_options(options: TuneOptions) -> dict[str, Any]:
     language, projector = options.learning_rates
     rates = {"learning_rate": language, "projector_learning_rate": projector}
     values = asdict(options) | rates
-    values = {name: value for name, value in values.items() if name not in _MAY_CHANGE}
+    values = {name: value for name, value in values.items() if name not in MAY_CHANGE_ON_RESUME}
     with options.data.open("rb") as file:
         values["data"] = hashlib.file_digest(file, "sha256").hexdigest()
     return values

@@ -17,6 +17,10 @@ DEFAULT_MAX_LENGTH = 2048
 DEFAULT_RATES: dict[Method, tuple[float, float]] = {"lora": (2e-4, 2e-5), "full": (2e-5, 2e-5)}
 """LLaVA's learning rates of the language model and of the projector."""
 
+#: Options that may differ when a run resumes. `data` may be another path, with the same content.
+MAY_CHANGE_ON_RESUME = {"out", "work", "images", "data"}
+MAY_CHANGE_ON_RESUME |= {"micro_batch_size", "save_every", "workers", "device"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions(LoadOptions):
