@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 
@@ -15,20 +16,30 @@ if TYPE_CHECKING:
     from transformers.generation.continuous_batching.requests import GenerationOutput
     from transformers.generation.continuous_batching.requests import RequestState as BatchedState
 
-    from llava_tools.engine.continuous_batching.runtime import PagedRuntime
+
+class RequestCallbacks(Protocol):
+    """Callbacks for changes of requests, run on the engine thread."""
+
+    on_dropped: Callable[[], None]
+
+    def on_first_token(self, state: RequestState) -> None:
+        """A request has its first token."""
+
+    def on_failed(self, state: RequestState, error: EngineError, *, alone: bool) -> None:
+        """A request failed, alone or with all others."""
 
 
 class Router(OutputRouter):
-    """Delivers the output of the batch to the request states, and reports to the runtime.
+    """Delivers the output of the batch to the request states, and calls back on changes.
 
     Attributes:
         closing: Whether the runtime is being closed, which explains every failure.
     """
 
-    def __init__(self, runtime: PagedRuntime) -> None:
+    def __init__(self, callbacks: RequestCallbacks) -> None:
         super().__init__()
         self.closing = False
-        self._runtime = runtime
+        self._callbacks = callbacks
         self._states: dict[str, RequestState] = {}
 
     def register(self, state: RequestState) -> None:
@@ -54,7 +65,7 @@ class Router(OutputRouter):
             self.unregister(state)
         if not state.has_output:
             state.has_output = True
-            self._runtime.on_first_token(state)
+            self._callbacks.on_first_token(state)
         state.outputs.put(StepOutput(output.generated_tokens, finished, time.perf_counter()))
 
     def fail_and_deliver(self, state: BatchedState, error: Exception) -> None:
@@ -78,7 +89,7 @@ class Router(OutputRouter):
             return
         self.unregister(state)
         state.outputs.put(error)
-        self._runtime.on_failed(state, error, alone=alone)
+        self._callbacks.on_failed(state, error, alone=alone)
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
         """Hand over the outputs of a step."""
@@ -98,7 +109,7 @@ class Router(OutputRouter):
         """Return a request's state; None if it was cancelled or its stream was dropped."""
         state = self._states.get(request_id)
         if state is not None and state.dropped:
-            self._runtime.on_dropped()
+            self._callbacks.on_dropped()
             return None
         return state
 
