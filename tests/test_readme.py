@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,3 +136,16 @@ def test_python_blocks_run_as_pasted(page: Path, tmp_path: Path) -> None:
     lengths = [int(line) for line in done.stdout.split()]
     assert lengths
     assert all(lengths), lengths
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_run_as_pasted(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    blocks = re.findall(r"```sh\n(llava-tools .*?)\n```", README, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) >= 5
+    for line in lines:
+        command = [sys.executable, "-m", "llava_tools", *shlex.split(line, comments=True)[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert done.stdout.strip(), line
