@@ -56,27 +56,43 @@ class ModelFields(BaseModel):
     model: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
     device: str = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
     dtype: Dtype = "auto"
+    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
+    float32; the embedded model always runs in float32."""
     revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
     local_files_only: bool = False
+    """Load from the cache or a folder only, without the network."""
     quantization: Quantization | None = None
+    """`4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU."""
     context_length: int | None = None
-    """Maximum number of tokens of prompt and answer together."""
+    """Maximum number of tokens of prompt and answer together, at least 64. None: the model's own,
+    4,096 in LLaVA 1.5. Also `context_window` in LlamaIndex."""
     prefix_caching: bool = True
+    """Reuse image features and the KV of shared prompt prefixes between requests."""
     max_concurrent_requests: int = 256
+    """Maximum number of requests at a time; further ones raise `QueueFullError`."""
     base_url: str | None = None
     """URL of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     """API key for that server; by default the environment variable LLAVA_API_KEY."""
     max_tokens: int | None = None
+    """Maximum number of new tokens. None: 512, or the rest of the context if that is less."""
     temperature: float | None = None
+    """Temperature of sampling; 0, the default, takes the likeliest token."""
     top_p: float | None = None
+    """Nucleus mass in (0, 1]; 1 by default."""
     top_k: int | None = None
+    """Sample from the k likeliest tokens; 0, the default, for all."""
     stop: list[str] | None = None
-    """Strings that end the answer."""
+    """Strings that end the answer and are left out of it."""
     seed: int | None = None
+    """Makes sampling repeatable, whatever else is in the batch. None: a random seed."""
     logprobs: bool | None = None
+    """Return the natural log-probability of every token under the unmodified distribution."""
     top_logprobs: int | None = None
+    """Number of alternatives to return for every token, 0 to 20; needs `logprobs`."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts ("host" or "host:port") in private networks that image URLs may lead to."""
     allow_local_paths: bool = False

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import itertools
+import pkgutil
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +30,7 @@ RUNNABLE = [
         for name in (
             "index",
             "langchain",
+            "llama_index",
             "llama_index_multi_modal",
             "security",
             "structured_output",
@@ -34,6 +39,17 @@ RUNNABLE = [
     ),
 ]
 MOST_LINES = 150
+#: Classes of the adapters, whose docstrings have examples.
+CLASSES = [
+    "langchain_llava.ChatLlava",
+    "langchain_llava.LlavaEmbeddings",
+    "langchain_llava.LlavaPageLoader",
+    "langchain_llava.LlavaPageRetriever",
+    "langchain_llava.LlavaToolkit",
+    "llama_index.embeddings.llava.LlavaEmbedding",
+    "llama_index.llms.llava.Llava",
+    "llama_index.readers.llava.LlavaPageReader",
+]
 
 #: Runs the Python blocks of a page, each in a namespace of its own, and prints how much each wrote.
 RUN_BLOCKS = """
@@ -136,6 +152,41 @@ def test_python_blocks_run_as_pasted(page: Path, tmp_path: Path) -> None:
     lengths = [int(line) for line in done.stdout.split()]
     assert lengths
     assert all(lengths), lengths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CLASSES)
+def test_examples_of_docstrings_run_as_pasted(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    class_ = pkgutil.resolve_name(path)
+    blocks = re.findall(r"```python\n(.*?)\n *```", class_.__doc__, flags=re.DOTALL)
+    assert blocks
+    code = "\n".join(textwrap.dedent(block) for block in blocks)
+    exec(compile(code, f"docstring of {path}", "exec", dont_inherit=True), {})
+
+
+def _fields_without_description(path: str) -> list[str]:
+    """Return the names of public fields of a class that have no docstring below them."""
+    class_ = pkgutil.resolve_name(path)
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(class_))).body
+    assert isinstance(tree, ast.ClassDef)
+    return [
+        node.target.id
+        for node, after in itertools.pairwise([*tree.body, ast.Pass()])
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and not node.target.id.startswith("_")
+        and "ClassVar" not in ast.unparse(node.annotation)
+        and not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant))
+    ]
+
+
+@pytest.mark.parametrize("path", ["llava_tools.model_fields.ModelFields", *CLASSES])
+def test_every_field_has_a_description(path: str) -> None:
+    assert not _fields_without_description(path)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 messages.py converts the conversation, constraints.py the tools and schemas; a backend of
 `llava_tools` streams `Chunk`s; results.py converts these to messages, errors.py converts errors.
+identity.py has the base class, with the names and options that LangChain reads.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
-from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -23,41 +23,78 @@ from pydantic import Field, SecretStr, model_validator
 
 from langchain_llava import constraints, results, structured_output
 from langchain_llava.errors import translated_errors
+from langchain_llava.identity import ModelIdentity
 from langchain_llava.messages import to_messages
-from langchain_llava.model_profile import model_profile
 from langchain_llava.options import SYNONYMS, option_errors
 from llava_tools import __version__
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
 from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import refuse_unknown
-from llava_tools.model_fields import ModelFields
 from llava_tools.options import ENGINE_OPTIONS, SAMPLING_OPTIONS, normalize, sampling_params
 
 
-class ChatLlava(ModelFields, BaseChatModel):
+class ChatLlava(ModelIdentity):
     """LLaVA 1.5 as a chat model with vision, on this machine or a server of your own.
 
     The first request loads the model, once for the process; all models of equal options share it,
     and concurrent requests run in one batch. Sampling options of a call or of `bind`, and `stop`,
     override the fields.
 
-    Setup: install the extras `torch` and `langchain`.
+    Setup:
+        Install the extras `torch` and `langchain`.
+
+    Key arguments:
+        `model`, `device`, `dtype` and `quantization` choose the model, `base_url` a server that
+        runs it; `max_tokens`, `temperature`, `stop` and `seed` are the defaults of requests.
 
     Instantiate:
-        model = ChatLlava(model="7b", quantization="4bit", temperature=0)
+        ```python
+        from langchain_llava import ChatLlava
+
+        model = ChatLlava(model="tiny", temperature=0)
+        ```
+
     Invoke:
-        model.invoke("Name three colours.", max_tokens=20).text
+        ```python
+        model.invoke("Hello!", max_tokens=20).text
+        ```
+
     Stream:
-        for chunk in model.stream("Name three colours."):
+        ```python
+        for chunk in model.stream("Hello!"):
             print(chunk.text, end="")
+        ```
+
     Images:
-        image = {"type": "image", "url": "https://example.org/street.jpg"}
-        model.invoke([HumanMessage([image, "What colour is the car?"])])
-    Tools:
-        model.bind_tools([multiply]).invoke("What is 6 times 7?").tool_calls
+        ```python
+        from langchain_core.messages import HumanMessage
+        from langchain_llava import image_block
+
+        image = image_block("examples/images/night.png")
+        question = HumanMessage([image, "What colour is the star?"])
+        model.invoke([question]).text
+        ```
+
+    Tool calling:
+        ```python
+        def get_price(item: str) -> str:
+            "Get the price of an item."
+            return "4.20"
+
+        buyer = model.bind_tools([get_price], tool_choice="any")
+        buyer.invoke("What does the tea cost?").tool_calls
+        ```
+
     Structured output:
-        model.with_structured_output(Car).invoke([HumanMessage([image, "Describe the car."])])
+        ```python
+        from pydantic import BaseModel, Field
+
+        class Star(BaseModel):
+            colour: str = Field(max_length=10)
+
+        model.with_structured_output(Star).invoke([question])
+        ```
 
     Raises:
         RequestError: An unknown option, or an impossible value.
@@ -254,45 +291,6 @@ class ChatLlava(ModelFields, BaseChatModel):
         return load, Request(converted, sampling, constraint)
 
     @property
-    def _llm_type(self) -> str:
-        return "llava"
-
-    @property
     def _identifying_params(self) -> dict[str, Any]:
         names = ("model", *ENGINE_OPTIONS, *SAMPLING_OPTIONS, "system")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        model = kwargs.get("model") or kwargs.get("model_name") or self.model
-        params = LangSmithParams(
-            ls_provider=results.PROVIDER, ls_model_name=model, ls_model_type="chat"
-        )
-        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
-            params["ls_temperature"] = temperature
-        if (max_tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
-            params["ls_max_tokens"] = max_tokens
-        if stop_strings := (self.stop if stop is None else stop):
-            params["ls_stop"] = stop_strings
-        return params
-
-    def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
-        names = [output["model_name"] for output in outputs if output]
-        return {"model_name": names[0]} if names else {}
-
-    def _resolve_model_profile(self) -> ModelProfile:
-        return model_profile(self._configured_context_length)
-
-    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        # The key of LangChain's cache, which lacks fields that are not serialized.
-        key = super()._get_llm_string(stop, **kwargs)
-        return key if self.backend is None else f"{key}---{self.backend.model_name}"
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Return that `dumps` and `load` work."""
-        return True
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """Fields left out of serialized models, and the environment variables that hold them."""
-        return {"api_key": "LLAVA_API_KEY"}

@@ -22,14 +22,24 @@ from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions, norm
 class LlavaEmbeddings(BaseModel, Embeddings):
     """Embeddings of texts and images by the CLIP that belongs to LLaVA.
 
-    Setup: install the extras `torch` and `langchain`.
-
-        embeddings = LlavaEmbeddings()
-        images = embeddings.embed_images(["a.png", "b.png"])
-        query = embeddings.embed_query("images with a green cross")
-
     The first text or image loads the model, once for the process; the vision tower of a loaded
     `ChatLlava` of the same model is reused.
+
+    Setup:
+        Install the extras `torch` and `langchain`.
+
+    Instantiate:
+        ```python
+        from langchain_llava import LlavaEmbeddings
+
+        embeddings = LlavaEmbeddings()
+        ```
+
+    Embed:
+        ```python
+        images = embeddings.embed_images(["examples/images/night.png"])
+        query = embeddings.embed_query("a yellow star")
+        ```
 
     Raises:
         RequestError: An unknown option, or an impossible value.
@@ -39,13 +49,20 @@ class LlavaEmbeddings(BaseModel, Embeddings):
 
     model: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
-    # See `llava_tools.options.EmbeddingOptions`.
     device: str = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
     dtype: Dtype = "auto"
+    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
+    float32; the embedded model always runs in float32."""
     revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
     local_files_only: bool = False
+    """Load from the cache or a folder only, without the network."""
     clip: str | None = None
+    """Hub id or folder of the CLIP whose vision tower the model has. None: `clip/` in the model's
+    folder, else the CLIP of LLaVA 1.5."""
     clip_revision: str | None = None
+    """Branch, tag or commit of that CLIP on the hub."""
 
     _embedder: Embedder = PrivateAttr()
 

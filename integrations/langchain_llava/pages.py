@@ -29,15 +29,26 @@ _log = logging.getLogger(__name__)
 class LlavaPageRetriever(BaseRetriever):
     """Retriever of the pages in an index that match a query, best first.
 
-    Setup: install the extras `torch` and `langchain` and `documents`.
+    The metadata of a document are `document`, `source`, `page` (from 1), `score`, `handle` and
+    `snippet`. A call may override `k`. The first query loads the index.
 
-        PageIndex("my-index").update(["manuals/"])
+    Setup:
+        Install the extras `torch`, `langchain` and `documents`.
+
+    Instantiate:
+        ```python
+        from langchain_llava import LlavaPageRetriever
+        from llava_tools.retrieval import PageIndex
+
+        PageIndex("my-index").update(["examples/signs.pdf"])
         retriever = LlavaPageRetriever(index="my-index", k=3)
-        for document in retriever.invoke("how to descale the machine"):
-            print(document.metadata["document"], document.metadata["page"])
+        ```
 
-    Metadata: `document`, `source`, `page` (from 1), `score`, `handle` and `snippet`. A call may
-    override `k`. The first query loads the index.
+    Invoke:
+        ```python
+        for document in retriever.invoke("a yellow star"):
+            print(document.metadata["document"], document.metadata["page"])
+        ```
 
     Raises:
         RequestError: An impossible query, number or mode.
@@ -83,13 +94,19 @@ class LlavaPageRetriever(BaseRetriever):
 class LlavaPageLoader(BaseLoader):
     """Loader of the pages of PDFs and images, one by one, without an index.
 
-    Setup: install the extras `langchain` and `documents`.
+    The metadata of a document are `document`, `source`, `page` (from 1), `pages`, `handle`,
+    `width` and `height`. Images go to the image store, which keeps the latest ones up to its bound.
 
-        for document in LlavaPageLoader(["manuals/", "scan.png"]).lazy_load():
+    Setup:
+        Install the extras `langchain` and `documents`.
+
+    Load:
+        ```python
+        from langchain_llava import LlavaPageLoader
+
+        for document in LlavaPageLoader(["examples/signs.pdf", "examples/images"]).lazy_load():
             print(document.metadata["page"], document.page_content)
-
-    Metadata: `document`, `source`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images
-    go to the image store, which keeps the latest ones up to its bound.
+        ```
 
     Args:
         paths: Files and folders, from the developer's own code.

@@ -55,15 +55,29 @@ class LlavaTool(BaseTool):
 class LlavaToolkit(BaseToolkit):
     """Vision for an agent: look, describe, read_text, locate, count, compare, choose, zoom.
 
-    Setup: install the extras `torch` and `langchain`.
-
-        toolkit = LlavaToolkit(llm=Llava("7b"))
-        handle = toolkit.add("street.jpg")
-        agent = create_agent(planner, toolkit.get_tools())
-        agent.invoke({"messages": [("user", f"What do you see in {handle}?")]})
-
     The first call of a tool loads the model. With an `index` there is also the tool `find`, whose
     pages the other tools can look at. Handles of images in `ChatLlava` conversations work too.
+
+    Setup:
+        Install the extras `torch` and `langchain`.
+
+    Instantiate:
+        ```python
+        from langchain_llava import LlavaToolkit
+
+        toolkit = LlavaToolkit()
+        ```
+
+    Tools:
+        ```python
+        handle = toolkit.add("examples/images/night.png")
+        tools = {tool.name: tool for tool in toolkit.get_tools()}
+        tools["look"].invoke({"image": handle, "question": "What colour is the star?"})
+        ```
+
+    Agent:
+        `create_agent(planner, toolkit.get_tools())`, with any chat model that calls tools; its
+        messages name images by their handles.
 
     Raises:
         ValueError: An unknown tool.

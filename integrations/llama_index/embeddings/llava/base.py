@@ -32,12 +32,20 @@ class LlavaEmbedding(MultiModalEmbedding):
     Constructing one loads nothing. The first text or image loads the model, once for the process;
     if a `Llava` of the same model is loaded, its vision tower is reused. Vectors have length one.
 
-        embedding = LlavaEmbedding()
-        image = embedding.get_image_embedding("street.jpg")
-        query = embedding.get_query_embedding("a red car")
-
     Images are paths, URLs or open files that your own code and your index name. Do not pass names
     that come from a model or over a network.
+
+    Setup:
+        Install the extras `torch` and `llama-index`.
+
+    Embed:
+        ```python
+        from llama_index.embeddings.llava import LlavaEmbedding
+
+        embedding = LlavaEmbedding()
+        image = embedding.get_image_embedding("examples/images/night.png")
+        query = embedding.get_query_embedding("a yellow star")
+        ```
 
     Raises:
         RequestError: An unknown option, or a value that is not possible.
@@ -45,13 +53,20 @@ class LlavaEmbedding(MultiModalEmbedding):
 
     model_name: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model`."""
-    # See `llava_tools.options.EmbeddingOptions`.
     device: str = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
     dtype: Dtype = "auto"
+    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
+    float32; the embedded model always runs in float32."""
     revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
     local_files_only: bool = False
+    """Load from the cache or a folder only, without the network."""
     clip: str | None = None
+    """Hub id or folder of the CLIP whose vision tower the model has. None: `clip/` in the model's
+    folder, else the CLIP of LLaVA 1.5."""
     clip_revision: str | None = None
+    """Branch, tag or commit of that CLIP on the hub."""
 
     _embedder: Embedder = PrivateAttr()
 

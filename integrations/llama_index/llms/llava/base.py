@@ -49,16 +49,66 @@ if TYPE_CHECKING:
 class Llava(ModelFields, StructuredPrediction):
     """LLaVA 1.5 on this machine, as a LlamaIndex LLM that sees images and calls tools.
 
-    Constructing a `Llava` loads nothing. The first request loads the model, once for the process;
-    every wrapper with the same options shares it, and concurrent requests run in one batch. A call
-    may pass sampling options too; they override the fields. A chat also takes `tools`,
-    `tool_choice`, `allow_parallel_tool_calls`, `response_format` (a pydantic model or OpenAI's
-    schema format) and `strict`.
+    The first request loads the model, once for the process; all LLMs of equal options share it,
+    and concurrent requests run in one batch. Sampling options of a call override the fields. A chat
+    also takes `tools`, `tool_choice`, `allow_parallel_tool_calls`, `response_format` (a pydantic
+    model or OpenAI's schema format) and `strict`.
 
-        Llava(model="7b", quantization="4bit").chat([ChatMessage([
-            ImageBlock(url="https://example.org/street.jpg"),
-            TextBlock(text="What colour is the car?"),
-        ])])
+    Setup:
+        Install the extras `torch` and `llama-index`.
+
+    Key arguments:
+        `model`, `device`, `dtype` and `quantization` choose the model, `base_url` a server that
+        runs it; `max_tokens`, `temperature`, `stop` and `seed` are the defaults of requests.
+
+    Instantiate:
+        ```python
+        from llama_index.llms.llava import Llava
+
+        llm = Llava(model="tiny", temperature=0)
+        ```
+
+    Invoke:
+        ```python
+        llm.complete("Hello!").text
+        ```
+
+    Stream:
+        ```python
+        for chunk in llm.stream_complete("Hello!"):
+            print(chunk.delta, end="")
+        ```
+
+    Images:
+        ```python
+        from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+
+        image = ImageBlock(image=open("examples/images/night.png", "rb").read())
+        question = ChatMessage(blocks=[image, TextBlock(text="What colour is the star?")])
+        llm.chat([question]).message.content
+        ```
+
+    Tool calling:
+        ```python
+        from llama_index.core.tools import FunctionTool
+
+        def get_price(item: str) -> str:
+            "Get the price of an item."
+            return "4.20"
+
+        tool = FunctionTool.from_defaults(get_price)
+        llm.predict_and_call([tool], "What does the tea cost?", tool_required=True)
+        ```
+
+    Structured output:
+        ```python
+        from pydantic import BaseModel, Field
+
+        class Star(BaseModel):
+            colour: str = Field(max_length=10)
+
+        llm.as_structured_llm(Star).chat([question]).raw
+        ```
 
     Raises:
         RequestError: An unknown option, or a value that is not possible.
@@ -95,8 +145,6 @@ class Llava(ModelFields, StructuredPrediction):
             model_name=self.model if self.backend is None else self.backend.model_name,
         )
 
-    # ---- chats ----------------------------------------------------------------------------------
-
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answer a conversation.
@@ -125,8 +173,6 @@ class Llava(ModelFields, StructuredPrediction):
     ) -> ChatResponseAsyncGen:
         """`stream_chat` without blocking the event loop."""
         return self._achunks(await asyncio.to_thread(self._chat_request, messages, kwargs))
-
-    # ---- completions ----------------------------------------------------------------------------
 
     @llm_completion_callback()
     def complete(
@@ -177,8 +223,6 @@ class Llava(ModelFields, StructuredPrediction):
 
         return completions()
 
-    # ---- tools ----------------------------------------------------------------------------------
-
     def _prepare_chat_with_tools(
         self,
         tools: Sequence[BaseTool],
@@ -209,8 +253,6 @@ class Llava(ModelFields, StructuredPrediction):
     ) -> list[ToolSelection]:
         """Return the tool calls of a response or a chunk, with the arguments received so far."""
         return tool_selections(response, required=error_on_no_tool_call)
-
-    # ---- requests to the backend ----------------------------------------------------------------
 
     def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
         return self._request(to_messages(messages, self._resolver), kwargs)

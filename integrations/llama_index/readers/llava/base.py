@@ -26,14 +26,18 @@ _log = logging.getLogger(__name__)
 class LlavaPageReader(BaseReader):
     """Pages of PDFs and images, for any LlamaIndex index.
 
-        documents = LlavaPageReader().load_data("manuals/")
-        embedding = LlavaEmbedding()
-        index = MultiModalVectorStoreIndex.from_documents(
-            documents, embed_model=embedding, image_embed_model=embedding
-        )
-
     The metadata are `document`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images
     also go to the process's image store, so that visual tools can open them by handle.
+
+    Setup:
+        Install the extras `llama-index` and `documents`.
+
+    Load:
+        ```python
+        from llama_index.readers.llava import LlavaPageReader
+
+        documents = LlavaPageReader().load_data("examples/signs.pdf")
+        ```
 
     Attributes:
         skipped: The files of the last run that could not be read, with the reasons; each is logged.

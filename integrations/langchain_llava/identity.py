@@ -1,0 +1,55 @@
+"""`ModelIdentity`: what LangChain's traces, caches and serialized chains read of a `ChatLlava`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models.base import LangSmithParams
+
+from langchain_llava import results
+from langchain_llava.model_profile import model_profile
+from llava_tools.model_fields import ModelFields
+
+
+class ModelIdentity(ModelFields, BaseChatModel):
+    """Names and options of the model for LangChain; nothing here loads the model."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "llava"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        model = kwargs.get("model") or kwargs.get("model_name") or self.model
+        params = LangSmithParams(
+            ls_provider=results.PROVIDER, ls_model_name=model, ls_model_type="chat"
+        )
+        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
+            params["ls_temperature"] = temperature
+        if (max_tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
+            params["ls_max_tokens"] = max_tokens
+        if stop_strings := (self.stop if stop is None else stop):
+            params["ls_stop"] = stop_strings
+        return params
+
+    def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
+        names = [output["model_name"] for output in outputs if output]
+        return {"model_name": names[0]} if names else {}
+
+    def _resolve_model_profile(self) -> ModelProfile:
+        return model_profile(self._configured_context_length)
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        # The key of LangChain's cache, which lacks fields that are not serialized.
+        key = super()._get_llm_string(stop, **kwargs)
+        return key if self.backend is None else f"{key}---{self.backend.model_name}"
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Return that `dumps` and `load` work."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Fields left out of serialized models, and the environment variables that hold them."""
+        return {"api_key": "LLAVA_API_KEY"}
