@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import llava_tools
+from llava_tools.cli.main import build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -200,3 +201,16 @@ def test_commands_of_the_readme_run_as_pasted(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert done.stdout.strip(), line
+
+
+def test_commands_in_docs_have_the_flags_that_the_parser_takes() -> None:
+    commands = 0
+    for page in PAGES:
+        for block in re.findall(r"```(?:sh|bash)\n(.*?)\n```", page.read_text(), flags=re.DOTALL):
+            for line in block.splitlines():
+                # Without variables set before the command, and without redirections after it.
+                command = re.search(r"(?:^|\s)llava-tools (.+?)(?: >> .*| < .*)?$", line)
+                if command is not None and not line.startswith(("pip", "python")):
+                    build_parser().parse_args(shlex.split(command[1], comments=True))
+                    commands += 1
+    assert commands > 15
