@@ -1,4 +1,4 @@
-"""`ModelFields`: the options of a model as pydantic fields, shared by the framework adapters.
+"""The options of a model as pydantic fields, shared by the framework adapters.
 
 An adapter's class inherits the fields, their checks and the loading of the backend. It adds its
 framework's names of the options (`synonyms`).
@@ -38,7 +38,31 @@ from llava_tools.options import (
 )
 
 
-class ModelFields(BaseModel):
+class LoadFields(BaseModel):
+    """Fields that say how a model is loaded; see `llava_tools.options.LoadOptions`."""
+
+    device: str = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
+    dtype: Dtype = "auto"
+    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
+    float32; the embedded model always runs in float32."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
+    local_files_only: bool = False
+    """Load from the cache or a folder only, without the network."""
+
+
+class EmbeddingFields(LoadFields):
+    """Fields of an embedding model, but for the model's name, which frameworks call differently."""
+
+    clip: str | None = None
+    """Hub id or folder of the CLIP whose vision tower the model has. None: `clip/` in the model's
+    folder, else the CLIP of LLaVA 1.5."""
+    clip_revision: str | None = None
+    """Branch, tag or commit of that CLIP on the hub."""
+
+
+class ModelFields(LoadFields):
     """Fields of a chat model over `Llava`; the first request loads the model.
 
     See `llava_tools.options.EngineOptions` for the engine's fields and
@@ -55,15 +79,6 @@ class ModelFields(BaseModel):
 
     model: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
-    device: str = "auto"
-    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
-    dtype: Dtype = "auto"
-    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
-    float32; the embedded model always runs in float32."""
-    revision: str | None = None
-    """Branch, tag or commit of the model on the hub."""
-    local_files_only: bool = False
-    """Load from the cache or a folder only, without the network."""
     quantization: Quantization | None = None
     """`4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU."""
     context_length: int | None = None

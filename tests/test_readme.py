@@ -185,7 +185,15 @@ def _fields_without_description(path: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", ["llava_tools.model_fields.ModelFields", *CLASSES])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "llava_tools.model_fields.LoadFields",
+        "llava_tools.model_fields.EmbeddingFields",
+        "llava_tools.model_fields.ModelFields",
+        *CLASSES,
+    ],
+)
 def test_every_field_has_a_description(path: str) -> None:
     assert not _fields_without_description(path)
 

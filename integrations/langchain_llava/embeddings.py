@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_llava.errors import translated_errors
 from langchain_llava.options import SYNONYMS, option_errors
 from llava_tools.embedding import Embedder
 from llava_tools.images import ImageSource
-from llava_tools.options import Dtype, EmbeddingKeywords, EmbeddingOptions, normalize
+from llava_tools.model_fields import EmbeddingFields
+from llava_tools.options import EmbeddingKeywords, EmbeddingOptions, normalize
 
 
-class LlavaEmbeddings(BaseModel, Embeddings):
+class LlavaEmbeddings(EmbeddingFields, Embeddings):
     """Embeddings of texts and images by the CLIP that belongs to LLaVA.
 
     The first text or image loads the model, once for the process; the vision tower of a loaded
@@ -49,20 +50,6 @@ class LlavaEmbeddings(BaseModel, Embeddings):
 
     model: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
-    device: str = "auto"
-    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
-    dtype: Dtype = "auto"
-    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
-    float32; the embedded model always runs in float32."""
-    revision: str | None = None
-    """Branch, tag or commit of the model on the hub."""
-    local_files_only: bool = False
-    """Load from the cache or a folder only, without the network."""
-    clip: str | None = None
-    """Hub id or folder of the CLIP whose vision tower the model has. None: `clip/` in the model's
-    folder, else the CLIP of LLaVA 1.5."""
-    clip_revision: str | None = None
-    """Branch, tag or commit of that CLIP on the hub."""
 
     _embedder: Embedder = PrivateAttr()
 

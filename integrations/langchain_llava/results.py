@@ -16,8 +16,7 @@ from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llava_tools.core.backend import Backend
-from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, Usage, collect
-from llava_tools.errors import EngineError
+from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, Usage, check_complete, collect
 
 PROVIDER = "llava"
 
@@ -68,15 +67,8 @@ class ChunkConverter:
         return ChatGenerationChunk(message=message, generation_info=_info(metadata))
 
     def check_finished(self) -> None:
-        """Check that the last chunk had a finish reason.
-
-        Raises:
-            EngineError: The stream ended early.
-        """
-        if not self._chunks or self._chunks[-1].finish_reason is None:
-            raise EngineError(
-                "The stream ended before the answer was complete.", "Send the request again."
-            )
+        """See `check_complete`."""
+        check_complete(self._chunks)
 
 
 def _metadata(answer: Answer, logprobs: bool) -> dict[str, object]:

@@ -15,13 +15,12 @@ class PreparedRequest:
     """A checked request.
 
     Attributes:
-        request: The original request; the prompt describes its constraint.
         system: Text of the system turn; "" for none.
         turns: The turns after it; see `prompt.write_turns`.
-        constraint: The request's constraint, narrowed to the conversation's image handles.
+        constraint: The request's constraint, narrowed to the conversation's image handles. The
+            prompt describes the request's own.
     """
 
-    request: Request
     system: str
     turns: list[prompt.Turn]
     constraint: Constraint
@@ -48,4 +47,4 @@ def prepare(request: Request) -> PreparedRequest:
     check_constraint(request.constraint)
     system, turns = prompt.write_turns(request.messages, constraint=request.constraint)
     constraint = image_handles.narrow(request.constraint, request.messages)
-    return PreparedRequest(request, system, turns, constraint)
+    return PreparedRequest(system, turns, constraint)

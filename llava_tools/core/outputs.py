@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -137,6 +137,18 @@ class Answer:
         )
         text = html.escape(self.text).replace("\n", "<br>")
         return f"<div><p>{text}</p>{calls}<small>{html.escape(note)}</small></div>"
+
+
+def check_complete(chunks: Sequence[Chunk]) -> None:
+    """Check that a stream came to its end, so that a partial answer never counts as whole.
+
+    Raises:
+        EngineError: The last chunk has no finish reason.
+    """
+    if not chunks or chunks[-1].finish_reason is None:
+        raise EngineError(
+            "The stream ended before the answer was complete.", "Send the request again."
+        )
 
 
 def collect(chunks: Iterable[Chunk], model: str) -> Answer:

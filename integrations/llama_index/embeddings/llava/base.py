@@ -15,18 +15,18 @@ from llama_index.core.schema import ImageType
 from pydantic import PrivateAttr, ValidationError, model_validator
 
 from llava_tools.embedding import Embedder
+from llava_tools.model_fields import EmbeddingFields
 from llava_tools.options import (
-    Dtype,
     EmbeddingKeywords,
     EmbeddingOptions,
     normalize,
     validation_error,
 )
 
-_MODEL_OPTIONS = ("device", "dtype", "revision", "local_files_only", "clip", "clip_revision")
+_MODEL_OPTIONS = tuple(EmbeddingFields.model_fields)
 
 
-class LlavaEmbedding(MultiModalEmbedding):
+class LlavaEmbedding(EmbeddingFields, MultiModalEmbedding):
     """The CLIP that LLaVA is built on, as a LlamaIndex embedding model of texts and of images.
 
     Constructing one loads nothing. The first text or image loads the model, once for the process;
@@ -53,20 +53,6 @@ class LlavaEmbedding(MultiModalEmbedding):
 
     model_name: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model`."""
-    device: str = "auto"
-    """`auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name like `cuda:1`."""
-    dtype: Dtype = "auto"
-    """`auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS, else
-    float32; the embedded model always runs in float32."""
-    revision: str | None = None
-    """Branch, tag or commit of the model on the hub."""
-    local_files_only: bool = False
-    """Load from the cache or a folder only, without the network."""
-    clip: str | None = None
-    """Hub id or folder of the CLIP whose vision tower the model has. None: `clip/` in the model's
-    folder, else the CLIP of LLaVA 1.5."""
-    clip_revision: str | None = None
-    """Branch, tag or commit of that CLIP on the hub."""
 
     _embedder: Embedder = PrivateAttr()
 

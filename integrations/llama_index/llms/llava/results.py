@@ -22,8 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from llava_tools.core.backend import Backend
-from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, collect
-from llava_tools.errors import EngineError
+from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, check_complete, collect
 
 
 def to_response(answer: Answer, delta: str | None = None) -> ChatResponse:
@@ -85,15 +84,8 @@ class ChunkConverter:
         return ChatResponse(message=_message(self._text, calls), delta=chunk.text)
 
     def check_finished(self) -> None:
-        """Raise an error if the stream ended early, so that a partial answer never counts as whole.
-
-        Raises:
-            EngineError: The last chunk has no finish reason.
-        """
-        if not self._chunks or self._chunks[-1].finish_reason is None:
-            raise EngineError(
-                "The stream ended before the answer was complete.", "Send the request again."
-            )
+        """See `check_complete`."""
+        check_complete(self._chunks)
 
 
 def _message(text: str, calls: list[ToolCallBlock]) -> ChatMessage:
