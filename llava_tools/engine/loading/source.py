@@ -1,0 +1,85 @@
+"""Where a model's files are: its name, resolved once, becomes a local folder.
+
+A hub id leads to a snapshot in the hub's cache, first of its small files, so that a checkpoint can
+be inspected before `Source.fetch` downloads gigabytes. All loading reads the folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llava_tools.engine.loading.inspection import inspect_file, list_files
+from llava_tools.errors import ModelNotFoundError
+from llava_tools.options import ALIASES
+
+if TYPE_CHECKING:
+    from llava_tools.engine.loading.hub import Snapshot
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a model.
+
+    Attributes:
+        name: `tiny`, a hub id or a folder, as errors and answers show it.
+        folder: Local folder. That of a hub id has the small files, and others once they were
+            fetched.
+        files: Names and sizes of all files, those that were not fetched yet included.
+        snapshot: Of a hub id, its snapshot.
+    """
+
+    name: str
+    folder: Path
+    files: Mapping[str, int]
+    snapshot: Snapshot | None = None
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Download files that are not in the folder yet.
+
+        Raises:
+            ModelError: There is no network, or too little space on the disk.
+        """
+        if self.snapshot is not None:
+            self.snapshot.fetch(names)
+
+
+def resolve(name: str, revision: str | None = None, *, local_files_only: bool = False) -> Source:
+    """Resolve `tiny`, `7b`, `13b`, a hub id or a folder.
+
+    Args:
+        name: The name.
+        revision: Branch, tag or commit of a hub id.
+        local_files_only: Use no network.
+
+    Raises:
+        ModelNotFoundError: No such model, folder or revision, or it cannot be reached.
+        ModelError: It is a file.
+    """
+    source = ALIASES.get(name, name)
+    path = Path(source).expanduser()
+    if source == "tiny":
+        path = Path(str(files("llava_tools") / "tiny"))
+    elif path.is_file():
+        raise inspect_file(path).error()
+    elif not path.is_dir():
+        if source.count("/") != 1 or source.startswith((".", "/", "~")):
+            raise _unknown(name)
+        from llava_tools.engine.loading import hub  # folders need no hub
+
+        snapshot = hub.resolve(source, revision, local_files_only=local_files_only)
+        return Source(source, snapshot.folder, snapshot.files, snapshot)
+    return Source(source, path, list_files(path))
+
+
+def _unknown(name: str) -> ModelNotFoundError:
+    similar = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.5)
+    return ModelNotFoundError(
+        f"There is no model {name!r}.",
+        (f"Did you mean {similar[0]!r}? " if similar else "")
+        + "Use 'tiny', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
+    )
