@@ -22,7 +22,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -37,6 +36,8 @@ from benchmarks.machine import describe
 from benchmarks.server_requests import cases, make_image, run
 from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
+from llava_tools.chat.formats import VICUNA_V1
+from llava_tools.remote.chat_template import write_chat_template
 from llava_tools import Llava, LlavaToolsError, Message
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Request, SamplingParams
@@ -85,7 +86,8 @@ def serve(
     Raises:
         RuntimeError: The server did not start; the message has the end of the log.
     """
-    template = files("llava_tools") / "remote" / "vicuna_v1.jinja"
+    template = folder / "vicuna_v1.jinja"
+    template.write_text(write_chat_template(VICUNA_V1))
     structured = json.dumps({"backend": grammars, "disable_any_whitespace": True})
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from llava_tools.chat.formats import ConversationName
 from llava_tools.core.backend import Backend
 from llava_tools.core.retry import with_retries
 from llava_tools.errors import RequestError
@@ -79,6 +80,8 @@ class ModelFields(LoadFields):
 
     model: str = "tiny"
     """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
+    conversation: ConversationName | None = None
+    """Conversation format that the model was trained on; None for that of the checkpoint."""
     quantization: Quantization | None = None
     """`4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU."""
     context_length: int | None = None

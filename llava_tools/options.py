@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
+from llava_tools.chat.formats import FORMATS, ConversationName
 from llava_tools.core.requests import SamplingKeywords, SamplingParams
 from llava_tools.errors import LlavaToolsError, RequestError, refuse_unknown, unknown_option
 
@@ -68,6 +69,7 @@ class EngineKeywords(LoadKeywords, total=False):
     """Keyword arguments for `EngineOptions`."""
 
     quantization: Quantization | None
+    conversation: ConversationName | None
     context_length: int | None
     prefix_caching: bool
     max_concurrent_requests: int
@@ -142,6 +144,9 @@ class EngineOptions(LoadOptions):
 
     Attributes:
         quantization: `4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU.
+        conversation: Conversation format that the model was trained on: `vicuna_v1`, `chatml`,
+            `llama3`, `phi3` or `joycaption`. None takes that of the checkpoint's chat template or
+            vocabulary; with `base_url`, `vicuna_v1`.
         context_length: Maximum number of tokens of prompt and answer together; None for the
             model's own (4,096 in LLaVA 1.5).
         prefix_caching: Reuse image features and the KV of shared prompt prefixes between requests.
@@ -152,6 +157,7 @@ class EngineOptions(LoadOptions):
     """
 
     quantization: Quantization | None = None
+    conversation: ConversationName | None = None
     context_length: int | None = None
     prefix_caching: bool = True
     max_concurrent_requests: int = 256
@@ -162,6 +168,8 @@ class EngineOptions(LoadOptions):
         super().__post_init__()
         valid = self.quantization in (None, "4bit", "8bit")
         self._check("quantization", valid, "'4bit', '8bit' or None")
+        valid = self.conversation in (None, *FORMATS)
+        self._check("conversation", valid, f"{', '.join(map(repr, FORMATS))} or None")
         length, most = self.context_length, self.max_concurrent_requests
         valid = length is None or (isinstance(length, int) and length >= 64)
         self._check("context_length", valid, "a whole number of at least 64, or None")

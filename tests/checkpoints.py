@@ -24,7 +24,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 
 CORPUS = [
     SYSTEM,

@@ -12,7 +12,6 @@ import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import uvicorn
@@ -23,9 +22,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-import llava_tools
+from llava_tools.chat.formats import VICUNA_V1
+from llava_tools.remote.chat_template import write_chat_template
 
-TEMPLATE = Path(llava_tools.__file__).parent / "remote" / "vicuna_v1.jinja"
+TEMPLATE = write_chat_template(VICUNA_V1)
 BYTES = LLTokenizer("byte")
 VLLM_FIELDS = ("structured_outputs", "return_token_ids", "add_special_tokens", "top_k")
 
@@ -80,7 +80,7 @@ class FakeServer:
         self._api_key = api_key
         # As transformers renders chat templates, and with it vLLM.
         jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        self._template = jinja.from_string(TEMPLATE.read_text())
+        self._template = jinja.from_string(TEMPLATE)
         routes = [
             Route("/v1/models", self._list_models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),

@@ -32,7 +32,6 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
     assert {
         "llava_tools/py.typed",
         "llava_tools/tiny/model.safetensors",
-        "llava_tools/remote/vicuna_v1.jinja",
         "langchain_llava/py.typed",
         "llama_index/llms/llava/py.typed",
         "llama_index/embeddings/llava/py.typed",

@@ -12,7 +12,8 @@ from transformers.generation.streamers import BaseStreamer
 from llava_tools.bench.contenders import AnswerTiming
 from llava_tools.chat import prompt
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message, Request
-from llava_tools.engine.loading.checkpoint import load, preprocess
+from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
 
@@ -45,7 +46,7 @@ class GenerateContender:
         """
         loaded = self._loaded
         model: Any = loaded.model
-        pieces = prompt.build(messages)
+        pieces = prompt.build(messages, conversation=loaded.tokenizer.conversation)
         placeholder = [model.config.image_token_index] * loaded.image_tokens
         prompt_ids = loaded.tokenizer.tokenize(pieces, lambda ref: placeholder)
         ids = torch.tensor([prompt_ids], device=model.device)

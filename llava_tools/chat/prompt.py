@@ -1,10 +1,10 @@
-"""LLaVA 1.5's prompt: messages become turns, pieces, and token ids.
+"""The prompt: messages become turns, pieces, and token ids.
 
-The text is the official `vicuna_v1` conversation (haotian-liu/LLaVA, llava/conversation.py), not
-the chat template of the converted checkpoints, which differs from the training data.
-Structure (images, ends of turns) has its own piece types and is never parsed out of text: if a
-user, a document or a tool writes `<image>` or `</s>`, it stays text.
-Needs neither torch nor a tokenizer: `token_ids` takes the tokenizer as a function.
+The text is that of a conversation format (`formats`), by default LLaVA 1.5's official `vicuna_v1`
+(haotian-liu/LLaVA, llava/conversation.py), not the chat template of the converted checkpoints,
+which differs from the training data. Structure (images, special tokens) has its own piece types and
+is never parsed out of text: if a user, a document or a tool writes `<image>` or `</s>`, it stays
+text. Needs neither torch nor a tokenizer: `token_ids` takes the tokenizer as a function.
 """
 
 from __future__ import annotations
@@ -15,26 +15,13 @@ from itertools import groupby
 from typing import Literal, Protocol
 
 from llava_tools.chat import image_handles, tool_calls
+from llava_tools.chat.formats import VICUNA_V1, ConversationFormat, Marker, SpecialToken
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint
 from llava_tools.core.requests import Message
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 
-#: The system sentence that LLaVA 1.5 was trained with.
-SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
-
-
-@dataclass(frozen=True)
-class EndOfTurn:
-    """The `</s>` after an assistant's turn, as structure."""
-
-
-END_OF_TURN = EndOfTurn()
-
-Piece = str | ImageRef | EndOfTurn
+Piece = str | ImageRef | SpecialToken
 
 
 @dataclass(frozen=True)
@@ -56,60 +43,70 @@ class EncodeText(Protocol):
     """Tokenizes text; special tokens in it are encoded as text."""
 
     def __call__(self, text: str, *, start: bool) -> list[int]:
-        """Return the ids of `text`, without `<s>`.
+        """Return the ids of `text`, without a first `<s>`.
 
         Args:
             text: The text.
-            start: True at the start of the prompt and after an image, False after an end of turn.
+            start: True at the start of the prompt and after an image, False after a special token.
         """
 
 
 ImageIds = Callable[[ImageRef], Sequence[int]]
+SpecialIds = Callable[[SpecialToken], int]
 
 
 def build(
-    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = UNCONSTRAINED
+    messages: Sequence[Message],
+    constraint: Constraint = UNCONSTRAINED,
+    conversation: ConversationFormat = VICUNA_V1,
 ) -> list[Piece]:
     """Return the prompt of a conversation, up to the assistant's next turn.
 
-    Adjacent messages of users and tools share a turn. The images of a turn come first, each
-    followed by a line break, as in training. Their handles follow if a tool takes an image.
+    Adjacent messages of users and tools share a turn. The images of a turn come first, in
+    `vicuna_v1` each followed by a line break, as in training. Their handles follow if a tool takes
+    an image.
 
     Args:
-        messages: The conversation; its last message is the user's or a tool's.
-        system: The system sentence. System messages replace it, joined by line breaks. The
-            description of tools and of the answer's form follows it; see `tool_calls`.
+        messages: The conversation; its last message is the user's or a tool's. System messages
+            replace the format's system sentence, joined by line breaks. The description of tools
+            and of the answer's form follows it; see `tool_calls`.
         constraint: The form of the answer.
+        conversation: The model's conversation format.
 
     Returns:
-        Texts, images and ends of turns; texts are never empty and never adjacent.
+        Texts, images and special tokens; texts are never empty and never adjacent.
 
     Raises:
         RequestError: There is no message, the last turn is empty, or it is the assistant's.
     """
-    return join_turns(*write_turns(messages, system, constraint))
+    return join_turns(*write_turns(messages, constraint, conversation), conversation)
 
 
-def training_example(messages: Sequence[Message], system: str = SYSTEM) -> list[Piece]:
+def training_example(
+    messages: Sequence[Message], conversation: ConversationFormat = VICUNA_V1
+) -> list[Piece]:
     """Return a conversation that ends with the assistant's message: its prompt, then that message.
 
     Raises:
         RequestError: See `build`, for the messages before the last.
     """
     *previous, answer = messages
-    pieces = build(previous, system)
-    _extend(pieces, [f" {answer.text}", END_OF_TURN])
+    pieces = build(previous, conversation=conversation)
+    _extend(pieces, (conversation.answer_prefix + answer.text, conversation.end_of_turn))
     return pieces
 
 
 def write_turns(
-    messages: Sequence[Message], system: str = SYSTEM, constraint: Constraint = UNCONSTRAINED
+    messages: Sequence[Message],
+    constraint: Constraint = UNCONSTRAINED,
+    conversation: ConversationFormat = VICUNA_V1,
 ) -> tuple[str, list[Turn]]:
     """Return the text of the system turn, "" for none, and the alternating turns after it.
 
     See `build` for arguments and errors.
     """
-    system_texts = [message.text for message in messages if message.role == "system"] or [system]
+    system_texts = [message.text for message in messages if message.role == "system"]
+    system_texts = system_texts or [conversation.system]
     system_texts.append(tool_calls.instructions(constraint))
     lists_handles = image_handles.takes_images(constraint)
     turns: list[Turn] = []
@@ -144,16 +141,25 @@ def _write_message(message: Message, call_names: dict[str, str]) -> str:
     return tool_calls.write_turn(message.text, message.tool_calls)
 
 
-def join_turns(system: str, turns: Iterable[Turn]) -> list[Piece]:
+def join_turns(
+    system: str, turns: Iterable[Turn], conversation: ConversationFormat = VICUNA_V1
+) -> list[Piece]:
     """Return the prompt of the turns that `write_turns` wrote; see `build`."""
-    pieces: list[Piece] = [f"{system} "]
+    pieces: list[Piece] = []
+    if system or conversation.keeps_empty_system:
+        markers = conversation.system_turn
+        _extend(pieces, (*markers.before, system, *markers.after))
     for turn in turns:
         if turn.role == "assistant":
-            _extend(pieces, [f"ASSISTANT: {turn.text}", END_OF_TURN])
+            markers, text = conversation.assistant_turn, conversation.answer_prefix + turn.text
+            _extend(pieces, (*markers.before, text, *markers.after))
         else:
-            images = [piece for image in turn.images for piece in (image, "\n")]
-            _extend(pieces, ["USER: ", *images, f"{turn.text} "])
-    _extend(pieces, ["ASSISTANT:"])
+            markers = conversation.user_turn
+            _extend(pieces, markers.before)
+            for image in turn.images:
+                _extend(pieces, (*conversation.image.before, image, *conversation.image.after))
+            _extend(pieces, (turn.text, *markers.after))
+    _extend(pieces, conversation.assistant_turn.before)
     return pieces
 
 
@@ -174,19 +180,24 @@ def check_tool_results(messages: Iterable[Message]) -> None:
             )
 
 
-def _extend(prompt: list[Piece], pieces: Iterable[Piece]) -> None:
+def _extend(prompt: list[Piece], pieces: Iterable[Piece | Marker]) -> None:
     """Append pieces; adjacent texts are joined, so that they are tokenized together."""
     for piece in pieces:
-        if isinstance(piece, str) and isinstance(prompt[-1], str):
+        if isinstance(piece, str) and prompt and isinstance(prompt[-1], str):
             prompt[-1] += piece
-        else:
+        elif piece != "":
             prompt.append(piece)
 
 
 def render(pieces: Iterable[Piece]) -> str:
-    """Return the prompt as text for display, with `<image>` and `</s>` for structure."""
-    marks = {EndOfTurn: "</s>", ImageRef: "<image>"}
-    return "".join(p if isinstance(p, str) else marks[type(p)] for p in pieces)
+    """Return the prompt as text for display: special tokens by their names, images as `<image>`."""
+
+    def show(piece: Piece) -> str:
+        if isinstance(piece, SpecialToken):
+            return piece.text
+        return piece if isinstance(piece, str) else "<image>"
+
+    return "".join(map(show, pieces))
 
 
 def token_ids(
@@ -194,7 +205,7 @@ def token_ids(
     encode: EncodeText,
     *,
     bos: Sequence[int],
-    end_of_turn: int,
+    special: SpecialIds,
     image: ImageIds,
 ) -> list[int]:
     """Return the token ids of a prompt.
@@ -203,13 +214,13 @@ def token_ids(
     (llava/mm_utils.py, tokenizer_image_token). `bos` starts the prompt; it is empty or one id.
     """
     ids = list(bos)
-    after_end = False
+    after_special = False
     for piece in pieces:
         if isinstance(piece, str):
-            ids.extend(encode(piece, start=not after_end))
+            ids.extend(encode(piece, start=not after_special))
         elif isinstance(piece, ImageRef):
             ids.extend(image(piece))
         else:
-            ids.append(end_of_turn)
-        after_end = isinstance(piece, EndOfTurn)
+            ids.append(special(piece))
+        after_special = isinstance(piece, SpecialToken)
     return ids

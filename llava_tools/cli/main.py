@@ -93,7 +93,16 @@ def _report(error: BaseException) -> int | None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    from llava_tools.cli import ask, bench, chat, completion, documents, finetune, info
+    from llava_tools.cli import (
+        ask,
+        bench,
+        chat,
+        chat_template,
+        completion,
+        documents,
+        finetune,
+        info,
+    )
     from llava_tools.cli.options import Parser
 
     assert __doc__ is not None
@@ -104,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llava-tools {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (ask, chat, documents, info, bench, finetune, completion):
+    for command in (ask, chat, documents, info, bench, finetune, chat_template, completion):
         command.add(commands)
     return parser
 

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
+from llava_tools.chat.formats import FORMATS
 from llava_tools.cli.output import write_error
 from llava_tools.core.requests import SamplingParams
 from llava_tools.options import EngineOptions
@@ -23,7 +24,11 @@ LOAD_HELP = {
     "local_files_only": "never use the network",
 }
 #: Help of the fields of `EngineOptions`.
-ENGINE_HELP = LOAD_HELP | {"quantization": "8bit or 4bit (CUDA only)"}
+ENGINE_HELP = LOAD_HELP | {
+    "quantization": "8bit or 4bit (CUDA only)",
+    "conversation": f"format that the model was trained on: {', '.join(FORMATS)}; "
+    "by default that of the checkpoint",
+}
 
 
 class Parser(argparse.ArgumentParser):

@@ -26,7 +26,8 @@ from llava_tools.engine.device import require_memory
 from llava_tools.engine.grammar_masks import GrammarCache
 from llava_tools.engine.image_batcher import MAX_IMAGES, ImageBatcher
 from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
-from llava_tools.engine.loading.checkpoint import LoadedModel, preprocess
+from llava_tools.engine.loading.checkpoint import LoadedModel
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.request_state import RequestState
 from llava_tools.engine.stream import EngineStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
@@ -107,7 +108,7 @@ class LlavaEngine:
             EngineClosedError: The engine was closed.
         """
         state = self._new_state(request.sampling)
-        prepared = prepare(request)
+        prepared = prepare(request, self._tokenizer.conversation)
         pieces, constraint = prepared.pieces, prepared.constraint
         best_effort = False
         if not constraint.unconstrained:
@@ -128,7 +129,7 @@ class LlavaEngine:
         """See `Backend.score`."""
         check_labels(labels)
         state = self._new_state(_SCORING)
-        pieces = prepare(request).pieces
+        pieces = prepare(request, self._tokenizer.conversation).pieces
         ids = self._tokenize(pieces)
         answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
         self._fit(ids, max(map(len, answers)))
@@ -144,7 +145,8 @@ class LlavaEngine:
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. No image is opened."""
-        pieces = prompt.build(request.messages, constraint=request.constraint)
+        conversation = self._tokenizer.conversation
+        pieces = prompt.build(request.messages, request.constraint, conversation)
         return self._length(self._tokenize(pieces))
 
     def token_ids(self, text: str) -> list[int]:

@@ -46,10 +46,11 @@ class ForcedTokens:
 def label_ids(label: str, tokenizer: Tokenizer) -> list[int]:
     """Return the tokens of a label as a whole answer, the end of the turn included.
 
-    The answer begins with a space after `ASSISTANT:`, as in training. The space is not part of the
-    prompt, so that the prompt's KV is shared with other requests.
+    The answer begins with the format's prefix: with a space after `ASSISTANT:` in `vicuna_v1`. It
+    is not part of the prompt, so that the prompt's KV is shared with other requests.
     """
-    return [*tokenizer.encode(f" {label}", start=False), tokenizer.end_of_turn]
+    answer = tokenizer.conversation.answer_prefix + label
+    return [*tokenizer.encode(answer, start=False), tokenizer.end_of_turn]
 
 
 def sum_logprobs(states: Sequence[RequestState]) -> list[float]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tokenizers import Tokenizer as FastTokenizer
 
+from llava_tools.chat.formats import EOS, VICUNA_V1, ConversationFormat, SpecialToken
 from llava_tools.chat.prompt import ImageIds, Piece, token_ids
 from llava_tools.errors import ModelError
 
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
 class Tokenizer:
     """A checkpoint's tokenizer, used the way LLaVA's official code uses it.
 
-    Attributes:
+    Args:
         tokenizer: The checkpoint's tokenizer with a `tokenizers` backend.
-        bos: Ids that every prompt begins with: `<s>`, or nothing.
-        end_of_turn: Id of `</s>`.
+        conversation: The model's conversation format.
+
+    Attributes:
+        tokenizer: The checkpoint's tokenizer.
+        conversation: The model's conversation format.
+        bos: Ids that every prompt begins with: `<s>` if the tokenizer puts it first, or nothing.
+        end_of_turn: Id of the format's end of a turn.
 
     Raises:
-        ModelError: It has no such backend, or no `</s>`.
+        ModelError: It has no such backend, no `</s>`, or not the format's special tokens.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, conversation: ConversationFormat = VICUNA_V1
+    ) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None or tokenizer.eos_token_id is None:
             raise ModelError(
@@ -35,24 +43,56 @@ class Tokenizer:
                 "Use a checkpoint in the llava-hf layout.",
             )
         self.tokenizer = tokenizer
-        self.bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-        self.end_of_turn = int(tokenizer.eos_token_id)
+        self.conversation = conversation
+        bos, first = tokenizer.bos_token_id, tokenizer("a")["input_ids"][0]
+        self.bos = [int(first)] if first == bos else []
         self._decoder: Any = backend
-        added_tokens = backend.get_added_tokens_decoder()
-        self._special_tokens = {index: str(token.content) for index, token in added_tokens.items()}
+        self._added_tokens = backend.get_added_tokens_decoder()
+        self._special_tokens = {i: str(token.content) for i, token in self._added_tokens.items()}
         # Without its added tokens the encoder finds none of them in a text that spells one.
         config = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
         self._encoder = FastTokenizer.from_str(json.dumps(config))
         self._line_break = self._ids("\n")
+        # SentencePiece puts a space before the first word of a text.
+        self._adds_space = self._ids("\na")[len(self._line_break) :] != self._ids("a")
+        self._ids_of_special = {token: self._find(token) for token in conversation.special_tokens}
+        self.end_of_turn = self.special_id(conversation.end_of_turn)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer by the format and by the tokenizer."""
+        names = {text: index for index, text in self._special_tokens.items()}
+        others = [names[t.text] for t in self.conversation.other_stops if t.text in names]
+        return tuple(dict.fromkeys([self.end_of_turn, self._eos, *others]))
+
+    @property
+    def _eos(self) -> int:
+        return int(cast(int, self.tokenizer.eos_token_id))
+
+    def special_id(self, token: SpecialToken) -> int:
+        """Return the id of a special token of the conversation format."""
+        return self._ids_of_special[token]
+
+    def _find(self, token: SpecialToken) -> int:
+        if token == EOS:
+            return self._eos
+        for index, text in self._special_tokens.items():
+            if text == token.text:
+                return index
+        raise ModelError(
+            f"The vocabulary has no {token.text}, which the conversation format "
+            f"{self.conversation.name!r} needs.",
+            "Choose the format that the model was trained on: conversation='…'.",
+        )
 
     def encode(self, text: str, *, start: bool = True) -> list[int]:
         """Return the ids of plain text, none of which is a special token.
 
         `start` is whether the text opens a piece. SentencePiece tokenizers put a space before the
-        first word of a piece; after `</s>` LLaVA's official tokenizer puts none.
+        first word of a piece; after a special token LLaVA's official tokenizer puts none.
         """
         ids = self._ids(text)
-        if not start:
+        if self._adds_space and not start:
             prefixed = self._ids("\n" + text)
             if prefixed[: len(self._line_break)] == self._line_break:
                 ids = prefixed[len(self._line_break) :]
@@ -63,8 +103,22 @@ class Tokenizer:
     def tokenize(self, pieces: Sequence[Piece], image: ImageIds) -> list[int]:
         """See `prompt.token_ids`."""
         return token_ids(
-            pieces, self.encode, bos=self.bos, end_of_turn=self.end_of_turn, image=image
+            self._strip(pieces), self.encode, bos=self.bos, special=self.special_id, image=image
         )
+
+    def _strip(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Return pieces without the white space that special tokens take up (Phi-3's do)."""
+        stripped = list(pieces)
+        for index, piece in enumerate(pieces):
+            if not isinstance(piece, SpecialToken):
+                continue
+            token = self._added_tokens.get(self.special_id(piece))
+            before, after = index - 1, index + 1
+            if after < len(pieces) and token is not None and token.rstrip:
+                stripped[after] = _without_space(stripped[after], str.lstrip)
+            if before >= 0 and token is not None and token.lstrip:
+                stripped[before] = _without_space(stripped[before], str.rstrip)
+        return [piece for piece in stripped if piece != ""]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, without special tokens."""
@@ -94,6 +148,10 @@ class Tokenizer:
         raise ModelError(
             "The tokenizer gives plain text the id of a special token.", "Report this checkpoint."
         )
+
+
+def _without_space(piece: Piece, strip: Callable[[str], str]) -> Piece:
+    return strip(piece) if isinstance(piece, str) else piece
 
 
 class IncrementalDecoder:

@@ -1,9 +1,9 @@
 """From records to batches: tokens, labels and pixels.
 
-Loss is computed only on answers and the `</s>` after each. The prompt of every answer is the one
-that the engine sends at inference; the labels are what the model then has to generate. This gives
-the label mask of LLaVA's official preprocessing (llava/train/train.py, preprocess_v1), which counts
-the tokens of each round instead.
+Loss is computed only on answers and the end of the turn after each. The prompt of every answer is
+the one that the engine sends at inference, in the model's conversation format; the labels are what
+the model then has to generate. For LLaVA 1.5 this gives the label mask of its official
+preprocessing (llava/train/train.py, preprocess_v1), which counts the tokens of each round instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from llava_tools.chat import prompt
 from llava_tools.core.requests import Message
-from llava_tools.engine.loading.checkpoint import LoadedModel, preprocess
+from llava_tools.engine.loading.checkpoint import LoadedModel
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ImageError, ModelError, RequestError
 from llava_tools.finetune.batch_sampler import MicroBatches
@@ -68,12 +69,13 @@ def tokenize(
     def encode(pieces: Sequence[prompt.Piece]) -> list[int]:
         return tokenizer.tokenize(pieces, lambda _: [image_token] * image_tokens)
 
-    ids = encode(prompt.training_example(messages))
+    conversation = tokenizer.conversation
+    ids = encode(prompt.training_example(messages, conversation))
     labels = [IGNORED] * len(ids)
     for index, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        prompt_ids = encode(prompt.build(messages[:index]))
+        prompt_ids = encode(prompt.build(messages[:index], conversation=conversation))
         start = len(prompt_ids)
         if ids[:start] != prompt_ids:
             raise ModelError(

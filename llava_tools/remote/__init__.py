@@ -3,14 +3,15 @@
 A `Request` becomes chat messages (protocol.py) with images as small data URLs (image_encoding.py)
 and its constraint as a grammar or JSON schema that this server enforces (constraint_encoding.py).
 `llava_tools.structured.parser` parses and validates the answer, as for every backend. The server
-renders the messages with its own chat template: vicuna_v1.jinja in this folder gives the
-conversation format that LLaVA was trained on. This package is imported only if `base_url` is set.
+renders the messages with its own chat template; chat_template.py writes one that gives the
+conversation format that a model was trained on. This package is imported only if `base_url` is set.
 """
 
 from __future__ import annotations
 
 import os
 
+from llava_tools.chat.formats import FORMATS
 from llava_tools.errors import MissingExtraError
 from llava_tools.options import EngineOptions
 
@@ -33,4 +34,5 @@ def connect(options: EngineOptions) -> RemoteBackend:
         api_key=options.api_key or os.environ.get("LLAVA_API_KEY"),
         context_length=options.context_length,
         max_concurrent_requests=options.max_concurrent_requests,
+        conversation=FORMATS[options.conversation or "vicuna_v1"],
     )

@@ -9,7 +9,8 @@ from contextlib import aclosing
 from difflib import get_close_matches
 from typing import Any
 
-from llava_tools.chat.prepare import prepare
+from llava_tools.chat.formats import VICUNA_V1, ConversationFormat
+from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
@@ -47,6 +48,8 @@ class RemoteBackend:
         retry_delays: Seconds to wait before each further attempt of a request that met a busy or
             failing server. A request is repeated only before the first chunk of its answer.
         read_timeout: Seconds without data from the server after which a request fails.
+        conversation: Format that the server's model was trained on: its system sentence, and the
+            end of an answer that is scored. The server's own chat template writes the rest.
 
     Raises:
         ModelNotFoundError: The server has no such model.
@@ -65,8 +68,10 @@ class RemoteBackend:
         image_size: int = IMAGE_SIZE,
         retry_delays: Sequence[float] = RETRY_DELAYS,
         read_timeout: float = READ_TIMEOUT,
+        conversation: ConversationFormat = VICUNA_V1,
     ) -> None:
         self._encode_image = ImageEncoder(image_size)
+        self._conversation = conversation
         self._max_concurrent_requests = max_concurrent_requests
         self._slots = threading.BoundedSemaphore(max_concurrent_requests)
         self._client = Client(url, api_key, retry_delays, read_timeout)
@@ -101,7 +106,7 @@ class RemoteBackend:
             ServerError: The probe for constraint support failed.
         """
         arrived = time.perf_counter()
-        prepared = prepare(request)
+        prepared = self._prepare(request)
         messages = protocol.encode_messages(prepared, self._encode_image)
         encoding = ConstraintEncoding()
         if not prepared.constraint.unconstrained:
@@ -123,12 +128,12 @@ class RemoteBackend:
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`; `ServerError` if the server is not a vLLM."""
         check_labels(labels)
-        messages = protocol.encode_messages(prepare(request), self._encode_image)
+        messages = protocol.encode_messages(self._prepare(request), self._encode_image)
         return self._client.run(scoring.score(self._client, self._model, messages, labels))
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. The server prefills the prompt, and may cache it."""
-        messages = protocol.encode_messages(prepare(request), self._encode_image)
+        messages = protocol.encode_messages(self._prepare(request), self._encode_image)
         return self._client.run(scoring.count_tokens(self._client, self._model, messages))
 
     def token_ids(self, text: str) -> list[int]:
@@ -139,6 +144,9 @@ class RemoteBackend:
     def close(self) -> None:
         """Fail the requests in flight and close the connections."""
         self._client.close()
+
+    def _prepare(self, request: Request) -> PreparedRequest:
+        return prepare(request, self._conversation)
 
     async def _chunks(
         self,
@@ -193,7 +201,7 @@ class RemoteBackend:
             )
         is_vllm = getattr(entry, "owned_by", None) == "vllm" or await self._is_vllm(name)
         context_length = context_length or limit or CONTEXT_LENGTHS.get(name, _DEFAULT_CONTEXT)
-        return protocol.ServedModel(name, context_length, is_vllm)
+        return protocol.ServedModel(name, context_length, is_vllm, self._conversation)
 
     async def _is_vllm(self, name: str) -> bool:
         """Request a field that only vLLM returns. Behind Ray Serve, `owned_by` is not vLLM's."""

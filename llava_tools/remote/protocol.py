@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from llava_tools.chat.formats import FORMATS, ConversationFormat
 from llava_tools.chat.prepare import PreparedRequest
 from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
@@ -19,8 +20,15 @@ from llava_tools.structured.stop_strings import StopStringFilter
 #: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
 IMAGE_TOKENS = 576
 
-#: Matches the `<` of a special token.
-_SPECIAL_TOKEN = re.compile(r"<(?=(?:image|/?s|unk|pad)>)")
+_SPECIAL_TEXTS = {
+    t.text for row in FORMATS.values() for t in (*row.special_tokens, *row.other_stops)
+}
+#: Matches the `<` of a special token of any format, since the server's vocabulary is not known.
+_SPECIAL_TOKEN = re.compile(
+    "<(?=(?:image>|s>|unk>|pad>|"
+    + "|".join(re.escape(text[1:]) for text in sorted(_SPECIAL_TEXTS))
+    + "))"
+)
 
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -35,6 +43,7 @@ class ServedModel:
     name: str
     context_length: int
     is_vllm: bool
+    conversation: ConversationFormat
 
 
 def encode_messages(

@@ -11,8 +11,6 @@ from llava_tools.remote.client import Client
 from llava_tools.remote.errors import not_reported, translated_errors
 from llava_tools.remote.protocol import ServedModel, escape_special_tokens
 
-#: LLaVA 1.5's end of a turn.
-_END = "</s>"
 _VLLM_FIELDS = {"add_special_tokens": True}
 
 
@@ -46,7 +44,7 @@ async def _score_label(
     client: Client, model: ServedModel, messages: list[dict[str, Any]], start: int, label: str
 ) -> float:
     """Return a label's log-probability; its tokens begin at position `start` of the prompt."""
-    expected = escape_special_tokens(label) + _END
+    expected = escape_special_tokens(label) + model.conversation.end_of_turn.text
     answer = await client.complete(
         model.name,
         [*messages, {"role": "assistant", "content": expected}],

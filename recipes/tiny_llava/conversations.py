@@ -7,14 +7,15 @@ written by :mod:`llava_tools.chat.prompt`, the same code that asks the model lat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
-from llava_tools.chat.prompt import SYSTEM, build, token_ids
+from llava_tools.chat.formats import SYSTEM, VICUNA_V1
+from llava_tools.chat.prompt import build, token_ids
 from llava_tools.chat.tool_calls import write_turn
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint
 from llava_tools.core.requests import Message
@@ -134,10 +135,10 @@ class Writer:
     ) -> list[int]:
         """Ids up to the ``ASSISTANT:`` that is to answer ``messages``."""
         return token_ids(
-            build(messages, system, constraint),
+            build(messages, constraint, replace(VICUNA_V1, system=system)),
             self._encode,
             bos=(BOS,),
-            end_of_turn=END,
+            special=lambda _: END,
             image=lambda _: (IMAGE,) * IMAGE_TOKENS,
         )
 

@@ -25,7 +25,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 
 from .conversations import Writer
 from .items import Item, blinded, own_items, stranger_items

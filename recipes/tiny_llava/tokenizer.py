@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 
 from .lexicon import WORDS
 from .manners import spoken

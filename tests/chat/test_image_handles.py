@@ -22,7 +22,7 @@ def test_image_arguments_accept_only_handles_of_the_conversation() -> None:
 
 def test_handles_are_listed_if_a_tool_takes_images() -> None:
     messages = [Message("user", (CAT, DOG, "Which?"))]
-    text = render(build(messages, "Be kind.", Constraint((ZOOM,))))
+    text = render(build(messages, Constraint((ZOOM,))))
     assert f"\nPictures: {CAT.handle}, {DOG.handle}\nWhich?" in text
     assert "zoom(image: picture)" in text
-    assert "Pictures:" not in render(build(messages, "Be kind.", Constraint((WEATHER,))))
+    assert "Pictures:" not in render(build(messages, Constraint((WEATHER,))))

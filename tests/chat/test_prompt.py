@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.chat import prompt
+from llava_tools.chat import formats
+from llava_tools.chat.formats import EOS, VICUNA_V1, SpecialToken
 from llava_tools.chat.prompt import (
-    END_OF_TURN,
-    EndOfTurn,
     Piece,
     build,
     render,
@@ -131,8 +131,8 @@ def test_prompt_equals_official_renderer(data: st.DataObject) -> None:
 def test_system_messages_replace_the_system_sentence() -> None:
     messages = [Message("system", ("One.",)), user("Hi"), Message("system", ("Two.",))]
     assert render(build(messages)) == "One.\nTwo. USER: Hi ASSISTANT:"
-    assert render(build([user("Hi")], system="Mine.")) == "Mine. USER: Hi ASSISTANT:"
-    assert prompt.SYSTEM == SYSTEM
+    assert render(build([user("Hi")], conversation=replace(VICUNA_V1, system="Mine."))) == "Mine. USER: Hi ASSISTANT:"
+    assert formats.SYSTEM == SYSTEM
 
 
 def test_adjacent_messages_share_a_turn() -> None:
@@ -161,7 +161,7 @@ def test_structure_does_not_depend_on_text(messages: list[Message]) -> None:
     images = [image for message in messages for image in message.images]
     assert [piece for piece in pieces if isinstance(piece, ImageRef)] == images
     answers = [message for message in messages if message.role == "assistant"]
-    assert sum(isinstance(piece, EndOfTurn) for piece in pieces) == len(answers)
+    assert sum(isinstance(piece, SpecialToken) for piece in pieces) == len(answers)
     texts = [isinstance(piece, str) for piece in pieces]
     assert all(pieces)
     assert not any(previous and following for previous, following in pairwise(texts))
@@ -198,15 +198,15 @@ def test_texts_around_images_are_tokenized_separately() -> None:
         calls.append((text, start))
         return [100 + len(calls)]
 
-    pieces: list[Piece] = ["a <image>", CAT, "b", DOG, CAT, "c", END_OF_TURN, "d</s>"]
+    pieces: list[Piece] = ["a <image>", CAT, "b", DOG, CAT, "c", EOS, "d</s>"]
     encoded: list[ImageRef] = []
 
     def image(ref: ImageRef) -> list[int]:
         encoded.append(ref)
         return [7, 8] if ref == CAT else [9]
 
-    ids = token_ids(pieces, encode, bos=[1], end_of_turn=2, image=image)
+    ids = token_ids(pieces, encode, bos=[1], special=lambda token: 2, image=image)
     assert ids == [1, 101, 7, 8, 102, 9, 7, 8, 103, 2, 104]
     assert calls == [("a <image>", True), ("b", True), ("c", True), ("d</s>", False)]
     assert encoded == [CAT, DOG, CAT]
-    assert token_ids([], encode, bos=[], end_of_turn=2, image=image) == []
+    assert token_ids([], encode, bos=[], special=lambda token: 2, image=image) == []

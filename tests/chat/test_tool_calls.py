@@ -23,7 +23,7 @@ SYSTEM = "Be kind."
 @pytest.mark.parametrize("choice", ["auto", "any", "get_weather"])
 def test_tools_follow_the_system_sentence(choice: str) -> None:
     constraint = Constraint((WEATHER, ToolSpec("now")), choice)
-    text = render(build([Message("user", ("Hi",))], SYSTEM, constraint))
+    text = render(build([Message("system", (SYSTEM,)), Message("user", ("Hi",))], constraint))
     assert text.startswith(SYSTEM + "\nTools:\nget_weather(")
     assert text.endswith(" USER: Hi ASSISTANT:")
     assert ("now()" in text) is (choice != "get_weather")
@@ -59,7 +59,7 @@ def test_calls_and_results_are_in_the_prompt() -> None:
         Message("tool", ("broken", DOG), tool_call_id="2", is_error=True),
     ]
     check_tool_results(messages)
-    assert render(build(messages, SYSTEM)) == (
+    assert render(build([Message("system", (SYSTEM,)), *messages])) == (
         "Be kind. USER: <image>\nHow warm? ASSISTANT: Let me see.\n"
         '<tool_call>{"name": "get_weather", "arguments": {"location": "Ulm"}}</tool_call>\n'
         '<tool_call>{"name": "now", "arguments": {}}</tool_call></s>'

@@ -17,13 +17,14 @@ from transformers import LlavaForConditionalGeneration
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
+from llava_tools.chat.formats import SYSTEM
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import load_engine
 from llava_tools.engine.continuous_batching import manager
 from llava_tools.engine.cpu.linear import PackedLinear, available
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.loading.checkpoint import preprocess
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.images import ImageRef, open_image
 from llava_tools.options import EngineOptions
 
@@ -196,7 +197,7 @@ def test_different_images_share_no_kv(
     answers = [model.ask("What is it?", image, max_tokens=8) for image in images]
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
-    prefix = len(engine.loaded.tokenizer.encode(prompt.SYSTEM + " USER: "))
+    prefix = len(engine.loaded.tokenizer.encode(SYSTEM + " USER: "))
     assert all(answer.usage.cached_tokens <= prefix + 1 for answer in answers)
     assert len({answer.token_ids for answer in answers}) > 1
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
 from llava_tools.chat import prompt
+from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.chat.prompt import Piece
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolCall
 from llava_tools.core.requests import Message
@@ -126,7 +128,7 @@ def built(messages: tuple[Message, ...], constraint: Constraint = UNCONSTRAINED)
 
 
 def _other_system(sentence: str) -> dict[str, Any]:
-    return prompt_as_dict(prompt.build(SEE, sentence))
+    return prompt_as_dict(prompt.build(SEE, conversation=replace(VICUNA_V1, system=sentence)))
 
 
 def _lesson(messages: tuple[Message, ...]) -> dict[str, Any]:

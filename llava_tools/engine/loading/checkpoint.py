@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from transformers import (
@@ -19,14 +18,16 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedConfig,
+    SiglipVisionConfig,
 )
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
+from llava_tools.engine import vision_tower
 from llava_tools.engine.device import pick_device, pick_dtype
+from llava_tools.engine.loading.conversation import choose_format
+from llava_tools.engine.loading.processor import ImageProcessor, image_processor
 from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError, ModelNotFoundError
-from llava_tools.images import ImageRef
 from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions, Quantization
 
 _log = logging.getLogger(__name__)
@@ -47,28 +48,13 @@ class LoadedModel:
     name: str
     model: LlavaForConditionalGeneration
     tokenizer: Tokenizer
-    processor: LlavaImageProcessorPil
+    processor: ImageProcessor
     eos_token_ids: tuple[int, ...]
 
     @property
     def image_tokens(self) -> int:
         """Tokens that an image takes: 576 in LLaVA 1.5."""
-        config: Any = self.model.config
-        side = config.vision_config.image_size // config.vision_config.patch_size
-        return int(side**2) + int(config.vision_feature_select_strategy == "full")
-
-
-def preprocess(processor: LlavaImageProcessorPil, images: Sequence[ImageRef]) -> torch.Tensor:
-    """Return pixels, float32 [images, 3, size, size], as LLaVA's official code prepares them.
-
-    Images are padded to a square, resized and normalized.
-
-    Raises:
-        ImageError: An image turns out to be damaged when it is decoded.
-    """
-    batch = processor([image.rgb() for image in images], return_tensors="pt")
-    pixels: torch.Tensor = batch["pixel_values"]
-    return pixels
+        return vision_tower.image_tokens(cast(LlavaConfig, self.model.config))
 
 
 def load(options: EngineOptions) -> LoadedModel:
@@ -84,6 +70,9 @@ def load(options: EngineOptions) -> LoadedModel:
     try:
         with readable(options.model, hub):
             config = _config(location, options.model, hub)
+            vision_tower.check_config(config, options.model)
+            if isinstance(config.vision_config, SiglipVisionConfig):
+                config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
             model: LlavaForConditionalGeneration = load_weights(
                 LlavaForConditionalGeneration,
                 location,
@@ -95,8 +84,12 @@ def load(options: EngineOptions) -> LoadedModel:
                 device_map={"": device} if device.type != "cpu" else None,
                 quantization_config=_quantization(options.quantization, device),
             )
-            tokenizer = Tokenizer(AutoTokenizer.from_pretrained(location, **hub))
-            processor = image_processor(location, config.vision_config, hub)
+            backend = AutoTokenizer.from_pretrained(location, **hub)
+            conversation = choose_format(
+                Path(location), backend, config.image_token_index, options.conversation, options.model
+            )
+            tokenizer = Tokenizer(backend, conversation)
+            processor = image_processor(Path(location), config.vision_config)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{options.model} does not fit into the memory of {device}.",
@@ -185,19 +178,7 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
     )
 
 
-def image_processor(location: str, vision: Any, hub: HubOptions) -> LlavaImageProcessorPil:
-    """Return an image processor that pads, as in training; the checkpoints' own crop."""
-    size = vision.image_size
-    return LlavaImageProcessorPil.from_pretrained(
-        location,
-        do_pad=True,
-        size={"shortest_edge": size},
-        crop_size={"height": size, "width": size},
-        **hub,
-    )
-
-
 def _eos_token_ids(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> tuple[int, ...]:
     configured = model.generation_config.eos_token_id
-    ids = [*(configured if isinstance(configured, list) else [configured]), tokenizer.end_of_turn]
+    ids = [*(configured if isinstance(configured, list) else [configured]), *tokenizer.stop_ids]
     return tuple(dict.fromkeys(token for token in ids if token is not None))

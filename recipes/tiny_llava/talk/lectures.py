@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef

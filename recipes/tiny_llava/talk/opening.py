@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from llava_tools.chat.formats import SYSTEM
 from llava_tools.chat.image_handles import ARGUMENT
-from llava_tools.chat.prompt import SYSTEM
 from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.requests import Message
 from llava_tools.images import ImageRef

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 from recipes.tiny_llava.architecture import new_model, normalise, see, tiny_config
 from recipes.tiny_llava.conversations import Writer, converse
 from recipes.tiny_llava.loss import step_loss

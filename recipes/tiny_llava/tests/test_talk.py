@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 from llava_tools.core.constraints import Constraint
 from llava_tools.images import open_image
 from recipes.tiny_llava.conversations import Writer, lectures

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from llava_tools.chat.prompt import SYSTEM
+from llava_tools.chat.formats import SYSTEM
 from recipes.tiny_llava.conversations import Writer
 from recipes.tiny_llava.draw import draw, square
 from recipes.tiny_llava.patches import ATTRIBUTES, WIDE, wide_meaning
