@@ -18,13 +18,13 @@ from transformers import CLIPVisionModel
 
 from llava_tools.core.backend import Backend
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.loading.checkpoint import preprocess
 from llava_tools.engine.loading.clip import (
     Clip,
     VisionTower,
     check_vision_tower,
     load_vision_tower,
 )
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.vision_tower import hidden_states
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions, EngineOptions
@@ -138,8 +138,9 @@ class ClipEmbedding:
         # One by one: many large images, decoded at once, would not fit into memory.
         pixels = torch.cat([preprocess(tower.processor, [image]) for image in images])
         pixels = pixels.to(tower.model.device, tower.model.dtype)
-        hidden = hidden_states(tower.model, pixels, -2).to(model.device, model.dtype)
-        return _unit(model.visual_projection(model.vision_model(hidden)))
+        (hidden,) = hidden_states(tower.model, pixels, [-2])
+        pooled = model.vision_model(hidden.to(model.device, model.dtype))
+        return _unit(model.visual_projection(pooled))
 
 
 def _unit(vectors: torch.Tensor) -> list[list[float]]:

@@ -17,7 +17,8 @@ from llava_tools import Llava, model_cache, open_image
 from llava_tools.embedding import Embedder
 from llava_tools.engine import load_embedding
 from llava_tools.engine.embedding import ClipEmbedding
-from llava_tools.engine.loading.checkpoint import load, preprocess
+from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.errors import ImageError, ModelError, ModelNotFoundError
 from llava_tools.options import EmbeddingOptions, EngineOptions
 from tests.checkpoints import write_clip

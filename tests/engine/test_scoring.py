@@ -16,7 +16,7 @@ from llava_tools.chat import prompt
 from llava_tools.core.requests import Request
 from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.engine import LlavaEngine
-from llava_tools.engine.loading.checkpoint import preprocess
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.request_state import RequestState
 from llava_tools.errors import (
     ContextOverflowError,

@@ -23,10 +23,10 @@ from transformers import (
     CLIPVisionModel,
 )
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools.engine.device import pick_device, pick_dtype
-from llava_tools.engine.loading.checkpoint import image_processor, load, locate
+from llava_tools.engine.loading.checkpoint import load, locate
+from llava_tools.engine.loading.processor import ImageProcessor, image_processor
 from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
@@ -106,7 +106,7 @@ class VisionTower:
     """A vision tower, of which all but the last layer is used, with its image processor."""
 
     model: CLIPVisionModel
-    processor: LlavaImageProcessorPil
+    processor: ImageProcessor
 
 
 def load_clip(options: EmbeddingOptions) -> Clip:
@@ -171,7 +171,7 @@ def load_vision_tower(clip: Clip, options: EmbeddingOptions) -> VisionTower:
             config=config.vision_config,
             dtype=clip.model.dtype,
         )
-        processor = image_processor(clip.location, config.vision_config, hub)
+        processor = image_processor(Path(clip.location), config.vision_config)
     return VisionTower(tower.to(clip.model.device), processor)
 
 

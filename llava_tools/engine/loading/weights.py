@@ -14,6 +14,9 @@ from llava_tools.errors import ModelError, ModelNotFoundError
 #: Buffers that older exporters wrote into checkpoints, although they are computed.
 _COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
 
+#: SigLIP's pooling, which many checkpoints of LLaVA hold and LLaVA does not read.
+_UNREAD = "model.vision_tower.head."
+
 #: `revision` and `local_files_only`, as each `from_pretrained` takes them.
 HubOptions = dict[str, Any]
 
@@ -49,7 +52,9 @@ def load_weights(
     unexpected = [] if partial else report["unexpected_keys"]
     faults = {
         "missing": sorted(report["missing_keys"]),
-        "unexpected": sorted(key for key in unexpected if not key.endswith(_COMPUTED)),
+        "unexpected": sorted(
+            key for key in unexpected if not key.endswith(_COMPUTED) and not key.startswith(_UNREAD)
+        ),
         "of the wrong shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
     }
     if any(faults.values()):
