@@ -131,7 +131,10 @@ def test_prompt_equals_official_renderer(data: st.DataObject) -> None:
 def test_system_messages_replace_the_system_sentence() -> None:
     messages = [Message("system", ("One.",)), user("Hi"), Message("system", ("Two.",))]
     assert render(build(messages)) == "One.\nTwo. USER: Hi ASSISTANT:"
-    assert render(build([user("Hi")], conversation=replace(VICUNA_V1, system="Mine."))) == "Mine. USER: Hi ASSISTANT:"
+    assert (
+        render(build([user("Hi")], conversation=replace(VICUNA_V1, system="Mine.")))
+        == "Mine. USER: Hi ASSISTANT:"
+    )
     assert formats.SYSTEM == SYSTEM
 
 
