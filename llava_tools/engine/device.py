@@ -12,8 +12,16 @@ import torch
 from llava_tools.errors import MemoryExhaustedError, ModelError
 from llava_tools.options import LoadOptions
 
-# The messages of torch's CPU allocator, which raises a plain RuntimeError.
-_NO_MEMORY = re.compile("can't allocate memory|not enough memory", re.IGNORECASE)
+# Messages of plain RuntimeErrors of torch's CPU allocator, MPS, cuBLAS and the CUDA runtime.
+_NO_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE
+)
+# After these a CUDA context takes no more work.
+_UNRECOVERABLE = re.compile(
+    "illegal (memory access|instruction|address)|device-side assert|misaligned address|"
+    "unspecified launch failure|uncorrectable ECC",
+    re.IGNORECASE,
+)
 
 
 @contextmanager
@@ -36,6 +44,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+
+
+def is_unrecoverable(error: BaseException) -> bool:
+    """Whether the device takes no more work from this process."""
+    return isinstance(error, RuntimeError) and bool(_UNRECOVERABLE.search(str(error)))
 
 
 def out_of_memory_error(purpose: str) -> MemoryExhaustedError:
@@ -84,7 +97,11 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
     if options.source == "tiny":
         return torch.float32
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float16
+        )
     if device.type == "mps":
         return torch.float16
     return torch.bfloat16 if _cpu_computes_bfloat16() else torch.float32

@@ -8,11 +8,10 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
@@ -20,23 +19,24 @@ from llava_tools.chat.token_limit import max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import scoring, vision_tower
-from llava_tools.engine.continuous_batching.runtime import PagedRuntime
-from llava_tools.engine.cpu import llama
+from llava_tools.engine.attention import make_attention
+from llava_tools.engine.blocks import BlockManager
+from llava_tools.engine.decoder import make_decoder
 from llava_tools.engine.device import require_memory
 from llava_tools.engine.grammar_masks import GrammarCache
 from llava_tools.engine.image_batcher import MAX_IMAGES, ImageBatcher
-from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
+from llava_tools.engine.image_cache import ImageFeatureCache
+from llava_tools.engine.kv_cache import KVCache, blocks_that_fit, budget_for
 from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.loading.processor import preprocess
-from llava_tools.engine.request_state import RequestState
+from llava_tools.engine.loop import EngineLoop
+from llava_tools.engine.request_state import PromptImage, RequestState
+from llava_tools.engine.runner import ModelRunner
 from llava_tools.engine.stream import EngineStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import EngineOptions
 from llava_tools.structured.parser import constrained
-
-if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration
 
 #: Stands for an image in a prompt's token ids until its request was admitted.
 _IMAGE = -1
@@ -48,13 +48,16 @@ class LlavaEngine:
     """Runs a loaded LLaVA for many callers at once.
 
     Args:
-        loaded: The model with its tokenizer and image processor. The input embedding of its
-            language model is replaced by one that takes virtual ids of images.
+        loaded: The model with its tokenizer and image processor; its language model is used up.
         options: The options that it was loaded with.
 
     Attributes:
-        runtime: Runs the language model.
+        loop: Runs the language model.
+        cache: The KV of all requests.
         image_batcher: Runs the vision tower.
+
+    Raises:
+        ModelError: The KV of a single request does not fit into memory.
     """
 
     def __init__(self, loaded: LoadedModel, options: EngineOptions) -> None:
@@ -62,40 +65,42 @@ class LlavaEngine:
         self.model_name = loaded.name
         self.context_length = _context_length(loaded, options)
         dtype = str(loaded.model.dtype).removeprefix("torch.")
-        self.device = f"{loaded.model.device} {dtype}"  # as `info` shows it
+        device = loaded.model.device
+        self.device = f"{device} {dtype}"  # as `info` shows it
         self._options = options
         self._tokenizer = loaded.tokenizer
-        decoder = paged_decoder(loaded.model)
-        token_embedding = cast(nn.Embedding, decoder.get_input_embeddings())
-        self._vocab_size = token_embedding.num_embeddings
-        on_gpu = loaded.model.device.type == "cuda"
-        self.image_batcher = ImageBatcher(self._encode_pixels, MAX_IMAGES if on_gpu else 1)
-        self._pixels_lock = threading.Lock()  # one image at a time has all its pixels in memory
-        self._images = ImageFeatureCache(
-            self._encode,
-            self._vocab_size,
-            loaded.image_tokens,
-            prefix_caching=options.prefix_caching,
-        )
-        decoder.set_input_embeddings(ImageAwareEmbedding(token_embedding, self._images))
-        self._grammars = GrammarCache(loaded.tokenizer.tokenizer, self._vocab_size)
-        self._dropped: queue.SimpleQueue[RequestState] = queue.SimpleQueue()
-        self.runtime = PagedRuntime(
-            decoder,
+        token_embedding = cast(nn.Embedding, loaded.model.get_input_embeddings())
+        vocab_size = token_embedding.num_embeddings
+        attention = make_attention(device)
+        decoder = make_decoder(loaded.model, attention)
+        count = blocks_that_fit(decoder.kv_shape, self.context_length, device)
+        self.cache = KVCache(decoder.kv_shape, count, device)
+        blocks = BlockManager(count, prefix_caching=options.prefix_caching)
+        self.loop = EngineLoop(
+            ModelRunner(decoder, token_embedding, attention, self.cache),
+            blocks,
             loaded.eos_token_ids,
-            self.context_length,
-            prefix_caching=options.prefix_caching,
+            budget_for(device).step_tokens,
             on_dropped=self._release_dropped,
         )
+        self.image_batcher = ImageBatcher(
+            self._encode_pixels, MAX_IMAGES if device.type == "cuda" else 1
+        )
+        self._pixels_lock = threading.Lock()  # one image at a time has all its pixels in memory
+        self._images = ImageFeatureCache(
+            self._encode, vocab_size, loaded.image_tokens, prefix_caching=options.prefix_caching
+        )
+        self._grammars = GrammarCache(loaded.tokenizer.tokenizer, vocab_size)
+        self._dropped: queue.SimpleQueue[RequestState] = queue.SimpleQueue()
         self._request_numbers = itertools.count()
         self._free_slots = threading.BoundedSemaphore(options.max_concurrent_requests)
-        self._image_ids: dict[str, list[range]] = {}  # acquired, by the request that holds them
+        self._admitted: set[str] = set()  # ids of the requests that hold a slot
         self._closed = False
 
     @property
     def idle(self) -> bool:
-        """Whether no request is in flight and no image is held for one."""
-        return not self._image_ids and self.runtime.idle
+        """Whether no request is in flight and none holds a slot."""
+        return not self._admitted and self.loop.idle
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`. The request's new images are encoded before this returns.
@@ -117,7 +122,8 @@ class LlavaEngine:
         state.max_tokens = self._fit(ids, request.sampling.max_tokens)
         self._admit(state)
         try:
-            self.runtime.submit(self._expand_images(ids, pieces, state), state)
+            self._expand_images(ids, pieces, state)
+            self.loop.submit(state)
         except BaseException:
             self._release(state)
             raise
@@ -133,13 +139,10 @@ class LlavaEngine:
         ids = self._tokenize(pieces)
         answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
         self._fit(ids, max(map(len, answers)))
-        self._admit(state)  # it counts as one request and holds the images for all labels
-        scores: list[float] = []
+        self._admit(state)  # all labels count as one request
         try:
-            ids = self._expand_images(ids, pieces, state)
-            for start in range(0, len(answers), scoring.MAX_LABELS_AT_ONCE):
-                scores += self._score(ids, answers[start : start + scoring.MAX_LABELS_AT_ONCE])
-            return scores
+            self._expand_images(ids, pieces, state)
+            return self._score(state, answers)
         finally:
             self._release(state)
 
@@ -157,7 +160,7 @@ class LlavaEngine:
         """See `Backend.close`."""
         if not self._closed:
             self._closed = True
-            self.runtime.close()
+            self.loop.close()
 
     def _new_state(self, sampling: SamplingParams) -> RequestState:
         if self._closed:
@@ -186,42 +189,44 @@ class LlavaEngine:
                 f"{limit} requests are in flight, the most this engine takes.",
                 "Try again later, or set a larger max_concurrent_requests.",
             )
-        self._image_ids[state.request_id] = []
+        self._admitted.add(state.request_id)
 
     def _expand_images(
         self, ids: list[int], pieces: Sequence[prompt.Piece], state: RequestState
-    ) -> list[int]:
-        """Return a prompt's ids with the virtual ids of its images, held until `_release`."""
+    ) -> None:
+        """Give a request its prompt, with the virtual ids of its images, and their features."""
         images = (piece for piece in pieces if isinstance(piece, ImageRef))
-        expanded: list[int] = []
         for token in ids:
             if token != _IMAGE:
-                expanded.append(token)
+                state.prompt_ids.append(token)
                 continue
             image = next(images)
             with require_memory(f"the image {image.source}"):
-                image_ids = self._images.acquire(image)
-            self._image_ids[state.request_id].append(image_ids)
-            expanded += image_ids
-            state.image_tokens += len(image_ids)
-        return expanded
+                encoded = self._images.get(image)
+            state.images.append(PromptImage(len(state.prompt_ids), encoded.features))
+            state.prompt_ids += encoded.ids
 
-    def _score(self, ids: list[int], answers: list[list[int]]) -> list[float]:
-        """Force each answer after a prompt; return their log-probabilities."""
+    def _score(self, request: RequestState, labels: list[list[int]]) -> list[float]:
+        """Return the log-probability of each label as the answer to a prompt."""
+        scores: list[float] = []
         states: list[RequestState] = []
         try:
-            for answer in answers:
-                state = self._new_state(_SCORING)
-                state.constraint = scoring.ForcedTokens(answer, self._vocab_size)
-                state.max_tokens = len(answer)
-                states.append(state)
-                self.runtime.submit(ids, state)
-                if len(states) == 1:  # wait until it has computed the prompt, which all share
-                    state.outputs.put(state.outputs.get())
-            return scoring.sum_logprobs(states)
+            # The first computes the prompt, which the others then share.
+            most = scoring.MAX_LABELS_AT_ONCE
+            for batch in (labels[:1], *(labels[i : i + most] for i in range(1, len(labels), most))):
+                states = [self._label_state(request, label) for label in batch]
+                for state in states:
+                    self.loop.submit(state)
+                scores += map(scoring.wait, states)
+            return scores
         finally:
             for state in states:
-                self.runtime.cancel(state)
+                self.loop.cancel(state)
+
+    def _label_state(self, request: RequestState, label: list[int]) -> RequestState:
+        state = self._new_state(_SCORING)
+        state.prompt_ids, state.images, state.label = request.prompt_ids, request.images, label
+        return state
 
     def _encode(self, image: ImageRef) -> torch.Tensor:
         """Return an image's features: [image_tokens, hidden] in the model's dtype."""
@@ -242,27 +247,9 @@ class LlavaEngine:
 
     def _release(self, state: RequestState) -> None:
         """Free everything that a request held; called once, however it ended."""
-        self.runtime.cancel(state)
-        for ids in self._image_ids.pop(state.request_id, ()):
-            self._images.release(ids)
+        self.loop.cancel(state)
+        self._admitted.discard(state.request_id)
         self._free_slots.release()
-
-
-def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
-    """Return the language model of a LLaVA as a causal model of its own that shares all weights.
-
-    On a CPU the language model is replaced by a faster one, in the LLaVA too.
-    """
-    with torch.device("meta"):
-        decoder: PreTrainedModel = AutoModelForCausalLM.from_config(
-            model.config.text_config, attn_implementation="sdpa"
-        )
-    decoder.model = model.model.language_model
-    decoder.lm_head = model.lm_head
-    if llama.is_supported(decoder):
-        llama.replace(model, decoder)
-    decoder.eval()
-    return decoder
 
 
 def _context_length(loaded: LoadedModel, options: EngineOptions) -> int:

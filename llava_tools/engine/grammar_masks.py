@@ -10,10 +10,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-
-import torch
 
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import MissingExtraError, SchemaError
@@ -61,7 +58,7 @@ class GrammarCache:
             start, best_effort = self._grammars[key]
             if len(self._grammars) > MAX_GRAMMARS:
                 self._grammars.popitem(last=False)
-            return Matcher(start.deep_copy(), self._vocab_size), best_effort
+            return Matcher(start.deep_copy()), best_effort
 
     def _compile(self, constraint: Constraint) -> tuple[LLMatcher, bool]:
         try:
@@ -105,31 +102,28 @@ class GrammarCache:
 class Matcher:
     """The state of one answer in its grammar, a `TokenConstraint`; used on the engine thread."""
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+    def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
-        self._vocab_size = vocab_size
 
     @property
     def error(self) -> str:
         """See `TokenConstraint`."""
         return _one_line(self._matcher.get_error()) if self._matcher.is_error() else ""
 
-    def forbidden(self, device: torch.device) -> torch.Tensor:
+    def allowed_bits(self) -> bytes:
         """See `TokenConstraint`."""
-        bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
-        bits = bits.to(device).unsqueeze(1)
-        allowed = bits.bitwise_and(_bit_values(device)).flatten()[: self._vocab_size]
-        return allowed == 0
+        return bytes(self._matcher.compute_bitmask())
 
     def accept(self, token: int) -> None:
         """See `TokenConstraint`."""
         self._matcher.consume_token(token)
 
-
-@cache
-def _bit_values(device: torch.device) -> torch.Tensor:
-    """Return the values of a byte's bits, lowest first, uint8 [8]."""
-    return torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=device)
+    def forced_tokens(self) -> list[int]:
+        """See `TokenConstraint`."""
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if tokens:
+            self._matcher.consume_tokens(tokens)
+        return tokens
 
 
 def _one_line(text: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 
@@ -13,17 +14,20 @@ from llava_tools.errors import EngineError
 
 
 class TokenConstraint(Protocol):
-    """Which tokens an answer may consist of: a grammar, or the forced tokens of a label."""
+    """Which tokens an answer may consist of."""
 
     @property
     def error(self) -> str:
         """Why the constraint cannot go on; "" as long as it can."""
 
-    def forbidden(self, device: torch.device) -> torch.Tensor:
-        """Return which tokens may not come next, bool [vocab_size]."""
+    def allowed_bits(self) -> bytes:
+        """Return which tokens may come next, a bit each, lowest first; none if it cannot go on."""
 
     def accept(self, token: int) -> None:
-        """Advance by a token that was not forbidden."""
+        """Advance by a token that is allowed."""
+
+    def forced_tokens(self) -> list[int]:
+        """Return the tokens that must come next, and advance by them."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,29 @@ class TokenIdLogprob:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """All tokens that a request has generated so far, and when the last of them came."""
+    """The tokens that a step added to an answer, and when."""
 
-    tokens: list[int]
+    tokens: Sequence[int]
     finished: bool
     time: float
+
+
+@dataclass(frozen=True)
+class PromptImage:
+    """An image of a prompt.
+
+    Attributes:
+        begin: Position of its first token.
+        features: What the language model reads there, [tokens, hidden].
+    """
+
+    begin: int
+    features: torch.Tensor
+
+    @property
+    def end(self) -> int:
+        """The position after its last token."""
+        return self.begin + len(self.features)
 
 
 @dataclass(eq=False)
@@ -48,13 +70,14 @@ class RequestState:
     """A request in flight.
 
     Attributes:
-        request_id: Unique in the process.
+        request_id: Unique in the engine.
         sampling: How its tokens are drawn.
         arrived: `time.perf_counter()` of its arrival.
         submitted: The same of its submission to the batch.
         prompt_ids: Token ids of the prompt, images as virtual ids.
-        image_tokens: How many ids of the prompt are virtual.
+        images: The images of the prompt, in order.
         max_tokens: New tokens at most.
+        label: Tokens of a label whose log-probabilities are wanted, instead of new tokens.
         outputs: From the engine thread to the caller: step outputs, or the error that ended it.
         cached_tokens: Prompt tokens found in the KV cache; written by the engine thread.
         logprobs: One entry a token if the request asks for log-probabilities.
@@ -62,7 +85,6 @@ class RequestState:
         constraint_error: Why the constraint failed; written by the engine thread before the last
             step output.
         generator: Its source of randomness; the sampler makes it when it first draws.
-        has_output: Whether its first token was generated; written by the engine thread.
         dropped: Whether its stream was garbage-collected before it was finished.
     """
 
@@ -71,17 +93,23 @@ class RequestState:
     arrived: float
     submitted: float = 0.0
     prompt_ids: list[int] = field(default_factory=list)
-    image_tokens: int = 0
+    images: list[PromptImage] = field(default_factory=list)
     max_tokens: int = 0
+    label: Sequence[int] = ()
     outputs: queue.SimpleQueue[StepOutput | EngineError] = field(default_factory=queue.SimpleQueue)
     cached_tokens: int = 0
     logprobs: list[TokenIdLogprob] = field(default_factory=list)
     constraint: TokenConstraint | None = None
     constraint_error: str = ""
     generator: torch.Generator | None = None
-    has_output: bool = False
     dropped: bool = False
 
-    def __deepcopy__(self, memo: object) -> Self:
-        # transformers copies a request's keywords when it preempts it; the state must stay shared.
-        return self
+    @property
+    def image_tokens(self) -> int:
+        """How many ids of the prompt are virtual."""
+        return sum(len(image.features) for image in self.images)
+
+    @property
+    def last_image_end(self) -> int:
+        """The position after the prompt's last image; 0 without images."""
+        return self.images[-1].end if self.images else 0

@@ -78,7 +78,7 @@ class EngineStream:
     def _chunk(self, output: StepOutput) -> Chunk:
         """Turn the tokens that are new in a step output into text."""
         self._first_token = self._first_token or output.time
-        begin, new = self._token_count, output.tokens[self._token_count :]
+        begin, new = self._token_count, output.tokens
         text = ""
         for count, token in enumerate(new, start=1):
             if token in self._eos_token_ids:

@@ -1,0 +1,101 @@
+"""Computes a step: shares of sequences become tensors, and the decoder returns logits.
+
+Everything that depends on the step is decided here, on the host: which rows are images, which slots
+are written, what each row attends to. The decoder then runs without a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from llava_tools.engine.attention import Attention, SequenceRows
+from llava_tools.engine.blocks import BLOCK_SIZE
+from llava_tools.engine.decoder import Decoder, StepInputs
+from llava_tools.engine.kv_cache import KVCache
+from llava_tools.engine.step import Share, StepLogits
+
+
+class ModelRunner:
+    """Runs a decoder over the KV.
+
+    Args:
+        decoder: The language model.
+        token_embedding: Its input embedding.
+        attention: The attention that the decoder was made with.
+        cache: The KV.
+    """
+
+    def __init__(
+        self, decoder: Decoder, token_embedding: nn.Embedding, attention: Attention, cache: KVCache
+    ) -> None:
+        self._decoder = decoder
+        self._token_embedding = token_embedding
+        self._attention = attention
+        self._cache = cache
+        self._device = token_embedding.weight.device
+
+    @torch.inference_mode()
+    def run(self, shares: Sequence[Share]) -> StepLogits:
+        """Compute the rows of a step, and the logits of those that give an output."""
+        sequences: list[SequenceRows] = []
+        outputs: list[SequenceRows] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        output_rows: list[int] = []
+        counts: list[int] = []
+        for share in shares:
+            item, past, end = share.sequence, share.sequence.computed, share.end
+            blocks = [block * BLOCK_SIZE for block in item.blocks]
+            first = len(positions)
+            sequences.append(SequenceRows(first, share.rows, past, blocks))
+            positions += range(past, end)
+            slots += [blocks[p // BLOCK_SIZE] + p % BLOCK_SIZE for p in range(past, end)]
+            begin = max(item.first_output, past)
+            counts.append(max(0, end - begin))
+            if begin < end:
+                outputs.append(SequenceRows(len(output_rows), end - begin, begin, blocks))
+                output_rows += range(first + begin - past, first + end - past)
+        step = StepInputs(
+            positions=self._tensor(positions),
+            write=self._index(slots),
+            plan=self._attention.plan(sequences, BLOCK_SIZE),
+            output_rows=self._tensor(output_rows),
+            output_plan=self._attention.plan(outputs, BLOCK_SIZE),
+            cache=self._cache,
+        )
+        logits = self._decoder(self._embed(shares), step)
+        return StepLogits(logits.float(), counts)
+
+    def _embed(self, shares: Sequence[Share]) -> torch.Tensor:
+        """Return the embeddings [rows, hidden] of a step's tokens and images."""
+        vocab_size = self._token_embedding.num_embeddings
+        ids = [
+            token if token < vocab_size else 0
+            for share in shares
+            for token in share.sequence.tokens[share.sequence.computed : share.end]
+        ]
+        embeddings: torch.Tensor = self._token_embedding(self._tensor(ids))
+        first = 0
+        for share in shares:
+            past = share.sequence.computed
+            for image in share.sequence.state.images:
+                begin, end = max(image.begin, past), min(image.end, share.end)
+                if begin < end:
+                    features = image.features[begin - image.begin : end - image.begin]
+                    embeddings[first + begin - past : first + end - past] = features
+            first += share.rows
+        return embeddings
+
+    def _tensor(self, values: list[int]) -> torch.Tensor:
+        tensor = torch.tensor(values, dtype=torch.long)
+        return tensor if self._device.type == "cpu" else tensor.to(self._device)
+
+    def _index(self, slots: list[int]) -> Any:
+        """Return slots as a slice if they follow each other, which avoids a lookup."""
+        if slots[-1] - slots[0] + 1 == len(slots) and slots == list(range(slots[0], slots[-1] + 1)):
+            return slice(slots[0], slots[-1] + 1)
+        return self._tensor(slots)
