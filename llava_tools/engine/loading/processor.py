@@ -9,30 +9,95 @@ Mean, standard deviation and resampling are the checkpoint's own.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
-from transformers import PreTrainedConfig
-from transformers.image_utils import PILImageResampling
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from llava_tools.engine import vision_tower
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import ImageRef
 
-ImageProcessor = LlavaImageProcessorPil | SiglipImageProcessorPil
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 #: The longest side of an image that is padded; the time to do so grows with its square.
 MAX_SIDE = 65_535
 
 #: Pixels that are padded at once: 64 MiB in Pillow's layout.
 _STRIP_PIXELS = 1 << 24
+
+#: Files with the settings, as transformers names them. The newer one holds them in an object.
+_NESTED, _FLAT = "processor_config.json", "preprocessor_config.json"
+
+_AGAIN = "Download or export the checkpoint again."
+
+
+@dataclass(frozen=True)
+class ImageProcessor:
+    """How a vision tower's images are prepared.
+
+    It computes what transformers' `LlavaImageProcessor(do_pad=True)` and `SiglipImageProcessor`
+    compute with Pillow. Those classes are not used: they differ from release to release.
+
+    Attributes:
+        size: Width and height of the pixels.
+        do_pad: Whether images are padded to a square with the mean color; if not, squashed.
+        image_mean: Red, green and blue, in the range of the rescaled values.
+        image_std: Likewise.
+        resample: Pillow's filter for resizing.
+        do_rescale: Whether values, 0 to 255, are multiplied by `rescale_factor`.
+        rescale_factor: 1/255 in all checkpoints known.
+        do_normalize: Whether the mean is subtracted, and the result divided by the deviation.
+    """
+
+    size: int
+    do_pad: bool
+    image_mean: Sequence[float]
+    image_std: Sequence[float]
+    resample: int = Image.Resampling.BICUBIC
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+
+    @property
+    def background(self) -> tuple[int, ...]:
+        """The color around padded images: red, green and blue, 0 to 255."""
+        return tuple(int(value * 255) for value in self.image_mean)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as `preprocessor_config.json` holds them."""
+        square = {"height": self.size, "width": self.size}
+        sizes = {"size": {"shortest_edge": self.size}, "crop_size": square, "do_pad": True}
+        return {
+            "image_processor_type": "LlavaImageProcessor"
+            if self.do_pad
+            else "SiglipImageProcessor",
+            **(sizes if self.do_pad else {"size": square}),
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "do_center_crop": self.do_pad,  # which changes nothing in a square
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            "resample": int(self.resample),
+            "do_rescale": self.do_rescale,
+            "rescale_factor": self.rescale_factor,
+            "do_normalize": self.do_normalize,
+        }
+
+
+#: Mean and standard deviation of the towers' trainings.
+_COLORS = {
+    vision_tower.CLIP: {
+        "image_mean": (0.48145466, 0.4578275, 0.40821073),
+        "image_std": (0.26862954, 0.26130258, 0.27577711),
+    },
+    vision_tower.SIGLIP: {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)},
+}
 
 
 def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
@@ -45,43 +110,44 @@ def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
         ModelError: A processor file is damaged, or has a setting that makes no sense.
     """
     tower: Any = vision
-    is_siglip = tower.model_type == vision_tower.SIGLIP
-    square = {"height": tower.image_size, "width": tower.image_size}
     settings = _settings(folder)
+    do_pad = tower.model_type != vision_tower.SIGLIP or bool(settings.get("do_pad"))
     own: dict[str, Any] = {name: settings[name] for name in _CHECKS if name in settings}
-    if is_siglip and not settings.get("do_pad"):
-        return SiglipImageProcessorPil(**own, size=square)
-    if is_siglip:
-        siglip = SiglipImageProcessorPil
-        own = {"image_mean": siglip.image_mean, "image_std": siglip.image_std, **own}
-    shortest = {"shortest_edge": tower.image_size}
-    return LlavaImageProcessorPil(**own, do_pad=True, size=shortest, crop_size=square)
+    return ImageProcessor(tower.image_size, do_pad, **(_COLORS[tower.model_type] | own))
 
 
 def preprocess(processor: ImageProcessor, images: Sequence[ImageRef]) -> torch.Tensor:
     """Return pixels, float32 [images, 3, size, size], as the models' official code prepares them.
 
-    Images are padded or squashed to a square, resized and normalized: bit for bit what `processor`
-    does alone, with less memory.
-
     Raises:
         ImageError: An image turns out to be damaged when it is decoded, or is too long.
     """
-    batch = processor([_square(image, processor) for image in images], return_tensors="pt")
-    pixels: torch.Tensor = batch["pixel_values"]
-    return pixels
+    return torch.stack([_pixels(processor, image) for image in images])
 
 
-def _square(ref: ImageRef, processor: ImageProcessor) -> Image.Image:
-    """Return an image at the size that the processor wants, so that it need not resize it.
+def _pixels(processor: ImageProcessor, ref: ImageRef) -> torch.Tensor:
+    # float64, float32 and the order of the operations are those of the official code.
+    values = torch.from_numpy(np.array(_square(processor, ref)))
+    if processor.do_rescale:
+        values = values.double() * processor.rescale_factor
+    values = values.float()
+    if processor.do_normalize:
+        colors = (processor.image_mean, processor.image_std)
+        mean, std = (torch.tensor(color, dtype=torch.float32) for color in colors)
+        values = (values - mean) / std
+    return values.permute(2, 0, 1)
+
+
+def _square(processor: ImageProcessor, ref: ImageRef) -> Image.Image:
+    """Return an image as a square of the processor's size.
 
     Pillow resizes all rows first, then all columns. So padded rows can be resized strip by strip,
     and the whole padded image, 6 GB for a screenshot of 1,080 x 40,000 pixels, is never built.
     """
-    image, resample = ref.rgb(), processor.resample
-    if isinstance(processor, SiglipImageProcessorPil):
-        return image.resize((processor.size.width, processor.size.height), resample)
-    size, side, color = processor.size.shortest_edge, max(image.size), _background(processor)
+    image, size, resample = ref.rgb(), processor.size, Image.Resampling(processor.resample)
+    if not processor.do_pad:
+        return image.resize((size, size), resample)
+    side, color = max(image.size), processor.background
     if side > MAX_SIDE:
         raise ImageError(
             f"{ref.source} has {image.width:,} x {image.height:,} pixels; a side may have "
@@ -99,15 +165,12 @@ def _square(ref: ImageRef, processor: ImageProcessor) -> Image.Image:
     return columns.resize((size, size), resample)
 
 
-def _background(processor: LlavaImageProcessorPil) -> tuple[int, ...]:
-    return tuple(int(value * 255) for value in processor.image_mean)
-
-
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the image processor's settings; like transformers, `processor_config.json` wins."""
-    settings = _read(folder / PROCESSOR_NAME).get("image_processor")
-    path = folder / (IMAGE_PROCESSOR_NAME if settings is None else PROCESSOR_NAME)
+    path = folder / _NESTED
+    settings = _read(path).get("image_processor")
     if settings is None:
+        path = folder / _FLAT
         settings = _read(path)
     if not isinstance(settings, dict):
         raise _invalid(path, "image_processor", settings)
@@ -119,30 +182,25 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a file's JSON object; an empty one if there is no such file."""
+    """Return the object in a JSON file; {} if there is no file."""
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(
-            f"{str(path)!r} is not valid JSON: {error}", "Download or export the checkpoint again."
-        ) from error
+        raise ModelError(f"{path} is damaged: {error}.", _AGAIN) from error
     if not isinstance(content, dict):
-        raise ModelError(
-            f"{str(path)!r} holds no JSON object.", "Download or export the checkpoint again."
-        )
+        raise ModelError(f"{path} is damaged: it holds no object.", _AGAIN)
     return content
 
 
 def _invalid(path: Path, name: str, value: object) -> ModelError:
-    return ModelError(
-        f"{str(path)!r} has an invalid {name}: {value!r}.", "Correct it, or remove the line."
-    )
+    return ModelError(f"{path} has an invalid {name}: {value!r}.", _AGAIN)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # The bounds exclude NaN and integers that no float holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
 
 
 def _is_color(value: object) -> bool:
@@ -157,7 +215,7 @@ def _is_flag(value: object) -> bool:
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "image_mean": _is_color,
     "image_std": lambda value: _is_color(value) and min(value) > 0,
-    "resample": lambda value: type(value) is int and value in set(PILImageResampling),
+    "resample": lambda value: type(value) is int and value in set(Image.Resampling),
     "rescale_factor": lambda value: _is_number(value) and value > 0,
     "do_rescale": _is_flag,
     "do_normalize": _is_flag,
