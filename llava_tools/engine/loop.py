@@ -41,6 +41,9 @@ class EngineLoop:
         eos_token_ids: Ids that end an answer.
         step_tokens: Tokens of a step at most.
         on_dropped: Called on the engine thread when a request's stream was garbage-collected.
+
+    Attributes:
+        runner: Computes steps.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class EngineLoop:
         step_tokens: int,
         on_dropped: Callable[[], None],
     ) -> None:
-        self._runner = runner
+        self.runner = runner
         self._blocks = blocks
         self._eos_token_ids = frozenset(eos_token_ids)
         self._sampler = Sampler(min(eos_token_ids))
@@ -184,7 +187,7 @@ class EngineLoop:
         """
         while shares:
             try:
-                return self._runner.run(shares)
+                return self.runner.run(shares)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise

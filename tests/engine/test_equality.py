@@ -21,8 +21,7 @@ from llava_tools.chat.formats import SYSTEM
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import load_engine
-from llava_tools.engine.continuous_batching import manager
-from llava_tools.engine.cpu.linear import PackedLinear, available
+from llava_tools.engine import kv_cache
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.images import ImageRef, open_image
@@ -131,7 +130,7 @@ def test_prompts_of_several_steps_have_the_same_answers(
     expected: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(manager, "CPU_BUDGET", replace(manager.CPU_BUDGET, step_tokens=48))
+    monkeypatch.setattr(kv_cache, "CPU_BUDGET", replace(kv_cache.CPU_BUDGET, step_tokens=48))
     model = fresh()
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda c: _ask(model, c), conversations[:16]))

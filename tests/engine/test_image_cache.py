@@ -1,4 +1,4 @@
-"""Image features under virtual token ids: encoded once, kept while in use, evicted afterwards."""
+"""Image features under virtual token ids: encoded once, and kept while they are used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from llava_tools.engine import image_cache
-from llava_tools.engine.image_cache import ImageAwareEmbedding, ImageFeatureCache
+from llava_tools.engine.image_cache import EncodedImage, ImageFeatureCache
 from llava_tools.images import ImageRef, open_image
 
 VOCAB_SIZE = 10
@@ -31,7 +30,7 @@ class Encoder:
     def __call__(self, image: ImageRef) -> torch.Tensor:
         self.encoded.append(image.handle)
         shade = float(image.rgb().getpixel((0, 0))[0])  # type: ignore[index]
-        return torch.arange(PATCHES).unsqueeze(1).repeat(1, 3) + 100 * shade
+        return torch.full((PATCHES, 3), shade)
 
 
 def _cache(encoder: Encoder, prefix_caching: bool = True) -> ImageFeatureCache:
@@ -40,62 +39,55 @@ def _cache(encoder: Encoder, prefix_caching: bool = True) -> ImageFeatureCache:
 
 def test_every_image_has_its_own_ids_beyond_the_vocabulary() -> None:
     cache = _cache(Encoder())
-    first, second = cache.acquire(_image(1)), cache.acquire(_image(2))
-    assert min(first) >= VOCAB_SIZE
-    assert set(first).isdisjoint(second)
-    assert cache.acquire(_image(1)) == first
+    first, second = cache.get(_image(1)), cache.get(_image(2))
+    assert min(first.ids) >= VOCAB_SIZE
+    assert len(first.ids) == PATCHES
+    assert set(first.ids).isdisjoint(second.ids)
+    assert cache.get(_image(1)) is first
+    assert (first.features[0, 0], second.features[0, 0]) == (1, 2)
 
 
-def test_an_image_that_many_callers_acquire_at_once_is_encoded_once() -> None:
+def test_an_image_that_many_callers_get_at_once_is_encoded_once() -> None:
     encoder = Encoder()
     cache = _cache(encoder)
     barrier = threading.Barrier(8)
 
-    def acquire(_: int) -> range:
+    def get(_: int) -> EncodedImage:
         barrier.wait()
-        return cache.acquire(_image(7))
+        return cache.get(_image(7))
 
     with ThreadPoolExecutor(8) as pool:
-        ids = set(pool.map(acquire, range(8)))
+        ids = {encoded.ids for encoded in pool.map(get, range(8))}
     assert len(ids) == 1
     assert len(encoder.encoded) == 1
 
 
-def test_without_prefix_caching_every_use_gets_new_ids() -> None:
+def test_an_image_that_fails_is_tried_again() -> None:
+    def fail(image: ImageRef) -> torch.Tensor:
+        raise MemoryError
+
+    cache = ImageFeatureCache(fail, VOCAB_SIZE, PATCHES, prefix_caching=True)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            cache.get(_image(1))
+    assert len(cache) == 0
+
+
+def test_without_prefix_caching_every_use_gets_new_ids_and_nothing_is_kept() -> None:
     cache = _cache(Encoder(), prefix_caching=False)
-    first = cache.acquire(_image(1))
-    assert cache.acquire(_image(1)) != first
-    cache.release(first)
-    assert len(cache) == 1
+    assert cache.get(_image(1)).ids != cache.get(_image(1)).ids
+    assert len(cache) == 0
 
 
-def test_images_in_use_stay_and_the_least_recently_used_are_evicted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(image_cache, "MAX_IDLE_IMAGES", 2)
+def test_the_least_recently_used_images_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_cache, "MAX_IMAGES", 2)
     encoder = Encoder()
     cache = _cache(encoder)
-    held = cache.acquire(_image(0))
-    for shade in range(1, 6):
-        cache.release(cache.acquire(_image(shade)))
-    assert len(cache) == 3
-    assert cache.acquire(_image(0)) == held
-    assert cache.lookup(torch.tensor([i - VOCAB_SIZE for i in held]))[0, 0] == 0
-    again = cache.acquire(_image(1))  # evicted: encoded anew, under new ids
+    first = cache.get(_image(0))
+    cache.get(_image(1))
+    cache.get(_image(0))
+    cache.get(_image(2))
+    assert len(cache) == 2
+    assert cache.get(_image(0)) is first
+    assert cache.get(_image(1)).ids.start > cache.get(_image(2)).ids.start
     assert encoder.encoded.count(_image(1).handle) == 2
-    assert min(again) > max(held)
-
-
-def test_tokens_and_images_are_embedded_in_one_call() -> None:
-    cache = _cache(Encoder())
-    tokens = nn.Embedding(VOCAB_SIZE, 3)
-    embedding = ImageAwareEmbedding(tokens, cache)
-    first, second = cache.acquire(_image(1)), cache.acquire(_image(2))
-    ids = torch.tensor([[3, second[3], first[0], 4]], dtype=torch.int32)
-    with torch.no_grad():
-        out = embedding(ids)[0]
-        assert torch.equal(out[0], tokens.weight[3])
-        assert torch.equal(out[3], tokens.weight[4])
-    assert out[1, 0] == 203
-    assert out[2, 0] == 100
-    assert embedding.weight is tokens.weight

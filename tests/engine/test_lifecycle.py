@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.step import StepLogits
 from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
@@ -49,9 +49,6 @@ def test_closing_a_stream_stops_the_generation(fresh: Callable[..., Llava]) -> N
     assert _engine(model).idle
     assert list(stream) == []
     model.ask("Still there?", max_tokens=2)
-    processor = _engine(model).runtime.manager.batch_processor
-    assert processor is not None
-    assert not processor.scheduler.active_requests
 
 
 def test_dropping_a_stream_stops_the_generation(fresh: Callable[..., Llava]) -> None:
@@ -66,7 +63,7 @@ def test_a_stream_that_is_never_read_is_released_when_dropped(fresh: Callable[..
     model = fresh(max_concurrent_requests=1)
     for _ in range(3):
         stream = model.stream("Hello?", max_tokens=1)
-        while not _engine(model).runtime.idle:
+        while not _engine(model).loop.idle:
             pass
         del stream
         gc.collect()
@@ -118,13 +115,13 @@ def test_a_crashed_step_fails_its_requests_and_the_next_request_works(
 ) -> None:
     model = fresh()
     expected = model.ask("What is it?", images[0], max_tokens=6).text
-    layer = _engine(model).loaded.model.model.language_model.layers[0]
-    original = layer.forward
+    runner = _engine(model).loop.runner
+    original = runner.run
 
-    def broken(*args: object, **kwargs: object) -> torch.Tensor:
+    def broken(*_: object) -> StepLogits:
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(layer, "forward", broken)
+    monkeypatch.setattr(runner, "run", broken)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(model.ask, "What is it?", image) for image in images[:4]]
     for future in futures:
@@ -132,7 +129,7 @@ def test_a_crashed_step_fails_its_requests_and_the_next_request_works(
         assert isinstance(error, EngineCrashedError)
         assert "out of order" in str(error)
         assert error.retryable
-    monkeypatch.setattr(layer, "forward", original)
+    monkeypatch.setattr(runner, "run", original)
     assert model.ask("What is it?", images[0], max_tokens=6).text == expected
     assert _engine(model).idle
 

@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 
 from llava_tools import Llava
-from llava_tools.engine import vision_tower
-from llava_tools.engine.continuous_batching import manager
-from llava_tools.engine.continuous_batching.manager import MemoryBudget
+from llava_tools.engine import kv_cache, vision_tower
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.kv_cache import MemoryBudget
 from llava_tools.errors import MemoryExhaustedError
 
 
@@ -69,7 +68,7 @@ def test_more_requests_than_the_kv_holds_wait_and_answer_the_same(
     expected = [roomy.ask(*question, max_tokens=40).token_ids for question in questions]
     # One request's context and hardly more; each of these takes a quarter of that or so.
     monkeypatch.setattr(
-        manager, "CPU_BUDGET", MemoryBudget(step_tokens=256, kv_tokens=0, kv_share=1e-9)
+        kv_cache, "CPU_BUDGET", MemoryBudget(step_tokens=256, kv_tokens=0, kv_share=1e-9)
     )
     limited = fresh()
     with ThreadPoolExecutor(len(questions)) as pool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,45 +10,72 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.core.requests import SamplingParams
-from llava_tools.engine.continuous_batching.sampler import Sampler
+from llava_tools.engine.sampler import Sampler
 from llava_tools.engine.request_state import RequestState
 
 
-def _sampler(*samplings: SamplingParams) -> Sampler:
-    """A sampler whose next step has one row for each of these."""
-    sampler = Sampler(eos_token_id=2)
-    states = [RequestState(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
-    sampler.prepare_tensor_args(
-        [
-            SimpleNamespace(state=SimpleNamespace(logit_processor_kwargs={"state": state}))
-            for state in states
-        ]
-    )
-    return sampler
-
-
-def _pick(scores: torch.Tensor, sampler: Sampler) -> list[int]:
-    picked: list[int] = sampler(scores, torch.zeros(len(scores))).argmax(-1).tolist()
-    return picked
+def _states(*samplings: SamplingParams) -> list[RequestState]:
+    return [RequestState(str(i), sampling, 0.0) for i, sampling in enumerate(samplings)]
 
 
 def test_every_row_follows_its_own_settings() -> None:
     scores = torch.tensor([[0.0, 3.0, 2.9, -5.0]] * 3)
     for _ in range(20):
-        sampler = _sampler(
+        states = _states(
             SamplingParams(),
             SamplingParams(temperature=50.0, top_k=1),
             SamplingParams(temperature=1.0, top_p=0.9),
         )
-        greedy, top_1, nucleus = _pick(scores, sampler)
+        greedy, top_1, nucleus = Sampler(eos_token_id=2).sample(scores, states)
         assert greedy == top_1 == 1
         assert nucleus in (1, 2)
 
 
+class Allowing:
+    """A constraint that allows some tokens."""
+
+    error = "no way on"
+
+    def __init__(self, *tokens: int) -> None:
+        self.bits = bytes([sum(1 << token for token in tokens)])
+        self.accepted: list[int] = []
+
+    def allowed_bits(self) -> bytes:
+        return self.bits
+
+    def accept(self, token: int) -> None:
+        self.accepted.append(token)
+
+    def forced_tokens(self) -> list[int]:
+        return []
+
+
+def test_a_constraint_narrows_its_own_row_only() -> None:
+    scores = torch.tensor([[9.0, 3.0, 2.9, -5.0]] * 4)
+    states = _states(*[SamplingParams()] * 3, SamplingParams(temperature=3.0, seed=1))
+    allowing = [Allowing(1, 2), Allowing(3), Allowing(2, 3)]
+    for state, constraint in zip(states[1:], allowing, strict=True):
+        state.constraint = constraint
+    tokens = Sampler(eos_token_id=2).sample(scores, states)
+    assert tokens[:3] == [0, 1, 3]
+    assert tokens[3] in (2, 3)
+    assert [constraint.accepted for constraint in allowing] == [[1], [3], [tokens[3]]]
+    assert torch.equal(scores, torch.tensor([[9.0, 3.0, 2.9, -5.0]] * 4))
+
+
+def test_a_constraint_that_allows_nothing_ends_its_answer_alone() -> None:
+    scores = torch.tensor([[9.0, 3.0, 2.9, -5.0]] * 2)
+    states = _states(SamplingParams(), SamplingParams(temperature=1.0))
+    states[1].constraint = constraint = Allowing()
+    assert Sampler(eos_token_id=3).sample(scores, states) == [0, 3]
+    assert states[1].constraint_error == "no way on"
+    assert constraint.accepted == []
+
+
 def test_samples_follow_the_distribution() -> None:
     scores = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
-    sampler = _sampler(SamplingParams(temperature=1.0, seed=1))
-    drawn = torch.tensor([_pick(scores, sampler)[0] for _ in range(2000)])
+    sampler, states = Sampler(eos_token_id=2), _states(SamplingParams(temperature=1.0, seed=1))
+    drawn = torch.tensor([sampler.sample(scores, states)[0] for _ in range(2000)])
     shares = torch.bincount(drawn, minlength=3) / 2000
     assert torch.allclose(shares, torch.tensor([0.1, 0.2, 0.7]), atol=0.04)
 

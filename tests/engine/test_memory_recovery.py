@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +12,9 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.core.outputs import collect
-from llava_tools.engine.continuous_batching import sampler
-from llava_tools.engine.cpu import llama
+from llava_tools.engine import sampler
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.step import Share, StepLogits
 from llava_tools.errors import EngineCrashedError, EngineError, MemoryExhaustedError
 
 ALLOCATOR = RuntimeError(
@@ -43,17 +43,17 @@ class LimitedModel:
         self.start = threading.Event()
         self.rows = rows
         self.failed_sizes: list[int] = []
-        model: Any = engine.loaded.model.model.language_model
-        original = model.forward
+        runner = engine.loop.runner
+        original = runner.run
 
-        def forward(**batch: Any) -> Any:
+        def run(shares: Sequence[Share]) -> StepLogits:
             assert self.start.wait(30)
-            if batch["input_ids"].shape[1] > self.rows:
-                self.failed_sizes.append(len(batch["cu_seq_lens_q"]) - 1)
+            if sum(share.rows for share in shares) > self.rows:
+                self.failed_sizes.append(len(shares))
                 raise error
-            return original(**batch)
+            return original(shares)
 
-        monkeypatch.setattr(model, "forward", forward)
+        monkeypatch.setattr(runner, "run", run)
 
 
 def engine_of(model: Llava) -> LlavaEngine:
@@ -89,7 +89,6 @@ def test_the_largest_request_fails_and_the_others_answer_as_alone(
     alone = [model.ask(*question, max_tokens=12) for question in questions]
     large = (LONG, images[3])
     expected = model.ask(*large, max_tokens=12).token_ids
-    manager = engine_of(model).runtime.manager
     with monkeypatch.context() as patched:
         rows = sum(answer.usage.prompt_tokens for answer in alone)
         limited = LimitedModel(engine_of(model), patched, rows, error)
@@ -101,17 +100,7 @@ def test_the_largest_request_fails_and_the_others_answer_as_alone(
         assert others == [answer.token_ids for answer in alone]
         assert max(limited.failed_sizes) > 1  # it failed in a step that others were in
     assert model.ask(*large, max_tokens=12).token_ids == expected
-    assert engine_of(model).runtime.manager is manager
     assert engine_of(model).idle
-
-
-def test_recovery_with_the_attention_of_transformers(
-    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(llama, "is_supported", lambda decoder: False)
-    test_the_largest_request_fails_and_the_others_answer_as_alone(
-        fresh, images, monkeypatch, ALLOCATOR
-    )
 
 
 def test_a_running_stream_goes_on(
@@ -150,7 +139,6 @@ def test_without_memory_for_any_request_each_fails_and_the_engine_stays(
     fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fresh()
-    manager = engine_of(model).runtime.manager
     expected = fresh().ask("What is it?", images[0], max_tokens=6).token_ids
     limited = LimitedModel(engine_of(model), monkeypatch, rows=0)
     questions = [(question, images[n % 2]) for n, question in enumerate(QUESTIONS)]
@@ -158,7 +146,6 @@ def test_without_memory_for_any_request_each_fails_and_the_engine_stays(
         assert isinstance(result, MemoryExhaustedError)
     limited.rows = 10_000
     assert model.ask("What is it?", images[0], max_tokens=6).token_ids == expected
-    assert engine_of(model).runtime.manager is manager
     assert engine_of(model).idle
 
 

@@ -1,1 +1,0 @@
-"""The only contact with the internals of transformers' continuous batching."""
