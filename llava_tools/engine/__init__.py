@@ -1,20 +1,28 @@
-"""The in-process engine: transformers and torch behind the backend interface.
+"""The in-process engine: a LLaVA behind the backend interface, for many callers at once.
 
-`loading/` turns a name into a checked, loaded model; `device` picks where it runs. The path of a
-request:
+Before a step. `engine` compiles a request's constraint (`grammar_masks`), tokenizes its prompt
+(`tokenizer`), has new images encoded (`vision_tower`, several at once by `image_batcher`), and gives
+each image ids of its own (`image_cache`). The request, a `RequestState`, goes to the `loop`.
 
-1. `engine` compiles its constraint (`grammar_masks`), tokenizes its prompt (`tokenizer`), and
-   admits it with a `RequestState` (`request_state`).
-2. `image_cache` replaces each image by virtual token ids. `vision_tower` encodes an image that is
-   new, `image_batcher` several that arrive together.
-3. `continuous_batching/runtime` submits it. If another request computes the same images at that
-   moment, it waits for that one (`prefill_coalescer`).
-4. `continuous_batching/manager` runs transformers' scheduler: each step computes the language model
-   (on CPUs `cpu/`, with the KV of `kv_layout`), `sampler` picks the tokens, and `router` delivers
-   them. `oom_recovery` retries a step that lacked memory.
-5. `stream` turns tokens into chunks; `scoring` sums the log-probabilities of forced labels.
+A step, on the loop's thread:
 
-Apart from requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
+ 1. The loop makes a `Sequence` of each new request, and drops those that were cancelled.
+ 2. The `scheduler` chooses how many tokens of which sequences are computed: one for each answer,
+    the rest of the step's budget for prompts.
+ 3. `blocks` finds the prompts' beginnings that the KV holds, and hands out blocks for the rest.
+ 4. The `runner` puts the tokens of all sequences in one row after another, embeds them, and notes
+    for each row its position, its slot in the `kv_cache` and what it attends to.
+ 5. The `decoder` computes the rows: `linear` layers over all of them, `attention` for each sequence
+    in its own blocks. `transformers_decoder` does it for families that `decoder` does not know.
+ 6. Logits come back for the rows after which a token is wanted. On a GPU steps of single rows are
+    replayed (`decode_graphs`).
+ 7. The `sampler` picks a token for each of them, by the request's own settings and grammar.
+ 8. The loop appends it, with the tokens that the grammar then leaves no choice about.
+ 9. Blocks that are full are registered, so that later prompts find them.
+10. Tokens go to the callers, whose `stream` turns them into text; what has ended leaves.
+
+`loading/` turns a name into a checked, loaded model; `device` picks where it runs. Apart from
+requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
 """
 
 from __future__ import annotations

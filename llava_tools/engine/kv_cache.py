@@ -39,12 +39,14 @@ class KVCache:
         blocks: Number of blocks.
         keys: For each layer, [slots, kv_heads, head_dim]. A block has BLOCK_SIZE slots.
         values: The same.
+        spare_slot: The first slot of a further block, for rows that fill a step up.
     """
 
     def __init__(self, shape: KVShape, blocks: int, device: torch.device) -> None:
         self.shape = shape
         self.blocks = blocks
-        size = (shape.layers, blocks * BLOCK_SIZE, shape.kv_heads, shape.head_dim)
+        self.spare_slot = blocks * BLOCK_SIZE
+        size = (shape.layers, (blocks + 1) * BLOCK_SIZE, shape.kv_heads, shape.head_dim)
         # Zeros and not garbage: masked keys are multiplied by 0, which leaves NaN and infinity.
         self.keys = list(torch.zeros(size, dtype=shape.dtype, device=device))
         self.values = list(torch.zeros(size, dtype=shape.dtype, device=device))

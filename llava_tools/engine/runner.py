@@ -14,6 +14,7 @@ from torch import nn
 
 from llava_tools.engine.attention import Attention, SequenceRows
 from llava_tools.engine.blocks import BLOCK_SIZE
+from llava_tools.engine.decode_graphs import DecodeGraphs
 from llava_tools.engine.decoder import Decoder, StepInputs
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.step import Share, StepLogits
@@ -27,20 +28,29 @@ class ModelRunner:
         token_embedding: Its input embedding.
         attention: The attention that the decoder was made with.
         cache: The KV.
+        graphs: Replays steps of single rows; None computes them like others.
     """
 
     def __init__(
-        self, decoder: Decoder, token_embedding: nn.Embedding, attention: Attention, cache: KVCache
+        self,
+        decoder: Decoder,
+        token_embedding: nn.Embedding,
+        attention: Attention,
+        cache: KVCache,
+        graphs: DecodeGraphs | None = None,
     ) -> None:
         self._decoder = decoder
         self._token_embedding = token_embedding
         self._attention = attention
         self._cache = cache
+        self._graphs = graphs
         self._device = token_embedding.weight.device
 
     @torch.inference_mode()
     def run(self, shares: Sequence[Share]) -> StepLogits:
         """Compute the rows of a step, and the logits of those that give an output."""
+        if self._graphs is not None and self._graphs.takes(shares):
+            return StepLogits(self._graphs.run(shares).float(), [1] * len(shares))
         sequences: list[SequenceRows] = []
         outputs: list[SequenceRows] = []
         positions: list[int] = []
