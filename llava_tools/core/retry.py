@@ -1,8 +1,8 @@
 """Time limits and retries for any backend.
 
-A stream that exceeds its time limit is closed and raises `AnswerTimeoutError`. A request that fails
-with a retryable error (a full queue, a crashed step) is sent again, unless the stream has already
-returned a chunk.
+A stream that exceeds its time limit raises `AnswerTimeoutError`. A request that fails with a
+retryable error (a full queue, a crashed step) is sent again, unless the stream has already returned
+a chunk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from functools import partial
 from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
-from llava_tools.errors import AnswerTimeoutError, LlavaToolsError
+from llava_tools.core.time_limit import TimeLimitedStream
+from llava_tools.errors import LlavaToolsError
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
@@ -55,7 +56,9 @@ class RetryingBackend:
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
         start = partial(self.backend.stream, request)
-        return RetryingStream(start, self.timeout, self.max_retries)
+        if self.timeout is None:
+            return RetryingStream(start, self.max_retries)
+        return TimeLimitedStream(lambda: RetryingStream(start, self.max_retries), self.timeout)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
@@ -75,23 +78,16 @@ class RetryingBackend:
 
 
 class RetryingStream:
-    """A stream that restarts after a retryable error and ends when its time is up."""
+    """A stream that starts again after a retryable error, as long as it has returned no chunk."""
 
-    def __init__(self, start: Callable[[], Stream], timeout: float | None, max_retries: int):
+    def __init__(self, start: Callable[[], Stream], max_retries: int) -> None:
         self._start = start
-        self._timeout = timeout
         self._retries_left = max_retries
         self._pause = _FIRST_PAUSE
         self._stream: Stream | None = None
         self._has_returned_chunk = False
-        self._expired = False
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        if timeout is not None:
-            self._timer = threading.Timer(timeout, self._expire)
-            self._timer.daemon = True
-            self._timer.start()
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
@@ -112,30 +108,14 @@ class RetryingStream:
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             else:
                 self._has_returned_chunk = True
-                if chunk.finish_reason is not None and self._timer is not None:
-                    self._timer.cancel()
-                    self._timeout = None
                 return chunk
-        expired, self._expired = self._expired, False
         self.close()
-        if expired:
-            raise AnswerTimeoutError(
-                f"The answer was not finished after timeout={self._timeout} seconds.",
-                "Allow more time, or ask for fewer tokens (max_tokens).",
-            )
         raise StopIteration
 
     def close(self) -> None:
         """See `Stream.close`."""
         self._closed.set()
-        if self._timer is not None:
-            self._timer.cancel()
         self._close_stream()
-
-    def _expire(self) -> None:
-        if self._timeout is not None:  # else the answer has just been finished
-            self._expired = True
-            self.close()
 
     def _started_stream(self) -> Stream:
         if self._stream is None:

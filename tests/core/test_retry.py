@@ -1,13 +1,10 @@
-"""Time limits and retries over scripted backends."""
+"""Retries over scripted backends."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from langchain_core.exceptions import ModelTimeoutError
 
 from langchain_llava import ChatLlava
 from llava_tools import model_cache
@@ -15,9 +12,8 @@ from llava_tools.core import retry
 from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import Message, Request
-from llava_tools.core.retry import RetryingBackend, RetryingStream, with_retries
+from llava_tools.core.retry import RetryingBackend, with_retries
 from llava_tools.errors import (
-    AnswerTimeoutError,
     EngineCrashedError,
     EngineError,
     LlavaToolsError,
@@ -27,29 +23,6 @@ from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
 
 REQUEST = Request((Message("user", ("hi",)),))
-
-
-class BlockedStream:
-    """A stream that returns some chunks and then blocks until it is closed."""
-
-    def __init__(self, chunks: int) -> None:
-        self._chunks_left = chunks
-        self.blocked = threading.Event()
-        self.closed = threading.Event()
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return self
-
-    def __next__(self) -> Chunk:
-        if self._chunks_left:
-            self._chunks_left -= 1
-            return Chunk("word ")
-        self.blocked.set()
-        self.closed.wait()
-        raise StopIteration
-
-    def close(self) -> None:
-        self.closed.set()
 
 
 class FailingStream:
@@ -90,55 +63,6 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def raise_queue_full() -> Stream:
     raise QueueFullError("The queue is full.", "Ask later.")
-
-
-def start_timers_when_blocked(stream: BlockedStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start time limits only when a stream blocks, since a busy machine may start it late."""
-
-    class Timer(threading.Timer):
-        def run(self) -> None:
-            stream.blocked.wait()
-            super().run()
-
-    monkeypatch.setattr(threading, "Timer", Timer)
-
-
-@pytest.mark.parametrize("chunks", [0, 2])
-def test_timeout_closes_the_stream(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocked = BlockedStream(chunks)
-    start_timers_when_blocked(blocked, monkeypatch)
-    stream = RetryingBackend(FlakyBackend(lambda: blocked), 0.01, 0).stream(REQUEST)
-    with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.01 seconds"):
-        list(stream)
-    assert blocked.closed.is_set()
-    assert list(stream) == []
-
-
-def test_timeout_before_the_start_starts_nothing() -> None:
-    starts: list[Callable[[], Stream]] = [lambda: BlockedStream(0)]
-    stream = RetryingStream(lambda: starts.pop()(), 60, 0)
-    stream._expire()
-    with pytest.raises(AnswerTimeoutError):
-        next(stream)
-    assert len(starts) == 1
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-async def test_langchain_gets_its_own_timeout_error(
-    is_async: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocked = BlockedStream(1)
-    start_timers_when_blocked(blocked, monkeypatch)
-    model = ChatLlava(backend=FlakyBackend(lambda: blocked), timeout=0.01)
-    with pytest.raises(ModelTimeoutError):
-        await (model.ainvoke("x") if is_async else asyncio.to_thread(model.invoke, "x"))
-    assert blocked.closed.is_set()
-
-
-def test_timeout_does_not_change_a_fast_answer() -> None:
-    stream = RetryingBackend(FlakyBackend(), 60.0, 0).stream(REQUEST)
-    assert collect(stream, "m").text == "all went well"
-    assert list(stream) == []
 
 
 def test_without_limits_the_backend_is_not_wrapped() -> None:

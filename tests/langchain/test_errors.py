@@ -5,9 +5,10 @@ import pickle
 import pytest
 from langchain_core import exceptions as langchain
 
-from langchain_llava import errors
+from langchain_llava import ChatLlava, errors
 from llava_tools import errors as llava
 from llava_tools.images.fetch import FetchError
+from tests.core.blocked_backend import PLACES, BlockedBackend, Place
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,23 @@ def test_translated_error_is_not_translated_again() -> None:
     assert isinstance(caught.value, langchain.ModelTimeoutError)
     assert caught.value.retryable
     assert caught.value.is_retryable
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream"])
+async def test_timeout_raises_while_the_backend_blocks(method: str, place: Place) -> None:
+    backend = BlockedBackend(place)
+    model = ChatLlava(backend=backend, timeout=0.05)
+
+    async def answer() -> None:
+        if method in ("invoke", "stream"):
+            list(getattr(model, method)("x"))
+        elif method == "ainvoke":
+            await model.ainvoke("x")
+        else:
+            _ = [chunk async for chunk in model.astream("x")]
+
+    with pytest.raises(langchain.ModelTimeoutError, match=r"timeout=0\.05"):
+        await answer()
+    assert not backend.resumed.is_set()
+    backend.resume.set()

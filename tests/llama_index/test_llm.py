@@ -7,7 +7,6 @@ import base64
 import itertools
 import pickle
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -32,6 +31,7 @@ from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import AnswerTimeoutError, EngineError, QueueFullError, RequestError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
+from tests.core.blocked_backend import PLACES, BlockedBackend, Place
 
 TEXT = "The circle is red."
 CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))
@@ -284,11 +284,24 @@ def test_a_closed_model_answers_again() -> None:
     assert len(backend.requests) == 2
 
 
-async def test_timeout_raises() -> None:
-    backend = ScriptedBackend(["one two"], pause=lambda: time.sleep(0.2))
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("method", ["chat", "achat", "stream_chat", "astream_chat"])
+async def test_timeout_raises_while_the_backend_blocks(method: str, place: Place) -> None:
+    backend = BlockedBackend(place)
     llm = Llava(backend=backend, timeout=0.05)
+
+    async def answer() -> None:
+        if method in ("chat", "stream_chat"):
+            list(getattr(llm, method)(HELLO))
+        elif method == "achat":
+            await llm.achat(HELLO)
+        else:
+            await _collect(await llm.astream_chat(HELLO))
+
     with pytest.raises(AnswerTimeoutError, match=r"timeout=0\.05"):
-        await llm.achat(HELLO)
+        await answer()
+    assert not backend.resumed.is_set()
+    backend.resume.set()
 
 
 def test_max_retries_retries_a_full_queue() -> None:
