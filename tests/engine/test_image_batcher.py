@@ -25,6 +25,7 @@ class Tower:
     Attributes:
         batches: Values of the images of each batch.
         errors: What it raises for a value.
+        batch_errors: What it raises for a batch, by the number of batches before it.
         max_images: More images are an out-of-memory error.
     """
 
@@ -32,6 +33,7 @@ class Tower:
         self.batches: list[list[float]] = []
         self.max_images = max_images
         self.errors: dict[float, Exception] = {}
+        self.batch_errors: dict[int, BaseException] = {}
         self.busy, self.resume = threading.Event(), threading.Event()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -39,6 +41,8 @@ class Tower:
         self.batches.append(values)
         self.busy.set()
         assert self.resume.wait(30)
+        if (error := self.batch_errors.get(len(self.batches) - 1)) is not None:
+            raise error
         if len(values) > self.max_images:
             raise NO_MEMORY
         for value in values:
@@ -111,16 +115,31 @@ def test_a_batch_that_lacks_memory_is_encoded_one_by_one() -> None:
     assert [len(batch) for batch in tower.batches] == [1, 3, 1, 1, 1]
 
 
-@pytest.mark.parametrize("error", [NO_MEMORY, RuntimeError("broken")])
-def test_an_error_reaches_only_the_caller_of_its_image(error: Exception) -> None:
+@pytest.mark.parametrize("image", [2.0, 3.0, 4.0])
+@pytest.mark.parametrize("error", [NO_MEMORY, MemoryError(), RuntimeError("broken")])
+def test_an_error_reaches_only_the_caller_of_its_image(error: Exception, image: float) -> None:
     tower = Tower()
-    tower.errors[3.0] = error
-    futures = encode_at_once(tower, 8, [1.0, 2.0, 3.0, 4.0])
-    for index, value in ((0, 1.0), (3, 4.0)):
-        assert float(futures[index].result()[0, 0]) == 2 * value
-    with pytest.raises(type(error)):
-        futures[2].result()
-    assert tower.batches[-1] != []
+    tower.errors[image] = error
+    values = [1.0, 2.0, 3.0, 4.0]
+    for value, future in zip(values, encode_at_once(tower, 8, values), strict=True):
+        if value == image:
+            with pytest.raises(type(error)):
+                future.result()
+        else:
+            assert torch.equal(future.result(), torch.full((3, 2), 2 * value))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])
+def test_an_interrupt_reaches_only_the_caller_that_encodes(error: BaseException) -> None:
+    tower = Tower()
+    tower.batch_errors[1] = error
+    values = [1.0, 2.0, 3.0, 4.0]
+    futures = encode_at_once(tower, 8, values)
+    interrupted = [index for index, future in enumerate(futures) if future.exception()]
+    assert [type(futures[index].exception()) for index in interrupted] == [type(error)]
+    assert interrupted != [0]
+    for index in {0, 1, 2, 3}.difference(interrupted):
+        assert torch.equal(futures[index].result(), torch.full((3, 2), 2 * values[index]))
 
 
 def test_answers_do_not_depend_on_batching(
