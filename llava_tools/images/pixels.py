@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
-from PIL import Image
+from PIL import Image, ImageMath
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,22 +53,59 @@ def scale_colour_key(image: Image.Image, data: bytes) -> None:
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float greyscale to 8 bit; Pillow's `convert` would clip it.
 
-    Values within 0..65535 (0..1 for floats) are scaled from that range, others from their own.
+    Values within 0..65535 (0..1 for floats) are scaled from that range, others from their own. Of
+    floats only finite ones count: NaN is shown black, infinities black or white.
     """
     key = image.info.get("transparency")
+    if image.mode == "F":
+        return _float_to_8_bit(image)
     if image.mode.startswith("I;16"):
         image = image.convert("I")
-    low, high = cast(tuple[float, float], image.getextrema())
-    if image.mode == "I" and low >= 0 and high <= 65535:
-        table = [round(value / 257) for value in range(65536)]
-        if isinstance(key, int) and 0 <= key <= 65535:
-            table[key] = 255  # PNG's transparent grey, over white
-        return image.point(table, "L")
-    if image.mode == "F" and low >= 0 and high <= 1:
+    low, high = _extrema(image)
+    if low < 0 or high > 65535:
+        return _scale(image.convert("F"), low, high)
+    table = [round(value / 257) for value in range(65536)]
+    if isinstance(key, int) and 0 <= key <= 65535:
+        table[key] = 255  # PNG's transparent grey, over white
+    return image.point(table, "L")
+
+
+def _float_to_8_bit(image: Image.Image) -> Image.Image:
+    mean = cast(float, image.reduce(image.size).getpixel((0, 0)))
+    all_finite = math.isfinite(mean)
+    low, high = _extrema(image) if all_finite else _finite_extrema(image)
+    if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
+    if not all_finite:  # `max` of a NaN and a number is the number
+        image = ImageMath.lambda_eval(lambda a: a["min"](a["max"](a["i"], low), high), i=image)
+    return _scale(image, low, high)
+
+
+def _finite_extrema(image: Image.Image) -> tuple[float, float]:
+    """Return the least and the largest finite value of a float image.
+
+    Raises:
+        ValueError: It has none.
+    """
+    finite = ImageMath.lambda_eval(lambda a: a["i"] - a["i"] == 0, i=image)
+    mask = finite.convert("L").point(lambda value: 255 * value)
+    box = mask.getbbox()
+    if box is None:
+        raise ValueError("none of its values is a finite number")
+    top = box[1]
+    left, *_ = cast(tuple[int, ...], mask.crop((0, top, image.width, top + 1)).getbbox())
+    filled = Image.new("F", image.size, cast(float, image.getpixel((left, top))))
+    filled.paste(image, mask=mask)
+    return _extrema(filled)
+
+
+def _extrema(image: Image.Image) -> tuple[float, float]:
+    return cast(tuple[float, float], image.getextrema())
+
+
+def _scale(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Scale a float image to 8 bit, `low` to 0 and `high` to 255."""
     scale = 255 / (high - low) if high > low else 0.0
-    if image.mode == "I":
-        image = image.convert("F")
     return image.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from llava_tools.errors import ImageError
 from llava_tools.images import ImageWarning, open_image
 from tests.handmade_images import Pixels, pixels, png
 from tests.strategies import encoded
@@ -83,6 +84,40 @@ def test_pixels_of_each_mode(image: Image.Image, expected: NDArray[Any], toleran
         shown = pixels(open_image(source)).astype(float)
         assert shown.shape == expected.shape
         assert np.abs(shown - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("place", [0, 17, 34])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-2000, 5000), (0.25, 0.5)])
+def test_floats_are_scaled_by_their_finite_values(
+    low: float, high: float, value: float, place: int
+) -> None:
+    floats = np.linspace(low, high, 35, dtype=np.float32).reshape(5, 7)
+    begin, end = (low, high) if low < 0 else (0, 1)
+    expected = (floats - begin) / (end - begin) * 255
+    floats.flat[place] = value
+    expected.flat[place] = 255 if value == np.inf else 0
+    if place in (0, 34) and low < 0:  # an end of the range is gone
+        rest = np.delete(floats.ravel(), place)
+        expected = (floats - rest.min()) / (rest.max() - rest.min()) * 255
+        expected.flat[place] = 255 if value == np.inf else 0
+    image = Image.fromarray(floats)
+    for source in (image, encoded(image, "TIFF")):
+        assert np.abs(pixels(open_image(source)) - grey3(expected)).max() <= 0.51
+
+
+def test_finite_values_may_be_all_equal() -> None:
+    floats = np.array([[np.nan, 7.0, np.inf]], np.float32)
+    assert pixels(open_image(Image.fromarray(floats)))[0, :, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 4, [np.inf] * 4, [np.nan, np.inf, -np.inf, np.nan]])
+def test_floats_without_a_finite_value_are_no_image(values: list[float]) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    with pytest.raises(ImageError, match="none of its values is a finite number"):
+        open_image(image)
+    with pytest.raises(ImageError, match="none of its values is a finite number"):
+        open_image(encoded(image, "TIFF")).rgb()
 
 
 def test_transparent_palettes_are_shown_over_white() -> None:
