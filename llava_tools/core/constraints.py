@@ -146,7 +146,7 @@ def check_schema(schema: object, name: str) -> None:
     """Check the type and the size of a schema; `json_schema` validates its content.
 
     Raises:
-        RequestError: Not a mapping, not JSON, or longer than `MAX_SCHEMA_LENGTH`.
+        RequestError: Not a mapping, not JSON in UTF-8, or longer than `MAX_SCHEMA_LENGTH`.
     """
     subject = name[0].upper() + name[1:]
     if not isinstance(schema, Mapping):
@@ -155,14 +155,15 @@ def check_schema(schema: object, name: str) -> None:
             "Pass a dict such as {'type': 'object', 'properties': {...}}.",
         )
     try:
-        size = len(json.dumps(schema, default=dict))
+        text = json.dumps(schema, default=dict, ensure_ascii=False)
+        text.encode()  # fails for lone surrogates
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(
             f"{subject} cannot be written as JSON: {error}",
             "Use plain dicts, lists, strings, numbers, booleans and None.",
         ) from None
-    if size > MAX_SCHEMA_LENGTH:
+    if len(text) > MAX_SCHEMA_LENGTH:
         raise RequestError(
-            f"{subject} has {size:,} characters; the limit is {MAX_SCHEMA_LENGTH:,}.",
+            f"{subject} has {len(text):,} characters; the limit is {MAX_SCHEMA_LENGTH:,}.",
             "Shorten it: the model reads all of it.",
         )

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from llava_tools.chat.formats import EOS, VICUNA_V1, ConversationFormat, SpecialToken
 from llava_tools.chat.prompt import ImageIds, Piece, token_ids
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Tokenizer:
     def encode(self, text: str, *, start: bool = True) -> list[int]:
         """Return the ids of plain text, none of which is a special token.
 
+        Lone surrogates are encoded as U+FFFD.
         `start` is whether the text opens a piece. SentencePiece tokenizers put a space before the
         first word of a piece; after a special token LLaVA's official tokenizer puts none.
         """
@@ -131,7 +133,7 @@ class Tokenizer:
         return self.decode([*self._line_break, token])[len(self.decode(self._line_break)) :]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._encoder.encode(well_formed(text), add_special_tokens=False).ids
         return ids
 
     def _encode_in_parts(self, text: str, *, start: bool) -> list[int]:

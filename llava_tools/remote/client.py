@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 import openai
 
 from llava_tools.core.outputs import Chunk
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError
 from llava_tools.remote.errors import (
     connection_closed,
@@ -99,7 +100,7 @@ class Client:
         defaults = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
 
         async def attempt() -> Any:
-            answer = await self._client.chat.completions.create(**{**defaults, **fields})
+            answer = await self._client.chat.completions.create(**_encodable(defaults | fields))
             _ = answer.choices[0].message.content  # raises if it is no chat completion
             return answer
 
@@ -111,7 +112,7 @@ class Client:
         The request is not retried.
         """
         with translated_errors(self.url):
-            chunks = await self._client.chat.completions.create(**fields)
+            chunks = await self._client.chat.completions.create(**_encodable(fields))
             if not isinstance(chunks, openai.AsyncStream):
                 raise TypeError("no stream")
             async with chunks:
@@ -140,7 +141,7 @@ class Client:
         with translated_errors(self.url):
             try:
                 answer: Any = await self._client.post(
-                    f"{root}/tokenize", cast_to=object, body=fields
+                    f"{root}/tokenize", cast_to=object, body=_encodable(fields)
                 )
             except openai.APIStatusError as error:
                 if error.status_code in (404, 405, 501):
@@ -168,3 +169,14 @@ class Client:
         await asyncio.get_running_loop().shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # generators that ended just now
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _encodable(value: Any) -> Any:
+    """Return a JSON value whose texts are well-formed: the client cannot encode others."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, Mapping):
+        return {_encodable(name): _encodable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ServerError
 from llava_tools.remote.client import Client
 from llava_tools.remote.errors import not_reported, translated_errors
@@ -44,7 +45,7 @@ async def _score_label(
     client: Client, model: ServedModel, messages: list[dict[str, Any]], start: int, label: str
 ) -> float:
     """Return a label's log-probability; its tokens begin at position `start` of the prompt."""
-    expected = escape_special_tokens(label) + model.conversation.end_of_turn.text
+    expected = escape_special_tokens(well_formed(label)) + model.conversation.end_of_turn.text
     answer = await client.complete(
         model.name,
         [*messages, {"role": "assistant", "content": expected}],

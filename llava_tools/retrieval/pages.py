@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import DocumentError, ImageError, require
 from llava_tools.images import ImageRef, ImageWarning, open_image
 from llava_tools.images.sources import shorten
@@ -174,7 +175,7 @@ def find_text(document: Document, number: int, text: str, size: tuple[int, int])
     with _open_pdf(document.path) as pdf, _pdfium_lock:
         page = pdf[number - 1]
         layer = page.get_textpage()
-        match = layer.search(text.strip(), match_whole_word=True).get_next()
+        match = layer.search(well_formed(text.strip()), match_whole_word=True).get_next()
         if match is None or page.get_rotation() != 0:
             return None
         start, length = match

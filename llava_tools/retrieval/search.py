@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llava_tools.core.backend import Encoder
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import RequestError
 from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.fusion import Ranking, fuse, weighted_rankings
@@ -78,6 +79,7 @@ def search_pages(
     mode: SearchMode,
 ) -> list[Hit]:
     """Return the `k` best pages; ties are ordered by the document's digest and the page."""
+    query = well_formed(query)
     depth = max(MIN_DEPTH, 4 * k)
     texts = store.match_text(query, depth) if mode != "image" else []
     rankings: list[Ranking] = [(texts, 1.0)]

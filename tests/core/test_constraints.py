@@ -22,6 +22,8 @@ from llava_tools.errors import RequestError
         (lambda: ToolSpec("f", "", {"type": "array"}), "of type 'array'"),
         (lambda: ToolSpec("f", "", "x"), "not a JSON schema"),
         (lambda: ToolSpec("f", "", {"default": {1}}), "cannot be written as JSON"),
+        (lambda: ToolSpec("f", "", {"title": "\ud800"}), "cannot be written as JSON"),
+        (lambda: Constraint(schema={"enum": ["\udce9"]}), "cannot be written as JSON"),
         (lambda: ToolSpec("f", "", {"title": "x" * MAX_SCHEMA_LENGTH}), "the limit is 65,536"),
         (lambda: Constraint((ToolSpec("f"), ToolSpec("f"))), "Two tools are named 'f'"),
         (lambda: Constraint((ToolSpec("f"),), "g"), "tool_choice='g' is neither"),

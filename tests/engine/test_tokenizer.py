@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llava_tools.core.unicode import well_formed
 from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from tests.checkpoints import llama_like_tokenizer
 
@@ -47,6 +48,16 @@ def test_plain_text_is_encoded_as_the_checkpoint_tokenizer_does(tokenizer: Token
     reference = llama_like_tokenizer()
     text = "What is in the picture? A red circle."
     assert tokenizer.encode(text) == reference.encode(text, add_special_tokens=False)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a \udce9 b", "</s\udfff></s>", "\udc00\ud800"])
+@pytest.mark.parametrize("start", [True, False])
+def test_lone_surrogates_are_encoded_as_replacement_characters(
+    tokenizer: Tokenizer, text: str, start: bool
+) -> None:
+    ids = tokenizer.encode(text, start=start)
+    assert ids == tokenizer.encode(well_formed(text), start=start)
+    assert "\ufffd" in tokenizer.decode(ids)
 
 
 def test_no_space_is_added_before_the_first_word_after_an_end_of_turn(tokenizer: Tokenizer) -> None:

@@ -10,6 +10,7 @@ from llava_tools.chat import prompt
 from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.outputs import Answer, Timings
 from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ModelError, ModelNotFoundError, RequestError
 from llava_tools.testing import ScriptedBackend
 from tests.remote.requests import (
@@ -83,6 +84,27 @@ def test_special_tokens_in_text_are_escaped(serve: Serve, connect: Connect) -> N
     assert "<image>" not in content
     assert "</s>" not in content
     assert content.replace("\u200b", "") == "Is <image> or </s> a <b>tag</b>?"
+
+
+def test_lone_surrogates_are_sent_as_replacement_characters(serve: Serve, connect: Connect) -> None:
+    messages = (
+        Message("system", ("Be \ud800.",)),
+        Message("user", ("Add \udce9.",)),
+        Message("assistant", ("Yes \udfff.",), (ToolCall("1", "add", {"a": "\ud800"}),)),
+        Message("tool", ("no \udc00 number",), tool_call_id="1", is_error=True),
+        Message("user", (make_image(), "Then \ud83d\ude00?")),
+    )
+    request = Request(messages, SamplingParams(stop=("\udbff",)))
+    server = serve()
+    backend = connect(server)
+    assert full_answer(backend, request).text == "ok"
+    pieces = prompt.build(messages)
+    assert server.prompts == [well_formed(prompt.render(pieces))]
+    assert server.prompts[0].count("\ufffd") == 5
+    assert server.requests[0]["stop"] == ["\ufffd"]
+    assert backend.score(request, ["a\ud800 b"]) == backend.score(request, ["a\ufffd b"])
+    assert backend.token_ids("three \ud800 words") == [0, 1, 2]
+    assert backend.count_tokens(request) > 576
 
 
 def test_model_is_looked_up_in_the_list_of_the_server(serve: Serve, connect: Connect) -> None:

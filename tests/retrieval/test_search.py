@@ -60,6 +60,15 @@ def test_query_syntax_is_plain_text(tmp_path: Path, query: str) -> None:
     assert [hit.page for hit in index.search(query)] == [1]
 
 
+@pytest.mark.parametrize("mode", ["text", "image", "hybrid"])
+def test_lone_surrogates_match_nothing(tmp_path: Path, mode: SearchMode) -> None:
+    index = make_index(tmp_path, ["one coffee"], nearest=1)
+    (hit,) = index.search("coffee \ud800", mode=mode)
+    assert hit.page == 1
+    assert index.locate(hit, "one \udce9") is None
+    assert index.locate(hit, "coffee") is not None
+
+
 def test_impossible_searches_are_refused(tmp_path: Path) -> None:
     index = PageIndex(tmp_path / "none")
     for arguments in (("",), ("x", 0), ("x", True), ("x", 1001)):
