@@ -1,1 +1,0 @@
-"""Kernels that exist for CPUs only."""
