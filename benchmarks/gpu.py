@@ -35,7 +35,6 @@ from llava_tools.bench.contenders import BackendContender
 from llava_tools.bench.workload import make_image
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine import load_engine
-from llava_tools.engine.cpu.linear import PackedLinear
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import ModelError
 from llava_tools.images import ImageRef
@@ -172,8 +171,7 @@ def weight_bytes(*modules: nn.Module) -> int:
     total = 0
     for module in modules:
         total += sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
-        packed = (layer for layer in module.modules() if isinstance(layer, PackedLinear))
-        total += sum(2 * layer.out_features * layer.in_features for layer in packed)
+        total += sum(getattr(layer, "weight_bytes", 0) for layer in module.modules())
     return total
 
 

@@ -87,7 +87,7 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
     """Return the dtype for weights and KV.
 
     `auto` is bfloat16 where the hardware computes in it, float16 on older GPUs and on MPS, and
-    float32 on other CPUs, where bfloat16 is several times slower. There, `cpu/linear.py` keeps
+    float32 on other CPUs, where bfloat16 is several times slower. There, `linear.py` keeps
     weights that are stored in 16 bit as they are; all else is float32. The embedded model is small
     enough for float32 everywhere, which keeps its answers equal across machines.
     """
@@ -104,7 +104,7 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
         )
     if device.type == "mps":
         return torch.float16
-    return torch.bfloat16 if _cpu_computes_bfloat16() else torch.float32
+    return torch.bfloat16 if computes_bfloat16() else torch.float32
 
 
 def free_bytes(device: torch.device) -> int:
@@ -127,7 +127,7 @@ def describe() -> tuple[str, str, int]:
     return device.type, name, free_bytes(device)
 
 
-def _cpu_computes_bfloat16() -> bool:
+def computes_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False

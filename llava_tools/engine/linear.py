@@ -47,6 +47,7 @@ class BFloat16Linear(nn.Module):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
         self._bias = None if bias is None else bias.detach().contiguous()
         self._linear = torch.ops.mkldnn._linear_pointwise.default
+        self.weight_bytes = 2 * self.out_features * self.in_features
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return [..., out] for bfloat16 [..., in]."""
@@ -66,6 +67,7 @@ class Float16Linear(nn.Module):
             weight.detach().float(), None if bias is None else bias.detach().float()
         )
         self._linear = torch.ops.quantized.linear_dynamic_fp16.default
+        self.weight_bytes = 2 * self.out_features * self.in_features
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return [..., out] for float32 [..., in]."""

@@ -50,6 +50,7 @@ class Int8Linear(nn.Module):
             rounded = (block / scales.float()[:, None]).round_().clamp_(-127, 127)
             self._weight[start : start + _BLOCK] = rounded
             self._scales[start : start + _BLOCK] = scales
+        self.weight_bytes = self._weight.nbytes + self._scales.nbytes
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return [rows, out] for [rows, in]; few rows are bfloat16."""
@@ -80,6 +81,7 @@ class Int4Linear(nn.Module):
         self._weight = torch.cat(packed)
         scale_and_offset = torch.stack((torch.cat(scales, 1), torch.cat(offsets, 1)), dim=2)
         self._scale_and_offset = scale_and_offset.contiguous()  # [in / GROUP, out, 2]
+        self.weight_bytes = self._weight.nbytes + self._scale_and_offset.nbytes
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return [rows, out] for [rows, in]; few rows are bfloat16."""

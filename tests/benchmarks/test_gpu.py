@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from benchmarks.gpu import Memory, Speed, goals, table, weight_bytes
-from llava_tools.engine.cpu.linear import available, joined
 from llava_tools.engine.device import free_bytes
+from llava_tools.engine.linear import Float16Linear, is_usable, join
 
 BANDWIDTH = 2e12
 SPEED = Speed(decode=120.0, one_stream=100.0, many_streams=900.0, new_image=0.2, follow_up=0.01)
@@ -53,9 +53,9 @@ def test_a_small_geometry_meets_no_goals() -> None:
 def test_weight_bytes_count_packed_layers() -> None:
     plain = nn.Linear(32, 16)
     assert weight_bytes(plain) == 4 * (32 * 16 + 16)
-    packed = joined([nn.Linear(32, 16, bias=False).half()])
-    assert weight_bytes(nn.Sequential(packed)) == 2 * 32 * 16
-    assert available() == (not isinstance(packed, nn.Linear))
+    packed = join([nn.Linear(32, 16, bias=False).half().float()])
+    size = 2 if is_usable(Float16Linear) else 4
+    assert weight_bytes(nn.Sequential(packed)) == size * 32 * 16
     assert weight_bytes(plain, packed) == weight_bytes(plain) + weight_bytes(packed)
 
 
