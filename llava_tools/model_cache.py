@@ -3,10 +3,14 @@
 Weights are large: they are loaded once, at the first request, and stay until the last user
 releases them or the process ends. A user that is garbage-collected releases nothing, so that
 `Llava().ask(…)` in a loop loads the model only once.
+
+A forked process has none of its parent's models, whose threads stay behind. It connects to servers
+anew; a model that runs in the process is refused if the parent had loaded one (`engine.process`).
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Hashable
@@ -39,6 +43,8 @@ class ModelCache(Generic[_Options, _Model]):
         self._load = load
         self._entries: dict[_Options, _Entry[_Model]] = {}
         self._lock = threading.Lock()
+        self._inherited: list[object] = []
+        self._forgets_after_fork = False
 
     def acquire(self, options: _Options, user: object) -> _Model:
         """Return the model of some options, and load it if this is the first request for it.
@@ -49,7 +55,10 @@ class ModelCache(Generic[_Options, _Model]):
 
         Raises:
             ModelError: It cannot be loaded; the next call tries again.
+            EngineError: It would run in this process, which was forked from one that had loaded a
+                model.
         """
+        self._forget_after_fork()
         with self._lock:
             entry = self._entries.setdefault(options, _Entry())
             entry.users.add(user)
@@ -71,6 +80,18 @@ class ModelCache(Generic[_Options, _Model]):
         with entry.lock:
             if entry.model is not None:
                 entry.model.close()
+
+    def _forget_after_fork(self) -> None:
+        if not self._forgets_after_fork and hasattr(os, "register_at_fork"):  # Windows has no fork
+            self._forgets_after_fork = True
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """Start empty in a forked process; locks may be held by threads that it does not have."""
+        # Kept, since finalizers would close what the parent still uses.
+        self._inherited.append(self._entries)
+        self._entries = {}
+        self._lock = threading.Lock()
 
     def loaded(self) -> dict[_Options, _Model]:
         """Return the models that are loaded now."""

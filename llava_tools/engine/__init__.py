@@ -34,6 +34,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from llava_tools.core.backend import Backend
+from llava_tools.engine.process import remember_process
 from llava_tools.errors import require
 from llava_tools.options import EmbeddingOptions, EngineOptions
 
@@ -48,7 +49,9 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
     Raises:
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The model cannot be found, is not a LLaVA, or cannot run here.
+        EngineError: This process was forked from one that had loaded a model.
     """
+    remember_process()
     with _paused_collector():
         _require_engine()
         from llava_tools.engine.engine import LlavaEngine
@@ -68,7 +71,9 @@ def load_embedding(
         MissingExtraError: torch, transformers or accelerate are not installed.
         ModelError: The CLIP cannot be found, is another kind of model, or does not belong to the
             model's vision tower.
+        EngineError: This process was forked from one that had loaded a model.
     """
+    remember_process()
     with _paused_collector():
         _require_engine()
         from llava_tools.engine.embedding import ClipEmbedding

@@ -25,6 +25,7 @@ from llava_tools.engine.loading.clip import (
     load_vision_tower,
 )
 from llava_tools.engine.loading.processor import preprocess
+from llava_tools.engine.process import check_process
 from llava_tools.engine.vision_tower import hidden_states
 from llava_tools.images import ImageRef
 from llava_tools.options import EmbeddingOptions, EngineOptions
@@ -64,6 +65,7 @@ class ClipEmbedding:
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
         """See `Encoder.embed_texts`. Texts beyond the context are cut off, with a warning."""
+        check_process()
         limit = self.clip.context_length - len(self.clip.tokenizer.bos) - 1
         tokens = [self.clip.tokenizer.encode(text) for text in texts]
         too_long = sum(len(ids) > limit for ids in tokens)
@@ -85,7 +87,9 @@ class ClipEmbedding:
         Raises:
             ImageError: An image turns out to be damaged when it is decoded.
             ModelError: No engine has the vision tower, and it cannot be loaded.
+            EngineError: This process was forked from the one that loaded the model.
         """
+        check_process()
         vectors: list[list[float]] = []
         for start in range(0, len(images), IMAGE_BATCH):
             batch = images[start : start + IMAGE_BATCH]

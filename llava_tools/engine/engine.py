@@ -30,6 +30,7 @@ from llava_tools.engine.kv_cache import KVCache, blocks_that_fit, budget_for
 from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.loop import EngineLoop
+from llava_tools.engine.process import check_process, is_forked
 from llava_tools.engine.request_state import PromptImage, RequestState
 from llava_tools.engine.runner import ModelRunner
 from llava_tools.engine.stream import EngineStream
@@ -111,6 +112,7 @@ class LlavaEngine:
             QueueFullError: `max_concurrent_requests` requests are in flight.
             MemoryExhaustedError: There is no memory for its images; other requests go on.
             EngineClosedError: The engine was closed.
+            EngineError: This process was forked from the one that loaded the engine.
         """
         state = self._new_state(request.sampling)
         prepared = prepare(request, self._tokenizer.conversation)
@@ -163,6 +165,7 @@ class LlavaEngine:
             self.loop.close()
 
     def _new_state(self, sampling: SamplingParams) -> RequestState:
+        check_process()
         if self._closed:
             raise EngineClosedError("The engine is closed.", "Make a new one.")
         self._release_dropped()
@@ -247,6 +250,8 @@ class LlavaEngine:
 
     def _release(self, state: RequestState) -> None:
         """Free everything that a request held; called once, however it ended."""
+        if is_forked():  # the parent's request, and its locks may be held by the parent's threads
+            return
         self.loop.cancel(state)
         self._admitted.discard(state.request_id)
         self._free_slots.release()

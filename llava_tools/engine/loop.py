@@ -9,7 +9,6 @@ which fails; if it raises anything else, all requests in flight fail and the nex
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from llava_tools.engine.blocks import BlockManager
 from llava_tools.engine.device import is_out_of_memory, is_unrecoverable, out_of_memory_error
+from llava_tools.engine.process import check_process, is_forked
 from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.engine.sampler import Sampler
 from llava_tools.engine.scheduler import Scheduler
@@ -65,7 +65,6 @@ class EngineLoop:
         self._active: dict[str, RequestState] = {}  # submitted, and neither finished nor cancelled
         self._thread: threading.Thread | None = None
         self._failure: EngineError | None = None  # after which no request is taken
-        self._process = os.getpid()
         atexit.register(self.close)
 
     def submit(self, state: RequestState) -> None:
@@ -76,7 +75,7 @@ class EngineLoop:
             EngineCrashedError: The device has failed for good.
             EngineError: This process was forked from the one that loaded the engine.
         """
-        self._check_process()
+        check_process()
         state.submitted = time.perf_counter()
         with self._changed:
             if self._failure is not None:
@@ -99,7 +98,7 @@ class EngineLoop:
 
     def close(self) -> None:
         """Fail the requests in flight with `EngineClosedError` and end the thread."""
-        if os.getpid() != self._process:
+        if is_forked():
             return
         with self._changed:
             already_closed = isinstance(self._failure, EngineClosedError)
@@ -117,15 +116,6 @@ class EngineLoop:
     def idle(self) -> bool:
         """Whether all submitted requests have ended."""
         return not self._active
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise EngineError(
-                "This process was forked from one that has loaded the engine, whose threads do not "
-                "survive a fork.",
-                "Start processes with multiprocessing's 'spawn', or load the model in the child "
-                "alone.",
-            )
 
     def _run(self) -> None:
         """Run steps until the engine is closed."""

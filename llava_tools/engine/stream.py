@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.engine.process import check_process
 from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from llava_tools.errors import EngineClosedError, EngineError, OutputError
@@ -49,6 +50,7 @@ class EngineStream:
     def __next__(self) -> Chunk:
         if self._finished:
             raise StopIteration
+        check_process()
         output = self._state.outputs.get()
         if self._finished:  # another thread has closed the stream
             raise StopIteration

@@ -26,6 +26,7 @@ from llava_tools.options import CONTEXT_LENGTHS
 from llava_tools.remote import protocol, scoring
 from llava_tools.remote.client import READ_TIMEOUT, RETRY_DELAYS, Client
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
+from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
 from llava_tools.remote.stream import RemoteStream
 from llava_tools.structured.parser import constrained
@@ -103,6 +104,7 @@ class RemoteBackend:
         Raises:
             QueueFullError: `max_concurrent_requests` requests are in flight.
             EngineClosedError: This backend is closed.
+            EngineError: This process was forked from the one that made this backend.
             ServerError: The probe for constraint support failed.
         """
         arrived = time.perf_counter()
@@ -146,6 +148,8 @@ class RemoteBackend:
         self._client.close()
 
     def _prepare(self, request: Request) -> PreparedRequest:
+        if self._client.is_forked:  # the locks behind this may be held by the parent's threads
+            raise forked()
         return prepare(request, self._conversation)
 
     async def _chunks(

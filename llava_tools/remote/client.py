@@ -7,6 +7,7 @@ on one loop in one thread, and all requests share the client's connections.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -19,6 +20,7 @@ from llava_tools.core.unicode import well_formed
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError
 from llava_tools.remote.errors import (
     connection_closed,
+    forked,
     not_reported,
     retry_after,
     translated_errors,
@@ -57,6 +59,7 @@ class Client:
                 f"base_url={url!r} is not possible: {error}", "Write http://host:port/v1."
             ) from error
         self._closed = False
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -64,8 +67,16 @@ class Client:
         )
         self._thread.start()
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process was forked from the one that has the loop's thread."""
+        return os.getpid() != self._process
+
     def start(self, task: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Run a task on the loop; cancelling the future cancels it. Fails if closed."""
+        """Run a task on the loop; cancelling the future cancels it. Fails if closed or forked."""
+        if self.is_forked:
+            task.close()
+            raise forked()
         with self._lock:
             if self._closed:
                 task.close()
@@ -151,6 +162,8 @@ class Client:
 
     def close(self) -> None:
         """Cancel all tasks and close the connections. Repeated calls have no effect."""
+        if self.is_forked:
+            return
         with self._lock:
             if self._closed:
                 return

@@ -13,6 +13,7 @@ from llava_tools.errors import (
     AnswerTimeoutError,
     ContextOverflowError,
     EngineClosedError,
+    EngineError,
     LlavaToolsError,
     ModelError,
     ModelNotFoundError,
@@ -113,6 +114,14 @@ def retry_after(error: LlavaToolsError) -> float:
 def connection_closed() -> EngineClosedError:
     """Return the error of requests that are still running when the connection is closed."""
     return EngineClosedError("The connection to the server was closed.", "Make a new one.")
+
+
+def forked() -> EngineError:
+    """Return the error of a connection that a process has from the one it was forked from."""
+    return EngineError(
+        "This process was forked from the one that made the connection to the server.",
+        "Make a new one here: Llava and ChatLlava with base_url do so themselves.",
+    )
 
 
 def not_reported(value: str) -> ServerError:

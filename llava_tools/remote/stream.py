@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -10,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from llava_tools.core.outputs import Chunk
-from llava_tools.remote.errors import connection_closed
+from llava_tools.remote.errors import connection_closed, forked
 
 _Item = Chunk | BaseException | None
 _Start = Callable[[Coroutine[Any, Any, None]], Future[None]]
@@ -27,6 +28,7 @@ class RemoteStream:
         self, chunks: AsyncGenerator[Chunk], start: _Start, on_end: Callable[[], None]
     ) -> None:
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._process = os.getpid()
         self._ended = True  # until there is a task to cancel
         self._task = start(_pump(chunks, self._items))
         self._ended = False
@@ -38,6 +40,8 @@ class RemoteStream:
     def __next__(self) -> Chunk:
         if self._ended:
             raise StopIteration
+        if self._is_forked:
+            raise forked()
         item = self._items.get()
         if self._ended:  # closed meanwhile
             raise StopIteration
@@ -52,11 +56,17 @@ class RemoteStream:
         """See `Stream.close`."""
         if not self._ended:
             self._ended = True
-            self._task.cancel()  # its callback wakes a blocked `__next__`
+            if not self._is_forked:
+                self._task.cancel()  # its callback wakes a blocked `__next__`
 
     def __del__(self) -> None:
-        if not self._ended:
+        if not self._ended and not self._is_forked:
             self._task.cancel()
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether the task is the parent's of this process."""
+        return os.getpid() != self._process
 
 
 # These hold no reference to the stream, so that a dropped stream is collected and ends its request.
