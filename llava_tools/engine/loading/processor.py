@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from PIL import Image
 from llava_tools.engine import vision_tower
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import ImageRef
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
 
 #: The longest side of an image that is padded; the time to do so grows with its square.
 MAX_SIDE = 65_535
@@ -100,8 +97,8 @@ _COLORS = {
 }
 
 
-def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
-    """Return the image processor for a checkpoint's vision tower.
+def image_processor(folder: Path, vision: Any) -> ImageProcessor:
+    """Return the image processor for a checkpoint's vision tower, whose configuration is `vision`.
 
     `folder` may lack processor files: then the defaults of the tower's kind apply. A SigLIP tower
     whose settings have `do_pad` gets padded images, too.
@@ -109,11 +106,10 @@ def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
     Raises:
         ModelError: A processor file is damaged, or has a setting that makes no sense.
     """
-    tower: Any = vision
     settings = _settings(folder)
-    do_pad = tower.model_type != vision_tower.SIGLIP or bool(settings.get("do_pad"))
+    do_pad = vision.model_type != vision_tower.SIGLIP or bool(settings.get("do_pad"))
     own: dict[str, Any] = {name: settings[name] for name in _CHECKS if name in settings}
-    return ImageProcessor(tower.image_size, do_pad, **(_COLORS[tower.model_type] | own))
+    return ImageProcessor(vision.image_size, do_pad, **(_COLORS[vision.model_type] | own))
 
 
 def preprocess(processor: ImageProcessor, images: Sequence[ImageRef]) -> torch.Tensor:

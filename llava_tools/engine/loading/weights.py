@@ -43,7 +43,6 @@ def load_weights(
     with _quiet(progress=progress and sys.stderr.isatty()):
         model, report = model_class.from_pretrained(
             location,
-            attn_implementation="sdpa",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported like the others, and checked below
             **arguments,
