@@ -58,7 +58,7 @@ class GrammarCache:
             start, best_effort = self._grammars[key]
             if len(self._grammars) > MAX_GRAMMARS:
                 self._grammars.popitem(last=False)
-            return Matcher(start.deep_copy()), best_effort
+            return Matcher(start.deep_copy(), self._tokenizer.eos_token_id), best_effort
 
     def _compile(self, constraint: Constraint) -> tuple[LLMatcher, bool]:
         try:
@@ -102,8 +102,9 @@ class GrammarCache:
 class Matcher:
     """The state of one answer in its grammar, a `TokenConstraint`; used on the engine thread."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, eos_token_id: int) -> None:
         self._matcher = matcher
+        self._eos_token_id = eos_token_id
 
     @property
     def error(self) -> str:
@@ -123,6 +124,8 @@ class Matcher:
         tokens: list[int] = self._matcher.compute_ff_tokens()
         if tokens:
             self._matcher.consume_tokens(tokens)
+        if self._matcher.is_stopped() and not self._matcher.is_error():
+            tokens.append(self._eos_token_id)  # nothing may follow but the end
         return tokens
 
 

@@ -247,3 +247,33 @@ def test_logprobs_and_seeds_work_under_a_grammar(model: Llava) -> None:
     assert first.text == again.text
     assert len(first.logprobs) == len(first.token_ids)
     assert all(item.logprob <= 0 for item in first.logprobs)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "text", "most_steps"),
+    [
+        pytest.param(Constraint((ADD,), "add"), CALL, 8, id="a forced call"),
+        pytest.param(Constraint(schema=ADD.parameters), '{"a": 3, "note": "x"}', 12, id="a form"),
+    ],
+)
+def test_what_the_grammar_leaves_no_choice_about_is_forced(
+    vocabulary: Vocabulary, constraint: Constraint, text: str, most_steps: int
+) -> None:
+    """Choosing as `text` does gives `text`, in fewer steps than tokens, and the end after it."""
+    tokenizer = vocabulary.tokenizer
+    matcher, _ = vocabulary.grammars.matcher(constraint)
+    tokens, steps = matcher.forced_tokens(), 0
+    while tokenizer.eos_token_id not in tokens:
+        written = tokenizer.decode(tokens)
+        options = [tokenizer.decode([*tokens, t]) for t in sorted(allowed_tokens(matcher))]
+        fitting = {
+            token: option
+            for token, option in zip(sorted(allowed_tokens(matcher)), options, strict=True)
+            if text.startswith(option) and len(option) > len(written)
+        }
+        token = max(fitting, key=lambda item: len(fitting[item]))
+        matcher.accept(token)
+        tokens += [token, *matcher.forced_tokens()]
+        steps += 1
+    assert tokenizer.decode(tokens, skip_special_tokens=True) == text
+    assert steps <= most_steps < len(tokens)
