@@ -92,7 +92,9 @@ def causal_model(model: LlavaForConditionalGeneration) -> PreTrainedModel:
     """
     text: PreTrainedModel = model.model.language_model
     with torch.device("meta"):
-        causal: PreTrainedModel = AutoModelForCausalLM.from_config(model.config.text_config)
+        causal: PreTrainedModel = AutoModelForCausalLM.from_config(
+            model.config.text_config, attn_implementation="eager", trust_remote_code=False
+        )
     if type(causal.base_model) is not type(text):
         raise refusal(text, f"transformers runs it as {type(causal).__name__}")
     setattr(causal, causal.base_model_prefix, text)

@@ -32,6 +32,10 @@ from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions
 
 _log = logging.getLogger(__name__)
 
+#: Text models with softcapped scores or sinks, which torch's SDPA does not have. Some releases of
+#: transformers refuse them with it, others leave softcaps out.
+_NO_SDPA = {"flint", "gemma2", "gpt_oss", "granite_swa", "granitemoe_swa", "vaultgemma"}
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -79,6 +83,7 @@ def load(options: EngineOptions) -> LoadedModel:
                 options.model,
                 hub,
                 progress=options.source != "tiny",
+                attention=_attention(config),
                 config=config,
                 dtype=pick_dtype(options, device),
                 device_map={"": device} if device.type != "cpu" else None,
@@ -86,7 +91,11 @@ def load(options: EngineOptions) -> LoadedModel:
             )
             backend = AutoTokenizer.from_pretrained(location, **hub)
             conversation = choose_format(
-                Path(location), backend, config.image_token_index, options.conversation, options.model
+                Path(location),
+                backend,
+                config.image_token_index,
+                options.conversation,
+                options.model,
             )
             tokenizer = Tokenizer(backend, conversation)
             processor = image_processor(Path(location), config.vision_config)
@@ -176,6 +185,12 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
         bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
         llm_int8_skip_modules=whole,
     )
+
+
+def _attention(config: LlavaConfig) -> dict[str, str]:
+    """Return what the parts attend with where the engine does not replace it: in fine-tuning."""
+    text = "eager" if config.text_config.model_type in _NO_SDPA else "sdpa"
+    return {"": "sdpa", "vision_config": "sdpa", "text_config": text}
 
 
 def _eos_token_ids(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> tuple[int, ...]:

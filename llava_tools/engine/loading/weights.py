@@ -29,13 +29,15 @@ def load_weights(
     *,
     progress: bool,
     partial: bool = False,
+    attention: str | dict[str, str] = "sdpa",
     **arguments: Any,
 ) -> Any:
     """Load a model of transformers in evaluation mode and check that it has all of its weights.
 
     `location` is a folder or hub id; errors call the model `name`. If `progress`, a terminal shows
     a progress bar. If `partial`, the checkpoint may hold more weights than the model has.
-    `arguments` and `hub` go to `from_pretrained`.
+    `attention` is `attn_implementation` of transformers, which a checkpoint must not choose: it can
+    name code on a hub. `arguments` and `hub` go to `from_pretrained`.
 
     Raises:
         ModelError: Some weights are missing, unexpected or of the wrong shape.
@@ -43,6 +45,7 @@ def load_weights(
     with _quiet(progress=progress and sys.stderr.isatty()):
         model, report = model_class.from_pretrained(
             location,
+            attn_implementation=attention,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported like the others, and checked below
             **arguments,
