@@ -20,9 +20,9 @@ from llava_tools.chat import prompt
 from llava_tools.chat.formats import SYSTEM
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Request, SamplingParams
-from llava_tools.engine import load_engine
-from llava_tools.engine import kv_cache
+from llava_tools.engine import kv_cache, linear, load_engine
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.linear import Float16Linear
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.images import ImageRef, open_image
 from llava_tools.options import EngineOptions
@@ -148,7 +148,7 @@ def test_16_bit_weights_have_the_answers_of_float32(
         save_file(stored, weights, metadata={"format": "pt"})
     with closing(load_engine(EngineOptions(str(folder), dtype="float32"))) as engine:
         packed = {type(m) for m in engine.loaded.model.modules() if "Linear" in type(m).__name__}
-        assert packed == ({PackedLinear} if available() else {torch.nn.Linear})
+        assert packed == {Float16Linear if linear.is_usable(Float16Linear) else torch.nn.Linear}
         model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         reference = Reference(model, engine)
         for conversation in conversations[3:50:5]:

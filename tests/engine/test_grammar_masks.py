@@ -11,7 +11,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 import llava_tools

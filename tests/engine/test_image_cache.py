@@ -86,8 +86,8 @@ def test_the_least_recently_used_images_are_dropped(monkeypatch: pytest.MonkeyPa
     first = cache.get(_image(0))
     cache.get(_image(1))
     cache.get(_image(0))
-    cache.get(_image(2))
+    last = cache.get(_image(2))
     assert len(cache) == 2
     assert cache.get(_image(0)) is first
-    assert cache.get(_image(1)).ids.start > cache.get(_image(2)).ids.start
+    assert cache.get(_image(1)).ids.start > last.ids.start
     assert encoder.encoded.count(_image(1).handle) == 2

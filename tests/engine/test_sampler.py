@@ -10,8 +10,8 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.core.requests import SamplingParams
-from llava_tools.engine.sampler import Sampler
 from llava_tools.engine.request_state import RequestState
+from llava_tools.engine.sampler import Sampler
 
 
 def _states(*samplings: SamplingParams) -> list[RequestState]:

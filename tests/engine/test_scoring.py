@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def test_the_prompt_is_computed_once(
 ) -> None:
     engine = fresh().backend
     assert isinstance(engine, LlavaEngine)
-    features, sum_logprobs = vision_tower.features, scoring.sum_logprobs
+    features, wait = vision_tower.features, scoring.wait
     encoded: list[int] = []
     states: list[RequestState] = []
 
@@ -130,12 +130,12 @@ def test_the_prompt_is_computed_once(
         encoded.append(len(pixels))
         return features(model, pixels)
 
-    def keep_states(scored: Sequence[RequestState]) -> list[float]:
-        states.extend(scored)
-        return sum_logprobs(scored)
+    def keep_state(state: RequestState) -> float:
+        states.append(state)
+        return wait(state)
 
     monkeypatch.setattr(vision_tower, "features", count_images)
-    monkeypatch.setattr(scoring, "sum_logprobs", keep_states)
+    monkeypatch.setattr(scoring, "wait", keep_state)
     request = _requests(images)[1]
     engine.score(request, ["yes", "no", "left", "right"])
     assert sum(encoded) == 2
