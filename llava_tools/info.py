@@ -11,7 +11,7 @@ import psutil
 
 from llava_tools import model_cache
 from llava_tools.errors import install_command
-from llava_tools.options import ALIASES, CONTEXT_LENGTHS
+from llava_tools.options import ALIASES, CONTEXT_LENGTHS, QUANTIZED_BYTES
 
 #: Licence of LLaVA 1.5's weights, shown with their names.
 LLAVA_NOTICE = (
@@ -19,8 +19,8 @@ LLAVA_NOTICE = (
     "partly with ChatGPT and GPT-4, whose terms make it for non-commercial use."
 )
 
-#: Bytes of a parameter; for quantized weights with scales and the layers kept in 16 bit.
-_PRECISIONS = {"float32": 4.0, "16 bit": 2.0, "8bit": 1.08, "4bit": 0.62}
+#: Bytes of a parameter.
+_PRECISIONS = {"float32": 4.0, "16 bit": 2.0, **QUANTIZED_BYTES}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ ALIASES = {
 #: The CLIP whose vision tower LLaVA 1.5 uses; LLaVA's training did not change it.
 CLIP = "openai/clip-vit-large-patch14-336"
 
+#: Bytes of a parameter of a quantized model, with scales and the layers kept in 16 bit.
+QUANTIZED_BYTES: Mapping[Quantization, float] = {"8bit": 1.08, "4bit": 0.62}
+
 #: Options that a server takes when it starts, not from a client.
 _SERVER_OPTIONS = (
     "device",

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import cast
 
 import torch
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     BitsAndBytesConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    PreTrainedConfig,
     SiglipVisionConfig,
 )
 
 from llava_tools.engine import vision_tower
 from llava_tools.engine.device import pick_device, pick_dtype
+from llava_tools.engine.loading.config import read_config
 from llava_tools.engine.loading.conversation import choose_format
+from llava_tools.engine.loading.inspection import inspect
+from llava_tools.engine.loading.memory import check_memory
 from llava_tools.engine.loading.processor import ImageProcessor, image_processor
-from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
+from llava_tools.engine.loading.source import Source, resolve
+from llava_tools.engine.loading.tokenizer import read_tokenizer
+from llava_tools.engine.loading.weights import load_weights
 from llava_tools.engine.tokenizer import Tokenizer
-from llava_tools.errors import ModelError, ModelNotFoundError
-from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions, Quantization
+from llava_tools.errors import ModelError
+from llava_tools.options import TINY_NOTICE, EngineOptions, Quantization
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class LoadedModel:
 
     Attributes:
         name: As answers report it.
+        folder: Local folder of its files.
         model: In evaluation mode, on its device, in its dtype.
         tokenizer: Of its language model.
         processor: Of its images.
@@ -46,6 +47,7 @@ class LoadedModel:
     """
 
     name: str
+    folder: Path
     model: LlavaForConditionalGeneration
     tokenizer: Tokenizer
     processor: ImageProcessor
@@ -65,89 +67,64 @@ def load(options: EngineOptions) -> LoadedModel:
         ModelError: Not a LLaVA 1.5, weights are missing or unexpected, or it cannot run here.
     """
     device = pick_device(options.device)
-    location = locate(options)
-    hub = {"revision": options.revision, "local_files_only": options.local_files_only}
-    try:
-        with readable(options.model, hub):
-            config = _config(location, options.model, hub)
-            vision_tower.check_config(config, options.model)
-            if isinstance(config.vision_config, SiglipVisionConfig):
-                config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
-            model: LlavaForConditionalGeneration = load_weights(
-                LlavaForConditionalGeneration,
-                location,
-                options.model,
-                hub,
-                progress=options.source != "tiny",
-                config=config,
-                dtype=pick_dtype(options, device),
-                device_map={"": device} if device.type != "cpu" else None,
-                quantization_config=_quantization(options.quantization, device),
-            )
-            backend = AutoTokenizer.from_pretrained(location, **hub)
-            conversation = choose_format(
-                Path(location), backend, config.image_token_index, options.conversation, options.model
-            )
-            tokenizer = Tokenizer(backend, conversation)
-            processor = image_processor(Path(location), config.vision_config)
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"{options.model} does not fit into the memory of {device}.",
-            "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
-        ) from error
-    name = "llava-tools/tiny" if options.source == "tiny" else options.source
+    source = resolve(options.model, options.revision, options.local_files_only)
+    inspection = inspect(source.folder, source.files, source.name)
+    inspection.require(device.type)
+    check_memory(inspection, options, device)
+    config = _config(source)
+    tokenizer = _tokenizer(source, config, options)
+    processor = image_processor(source.folder, config.vision_config)
+    model = _model(source, config, options, device)
+    name = "llava-tools/tiny" if source.name == "tiny" else source.name
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
         name,
         model.num_parameters() / 1e6,
         str(model.dtype).removeprefix("torch."),
         model.device,
-        f" {TINY_NOTICE}" if options.source == "tiny" else "",
+        f" {TINY_NOTICE}" if source.name == "tiny" else "",
     )
-    return LoadedModel(name, model, tokenizer, processor, _eos_token_ids(model, tokenizer))
+    eos_token_ids = _eos_token_ids(model, tokenizer)
+    return LoadedModel(name, source.folder, model, tokenizer, processor, eos_token_ids)
 
 
-def locate(options: LoadOptions) -> str:
-    """Return the folder or hub id of a model without using the network.
-
-    Raises:
-        ModelNotFoundError: The name can be neither.
-    """
-    name = options.source
-    if name == "tiny":
-        return str(files("llava_tools") / "tiny")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelNotFoundError(
-                f"The folder {name!r} has no config.json.", "Name the folder of a checkpoint."
-            )
-        return str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        similar = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.5)
-        raise ModelNotFoundError(
-            f"There is no model {options.model!r}.",
-            (f"Did you mean {similar[0]!r}? " if similar else "")
-            + "Use 'tiny', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
-        )
-    return name
-
-
-def _config(location: str, name: str, hub: HubOptions) -> LlavaConfig:
-    """Read the checkpoint's configuration; anything but a LLaVA 1.5 is an error."""
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(location, **hub)
-    except ValueError as error:
-        raise ModelError(
-            f"{name!r} is of a type that transformers does not support: {error}",
-            "Use a LLaVA 1.5 checkpoint in the llava-hf layout.",
-        ) from error
-    if not isinstance(config, LlavaConfig):
-        raise ModelError(
-            f"{name!r} is a {config.model_type!r} model, not a LLaVA 1.5 ('llava').",
-            "Use '7b', '13b', or another checkpoint in the llava-hf layout.",
-        )
+def _config(source: Source) -> LlavaConfig:
+    config = read_config(source.folder, source.name)
+    assert isinstance(config, LlavaConfig)  # `inspect` refuses all others
+    vision_tower.check_config(config, source.name)
+    if isinstance(config.vision_config, SiglipVisionConfig):
+        config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
     return config
+
+
+def _tokenizer(source: Source, config: LlavaConfig, options: EngineOptions) -> Tokenizer:
+    tokenizer = read_tokenizer(source.folder, source.name)
+    image_token = config.image_token_index
+    conversation = choose_format(
+        source.folder, tokenizer, image_token, options.conversation, source.name
+    )
+    return Tokenizer(tokenizer, conversation)
+
+
+def _model(
+    source: Source, config: LlavaConfig, options: EngineOptions, device: torch.device
+) -> LlavaForConditionalGeneration:
+    try:
+        model: LlavaForConditionalGeneration = load_weights(
+            LlavaForConditionalGeneration,
+            source,
+            progress=source.name != "tiny",
+            config=config,
+            dtype=pick_dtype(options, device),
+            device_map={"": device} if device.type != "cpu" else None,
+            quantization_config=_quantization(options.quantization, device),
+        )
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{source.name} does not fit into the memory of {device}.",
+            "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
+        ) from error
+    return model
 
 
 def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndBytesConfig | None:

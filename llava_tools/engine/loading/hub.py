@@ -132,7 +132,7 @@ class _NoProgress(tqdm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs | {"disable": True})
 
 
-def resolve(repository: str, revision: str | None, *, local_files_only: bool) -> Snapshot:
+def resolve(repository: str, revision: str | None, local_files_only: bool) -> Snapshot:
     """Return a snapshot of a repository whose small files are in the cache.
 
     The cached one takes its place if the hub cannot be reached or refuses access, which is logged,
