@@ -13,7 +13,13 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import CLIPConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import (
+    CLIPConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    SiglipVisionConfig,
+)
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
 
 from llava_tools.engine.device import pick_device, pick_dtype
@@ -164,11 +170,13 @@ def load_vision_tower(clip: Clip, options: EmbeddingOptions) -> VisionTower:
 
 
 def check_vision_tower(clip: Clip, tower: VisionTower, model: str) -> None:
-    """Check by shapes that a vision tower may have been taken from this CLIP.
+    """Check by kind and shapes that a vision tower may have been taken from this CLIP.
 
     Raises:
-        ModelError: It was taken from another one.
+        ModelError: It was taken from another one, or is a SigLIP.
     """
+    if not isinstance(tower.model, CLIPVisionModel):
+        raise _not_a_clip(model)
     for name in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "hidden_act"):
         theirs = getattr(cast(Any, clip.model.config).vision_config, name)
         ours = getattr(tower.model.config, name)
@@ -189,9 +197,21 @@ def _source(options: EmbeddingOptions) -> tuple[Source, bool]:
             return resolve(str(folder / "clip")), True
         clip = options.default_clip
     if clip is None:
+        model = resolve(options.model, options.revision, options.local_files_only)
+        vision = getattr(read_config(model.folder, model.name), "vision_config", None)
+        if isinstance(vision, SiglipVisionConfig):
+            raise _not_a_clip(options.model)
         raise ModelError(
             f"Which CLIP the vision tower of {options.model!r} was taken from is not known.",
             "If the tower was not trained, as in LLaVA 1.5, name the CLIP of LLaVA 1.5: "
             f"clip={CLIP!r}.",
         )
     return resolve(clip, revision, options.local_files_only), False
+
+
+def _not_a_clip(model: str) -> ModelError:
+    return ModelError(
+        f"The vision tower of {model!r} is a SigLIP: no CLIP belongs to it, and embeddings are "
+        "those of a CLIP.",
+        f"Name a CLIP that is loaded beside it: clip={CLIP!r}.",
+    )

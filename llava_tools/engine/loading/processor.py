@@ -9,7 +9,6 @@ Mean, standard deviation and resampling are the checkpoint's own.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ MAX_SIDE = 65_535
 
 #: Pixels that are padded at once: 64 MiB in Pillow's layout.
 _STRIP_PIXELS = 1 << 24
+
+_AGAIN = "Download or export the checkpoint again."
 
 
 def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
@@ -105,9 +106,10 @@ def _background(processor: LlavaImageProcessorPil) -> tuple[int, ...]:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the image processor's settings; like transformers, `processor_config.json` wins."""
-    settings = _read(folder / PROCESSOR_NAME).get("image_processor")
-    path = folder / (IMAGE_PROCESSOR_NAME if settings is None else PROCESSOR_NAME)
+    path = folder / PROCESSOR_NAME
+    settings = _read(path).get("image_processor")
     if settings is None:
+        path = folder / IMAGE_PROCESSOR_NAME
         settings = _read(path)
     if not isinstance(settings, dict):
         raise _invalid(path, "image_processor", settings)
@@ -119,30 +121,25 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a file's JSON object; an empty one if there is no such file."""
+    """Return the object in a JSON file; {} if there is no file."""
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(
-            f"{str(path)!r} is not valid JSON: {error}", "Download or export the checkpoint again."
-        ) from error
+        raise ModelError(f"{path} is damaged: {error}.", _AGAIN) from error
     if not isinstance(content, dict):
-        raise ModelError(
-            f"{str(path)!r} holds no JSON object.", "Download or export the checkpoint again."
-        )
+        raise ModelError(f"{path} is damaged: it holds no object.", _AGAIN)
     return content
 
 
 def _invalid(path: Path, name: str, value: object) -> ModelError:
-    return ModelError(
-        f"{str(path)!r} has an invalid {name}: {value!r}.", "Correct it, or remove the line."
-    )
+    return ModelError(f"{path} has an invalid {name}: {value!r}.", _AGAIN)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # The bounds exclude NaN and integers that no float holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
 
 
 def _is_color(value: object) -> bool:
