@@ -86,10 +86,9 @@ def features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torc
 
     Equal to those of transformers' `get_image_features`.
     """
-    config = cast(LlavaConfig, model.config)
     tower = cast(Tower, model.model.vision_tower)
-    states = hidden_states(tower, pixels, _feature_layers(config))
-    selected = [hidden[:, _skipped(config) :] for hidden in states]
+    states = hidden_states(tower, pixels, _feature_layers(model.config))
+    selected = [hidden[:, _skipped(model.config) :] for hidden in states]
     joined = selected[0] if len(selected) == 1 else torch.cat(selected, dim=-1)
     return cast(torch.Tensor, cast(Any, model.model).multi_modal_projector(joined))
 

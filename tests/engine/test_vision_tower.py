@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
-    CLIPVisionConfig,
     Dinov2Config,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -31,6 +30,8 @@ from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from tests.engine import towers
 
+Strategy = Literal["default", "full"]
+
 TOWERS = {"clip": towers.clip, "siglip": towers.siglip}
 #: Layers as in `vision_feature_layer`: 0 is the embedding, -1 the last of four layers.
 LAYERS = [-1, -2, -5, 0, 1, 4, [-2], [-2, -1], [1, -2, 4], [0, -1], [3, 3]]
@@ -45,7 +46,7 @@ def pixels(count: int = 2) -> torch.Tensor:
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 @torch.inference_mode()
 def test_features_equal_those_of_transformers(
-    tower: str, strategy: str, layer: int | list[int]
+    tower: str, strategy: Strategy, layer: int | list[int]
 ) -> None:
     model = towers.random_model(TOWERS[tower](), layer, strategy)
     # With `vision_feature_layer=0`, transformers finds no hidden states unless all are requested.
@@ -56,22 +57,25 @@ def test_features_equal_those_of_transformers(
 
 
 @pytest.mark.parametrize(
-    ("vision", "strategy", "tokens"),
+    ("tower", "size", "patch", "strategy", "tokens"),
     [
-        (CLIPVisionConfig(image_size=336, patch_size=14), "default", 576),
-        (CLIPVisionConfig(image_size=336, patch_size=14), "full", 577),
-        (CLIPVisionConfig(image_size=224, patch_size=32), "default", 49),
-        (SiglipVisionConfig(image_size=384, patch_size=14), "full", 729),
-        (SiglipVisionConfig(image_size=384, patch_size=14), "default", 728),
-        (SiglipVisionConfig(image_size=224, patch_size=16), "full", 196),
+        ("clip", 336, 14, "default", 576),  # LLaVA 1.5
+        ("clip", 336, 14, "full", 577),
+        ("clip", 224, 32, "default", 49),
+        ("siglip", 384, 14, "full", 729),  # llava-interleave-qwen, JoyCaption: 27 x 27
+        ("siglip", 384, 14, "default", 728),
+        ("siglip", 224, 16, "full", 196),
     ],
-    ids=lambda value: getattr(value, "model_type", str(value)),
 )
+@torch.inference_mode()
 def test_an_image_takes_its_patches_and_cls(
-    vision: PreTrainedConfig, strategy: str, tokens: int
+    tower: str, size: int, patch: int, strategy: Strategy, tokens: int
 ) -> None:
-    config = LlavaConfig(vision_config=vision, vision_feature_select_strategy=strategy)
-    assert vision_tower.image_tokens(config) == tokens
+    vision = TOWERS[tower]()
+    vision.image_size, vision.patch_size = size, patch
+    model = towers.random_model(vision, strategy=strategy)
+    expected = model.get_image_features(pixel_values=torch.zeros(1, 3, size, size)).pooler_output
+    assert vision_tower.image_tokens(model.config) == len(expected[0]) == tokens
 
 
 @pytest.mark.parametrize("tower", TOWERS)
@@ -132,7 +136,7 @@ def generated(folder: Path, images: list[Image.Image], engine: LlavaEngine) -> l
             pad_token_id=0,
             **vision_inputs,
         )
-    return output[0, len(ids) :].tolist()
+    return [int(token) for token in output[0, len(ids) :]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)

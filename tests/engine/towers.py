@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import (
@@ -43,7 +44,9 @@ def siglip() -> SiglipVisionConfig:
 
 
 def random_model(
-    vision: PreTrainedConfig, layer: int | list[int] = -2, strategy: str = "full"
+    vision: PreTrainedConfig,
+    layer: int | list[int] = -2,
+    strategy: Literal["default", "full"] = "full",
 ) -> LlavaForConditionalGeneration:
     """A model with large random weights, whose likeliest tokens do not depend on rounding."""
     torch.manual_seed(1)
@@ -58,7 +61,8 @@ def random_model(
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def write_siglip(folder: Path, *, dtype: torch.dtype = torch.float32) -> Path:

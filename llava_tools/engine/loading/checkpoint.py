@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 import torch
 from transformers import (
@@ -56,7 +55,7 @@ class LoadedModel:
     @property
     def image_tokens(self) -> int:
         """Tokens that an image takes: 576 in LLaVA 1.5."""
-        return vision_tower.image_tokens(cast(LlavaConfig, self.model.config))
+        return vision_tower.image_tokens(self.model.config)
 
 
 def load(options: EngineOptions) -> LoadedModel:

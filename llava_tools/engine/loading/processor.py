@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import PreTrainedConfig
 from transformers.image_utils import PILImageResampling
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -36,8 +35,8 @@ _STRIP_PIXELS = 1 << 24
 _AGAIN = "Download or export the checkpoint again."
 
 
-def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
-    """Return the image processor for a checkpoint's vision tower.
+def image_processor(folder: Path, vision: Any) -> ImageProcessor:
+    """Return the image processor for a checkpoint's vision tower, whose configuration is `vision`.
 
     `folder` may lack processor files: then the defaults of the tower's kind apply. A SigLIP tower
     whose settings have `do_pad` gets padded images, too.
@@ -45,9 +44,8 @@ def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
     Raises:
         ModelError: A processor file is damaged, or has a setting that makes no sense.
     """
-    tower: Any = vision
-    is_siglip = tower.model_type == vision_tower.SIGLIP
-    square = {"height": tower.image_size, "width": tower.image_size}
+    is_siglip = vision.model_type == vision_tower.SIGLIP
+    square = {"height": vision.image_size, "width": vision.image_size}
     settings = _settings(folder)
     own: dict[str, Any] = {name: settings[name] for name in _CHECKS if name in settings}
     if is_siglip and not settings.get("do_pad"):
@@ -55,7 +53,7 @@ def image_processor(folder: Path, vision: PreTrainedConfig) -> ImageProcessor:
     if is_siglip:
         siglip = SiglipImageProcessorPil
         own = {"image_mean": siglip.image_mean, "image_std": siglip.image_std, **own}
-    shortest = {"shortest_edge": tower.image_size}
+    shortest = {"shortest_edge": vision.image_size}
     return LlavaImageProcessorPil(**own, do_pad=True, size=shortest, crop_size=square)
 
 
@@ -81,8 +79,8 @@ def _square(ref: ImageRef, processor: ImageProcessor) -> Image.Image:
     """
     image, resample = ref.rgb(), processor.resample
     if isinstance(processor, SiglipImageProcessorPil):
-        return image.resize((processor.size.width, processor.size.height), resample)
-    size, side, color = processor.size.shortest_edge, max(image.size), _background(processor)
+        return image.resize((processor.size["width"], processor.size["height"]), resample)
+    size, side, color = processor.size["shortest_edge"], max(image.size), _background(processor)
     if side > MAX_SIDE:
         raise ImageError(
             f"{ref.source} has {image.width:,} x {image.height:,} pixels; a side may have "
