@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         chat,
         chat_template,
         completion,
+        convert,
         documents,
         finetune,
         info,
@@ -113,7 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llava-tools {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (ask, chat, documents, info, bench, finetune, chat_template, completion):
+    # In the order of the help.
+    last = (convert, chat_template, completion)
+    for command in (ask, chat, documents, info, bench, finetune, *last):
         command.add(commands)
     return parser
 
