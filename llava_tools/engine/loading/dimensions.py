@@ -12,6 +12,9 @@ from typing import Any
 
 Config = Mapping[str, Any]
 
+#: Bytes of a number by precision. 4 bit is NF4 with a scale in float32 for 64 numbers.
+BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "8bit": 1.0, "4bit": 0.5625}
+
 #: Defaults of the text models whose parameters are counted, by `model_type`.
 _TEXT_DEFAULTS: Mapping[str, Config] = {
     "llama": {
@@ -264,3 +267,15 @@ def _tower_parameters(vision: Config, patches: int, *, is_clip: bool) -> int:
         return layers + patch + hidden + (patches + 1) * hidden + 4 * hidden
     pooling = attention + mlp + 3 * hidden if vision.get("vision_use_head", True) else 0
     return layers + patch + hidden + patches * hidden + 2 * hidden + pooling
+
+
+def memory(parameters: int, linear_parameters: int, precision: str) -> int:
+    """Return the bytes that weights take in a precision of `BYTES`.
+
+    `linear_parameters` of them are the language model's linear layers, which `8bit` and `4bit`
+    quantize; the others stay in 16 bit.
+    """
+    if precision not in ("8bit", "4bit"):
+        return int(parameters * BYTES[precision])
+    others = parameters - linear_parameters
+    return int(linear_parameters * BYTES[precision] + others * BYTES["float16"])

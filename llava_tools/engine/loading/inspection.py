@@ -17,8 +17,6 @@ from llava_tools.engine.loading.contents import Contents
 from llava_tools.engine.loading.dimensions import Config, TextModel, VisionTower
 from llava_tools.engine.loading.refusals import Refusal
 
-#: Bytes of a number by precision. 4 bit is NF4 with a scale in float32 for 64 numbers.
-_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "8bit": 1.0, "4bit": 0.5625}
 _IMAGE_PROCESSORS = {"preprocessor_config.json", "processor_config.json"}
 
 
@@ -86,10 +84,8 @@ class Inspection:
             return self.weight_bytes
         if self.parameters is None:
             return None
-        if precision not in ("8bit", "4bit"):
-            return int(self.parameters * _BYTES[precision])
         linear = (self.text and self.text.linear_parameters) or 0
-        return int(linear * _BYTES[precision] + (self.parameters - linear) * _BYTES["float16"])
+        return dimensions.memory(self.parameters, linear, precision)
 
 
 def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> Inspection:
@@ -106,11 +102,6 @@ def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> 
     text = dimensions.text_model(config) if is_llava else None
     vision = dimensions.vision_tower(config) if is_llava else None
     weight_bytes = sum(files[file] for file in checkpoint.weight_files)
-    parameters = None
-    if text and vision and text.parameters and vision.parameters:
-        parameters = text.parameters + vision.parameters
-    elif checkpoint.dtype in _BYTES and not checkpoint.quantization and not checkpoint.adapter:
-        parameters = int(weight_bytes / _BYTES[checkpoint.dtype]) or None
     base = checkpoint.adapter.get("base_model_name_or_path")
     return Inspection(
         name=checkpoint.name,
@@ -121,13 +112,24 @@ def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> 
         dtype=checkpoint.dtype,
         quantization=checkpoint.quantization,
         adapter_base=None if base is None else str(base),
-        parameters=parameters,
+        parameters=_parameters(checkpoint, text, vision, weight_bytes),
         weight_files=checkpoint.weight_files,
         weight_bytes=weight_bytes,
         licence=checkpoint.licence,
         warnings=() if refusal or checkpoint.adapter else _warnings(checkpoint),
         refusal=refusal,
     )
+
+
+def _parameters(
+    checkpoint: Contents, text: TextModel | None, vision: VisionTower | None, weight_bytes: int
+) -> int | None:
+    if text and vision and text.parameters and vision.parameters:
+        return text.parameters + vision.parameters
+    size = dimensions.BYTES.get(checkpoint.dtype or "")
+    if size is None or checkpoint.quantization or checkpoint.adapter:
+        return None
+    return int(weight_bytes / size) or None
 
 
 def inspect_file(path: Path) -> Refusal:
@@ -154,6 +156,8 @@ def _refusal(checkpoint: Contents) -> Refusal | None:
         return _adapter(checkpoint)
     if not checkpoint.config:
         return refusals.no_config(checkpoint.name, checkpoint.files)
+    if "mm_projector.bin" in checkpoint.files and isinstance(checkpoint.weights, Refusal):
+        return refusals.projector_only(checkpoint.name)
     return (
         _family(checkpoint)
         or _quantized(checkpoint)

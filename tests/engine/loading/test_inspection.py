@@ -253,7 +253,7 @@ def test_folders_without_a_configuration_are_refused(
         (published.LLAVA_7B, {"model.gguf": 9}, "is GGUF"),
         (published.LLAVA_7B, {"onnx/vision_encoder.onnx": 9}, "has weights for ONNX alone"),
         (published.LLAVA_7B, {}, "neither model.safetensors nor pytorch_model.bin"),
-        (published.ORIGINAL_7B, {"mm_projector.bin": 9}, "original layout"),
+        (published.ORIGINAL_7B, {"mm_projector.bin": 9}, "holds a projector alone"),
         (published.ORIGINAL_7B, {"non_lora_trainables.bin": 9}, "LoRA of LLaVA's original code"),
         (published.ORIGINAL_7B, {"quant_config.json": 1, "model.safetensors": 9}, "by AWQ"),
         (published.ORIGINAL_7B, {"quantize_config.json": 1, "model.safetensors": 9}, "by GPTQ"),
