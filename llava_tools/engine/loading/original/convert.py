@@ -144,6 +144,8 @@ def write(
 
 def _write_small_files(conversion: Conversion, folder: Path, chat_template: str) -> None:
     _write_configs(conversion, folder)
+    for path in folder.glob("*.safetensors"):  # written for their owner alone
+        shutil.copymode(folder / "config.json", path)
     tokenizer = conversion.tokenizer
     save_tokenizer(tokenizer, folder)
     if tokenizer.chat_template is None and tokenizer.eos_token == "</s>":

@@ -54,11 +54,14 @@ def has_vision_tower(weights: Mapping[str, torch.Tensor]) -> bool:
 
 
 def vision_tower(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the vision tower of a CLIP's weights under the names of the llava-hf layout."""
+    """Return the vision tower of a CLIP, or a tower alone, under the llava-hf layout's names."""
+    prefix = "vision_model."
+    if not any(name.startswith(prefix) for name in weights):
+        prefix = ""
     return {
-        f"vision_tower.{name}": tensor
+        _TOWER + name.removeprefix(prefix): tensor
         for name, tensor in weights.items()
-        if name.startswith("vision_model.") and not name.endswith(_UNUSED)
+        if name.startswith(prefix) and not name.endswith(_UNUSED)
     }
 
 

@@ -14,7 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    CLIPVisionModel,
+    LlavaForConditionalGeneration,
+)
 
 from llava_tools import Llava
 from llava_tools.chat.formats import SYSTEM
@@ -249,6 +254,17 @@ def test_what_cannot_be_converted_is_refused(
         convert(ConvertOptions(str(other.folder), tmp_path / "out"))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+
+
+def test_a_vision_tower_without_its_text_tower_is_enough(
+    original: Original, converted: Path, tmp_path: Path
+) -> None:
+    CLIPVisionModel.from_pretrained(original.clip).save_pretrained(tmp_path / "tower")
+    options = ConvertOptions(str(original.folder), tmp_path / "out", clip=str(tmp_path / "tower"))
+    convert(options)
+    expected = load_file(converted / "model.safetensors")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_the_option_clip_replaces_a_path_of_another_machine(tmp_path: Path) -> None:
