@@ -23,7 +23,8 @@ from llava_tools import __version__
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    answering or training failed, or the output could not be written
+  1    answering or training failed, the output could not be written, or `info`
+       is about a model that is not loaded here
   2    the request is impossible; one line on stderr says why
   3    done, without some files that were skipped
   130  interrupted

@@ -49,7 +49,7 @@ class Source:
 
 
 def resolve(name: str, revision: str | None = None, local_files_only: bool = False) -> Source:
-    """Resolve `tiny`, `7b`, `13b`, a hub id or a folder.
+    """Resolve `tiny`, `0.5b`, `7b`, `13b`, a hub id or a folder.
 
     Args:
         name: The name.
@@ -95,5 +95,5 @@ def _unknown(name: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"There is no model {name!r}.",
         (f"Did you mean {similar[0]!r}? " if similar else "")
-        + "Use 'tiny', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
+        + "Use 'tiny', '0.5b', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
     )
