@@ -59,6 +59,8 @@ class Loadable:
         storage: How they are stored.
         dtype: Their data type.
         conversation: The option with which it must be loaded, if its files do not tell.
+        misread: Whether its files look like those of another format, so that the option is needed,
+            but nothing shows it.
         source: Where its configuration was read.
     """
 
@@ -74,6 +76,7 @@ class Loadable:
     storage: Storage = "one file"
     dtype: str = "float16"
     conversation: ConversationName | None = None
+    misread: bool = False
     source: str = "its config.json on the hub"
 
 
@@ -564,6 +567,7 @@ LOADABLE = (
         SIGLIP_PIXELS,
         files={"preprocessor_config.json": _squash(60)},
         conversation="vicuna_v1",
+        misread=True,
         source="TinyLLaVA/TinyLLaVA_Factory: scripts/train/qwen2",
     ),
     Loadable(

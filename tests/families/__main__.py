@@ -1,0 +1,102 @@
+"""Print the table of checkpoints: `python -m tests.families > docs/tested_models.md`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
+
+from llava_tools.engine.loading.inspection import inspect, list_files
+from llava_tools.errors import ModelError
+from tests.families.loadable import LOADABLE, Loadable
+from tests.families.refused import REFUSED, Refused
+from tests.families.stand_in import CONVERSATIONS, StandIn, loaded
+
+_TEXT = """# Models that were tried
+
+The weights of these models could not be had where this was developed. What was tried are stand-ins:
+checkpoints with the fields of the published configurations at a small scale, tokenizers of the same
+kind, the files and names of weights of one release, and random weights. How good the real models'
+answers are, they do not show. Below, "yes" means:
+
+- **tokens**: the engine's greedy tokens equal those of transformers' `generate` in float32, with 0,
+  1 and 2 images and in a conversation of three turns. The reference takes the published prompt as a
+  text, makes pixels with Pillow alone, and has weights that were never in a file.
+- **prompt**: what is sent equals the prompt that the model was trained on, byte for byte and token
+  for token, with 0, 1 and 2 images in one turn, and in three turns.
+
+`python -m tests.families` writes this page; `tests/families/` holds the data and the tests.
+
+## Models that load
+
+{loads}
+
+## Models that are refused
+
+Each is refused before weights are downloaded or loaded.
+
+{refusals}
+"""
+
+
+def main() -> None:
+    loads = [_load(row) for row in LOADABLE]
+    refusals = [_refuse(row) for row in REFUSED]
+    heads = ("model", "tokens", "prompt", "conversation", "prompt read in", "configuration read in")
+    page = _TEXT.format(
+        loads=_table(heads, loads), refusals=_table(("model", "what is said"), refusals)
+    )
+    sys.stdout.write(page)
+
+
+def _load(row: Loadable) -> tuple[str, ...]:
+    name, published = row.name, row.published
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with loaded(row, Path(folder) / "model") as stand_in:
+                tokens = _all(_same_tokens(stand_in, text) for text in CONVERSATIONS)
+                prompts = _all(_same_prompt(stand_in, text) for text in CONVERSATIONS)
+                chosen = stand_in.engine.loaded.tokenizer.conversation.name
+        except ModelError as error:
+            return (name, "no", "no", str(error), published.source, row.source)
+    option = f'`{chosen}`, by `conversation="{chosen}"`' if row.conversation else f"`{chosen}`"
+    return (name, tokens, prompts, option, published.source, row.source)
+
+
+def _same_tokens(stand_in: StandIn, text: str) -> bool:
+    return list(stand_in.answer(text).token_ids) == stand_in.reference_answer(text)
+
+
+def _same_prompt(stand_in: StandIn, text: str) -> bool:
+    same_text = stand_in.prompt(text) == stand_in.published(text)
+    return same_text and stand_in.token_ids(text) == stand_in.reference_ids(text)
+
+
+def _all(results: Iterable[bool]) -> str:
+    checked = list(results)
+    return "yes" if all(checked) else f"{sum(checked)} of {len(checked)}"
+
+
+def _refuse(row: Refused) -> tuple[str, ...]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        row.write(folder)
+        files = {**list_files(folder), **row.files}
+        refusal = inspect(folder, files, row.name.split(" ")[0]).refusal_on("cpu")
+    said = "loads" if refusal is None else f"{refusal.message} {refusal.hint}"
+    return (row.name, said)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+    return "\n".join([line(heads), f"|{'-|' * len(heads)}", *map(line, rows)])
+
+
+if __name__ == "__main__":
+    main()
