@@ -32,7 +32,7 @@ from llava_tools.engine.request_state import RequestState
 from llava_tools.engine.stream import EngineStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.options import EngineOptions
+from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 from llava_tools.structured.parser import constrained
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
 def _context_length(loaded: LoadedModel, options: EngineOptions) -> int:
     """Return the context length to run with; more than the model was built for is an error."""
     maximum = int(cast(Any, loaded.model.config.text_config).max_position_embeddings)
-    length = options.context_length or maximum
+    length = options.context_length or min(maximum, DEFAULT_CONTEXT_LENGTH)
     if length > maximum:
         raise RequestError(
             f"context_length={length} is more than {loaded.name} was built for ({maximum}).",

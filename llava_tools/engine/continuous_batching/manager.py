@@ -27,8 +27,12 @@ from llava_tools.engine.continuous_batching.oom_recovery import remove_largest
 from llava_tools.engine.continuous_batching.router import Router
 from llava_tools.engine.continuous_batching.sampler import Sampler
 from llava_tools.engine.cpu.llama import PagedLlama
-from llava_tools.engine.device import free_bytes, is_out_of_memory, out_of_memory_error
-from llava_tools.errors import ModelError
+from llava_tools.engine.device import (
+    free_bytes,
+    is_out_of_memory,
+    kv_error,
+    out_of_memory_error,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -187,12 +191,10 @@ def batching_config(
     budget = CUDA_BUDGET if decoder.device.type == "cuda" else CPU_BUDGET
     per_token = kv_bytes(decoder)
     blocks = math.ceil(context_length / BLOCK_SIZE) + 1
-    needed, free = blocks * BLOCK_SIZE * per_token, free_bytes(decoder.device)
-    if needed > free:
-        raise ModelError(
-            f"The KV of one request needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
-            "Set a smaller context_length, or use a smaller model.",
-        )
+    free = free_bytes(decoder.device)
+    available = int(free * (0.8 if decoder.device.type == "cuda" else 0.5))  # transformers' limit
+    if blocks * BLOCK_SIZE * per_token > available:
+        raise kv_error(context_length, per_token, available)
     kv_tokens = min(free * budget.kv_share / per_token, max(budget.kv_tokens, 2 * context_length))
     return ContinuousBatchingConfig(
         page_size=BLOCK_SIZE,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import logging
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -86,7 +87,7 @@ class Snapshot:
         if missing:
             self._check_disk(missing)
             try:
-                self._download(missing)
+                self._download(missing, show_progress=sys.stderr.isatty())
             except _FAILURES as error:
                 failure = _failure(self.repository, self.revision, error)
                 raise ModelError(
@@ -100,15 +101,17 @@ class Snapshot:
         """Download the files that are not weights, unless they are in the cache."""
         small = [name for name, size in self.files.items() if _is_small(name, size)]
         if missing := self._missing(small):
-            self._download(missing, tqdm_class=_NoProgress)
+            self._download(missing, show_progress=False)
 
     def _missing(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if not (self.folder / name).exists()]
 
-    def _download(self, names: Iterable[str], **arguments: Any) -> None:
-        patterns = [glob.escape(name) for name in names]
+    def _download(self, names: Iterable[str], *, show_progress: bool) -> None:
         snapshot_download(
-            self.repository, revision=self.commit, allow_patterns=patterns, **arguments
+            self.repository,
+            revision=self.commit,
+            allow_patterns=[glob.escape(name) for name in names],
+            tqdm_class=None if show_progress else _NoProgress,
         )
 
     def _check_disk(self, names: Iterable[str]) -> None:
@@ -273,11 +276,14 @@ def _reason(error: BaseException) -> str:
 
 def _not_cached(repository: str, revision: str, local_files_only: bool) -> ModelNotFoundError:
     switch = "local_files_only=True" if local_files_only else "HF_HUB_OFFLINE"
+    hint = f"Load it once without {switch}, or name a local folder."
     snapshots = _cache_folder(repository) / "snapshots"
-    fault = "is not in the local cache"
     if snapshots.is_dir() and any(snapshots.iterdir()):
-        fault = f"is not completely in the local cache at revision {revision!r}"
+        return ModelNotFoundError(
+            f"{repository!r} is not completely in the local cache at revision {revision!r}, and "
+            f"{switch} forbids a download.",
+            hint,
+        )
     return ModelNotFoundError(
-        f"{repository!r} {fault}, and {switch} forbids a download.",
-        f"Load it once without {switch}, or name a local folder.",
+        f"{repository!r} is not in the local cache, and {switch} forbids a download.", hint
     )
