@@ -11,7 +11,9 @@ import psutil
 
 from llava_tools import model_cache
 from llava_tools.engine.loading import description, dimensions
+from llava_tools.engine.loading.dimensions import TextModel, VisionTower
 from llava_tools.engine.loading.inspection import Inspection, inspect, list_files
+from llava_tools.engine.loading.refusals import Refusal
 from llava_tools.errors import install_command
 from llava_tools.options import ALIASES, CONTEXT_LENGTHS, DEFAULT_CONTEXT_LENGTH, TINY_NOTICE
 
@@ -95,40 +97,34 @@ class ModelReport:
 
     Attributes:
         model: Hub id or folder.
-        refusal: Why the model is not loaded here; None if it is.
-        way_out: What to use instead of a model that is refused.
-        adapter_base: The model that it is a LoRA of; all sizes are those of both together.
+        device: Name of the device that models run on.
+        free_bytes: Its free memory.
+        refusal: Why the model is not loaded here, and what to use instead; None if it is loaded.
+        adapter_base: The model that it is a LoRA of, to which the following belongs.
         conversation: Name of its conversation format; None if that is not known here.
-        text_model: Type of its language model, such as `llama`.
-        context_length: Tokens of context that it was built for.
-        default_context_length: Tokens of context that it gets here without `context_length`.
-        vision_tower: Type of its vision tower, such as `clip_vision_model`.
-        image_size: Side of its images in pixels.
-        image_tokens: Tokens of an image.
+        text: Its language model.
+        default_context_length: Tokens of context that it gets without `context_length`.
+        vision: Its vision tower and projector.
         parameters: Number of parameters.
         quantization: How its files are quantized: `4bit` or `8bit` by bitsandbytes.
         dtype: Data type of its files, or of what is not quantized in them.
-        disk_bytes: Size of its weights' files.
+        disk_bytes: Size of its weights' files, those of a base included.
         downloaded: Whether they are on this machine.
         licence: Of the weights; None if its files name none.
         notice: What else to know about a model with a short name.
         warnings: What may go wrong.
-        device: Name of the device that models run on.
-        free_bytes: Its free memory.
         fits: Whether weights and one context of the default length fit, by precision.
     """
 
     model: str
-    refusal: str | None
-    way_out: str | None
+    device: str
+    free_bytes: int
+    refusal: Refusal | None
     adapter_base: str | None
     conversation: str | None
-    text_model: str | None
-    context_length: int | None
+    text: TextModel | None
     default_context_length: int | None
-    vision_tower: str | None
-    image_size: int | None
-    image_tokens: int | None
+    vision: VisionTower | None
     parameters: int | None
     quantization: str | None
     dtype: str | None
@@ -137,8 +133,6 @@ class ModelReport:
     licence: str | None
     notice: str | None
     warnings: tuple[str, ...]
-    device: str
-    free_bytes: int
     fits: tuple[Fit, ...]
 
 
@@ -193,42 +187,41 @@ def describe(
     """
     device_type, device, free = _device()
     found = description.describe(model, revision, device_type, local_files_only=local_files_only)
-    inspection, refusal = found.inspection, found.refusal
-    text, vision = inspection and inspection.text, inspection and inspection.vision
+    inspection, text = found.inspection, found.inspection.text
     licences = {ALIASES[name]: size.licence for name, size in sizes().items()}
     notices = {ALIASES[name]: notice for name, notice in NOTICES.items()}
     return ModelReport(
         model=found.name,
-        refusal=refusal and refusal.message,
-        way_out=refusal and refusal.hint,
-        adapter_base=found.adapter_base,
-        conversation=found.conversation,
-        text_model=text and text.model_type,
-        context_length=text and text.context_length,
-        default_context_length=text and min(text.context_length, DEFAULT_CONTEXT_LENGTH),
-        vision_tower=vision and vision.model_type,
-        image_size=vision and vision.image_size,
-        image_tokens=vision and vision.image_tokens,
-        parameters=inspection and inspection.parameters,
-        quantization=inspection and inspection.quantization,
-        dtype=inspection and inspection.dtype,
-        disk_bytes=found.disk_bytes,
-        downloaded=found.is_downloaded,
-        licence=licences.get(found.name) or (inspection and inspection.licence),
-        notice=notices.get(found.name),
-        warnings=inspection.warnings if inspection else (),
         device=device,
         free_bytes=free,
-        fits=() if refusal else _fits(found.name, inspection, device_type, free),
+        refusal=found.refusal,
+        adapter_base=found.adapter_base,
+        conversation=found.conversation,
+        text=text,
+        default_context_length=None if text is None else _default_length(text),
+        vision=inspection.vision,
+        parameters=inspection.parameters,
+        quantization=inspection.quantization,
+        dtype=inspection.dtype,
+        disk_bytes=found.disk_bytes,
+        downloaded=found.is_downloaded,
+        licence=licences.get(found.name, inspection.licence),
+        notice=notices.get(found.name),
+        warnings=inspection.warnings,
+        fits=() if found.refusal else _fits(found.name, inspection, device_type, free),
     )
 
 
-def _fits(name: str, inspection: Inspection | None, device_type: str, free: int) -> tuple[Fit, ...]:
+def _default_length(text: TextModel) -> int:
+    return min(text.context_length, DEFAULT_CONTEXT_LENGTH)
+
+
+def _fits(name: str, inspection: Inspection, device_type: str, free: int) -> tuple[Fit, ...]:
     """Return whether a model fits in each precision with one context of the default length."""
-    if inspection is None or inspection.text is None or inspection.parameters is None:
-        return ()
     text = inspection.text
-    length = min(text.context_length, DEFAULT_CONTEXT_LENGTH)
+    if text is None or inspection.parameters is None:
+        return ()
+    length = _default_length(text)
     if inspection.quantization is not None:
         needed = inspection.weight_bytes + 2 * text.kv_values * length
         return (_fit(name, inspection.quantization, needed, device_type, free),)

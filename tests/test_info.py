@@ -14,7 +14,7 @@ from llava_tools import Llava, info
 from llava_tools.engine.loading.inspection import Inspection, inspect
 from llava_tools.errors import ModelNotFoundError
 from llava_tools.info import Fit, describe, report, sizes
-from llava_tools.options import CONTEXT_LENGTHS, DEFAULT_CONTEXT_LENGTH
+from llava_tools.options import CONTEXT_LENGTHS, DEFAULT_CONTEXT_LENGTH, TINY_NOTICE
 from tests import published_configs as published
 
 
@@ -102,9 +102,11 @@ def test_a_model_is_described_without_its_weights(
     (interleave / "model.safetensors").write_bytes(b"no weights")
     model = describe(str(interleave))
     assert model.refusal is None
-    assert (model.text_model, model.vision_tower) == ("qwen2", "siglip_vision_model")
-    assert (model.image_size, model.image_tokens) == (384, 729)
-    assert (model.context_length, model.default_context_length) == (32768, 8192)
+    assert model.text
+    assert model.vision
+    assert (model.text.model_type, model.vision.model_type) == ("qwen2", "siglip_vision_model")
+    assert (model.vision.image_size, model.vision.image_tokens) == (384, 729)
+    assert (model.text.context_length, model.default_context_length) == (32768, 8192)
     assert model.parameters == 864_031_264
     assert (model.disk_bytes, model.downloaded) == (10, True)
     assert model.licence == "some-licence"
@@ -120,16 +122,17 @@ def test_a_model_is_described_without_its_weights(
 def test_short_names_have_their_licence_and_notice() -> None:
     model = describe("tiny")
     assert (model.model, model.licence) == ("tiny", "Apache-2.0")
-    assert model.notice == info.TINY_NOTICE
+    assert model.notice == TINY_NOTICE
     assert model.fits[0].fits
 
 
 def test_a_refused_model_names_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(published.NEXT))
     model = describe(str(tmp_path))
-    assert model.refusal == f"{str(tmp_path)!r} is a LLaVA-NeXT model, not a LLaVA 1.5 ('llava')."
-    assert model.way_out
-    assert "vLLM" in model.way_out
+    message = f"{str(tmp_path)!r} is a LLaVA-NeXT model, not a LLaVA 1.5 ('llava')."
+    assert model.refusal
+    assert model.refusal.message == message
+    assert "vLLM" in model.refusal.hint
     assert (model.conversation, model.fits) == (None, ())
 
 
@@ -149,8 +152,9 @@ def test_an_unknown_conversation_is_a_refusal(interleave: Path) -> None:
     template = {"chat_template": "{{ messages[0]['content'] }} <start_of_turn>"}
     (interleave / "chat_template.json").write_text(json.dumps(template))
     model = describe(str(interleave))
-    assert "conversation format" in str(model.refusal)
-    assert "conversation=" in str(model.way_out)
+    assert model.refusal
+    assert "conversation format" in model.refusal.message
+    assert "conversation=" in model.refusal.hint
 
 
 def test_an_adapter_is_described_as_its_base(interleave: Path, tmp_path: Path) -> None:
@@ -161,7 +165,8 @@ def test_an_adapter_is_described_as_its_base(interleave: Path, tmp_path: Path) -
     (folder / "adapter_model.safetensors").write_bytes(b"12345")
     model = describe(str(folder))
     assert (model.model, model.adapter_base) == (str(folder), str(interleave))
-    assert model.text_model == "qwen2"
+    assert model.text
+    assert model.text.model_type == "qwen2"
     assert model.disk_bytes == 5 + (interleave / "model.safetensors").stat().st_size
 
 

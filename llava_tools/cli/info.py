@@ -94,20 +94,20 @@ def _description(model: ModelReport) -> str:
 def _facts(model: ModelReport) -> Iterable[tuple[str, str]]:
     """Yield labels and values; those that are not known are empty."""
     yield "Model", model.model
-    yield "Refused", f"{model.refusal} {model.way_out}" if model.refusal else ""
+    yield "Refused", f"{model.refusal.message} {model.refusal.hint}" if model.refusal else ""
     yield "Adapter of", model.adapter_base or ""
     yield "Prompts", model.conversation or ("" if model.refusal else "unknown without transformers")
-    if model.text_model:
+    if text := model.text:
         yield (
             "Language",
-            f"{model.text_model}; context {model.default_context_length:,} tokens, built for "
-            f"{model.context_length:,}",
+            f"{text.model_type}; context {model.default_context_length:,} tokens, built for "
+            f"{text.context_length:,}",
         )
-    if model.vision_tower:
+    if vision := model.vision:
         yield (
             "Vision",
-            f"{model.vision_tower}, {model.image_size} x {model.image_size} pixels, "
-            f"{model.image_tokens} tokens an image",
+            f"{vision.model_type}, {vision.image_size} x {vision.image_size} pixels, "
+            f"{vision.image_tokens} tokens an image",
         )
     yield "Parameters", _count(model.parameters) if model.parameters else ""
     kind = f"{model.quantization} (bitsandbytes)" if model.quantization else model.dtype

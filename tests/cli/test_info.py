@@ -44,8 +44,8 @@ def test_a_model_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["info", str(tmp_path), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == str(tmp_path)
-    assert "Pixtral" in report["refusal"]
-    assert "base_url" in report["way_out"]
+    assert "Pixtral" in report["refusal"]["message"]
+    assert "base_url" in report["refusal"]["hint"]
     assert report["fits"] == []
 
 

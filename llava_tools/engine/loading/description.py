@@ -23,7 +23,7 @@ class Description:
 
     Attributes:
         name: `tiny`, a hub id or a folder.
-        inspection: Of the model; of its base if it is an adapter; None if it is a file.
+        inspection: Of the model; of its base if it is an adapter.
         adapter_base: The base model, if it is an adapter.
         conversation: Name of its conversation format; None if it is refused, or if transformers,
             which reads the tokenizer, is not installed.
@@ -33,7 +33,7 @@ class Description:
     """
 
     name: str
-    inspection: Inspection | None
+    inspection: Inspection
     adapter_base: str | None
     conversation: str | None
     disk_bytes: int
@@ -52,8 +52,9 @@ def describe(
     """
     path = Path(name).expanduser()
     if name not in ALIASES and path.is_file():
+        inspection = inspect_file(path)
         size = path.stat().st_size
-        return Description(name, None, None, None, size, True, inspect_file(path))
+        return Description(name, inspection, None, None, size, True, inspection.refusal)
     source = _resolve(name, revision, local_files_only=local_files_only)
     own = inspect(source.folder, source.files, source.name)
     whole, inspection, refusal = source, own, own.refusal_on(device_type)

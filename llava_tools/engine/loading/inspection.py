@@ -96,12 +96,21 @@ def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> 
         files: Names and sizes of all files of the repository or folder, with `/` in paths.
         name: Of the model in messages; by default the folder.
     """
-    checkpoint = contents.read(folder, files, str(folder) if name is None else name)
+    return _describe(contents.read(folder, files, str(folder) if name is None else name))
+
+
+def inspect_file(path: Path) -> Inspection:
+    """Return the inspection of a file that is named instead of a folder; it is refused."""
+    fault = refusals.file(path)
+    return _describe(Contents(str(path), {}, {}, {}, weights=fault, licence=None, fault=fault))
+
+
+def _describe(checkpoint: Contents) -> Inspection:
     config, refusal = checkpoint.config, _refusal(checkpoint)
     is_llava = config.get("model_type") == "llava" and isinstance(config.get("text_config"), dict)
     text = dimensions.text_model(config) if is_llava else None
     vision = dimensions.vision_tower(config) if is_llava else None
-    weight_bytes = sum(files[file] for file in checkpoint.weight_files)
+    weight_bytes = sum(checkpoint.files[file] for file in checkpoint.weight_files)
     base = checkpoint.adapter.get("base_model_name_or_path")
     return Inspection(
         name=checkpoint.name,
@@ -130,11 +139,6 @@ def _parameters(
     if size is None or checkpoint.quantization or checkpoint.adapter:
         return None
     return int(weight_bytes / size) or None
-
-
-def inspect_file(path: Path) -> Refusal:
-    """Return why a file that is named instead of a folder is not loaded."""
-    return refusals.file(path)
 
 
 def list_files(folder: Path) -> dict[str, int]:

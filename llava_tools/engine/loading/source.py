@@ -13,7 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llava_tools.engine.loading.inspection import inspect_file, list_files
+from llava_tools.engine.loading import refusals
+from llava_tools.engine.loading.inspection import list_files
 from llava_tools.errors import ModelNotFoundError
 from llava_tools.options import ALIASES
 
@@ -84,7 +85,7 @@ def local_folder(name: str) -> Path | None:
     if path.is_dir():
         return path
     if path.is_file():
-        raise inspect_file(path).error()
+        raise refusals.file(path).error()
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise _unknown(name)
     return None
