@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.errors import ModelNotFoundError, RequestError, require
 from llava_tools.options import CLIP, Dtype
-from llava_tools.remote.chat_template import write_chat_template
 
 if TYPE_CHECKING:
     from llava_tools.engine.loading.source import Source
@@ -85,6 +84,7 @@ def convert(
 
     from llava_tools.engine.loading.original import convert as original_layout
     from llava_tools.engine.loading.source import resolve
+    from llava_tools.remote.chat_template import write_chat_template  # its package loads pydantic
 
     out = options.out.expanduser()
     _check_out(out)
