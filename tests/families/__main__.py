@@ -57,7 +57,7 @@ def _load(row: Loadable) -> tuple[str, ...]:
     name, published = row.name, row.published
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with loaded(row, Path(folder) / "model") as stand_in:
+            with loaded(row, Path(folder)) as stand_in:
                 tokens = _all(_same_tokens(stand_in, text) for text in CONVERSATIONS)
                 prompts = _all(_same_prompt(stand_in, text) for text in CONVERSATIONS)
                 chosen = stand_in.engine.loaded.tokenizer.conversation.name

@@ -79,6 +79,12 @@ class Loadable:
     misread: bool = False
     source: str = "its config.json on the hub"
 
+    @property
+    def folder(self) -> str:
+        """A name for its folder: for a hub id what stands after the slash."""
+        hub_id = self.name.split()[0].rstrip(",")
+        return hub_id.rpartition("/")[2] if "/" in hub_id else "model"
+
 
 _CLIP = {
     "hidden_size": 32,
@@ -439,6 +445,22 @@ LOADABLE = (
     ),
     Loadable(
         "llava-hf/bakLlava-v1-hf",
+        _config(_MISTRAL, _CLIP, pad_token_id="<pad>"),
+        "llama",
+        _by(
+            prompts.VICUNA_V1,
+            "SkunkworksAI/BakLLaVA: scripts/finetune.sh (--version v1), llava/conversation.py",
+        ),
+        files={
+            **_ENDS_LLAMA,
+            "preprocessor_config.json": _crop(56),
+            "chat_template.json": {"chat_template": _BAKLLAVA_TEMPLATE},
+        },
+        dtype="bfloat16",
+        source="config.json of a fine-tune of it on the hub",
+    ),
+    Loadable(
+        "a fine-tune of llava-hf/bakLlava-v1-hf",
         _config(_MISTRAL, _CLIP, pad_token_id="<pad>"),
         "llama",
         _by(

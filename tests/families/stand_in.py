@@ -88,8 +88,9 @@ class StandIn:
 
 
 @contextmanager
-def loaded(row: Loadable, folder: Path) -> Iterator[StandIn]:
-    """Write a stand-in into a new folder, load it in float32, and close it in the end."""
+def loaded(row: Loadable, parent: Path) -> Iterator[StandIn]:
+    """Write a stand-in into a new folder below one, load it in float32, and close it in the end."""
+    folder = parent / row.folder
     seed = [other.name for other in LOADABLE].index(row.name)
     model = writers.write(row, folder, seed)
     options = EngineOptions(str(folder), dtype="float32", conversation=row.conversation)

@@ -19,7 +19,8 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Split
 from tokenizers.pre_tokenizers import Sequence as Steps
 from tokenizers.processors import PostProcessor
 
-from tests.checkpoints import CORPUS, llama_like_tokenizer
+from tests.checkpoints import CORPUS
+from tests.finetune.llama_tokenizer import make_tokenizer
 
 #: Where Llama 3's and Qwen2's kinds cut a text: at words, numbers, signs and white space.
 _WORDS = r" ?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+|\s+"
@@ -84,9 +85,15 @@ def _sentence_piece(added: Sequence[AddedToken], known: Sequence[str] = ("</s>",
 
     The first three ids are those of `<unk>`, `<s>` and `</s>` in any case.
     """
-    content = json.loads(llama_like_tokenizer().backend_tokenizer.to_str())
+    content = json.loads(make_tokenizer().backend_tokenizer.to_str())
     kept = {"<unk>", "<s>", *known}
     content["added_tokens"] = [t for t in content["added_tokens"] if t["content"] in kept]
+    content["pre_tokenizer"] = None
+    steps = [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ]
+    content["normalizer"] = {"type": "Sequence", "normalizers": steps}
     tokenizer = Tokenizer.from_str(json.dumps(content))
     for token in added:
         (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])

@@ -1,9 +1,10 @@
 """The conversation format of a checkpoint, from its chat template and its vocabulary.
 
-The order: the option `conversation`; the checkpoint's own chat template, if it writes one of the
-formats; special tokens of a format in the vocabulary; else LLaVA 1.5's own format, if the
-vocabulary ends a text with `</s>` as Llama's does. Where template and vocabulary disagree, or the
-format is known but not supported, nothing is guessed: the error names the option.
+The order: the option `conversation`; what is known of a published checkpoint whose template is not
+that of its training; the checkpoint's own chat template, if it writes one of the formats; special
+tokens of a format in the vocabulary; else LLaVA 1.5's own format, if the vocabulary ends a text
+with `</s>` as Llama's does. Where template and vocabulary disagree, or the format is known but not
+supported, nothing is guessed: the error names the option.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _UNSUPPORTED = {
     "<|start_of_role|>": "Granite",
     "<|header_start|>": "Llama 4",
 }
+#: Published checkpoints, by the ends of their names, whose chat template is not the one that they
+#: were trained with. BakLLaVA's is Mistral-Instruct's; SkunkworksAI/BakLLaVA, scripts/finetune.sh,
+#: trains it with `--version v1`.
+_TRAINED_WITH = {"bakLlava-v1-hf": VICUNA_V1}
 _HINT = (
     f"Name the format that the model was trained on: conversation={', '.join(map(repr, FORMATS))}."
 )
@@ -68,6 +73,8 @@ def choose_format(
     """
     if option is not None:
         return FORMATS[option]
+    if trained := _TRAINED_WITH.get(Path(name).name):
+        return trained
     template = _chat_template(folder, tokenizer)
     prompt = "" if template is None else _render(tokenizer, template)
     vocabulary = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
