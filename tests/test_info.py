@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from llava_tools import Llava, info
 from llava_tools.engine.loading.inspection import Inspection, inspect
@@ -16,6 +17,7 @@ from llava_tools.errors import ModelNotFoundError
 from llava_tools.info import Fit, describe, report, sizes
 from llava_tools.options import CONTEXT_LENGTHS, DEFAULT_CONTEXT_LENGTH, TINY_NOTICE
 from tests import published_configs as published
+from tests.fake_hub import FakeHub
 
 
 def _fits(
@@ -180,3 +182,22 @@ def test_a_gguf_file_is_described_as_one(tmp_path: Path) -> None:
 def test_a_name_that_nothing_has_is_an_error() -> None:
     with pytest.raises(ModelNotFoundError, match="There is no model 'nothing'"):
         describe("nothing")
+
+
+def test_a_model_on_the_hub_is_described_without_a_download_of_its_weights(
+    interleave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {path.name: path.read_bytes() for path in interleave.iterdir()}
+    with FakeHub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        hub.publish("someone/interleave", contents)
+        model = describe("someone/interleave")
+        assert "model.safetensors" not in hub.downloads()
+    assert model.refusal is None
+    assert (model.model, model.downloaded) == ("someone/interleave", False)
+    assert model.disk_bytes == len(contents["model.safetensors"])
+    assert (model.parameters, model.licence) == (864_031_264, "some-licence")
