@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
@@ -10,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from llava_tools.engine.loading.checkpoint_files import check_no_pointers
 from llava_tools.errors import ModelError
 
+_AGAIN = "Download or export the checkpoint again."
 #: What transformers raises for values that make no sense.
 _INVALID = (ValueError, TypeError, LookupError, AttributeError, OSError, StrictDataclassError)
 
@@ -20,6 +22,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     Raises:
         ModelError: It is damaged, or of a type that transformers does not have.
     """
+    _check_generation_config(folder, name)
     check_no_pointers(folder, ["config.json"], name)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
@@ -28,7 +31,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     except _INVALID as error:
         raise ModelError(
             f"transformers cannot read config.json of {name!r}: {_first_line(error)}",
-            "Download or export the checkpoint again, or use one in the llava-hf layout.",
+            _AGAIN,
         ) from error
     _forget_code(config)
     return config
@@ -40,6 +43,20 @@ def _forget_code(config: PreTrainedConfig) -> None:
     for part in parts:
         if part is not None:
             vars(part).pop("auto_map", None)
+
+
+def _check_generation_config(folder: Path, name: str) -> None:
+    """Check a file that transformers ignores if it is damaged, though it says what ends answers."""
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return
+    check_no_pointers(folder, [path.name], name)
+    try:
+        valid = isinstance(json.loads(path.read_bytes()), dict)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ModelError(f"{path.name} of {name!r} is not a JSON object.", _AGAIN)
 
 
 def _first_line(error: Exception) -> str:
