@@ -17,9 +17,10 @@ from transformers import (
 
 from llava_tools.engine import vision_tower
 from llava_tools.engine.device import pick_device, pick_dtype
+from llava_tools.engine.loading import adapter, adapter_base
 from llava_tools.engine.loading.config import read_config
 from llava_tools.engine.loading.conversation import choose_format
-from llava_tools.engine.loading.inspection import inspect
+from llava_tools.engine.loading.inspection import Inspection, inspect
 from llava_tools.engine.loading.memory import check_memory
 from llava_tools.engine.loading.processor import ImageProcessor, image_processor
 from llava_tools.engine.loading.source import Source, resolve
@@ -69,11 +70,19 @@ def load(options: EngineOptions) -> LoadedModel:
     source = resolve(options.model, options.revision, options.local_files_only)
     inspection = inspect(source.folder, source.files, source.name)
     inspection.require(device.type)
+    base = source
+    if inspection.adapter_base is not None:
+        base, inspection = _adapter_base(source, inspection.adapter_base, options, device)
     check_memory(inspection, options, device)
-    config = _config(source)
-    tokenizer = _tokenizer(source, config, options)
-    processor = image_processor(source.folder, config.vision_config)
-    model = _model(source, config, options, device)
+    config = _config(base)
+    tokenizer = _tokenizer(adapter_base.with_tokenizer(source, base), config, options)
+    processor_folder = adapter_base.with_processor(source, base).folder
+    processor = image_processor(processor_folder, config.vision_config)
+    lora = None
+    if base is not source:
+        adapter.check_tokenizer(source, len(tokenizer.tokenizer), config)
+        lora = adapter.read_adapter(source, config)
+    model = _model(base, config, options, device, lora)
     name = "llava-tools/tiny" if source.name == "tiny" else source.name
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
@@ -85,6 +94,17 @@ def load(options: EngineOptions) -> LoadedModel:
     )
     eos_token_ids = _eos_token_ids(model, tokenizer)
     return LoadedModel(name, source.folder, model, tokenizer, processor, eos_token_ids)
+
+
+def _adapter_base(
+    source: Source, base: str, options: EngineOptions, device: torch.device
+) -> tuple[Source, Inspection]:
+    """Return the base model of an adapter, which must be one that loads without quantization."""
+    found = adapter_base.resolve_base(source, base, local_files_only=options.local_files_only)
+    inspection = inspect(found.folder, found.files, found.name)
+    inspection.require(device.type)
+    adapter_base.check_base(source, inspection, options.quantization)
+    return found, inspection
 
 
 def _config(source: Source) -> LlavaConfig:
@@ -106,7 +126,11 @@ def _tokenizer(source: Source, config: LlavaConfig, options: EngineOptions) -> T
 
 
 def _model(
-    source: Source, config: LlavaConfig, options: EngineOptions, device: torch.device
+    source: Source,
+    config: LlavaConfig,
+    options: EngineOptions,
+    device: torch.device,
+    lora: adapter.Adapter | None,
 ) -> LlavaForConditionalGeneration:
     try:
         model: LlavaForConditionalGeneration = load_weights(
@@ -118,12 +142,12 @@ def _model(
             device_map={"": device} if device.type != "cpu" else None,
             quantization_config=_quantization(options.quantization, device),
         )
+        return model if lora is None else lora.merge(model)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{source.name} does not fit into the memory of {device}.",
             "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
         ) from error
-    return model
 
 
 def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndBytesConfig | None:
