@@ -72,26 +72,14 @@ _TEXT_DEFAULTS: Mapping[str, Config] = {
         "max_position_embeddings": 8192,
         "tie_word_embeddings": True,
     },
-    "gemma2": {
-        "hidden_size": 2304,
-        "intermediate_size": 9216,
-        "num_hidden_layers": 26,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-        "vocab_size": 256000,
-        "max_position_embeddings": 8192,
-        "tie_word_embeddings": True,
-    },
 }
-#: Norms of a layer, each as wide as the model; those of queries and keys are apart.
-_NORMS = {"gemma2": 4}
-#: Further text models of transformers with keys and values in each layer, as the engine needs.
+#: Further text models of transformers that the engine runs. Not among them are those without SDPA
+#: (gemma2) and those with an attention of their own (stablelm, nemotron).
 _OTHER_TEXT_MODELS = {
     *("apertus", "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma3_text", "glm", "glm4"),
-    *("gpt_neox", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "ministral", "mixtral"),
-    *("nemotron", "olmo", "olmo2", "olmo3", "persimmon", "phi", "phimoe", "qwen2_moe"),
-    *("qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"),
+    *("granite", "granitemoe", "helium", "hunyuan_v1_dense", "ministral", "mixtral", "olmo"),
+    *("olmo2", "olmo3", "persimmon", "phi", "phimoe", "qwen2_moe", "qwen3_moe", "seed_oss"),
+    *("smollm3", "starcoder2"),
 }
 #: Language models that are supported.
 TEXT_MODELS = frozenset(_OTHER_TEXT_MODELS | _TEXT_DEFAULTS.keys())
@@ -226,7 +214,7 @@ def _norms_and_biases(
     model_type: str, text: Config, hidden: int, queries: int, keys: int, head: int
 ) -> int:
     """Return the parameters of a layer that are vectors."""
-    count = _NORMS.get(model_type, 2) * hidden
+    count = 2 * hidden
     if model_type == "qwen2":
         count += queries + 2 * keys
     elif model_type == "qwen3":
