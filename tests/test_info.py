@@ -172,6 +172,17 @@ def test_an_adapter_is_described_as_its_base(interleave: Path, tmp_path: Path) -
     assert model.disk_bytes == 5 + (interleave / "model.safetensors").stat().st_size
 
 
+def test_an_adapter_of_an_adapter_is_refused(interleave: Path, tmp_path: Path) -> None:
+    for name, base in (("first", str(interleave)), ("second", str(tmp_path / "first"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(
+            json.dumps({**published.LORA, "base_model_name_or_path": base})
+        )
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(b"12345")
+    model = describe(str(tmp_path / "second"))
+    assert "is an adapter itself" in str(model.refusal)
+
+
 def test_a_gguf_file_is_described_as_one(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     model = describe(str(tmp_path / "model.gguf"))

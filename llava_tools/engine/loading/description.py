@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from llava_tools.engine.loading.adapter_base import check_base, resolve_base, with_tokenizer
 from llava_tools.engine.loading.inspection import Inspection, inspect, inspect_file
 from llava_tools.engine.loading.refusals import Refusal
 from llava_tools.engine.loading.source import Source, local_folder, resolve
@@ -55,17 +56,21 @@ def describe(
         inspection = inspect_file(path)
         size = path.stat().st_size
         return Description(name, inspection, None, None, size, True, inspection.refusal)
-    source = _resolve(name, revision, local_files_only=local_files_only)
+    _require_hub(name)
+    source = resolve(name, revision, local_files_only)
     own = inspect(source.folder, source.files, source.name)
     whole, inspection, refusal = source, own, own.refusal_on(device_type)
     if own.adapter_base is not None and refusal is None:
-        whole = _resolve(own.adapter_base, None, local_files_only=local_files_only)
+        _require_hub(own.adapter_base)
+        whole = resolve_base(source, own.adapter_base, local_files_only=local_files_only)
         inspection = inspect(whole.folder, whole.files, whole.name)
         refusal = inspection.refusal_on(device_type)
     conversation: str | None = None
     if refusal is None:
         try:
-            conversation = _conversation(whole, inspection)
+            if whole is not source:
+                check_base(source, inspection, None)
+            conversation = _conversation(with_tokenizer(source, whole), inspection)
         except ModelError as error:
             refusal = Refusal(error.message, error.hint)
     parts = {source.name: (source, own), whole.name: (whole, inspection)}.values()
@@ -82,10 +87,9 @@ def describe(
     )
 
 
-def _resolve(name: str, revision: str | None, *, local_files_only: bool) -> Source:
+def _require_hub(name: str) -> None:
     if local_folder(name) is None:
         require("huggingface_hub", extra="torch")
-    return resolve(name, revision, local_files_only)
 
 
 def _conversation(source: Source, inspection: Inspection) -> str | None:
