@@ -125,7 +125,8 @@ class Original:
             states = tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
             w = {k.removeprefix("model.mm_projector."): v for k, v in self.weights.items()}
             hidden = functional.gelu(functional.linear(states, w["0.weight"], w["0.bias"]))
-            return functional.linear(hidden, w["2.weight"], w["2.bias"])
+            projected: torch.Tensor = functional.linear(hidden, w["2.weight"], w["2.bias"])
+        return projected
 
     def logits(self, ids: list[int], image: int, features: torch.Tensor) -> torch.Tensor:
         """Return [tokens, pieces]. Each `image` among the ids is one feature of an image."""
@@ -133,7 +134,8 @@ class Original:
         with torch.inference_mode():
             embeddings = self._llama.model.embed_tokens(tokens.where(tokens != image, 0)).clone()
             embeddings[tokens == image] = features.flatten(0, 1)
-            return self._llama(inputs_embeds=embeddings[None]).logits[0]
+            logits: torch.Tensor = self._llama(inputs_embeds=embeddings[None]).logits[0]
+        return logits
 
     def as_llava(self, rows: int) -> LlavaForConditionalGeneration:
         """Return transformers' model with the same weights, and embeddings of so many rows."""
@@ -158,7 +160,8 @@ class Original:
         ):
             layer.weight.data = self.weights[f"model.mm_projector.{number}.weight"]
             layer.bias.data = self.weights[f"model.mm_projector.{number}.bias"]
-        return model.eval()
+        model.eval()
+        return model
 
     def greedy(self, ids: list[int], image: int, features: torch.Tensor, count: int) -> list[int]:
         """Return the likeliest tokens, computed anew for each, until `</s>`."""
@@ -211,7 +214,7 @@ def write_weights(folder: Path, weights: Weights, *, pickled: bool) -> None:
         return
     names = list(weights)
     half = len(names) // 2
-    places = {}
+    places: dict[str, str] = {}
     for number, part in enumerate((names[:half], names[half:]), start=1):
         file = f"pytorch_model-{number:05}-of-00002.bin"
         torch.save({name: weights[name] for name in part}, folder / file)
@@ -263,7 +266,7 @@ def _weights(vocab_size: int) -> Weights:
     torch.manual_seed(0)
 
     def matrix(rows: int, columns: int) -> torch.Tensor:
-        return torch.randn(rows, columns) * 1.5 / columns**0.5
+        return torch.randn(rows, columns).mul_(1.5 / columns**0.5)
 
     weights = {"model.embed_tokens.weight": matrix(vocab_size, WIDTH)}
     for layer in range(LAYERS):

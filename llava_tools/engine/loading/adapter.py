@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import LlavaConfig, LlavaForConditionalGeneration
@@ -55,12 +55,13 @@ class Adapter:
         """
         adapted = _apply(model, self.config, self.weights, self.name)
         try:
-            merged: LlavaForConditionalGeneration = adapted.merge_and_unload(safe_merge=True)
+            merged: Any = adapted.merge_and_unload(safe_merge=True)
         except ValueError as error:
             raise ModelError(
                 f"The adapter {self.name!r} cannot be merged: {error}", "Train it again."
             ) from error
-        return merged.eval().requires_grad_(False)
+        merged.eval().requires_grad_(False)
+        return cast(LlavaForConditionalGeneration, merged)
 
 
 def check_tokenizer(adapter: Source, tokens: int, base: LlavaConfig) -> None:
@@ -69,7 +70,7 @@ def check_tokenizer(adapter: Source, tokens: int, base: LlavaConfig) -> None:
     Raises:
         ModelError: The tokenizer has more than the base model.
     """
-    more = tokens - int(base.text_config.vocab_size)
+    more = tokens - int(cast(Any, base.text_config).vocab_size)
     if more > 0:
         raise ModelError(
             f"The tokenizer of the adapter {adapter.name!r} has {more} tokens more than its base "
@@ -157,7 +158,7 @@ def _apply(
 
     is_trial = next(model.parameters()).is_meta
     adapted = PeftModel(model, config, low_cpu_mem_usage=is_trial)
-    result = set_peft_model_state_dict(adapted, dict(weights), low_cpu_mem_usage=is_trial)
+    result: Any = set_peft_model_state_dict(adapted, dict(weights), low_cpu_mem_usage=is_trial)
     own = re.compile(r"\.lora_|\.modules_to_save\.")
     faults = {
         "missing": [key for key in result.missing_keys if own.search(key)],
@@ -179,7 +180,7 @@ def _check_rows(
     weights: Mapping[str, torch.Tensor], model: LlavaForConditionalGeneration, name: str
 ) -> None:
     """Check that an adapter adds no tokens to the vocabulary."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(Any, model.get_input_embeddings()).weight.shape[0]
     for key, tensor in weights.items():
         is_whole = key.endswith(("embed_tokens.weight", "lm_head.weight"))
         if is_whole and tensor.shape[0] != rows:

@@ -86,17 +86,18 @@ def _adjust(
     """Replace the patterns for modules in a configuration by the modules that have weights."""
     from peft.utils.other import get_pattern_key
 
+    patterns = config.alpha_pattern or {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
     for key, new in renamed.items():
         if not (match := _LORA.fullmatch(new)):
             continue
         old = _module(key.removeprefix(_PREFIX))
-        pattern = get_pattern_key(list(config.alpha_pattern), old)
-        alphas[match[1]] = config.alpha_pattern.get(pattern, config.lora_alpha)
+        pattern = get_pattern_key(list(patterns), old)
+        alphas[match[1]] = patterns.get(pattern, config.lora_alpha)
         if match[2].startswith(("lora_A", "lora_embedding_A")):
             ranks[match[1]] = weights[key].shape[0]
-    config.target_modules = set(alphas)
+    config.target_modules = list(alphas)
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
     config.rank_pattern, config.alpha_pattern = ranks, alphas
 

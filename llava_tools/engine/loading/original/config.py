@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import CLIPConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedConfig
 
 from llava_tools.engine.loading import refusals
+from llava_tools.engine.vision_tower import image_tokens
 from llava_tools.errors import ModelError, ModelNotFoundError
 
 #: Fields of Llama's configuration; LLaVA's own begin with `mm_`.
@@ -33,7 +34,7 @@ _LLAMA_FIELDS = (
     "rope_theta",
     "tie_word_embeddings",
 )
-_STRATEGIES = {"patch": "default", "cls_patch": "full"}
+_STRATEGIES: dict[str, Literal["default", "full"]] = {"patch": "default", "cls_patch": "full"}
 _SERVER = "Run the model with vLLM, and name the server: base_url='http://…/v1'."
 
 #: What the llava-hf layout can hold, by the field of config.json.
@@ -144,18 +145,18 @@ def write_config(
             f"Name the right CLIP: config.json names {original['mm_vision_tower']!r}.",
         )
     fields = {name: original[name] for name in _LLAMA_FIELDS if original.get(name) is not None}
-    patches = (vision.image_size // vision.patch_size) ** 2
     strategy = _STRATEGIES[original.get("mm_vision_select_feature", "patch")]
-    return LlavaConfig(
+    config = LlavaConfig(
         text_config=LlamaConfig(vocab_size=vocab_size, **fields),
         vision_config=vision,
         image_token_index=image_token,
-        image_seq_length=patches + (strategy == "full"),
         projector_hidden_act="gelu",
         vision_feature_select_strategy=strategy,
         vision_feature_layer=original["mm_vision_select_layer"],
         architectures=["LlavaForConditionalGeneration"],
     )
+    config.image_seq_length = image_tokens(config)
+    return config
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

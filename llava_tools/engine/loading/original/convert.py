@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import GenerationConfig, LlavaConfig, PreTrainedTokenizerFast
+from transformers import CLIPVisionConfig, GenerationConfig, LlavaConfig, PreTrainedTokenizerFast
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from llava_tools.engine.loading import refusals
@@ -37,6 +37,8 @@ class Conversion:
         original: The checkpoint in the original layout.
         clip: The CLIP that its vision tower was taken from.
         config: In the llava-hf layout.
+        vision: Its vision tower's.
+        vocab_size: Rows of the padded embeddings.
         tokenizer: With `<image>` and `<pad>`.
         tensors: By their names in the llava-hf layout; on disk until they are written.
         dtype: Of the weights to write.
@@ -45,6 +47,8 @@ class Conversion:
     original: Source
     clip: Source
     config: LlavaConfig
+    vision: CLIPVisionConfig
+    vocab_size: int
     tokenizer: PreTrainedTokenizerFast
     tensors: dict[str, torch.Tensor]
     dtype: torch.dtype
@@ -52,7 +56,7 @@ class Conversion:
     @property
     def bytes(self) -> int:
         """Bytes of the weights to write."""
-        return weights.count_bytes(self.tensors, self.dtype, self.config.text_config.vocab_size)
+        return weights.count_bytes(self.tensors, self.dtype, self.vocab_size)
 
 
 def check_source(original: Source, out: Path) -> dict[str, Any]:
@@ -93,15 +97,12 @@ def prepare(original: Source, clip: Source, dtype: torch.dtype | None) -> Conver
     if not weights.has_vision_tower(tensors):
         tensors |= weights.vision_tower(_map(clip))
     embeddings = weights.embeddings(tensors, name)
-    rows = max(embeddings.shape[0], len(tokenizer))
-    config = write_config(
-        values,
-        vision,
-        vocab_size=-(-rows // _ROWS) * _ROWS,
-        image_token=tokenizer.convert_tokens_to_ids("<image>"),
-    )
+    rows = -(-max(embeddings.shape[0], len(tokenizer)) // _ROWS) * _ROWS
+    image_token = tokenizer.get_vocab()["<image>"]
+    config = write_config(values, vision, vocab_size=rows, image_token=image_token)
     weights.check(tensors, config, name)
-    return Conversion(original, clip, config, tokenizer, tensors, dtype or embeddings.dtype)
+    dtype = dtype or embeddings.dtype
+    return Conversion(original, clip, config, vision, rows, tokenizer, tensors, dtype)
 
 
 def write(
@@ -127,7 +128,7 @@ def write(
             conversion.tensors,
             part,
             dtype=conversion.dtype,
-            vocab_size=conversion.config.text_config.vocab_size,
+            vocab_size=conversion.vocab_size,
             progress=progress,
         )
         _write_small_files(conversion, part, chat_template)
@@ -156,7 +157,7 @@ def _write_small_files(conversion: Conversion, folder: Path, chat_template: str)
 
 
 def _write_configs(conversion: Conversion, folder: Path) -> None:
-    config, tokenizer = conversion.config, conversion.tokenizer
+    config, vision, tokenizer = conversion.config, conversion.vision, conversion.tokenizer
     config.dtype = conversion.dtype
     config.pad_token_id = tokenizer.pad_token_id
     config.save_pretrained(folder)
@@ -166,13 +167,13 @@ def _write_configs(conversion: Conversion, folder: Path) -> None:
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(folder)
     # Without "Pil" in the type, releases of transformers before the fifth read it too.
-    processor = image_processor(conversion.clip.folder, config.vision_config).to_dict()
+    processor = image_processor(conversion.clip.folder, vision).to_dict()
     names = {"processor_class": "LlavaProcessor", "image_processor_type": "LlavaImageProcessor"}
     _write_json(folder / IMAGE_PROCESSOR_NAME, processor | names)
     settings = {
         "processor_class": "LlavaProcessor",
         "image_token": "<image>",
-        "patch_size": config.vision_config.patch_size,
+        "patch_size": vision.patch_size,
         "vision_feature_select_strategy": config.vision_feature_select_strategy,
         "num_additional_image_tokens": 1,  # CLIP's CLS
     }

@@ -61,7 +61,8 @@ def model(converted: Path) -> LlavaForConditionalGeneration:
     loaded: LlavaForConditionalGeneration = LlavaForConditionalGeneration.from_pretrained(
         converted, dtype=torch.float32
     )
-    return loaded.eval()
+    loaded.eval()
+    return loaded
 
 
 def _original_ids(original: Original, images: int) -> list[int]:

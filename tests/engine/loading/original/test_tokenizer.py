@@ -32,7 +32,8 @@ def reference(folder: Path) -> SentencePieceProcessor:
 @pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     save_tokenizer(read_tokenizer(folder, "x"), folder / "out")
-    loaded: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder / "out")
+    loaded = AutoTokenizer.from_pretrained(folder / "out")
+    assert isinstance(loaded, PreTrainedTokenizerFast)
     return loaded
 
 
