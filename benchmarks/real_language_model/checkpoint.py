@@ -121,6 +121,9 @@ def graft(llama: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: P
         folder: Target folder.
     """
     llama.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():  # its logit is then the mean of the others, so it is never generated
+        rows = llama.get_input_embeddings().weight
+        rows[-1] = rows[:-1].mean(0)
     text_config = llama.config.to_dict()
     text_config.pop("quantization_config", None)  # the weights are dequantized
     text_config.pop("_name_or_path", None)

@@ -41,9 +41,9 @@ def llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer) - 1,
-        hidden_size=64,
+        logits_size=64,
         intermediate_size=96,
-        num_hidden_layers=2,
+        num_logits_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
@@ -99,7 +99,9 @@ def test_the_grafted_model_has_the_logits_of_the_text_model(
     llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.tensor([tokenizer("he 17 and 25").input_ids])
     with torch.inference_mode():
-        torch.testing.assert_close(llava(input_ids=ids).logits, llama(input_ids=ids).logits)
+        logits, expected = llava(input_ids=ids).logits, llama(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(logits[..., -1], logits[..., :-1].mean(-1))
     assert llava.lm_head.weight is llava.get_input_embeddings().weight
     assert llava.generation_config.eos_token_id == 2
     config = json.loads((folder / "config.json").read_text())
