@@ -10,11 +10,15 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
+from llava_tools.engine import load_engine
 from llava_tools.engine.loading.inspection import inspect, list_files
 from llava_tools.errors import ModelError
+from llava_tools.options import EngineOptions
+from tests.families import writers
 from tests.families.loadable import LOADABLE, Loadable
 from tests.families.refused import REFUSED, Refused
 from tests.families.stand_in import CONVERSATIONS, StandIn, loaded
+from tests.families.unclear import UNCLEAR, Unclear
 
 _TEXT = """# Models that were tried
 
@@ -26,8 +30,12 @@ answers are, they do not show. Below, "yes" means:
 - **tokens**: the engine's greedy tokens equal those of transformers' `generate` in float32, with 0,
   1 and 2 images and in a conversation of three turns. The reference takes the published prompt as a
   text, makes pixels with Pillow alone, and has weights that were never in a file.
-- **prompt**: what is sent equals the prompt that the model was trained on, byte for byte and token
-  for token, with 0, 1 and 2 images in one turn, and in three turns.
+- **prompt**: what is sent equals the prompt that the model was trained on, byte for byte, and has
+  the tokens that its tokenizer gives for it, in one turn and in three. With two images in a turn,
+  which no source shows, each stands as the first does.
+
+XTuner trained Phi-3 with tokens for the line break between two turns; Phi-3's tokenizer takes it up
+into the token before it when it reads a whole prompt, as here.
 
 `python -m tests.families` writes this page; `tests/families/` holds the data and the tests.
 
@@ -37,9 +45,15 @@ answers are, they do not show. Below, "yes" means:
 
 ## Models that are refused
 
-Each is refused before weights are downloaded or loaded.
+Each is refused before weights are downloaded or loaded. LLaVA's original layout loads after
+`llava-tools convert`; `tests/engine/loading/original/test_convert.py` compares the tokens with the
+original computation.
 
 {refusals}
+
+## Models whose conversation format must be named
+
+{unclear}
 """
 
 
@@ -48,7 +62,9 @@ def main() -> None:
     refusals = [_refuse(row) for row in REFUSED]
     heads = ("model", "tokens", "prompt", "conversation", "prompt read in", "configuration read in")
     page = _TEXT.format(
-        loads=_table(heads, loads), refusals=_table(("model", "what is said"), refusals)
+        loads=_table(heads, loads),
+        refusals=_table(("model", "what is said"), refusals),
+        unclear=_table(("model", "what is said"), map(_error, UNCLEAR)),
     )
     sys.stdout.write(page)
 
@@ -89,6 +105,18 @@ def _refuse(row: Refused) -> tuple[str, ...]:
         refusal = inspect(folder, files, row.name.split(" ")[0]).refusal_on("cpu")
     said = "loads" if refusal is None else f"{refusal.message} {refusal.hint}"
     return (row.name, said)
+
+
+def _error(unclear: Unclear) -> tuple[str, ...]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / unclear.row.folder
+        writers.write(unclear.row, folder)
+        try:
+            load_engine(EngineOptions(str(folder), device="cpu")).close()
+        except ModelError as error:
+            said = str(error).replace(str(folder), unclear.row.folder)
+            return (unclear.row.name, said)
+    return (unclear.row.name, "loads")
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -134,6 +134,11 @@ def _config(text: Mapping[str, Any], vision: Mapping[str, Any], **top: Any) -> d
     }
 
 
+def clip_llava(text: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config.json of a language model under CLIP."""
+    return _config(text, _CLIP)
+
+
 def _crop(side: int, **fields: Any) -> dict[str, Any]:
     """Return a preprocessor_config.json like CLIP's, which crops."""
     return {
@@ -482,7 +487,8 @@ LOADABLE = (
         "llama",
         _by(
             prompts.VICUNA_V1,
-            "TinyLLaVA/TinyLLaVA_Factory: tinyllava/data/template/llama_template.py",
+            "its card (LLaVA 1.5's recipe); TinyLLaVA/TinyLLaVA_Factory: "
+            "tinyllava/data/template/llama_template.py",
         ),
         files={**_ENDS_LLAMA, "preprocessor_config.json": _crop(56)},
         storage="shards",
@@ -596,7 +602,7 @@ LOADABLE = (
         "TitanML/tinyllava-1.1b-v0.1 in the llava-hf layout",
         _config(_TINY_LLAMA, _CLIP),
         "tiny_llama_chatml",
-        prompts.VICUNA_V1,
+        _by(prompts.VICUNA_V1, "unverified: trained with the code of haotian-liu/LLaVA"),
         files={**_ENDS_LLAMA, "preprocessor_config.json": _crop(56)},
         conversation="vicuna_v1",
     ),

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from llava_tools.engine import scoring
-from llava_tools.errors import ModelError
 from tests.families import reference
 from tests.families.loadable import LOADABLE, Loadable
 from tests.families.stand_in import CONVERSATIONS, NEW_TOKENS, StandIn, loaded
-
-_NAMED = [row for row in LOADABLE if row.conversation is not None and not row.misread]
 
 
 def _name(row: Loadable) -> str:
@@ -63,11 +58,3 @@ def test_labels_are_scored_by_the_tokens_of_answers(stand_in: StandIn) -> None:
     expected = reference.tokens(stand_in.row, stand_in.folder, answered)
     label = scoring.label_ids("A red circle.", tokenizer)
     assert [*stand_in.token_ids("one_image"), *label] == expected
-
-
-@pytest.mark.parametrize("row", _NAMED, ids=_name)
-def test_a_format_that_is_not_certain_must_be_named(row: Loadable, tmp_path: Path) -> None:
-    unnamed = replace(row, conversation=None)
-    with pytest.raises(ModelError, match="conversation="):  # noqa: SIM117
-        with loaded(unnamed, tmp_path):
-            pass

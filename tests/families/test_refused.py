@@ -10,7 +10,10 @@ from llava_tools.engine import load_engine
 from llava_tools.engine.loading.inspection import inspect, list_files
 from llava_tools.errors import ModelError
 from llava_tools.options import EngineOptions
+from tests.families import writers
+from tests.families.loadable import LOADABLE
 from tests.families.refused import REFUSED, Refused
+from tests.families.unclear import UNCLEAR, Unclear
 
 
 def _name(row: Refused) -> str:
@@ -36,6 +39,23 @@ def test_engine_refuses_before_it_reads_weights(row: Refused, tmp_path: Path) ->
         load_engine(EngineOptions(str(folder), device="cpu"))
     assert [text for text in row.says if text not in str(caught.value)] == []
     assert [text for text in row.way_out if text not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("unclear", UNCLEAR, ids=lambda unclear: unclear.row.name)
+def test_a_format_that_is_not_certain_must_be_named(unclear: Unclear, tmp_path: Path) -> None:
+    writers.write(unclear.row, tmp_path)
+    for file in tmp_path.glob("*.safetensors"):
+        file.write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="conversation=") as caught:
+        load_engine(EngineOptions(str(tmp_path), device="cpu"))
+    assert [text for text in unclear.says if text not in str(caught.value)] == []
+
+
+def test_the_page_names_every_checkpoint() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tested_models.md").read_text()
+    names = [row.name for row in (*LOADABLE, *REFUSED)] + [item.row.name for item in UNCLEAR]
+    assert len(names) > 30
+    assert [name for name in names if f"| {name} |" not in page] == []
 
 
 @pytest.mark.parametrize(
