@@ -27,6 +27,7 @@ from llava_tools.errors import MissingExtraError, ModelError
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from tests.checkpoints import SMALL, llama_like_tokenizer, write_checkpoint, write_processors
+from tests.fake_hub import FakeHub
 
 QUESTION = "What is in the image?"
 LANGUAGE = "model.language_model.layers"
@@ -344,6 +345,30 @@ def test_quantization_does_not_go_with_an_adapter(
 ) -> None:
     with pytest.raises(ModelError, match="cannot be merged into quantized weights"):
         load(EngineOptions(str(plain), device="cpu", quantization="4bit"))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_adapter_and_base_come_from_the_hub(plain: Path, checkpoint: Path, hub: FakeHub) -> None:
+    edit(plain, base_model_name_or_path="org/llava", revision="v2")
+    hub.publish("org/lora", _files(plain) | {"optimizer.pt": b"not needed"})
+    hub.publish("org/llava", _files(checkpoint), revision="v2")
+    loaded = load(EngineOptions("org/lora", dtype="float32"))
+    assert loaded.name == "org/lora"
+    assert "optimizer.pt" not in hub.downloads()
+
+
+def test_a_base_is_not_downloaded_for_an_adapter_that_does_not_fit(
+    plain: Path, checkpoint: Path, hub: FakeHub
+) -> None:
+    _add_one(plain)
+    edit(plain, base_model_name_or_path="org/llava")
+    hub.publish("org/llava", _files(checkpoint))
+    with pytest.raises(ModelError, match="was made for another model"):
+        load(EngineOptions(str(plain), dtype="float32"))
+    assert "model.safetensors" not in hub.downloads()
 
 
 def test_peft_comes_with_an_extra(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from llava_tools.errors import MissingExtraError, ModelError, ModelNotFoundError
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from tests.checkpoints import write_processors
+from tests.fake_hub import FakeHub
 from tests.original_layout import Original, write_original, write_weights
 
 QUESTION = " What is in the image?\nAnswer in one word."
@@ -333,6 +334,44 @@ def test_a_small_disk_is_an_error_before_anything_is_written(
     with pytest.raises(ModelError, match=r"needs 0\.0 GB, and the disk .* has 0\.0 GB free"):
         convert(ConvertOptions(str(original.folder), tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_checkpoint_and_clip_come_from_the_hub(
+    original: Original, converted: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    settings = original.config | {"mm_vision_tower": "org/clip"}
+    files = _files(original.folder) | {"config.json": json.dumps(settings).encode()}
+    hub.publish("org/llava", files)
+    hub.publish("org/clip", _files(original.clip) | {"tf_model.h5": b"not needed"})
+    convert(ConvertOptions("org/llava", tmp_path / "out"))
+    expected = load_file(converted / "model.safetensors")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert "tf_model.h5" not in hub.downloads()
+
+
+def test_a_clip_whose_tower_the_weights_hold_is_not_downloaded(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    other = write_original(tmp_path, with_tower=True, mm_vision_tower="org/clip")
+    hub.publish("org/clip", _files(other.clip))
+    convert(ConvertOptions(str(other.folder), tmp_path / "out"))
+    assert hub.downloads() == ["config.json", "preprocessor_config.json"]
+
+
+def test_nothing_large_is_downloaded_for_what_is_refused(
+    original: Original, tmp_path: Path, hub: FakeHub
+) -> None:
+    settings = original.config | {"mm_projector_type": "linear"}
+    files = _files(original.folder) | {"config.json": json.dumps(settings).encode()}
+    hub.publish("org/llava", files)
+    with pytest.raises(ModelError, match="mm_projector_type"):
+        convert(ConvertOptions("org/llava", tmp_path / "out"))
+    assert not [name for name in hub.downloads() if name.endswith(".bin")]
 
 
 def test_an_unknown_source_is_an_error(tmp_path: Path) -> None:
