@@ -104,7 +104,7 @@ def read(folder: Path, files: Mapping[str, int], name: str) -> Contents:
     for file in ("config.json", "adapter_config.json"):
         try:
             jsons[file] = _read_json(folder / file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             jsons[file] = {}
             fault = refusals.damaged_json(name, file, str(error))
     weights: WeightFiles | Refusal
@@ -112,7 +112,8 @@ def read(folder: Path, files: Mapping[str, int], name: str) -> Contents:
         weights = find_weights(folder, files, name)
     except ModelError as error:
         weights = refusals.other_weights(name, files) or Refusal(error.message, error.hint)
-    return Contents(name, files, *jsons.values(), weights, _licence(folder), fault)
+    config, adapter = jsons["config.json"], jsons["adapter_config.json"]
+    return Contents(name, files, config, adapter, weights, _licence(folder), fault)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -99,5 +99,7 @@ def _conversation(source: Source, inspection: Inspection) -> str | None:
     from llava_tools.engine.loading.tokenizer import read_tokenizer
 
     tokenizer = read_tokenizer(source.folder, source.name)
-    image_token = int(inspection.config.get("image_token_index", 32000))
+    image_token = inspection.config.get("image_token_index")
+    if not isinstance(image_token, int):
+        image_token = 32000
     return choose_format(source.folder, tokenizer, image_token, None, source.name).name

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Config = Mapping[str, Any]
+#: What values that make no sense raise.
+_INVALID = (KeyError, TypeError, ValueError, ArithmeticError)
 
 #: Bytes of a number by precision. 4 bit is NF4 with a scale in float32 for 64 numbers.
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "8bit": 1.0, "4bit": 0.5625}
@@ -177,7 +179,7 @@ def text_model(config: Config) -> TextModel | None:
     """Return the language model of a LLaVA; None if config.json does not say enough."""
     try:
         return _text_model(config)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except _INVALID:
         return None
 
 
@@ -185,7 +187,7 @@ def vision_tower(config: Config) -> VisionTower | None:
     """Return the vision tower of a LLaVA; None for another kind than `VISION_TOWERS`."""
     try:
         return _vision_tower(config) if vision_type(config) in VISION_TOWERS else None
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except _INVALID:
         return None
 
 

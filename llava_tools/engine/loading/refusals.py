@@ -138,7 +138,7 @@ def original_layout(name: str, config: Mapping[str, Any]) -> Refusal:
             "Serve its counterpart of llava-hf with vLLM and pass base_url, or use '7b'.",
         )
     if other is None and not _is_convertible(config):
-        return other_family(name, str((config.get("architectures") or [""])[0]))
+        return other_family(name, _architecture(config))
     return Refusal(
         f"{name!r} is in LLaVA's original layout, not in transformers'.",
         f"Use {other!r}, the same model."
@@ -149,9 +149,13 @@ def original_layout(name: str, config: Mapping[str, Any]) -> Refusal:
 
 def _is_convertible(config: Mapping[str, Any]) -> bool:
     """Whether `llava-tools convert` takes a checkpoint in the original layout."""
-    architectures = config.get("architectures") or ["LlavaLlamaForCausalLM"]
     is_llama = config.get("model_type") in ("llava", "llava_llama")
-    return is_llama and architectures[0] in ("LlavaLlamaForCausalLM", "LlavaForCausalLM")
+    return is_llama and _architecture(config) in ("LlavaLlamaForCausalLM", "LlavaForCausalLM")
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else "LlavaLlamaForCausalLM"
 
 
 def xtuner_layout(name: str) -> Refusal:

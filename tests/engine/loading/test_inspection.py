@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, strategies
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -387,6 +390,45 @@ def test_the_licence_is_the_card_s_or_the_file_s(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert read(published.LLAVA_7B).licence == licence
+
+
+_JSON = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(max_size=5),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(strategies.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+_CONFIGS = [published.LLAVA_7B, published.JOYCAPTION, published.ORIGINAL_7B, published.PIXTRAL]
+
+
+@given(strategies.data())
+def test_no_configuration_raises_anything_but_a_refusal(data: strategies.DataObject) -> None:
+    config = json.loads(json.dumps(data.draw(strategies.sampled_from(_CONFIGS))))
+    inner = [config[name] for name in ("text_config", "vision_config") if name in config]
+    for place in (config, *inner):
+        for key in data.draw(strategies.lists(strategies.sampled_from(sorted(place)), max_size=2)):
+            place[key] = data.draw(_JSON)
+    extra = strategies.sampled_from(["quantization_config", "quantization", "auto_map", "dtype"])
+    config[data.draw(extra)] = data.draw(_JSON)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        model = inspect(Path(folder), COMPLETE, "owner/name")
+    for precision in ("float16", "4bit"):
+        model.memory(precision)
+    with suppress(ModelError):
+        model.require("cpu")
+
+
+def test_deep_json_is_refused(read: Read) -> None:
+    refusal = read("[" * 100_000).refusal
+    assert refusal
+    assert "is not JSON" in refusal.message
 
 
 def test_files_of_a_folder_are_listed_with_their_sizes(tmp_path: Path) -> None:
