@@ -122,7 +122,7 @@ def graft(llama: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: P
     """
     llama.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():  # its logit is then the mean of the others, so it is never generated
-        rows = llama.get_input_embeddings().weight
+        rows = llama.model.embed_tokens.weight
         rows[-1] = rows[:-1].mean(0)
     text_config = llama.config.to_dict()
     text_config.pop("quantization_config", None)  # the weights are dequantized

@@ -41,9 +41,9 @@ def llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer) - 1,
-        logits_size=64,
+        hidden_size=64,
         intermediate_size=96,
-        num_logits_layers=2,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
