@@ -103,8 +103,8 @@ def _refuse(row: Refused) -> tuple[str, ...]:
         row.write(folder)
         files = {**list_files(folder), **row.files}
         refusal = inspect(folder, files, row.name.split(" ")[0]).refusal_on("cpu")
-    said = "loads" if refusal is None else f"{refusal.message} {refusal.hint}"
-    return (row.name, said)
+    sentence = "loads" if refusal is None else f"{refusal.message} {refusal.hint}"
+    return (row.name, sentence)
 
 
 def _error(unclear: Unclear) -> tuple[str, ...]:
@@ -114,8 +114,8 @@ def _error(unclear: Unclear) -> tuple[str, ...]:
         try:
             load_engine(EngineOptions(str(folder), device="cpu")).close()
         except ModelError as error:
-            said = str(error).replace(str(folder), unclear.row.folder)
-            return (unclear.row.name, said)
+            sentence = str(error).replace(str(folder), unclear.row.folder)
+            return (unclear.row.name, sentence)
     return (unclear.row.name, "loads")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +26,9 @@ def tokens(row: Loadable, folder: Path, prompt: str) -> list[int]:
 
     The texts around images are tokenized one by one, as the official code does.
     """
-    tokenizer = _tokenizer(row, folder)
-    start = [] if row.published.start is None else [tokenizer.token_to_id(row.published.start)]
-    image = VOCABULARIES[row.vocabulary]().image_id
-    ids = list(start)
+    tokenizer, vocabulary = _tokenizer(row, folder), VOCABULARIES[row.vocabulary]()
+    start, image = row.published.start, vocabulary.image_id
+    ids = [] if start is None else [vocabulary.id(start)]
     for number, text in enumerate(prompt.split("<image>")):
         if number:
             ids.append(image)
@@ -46,10 +46,8 @@ def _tokenizer(row: Loadable, folder: Path) -> Tokenizer:
     content = json.loads((folder / "tokenizer.json").read_text())
     tokenizer = Tokenizer.from_str(json.dumps(content))
     if row.vocabulary in ("llama", "tiny_llama_chatml"):
-        tokenizer.normalizer = normalizers.Replace(" ", "▁")  # type: ignore[assignment]
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(  # type: ignore[assignment]
-            prepend_scheme="first", split=False
-        )
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     return tokenizer
 
 
@@ -80,7 +78,7 @@ def answer(
 ) -> list[int]:
     """Return the greedy tokens after a prompt, with the one that ends them."""
     vocabulary = VOCABULARIES[row.vocabulary]()
-    vision = model.config.vision_config
+    vision: Any = model.config.vision_config
     per_image = (vision.image_size // vision.patch_size) ** 2
     ids: list[int] = []
     for token in tokens(row, folder, prompt):

@@ -41,7 +41,8 @@ def test_greedy_tokens_equal_generate(stand_in: StandIn, conversation: str) -> N
 
 
 def test_answers_end_at_the_end_of_a_turn(stand_in: StandIn) -> None:
-    if stand_in.model.config.text_config.tie_word_embeddings or stand_in.row.storage == "adapter":
+    tied = stand_in.row.config["text_config"].get("tie_word_embeddings", False)
+    if tied or stand_in.row.storage == "adapter":
         pytest.skip("the writer lets no answer of these end early")
     answer = stand_in.answer("one_image")
     tokenizer = stand_in.engine.loaded.tokenizer.tokenizer

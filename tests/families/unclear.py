@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tests.families.loadable import LOADABLE, Loadable, clip_llava
+from tests.families import configs
+from tests.families.loadable import LOADABLE, Loadable
 
 _VICUNA_TEMPLATE = "USER: {{ messages[0].content }} ASSISTANT:"
 _GEMMA_TEMPLATE = (
     "{{ '<start_of_turn>user\\n' + messages[0].content + '<end_of_turn>\\n"
     "<start_of_turn>model\\n' }}"
 )
+_GEMMA = {"model_type": "gemma", "head_dim": 16, "tie_word_embeddings": True}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ UNCLEAR = (
         replace(
             _LLAVA,
             name="Intel/llava-gemma-2b (unverified: its config.json)",
-            config=clip_llava({"model_type": "gemma", "head_dim": 16, "tie_word_embeddings": True}),
+            config=configs.llava_config(_GEMMA, configs.CLIP),
             vocabulary="gemma",
             template=_GEMMA_TEMPLATE,
             storage="one file",

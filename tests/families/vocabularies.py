@@ -165,8 +165,8 @@ def _byte_level(
     if nfc:
         tokenizer.normalizer = normalizers.NFC()
     steps = [cut, ByteLevel(add_prefix_space=False, use_regex=cuts_words)]
-    tokenizer.pre_tokenizer = Steps(steps)  # type: ignore[assignment]
-    tokenizer.decoder = ByteLevelDecoder()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = Steps(steps)
+    tokenizer.decoder = ByteLevelDecoder()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
         special_tokens=list(first),
@@ -188,7 +188,7 @@ def _llama3(added: Sequence[str], image: str, settings: Mapping[str, Any]) -> Vo
         pair=f"{start}:0 $A:0 {start}:1 $B:1",
         special_tokens=[(start, tokenizer.token_to_id(start))],
     )
-    tokenizer.post_processor = processors.Sequence(  # type: ignore[assignment]
+    tokenizer.post_processor = processors.Sequence(
         [processors.ByteLevel(trim_offsets=True), template]
     )
     common = {

@@ -88,13 +88,16 @@ def random_model(
 ) -> LlavaForConditionalGeneration:
     """Return a model with weights so large that rounding does not change the likeliest token."""
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(LlavaConfig.from_dict(dict(config))).float()
+    model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(
+        LlavaConfig.from_dict(dict(config))
+    ).float()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
             parameter.copy_(parameter.to(dtype))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _with_ids(value: Any, vocabulary: Vocabulary) -> Any:
@@ -135,10 +138,10 @@ def _write_weights(row: Loadable, folder: Path, model: LlavaForConditionalGenera
 
 def named(model: LlavaForConditionalGeneration, names: Names, dtype: torch.dtype) -> Weights:
     """Return the weights of a model by their names in a release's files."""
-    tied = bool(model.config.text_config.tie_word_embeddings)
+    text: Any = model.config.text_config
     weights: Weights = {}
     for name, tensor in model.state_dict().items():
-        if tied and name.startswith("lm_head."):
+        if text.tie_word_embeddings and name.startswith("lm_head."):
             continue
         prefix = next(prefix for prefix in _PREFIXES[names] if name.startswith(prefix))
         weights[_PREFIXES[names][prefix] + name.removeprefix(prefix)] = tensor.to(dtype).clone()
