@@ -21,10 +21,12 @@ class ConvertOptions:
 
     Attributes:
         source: Hub id or folder of a checkpoint in the original layout, such as
-            `liuhaotian/llava-v1.5-7b`.
+            `liuhaotian/llava-v1.5-7b`, or of a LoRA that the original code trained.
         out: New folder for the checkpoint in the llava-hf layout.
         clip: Hub id or folder of the CLIP that the vision tower was taken from; None for the one
             that the checkpoint's config.json names.
+        base: Hub id or folder of the model that a LoRA was trained on; None for the one that it
+            names.
         dtype: Of the weights that are written; `auto` for that of the language model.
         revision: Branch, tag or commit of the checkpoint on the hub.
         clip_revision: That of the CLIP.
@@ -37,6 +39,7 @@ class ConvertOptions:
     source: str
     out: Path
     clip: str | None = None
+    base: str | None = None
     dtype: Dtype = "auto"
     revision: str | None = None
     clip_revision: str | None = None
@@ -90,12 +93,36 @@ def convert(
     _check_out(out)
     local = options.local_files_only
     original = resolve(options.source, options.revision, local_files_only=local)
-    config = original_layout.check_source(original, out)
+    config = original_layout.read_config(original)
+    base = _find_base(options, original)
+    original_layout.check_disk(base, out)
     clip = _find_clip(options, original.name, str(config["mm_vision_tower"]))
     dtype: torch.dtype | None = None if options.dtype == "auto" else getattr(torch, options.dtype)
-    conversion = original_layout.prepare(original, clip, dtype)
+    conversion = original_layout.prepare(original, base, clip, dtype)
     original_layout.write(conversion, out, write_chat_template(VICUNA_V1), progress)
     return Converted(out, conversion.bytes, str(conversion.dtype).removeprefix("torch."))
+
+
+def _find_base(options: ConvertOptions, original: Source) -> Source:
+    """Return the checkpoint with the language model: the original one, except for a LoRA."""
+    from llava_tools.engine.loading.original import lora
+    from llava_tools.engine.loading.source import resolve
+
+    if not lora.is_lora(original):
+        if options.base is not None:
+            raise RequestError(
+                f"base={options.base!r} does not go with {original.name!r}, which is no LoRA.",
+                "Leave it out.",
+            )
+        return original
+    base = options.base or lora.base_name(original)
+    try:
+        return resolve(base, local_files_only=options.local_files_only)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"{original.name!r} is a LoRA of {base!r}, which is not found.",
+            f"Name its hub id or folder with base='…'. {error}",
+        ) from error
 
 
 def _find_clip(options: ConvertOptions, name: str, clip: str) -> Source:

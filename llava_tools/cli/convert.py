@@ -20,6 +20,7 @@ def add(commands: Any) -> None:
         (
             "convert liuhaotian/llava-v1.5-7b --out llava-v1.5-7b",
             "convert my-llava/ --out my-llava-hf/ --clip openai/clip-vit-large-patch14-336",
+            "convert my-lora/ --out my-llava-hf/ --base lmsys/vicuna-7b-v1.5",
         ),
         "Convert a LLaVA 1.5 from the layout of its authors, and of models trained with their "
         "code, to the llava-hf layout, which this package, transformers and vLLM load.",
@@ -30,6 +31,7 @@ def add(commands: Any) -> None:
         ConvertOptions,
         out="new folder for the converted checkpoint",
         clip="hub id or folder of its CLIP, if not the one that its config.json names",
+        base="of a LoRA: hub id or folder of the model it was trained on, if not the one it names",
         dtype="of the weights to write: auto (as they are), float32, float16 or bfloat16",
         revision=LOAD_HELP["revision"],
         clip_revision="that of the CLIP",

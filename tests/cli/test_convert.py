@@ -29,11 +29,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[ConvertOptions]:
 def test_flags_set_options(calls: list[ConvertOptions], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["convert", "org/model", "--out", "new", "--clip", "org/clip", "--dtype", "float16"]
     words += ["--revision", "main", "--clip-revision", "v1", "--local-files-only"]
+    words += ["--base", "org/vicuna"]
     assert main(["convert", "org/model", "--out", "new"]) == 0
     assert main(words) == 0
     assert calls == [
         ConvertOptions("org/model", Path("new")),
-        ConvertOptions("org/model", Path("new"), "org/clip", "float16", "main", "v1", True),
+        ConvertOptions(
+            "org/model", Path("new"), "org/clip", "org/vicuna", "float16", "main", "v1", True
+        ),
     ]
     out, err = capsys.readouterr()
     assert out == "new: 14.1 GB, float16\n" * 2

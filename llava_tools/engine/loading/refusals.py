@@ -176,8 +176,7 @@ def original_lora(name: str) -> Refusal:
     """Return the refusal of a LoRA of LLaVA's original code."""
     return Refusal(
         f"{name!r} is a LoRA of LLaVA's original code.",
-        "Merge it with merge_lora_weights.py of the LLaVA repository, then run: "
-        "llava-tools convert MERGED --out DIR",
+        f"Run: llava-tools convert {name} --out DIR",
     )
 
 

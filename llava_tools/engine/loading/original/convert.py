@@ -19,6 +19,7 @@ from llava_tools.engine.loading.checkpoint_files import WeightFiles, find_weight
 from llava_tools.engine.loading.mapped_weights import map_weights
 from llava_tools.engine.loading.original import weights
 from llava_tools.engine.loading.original.config import read_original, vision_config, write_config
+from llava_tools.engine.loading.original.lora import CONFIG, Lora, Update, is_lora, read_lora
 from llava_tools.engine.loading.original.tokenizer import read_tokenizer, save_tokenizer
 from llava_tools.engine.loading.processor import image_processor
 from llava_tools.engine.loading.source import Source
@@ -34,13 +35,14 @@ class Conversion:
     """A checkpoint that can be written in the llava-hf layout.
 
     Attributes:
-        original: The checkpoint in the original layout.
+        original: The checkpoint in the original layout, or a LoRA of one.
         clip: The CLIP that its vision tower was taken from.
         config: In the llava-hf layout.
         vision: Its vision tower's.
         vocab_size: Rows of the padded embeddings.
         tokenizer: With `<image>` and `<pad>`.
         tensors: By their names in the llava-hf layout; on disk until they are written.
+        updates: Of a LoRA, by the same names.
         dtype: Of the weights to write.
     """
 
@@ -51,6 +53,7 @@ class Conversion:
     vocab_size: int
     tokenizer: PreTrainedTokenizerFast
     tensors: dict[str, torch.Tensor]
+    updates: dict[str, Update]
     dtype: torch.dtype
 
     @property
@@ -59,29 +62,43 @@ class Conversion:
         return weights.count_bytes(self.tensors, self.dtype, self.vocab_size)
 
 
-def check_source(original: Source, out: Path) -> dict[str, Any]:
-    """Check what can be checked before the weights are downloaded, and return config.json.
+def read_config(original: Source) -> dict[str, Any]:
+    """Return config.json of a checkpoint, or a LoRA, in the original layout.
 
     Raises:
         ModelNotFoundError: There is no config.json.
-        ModelError: The checkpoint cannot be converted, or the disk of `out` is too small.
+        ModelError: The checkpoint cannot be converted.
     """
-    name = original.name
-    if "non_lora_trainables.bin" in original.files or "adapter_config.json" in original.files:
-        raise refusals.original_lora(name).error()
+    if CONFIG in original.files and "config.json" not in original.files:
+        raise ModelError(
+            f"{original.name!r} is an adapter by PEFT, which needs no conversion.",
+            "Name it as the model.",
+        )
     if "mm_projector.bin" in original.files:
-        raise refusals.projector_only(name).error()
-    config = read_original(original.folder, name)
-    files = find_weights(original.folder, original.files, name)
-    _check_disk(out, _bytes(original, files.shards) + _bytes_to_download(original, files, out))
-    return config
+        raise refusals.projector_only(original.name).error()
+    return read_original(original.folder, original.name)
 
 
-def prepare(original: Source, clip: Source, dtype: torch.dtype | None) -> Conversion:
+def check_disk(base: Source, out: Path) -> None:
+    """Check, before weights are downloaded, that they and what is written fit on the disk.
+
+    Args:
+        base: The checkpoint with the language model.
+        out: Target folder.
+
+    Raises:
+        ModelError: They do not, or there are no weights.
+    """
+    files = find_weights(base.folder, base.files, base.name)
+    _check_disk(out, _bytes(base, files.shards) + _bytes_to_download(base, files, out))
+
+
+def prepare(original: Source, base: Source, clip: Source, dtype: torch.dtype | None) -> Conversion:
     """Download and check everything; nothing is written.
 
     Args:
-        original: The checkpoint, which passed `check_source`.
+        original: The checkpoint.
+        base: The one with the language model: the same, except for a LoRA.
         clip: The CLIP that its config.json names.
         dtype: Of the weights to write; None for that of the embeddings.
 
@@ -92,8 +109,10 @@ def prepare(original: Source, clip: Source, dtype: torch.dtype | None) -> Conver
     name = original.name
     values = read_original(original.folder, name)
     vision = vision_config(clip.folder, clip.name)
-    tokenizer = read_tokenizer(original.folder, name)
-    tensors = weights.rename(_map(original))
+    tokenizer = read_tokenizer(base.folder, base.name)
+    stored = _map(base)
+    lora = read_lora(original, stored) if is_lora(original) else Lora({}, {})
+    tensors = weights.rename({**stored, **lora.trained})
     if not weights.has_vision_tower(tensors):
         tensors |= weights.vision_tower(_map(clip))
     embeddings = weights.embeddings(tensors, name)
@@ -102,7 +121,8 @@ def prepare(original: Source, clip: Source, dtype: torch.dtype | None) -> Conver
     config = write_config(values, vision, vocab_size=rows, image_token=image_token)
     weights.check(tensors, config, name)
     dtype = dtype or embeddings.dtype
-    return Conversion(original, clip, config, vision, rows, tokenizer, tensors, dtype)
+    updates = weights.rename(lora.updates)
+    return Conversion(original, clip, config, vision, rows, tokenizer, tensors, updates, dtype)
 
 
 def write(
@@ -126,6 +146,7 @@ def write(
         part.mkdir(parents=True)
         weights.write(
             conversion.tensors,
+            conversion.updates,
             part,
             dtype=conversion.dtype,
             vocab_size=conversion.vocab_size,

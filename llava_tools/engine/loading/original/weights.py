@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -37,13 +38,14 @@ _EMBEDDINGS = ("language_model.model.embed_tokens.weight", "language_model.lm_he
 _UNUSED = (".rotary_emb.inv_freq", ".position_ids", "model.image_newline")
 _TOWER = "vision_tower.vision_model."
 _MAX_FILE = "2GB"
+_T = TypeVar("_T")
 
 
-def rename(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights of the original layout under the names of the llava-hf layout."""
+def rename(weights: Mapping[str, _T]) -> dict[str, _T]:
+    """Return weights of the original layout, or updates, by the names of the llava-hf layout."""
     return {
-        _rename(name, _PREFIXES): tensor
-        for name, tensor in weights.items()
+        _rename(name, _PREFIXES): value
+        for name, value in weights.items()
         if not name.endswith(_UNUSED)
     }
 
@@ -124,6 +126,7 @@ def count_bytes(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, vocab_s
 
 def write(
     weights: Mapping[str, torch.Tensor],
+    updates: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
     folder: Path,
     *,
     dtype: torch.dtype,
@@ -134,6 +137,7 @@ def write(
 
     Args:
         weights: Passed `check`.
+        updates: Compute some of them anew.
         folder: Exists.
         dtype: Of the files.
         vocab_size: Rows of the embeddings.
@@ -143,15 +147,12 @@ def write(
         dict(weights), filename_pattern="model{suffix}.safetensors", max_shard_size=_MAX_FILE
     )
     for done, (file, names) in enumerate(split.filename_to_tensors.items(), start=1):
-        tensors = {
-            name: _pad(weights[name], vocab_size) if name in _EMBEDDINGS else weights[name]
-            for name in names
-        }
-        save_file(
-            {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()},
-            folder / file,
-            metadata={"format": "pt"},
-        )
+        tensors = {}
+        for name in names:
+            tensor = updates[name](weights[name]) if name in updates else weights[name]
+            tensor = _pad(tensor, vocab_size) if name in _EMBEDDINGS else tensor
+            tensors[name] = tensor.to(dtype).contiguous()
+        save_file(tensors, folder / file, metadata={"format": "pt"})
         progress(done, len(split.filename_to_tensors))
     if split.is_sharded:
         index = {
