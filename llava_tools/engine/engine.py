@@ -255,7 +255,7 @@ def paged_decoder(model: LlavaForConditionalGeneration) -> PreTrainedModel:
     """
     with torch.device("meta"):
         decoder: PreTrainedModel = AutoModelForCausalLM.from_config(
-            model.config.text_config, attn_implementation="sdpa"
+            model.config.text_config, attn_implementation="sdpa", trust_remote_code=False
         )
     decoder.model = model.model.language_model
     decoder.lm_head = model.lm_head

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is the client's
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # of the HTTP client that the hub uses
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,

@@ -8,6 +8,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def _damage_pickle(change: Callable[[Path], object]) -> Callable[[Path], object]
     return damage
 
 
-def _damage_index(change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
+def _damage_index(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     def damage(folder: Path) -> None:
         index = _split(folder)
         content = json.loads(index.read_text())
@@ -114,7 +115,7 @@ def _remove_a_shard(folder: Path) -> None:
     (folder / sorted(p.name for p in folder.glob("model-*"))[1]).unlink()
 
 
-def _map_all(target: object) -> Callable[[dict[str, object]], object]:
+def _map_all(target: object) -> Callable[[dict[str, Any]], object]:
     return lambda index: index.update(weight_map=dict.fromkeys(index["weight_map"], target))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import json
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import llava_tools
 from llava_tools import Embedder, Llava
 from llava_tools.engine.loading.checkpoint import load
 from llava_tools.errors import ModelError
@@ -89,9 +91,25 @@ def test_attention_kernels_that_a_config_names_are_not_loaded(hostile: Path) -> 
     for place in (config, config["text_config"], config["vision_config"]):
         place |= {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"}
     (hostile / "config.json").write_text(json.dumps(config))
-    model = load(EngineOptions(str(hostile))).model
-    assert model.config.text_config._attn_implementation == "sdpa"
-    assert model.config.vision_config._attn_implementation == "sdpa"
+    loaded: Any = load(EngineOptions(str(hostile))).model.config
+    assert loaded.text_config._attn_implementation == "sdpa"
+    assert loaded.vision_config._attn_implementation == "sdpa"
+
+
+def test_every_call_that_reads_a_checkpoint_forbids_code() -> None:
+    package = Path(llava_tools.__file__).parent
+    calls = 0
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            reader = ast.unparse(node.func)
+            if node.func.attr not in ("from_pretrained", "from_config") or "Peft" in reader:
+                continue  # PEFT's configuration is JSON, and its class is named
+            arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert arguments.get("trust_remote_code") == "False", f"{path}: {reader}"
+            calls += 1
+    assert calls >= 5
 
 
 def test_a_clip_with_code_runs_without_it(checkpoint: Path, tmp_path: Path, marker: Path) -> None:
