@@ -20,18 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is the client's
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from tqdm.auto import tqdm
 
+from llava_tools.engine.loading.hub_errors import FAILURES, failure_of
 from llava_tools.engine.loading.inspection import list_files
 from llava_tools.errors import ModelError, ModelNotFoundError
 
@@ -44,8 +37,6 @@ _DEADLINE = 8.0
 _SMALL_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md")
 _SMALL_PREFIXES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _MAX_SMALL_BYTES = 100_000_000
-#: What downloads raise. The hub's own errors are `OSError`s, as is a full disk.
-_FAILURES = (HTTPError, OSError, TimeoutError, HFValidationError)
 
 
 @dataclass(frozen=True)
@@ -88,8 +79,8 @@ class Snapshot:
             self._check_disk(missing)
             try:
                 self._download(missing, show_progress=sys.stderr.isatty())
-            except _FAILURES as error:
-                failure = _failure(self.repository, self.revision, error)
+            except FAILURES as error:
+                failure = failure_of(self.repository, self.revision, error)
                 raise ModelError(
                     f"The download was interrupted. {failure.message}",
                     "Run it again: files that are complete stay.",
@@ -152,8 +143,8 @@ def resolve(repository: str, revision: str | None, local_files_only: bool) -> Sn
     try:
         snapshot = _within(_DEADLINE, lambda: _online(repository, revision))
         snapshot.fetch_small()
-    except _FAILURES as error:
-        failure = _failure(repository, revision, error)
+    except FAILURES as error:
+        failure = failure_of(repository, revision, error)
         if (cached := _cached(repository, revision)) is None:
             raise failure from error
         _log.warning("%s The copy in the local cache is used.", failure.message)
@@ -201,10 +192,13 @@ def _write_ref(snapshot: Snapshot) -> None:
         ref.is_file() and ref.read_text() == snapshot.commit
     ):
         return
-    ref.parent.mkdir(parents=True, exist_ok=True)
     part = ref.with_name(f"{ref.name}.{threading.get_native_id()}.tmp")
-    part.write_text(snapshot.commit)
-    part.replace(ref)
+    try:
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(snapshot.commit)
+        part.replace(ref)
+    except OSError as error:  # a cache that several users share, and this one only reads
+        _log.debug("%s cannot be written: %s", ref, error)
 
 
 def _is_small(name: str, size: int) -> bool:
@@ -229,49 +223,6 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
 
     threading.Thread(target=run, name="llava-tools-hub", daemon=True).start()
     return future.result(seconds)
-
-
-def _failure(repository: str, revision: str, error: BaseException) -> ModelNotFoundError:
-    """Return the error of a request or download that failed."""
-    page = f"https://huggingface.co/{repository}"
-    log_in = "run `hf auth login` or set HF_TOKEN"
-    if isinstance(error, GatedRepoError):
-        return ModelNotFoundError(
-            f"{repository!r} is gated: its authors give access on request.",
-            f"Request access on {page}, then {log_in}.",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(
-            f"{repository!r} has no revision {revision!r}.",
-            f"Its branches and tags are on {page}/tree/main.",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return ModelNotFoundError(
-            f"The hub has no repository {repository!r}, or it is private.",
-            f"Check the name. If it is private, {log_in}.",
-        )
-    if isinstance(error, HFValidationError):
-        return ModelNotFoundError(
-            f"{repository!r} is no name of a repository: {_reason(error)}.",
-            "Use a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
-        )
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        return ModelNotFoundError(
-            f"The hub answers requests for {repository!r} with {status}"
-            f" {error.response.reason_phrase}.",
-            f"Check your access token: {log_in}." if status in (401, 403) else "Try again later.",
-        )
-    return ModelNotFoundError(
-        f"The hub cannot be reached for {repository!r} ({_reason(error)}).",
-        "Check the network, or name a local folder.",
-    )
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    text = str(cause).strip().split("\n")[0].rstrip(".")
-    return text or type(cause).__name__
 
 
 def _not_cached(repository: str, revision: str, local_files_only: bool) -> ModelNotFoundError:

@@ -245,6 +245,30 @@ def test_a_full_disk_is_an_error_before_the_download(
     assert "model.safetensors" not in hub.downloads()
 
 
+def test_a_cache_that_cannot_be_written_is_an_error(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.publish(NAME, FILES)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/hub/blobs")
+
+    monkeypatch.setattr(hub_module.Snapshot, "_download", refuse)
+    message = "'someone/a-model' cannot be downloaded (.*Permission denied.*). Check that the cache"
+    with pytest.raises(ModelNotFoundError, match=message):
+        resolve(NAME)
+
+
+def test_a_cache_that_is_only_read_serves_what_it_has(hub: FakeHub) -> None:
+    hub.publish(NAME, FILES)
+    source = resolve(NAME)
+    source.fetch(["model.safetensors"])
+    refs = source.folder.parents[1] / "refs"
+    shutil.rmtree(refs)
+    refs.touch()  # nothing can be written below it
+    resolve(NAME).fetch(["model.safetensors"])
+
+
 def test_weights_that_another_commit_shares_need_no_space(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
