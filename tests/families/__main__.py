@@ -59,7 +59,7 @@ original computation.
 
 def main() -> None:
     loads = [_load(row) for row in LOADABLE]
-    refusals = [_refuse(row) for row in REFUSED]
+    refusals = [refuse(row) for row in REFUSED]
     heads = ("model", "tokens", "prompt", "conversation", "prompt read in", "configuration read in")
     page = _TEXT.format(
         loads=_table(heads, loads),
@@ -97,7 +97,8 @@ def _all(results: Iterable[bool]) -> str:
     return "yes" if all(checked) else f"{sum(checked)} of {len(checked)}"
 
 
-def _refuse(row: Refused) -> tuple[str, ...]:
+def refuse(row: Refused) -> tuple[str, ...]:
+    """Return the cells of a checkpoint that is refused."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         row.write(folder)
@@ -119,10 +120,12 @@ def _error(unclear: Unclear) -> tuple[str, ...]:
     return (unclear.row.name, "loads")
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+def line(cells: Iterable[str]) -> str:
+    """Return a line of a table."""
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join([line(heads), f"|{'-|' * len(heads)}", *map(line, rows)])
 
 
