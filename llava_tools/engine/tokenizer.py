@@ -78,7 +78,7 @@ class Tokenizer:
             return self._eos
         for index, text in self._special_tokens.items():
             if text == token.text:
-                return index
+                return int(index)
         raise ModelError(
             f"The vocabulary has no {token.text}, which the conversation format "
             f"{self.conversation.name!r} needs.",
