@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from llava_tools.chat.formats import (
     CHATML,
     FORMATS,
@@ -28,6 +26,7 @@ from llava_tools.chat.formats import (
     ConversationName,
 )
 from llava_tools.chat.prompt import Turn, join_turns, render
+from llava_tools.engine.loading.template_process import render_template
 from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
@@ -136,22 +135,12 @@ def _chat_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str | No
 def _render(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
     """Return the prompt that a template writes for a question; "" if it writes none.
 
-    transformers renders in Jinja's immutable sandbox. Templates of text models take a string,
-    those of image models a list of parts.
+    Templates of text models take a string, those of image models a list of parts.
     """
     contents: tuple[Any, ...] = (_QUESTION, [{"type": "text", "text": _QUESTION}])
-    for content in contents:
-        try:
-            prompt = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
-            _log.debug("The chat template takes no %s: %s", type(content).__name__, error)
-            continue
-        if isinstance(prompt, str) and _QUESTION in prompt and "{'type'" not in prompt:
+    conversations = [[{"role": "user", "content": content}] for content in contents]
+    for prompt in render_template(template, conversations, tokenizer.special_tokens_map):
+        if prompt is not None and _QUESTION in prompt and "{'type'" not in prompt:
             return prompt
     return ""
 
