@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -36,12 +37,12 @@ from benchmarks.machine import describe
 from benchmarks.server_requests import cases, make_image, run
 from langchain_llava import ChatLlava, image_block
 from llama_index.llms.llava import Llava as LlamaIndexLlava
-from llava_tools.chat.formats import VICUNA_V1
-from llava_tools.remote.chat_template import write_chat_template
 from llava_tools import Llava, LlavaToolsError, Message
+from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.remote import RemoteBackend
+from llava_tools.remote.chat_template import write_chat_template
 
 IMAGE_SIZE, CONTEXT = 112, 2048  # of the embedded model
 #: Seconds within which a server has to load.

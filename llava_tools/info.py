@@ -1,4 +1,4 @@
-"""Which models this machine can run in which precision, from its free memory."""
+"""What a model is, and which models this machine can run in which precision."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ from pathlib import Path
 import psutil
 
 from llava_tools import model_cache
+from llava_tools.engine.loading import description, dimensions
+from llava_tools.engine.loading.dimensions import TextModel, VisionTower
+from llava_tools.engine.loading.inspection import Inspection, inspect, list_files
+from llava_tools.engine.loading.refusals import Refusal
 from llava_tools.errors import install_command
-from llava_tools.options import ALIASES, CONTEXT_LENGTHS
+from llava_tools.options import ALIASES, CONTEXT_LENGTHS, DEFAULT_CONTEXT_LENGTH, TINY_NOTICE
 
 #: Licence of LLaVA 1.5's weights, shown with their names.
 LLAVA_NOTICE = (
     "LLaVA 1.5's weights are under the Llama 2 Community License; its training data was made "
     "partly with ChatGPT and GPT-4, whose terms make it for non-commercial use."
 )
+#: What the smallest model is good for, and its licence.
+SMALL_NOTICE = (
+    "'0.5b' is small enough for CPUs and was trained on several images at once; it reads and "
+    "reasons less well than '7b'. Its licence allows research, not commercial use."
+)
+#: What to know about the models with short names.
+NOTICES = {"tiny": TINY_NOTICE, "0.5b": SMALL_NOTICE, "7b": LLAVA_NOTICE, "13b": LLAVA_NOTICE}
+_LLAMA_2 = "Llama 2 Community License"
+_QWEN = "Tongyi Qianwen Research License"
 
-#: Bytes of a parameter; for quantized weights with scales and the layers kept in 16 bit.
-_PRECISIONS = {"float32": 4.0, "16 bit": 2.0, "8bit": 1.08, "4bit": 0.62}
+#: Precisions by the names in reports.
+_PRECISIONS = {"float32": "float32", "16 bit": "float16", "8bit": "8bit", "4bit": "4bit"}
 
 
 @dataclass(frozen=True)
@@ -29,20 +42,23 @@ class Size:
 
     Attributes:
         parameters: Number of parameters.
+        linear_parameters: Those of the language model's linear layers, which can be quantized.
         kv_bytes: Bytes of the KV of one token in 16 bit.
         context_length: Maximum number of tokens of prompt and answer together.
         licence: Licence of the weights.
     """
 
     parameters: int
+    linear_parameters: int
     kv_bytes: int
     context_length: int
     licence: str
 
     def bytes_needed(self, precision: str) -> int:
         """Return the bytes of the weights and one full context."""
-        kv = self.kv_bytes * (2 if precision == "float32" else 1)
-        return int(self.parameters * _PRECISIONS[precision] + kv * self.context_length)
+        name = _PRECISIONS[precision]
+        weights = dimensions.memory(self.parameters, self.linear_parameters, name)
+        return weights + self.kv_bytes * (2 if name == "float32" else 1) * self.context_length
 
 
 @dataclass(frozen=True)
@@ -75,23 +91,75 @@ class Report:
     loaded: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ModelReport:
+    """The report of `llava-tools info MODEL`.
+
+    Attributes:
+        model: Hub id or folder.
+        device: Name of the device that models run on.
+        free_bytes: Its free memory.
+        refusal: Why the model is not loaded here, and what to use instead; None if it is loaded.
+        adapter_base: The model that it is a LoRA of, to which the following belongs.
+        conversation: Name of its conversation format; None if that is not known here.
+        text: Its language model.
+        default_context_length: Tokens of context that it gets without `context_length`.
+        vision: Its vision tower and projector.
+        parameters: Number of parameters.
+        quantization: How its files are quantized: `4bit` or `8bit` by bitsandbytes.
+        dtype: Data type of its files, or of what is not quantized in them.
+        disk_bytes: Size of its weights' files, those of a base included.
+        downloaded: Whether they are on this machine.
+        licence: Of the weights; None if its files name none.
+        notice: What else to know about a model with a short name.
+        warnings: What may go wrong.
+        fits: Whether weights and one context of the default length fit, by precision.
+    """
+
+    model: str
+    device: str
+    free_bytes: int
+    refusal: Refusal | None
+    adapter_base: str | None
+    conversation: str | None
+    text: TextModel | None
+    default_context_length: int | None
+    vision: VisionTower | None
+    parameters: int | None
+    quantization: str | None
+    dtype: str | None
+    disk_bytes: int
+    downloaded: bool
+    licence: str | None
+    notice: str | None
+    warnings: tuple[str, ...]
+    fits: tuple[Fit, ...]
+
+
 def sizes() -> dict[str, Size]:
-    """Return the sizes of the known models: LLaVA 1.5 as published, `tiny` as shipped."""
-    weights = Path(str(files("llava_tools") / "tiny" / "model.safetensors"))
-    tiny = weights.stat().st_size // 2 if weights.is_file() else 0
-    llama = "Llama 2 Community License"
+    """Return the sizes of the known models: as published, and of `tiny` as shipped."""
+    lengths = {name: CONTEXT_LENGTHS[source] for name, source in ALIASES.items()}
+    folder = Path(str(files("llava_tools") / "tiny"))
     return {
-        "tiny": Size(tiny, 4096, CONTEXT_LENGTHS["tiny"], "Apache-2.0"),
-        "7b": Size(7_063_000_000, 524_288, CONTEXT_LENGTHS[ALIASES["7b"]], llama),
-        "13b": Size(13_351_000_000, 819_200, CONTEXT_LENGTHS[ALIASES["13b"]], llama),
+        "tiny": _size(inspect(folder, list_files(folder)), lengths["tiny"], "Apache-2.0"),
+        "0.5b": Size(864_031_264, 308_281_344, 98_304, lengths["0.5b"], _QWEN),
+        "7b": Size(7_063_427_072, 6_476_005_376, 524_288, lengths["7b"], _LLAMA_2),
+        "13b": Size(13_351_494_656, 12_687_769_600, 819_200, lengths["13b"], _LLAMA_2),
     }
+
+
+def _size(model: Inspection, context_length: int, licence: str) -> Size:
+    text = model.text
+    assert text is not None
+    linear = text.linear_parameters or 0
+    return Size(model.parameters or 0, linear, 2 * text.kv_values, context_length, licence)
 
 
 def report() -> Report:
     """Return the current report. Imports torch if it is installed."""
     device_type, device, free = _device()
     fits = tuple(
-        _fit(name, size, precision, device_type, free)
+        _fit(name, precision, size.bytes_needed(precision), device_type, free)
         for name, size in sizes().items()
         for precision in _PRECISIONS
         if name != "tiny" or precision == "float32"
@@ -103,8 +171,69 @@ def report() -> Report:
     return Report(device, free, fits, _downloaded(), loaded)
 
 
-def _fit(name: str, size: Size, precision: str, device_type: str, free: int) -> Fit:
-    needed = size.bytes_needed(precision)
+def describe(
+    model: str, revision: str | None = None, *, local_files_only: bool = False
+) -> ModelReport:
+    """Return what a model is, from its small files; its weights are neither downloaded nor read.
+
+    Args:
+        model: `tiny`, `0.5b`, `7b`, `13b`, a hub id or a folder.
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Use no network.
+
+    Raises:
+        ModelNotFoundError: No such model or revision, or it cannot be reached.
+        MissingExtraError: It is on the hub, and huggingface_hub is not installed.
+    """
+    device_type, device, free = _device()
+    found = description.describe(model, revision, device_type, local_files_only=local_files_only)
+    inspection, text = found.inspection, found.inspection.text
+    licences = {ALIASES[name]: size.licence for name, size in sizes().items()}
+    notices = {ALIASES[name]: notice for name, notice in NOTICES.items()}
+    return ModelReport(
+        model=found.name,
+        device=device,
+        free_bytes=free,
+        refusal=found.refusal,
+        adapter_base=found.adapter_base,
+        conversation=found.conversation,
+        text=text,
+        default_context_length=None if text is None else _default_length(text),
+        vision=inspection.vision,
+        parameters=inspection.parameters,
+        quantization=inspection.quantization,
+        dtype=inspection.dtype,
+        disk_bytes=found.disk_bytes,
+        downloaded=found.is_downloaded,
+        licence=licences.get(found.name, inspection.licence),
+        notice=notices.get(found.name),
+        warnings=inspection.warnings,
+        fits=() if found.refusal else _fits(found.name, inspection, device_type, free),
+    )
+
+
+def _default_length(text: TextModel) -> int:
+    return min(text.context_length, DEFAULT_CONTEXT_LENGTH)
+
+
+def _fits(name: str, inspection: Inspection, device_type: str, free: int) -> tuple[Fit, ...]:
+    """Return whether a model fits in each precision with one context of the default length."""
+    text = inspection.text
+    if text is None or inspection.parameters is None:
+        return ()
+    length = _default_length(text)
+    if inspection.quantization is not None:
+        needed = inspection.weight_bytes + 2 * text.kv_values * length
+        return (_fit(name, inspection.quantization, needed, device_type, free),)
+    size = _size(inspection, length, "")
+    precisions = _PRECISIONS if text.linear_parameters else ("float32", "16 bit")
+    return tuple(
+        _fit(name, precision, size.bytes_needed(precision), device_type, free)
+        for precision in precisions
+    )
+
+
+def _fit(name: str, precision: str, needed: int, device_type: str, free: int) -> Fit:
     if precision in ("8bit", "4bit") and device_type != "cuda":
         return Fit(name, precision, needed, False, "needs a CUDA GPU")
     if needed > free:

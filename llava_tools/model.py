@@ -28,7 +28,7 @@ class Llava:
     May be used from many threads and tasks at once: their requests run in one batch.
 
     Args:
-        model: `tiny` (the embedded model, the default), `7b`, `13b`, a hub id or a folder.
+        model: `tiny` (the embedded model, the default), `0.5b`, `7b`, `13b`, a hub id or a folder.
         backend: A custom backend instead (see `llava_tools.testing.ScriptedBackend`).
         **options: Fields of `EngineOptions`: device, dtype, quantization, revision, base_url, ...
 

@@ -79,7 +79,7 @@ class ModelFields(LoadFields):
     synonyms: ClassVar[Mapping[str, str]] = {}
 
     model: str = "tiny"
-    """`tiny` (embedded, the default), `7b`, `13b`, a hub id or a folder. Also `model_name`."""
+    """`tiny` (the default), `0.5b`, `7b`, `13b`, a hub id or a folder. Also `model_name`."""
     conversation: ConversationName | None = None
     """Conversation format that the model was trained on; None for that of the checkpoint."""
     quantization: Quantization | None = None

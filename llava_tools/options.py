@@ -27,9 +27,14 @@ TINY_NOTICE = (
     "documents need '7b' or '13b'."
 )
 
+#: Context length in tokens, if it is not set, of models that were built for more. It bounds the
+#: memory of the KV, which some of them would fill with gigabytes for one request.
+DEFAULT_CONTEXT_LENGTH = 8192
+
 #: Context lengths of the known models in tokens.
 CONTEXT_LENGTHS = {
     "tiny": 2048,
+    "llava-hf/llava-interleave-qwen-0.5b-hf": DEFAULT_CONTEXT_LENGTH,
     "llava-hf/llava-1.5-7b-hf": 4096,
     "llava-hf/llava-1.5-13b-hf": 4096,
 }
@@ -37,6 +42,7 @@ CONTEXT_LENGTHS = {
 #: Short names of models.
 ALIASES = {
     "tiny": "tiny",
+    "0.5b": "llava-hf/llava-interleave-qwen-0.5b-hf",
     "7b": "llava-hf/llava-1.5-7b-hf",
     "13b": "llava-hf/llava-1.5-13b-hf",
 }
@@ -89,7 +95,7 @@ class LoadOptions:
     """The source of a model and its device.
 
     Attributes:
-        model: `tiny` (the embedded model), `7b`, `13b`, a hub id or a local folder.
+        model: `tiny` (the embedded model), `0.5b`, `7b`, `13b`, a hub id or a local folder.
         device: `auto` takes CUDA, then Apple's MPS, then the CPU; or a torch device name.
         dtype: `auto` takes bfloat16 if the hardware supports it, float16 on older GPUs and MPS,
             else float32; the embedded model always runs in float32.
@@ -108,7 +114,7 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         valid = isinstance(self.model, str) and self.model.strip() != ""
-        self._check("model", valid, "'tiny', '7b', '13b', a hub id or a folder")
+        self._check("model", valid, "'tiny', '0.5b', '7b', '13b', a hub id or a folder")
         dtypes = ("auto", "float32", "float16", "bfloat16")
         self._check("dtype", self.dtype in dtypes, "'auto', 'float32', 'float16' or 'bfloat16'")
         type_ = self.device.split(":")[0] if isinstance(self.device, str) else None
@@ -147,8 +153,8 @@ class EngineOptions(LoadOptions):
         conversation: Conversation format that the model was trained on: `vicuna_v1`, `chatml`,
             `llama3`, `phi3` or `joycaption`. None takes that of the checkpoint's chat template or
             vocabulary; with `base_url`, `vicuna_v1`.
-        context_length: Maximum number of tokens of prompt and answer together; None for the
-            model's own (4,096 in LLaVA 1.5).
+        context_length: Maximum number of tokens of prompt and answer together; None for as many as
+            the model was built for (4,096 in LLaVA 1.5), but at most 8,192.
         prefix_caching: Reuse image features and the KV of shared prompt prefixes between requests.
         max_concurrent_requests: Further requests raise `QueueFullError`.
         base_url: URL of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
@@ -219,8 +225,7 @@ class EmbeddingOptions(LoadOptions):
     @property
     def default_clip(self) -> str | None:
         """The CLIP of LLaVA 1.5 if `model` is a released checkpoint of it, else None."""
-        released = {name for name in ALIASES.values() if "/" in name}
-        return CLIP if self.source in released else None
+        return CLIP if self.source in (ALIASES["7b"], ALIASES["13b"]) else None
 
 
 #: Options of the engine, without `model` and the secret key.

@@ -126,5 +126,6 @@ async def test_async_methods_do_not_block_the_event_loop(monkeypatch: pytest.Mon
 def test_released_models_have_a_default_clip() -> None:
     assert EmbeddingOptions("7b").default_clip == CLIP
     assert EmbeddingOptions("llava-hf/llava-1.5-13b-hf").default_clip == CLIP
+    assert EmbeddingOptions("0.5b").default_clip is None  # its vision tower is a SigLIP
     assert EmbeddingOptions("tiny").default_clip is None
     assert EmbeddingOptions("someone/fine-tuned").default_clip is None

@@ -33,6 +33,7 @@ LAYERS = (
     "testing",
     "model_fields",
     "info",
+    "conversion",
     "bench",
     "tools",
     "retrieval",

@@ -217,7 +217,7 @@ def test_commands_in_docs_have_the_flags_that_the_parser_takes() -> None:
         for block in re.findall(r"```(?:sh|bash)\n(.*?)\n```", page.read_text(), flags=re.DOTALL):
             for line in block.splitlines():
                 # Without variables set before the command, and without redirections after it.
-                command = re.search(r"(?:^|\s)llava-tools (.+?)(?: >> .*| < .*)?$", line)
+                command = re.search(r"(?:^|\s)llava-tools (.+?)(?: >>? .*| < .*)?$", line)
                 if command is not None and not line.startswith(("pip", "python")):
                     build_parser().parse_args(shlex.split(command[1], comments=True))
                     commands += 1

@@ -58,6 +58,8 @@ class ConversationFormat:
         image: Markers of each image.
         image_token: The vocabulary's placeholder of an image.
         keeps_empty_system: Whether the markers of the system turn stand there without a text too.
+        space_after_special: Whether SentencePiece's space precedes a text after a special token.
+            LLaVA's official tokenizer puts none there; that of `tokenizer.json` does.
         other_stops: Further special tokens that end an answer, if the vocabulary has them.
         source: Where the format was read.
     """
@@ -71,6 +73,7 @@ class ConversationFormat:
     image: Markers = Markers(after=("\n",))
     image_token: str = "<image>"
     keeps_empty_system: bool = False
+    space_after_special: bool = False
     other_stops: tuple[SpecialToken, ...] = ()
     source: str = field(default="", compare=False)
 
@@ -133,6 +136,7 @@ PHI3 = ConversationFormat(
     system_turn=Markers((SpecialToken("<|system|>"), "\n"), (_END, "\n")),
     user_turn=Markers((SpecialToken("<|user|>"), "\n"), (_END, "\n")),
     assistant_turn=Markers((SpecialToken("<|assistant|>"), "\n"), (_END, "\n")),
+    space_after_special=True,
     other_stops=(SpecialToken("<|endoftext|>"),),
     source="InternLM/xtuner, xtuner/utils/templates.py, phi3_chat",
 )

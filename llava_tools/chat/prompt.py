@@ -111,8 +111,8 @@ def write_turns(
     lists_handles = image_handles.takes_images(constraint)
     turns: list[Turn] = []
     call_names: dict[str, str] = {}
-    conversation = (message for message in messages if message.role != "system")
-    for is_answer, group in groupby(conversation, lambda message: message.role == "assistant"):
+    spoken = (message for message in messages if message.role != "system")
+    for is_answer, group in groupby(spoken, lambda message: message.role == "assistant"):
         texts: list[str] = []
         images: list[ImageRef] = []
         for message in group:

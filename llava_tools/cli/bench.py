@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
     add_flags(
         bench,
         EngineOptions,
-        model="tiny, 7b, 13b, a hub id or a folder; none by default if servers are named",
+        model="tiny, 0.5b, 7b, 13b, a hub id or a folder; none by default if servers are named",
         **ENGINE_HELP,
     )
     add_flags(

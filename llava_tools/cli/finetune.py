@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     add_flags(
         train,
         TuneOptions,
-        model="what to start from: 7b, 13b, tiny, a hub id or a folder",
+        model="what to start from: 0.5b, 7b, 13b, tiny, a hub id or a folder",
         data="LLaVA's conversation JSON",
         images="folder of its images",
         out="new folder for the tuned checkpoint",

@@ -23,7 +23,8 @@ from llava_tools import __version__
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    answering or training failed, or the output could not be written
+  1    answering or training failed, the output could not be written, or `info`
+       is about a model that is not loaded here
   2    the request is impossible; one line on stderr says why
   3    done, without some files that were skipped
   130  interrupted
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         chat,
         chat_template,
         completion,
+        convert,
         documents,
         finetune,
         info,
@@ -113,7 +115,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llava-tools {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (ask, chat, documents, info, bench, finetune, chat_template, completion):
+    # In the order of the help.
+    last = (convert, chat_template, completion)
+    for command in (ask, chat, documents, info, bench, finetune, *last):
         command.add(commands)
     return parser
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 from llava_tools.chat.formats import FORMATS
 from llava_tools.cli.output import write_error
 from llava_tools.core.requests import SamplingParams
-from llava_tools.options import EngineOptions
+from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 
 #: Help of the fields of `LoadOptions`: where a model of this process comes from and runs.
 LOAD_HELP = {
@@ -28,6 +28,8 @@ ENGINE_HELP = LOAD_HELP | {
     "quantization": "8bit or 4bit (CUDA only)",
     "conversation": f"format that the model was trained on: {', '.join(FORMATS)}; "
     "by default that of the checkpoint",
+    "context_length": "most tokens of prompt and answer together; by default as many as the model "
+    f"was built for, but at most {DEFAULT_CONTEXT_LENGTH}",
 }
 
 
@@ -108,7 +110,7 @@ def add_answer_flags(parser: argparse.ArgumentParser) -> None:
     add_flags(
         parser,
         EngineOptions,
-        model="tiny, 7b, 13b, a hub id or a folder",
+        model="tiny, 0.5b, 7b, 13b, a hub id or a folder",
         base_url="ask an OpenAI-compatible server, like http://localhost:8000/v1; "
         "its key, if any, comes from LLAVA_API_KEY",
         **ENGINE_HELP,

@@ -100,7 +100,8 @@ class DecoderLayer(nn.Module):
         heads = attention.o_proj.in_features // self.head_dim
         rotated = _pair_order(heads + self.kv_heads, self.head_dim, rotary_dim)
         queries = heads * self.head_dim
-        values = len(rotated) + torch.arange(self.kv_heads * self.head_dim)
+        self.values = self.kv_heads * self.head_dim
+        values = len(rotated) + torch.arange(self.values)
         rows = torch.cat([rotated, values]).to(attention.o_proj.weight.device)
         if hasattr(attention, "qkv_proj"):
             qkv, gate_up = [attention.qkv_proj], [mlp.gate_up_proj]
@@ -130,23 +131,23 @@ class DecoderLayer(nn.Module):
         """
         keys, values = step.cache.keys[self.index], step.cache.values[self.index]
         normed = self.attention_norm(hidden)
-        qkv = self.qkv(normed).view(len(hidden), -1, self.head_dim)
-        rotated = _rotate(qkv[:, : -self.kv_heads], rotations)
-        keys[step.write] = rotated[:, -self.kv_heads :].to(keys.dtype)
-        values[step.write] = qkv[:, -self.kv_heads :].to(values.dtype)
+        qkv = self.qkv(normed)
+        rotated = _rotate(qkv[:, : -self.values], rotations)
+        _write(keys, step.write, rotated[:, -self.kv_heads :])
+        _write(values, step.write, qkv[:, -self.values :].view(-1, self.kv_heads, self.head_dim))
         query, plan = rotated[:, : -self.kv_heads], step.plan
         if self.output_query is not None:
             rows, plan = step.output_rows, step.output_plan
             hidden = hidden[rows]
             if len(rows) == 0:
                 return hidden
-            query = self.output_query(normed[rows]).view(len(rows), -1, self.head_dim)
-            query = _rotate(query, rotations[rows])
+            query = _rotate(self.output_query(normed[rows]), rotations[rows])
         variant = {} if self.window is None else {"window": self.window}
         attended = attention(plan, query, keys, values, self.scale, **variant)
-        hidden = hidden + self.out(attended)
+        # Widened first, since a sum of two types takes ten times as long.
+        hidden = hidden + self.out(attended).float()
         gate, up = self.gate_up(self.mlp_norm(hidden)).chunk(2, dim=1)
-        return hidden.add_(self.down(self.activation(gate).mul_(up)))
+        return hidden.add_(self.down(self.activation(gate).mul_(up)).float())
 
 
 class Decoder(nn.Module):
@@ -265,6 +266,12 @@ def _pair_order(heads: int, head_dim: int, rotary_dim: int) -> Tensor:
 
 
 def _rotate(heads: Tensor, rotations: Tensor) -> Tensor:
-    """Return queries or keys [rows, heads, head_dim] as float32, rotated to their positions."""
-    pairs = torch.view_as_complex(heads.float().unflatten(2, (-1, 2)))
-    return torch.view_as_real(pairs * rotations).flatten(2)
+    """Return queries or keys [rows, heads * head_dim] rotated: float32 [rows, heads, head_dim]."""
+    pairs = heads.float().view(len(heads), -1, rotations.shape[2], 2)
+    return torch.view_as_real(torch.view_as_complex(pairs) * rotations).flatten(2)
+
+
+def _write(cache: Tensor, slots: Tensor | slice, rows: Tensor) -> None:
+    """Write keys or values [rows, kv_heads, head_dim] to slots of a layer's cache."""
+    # A slice is copied to, which rounds on the way; an index does not.
+    cache[slots] = rows if isinstance(slots, slice) else rows.to(cache.dtype)

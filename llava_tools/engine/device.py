@@ -59,6 +59,19 @@ def out_of_memory_error(purpose: str) -> MemoryExhaustedError:
     )
 
 
+def kv_error(context_length: int, bytes_per_token: int, available: int) -> ModelError:
+    """Return the error for a context whose KV needs more than `available`, with one that fits."""
+    fitting = (available // bytes_per_token // 64 - 1) * 64  # the KV is sized in blocks
+    return ModelError(
+        f"The KV of one request of {context_length:,} tokens takes "
+        f"{context_length * bytes_per_token / 1e9:.1f} GB, and it can have {available / 1e9:.1f} "
+        "GB.",
+        f"Use context_length={fitting} (--context-length {fitting}) or less."
+        if fitting >= 64
+        else "Use a smaller model.",
+    )
+
+
 def pick_device(name: str) -> torch.device:
     """Return the torch device for a `LoadOptions.device`.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import torch
 from torch.nn import functional
@@ -109,7 +108,9 @@ class ClipEmbedding:
             same = (loaded.source, loaded.revision) == (options.source, options.revision)
             if not same or not isinstance(engine, LlavaEngine):
                 continue
-            model = cast(CLIPVisionModel, engine.loaded.model.model.vision_tower)
+            model = engine.loaded.model.model.vision_tower
+            if not isinstance(model, CLIPVisionModel):
+                continue
             dtype = str(model.dtype).removeprefix("torch.")
             if model.device == device and options.dtype in ("auto", dtype):
                 return VisionTower(model, engine.loaded.processor)

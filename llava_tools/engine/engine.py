@@ -36,7 +36,7 @@ from llava_tools.engine.runner import ModelRunner
 from llava_tools.engine.stream import EngineStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.options import EngineOptions
+from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 from llava_tools.structured.parser import constrained
 
 #: Stands for an image in a prompt's token ids until its request was admitted.
@@ -73,7 +73,8 @@ class LlavaEngine:
         token_embedding = cast(nn.Embedding, loaded.model.get_input_embeddings())
         vocab_size = token_embedding.num_embeddings
         attention = make_attention(device)
-        decoder = make_decoder(loaded.model, attention)
+        bits = options.quantization if device.type == "cpu" else None  # else by bitsandbytes
+        decoder = make_decoder(loaded.model, attention, bits)
         count = blocks_that_fit(decoder.kv_shape, self.context_length, device)
         self.cache = KVCache(decoder.kv_shape, count, device)
         blocks = BlockManager(count, prefix_caching=options.prefix_caching)
@@ -260,7 +261,7 @@ class LlavaEngine:
 def _context_length(loaded: LoadedModel, options: EngineOptions) -> int:
     """Return the context length to run with; more than the model was built for is an error."""
     maximum = int(cast(Any, loaded.model.config.text_config).max_position_embeddings)
-    length = options.context_length or maximum
+    length = options.context_length or min(maximum, DEFAULT_CONTEXT_LENGTH)
     if length > maximum:
         raise RequestError(
             f"context_length={length} is more than {loaded.name} was built for ({maximum}).",

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from llava_tools.engine.blocks import BLOCK_SIZE
-from llava_tools.engine.device import free_bytes
-from llava_tools.errors import ModelError
+from llava_tools.engine.device import free_bytes, kv_error
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,8 @@ def blocks_that_fit(shape: KVShape, context_length: int, device: torch.device) -
     """
     budget, free = budget_for(device), free_bytes(device)
     blocks = math.ceil(context_length / BLOCK_SIZE) + 1
-    needed = blocks * BLOCK_SIZE * shape.token_bytes
-    if needed > free:
-        fits = max(0, free // shape.token_bytes // BLOCK_SIZE - 1) * BLOCK_SIZE
-        raise ModelError(
-            f"The KV of one request needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free.",
-            f"Set context_length={fits} or less, or use a smaller model."
-            if fits >= 64
-            else "Use a smaller model.",
-        )
+    if blocks * BLOCK_SIZE * shape.token_bytes > free:
+        raise kv_error(context_length, shape.token_bytes, free)
     tokens = min(
         free * budget.kv_share / shape.token_bytes, max(budget.kv_tokens, 2 * context_length)
     )

@@ -25,8 +25,7 @@ def label_ids(label: str, tokenizer: Tokenizer) -> list[int]:
     The answer begins with the format's prefix: with a space after `ASSISTANT:` in `vicuna_v1`. It
     is not part of the prompt, so that the prompt's KV is shared with other requests.
     """
-    answer = tokenizer.conversation.answer_prefix + label
-    return [*tokenizer.encode(answer, start=False), tokenizer.end_of_turn]
+    return [*tokenizer.encode_answer(label), tokenizer.end_of_turn]
 
 
 def wait(state: RequestState) -> float:

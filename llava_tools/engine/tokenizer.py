@@ -79,7 +79,7 @@ class Tokenizer:
             return self._eos
         for index, text in self._special_tokens.items():
             if text == token.text:
-                return index
+                return int(index)
         raise ModelError(
             f"The vocabulary has no {token.text}, which the conversation format "
             f"{self.conversation.name!r} needs.",
@@ -104,9 +104,20 @@ class Tokenizer:
 
     def tokenize(self, pieces: Sequence[Piece], image: ImageIds) -> list[int]:
         """See `prompt.token_ids`."""
+
+        def encode(text: str, *, start: bool) -> list[int]:
+            return self.encode(text, start=start or self.conversation.space_after_special)
+
         return token_ids(
-            self._strip(pieces), self.encode, bos=self.bos, special=self.special_id, image=image
+            self._strip(pieces), encode, bos=self.bos, special=self.special_id, image=image
         )
+
+    def encode_answer(self, text: str) -> list[int]:
+        """Return the ids that the model generates for an answer, without the end of the turn."""
+        before = self._strip(self.conversation.assistant_turn.before)
+        after_special = isinstance(before[-1], SpecialToken)
+        start = after_special and self.conversation.space_after_special
+        return self.encode(self.conversation.answer_prefix + text, start=start)
 
     def _strip(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Return pieces without the white space that special tokens take up (Phi-3's do)."""

@@ -67,7 +67,7 @@ def hidden_states(tower: Tower, pixels: torch.Tensor, layers: Sequence[int]) -> 
     Tokens are the patches, in CLIP after CLS. `pixels` is [images, 3, size, size] in that dtype. A
     layer counts as in LLaVA's `vision_feature_layer`: 0 is the embedding, -1 the last layer.
     """
-    model: Any = tower
+    model: Any = getattr(tower, "vision_model", tower)  # as its layers lay before transformers 5.6
     hidden: torch.Tensor = model.embeddings(pixels)
     if isinstance(tower, CLIPVisionModel):
         hidden = model.pre_layrnorm(hidden)
@@ -86,10 +86,9 @@ def features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torc
 
     Equal to those of transformers' `get_image_features`.
     """
-    config = cast(LlavaConfig, model.config)
     tower = cast(Tower, model.model.vision_tower)
-    states = hidden_states(tower, pixels, _feature_layers(config))
-    selected = [hidden[:, _skipped(config) :] for hidden in states]
+    states = hidden_states(tower, pixels, _feature_layers(model.config))
+    selected = [hidden[:, _skipped(model.config) :] for hidden in states]
     joined = selected[0] if len(selected) == 1 else torch.cat(selected, dim=-1)
     return cast(torch.Tensor, cast(Any, model.model).multi_modal_projector(joined))
 

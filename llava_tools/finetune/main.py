@@ -34,7 +34,7 @@ def run(options: TuneOptions) -> float:
     store = CheckpointStore(options.work_folder, options)
     accelerator = Accelerator(cpu=options.device == "cpu")
     loaded = load(_engine_options(options))
-    files = weight_files(options)
+    files = weight_files(loaded)
     max_length = _max_length(loaded.model.config, options)
     dataset = TrainingDataset(records, loaded, max_length)
     truncated = dataset.count_truncated()

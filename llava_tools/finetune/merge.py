@@ -6,18 +6,17 @@ loads the original checkpoint loads the tuned one, and memory holds one shard at
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers.utils.hub import cached_file
 
-from llava_tools.engine.loading.checkpoint import locate
+from llava_tools.engine.loading.checkpoint import LoadedModel
+from llava_tools.engine.loading.checkpoint_files import find_weights
+from llava_tools.engine.loading.inspection import list_files
 from llava_tools.errors import ModelError
-from llava_tools.finetune.options import TuneOptions
 from llava_tools.finetune.parameters import WeightUpdate
 
 _COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
@@ -32,28 +31,20 @@ _MODULE_PREFIXES = {
 """From name prefixes in released files to those of transformers' modules."""
 
 
-def weight_files(options: TuneOptions) -> list[Path]:
-    """Return the weight files of a model that has been loaded, all in one folder.
+def weight_files(loaded: LoadedModel) -> list[Path]:
+    """Return the weight files of a loaded model, all in one folder.
 
     Raises:
         ModelError: They are not safetensors files.
     """
-    config = cached_file(
-        locate(options), "config.json", revision=options.revision, local_files_only=True
-    )
-    assert config is not None  # a file that is missing raises OSError
-    folder = Path(config).parent
-    names = {"model.safetensors"}
-    if (index := folder / "model.safetensors.index.json").exists():
-        names = set(json.loads(index.read_text())["weight_map"].values())
-    files = [folder / name for name in sorted(names)]
-    if not all(file.exists() for file in files):
+    weights = find_weights(loaded.folder, list_files(loaded.folder), loaded.name)
+    if not weights.are_safetensors:
         raise ModelError(
-            f"The weights of {options.model!r} are not in safetensors files, so they cannot be "
+            f"The weights of {loaded.name!r} are not in safetensors files, so they cannot be "
             "written back.",
             "Use a checkpoint in the llava-hf layout.",
         )
-    return files
+    return [loaded.folder / shard for shard in weights.shards]
 
 
 def check_names(files: list[Path], updates: Mapping[str, WeightUpdate]) -> None:

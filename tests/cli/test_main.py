@@ -207,5 +207,5 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["free_bytes"] > 0
-    assert {fit["model"] for fit in report["fits"]} == {"tiny", "7b", "13b"}
+    assert {fit["model"] for fit in report["fits"]} == {"tiny", "0.5b", "7b", "13b"}
     assert report["downloaded"][0] == "tiny"

@@ -21,7 +21,9 @@ from llava_tools.engine.loading.checkpoint import load
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.errors import ImageError, ModelError, ModelNotFoundError
 from llava_tools.options import EmbeddingOptions, EngineOptions
+from llava_tools.retrieval import PageIndex
 from tests.checkpoints import write_clip
+from tests.engine import towers
 
 TEXTS = ["A red star", "", "  red   STAR ", "ohne Umlaute: äöü", "star " * 30]
 
@@ -169,10 +171,33 @@ def test_an_unknown_model_needs_its_clip_named(checkpoint: Path) -> None:
         Embedder(str(checkpoint)).embed_texts(["red"])
 
 
+def test_a_siglip_tower_has_no_clip(clip: Path, tmp_path: Path) -> None:
+    """Embeddings need a CLIP beside it; an engine's SigLIP tower is then not used."""
+    folder = towers.write_siglip(tmp_path / "siglip")
+    red = Image.new("RGB", (60, 40), "red")
+    red.save(tmp_path / "red.png")
+    with pytest.raises(ModelError, match=r"tower of '.*siglip' is a SigLIP.*clip='openai/clip"):
+        Embedder(str(folder)).embed_texts(["red"])
+    with pytest.raises(ModelError, match="is a SigLIP"):
+        PageIndex(tmp_path / "index", Embedder(str(folder))).update([tmp_path / "red.png"])
+    with Embedder(str(folder), dtype="float32", clip=str(clip)) as embedder:
+        before = embedder.embed_images([red])
+        with Llava(str(folder), dtype="float32") as llava:
+            assert llava.backend.model_name
+            assert embedder.embed_images([red]) == before
+
+
+def test_a_siglip_tower_is_not_that_of_a_clip_in_its_folder(clip: Path, tmp_path: Path) -> None:
+    folder = towers.write_siglip(tmp_path / "siglip")
+    shutil.copytree(clip, folder / "clip")
+    with pytest.raises(ModelError, match="is a SigLIP"):
+        Embedder(str(folder)).embed_images([Image.new("RGB", (8, 8))])
+
+
 def test_another_kind_of_model_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a 'llava' model, not a CLIP"):
         Embedder(str(checkpoint), clip=str(checkpoint)).embed_texts(["red"])
-    with pytest.raises(ModelNotFoundError, match="cannot be read"):
+    with pytest.raises(ModelNotFoundError, match="There is no model"):
         Embedder(str(checkpoint), clip=str(tmp_path / "none"), local_files_only=True).embed_texts(
             ["red"]
         )

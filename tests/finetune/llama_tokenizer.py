@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 
-from tokenizers import AddedToken, Tokenizer, decoders, models
+from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
@@ -48,6 +48,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )  # fmt: skip
     for name in ("<unk>", "<s>", "</s>", "<image>"):
         core.add_special_tokens([AddedToken(name, normalized=False, special=True)])
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", core.token_to_id("<s>"))]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )

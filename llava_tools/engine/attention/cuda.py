@@ -117,7 +117,9 @@ class CudaAttention:
             return self._decode(plan.decode, query, keys, values, scale)
         outputs = torch.empty_like(query).flatten(1)
         for item in plan.prompts:
-            outputs[item.rows] = _prompt(query[item.rows], keys[item.slots], values[item.slots], scale)
+            outputs[item.rows] = _prompt(
+                query[item.rows], keys[item.slots], values[item.slots], scale
+            )
         if plan.decode is not None:
             rows = plan.decode.rows
             outputs[rows] = self._decode(plan.decode, query[rows], keys, values, scale)

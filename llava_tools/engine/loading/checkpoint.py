@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
-from typing import cast
 
 import torch
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     BitsAndBytesConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    PreTrainedConfig,
     SiglipVisionConfig,
 )
 
 from llava_tools.engine import vision_tower
-from llava_tools.engine.device import pick_device, pick_dtype
+from llava_tools.engine.device import pick_device, pick_dtype, supports_bfloat16
+from llava_tools.engine.loading import adapter, adapter_base
+from llava_tools.engine.loading.config import read_config
 from llava_tools.engine.loading.conversation import choose_format
+from llava_tools.engine.loading.inspection import Inspection, inspect
+from llava_tools.engine.loading.memory import check_memory
 from llava_tools.engine.loading.processor import ImageProcessor, image_processor
-from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
+from llava_tools.engine.loading.source import Source, resolve
+from llava_tools.engine.loading.tokenizer import read_tokenizer
+from llava_tools.engine.loading.weights import load_weights
 from llava_tools.engine.tokenizer import Tokenizer
-from llava_tools.errors import ModelError, ModelNotFoundError
-from llava_tools.options import ALIASES, TINY_NOTICE, EngineOptions, LoadOptions, Quantization
+from llava_tools.errors import ModelError
+from llava_tools.options import TINY_NOTICE, EngineOptions, Quantization
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class LoadedModel:
 
     Attributes:
         name: As answers report it.
+        folder: Local folder of its files.
         model: In evaluation mode, on its device, in its dtype.
         tokenizer: Of its language model.
         processor: Of its images.
@@ -50,6 +51,7 @@ class LoadedModel:
     """
 
     name: str
+    folder: Path
     model: LlavaForConditionalGeneration
     tokenizer: Tokenizer
     processor: ImageProcessor
@@ -58,7 +60,7 @@ class LoadedModel:
     @property
     def image_tokens(self) -> int:
         """Tokens that an image takes: 576 in LLaVA 1.5."""
-        return vision_tower.image_tokens(cast(LlavaConfig, self.model.config))
+        return vision_tower.image_tokens(self.model.config)
 
 
 def load(options: EngineOptions) -> LoadedModel:
@@ -69,99 +71,97 @@ def load(options: EngineOptions) -> LoadedModel:
         ModelError: Not a LLaVA 1.5, weights are missing or unexpected, or it cannot run here.
     """
     device = pick_device(options.device)
-    location = locate(options)
-    hub = {"revision": options.revision, "local_files_only": options.local_files_only}
-    try:
-        with readable(options.model, hub):
-            config = _config(location, options.model, hub)
-            vision_tower.check_config(config, options.model)
-            if isinstance(config.vision_config, SiglipVisionConfig):
-                config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
-            model: LlavaForConditionalGeneration = load_weights(
-                LlavaForConditionalGeneration,
-                location,
-                options.model,
-                hub,
-                progress=options.source != "tiny",
-                attention=_attention(config),
-                config=config,
-                dtype=pick_dtype(options, device),
-                device_map={"": device} if device.type != "cpu" else None,
-                quantization_config=_quantization(options.quantization, device),
-            )
-            backend = AutoTokenizer.from_pretrained(location, **hub)
-            conversation = choose_format(
-                Path(location),
-                backend,
-                config.image_token_index,
-                options.conversation,
-                options.model,
-            )
-            tokenizer = Tokenizer(backend, conversation)
-            processor = image_processor(Path(location), config.vision_config)
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"{options.model} does not fit into the memory of {device}.",
-            "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
-        ) from error
-    name = "llava-tools/tiny" if options.source == "tiny" else options.source
+    source = resolve(options.model, options.revision, options.local_files_only)
+    inspection = inspect(source.folder, source.files, source.name)
+    inspection.require(device.type)
+    base = source
+    if inspection.adapter_base is not None:
+        base, inspection = _adapter_base(source, inspection.adapter_base, options, device)
+    check_memory(inspection, options, device)
+    config = _config(base)
+    tokenizer = _tokenizer(adapter_base.with_tokenizer(source, base), config, options)
+    processor_folder = adapter_base.with_processor(source, base).folder
+    processor = image_processor(processor_folder, config.vision_config)
+    lora = None
+    if base is not source:
+        adapter.check_tokenizer(source, len(tokenizer.tokenizer), config)
+        lora = adapter.read_adapter(source, config)
+    model = _model(base, config, options, device, lora)
+    name = "llava-tools/tiny" if source.name == "tiny" else source.name
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
         name,
         model.num_parameters() / 1e6,
         str(model.dtype).removeprefix("torch."),
         model.device,
-        f" {TINY_NOTICE}" if options.source == "tiny" else "",
+        f" {TINY_NOTICE}" if source.name == "tiny" else "",
     )
-    return LoadedModel(name, model, tokenizer, processor, _eos_token_ids(model, tokenizer))
+    eos_token_ids = _eos_token_ids(model, tokenizer)
+    return LoadedModel(name, source.folder, model, tokenizer, processor, eos_token_ids)
 
 
-def locate(options: LoadOptions) -> str:
-    """Return the folder or hub id of a model without using the network.
-
-    Raises:
-        ModelNotFoundError: The name can be neither.
-    """
-    name = options.source
-    if name == "tiny":
-        return str(files("llava_tools") / "tiny")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelNotFoundError(
-                f"The folder {name!r} has no config.json.", "Name the folder of a checkpoint."
-            )
-        return str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        similar = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.5)
-        raise ModelNotFoundError(
-            f"There is no model {options.model!r}.",
-            (f"Did you mean {similar[0]!r}? " if similar else "")
-            + "Use 'tiny', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
-        )
-    return name
+def _adapter_base(
+    source: Source, base: str, options: EngineOptions, device: torch.device
+) -> tuple[Source, Inspection]:
+    """Return the base model of an adapter, which must be one that loads without quantization."""
+    found = adapter_base.resolve_base(source, base, local_files_only=options.local_files_only)
+    inspection = inspect(found.folder, found.files, found.name)
+    inspection.require(device.type)
+    adapter_base.check_base(source, inspection, options.quantization)
+    return found, inspection
 
 
-def _config(location: str, name: str, hub: HubOptions) -> LlavaConfig:
-    """Read the checkpoint's configuration; anything but a LLaVA 1.5 is an error."""
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(location, **hub)
-    except ValueError as error:
-        raise ModelError(
-            f"{name!r} is of a type that transformers does not support: {error}",
-            "Use a LLaVA 1.5 checkpoint in the llava-hf layout.",
-        ) from error
-    if not isinstance(config, LlavaConfig):
-        raise ModelError(
-            f"{name!r} is a {config.model_type!r} model, not a LLaVA 1.5 ('llava').",
-            "Use '7b', '13b', or another checkpoint in the llava-hf layout.",
-        )
+def _config(source: Source) -> LlavaConfig:
+    config = read_config(source.folder, source.name)
+    assert isinstance(config, LlavaConfig)  # `inspect` refuses all others
+    vision_tower.check_config(config, source.name)
+    if isinstance(config.vision_config, SiglipVisionConfig):
+        config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
     return config
 
 
+def _tokenizer(source: Source, config: LlavaConfig, options: EngineOptions) -> Tokenizer:
+    tokenizer = read_tokenizer(source.folder, source.name)
+    image_token = config.image_token_index
+    conversation = choose_format(
+        source.folder, tokenizer, image_token, options.conversation, source.name
+    )
+    return Tokenizer(tokenizer, conversation)
+
+
+def _model(
+    source: Source,
+    config: LlavaConfig,
+    options: EngineOptions,
+    device: torch.device,
+    lora: adapter.Adapter | None,
+) -> LlavaForConditionalGeneration:
+    try:
+        model: LlavaForConditionalGeneration = load_weights(
+            LlavaForConditionalGeneration,
+            source,
+            progress=source.name != "tiny",
+            attention=_attention(config),
+            config=config,
+            dtype=pick_dtype(options, device),
+            device_map={"": device} if device.type != "cpu" else None,
+            quantization_config=_quantization(options.quantization, device),
+        )
+        return model if lora is None else lora.merge(model)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{source.name} does not fit into the memory of {device}.",
+            "Use quantization='4bit', or a smaller model; `llava-tools info` says what fits.",
+        ) from error
+
+
 def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndBytesConfig | None:
-    """Return the bitsandbytes settings; without a CUDA GPU or the package, raise `ModelError`."""
-    if kind is None:
+    """Return the bitsandbytes settings for a GPU; on a CPU the decoder quantizes by itself.
+
+    Raises:
+        ModelError: The device is of another kind, or the package is not installed.
+    """
+    if kind is None or device.type == "cpu":
         return None
     if device.type != "cuda":
         raise ModelError(
@@ -176,13 +176,14 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
             "Run: pip install bitsandbytes",
         ) from error
     # The vision tower and the projector are small and sensitive: they stay in 16 bit.
-    whole = ["vision_tower", "multi_modal_projector", "lm_head"]
+    # Names are matched from the beginning of the full name.
+    whole = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
     if kind == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
+        bnb_4bit_compute_dtype=torch.bfloat16 if supports_bfloat16() else torch.float16,
         llm_int8_skip_modules=whole,
     )
 

@@ -9,25 +9,26 @@ them are LLaVA's own and are not loaded here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     CLIPConfig,
     CLIPTextModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    SiglipVisionConfig,
 )
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
 
 from llava_tools.engine.device import pick_device, pick_dtype
-from llava_tools.engine.loading.checkpoint import load, locate
+from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.config import read_config
 from llava_tools.engine.loading.processor import ImageProcessor, image_processor
-from llava_tools.engine.loading.weights import HubOptions, load_weights, readable
+from llava_tools.engine.loading.source import Source, local_folder, resolve
+from llava_tools.engine.loading.tokenizer import read_tokenizer
+from llava_tools.engine.loading.weights import load_weights
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import CLIP, EmbeddingOptions, EngineOptions
@@ -61,7 +62,9 @@ class PartialClip(CLIPPreTrainedModel):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__(config)
         text, vision = cast(Any, config.text_config), cast(Any, config.vision_config)
-        self.text_model = CLIPTextModel._from_config(text)
+        text_model = CLIPTextModel._from_config(text)
+        # Before transformers 5.6 its layers lay in a model inside it.
+        self.text_model = getattr(text_model, "text_model", text_model)
         self.vision_model = _VisionTowerEnd(vision)
         size = cast(int, config.projection_dim)
         self.visual_projection = nn.Linear(vision.hidden_size, size, bias=False)
@@ -79,7 +82,7 @@ class Clip:
         model: In evaluation mode, on its device, in its dtype.
         tokenizer: Of its texts.
         eos_token_id: Id that ends, and pads, a text.
-        location: Folder or hub id.
+        source: Its files.
         inside_model: Whether it lies in the LLaVA's own folder and has no whole vision tower.
     """
 
@@ -87,7 +90,7 @@ class Clip:
     model: PartialClip
     tokenizer: Tokenizer
     eos_token_id: int
-    location: str
+    source: Source
     inside_model: bool
 
     @property
@@ -116,34 +119,31 @@ def load_clip(options: EmbeddingOptions) -> Clip:
         ModelNotFoundError: No such model, CLIP, folder or revision, or it cannot be reached.
         ModelError: The model's CLIP is unknown, or its weights are not complete.
     """
-    location, inside_model = _locate(options)
+    source, inside_model = _source(options)
     device = pick_device(options.device)
-    hub = _hub(options)
-    with readable(location, hub):
-        config = AutoConfig.from_pretrained(location, **hub)
-        if not isinstance(config, CLIPConfig):
-            raise ModelError(
-                f"{location!r} is a {config.model_type!r} model, not a CLIP ('clip').",
-                f"Name a CLIP like {CLIP!r}.",
-            )
-        model: Any = load_weights(
-            PartialClip,
-            location,
-            location,
-            hub,
-            progress=not inside_model,
-            config=config,
-            dtype=pick_dtype(options, device),
+    config = read_config(source.folder, source.name)
+    if not isinstance(config, CLIPConfig):
+        raise ModelError(
+            f"{source.name!r} is a {config.model_type!r} model, not a CLIP ('clip').",
+            f"Name a CLIP like {CLIP!r}.",
         )
-        folder = str(Path(location).parent) if inside_model else location
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, **hub))
+    folder = source.folder.parent if inside_model else source.folder
+    tokenizer = Tokenizer(read_tokenizer(folder, source.name))
+    model: Any = load_weights(
+        PartialClip,
+        source,
+        progress=not inside_model,
+        config=config,
+        dtype=pick_dtype(options, device),
+    )
     eos_token_id = cast(Any, config).text_config.eos_token_id
+    name = source.name if source.snapshot else str(source.folder)
     return Clip(
-        name="llava-tools/tiny/clip" if options.source == "tiny" and inside_model else location,
+        name="llava-tools/tiny/clip" if options.source == "tiny" and inside_model else name,
         model=model.to(device),
         tokenizer=tokenizer,
         eos_token_id=tokenizer.end_of_turn if eos_token_id == _LEGACY_EOS else eos_token_id,
-        location=location,
+        source=source,
         inside_model=inside_model,
     )
 
@@ -158,56 +158,62 @@ def load_vision_tower(clip: Clip, options: EmbeddingOptions) -> VisionTower:
         shared = (options.device, options.dtype, options.revision, options.local_files_only)
         llava = load(EngineOptions(options.model, *shared))
         return VisionTower(cast(CLIPVisionModel, llava.model.model.vision_tower), llava.processor)
-    hub = _hub(options)
     config: Any = clip.model.config
-    with readable(clip.location, hub):
-        tower: Any = load_weights(
-            CLIPVisionModel,
-            clip.location,
-            clip.location,
-            hub,
-            progress=True,
-            partial=True,
-            config=config.vision_config,
-            dtype=clip.model.dtype,
-        )
-        processor = image_processor(Path(clip.location), config.vision_config)
+    tower: Any = load_weights(
+        CLIPVisionModel,
+        clip.source,
+        progress=True,
+        partial=True,
+        config=config.vision_config,
+        dtype=clip.model.dtype,
+    )
+    processor = image_processor(clip.source.folder, config.vision_config)
     return VisionTower(tower.to(clip.model.device), processor)
 
 
 def check_vision_tower(clip: Clip, tower: VisionTower, model: str) -> None:
-    """Check by shapes that a vision tower may have been taken from this CLIP.
+    """Check by kind and shapes that a vision tower may have been taken from this CLIP.
 
     Raises:
-        ModelError: It was taken from another one.
+        ModelError: It was taken from another one, or is a SigLIP.
     """
+    if not isinstance(tower.model, CLIPVisionModel):
+        raise _not_a_clip(model)
     for name in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "hidden_act"):
         theirs = getattr(cast(Any, clip.model.config).vision_config, name)
         ours = getattr(tower.model.config, name)
         if theirs != ours:
             raise ModelError(
-                f"{clip.location!r} is not the CLIP that the vision tower of {model!r} was taken "
-                f"from: {name} is {theirs} there and {ours} here.",
+                f"{clip.source.name!r} is not the CLIP that the vision tower of {model!r} was "
+                f"taken from: {name} is {theirs} there and {ours} here.",
                 "Name the right one: clip='…'.",
             )
 
 
-def _locate(options: EmbeddingOptions) -> tuple[str, bool]:
-    """Return folder or hub id of the CLIP, and whether it lies in the model's own folder."""
-    if options.clip is not None:
-        path = Path(options.clip).expanduser()
-        return (str(path) if path.is_dir() else options.clip), False
-    folder = Path(locate(options)) / "clip"
-    if (folder / "config.json").is_file():
-        return str(folder), True
-    if options.default_clip is not None:
-        return options.default_clip, False
-    raise ModelError(
-        f"Which CLIP the vision tower of {options.model!r} was taken from is not known.",
-        "If the tower was not trained, as in LLaVA 1.5, name the CLIP of LLaVA 1.5: "
-        f"clip={CLIP!r}.",
+def _source(options: EmbeddingOptions) -> tuple[Source, bool]:
+    """Return the CLIP's files, and whether they lie in the model's own folder."""
+    clip, revision = options.clip, options.clip_revision
+    if clip is None:
+        folder = local_folder(options.model)
+        if folder is not None and (folder / "clip" / "config.json").is_file():
+            return resolve(str(folder / "clip")), True
+        clip = options.default_clip
+    if clip is None:
+        model = resolve(options.model, options.revision, options.local_files_only)
+        vision = getattr(read_config(model.folder, model.name), "vision_config", None)
+        if isinstance(vision, SiglipVisionConfig):
+            raise _not_a_clip(options.model)
+        raise ModelError(
+            f"Which CLIP the vision tower of {options.model!r} was taken from is not known.",
+            "If the tower was not trained, as in LLaVA 1.5, name the CLIP of LLaVA 1.5: "
+            f"clip={CLIP!r}.",
+        )
+    return resolve(clip, revision, options.local_files_only), False
+
+
+def _not_a_clip(model: str) -> ModelError:
+    return ModelError(
+        f"The vision tower of {model!r} is a SigLIP: no CLIP belongs to it, and embeddings are "
+        "those of a CLIP.",
+        f"Name a CLIP that is loaded beside it: clip={CLIP!r}.",
     )
-
-
-def _hub(options: EmbeddingOptions) -> HubOptions:
-    return {"revision": options.clip_revision, "local_files_only": options.local_files_only}

@@ -1,9 +1,10 @@
 """The conversation format of a checkpoint, from its chat template and its vocabulary.
 
-The order: the option `conversation`; the checkpoint's own chat template, if it writes one of the
-formats; special tokens of a format in the vocabulary; else LLaVA 1.5's own format, if the
-vocabulary ends a text with `</s>` as Llama's does. Where template and vocabulary disagree, or the
-format is known but not supported, nothing is guessed: the error names the option.
+The order: the option `conversation`; what is known of a published checkpoint whose template is not
+that of its training; the checkpoint's own chat template, if it writes one of the formats; special
+tokens of a format in the vocabulary; else LLaVA 1.5's own format, if the vocabulary ends a text
+with `</s>` as Llama's does. Where template and vocabulary disagree, or the format is known but not
+supported, nothing is guessed: the error names the option.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import TemplateError
 
 from llava_tools.chat.formats import (
     CHATML,
@@ -27,6 +26,7 @@ from llava_tools.chat.formats import (
     ConversationName,
 )
 from llava_tools.chat.prompt import Turn, join_turns, render
+from llava_tools.engine.loading.template_process import render_template
 from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ _UNSUPPORTED = {
     "<|start_of_role|>": "Granite",
     "<|header_start|>": "Llama 4",
 }
+#: Published checkpoints, by the ends of their names, whose chat template is not the one that they
+#: were trained with. BakLLaVA's is Mistral-Instruct's; SkunkworksAI/BakLLaVA, scripts/finetune.sh,
+#: trains it with `--version v1`.
+_TRAINED_WITH = {"bakLlava-v1-hf": VICUNA_V1}
 _HINT = (
     f"Name the format that the model was trained on: conversation={', '.join(map(repr, FORMATS))}."
 )
@@ -68,6 +72,8 @@ def choose_format(
     """
     if option is not None:
         return FORMATS[option]
+    if trained := _TRAINED_WITH.get(Path(name).name):
+        return trained
     template = _chat_template(folder, tokenizer)
     prompt = "" if template is None else _render(tokenizer, template)
     vocabulary = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
@@ -129,22 +135,12 @@ def _chat_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str | No
 def _render(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
     """Return the prompt that a template writes for a question; "" if it writes none.
 
-    transformers renders in Jinja's immutable sandbox. Templates of text models take a string,
-    those of image models a list of parts.
+    Templates of text models take a string, those of image models a list of parts.
     """
     contents: tuple[Any, ...] = (_QUESTION, [{"type": "text", "text": _QUESTION}])
-    for content in contents:
-        try:
-            prompt = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
-            _log.debug("The chat template takes no %s: %s", type(content).__name__, error)
-            continue
-        if isinstance(prompt, str) and _QUESTION in prompt and "{'type'" not in prompt:
+    conversations = [[{"role": "user", "content": content}] for content in contents]
+    for prompt in render_template(template, conversations, tokenizer.special_tokens_map):
+        if prompt is not None and _QUESTION in prompt and "{'type'" not in prompt:
             return prompt
     return ""
 

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 Config = Mapping[str, Any]
+#: What values that make no sense raise.
+_INVALID = (KeyError, TypeError, ValueError, ArithmeticError)
+
+#: Bytes of a number by precision. 4 bit is NF4 with a scale in float32 for 64 numbers.
+BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "8bit": 1.0, "4bit": 0.5625}
 
 #: Defaults of the text models whose parameters are counted, by `model_type`.
 _TEXT_DEFAULTS: Mapping[str, Config] = {
@@ -69,26 +74,14 @@ _TEXT_DEFAULTS: Mapping[str, Config] = {
         "max_position_embeddings": 8192,
         "tie_word_embeddings": True,
     },
-    "gemma2": {
-        "hidden_size": 2304,
-        "intermediate_size": 9216,
-        "num_hidden_layers": 26,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-        "vocab_size": 256000,
-        "max_position_embeddings": 8192,
-        "tie_word_embeddings": True,
-    },
 }
-#: Norms of a layer, each as wide as the model; those of queries and keys are apart.
-_NORMS = {"gemma2": 4}
-#: Further text models of transformers with keys and values in each layer, as the engine needs.
+#: Further text models of transformers that the engine runs. Not among them are those without SDPA
+#: (gemma2) and those with an attention of their own (stablelm, nemotron).
 _OTHER_TEXT_MODELS = {
     *("apertus", "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma3_text", "glm", "glm4"),
-    *("gpt_neox", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "ministral", "mixtral"),
-    *("nemotron", "olmo", "olmo2", "olmo3", "persimmon", "phi", "phimoe", "qwen2_moe"),
-    *("qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"),
+    *("granite", "granitemoe", "helium", "hunyuan_v1_dense", "ministral", "mixtral", "olmo"),
+    *("olmo2", "olmo3", "persimmon", "phi", "phimoe", "qwen2_moe", "qwen3_moe", "seed_oss"),
+    *("smollm3", "starcoder2"),
 }
 #: Language models that are supported.
 TEXT_MODELS = frozenset(_OTHER_TEXT_MODELS | _TEXT_DEFAULTS.keys())
@@ -186,7 +179,7 @@ def text_model(config: Config) -> TextModel | None:
     """Return the language model of a LLaVA; None if config.json does not say enough."""
     try:
         return _text_model(config)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except _INVALID:
         return None
 
 
@@ -194,7 +187,7 @@ def vision_tower(config: Config) -> VisionTower | None:
     """Return the vision tower of a LLaVA; None for another kind than `VISION_TOWERS`."""
     try:
         return _vision_tower(config) if vision_type(config) in VISION_TOWERS else None
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except _INVALID:
         return None
 
 
@@ -223,7 +216,7 @@ def _norms_and_biases(
     model_type: str, text: Config, hidden: int, queries: int, keys: int, head: int
 ) -> int:
     """Return the parameters of a layer that are vectors."""
-    count = _NORMS.get(model_type, 2) * hidden
+    count = 2 * hidden
     if model_type == "qwen2":
         count += queries + 2 * keys
     elif model_type == "qwen3":
@@ -264,3 +257,15 @@ def _tower_parameters(vision: Config, patches: int, *, is_clip: bool) -> int:
         return layers + patch + hidden + (patches + 1) * hidden + 4 * hidden
     pooling = attention + mlp + 3 * hidden if vision.get("vision_use_head", True) else 0
     return layers + patch + hidden + patches * hidden + 2 * hidden + pooling
+
+
+def memory(parameters: int, linear_parameters: int, precision: str) -> int:
+    """Return the bytes that weights take in a precision of `BYTES`.
+
+    `linear_parameters` of them are the language model's linear layers, which `8bit` and `4bit`
+    quantize; the others stay in 16 bit.
+    """
+    if precision not in ("8bit", "4bit"):
+        return int(parameters * BYTES[precision])
+    others = parameters - linear_parameters
+    return int(linear_parameters * BYTES[precision] + others * BYTES["float16"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import logging
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -19,18 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # of the HTTP client that the hub uses
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from tqdm.auto import tqdm
 
+from llava_tools.engine.loading.hub_errors import FAILURES, failure_of
 from llava_tools.engine.loading.inspection import list_files
 from llava_tools.errors import ModelError, ModelNotFoundError
 
@@ -43,8 +37,6 @@ _DEADLINE = 8.0
 _SMALL_SUFFIXES = (".json", ".jinja", ".model", ".txt", ".md")
 _SMALL_PREFIXES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _MAX_SMALL_BYTES = 100_000_000
-#: What downloads raise. The hub's own errors are `OSError`s, as is a full disk.
-_FAILURES = (HTTPError, OSError, TimeoutError, HFValidationError)
 
 
 @dataclass(frozen=True)
@@ -86,9 +78,9 @@ class Snapshot:
         if missing:
             self._check_disk(missing)
             try:
-                self._download(missing)
-            except _FAILURES as error:
-                failure = _failure(self.repository, self.revision, error)
+                self._download(missing, show_progress=sys.stderr.isatty())
+            except FAILURES as error:
+                failure = failure_of(self.repository, self.revision, error)
                 raise ModelError(
                     f"The download was interrupted. {failure.message}",
                     "Run it again: files that are complete stay.",
@@ -100,15 +92,17 @@ class Snapshot:
         """Download the files that are not weights, unless they are in the cache."""
         small = [name for name, size in self.files.items() if _is_small(name, size)]
         if missing := self._missing(small):
-            self._download(missing, tqdm_class=_NoProgress)
+            self._download(missing, show_progress=False)
 
     def _missing(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if not (self.folder / name).exists()]
 
-    def _download(self, names: Iterable[str], **arguments: Any) -> None:
-        patterns = [glob.escape(name) for name in names]
+    def _download(self, names: Iterable[str], *, show_progress: bool) -> None:
         snapshot_download(
-            self.repository, revision=self.commit, allow_patterns=patterns, **arguments
+            self.repository,
+            revision=self.commit,
+            allow_patterns=[glob.escape(name) for name in names],
+            tqdm_class=None if show_progress else _NoProgress,
         )
 
     def _check_disk(self, names: Iterable[str]) -> None:
@@ -132,7 +126,7 @@ class _NoProgress(tqdm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs | {"disable": True})
 
 
-def resolve(repository: str, revision: str | None, *, local_files_only: bool) -> Snapshot:
+def resolve(repository: str, revision: str | None, local_files_only: bool) -> Snapshot:
     """Return a snapshot of a repository whose small files are in the cache.
 
     The cached one takes its place if the hub cannot be reached or refuses access, which is logged,
@@ -149,8 +143,8 @@ def resolve(repository: str, revision: str | None, *, local_files_only: bool) ->
     try:
         snapshot = _within(_DEADLINE, lambda: _online(repository, revision))
         snapshot.fetch_small()
-    except _FAILURES as error:
-        failure = _failure(repository, revision, error)
+    except FAILURES as error:
+        failure = failure_of(repository, revision, error)
         if (cached := _cached(repository, revision)) is None:
             raise failure from error
         _log.warning("%s The copy in the local cache is used.", failure.message)
@@ -198,10 +192,13 @@ def _write_ref(snapshot: Snapshot) -> None:
         ref.is_file() and ref.read_text() == snapshot.commit
     ):
         return
-    ref.parent.mkdir(parents=True, exist_ok=True)
     part = ref.with_name(f"{ref.name}.{threading.get_native_id()}.tmp")
-    part.write_text(snapshot.commit)
-    part.replace(ref)
+    try:
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(snapshot.commit)
+        part.replace(ref)
+    except OSError as error:  # a cache that several users share, and this one only reads
+        _log.debug("%s cannot be written: %s", ref, error)
 
 
 def _is_small(name: str, size: int) -> bool:
@@ -228,56 +225,16 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
     return future.result(seconds)
 
 
-def _failure(repository: str, revision: str, error: BaseException) -> ModelNotFoundError:
-    """Return the error of a request or download that failed."""
-    page = f"https://huggingface.co/{repository}"
-    log_in = "run `hf auth login` or set HF_TOKEN"
-    if isinstance(error, GatedRepoError):
-        return ModelNotFoundError(
-            f"{repository!r} is gated: its authors give access on request.",
-            f"Request access on {page}, then {log_in}.",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(
-            f"{repository!r} has no revision {revision!r}.",
-            f"Its branches and tags are on {page}/tree/main.",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return ModelNotFoundError(
-            f"The hub has no repository {repository!r}, or it is private.",
-            f"Check the name. If it is private, {log_in}.",
-        )
-    if isinstance(error, HFValidationError):
-        return ModelNotFoundError(
-            f"{repository!r} is no name of a repository: {_reason(error)}.",
-            "Use a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
-        )
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        return ModelNotFoundError(
-            f"The hub answers requests for {repository!r} with {status}"
-            f" {error.response.reason_phrase}.",
-            f"Check your access token: {log_in}." if status in (401, 403) else "Try again later.",
-        )
-    return ModelNotFoundError(
-        f"The hub cannot be reached for {repository!r} ({_reason(error)}).",
-        "Check the network, or name a local folder.",
-    )
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    text = str(cause).strip().split("\n")[0].rstrip(".")
-    return text or type(cause).__name__
-
-
 def _not_cached(repository: str, revision: str, local_files_only: bool) -> ModelNotFoundError:
     switch = "local_files_only=True" if local_files_only else "HF_HUB_OFFLINE"
+    hint = f"Load it once without {switch}, or name a local folder."
     snapshots = _cache_folder(repository) / "snapshots"
-    fault = "is not in the local cache"
     if snapshots.is_dir() and any(snapshots.iterdir()):
-        fault = f"is not completely in the local cache at revision {revision!r}"
+        return ModelNotFoundError(
+            f"{repository!r} is not completely in the local cache at revision {revision!r}, and "
+            f"{switch} forbids a download.",
+            hint,
+        )
     return ModelNotFoundError(
-        f"{repository!r} {fault}, and {switch} forbids a download.",
-        f"Load it once without {switch}, or name a local folder.",
+        f"{repository!r} is not in the local cache, and {switch} forbids a download.", hint
     )

@@ -1,8 +1,8 @@
 """What a checkpoint is, read from its small files before any weights are downloaded or loaded.
 
-`inspect` takes a folder that holds the JSON files and the names and sizes of all files, and returns
-an `Inspection`. `small_files` reads them, `dimensions` has the sizes, `refusals` the sentences for
-what is not loaded. None of them imports torch or transformers.
+`inspect` takes a folder that holds the small files and the names and sizes of all files, and
+returns an `Inspection`. `contents` reads the files, `dimensions` has the sizes, `refusals` the
+sentences for what is not loaded. None of them imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llava_tools.engine.loading import dimensions, refusals, small_files
+from llava_tools.engine.loading import contents, dimensions, refusals
+from llava_tools.engine.loading.checkpoint_files import WeightFiles
+from llava_tools.engine.loading.contents import Contents
 from llava_tools.engine.loading.dimensions import Config, TextModel, VisionTower
 from llava_tools.engine.loading.refusals import Refusal
 
-#: Bytes of a number, by the names of data types in config.json.
-_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _IMAGE_PROCESSORS = {"preprocessor_config.json", "processor_config.json"}
 
 
@@ -73,6 +73,20 @@ class Inspection:
             return refusals.bitsandbytes(self.name, self.quantization, device_type)
         return self.refusal
 
+    def memory(self, precision: str) -> int | None:
+        """Return the bytes of memory that the weights take; None if that is not known.
+
+        Args:
+            precision: `float32`, `float16`, `bfloat16`, or `8bit` or `4bit`, which concern the
+                linear layers of the language model alone; the others stay in 16 bit.
+        """
+        if self.quantization is not None:
+            return self.weight_bytes
+        if self.parameters is None:
+            return None
+        linear = (self.text and self.text.linear_parameters) or 0
+        return dimensions.memory(self.parameters, linear, precision)
+
 
 def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> Inspection:
     """Inspect a checkpoint without loading weights.
@@ -82,23 +96,49 @@ def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> 
         files: Names and sizes of all files of the repository or folder, with `/` in paths.
         name: Of the model in messages; by default the folder.
     """
-    name = str(folder) if name is None else name
-    jsons: dict[str, Config] = {}
-    fault: Refusal | None = None
-    for file in ("config.json", "adapter_config.json"):
-        try:
-            jsons[file] = small_files.read_json(folder / file)
-        except ValueError as error:
-            jsons[file] = {}
-            fault = refusals.damaged_json(name, file, str(error))
-    config, adapter = jsons.values()
-    refusal = _xtuner(name, files) or fault or _refusal(name, config, adapter, files)
-    return _describe(folder, files, name, config, adapter, refusal)
+    return _describe(contents.read(folder, files, str(folder) if name is None else name))
 
 
-def inspect_file(path: Path) -> Refusal:
-    """Return why a file that is named instead of a folder is not loaded."""
-    return refusals.file(path)
+def inspect_file(path: Path) -> Inspection:
+    """Return the inspection of a file that is named instead of a folder; it is refused."""
+    fault = refusals.file(path)
+    return _describe(Contents(str(path), {}, {}, {}, weights=fault, licence=None, fault=fault))
+
+
+def _describe(checkpoint: Contents) -> Inspection:
+    config, refusal = checkpoint.config, _refusal(checkpoint)
+    is_llava = config.get("model_type") == "llava" and isinstance(config.get("text_config"), dict)
+    text = dimensions.text_model(config) if is_llava else None
+    vision = dimensions.vision_tower(config) if is_llava else None
+    weight_bytes = sum(checkpoint.files[file] for file in checkpoint.weight_files)
+    base = checkpoint.adapter.get("base_model_name_or_path")
+    return Inspection(
+        name=checkpoint.name,
+        config=config,
+        model_type=str(config.get("model_type", "")),
+        text=text,
+        vision=vision,
+        dtype=checkpoint.dtype,
+        quantization=checkpoint.quantization,
+        adapter_base=None if base is None else str(base),
+        parameters=_parameters(checkpoint, text, vision, weight_bytes),
+        weight_files=checkpoint.weight_files,
+        weight_bytes=weight_bytes,
+        licence=checkpoint.licence,
+        warnings=() if refusal or checkpoint.adapter else _warnings(checkpoint),
+        refusal=refusal,
+    )
+
+
+def _parameters(
+    checkpoint: Contents, text: TextModel | None, vision: VisionTower | None, weight_bytes: int
+) -> int | None:
+    if text and vision and text.parameters and vision.parameters:
+        return text.parameters + vision.parameters
+    size = dimensions.BYTES.get(checkpoint.dtype or "")
+    if size is None or checkpoint.quantization or checkpoint.adapter:
+        return None
+    return int(weight_bytes / size) or None
 
 
 def list_files(folder: Path) -> dict[str, int]:
@@ -112,122 +152,92 @@ def list_files(folder: Path) -> dict[str, int]:
     }
 
 
-def _describe(
-    folder: Path,
-    files: Mapping[str, int],
-    name: str,
-    config: Config,
-    adapter: Config,
-    refusal: Refusal | None,
-) -> Inspection:
-    is_llava = config.get("model_type") == "llava" and isinstance(config.get("text_config"), dict)
-    text = dimensions.text_model(config) if is_llava else None
-    vision = dimensions.vision_tower(config) if is_llava else None
-    weights = small_files.weight_files(files)
-    weight_bytes = sum(files[file] for file in weights)
-    quantization, dtype = small_files.quantization(config, files), small_files.data_type(config)
-    parameters = None
-    if text and vision and text.parameters and vision.parameters:
-        parameters = text.parameters + vision.parameters
-    elif dtype in _DTYPE_BYTES and not quantization and not adapter:
-        parameters = weight_bytes // _DTYPE_BYTES[dtype] or None
-    return Inspection(
-        name=name,
-        config=config,
-        model_type=str(config.get("model_type", "")),
-        text=text,
-        vision=vision,
-        dtype=dtype,
-        quantization=quantization,
-        adapter_base=str(adapter["base_model_name_or_path"]) if adapter and not refusal else None,
-        parameters=parameters,
-        weight_files=weights,
-        weight_bytes=weight_bytes,
-        licence=small_files.licence(folder),
-        warnings=() if refusal or adapter else _warnings(config, files, weights),
-        refusal=refusal,
-    )
-
-
-def _refusal(
-    name: str, config: Config, adapter: Config, files: Mapping[str, int]
-) -> Refusal | None:
+def _refusal(checkpoint: Contents) -> Refusal | None:
     """Return why a checkpoint is not loaded on any device."""
-    is_original = "mm_vision_tower" in config or "mm_projector.bin" in files
-    if "non_lora_trainables.bin" in files or (adapter and is_original):
-        return refusals.original_lora(name)
-    weights = small_files.weight_files(files)
-    if adapter:
-        if any(not file.startswith("adapter_") for file in weights):
-            return refusals.model_and_adapter(name)
-        base = adapter.get("base_model_name_or_path")
-        return refusals.adapter(name, adapter.get("peft_type"), base)
-    if not config:
-        return refusals.no_config(name, files)
+    if refusal := _xtuner(checkpoint) or checkpoint.fault:
+        return refusal
+    if checkpoint.adapter or "non_lora_trainables.bin" in checkpoint.files:
+        return _adapter(checkpoint)
+    if not checkpoint.config:
+        return refusals.no_config(checkpoint.name, checkpoint.files)
+    if "mm_projector.bin" in checkpoint.files and isinstance(checkpoint.weights, Refusal):
+        return refusals.projector_only(checkpoint.name)
     return (
-        _family(name, config)
-        or _quantized(name, small_files.quantization(config, files))
-        or _layout(name, config)
-        or _parts(name, config)
-        or (None if weights else refusals.no_weights(name, files))
+        _family(checkpoint)
+        or _quantized(checkpoint)
+        or _layout(checkpoint)
+        or _parts(checkpoint)
+        or (checkpoint.weights if isinstance(checkpoint.weights, Refusal) else None)
     )
 
 
-def _xtuner(name: str, files: Mapping[str, int]) -> Refusal | None:
+def _xtuner(checkpoint: Contents) -> Refusal | None:
     """XTuner writes tower and projector, or their adapters, into folders of their own."""
+    files = checkpoint.files
     folders = {file.partition("/")[0] for file in files if "/" in file}
     parts = {"visual_encoder", "visual_encoder_adapter", "llm_adapter"}
+    has_parts = "projector" in folders and bool(folders & parts)
     is_run = files.get("config.json") == 0 and any(file.endswith(".pth") for file in files)
-    if is_run or "xtuner_config.py" in files or ("projector" in folders and folders & parts):
-        return refusals.xtuner_layout(name)
+    if has_parts or is_run or "xtuner_config.py" in files:
+        return refusals.xtuner_layout(checkpoint.name)
     return None
 
 
-def _family(name: str, config: Config) -> Refusal | None:
+def _adapter(checkpoint: Contents) -> Refusal | None:
+    """Refuse adapters that are not merged on loading."""
+    if checkpoint.is_original:
+        return refusals.original_lora(checkpoint.name)
+    if isinstance(checkpoint.weights, WeightFiles):
+        return refusals.model_and_adapter(checkpoint.name)
+    base = checkpoint.adapter.get("base_model_name_or_path")
+    return refusals.adapter(checkpoint.name, checkpoint.adapter.get("peft_type"), base)
+
+
+def _family(checkpoint: Contents) -> Refusal | None:
     """Refuse what is no LLaVA, in transformers' layout or in LLaVA's own."""
-    model_type = str(config.get("model_type", ""))
-    if model_type == "llava" or "mm_vision_tower" in config:
+    model_type = str(checkpoint.config.get("model_type", ""))
+    if model_type == "llava" or "mm_vision_tower" in checkpoint.config:
         return None
-    return refusals.other_family(name, model_type, has_code="auto_map" in config)
+    return refusals.other_family(checkpoint.name, model_type, has_code=checkpoint.has_code)
 
 
-def _quantized(name: str, method: str | None) -> Refusal | None:
+def _quantized(checkpoint: Contents) -> Refusal | None:
+    method = checkpoint.quantization
     if method in (None, "4bit", "8bit"):
         return None
-    return refusals.mlx(name) if method == "mlx" else refusals.quantization(name, method)
+    if method == "mlx":
+        return refusals.mlx(checkpoint.name)
+    return refusals.quantization(checkpoint.name, method)
 
 
-def _layout(name: str, config: Config) -> Refusal | None:
+def _layout(checkpoint: Contents) -> Refusal | None:
     """Refuse LLaVA's original layout, and a LLaVA-NeXT that calls itself a LLaVA."""
-    if not isinstance(config.get("text_config"), dict):
-        return refusals.original_layout(name, config)
-    if config.get("use_image_newline_parameter"):
-        return refusals.unmarked_next(name)
+    if not isinstance(checkpoint.config.get("text_config"), dict):
+        return refusals.original_layout(checkpoint.name, checkpoint.config)
+    if checkpoint.config.get("use_image_newline_parameter"):
+        return refusals.unmarked_next(checkpoint.name)
     return None
 
 
-def _parts(name: str, config: Config) -> Refusal | None:
+def _parts(checkpoint: Contents) -> Refusal | None:
     """Refuse vision towers and language models that are not supported."""
-    tower = dimensions.vision_type(config)
+    tower = dimensions.vision_type(checkpoint.config)
     if tower not in dimensions.VISION_TOWERS:
-        return refusals.vision_tower(name, tower)
-    text = dimensions.text_type(config)
+        return refusals.vision_tower(checkpoint.name, tower)
+    text = dimensions.text_type(checkpoint.config)
     if text not in dimensions.TEXT_MODELS:
-        has_code = "auto_map" in config or "auto_map" in config["text_config"]
-        return refusals.text_model(name, text, has_code=has_code)
+        return refusals.text_model(checkpoint.name, text, has_code=checkpoint.has_code)
     return None
 
 
-def _warnings(
-    config: Config, files: Mapping[str, int], weights: tuple[str, ...]
-) -> tuple[str, ...]:
+def _warnings(checkpoint: Contents) -> tuple[str, ...]:
     warnings = []
-    if "tokenizer.json" not in files:
+    if "tokenizer.json" not in checkpoint.files:
         warnings.append("It has no tokenizer.json.")
-    if not _IMAGE_PROCESSORS & files.keys():
+    if not _IMAGE_PROCESSORS & checkpoint.files.keys():
         warnings.append("It has no preprocessor_config.json.")
-    if any(file.endswith(".bin") for file in weights):
+    if any(file.endswith(".bin") for file in checkpoint.weight_files):
         warnings.append("Its weights are pickled; code in them is not run.")
-    if "auto_map" in config or any(file.endswith(".py") for file in files):
+    if checkpoint.has_code or any(file.endswith(".py") for file in checkpoint.files):
         warnings.append("It brings Python code, which is not run.")
     return tuple(warnings)

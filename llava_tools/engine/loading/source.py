@@ -13,7 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llava_tools.engine.loading.inspection import inspect_file, list_files
+from llava_tools.engine.loading import refusals
+from llava_tools.engine.loading.inspection import list_files
 from llava_tools.errors import ModelNotFoundError
 from llava_tools.options import ALIASES
 
@@ -48,8 +49,8 @@ class Source:
             self.snapshot.fetch(names)
 
 
-def resolve(name: str, revision: str | None = None, *, local_files_only: bool = False) -> Source:
-    """Resolve `tiny`, `7b`, `13b`, a hub id or a folder.
+def resolve(name: str, revision: str | None = None, local_files_only: bool = False) -> Source:
+    """Resolve `tiny`, `0.5b`, `7b`, `13b`, a hub id or a folder.
 
     Args:
         name: The name.
@@ -61,19 +62,33 @@ def resolve(name: str, revision: str | None = None, *, local_files_only: bool = 
         ModelError: It is a file.
     """
     source = ALIASES.get(name, name)
-    path = Path(source).expanduser()
-    if source == "tiny":
-        path = Path(str(files("llava_tools") / "tiny"))
-    elif path.is_file():
-        raise inspect_file(path).error()
-    elif not path.is_dir():
-        if source.count("/") != 1 or source.startswith((".", "/", "~")):
-            raise _unknown(name)
-        from llava_tools.engine.loading import hub  # folders need no hub
+    folder = local_folder(name)
+    if folder is not None:
+        return Source(source, folder, list_files(folder))
+    from llava_tools.engine.loading import hub  # folders need no hub
 
-        snapshot = hub.resolve(source, revision, local_files_only=local_files_only)
-        return Source(source, snapshot.folder, snapshot.files, snapshot)
-    return Source(source, path, list_files(path))
+    snapshot = hub.resolve(source, revision, local_files_only)
+    return Source(source, snapshot.folder, snapshot.files, snapshot)
+
+
+def local_folder(name: str) -> Path | None:
+    """Return the folder that a name stands for; None for a hub id.
+
+    Raises:
+        ModelNotFoundError: The name can be neither.
+        ModelError: It is a file.
+    """
+    source = ALIASES.get(name, name)
+    if source == "tiny":
+        return Path(str(files("llava_tools") / "tiny"))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise refusals.file(path).error()
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise _unknown(name)
+    return None
 
 
 def _unknown(name: str) -> ModelNotFoundError:
@@ -81,5 +96,5 @@ def _unknown(name: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"There is no model {name!r}.",
         (f"Did you mean {similar[0]!r}? " if similar else "")
-        + "Use 'tiny', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
+        + "Use 'tiny', '0.5b', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
     )

@@ -1,4 +1,4 @@
-"""Loads weights through transformers; failures become errors of one line."""
+"""Loads weights through transformers, from a local folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from llava_tools.errors import ModelError, ModelNotFoundError
+from llava_tools.engine.loading.checkpoint_files import check_weights, find_weights
+from llava_tools.engine.loading.source import Source
+from llava_tools.errors import ModelError
 
 #: Buffers that older exporters wrote into checkpoints, although they are computed.
 _COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
@@ -17,15 +19,10 @@ _COMPUTED = (".position_ids", ".rotary_emb.inv_freq")
 #: SigLIP's pooling, which many checkpoints of LLaVA hold and LLaVA does not read.
 _UNREAD = "model.vision_tower.head."
 
-#: `revision` and `local_files_only`, as each `from_pretrained` takes them.
-HubOptions = dict[str, Any]
-
 
 def load_weights(
     model_class: Any,
-    location: str,
-    name: str,
-    hub: HubOptions,
+    source: Source,
     *,
     progress: bool,
     partial: bool = False,
@@ -34,22 +31,29 @@ def load_weights(
 ) -> Any:
     """Load a model of transformers in evaluation mode and check that it has all of its weights.
 
-    `location` is a folder or hub id; errors call the model `name`. If `progress`, a terminal shows
-    a progress bar. If `partial`, the checkpoint may hold more weights than the model has.
-    `attention` is `attn_implementation` of transformers, which a checkpoint must not choose: it can
-    name code on a hub. `arguments` and `hub` go to `from_pretrained`.
+    They are downloaded first if they are not in the source's folder. If `progress`, a terminal
+    shows a progress bar of loading. If `partial`, the checkpoint may hold more weights than the
+    model has. `attention` is `attn_implementation` of transformers, which a checkpoint must not
+    choose: it can name code on a hub. `arguments` go to `from_pretrained`.
 
     Raises:
-        ModelError: Some weights are missing, unexpected or of the wrong shape.
+        ModelError: There are no weights, or they are damaged or hold more than weights; or some
+            are missing, unexpected or of the wrong shape; or they cannot be downloaded.
     """
+    files = find_weights(source.folder, source.files, source.name)
+    source.fetch(files.names)
+    check_weights(source.folder, files, source.name)
     with _quiet(progress=progress and sys.stderr.isatty()):
         model, report = model_class.from_pretrained(
-            location,
+            source.folder,
             attn_implementation=attention,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported like the others, and checked below
+            use_safetensors=files.are_safetensors,
+            weights_only=True,
+            local_files_only=True,
+            trust_remote_code=False,
             **arguments,
-            **hub,
         )
     unexpected = [] if partial else report["unexpected_keys"]
     faults = {
@@ -64,26 +68,11 @@ def load_weights(
             f"{len(keys)} {fault} (such as {keys[0]})" for fault, keys in faults.items() if keys
         )
         raise ModelError(
-            f"The weights of {name!r} are not those of its config.json: {'; '.join(listed)}.",
+            f"The weights of {source.name!r} are not those of its config.json: "
+            f"{'; '.join(listed)}.",
             "Export or download the checkpoint again.",
         )
     return model.eval()
-
-
-@contextmanager
-def readable(name: str, hub: HubOptions) -> Iterator[None]:
-    """Turn transformers' error for files that it cannot read into `ModelNotFoundError`."""
-    try:
-        yield
-    except OSError as error:
-        at = f" at revision {hub['revision']!r}" if hub["revision"] else ""
-        reason = str(error).strip().split("\n")[0]
-        raise ModelNotFoundError(
-            f"The model {name!r}{at} cannot be read: {reason}",
-            "It is not in the local cache, and local_files_only=True forbids a download."
-            if hub["local_files_only"]
-            else "Check the name and the network, or name a local folder.",
-        ) from error
 
 
 @contextmanager

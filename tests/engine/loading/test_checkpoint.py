@@ -76,7 +76,7 @@ def test_the_layout_of_the_released_checkpoints_loads(copy: Path) -> None:
         ("tny", "Did you mean 'tiny'"),
         ("7bb", "Did you mean '7b'"),
         ("./nowhere", "There is no model './nowhere'"),
-        ("nobody/nothing", "cannot be read"),
+        ("nobody/nothing", "is not in the local cache, and local_files_only=True forbids a"),
     ],
 )
 def test_an_unknown_model_is_an_error(name: str, message: str) -> None:
@@ -86,7 +86,7 @@ def test_an_unknown_model_is_an_error(name: str, message: str) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="has no config"):
+    with pytest.raises(ModelNotFoundError, match="is empty"):
         load(EngineOptions(str(tmp_path)))
 
 

@@ -9,7 +9,13 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from llava_tools.chat.formats import CHATML, FORMATS, JOYCAPTION, ConversationFormat
+from llava_tools.chat.formats import (
+    CHATML,
+    FORMATS,
+    JOYCAPTION,
+    ConversationFormat,
+    ConversationName,
+)
 from llava_tools.chat.prompt import build
 from llava_tools.core.requests import Message
 from llava_tools.engine.loading.conversation import choose_format
@@ -60,10 +66,11 @@ def byte_tokenizer(
 
 
 def choose(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, option: str | None = None
+    folder: Path, tokenizer: PreTrainedTokenizerFast, option: ConversationName | None = None
 ) -> ConversationFormat:
     image = tokenizer.convert_tokens_to_ids("<image>")
-    return choose_format(folder, tokenizer, image, option, "m")  # type: ignore[arg-type]
+    assert isinstance(image, int)
+    return choose_format(folder, tokenizer, image, option, "m")
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3", "phi3"])
@@ -184,6 +191,7 @@ def test_special_tokens_take_up_white_space_as_the_checkpoints_tokenizer_does(
     with_image = build([Message("user", (make_image(1), "Hi"))], conversation=FORMATS["phi3"])
     image = tokenizer.convert_tokens_to_ids("<image>")
     text = "<|user|>\n<image>\nHi<|end|>\n<|assistant|>\n"
+    assert isinstance(image, int)
     ids = codec.tokenize(with_image, lambda _: [image])
     assert ids == tokenizer(text)["input_ids"]
 

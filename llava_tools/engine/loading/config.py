@@ -1,0 +1,63 @@
+"""config.json as transformers reads it, without the code that a checkpoint may bring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
+
+from llava_tools.engine.loading.checkpoint_files import check_no_pointers
+from llava_tools.errors import ModelError
+
+_AGAIN = "Download or export the checkpoint again."
+#: What transformers raises for values that make no sense.
+_INVALID = (ValueError, TypeError, LookupError, AttributeError, OSError, StrictDataclassError)
+
+
+def read_config(folder: Path, name: str) -> PreTrainedConfig:
+    """Return the configuration of the model `name`.
+
+    Raises:
+        ModelError: It is damaged, or of a type that transformers does not have.
+    """
+    _check_generation_config(folder, name)
+    check_no_pointers(folder, ["config.json"], name)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except _INVALID as error:
+        raise ModelError(
+            f"transformers cannot read config.json of {name!r}: {_first_line(error)}",
+            _AGAIN,
+        ) from error
+    _forget_code(config)
+    return config
+
+
+def _forget_code(config: PreTrainedConfig) -> None:
+    """Remove references to Python code, also for models that are created without an argument."""
+    parts = [config, *(getattr(config, part, None) for part in config.sub_configs)]
+    for part in parts:
+        if part is not None:
+            vars(part).pop("auto_map", None)
+
+
+def _check_generation_config(folder: Path, name: str) -> None:
+    """Check a file that transformers ignores if it is damaged, though it says what ends answers."""
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return
+    check_no_pointers(folder, [path.name], name)
+    try:
+        valid = isinstance(json.loads(path.read_bytes()), dict)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ModelError(f"{path.name} of {name!r} is not a JSON object.", _AGAIN)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).strip().split("\n")[:2]) or type(error).__name__

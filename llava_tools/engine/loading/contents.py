@@ -1,0 +1,142 @@
+"""The contents of a checkpoint's small files: configurations, names of weights, the licence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llava_tools.engine.loading import refusals
+from llava_tools.engine.loading.checkpoint_files import WeightFiles, find_weights
+from llava_tools.engine.loading.dimensions import Config, section
+from llava_tools.engine.loading.refusals import Refusal
+from llava_tools.errors import ModelError
+
+#: Files of quantizers that leave config.json as it was.
+_QUANTIZER_FILES = {"quant_config.json": "awq", "quantize_config.json": "gptq"}
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+_LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+#: Files of LLaVA's original code.
+_ORIGINAL_FILES = ("mm_projector.bin", "non_lora_trainables.bin")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What stands in a checkpoint's small files, and the names and sizes of the others.
+
+    Attributes:
+        name: Of the model, as messages show it.
+        files: Names and sizes of all files.
+        config: config.json; empty if there is none.
+        adapter: adapter_config.json; empty if there is none.
+        weights: The files of a model's weights, or why there are none.
+        licence: From README.md or a LICENSE file.
+        fault: Why a JSON file cannot be read.
+    """
+
+    name: str
+    files: Mapping[str, int]
+    config: Config
+    adapter: Config
+    weights: WeightFiles | Refusal
+    licence: str | None
+    fault: Refusal | None
+
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """The files that hold the weights of the model, or of the adapter if it is one."""
+        if self.adapter:
+            return tuple(file for file in _ADAPTERS if file in self.files)[:1]
+        return self.weights.shards if isinstance(self.weights, WeightFiles) else ()
+
+    @property
+    def is_original(self) -> bool:
+        """Whether LLaVA's original code wrote it."""
+        own_files = any(file in self.files for file in _ORIGINAL_FILES)
+        return own_files or "mm_vision_tower" in self.config
+
+    @property
+    def has_code(self) -> bool:
+        """Whether a configuration refers to Python code of the repository."""
+        return any("auto_map" in place for place in self._places)
+
+    @property
+    def dtype(self) -> str | None:
+        """Data type of the weights, such as `float16`, if config.json has it."""
+        for place in self._places:
+            dtype = place.get("dtype") or place.get("torch_dtype")
+            if isinstance(dtype, str):
+                return dtype
+        return None
+
+    @property
+    def quantization(self) -> str | None:
+        """None, `4bit` or `8bit` by bitsandbytes, `mlx`, or another `quant_method`."""
+        for place in self._places:
+            if section(place, "quantization"):
+                return "mlx"
+            settings = section(place, "quantization_config") or section(place, "compression_config")
+            if settings:
+                return _method(settings)
+        methods = (method for file, method in _QUANTIZER_FILES.items() if file in self.files)
+        return next(methods, None)
+
+    @property
+    def _places(self) -> tuple[Config, Config]:
+        return self.config, section(self.config, "text_config")
+
+
+def _method(settings: Config) -> str:
+    for kind in ("4bit", "8bit"):
+        if settings.get(f"load_in_{kind}") or settings.get(f"_load_in_{kind}"):
+            return kind
+    # MLX's newer releases write their settings under this name as well, without a method.
+    return str(settings.get("quant_method", "mlx" if "group_size" in settings else "unknown"))
+
+
+def read(folder: Path, files: Mapping[str, int], name: str) -> Contents:
+    """Read the small files in `folder`; `files` are the names and sizes of all files."""
+    jsons: dict[str, Config] = {}
+    fault: Refusal | None = None
+    for file in ("config.json", "adapter_config.json"):
+        try:
+            jsons[file] = _read_json(folder / file)
+        except (ValueError, RecursionError) as error:
+            jsons[file] = {}
+            fault = refusals.damaged_json(name, file, str(error))
+    weights: WeightFiles | Refusal
+    try:
+        weights = find_weights(folder, files, name)
+    except ModelError as error:
+        weights = refusals.other_weights(name, files) or Refusal(error.message, error.hint)
+    config, adapter = jsons["config.json"], jsons["adapter_config.json"]
+    return Contents(name, files, config, adapter, weights, _licence(folder), fault)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no object")
+    return content
+
+
+def _licence(folder: Path) -> str | None:
+    """Return the licence that the front matter of README.md names, or the title of LICENSE."""
+    readme = folder / "README.md"
+    if readme.is_file():
+        text = readme.read_text(encoding="utf-8", errors="replace")
+        if match := re.match(r"\s*---\s*\n(.*?)\n---", text, flags=re.DOTALL):
+            fields = dict(re.findall(r"^(license|license_name):[ \t]*(\S.*?)\s*$", match[1], re.M))
+            if name := fields.get("license_name") or fields.get("license"):
+                return str(name).strip("\"'[]")
+    for path in (folder / name for name in _LICENCES):
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if title := next((line.strip(" #*=") for line in lines if line.strip(" #*=")), ""):
+                return title[:80]
+    return None

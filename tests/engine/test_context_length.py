@@ -1,0 +1,60 @@
+"""The context length: what is chosen by default, and an error with a figure that fits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psutil
+import pytest
+
+from llava_tools import Llava
+from llava_tools.engine import load_engine
+from llava_tools.errors import ModelError, RequestError
+from llava_tools.options import EngineOptions
+from tests.checkpoints import Geometry, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def long_context(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that was built for 131,072 tokens, whose KV takes 1,024 bytes each in float32."""
+    folder = tmp_path_factory.mktemp("long")
+    return str(write_checkpoint(folder, shape=Geometry(context_length=131_072)))
+
+
+def test_a_model_that_was_built_for_less_gets_that(checkpoint: Path) -> None:
+    engine = load_engine(EngineOptions(str(checkpoint)))
+    assert engine.context_length == 512
+    engine.close()
+
+
+def test_a_model_that_was_built_for_more_gets_8192_tokens(long_context: str) -> None:
+    engine = load_engine(EngineOptions(long_context))
+    assert engine.context_length == 8192
+    engine.close()
+
+
+def test_the_option_sets_more(long_context: str) -> None:
+    engine = load_engine(EngineOptions(long_context, context_length=20_000))
+    assert engine.context_length == 20_000
+    engine.close()
+
+
+def test_more_than_the_model_was_built_for_is_an_error(checkpoint: Path) -> None:
+    with pytest.raises(RequestError, match="built for"):
+        load_engine(EngineOptions(str(checkpoint), context_length=4096))
+
+
+@pytest.mark.parametrize("free", [40_000_000, 140_000_000])
+def test_a_context_that_does_not_fit_is_an_error_with_one_that_does(
+    long_context: str, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    memory = psutil.virtual_memory()._replace(available=free)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(ModelError, match=r"131,072 tokens takes 0\.1 GB, and it can ") as caught:
+        load_engine(EngineOptions(long_context, dtype="float32", context_length=131_072))
+    fitting = re.search(r"--context-length (\d+)", str(caught.value))
+    assert fitting is not None
+    options = {"dtype": "float32", "context_length": int(fitting[1])}
+    with Llava(long_context, **options) as model:
+        assert model.ask("Which color?", max_tokens=2).text
