@@ -1,8 +1,8 @@
 """The in-process engine: a LLaVA behind the backend interface, for many callers at once.
 
 Before a step. `engine` compiles a request's constraint (`grammar_masks`), tokenizes its prompt
-(`tokenizer`), has new images encoded (`vision_tower`, several at once by `image_batcher`), and gives
-each image ids of its own (`image_cache`). The request, a `RequestState`, goes to the `loop`.
+(`tokenizer`), has new images encoded (`vision_tower`, several at once by `image_batcher`), and
+gives each image ids of its own (`image_cache`). The request, a `RequestState`, goes to the `loop`.
 
 A step, on the loop's thread:
 

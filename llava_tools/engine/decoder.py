@@ -237,7 +237,7 @@ def make_decoder(
         return Decoder(model, attention, quantization)
     from llava_tools.engine.transformers_decoder import TransformersDecoder
 
-    return TransformersDecoder(model, attention)
+    return TransformersDecoder(model, attention, quantization)
 
 
 def is_supported(config: Any) -> bool:

@@ -110,14 +110,15 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
     if options.source == "tiny":
         return torch.float32
     if device.type == "cuda":
-        return (
-            torch.bfloat16
-            if torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float16
-        )
+        return torch.bfloat16 if supports_bfloat16() else torch.float16
     if device.type == "mps":
         return torch.float16
     return torch.bfloat16 if computes_bfloat16() else torch.float32
+
+
+def supports_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16; older ones emulate it, slowly."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def free_bytes(device: torch.device) -> int:

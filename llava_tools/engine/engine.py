@@ -79,7 +79,7 @@ class LlavaEngine:
         self.cache = KVCache(decoder.kv_shape, count, device)
         blocks = BlockManager(count, prefix_caching=options.prefix_caching)
         self.loop = EngineLoop(
-            ModelRunner(decoder, token_embedding, attention, self.cache),
+            ModelRunner(decoder, token_embedding, decoder.attention, self.cache),
             blocks,
             loaded.eos_token_ids,
             budget_for(device).step_tokens,

@@ -20,6 +20,8 @@ from llava_tools.engine.attention.variants import VariantAttention
 from llava_tools.engine.attention_interface import LayerCall, attending
 from llava_tools.engine.kv_cache import KVShape
 from llava_tools.engine.linear import join
+from llava_tools.errors import ModelError
+from llava_tools.options import Quantization
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
@@ -37,6 +39,7 @@ class TransformersDecoder(nn.Module):
     Args:
         model: The LLaVA. Its language model attends through the decoder only from now on.
         attention: The attention plug.
+        quantization: Of weights on a CPU, which is refused.
 
     Attributes:
         causal: The language model with its head, as a causal model of its own.
@@ -47,9 +50,20 @@ class TransformersDecoder(nn.Module):
         ModelError: The architecture cannot be run this way; the message names it.
     """
 
-    def __init__(self, model: LlavaForConditionalGeneration, attention: Attention) -> None:
+    def __init__(
+        self,
+        model: LlavaForConditionalGeneration,
+        attention: Attention,
+        quantization: Quantization | None = None,
+    ) -> None:
         super().__init__()
         self.causal = causal_model(model)
+        if quantization is not None:
+            raise ModelError(
+                f"quantization={quantization!r} on a CPU is not supported for text models of the "
+                f"type {self.causal.config.model_type!r}.",
+                "Leave quantization out, or run the model on a CUDA GPU.",
+            )
         architecture_check.check_config(self.causal)
         expected = architecture_check.reference_logits(self.causal)
         attention_interface.register()

@@ -13,7 +13,7 @@ from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig, LlavaForCond
 from llava_tools.engine.attention import SequenceRows
 from llava_tools.engine.attention.reference import ReferenceAttention
 from llava_tools.engine.blocks import BLOCK_SIZE
-from llava_tools.engine.decoder import StepInputs
+from llava_tools.engine.decoder import StepInputs, make_decoder
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.transformers_decoder import TransformersDecoder
 from llava_tools.errors import ModelError
@@ -274,3 +274,10 @@ def test_layers_that_mix_rows_are_refused() -> None:
     layer.register_forward_hook(add_previous)
     with pytest.raises(ModelError, match=r"'llama'.*logits differ by \d"):
         TransformersDecoder(model, ReferenceAttention())
+
+
+def test_quantization_on_a_cpu_is_refused() -> None:
+    model = llava("qwen3", FAMILIES["qwen3"][1])
+    with pytest.raises(ModelError, match=r"quantization='4bit' on a CPU.*'qwen3'") as error:
+        make_decoder(model, ReferenceAttention(), "4bit")
+    assert "Leave quantization out" in str(error.value.hint)

@@ -22,8 +22,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
 from llava_tools.engine import vision_tower
-from llava_tools.engine.cpu.linear import PackedLinear, available
 from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.linear import Float16Linear, is_usable
 from llava_tools.engine.loading.checkpoint import load
 from llava_tools.errors import ModelError
 from llava_tools.images import open_image
@@ -149,8 +149,8 @@ def test_greedy_answers_equal_generate(
         engine = model.backend
         assert isinstance(engine, LlavaEngine)
         layer: Any = engine.loaded.model.model.vision_tower.encoder.layers[0]
-        packed = isinstance(layer.mlp.fc1, PackedLinear)
-        assert packed == (dtype == torch.float16 and available())
+        packed = isinstance(layer.mlp.fc1, Float16Linear)
+        assert packed == (dtype == torch.float16 and is_usable(Float16Linear))
         for chosen in ([], images[:1], images[1:3]):
             answer = model.ask("What is in the picture?", chosen, max_tokens=12)
             assert list(answer.token_ids) == generated(folder, chosen, engine)

@@ -27,28 +27,28 @@ def _decode(
     kv_heads,
     group,  # heads of a KV head
     head_dim,
-    GROUP: tl.constexpr,  # the next power of 2
-    HEAD_DIM: tl.constexpr,  # the next power of 2
-    BLOCK: tl.constexpr,
+    group_size: tl.constexpr,  # the next power of 2
+    dim_size: tl.constexpr,  # the next power of 2
+    block: tl.constexpr,
 ):
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length = tl.load(lengths + row)
-    count = tl.cdiv(length, BLOCK)
+    count = tl.cdiv(length, block)
     share = tl.cdiv(count, splits)
     begin, end = split * share, tl.minimum(split * share + share, count)
-    heads, dims = tl.arange(0, GROUP), tl.arange(0, HEAD_DIM)
+    heads, dims = tl.arange(0, group_size), tl.arange(0, dim_size)
     is_head, is_dim = heads < group, dims < head_dim
     inside = is_head[:, None] & is_dim[None, :]
     heads += kv_head * group
     places = ((row * kv_heads * group + heads) * head_dim)[:, None] + dims[None, :]
     q = tl.load(query + places, mask=inside, other=0.0).to(tl.float32) * scale
-    best = tl.full([GROUP], -float("inf"), tl.float32)
-    total = tl.zeros([GROUP], tl.float32)
-    mixed = tl.zeros([GROUP, HEAD_DIM], tl.float32)
+    best = tl.full([group_size], -float("inf"), tl.float32)
+    total = tl.zeros([group_size], tl.float32)
+    mixed = tl.zeros([group_size, dim_size], tl.float32)
     for index in range(begin, end):
         first = tl.load(blocks + row * most_blocks + index).to(tl.int64)
-        offsets = tl.arange(0, BLOCK)
-        valid = index * BLOCK + offsets < length
+        offsets = tl.arange(0, block)
+        valid = index * block + offsets < length
         slots = ((first + offsets) * kv_heads + kv_head) * head_dim
         places = slots[:, None] + dims[None, :]
         present = valid[:, None] & is_dim[None, :]
@@ -111,9 +111,9 @@ def paged_decode(
         kv_heads,
         heads // kv_heads,
         head_dim,
-        GROUP=triton.next_power_of_2(heads // kv_heads),
-        HEAD_DIM=triton.next_power_of_2(head_dim),
-        BLOCK=block_size,
+        group_size=triton.next_power_of_2(heads // kv_heads),
+        dim_size=triton.next_power_of_2(head_dim),
+        block=block_size,
     )
     shares = weights.softmax(dim=1).unsqueeze(3)
     return (outputs * shares).sum(dim=1).to(query.dtype).flatten(1)

@@ -75,7 +75,8 @@ import torch
 from llava_tools.engine.attention.cuda import decode_in_torch
 from llava_tools.engine.attention.paged_decode import paged_decode
 torch.manual_seed(0)
-for heads, kv_heads, size, dtype in ((4, 4, 16, "float32"), (14, 2, 20, "float32"), (8, 1, 32, "bfloat16")):
+shapes = ((4, 4, 16, "float32"), (14, 2, 20, "float32"), (8, 1, 32, "bfloat16"))
+for heads, kv_heads, size, dtype in shapes:
     keys, values = torch.randn(2, 40 * 32, kv_heads, size).to(getattr(torch, dtype))
     blocks = (torch.randperm(40)[:20].view(4, 5) * 32).to(torch.int32)
     lengths = torch.tensor([1, 33, 160, 64], dtype=torch.int32)
