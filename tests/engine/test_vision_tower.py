@@ -17,7 +17,6 @@ from transformers import (
     SiglipVisionConfig,
     SiglipVisionModel,
 )
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
@@ -29,6 +28,7 @@ from llava_tools.errors import ModelError
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from tests.engine import towers
+from tests.official_processors import SiglipImageProcessorPil
 
 Strategy = Literal["default", "full"]
 
