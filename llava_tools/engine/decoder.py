@@ -138,10 +138,12 @@ class DecoderLayer(nn.Module):
         query, plan = rotated[:, : -self.kv_heads], step.plan
         if self.output_query is not None:
             rows, plan = step.output_rows, step.output_plan
-            hidden = hidden[rows]
+            hidden = hidden.index_select(0, rows)
             if len(rows) == 0:
                 return hidden
-            query = _rotate(self.output_query(normed[rows]), rotations[rows])
+            query = _rotate(
+                self.output_query(normed.index_select(0, rows)), rotations.index_select(0, rows)
+            )
         variant = {} if self.window is None else {"window": self.window}
         attended = attention(plan, query, keys, values, self.scale, **variant)
         # Widened first, since a sum of two types takes ten times as long.

@@ -5,10 +5,10 @@ one, are computed in tiles, which keeps the scores small and skips what lies in 
 rows, each the newest token of an answer, are computed in groups: those with a common prefix, such
 as questions about one image, attend to it together.
 
-Scores and sums are float32. Keys and values in 16 bit are widened to it, which is exact and, for
-few rows, faster than products in 16 bit, which would reorder them. Where many rows read the values,
-these and the weights of the softmax are multiplied in 16 bit. Heads that share a KV head are folded
-into rows.
+Scores are float32: keys in 16 bit are widened, since scores that are rounded to 16 bit would be off
+by much where they are large. Single rows widen the values too, which is faster than a product in 16
+bit, for which they would be reordered; prompts multiply values and weights in the KV's dtype. Heads
+that share a KV head are folded into rows.
 """
 
 from __future__ import annotations
@@ -31,9 +31,6 @@ _MAX_TAIL = 256
 #: Rows of a tile. Fewer make more calls; more compute more scores only to mask them.
 TILE = 64
 
-#: From so many rows on, the values are multiplied in the KV's dtype.
-_MANY_ROWS = 32
-
 Index = slice | Tensor
 
 
@@ -53,24 +50,8 @@ class Prompt:
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """Return the outputs [rows, heads, head_dim] of the rows whose queries these are."""
-        rows, (kv_heads, head_dim) = len(query), keys.shape[1:]
-        grouped = (query.float() * scale).view(rows, kv_heads, -1, head_dim).permute(1, 2, 0, 3)
-        key = keys[self.slots].float().permute(1, 2, 0)
-        value = values[self.slots].transpose(0, 1)
-        value = value.contiguous() if rows >= _MANY_ROWS else value.float()
-        group, past = grouped.shape[1], key.shape[2] - rows
-        outputs = torch.empty((rows, kv_heads, group, head_dim), dtype=values.dtype)
-        for start in range(0, rows, TILE):
-            stop = min(start + TILE, rows)
-            size, visible = stop - start, past + stop
-            tile = grouped[:, :, start:stop].reshape(kv_heads, group * size, head_dim)
-            scores = torch.bmm(tile, key[:, :, :visible])
-            masked = scores.view(kv_heads, group, size, visible)
-            masked[..., past + start :].add_(self.mask[:size, :size])
-            weights = torch.softmax(scores, dim=-1).to(value.dtype)
-            mixed = torch.bmm(weights, value[:, :visible])
-            outputs[start:stop] = mixed.view(kv_heads, group, size, head_dim).permute(2, 0, 1, 3)
-        return outputs.flatten(1, 2)
+        key, value = _taken(keys, self.slots), _taken(values, self.slots)
+        return _tiled(query, key, value, scale, self.mask)
 
 
 @dataclass(frozen=True)
@@ -97,10 +78,13 @@ class Group:
         folded = grouped.reshape(kv_heads, rows * group, head_dim)
         scores: list[Tensor] = []
         if self.prefix is not None:
-            scores.append(torch.bmm(folded, keys[self.prefix].float().permute(1, 2, 0)))
+            key = _taken(keys, self.prefix).float().permute(1, 2, 0)
+            scores.append(torch.bmm(folded, key))
         if self.tails is not None:
+            # Places in [slots * kv_heads, head_dim], so that the keys of a head are contiguous.
+            places = self.tails * kv_heads + torch.arange(kv_heads)[:, None, None]
             each = folded.reshape(kv_heads * rows, group, head_dim)
-            tails = torch.bmm(each, _gathered(keys, self.tails).transpose(1, 2))
+            tails = torch.bmm(each, _gathered(keys, places).transpose(1, 2))
             tails = tails.view(kv_heads, rows, group, -1)
             if self.mask is not None:
                 tails += self.mask
@@ -108,10 +92,10 @@ class Group:
         weights = torch.softmax(scores[0] if len(scores) == 1 else torch.cat(scores, -1), dim=-1)
         outputs: list[Tensor] = []
         if self.prefix is not None:
-            value = values[self.prefix].float().transpose(0, 1)
+            value = _taken(values, self.prefix).float().transpose(0, 1)
             outputs.append(torch.bmm(weights[..., : value.shape[1]], value))
         if self.tails is not None:
-            value = _gathered(values, self.tails)
+            value = _gathered(values, places)
             each = weights[..., -value.shape[1] :].view(kv_heads * rows, group, -1)
             outputs.append(torch.bmm(each, value).view(folded.shape))
         mixed = outputs[0] if len(outputs) == 1 else outputs[0].add_(outputs[1])
@@ -160,6 +144,34 @@ class ReferenceAttention:
         for part in plan:
             outputs[part.rows] = part.attend(query[part.rows], keys, values, scale)
         return outputs.flatten(1)
+
+
+def _tiled(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor) -> Tensor:
+    """Return the attention's output of successive rows of one sequence, [rows, heads, head_dim].
+
+    Args:
+        query: [rows, heads, head_dim].
+        keys: [keys, kv_heads, head_dim].
+        values: The same.
+        scale: Factor of the scores.
+        mask: See `Prompt`. The last keys are the rows' own.
+    """
+    rows, (count, kv_heads, head_dim) = len(query), keys.shape
+    grouped = (query.float() * scale).view(rows, kv_heads, -1, head_dim).permute(1, 2, 0, 3)
+    key, value = keys.float().permute(1, 2, 0), values.transpose(0, 1).contiguous()
+    group = grouped.shape[1]
+    outputs = torch.empty((rows, kv_heads, group, head_dim), dtype=values.dtype)
+    for start in range(0, rows, TILE):
+        stop = min(start + TILE, rows)
+        size, visible = stop - start, count - rows + stop
+        tile = grouped[:, :, start:stop].reshape(kv_heads, group * size, head_dim)
+        scores = torch.bmm(tile, key[:, :, :visible])
+        own = scores.view(kv_heads, group, size, visible)[..., visible - size :]
+        own.add_(mask[:size, :size])
+        weights = torch.softmax(scores, dim=-1).to(values.dtype)
+        mixed = torch.bmm(weights, value[:, :visible])
+        outputs[start:stop] = mixed.view(kv_heads, group, size, head_dim).permute(2, 0, 1, 3)
+    return outputs.flatten(1, 2)
 
 
 def _group(items: Sequence[SequenceRows], shared: int, block_size: int) -> Group:
@@ -227,6 +239,15 @@ def _slot_numbers(item: SequenceRows, begin: int, end: int, block_size: int) -> 
     return slots[begin - first * block_size : end - first * block_size]
 
 
-def _gathered(cache: Tensor, slots: Tensor) -> Tensor:
-    """Return keys or values of slots [rows, keys] as float32 [kv_heads * rows, keys, head_dim]."""
-    return cache[slots].permute(2, 0, 1, 3).flatten(0, 1).float()
+def _taken(cache: Tensor, slots: Index) -> Tensor:
+    """Return keys or values [keys, kv_heads, head_dim] of slots, in place if they are a slice."""
+    return cache[slots] if isinstance(slots, slice) else cache.index_select(0, slots)
+
+
+def _gathered(cache: Tensor, places: Tensor) -> Tensor:
+    """Return keys or values as float32 [kv_heads * rows, keys, head_dim].
+
+    `places` are those of `cache` as [slots * kv_heads, head_dim], long [kv_heads, rows, keys].
+    """
+    gathered = cache.flatten(0, 1).index_select(0, places.flatten()).float()
+    return gathered.view(-1, places.shape[2], cache.shape[2])
