@@ -26,6 +26,7 @@ from llava_tools.engine.loading.processor import ImageProcessor, image_processor
 from llava_tools.engine.loading.source import Source, resolve
 from llava_tools.engine.loading.tokenizer import read_tokenizer
 from llava_tools.engine.loading.weights import load_weights
+from llava_tools.engine.quantized_linear import check_quantization
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import TINY_NOTICE, EngineOptions, Quantization
@@ -159,9 +160,13 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
     """Return the bitsandbytes settings for a GPU; on a CPU the decoder quantizes by itself.
 
     Raises:
-        ModelError: The device is of another kind, or the package is not installed.
+        ModelError: The device is of another kind, the processor lacks what is needed, or the
+            package is not installed.
     """
-    if kind is None or device.type == "cpu":
+    if kind is None:
+        return None
+    if device.type == "cpu":
+        check_quantization(kind)
         return None
     if device.type != "cuda":
         raise ModelError(
