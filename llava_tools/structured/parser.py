@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG
@@ -111,7 +111,7 @@ class ToolCallParser:
         self._chunks = []
         while self._buffer and self._parse():
             pass
-        return "".join(self._texts[count:]), tuple(self._chunks)
+        return "".join(self._texts[count:]), _joined(self._chunks)
 
     def finish(self, reason: FinishReason) -> tuple[str, FinishReason]:
         """Check the whole answer; return the rest of the text and the finish reason.
@@ -239,6 +239,18 @@ class ToolCallParser:
         elif len(self._buffer) > _LONGEST_HEAD:
             raise _malformed(self._buffer)
         return match
+
+
+def _joined(chunks: Iterable[ToolCallChunk]) -> tuple[ToolCallChunk, ...]:
+    """Return one chunk for each call, as clients expect that merge the chunks of a stream."""
+    joined: dict[int, ToolCallChunk] = {}
+    for chunk in chunks:
+        if (before := joined.get(chunk.index)) is None:
+            joined[chunk.index] = chunk
+        else:
+            arguments = before.arguments + chunk.arguments
+            joined[chunk.index] = replace(before, arguments=arguments)
+    return tuple(joined.values())
 
 
 class JsonScanner:

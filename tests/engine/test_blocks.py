@@ -63,7 +63,7 @@ def test_blocks_that_follow_each_other_are_preferred() -> None:
     assert blocks.allocate(previous=7) == 3
 
 
-def test_ends_of_prefixes_are_given_up_before_their_beginnings() -> None:
+def test_ends_of_prefixes_are_evicted_before_their_beginnings() -> None:
     blocks = BlockManager(3, prefix_caching=True)
     first = fill(blocks, ids(3))
     for block in reversed(first):
@@ -73,7 +73,7 @@ def test_ends_of_prefixes_are_given_up_before_their_beginnings() -> None:
     assert blocks.match([*ids(3), 7])[0] == first[:2]
 
 
-def test_blocks_in_use_are_never_given_up() -> None:
+def test_blocks_in_use_are_never_evicted() -> None:
     blocks = BlockManager(2, prefix_caching=True)
     first = fill(blocks, ids(2))
     blocks.release(first[1])

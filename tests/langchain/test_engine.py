@@ -34,7 +34,8 @@ CONVERSATIONS = [
 
 @pytest.fixture
 def model(checkpoint: Path) -> ChatLlava:
-    return ChatLlava(model=str(checkpoint), max_tokens=12)
+    # In bfloat16 the last bits of a row depend on how many rows are computed with it.
+    return ChatLlava(model=str(checkpoint), max_tokens=12, dtype="float32")
 
 
 async def test_batch_answers_equal_single_answers(model: ChatLlava) -> None:
