@@ -21,9 +21,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools.chat.formats import SYSTEM
-from tests.official_processors import CLIPImageProcessorPil, LlavaImageProcessorPil
 
 CORPUS = [
     SYSTEM,

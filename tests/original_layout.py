@@ -27,9 +27,9 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tests.checkpoints import CORPUS
-from tests.official_processors import CLIPImageProcessorPil
 
 WIDTH, LAYERS, TOWER_WIDTH, TOWER_LAYERS, SIDE = 64, 2, 32, 3, 56
 Weights = dict[str, torch.Tensor]

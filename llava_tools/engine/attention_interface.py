@@ -103,7 +103,7 @@ def _attention(
     query, key, value = (item[0].transpose(0, 1) for item in (query, key, value))
     call = LayerCall(
         layer=int(getattr(module, "layer_idx", -1)),
-        query=query,
+        query=query.contiguous(),
         key=key,
         value=value,
         scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),

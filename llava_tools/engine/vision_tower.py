@@ -67,7 +67,7 @@ def hidden_states(tower: Tower, pixels: torch.Tensor, layers: Sequence[int]) -> 
     Tokens are the patches, in CLIP after CLS. `pixels` is [images, 3, size, size] in that dtype. A
     layer counts as in LLaVA's `vision_feature_layer`: 0 is the embedding, -1 the last layer.
     """
-    model: Any = getattr(tower, "vision_model", tower)  # as its layers lay before transformers 5.6
+    model: Any = tower
     hidden: torch.Tensor = model.embeddings(pixels)
     if isinstance(tower, CLIPVisionModel):
         hidden = model.pre_layrnorm(hidden)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -54,7 +55,9 @@ def select_parameters(
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
     if options.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        # Newer releases of transformers deprecate the old name, older ones have no other.
+        old_name: Any = model.gradient_checkpointing_enable
+        getattr(model, "activation_checkpointing_enable", old_name)({"use_reentrant": False})
     model.train()
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 

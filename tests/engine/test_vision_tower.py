@@ -17,6 +17,7 @@ from transformers import (
     SiglipVisionConfig,
     SiglipVisionModel,
 )
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
@@ -28,7 +29,6 @@ from llava_tools.errors import ModelError
 from llava_tools.images import open_image
 from llava_tools.options import EngineOptions
 from tests.engine import towers
-from tests.official_processors import SiglipImageProcessorPil
 
 Strategy = Literal["default", "full"]
 

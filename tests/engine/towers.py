@@ -12,9 +12,9 @@ from transformers import (
     PreTrainedConfig,
     SiglipVisionConfig,
 )
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tests import checkpoints
-from tests.official_processors import SiglipImageProcessorPil
 
 SIZE, PATCH, LAYERS = 56, 14, 4
 

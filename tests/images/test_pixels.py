@@ -245,8 +245,7 @@ def official_pixels(image: Image.Image, size: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("size", [336, 112])
 def test_preprocessing_equals_the_official_one_bit_for_bit(size: int, photo: Image.Image) -> None:
     from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
-
-    from tests.official_processors import LlavaImageProcessorPil
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
     flower = Image.fromarray(load_sample_images().images[1])
     processor = LlavaImageProcessorPil(
@@ -269,7 +268,6 @@ def test_preprocessing_equals_the_official_one_bit_for_bit(size: int, photo: Ima
     for image in [photo, flower, *(flower.resize(shape) for shape in shapes)]:
         ref = open_image(encoded(image, "JPEG", quality=92))
         expected = official_pixels(Image.open(io.BytesIO(ref.data)).convert("RGB"), size)
-        layout = {"input_data_format": "channels_last"}  # before 5.4 that of one pixel is ambiguous
-        values = processor(images=ref.rgb(), return_tensors="np", **layout)["pixel_values"][0]
+        values = processor(images=ref.rgb(), return_tensors="np")["pixel_values"][0]
         assert values.dtype == np.float32
         assert np.array_equal(values, expected), image.size

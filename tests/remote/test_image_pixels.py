@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from PIL import Image
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools.remote.image_encoding import IMAGE_SIZE, pad_and_resize
-from tests.official_processors import LlavaImageProcessorPil
 
 
 def _processor(*, pad: bool) -> LlavaImageProcessorPil:

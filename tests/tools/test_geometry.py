@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tools import Llava
 from llava_tools.images.access import ImageResolver
@@ -17,7 +18,6 @@ from llava_tools.tools.locate import LocateArguments, locate
 from recipes.tiny_llava.draw import draw
 from recipes.tiny_llava.wide.questions import overlap
 from recipes.tiny_llava.world import sample_scene
-from tests.official_processors import LlavaImageProcessorPil
 
 lengths = st.integers(1, 3000)
 sizes = st.tuples(lengths, lengths)

@@ -62,9 +62,7 @@ class PartialClip(CLIPPreTrainedModel):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__(config)
         text, vision = cast(Any, config.text_config), cast(Any, config.vision_config)
-        text_model = CLIPTextModel._from_config(text)
-        # Before transformers 5.6 its layers lay in a model inside it.
-        self.text_model = getattr(text_model, "text_model", text_model)
+        self.text_model = CLIPTextModel._from_config(text)
         self.vision_model = _VisionTowerEnd(vision)
         size = cast(int, config.projection_dim)
         self.visual_projection = nn.Linear(vision.hidden_size, size, bias=False)

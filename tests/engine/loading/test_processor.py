@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from llava_tools.engine.loading import processor
 from llava_tools.engine.loading.processor import ImageProcessor, image_processor, preprocess
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import open_image
-from tests.official_processors import LlavaImageProcessorPil, SiglipImageProcessorPil
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -94,9 +95,7 @@ def pixels(own: ImageProcessor, image: Image.Image) -> NDArray[np.float32]:
 
 
 def official_pixels(official: Any, image: Image.Image) -> NDArray[np.float32]:
-    # Without the format, releases before 5.4 take an image of one line for one of one channel.
-    batch = official(images=image, return_tensors="np", input_data_format="channels_last")
-    return np.asarray(batch["pixel_values"][0], np.float32)
+    return np.asarray(official(images=image, return_tensors="np")["pixel_values"][0], np.float32)
 
 
 def write(folder: Path, settings: object, name: str = "preprocessor_config.json") -> Path:
