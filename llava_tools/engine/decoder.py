@@ -268,9 +268,12 @@ def _pair_order(heads: int, head_dim: int, rotary_dim: int) -> Tensor:
 
 
 def _rotate(heads: Tensor, rotations: Tensor) -> Tensor:
-    """Return queries or keys [rows, heads * head_dim] rotated: float32 [rows, heads, head_dim]."""
+    """Rotate queries or keys [rows, heads * head_dim]; return float32 [rows, heads, head_dim].
+
+    They are used up.
+    """
     pairs = heads.float().view(len(heads), -1, rotations.shape[2], 2)
-    return torch.view_as_real(torch.view_as_complex(pairs) * rotations).flatten(2)
+    return torch.view_as_real(torch.view_as_complex(pairs).mul_(rotations)).flatten(2)
 
 
 def _write(cache: Tensor, slots: Tensor | slice, rows: Tensor) -> None:

@@ -73,18 +73,18 @@ class Group:
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """Return the outputs [rows, heads, head_dim] of the rows whose queries these are."""
         rows, (kv_heads, head_dim) = len(query), keys.shape[1:]
-        grouped = (query.float() * scale).view(rows, kv_heads, -1, head_dim).transpose(0, 1)
+        grouped = query.float().view(rows, kv_heads, -1, head_dim).transpose(0, 1)
         group = grouped.shape[2]
         folded = grouped.reshape(kv_heads, rows * group, head_dim)
         scores: list[Tensor] = []
         if self.prefix is not None:
             key = _taken(keys, self.prefix).float().permute(1, 2, 0)
-            scores.append(torch.bmm(folded, key))
+            scores.append(_scores(folded, key, scale))
         if self.tails is not None:
             # Places in [slots * kv_heads, head_dim], so that the keys of a head are contiguous.
             places = self.tails * kv_heads + torch.arange(kv_heads)[:, None, None]
             each = folded.reshape(kv_heads * rows, group, head_dim)
-            tails = torch.bmm(each, _gathered(keys, places).transpose(1, 2))
+            tails = _scores(each, _gathered(keys, places).transpose(1, 2), scale)
             tails = tails.view(kv_heads, rows, group, -1)
             if self.mask is not None:
                 tails += self.mask
@@ -157,7 +157,7 @@ def _tiled(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tens
         mask: See `Prompt`. The last keys are the rows' own.
     """
     rows, (count, kv_heads, head_dim) = len(query), keys.shape
-    grouped = (query.float() * scale).view(rows, kv_heads, -1, head_dim).permute(1, 2, 0, 3)
+    grouped = query.float().view(rows, kv_heads, -1, head_dim).permute(1, 2, 0, 3)
     key, value = keys.float().permute(1, 2, 0), values.transpose(0, 1).contiguous()
     group = grouped.shape[1]
     outputs = torch.empty((rows, kv_heads, group, head_dim), dtype=values.dtype)
@@ -165,13 +165,18 @@ def _tiled(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tens
         stop = min(start + TILE, rows)
         size, visible = stop - start, count - rows + stop
         tile = grouped[:, :, start:stop].reshape(kv_heads, group * size, head_dim)
-        scores = torch.bmm(tile, key[:, :, :visible])
+        scores = _scores(tile, key[:, :, :visible], scale)
         own = scores.view(kv_heads, group, size, visible)[..., visible - size :]
         own.add_(mask[:size, :size])
         weights = torch.softmax(scores, dim=-1).to(values.dtype)
         mixed = torch.bmm(weights, value[:, :visible])
         outputs[start:stop] = mixed.view(kv_heads, group, size, head_dim).permute(2, 0, 1, 3)
     return outputs.flatten(1, 2)
+
+
+def _scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Return the products of [heads, rows, head_dim] and [heads, head_dim, keys], scaled."""
+    return torch.baddbmm(query.new_empty(()), query, key, beta=0, alpha=scale)  # in one pass
 
 
 def _group(items: Sequence[SequenceRows], shared: int, block_size: int) -> Group:
