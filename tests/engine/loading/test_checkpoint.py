@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from llava_tools.engine import load_engine
 from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.quantized_linear import check_quantization
 from llava_tools.errors import ModelError, ModelNotFoundError, RequestError
-from llava_tools.options import EngineOptions
+from llava_tools.options import EngineOptions, Quantization
 
 Weights = dict[str, object]
 
@@ -97,9 +99,22 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["4bit", "8bit"])
-def test_quantization_needs_a_gpu(checkpoint: Path, kind: str) -> None:
-    with pytest.raises(ModelError, match=f"quantization='{kind}' needs a CUDA GPU"):
+def test_quantization_on_a_processor_without_its_kernels_is_an_error(
+    checkpoint: Path, kind: Quantization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    check_quantization.cache_clear()
+    with pytest.raises(ModelError, match=f"quantization='{kind}' on a CPU needs AVX512"):
         load(EngineOptions(str(checkpoint), device="cpu", quantization=kind))
+
+
+@pytest.mark.parametrize("kind", ["4bit", "8bit"])
+def test_quantization_on_mps_is_an_error(
+    checkpoint: Path, kind: Quantization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ModelError, match=f"quantization='{kind}' needs a CUDA GPU"):
+        load(EngineOptions(str(checkpoint), device="mps", quantization=kind))
 
 
 @pytest.mark.parametrize(
