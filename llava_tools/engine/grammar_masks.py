@@ -119,13 +119,13 @@ class Matcher:
         """See `TokenConstraint`."""
         self._matcher.consume_token(token)
 
-    def forced_tokens(self) -> list[int]:
+    def forced_tokens(self, limit: int) -> list[int]:
         """See `TokenConstraint`."""
-        tokens: list[int] = self._matcher.compute_ff_tokens()
+        tokens: list[int] = self._matcher.compute_ff_tokens()[:limit]
         if tokens:
             self._matcher.consume_tokens(tokens)
-        if self._matcher.is_stopped() and not self._matcher.is_error():
-            tokens.append(self._eos_token_id)  # nothing may follow but the end
+        if self._matcher.is_stopped() and not self._matcher.is_error() and len(tokens) < limit:
+            tokens.append(self._eos_token_id)
         return tokens
 
 

@@ -138,7 +138,7 @@ class EngineLoop:
                 return False
             while self._submitted:
                 state = self._submitted.popleft()
-                self._scheduler.add(_new_sequence(state))
+                self._scheduler.add(self._new_sequence(state))
             dropped = [item for item in self._scheduler if item.state.dropped]
             cancelled = [s for s in self._scheduler if s.state.request_id not in self._active]
         for sequence in dict.fromkeys([*cancelled, *dropped]):
@@ -146,6 +146,17 @@ class EngineLoop:
         if dropped:
             self._on_dropped()
         return True
+
+    def _new_sequence(self, state: RequestState) -> Sequence:
+        """Return a request's sequence: its prompt, and what of the answer is sure beforehand.
+
+        At least one token of the answer is left to sample.
+        """
+        tokens = [*state.prompt_ids, *state.label[:-1]]
+        if not state.label:
+            forced = _forced_tokens(state, state.max_tokens - 1)
+            tokens += [token for token in forced if token not in self._eos_token_ids]
+        return Sequence(state, tokens, delivered=len(state.prompt_ids))
 
     def _step(self, shares: list[Share]) -> None:
         result = self._compute(shares)
@@ -204,8 +215,9 @@ class EngineLoop:
         sequence.tokens.append(token)
         ended = token in self._eos_token_ids
         if not ended:
-            sequence.tokens += _forced_tokens(state, len(sequence.tokens))
-            ended = len(sequence.tokens) == len(state.prompt_ids) + state.max_tokens
+            end = len(state.prompt_ids) + state.max_tokens
+            sequence.tokens += _forced_tokens(state, end - len(sequence.tokens))
+            ended = len(sequence.tokens) == end
             ended |= sequence.tokens[-1] in self._eos_token_ids
         tokens = sequence.tokens[sequence.delivered :]
         sequence.delivered = len(sequence.tokens)
@@ -254,22 +266,14 @@ class EngineLoop:
         return states
 
 
-def _new_sequence(state: RequestState) -> Sequence:
-    """Return a request's sequence: its prompt, and what of the answer is sure beforehand."""
-    tokens = [*state.prompt_ids, *state.label[:-1]]
-    if not state.label:
-        tokens += _forced_tokens(state, len(tokens) + 1)  # a token must be left to sample
-    return Sequence(state, tokens, delivered=len(state.prompt_ids))
-
-
-def _forced_tokens(state: RequestState, length: int) -> list[int]:
-    """Return what a constraint leaves no choice about after `length` tokens of prompt and answer.
+def _forced_tokens(state: RequestState, limit: int) -> list[int]:
+    """Return what a constraint leaves no choice about, `limit` tokens at most.
 
     A request for log-probabilities has none: each of its tokens needs a row of its own.
     """
     if state.constraint is None or state.constraint_error or state.sampling.logprobs:
         return []
-    return state.constraint.forced_tokens()[: len(state.prompt_ids) + state.max_tokens - length]
+    return state.constraint.forced_tokens(limit)
 
 
 def _put(states: Iterable[RequestState], error: EngineError) -> None:

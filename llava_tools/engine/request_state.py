@@ -26,8 +26,11 @@ class TokenConstraint(Protocol):
     def accept(self, token: int) -> None:
         """Advance by a token that is allowed."""
 
-    def forced_tokens(self) -> list[int]:
-        """Return the tokens that must come next, and advance by them."""
+    def forced_tokens(self, limit: int) -> list[int]:
+        """Return the tokens that must come next, `limit` at most, and advance by them.
+
+        If nothing may follow, the last one ends the answer.
+        """
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,7 @@ def test_what_the_grammar_leaves_no_choice_about_is_forced(
     """Choosing as `text` does gives `text`, in fewer steps than tokens, and the end after it."""
     tokenizer = vocabulary.tokenizer
     matcher, _ = vocabulary.grammars.matcher(constraint)
-    tokens, steps = matcher.forced_tokens(), 0
+    tokens, steps = matcher.forced_tokens(100), 0
     while tokenizer.eos_token_id not in tokens:
         written = tokenizer.decode(tokens)
         options = [tokenizer.decode([*tokens, t]) for t in sorted(allowed_tokens(matcher))]
@@ -272,7 +272,7 @@ def test_what_the_grammar_leaves_no_choice_about_is_forced(
         }
         token = max(fitting, key=lambda item: len(fitting[item]))
         matcher.accept(token)
-        tokens += [token, *matcher.forced_tokens()]
+        tokens += [token, *matcher.forced_tokens(100)]
         steps += 1
     assert tokenizer.decode(tokens, skip_special_tokens=True) == text
     assert steps <= most_steps < len(tokens)

@@ -190,9 +190,9 @@ class Forcing:
     def accept(self, token: int) -> None:
         self.accepted.append(token)
 
-    def forced_tokens(self) -> list[int]:
-        self.accepted += [7, 8, 9]
-        return [7, 8, 9]
+    def forced_tokens(self, limit: int) -> list[int]:
+        self.accepted += (tokens := [7, 8, 9][:limit])
+        return tokens
 
 
 def test_forced_tokens_are_computed_with_the_next_free_one(harness: Callable[..., Harness]) -> None:

@@ -46,7 +46,7 @@ class Allowing:
     def accept(self, token: int) -> None:
         self.accepted.append(token)
 
-    def forced_tokens(self) -> list[int]:
+    def forced_tokens(self, limit: int) -> list[int]:
         return []
 
 
