@@ -75,13 +75,13 @@ _TEXT_DEFAULTS: Mapping[str, Config] = {
         "tie_word_embeddings": True,
     },
 }
-#: Further text models of transformers that the engine runs. Not among them are those without SDPA
-#: (gemma2) and those with an attention of their own (stablelm, nemotron).
+#: Further text models that the engine runs in all releases of transformers that it supports.
 _OTHER_TEXT_MODELS = {
-    *("apertus", "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma3_text", "glm", "glm4"),
-    *("granite", "granitemoe", "helium", "hunyuan_v1_dense", "ministral", "mixtral", "olmo"),
-    *("olmo2", "olmo3", "persimmon", "phi", "phimoe", "qwen2_moe", "qwen3_moe", "seed_oss"),
-    *("smollm3", "starcoder2"),
+    *("apertus", "arcee", "cohere", "cohere2", "cwm", "ernie4_5", "ernie4_5_moe", "exaone4"),
+    *("gemma2", "gemma3_text", "glm", "glm4", "glm4_moe", "gpt_neox", "gpt_oss", "granite"),
+    *("granitemoe", "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "jais2"),
+    *("ministral", "ministral3", "mixtral", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi"),
+    *("phimoe", "qwen2_moe", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"),
 }
 #: Language models that are supported.
 TEXT_MODELS = frozenset(_OTHER_TEXT_MODELS | _TEXT_DEFAULTS.keys())

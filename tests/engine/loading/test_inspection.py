@@ -149,7 +149,7 @@ def test_quantization_shrinks_the_linear_layers_alone(read: Read) -> None:
         ({"model_type": "tiny_llava_phi", "auto_map": {}}, "needs code of its own", "base_url"),
         ({"model_type": "llamavision", "auto_map": {}}, "needs code of its own", "base_url"),
         (llava({"model_type": "phi-msft", "auto_map": {}}), "needs code of its own", "base_url"),
-        (llava({"model_type": "gemma2"}), "language model .* type 'gemma2'", "base_url"),
+        (llava({"model_type": "falcon"}), "language model .* type 'falcon'", "base_url"),
         (llava({"model_type": "internlm2"}), "language model .* type 'internlm2'", "base_url"),
         (llava({}, {"model_type": "eva_clip"}), "vision tower .* type 'eva_clip'", "base_url"),
         (
