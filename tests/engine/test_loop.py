@@ -20,7 +20,7 @@ from llava_tools.errors import (
     EngineError,
     MemoryExhaustedError,
 )
-from tests.engine.fake_runner import END, FakeRunner, answer
+from tests.engine.fake_runner import END, FakeRunner, answer, next_token
 
 #: Seconds after which a wait counts as a hang.
 LONG = 60
@@ -205,6 +205,31 @@ def test_forced_tokens_are_computed_with_the_next_free_one(harness: Callable[...
     rest = read(state)
     assert len(first.tokens) + len(rest) == 9
     assert [step[0][2] for step in item.runner.steps] == [5, 4]
+    assert item.free
+
+
+@pytest.mark.parametrize(("blocks", "step_tokens"), [(64, 1024), (64, 2), (5, 1024), (5, 7)])
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 8, 9, 60])
+def test_forced_tokens_survive_chunks_preemption_and_short_limits(
+    harness: Callable[..., Harness], blocks: int, step_tokens: int, length: int
+) -> None:
+    def forced_answer(prompt: list[int]) -> list[int]:
+        tokens = [*prompt, *[7, 8, 9][: length - 1]]
+        while len(tokens) < len(prompt) + length:
+            tokens += [next_token(tokens), 7, 8, 9]
+        return tokens[len(prompt) :][:length]
+
+    item = harness(blocks, step_tokens)
+    prompts = [[n] * (BLOCK_SIZE - 2) for n in (2, 3, 4)]
+    constraints = [Forcing() for _ in prompts]
+    states = [
+        item.submit(prompt, length, constraint=constraint)
+        for prompt, constraint in zip(prompts, constraints, strict=True)
+    ]
+    for state, prompt, constraint in zip(states, prompts, constraints, strict=True):
+        tokens = read(state)
+        assert tokens == forced_answer(prompt)
+        assert constraint.accepted == tokens, "the grammar is elsewhere than the answer"
     assert item.free
 
 
