@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import psutil
 import torch
 
-from llava_tools.errors import MemoryExhaustedError, ModelError
+from llava_tools.errors import EngineCrashedError, MemoryExhaustedError, ModelError
 from llava_tools.options import LoadOptions
 
 # Messages of plain RuntimeErrors of torch's CPU allocator, MPS, cuBLAS and the CUDA runtime.
@@ -19,7 +19,8 @@ _NO_MEMORY = re.compile(
 # After these a CUDA context takes no more work.
 _UNRECOVERABLE = re.compile(
     "illegal (memory access|instruction|address)|device-side assert|misaligned address|"
-    "unspecified launch failure|uncorrectable ECC",
+    "unspecified launch failure|launch timed out|invalid program counter|hardware stack error|"
+    "uncorrectable ECC",
     re.IGNORECASE,
 )
 
@@ -30,10 +31,13 @@ def require_memory(purpose: str) -> Iterator[None]:
 
     Raises:
         MemoryExhaustedError: There was not enough memory.
+        EngineCrashedError: The device has failed for good.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if is_unrecoverable(error):
+            raise crashed_error(error) from error
         if not is_out_of_memory(error):
             raise
         raise out_of_memory_error(purpose) from error
@@ -49,6 +53,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_unrecoverable(error: BaseException) -> bool:
     """Whether the device takes no more work from this process."""
     return isinstance(error, RuntimeError) and bool(_UNRECOVERABLE.search(str(error)))
+
+
+def crashed_error(error: BaseException) -> EngineCrashedError:
+    """Return the error for a model that raised something else than running out of memory."""
+    # torch adds lines of advice for its developers.
+    message = str(error).strip().partition("\n")[0].rstrip(".")
+    failure = EngineCrashedError(
+        f"The model failed while answering: {message}.",
+        "Restart the process: the device takes no more work from this one."
+        if is_unrecoverable(error)
+        else "The engine starts afresh with the next request.",
+    )
+    failure.retryable = not is_unrecoverable(error)
+    return failure
 
 
 def out_of_memory_error(purpose: str) -> MemoryExhaustedError:
@@ -110,15 +128,24 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
     if options.source == "tiny":
         return torch.float32
     if device.type == "cuda":
-        return torch.bfloat16 if supports_bfloat16() else torch.float16
+        return torch.bfloat16 if supports_bfloat16(device) else torch.float16
     if device.type == "mps":
         return torch.float16
     return torch.bfloat16 if computes_bfloat16() else torch.float32
 
 
-def supports_bfloat16() -> bool:
-    """Whether the GPU computes in bfloat16; older ones emulate it, slowly."""
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+def supports_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU computes in bfloat16; older ones (T4, V100, RTX 20) emulate it, slowly."""
+    with activate(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def activate(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the thread's current one, for what does not go by its tensors' device.
+
+    That are streams, events, graphs, pinned memory and Triton's kernels.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def free_bytes(device: torch.device) -> int:
@@ -145,5 +172,7 @@ def computes_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.11
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     units = torch.cpu.get_capabilities()
     return bool(units.get("avx512_bf16") or units.get("amx_bf16"))

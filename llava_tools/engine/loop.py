@@ -16,14 +16,19 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from llava_tools.engine.blocks import BlockManager
-from llava_tools.engine.device import is_out_of_memory, is_unrecoverable, out_of_memory_error
+from llava_tools.engine.device import (
+    crashed_error,
+    is_out_of_memory,
+    is_unrecoverable,
+    out_of_memory_error,
+)
 from llava_tools.engine.process import check_process, is_forked
 from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.engine.sampler import Sampler
 from llava_tools.engine.scheduler import Scheduler
 from llava_tools.engine.sequence import Sequence
 from llava_tools.engine.step import Share, StepLogits
-from llava_tools.errors import EngineClosedError, EngineCrashedError, EngineError
+from llava_tools.errors import EngineClosedError, EngineError
 
 if TYPE_CHECKING:
     from llava_tools.engine.runner import ModelRunner
@@ -236,12 +241,7 @@ class EngineLoop:
 
     def _crash(self, error: BaseException) -> None:
         """Fail all requests; what the KV holds is forgotten."""
-        hint = "The engine starts afresh with the next request."
-        if is_unrecoverable(error):
-            hint = "Restart the process: the device takes no more work from this one."
-        failure: EngineError = EngineCrashedError(
-            f"The model failed while answering: {error}.", hint
-        )
+        failure: EngineError = crashed_error(error)
         if is_out_of_memory(error):
             failure = out_of_memory_error("the requests in flight")
         with self._changed:

@@ -7,7 +7,6 @@ are written, what each row attends to. The decoder then runs without a decision.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,8 +15,10 @@ from llava_tools.engine.attention import Attention, SequenceRows
 from llava_tools.engine.blocks import BLOCK_SIZE
 from llava_tools.engine.decode_graphs import DecodeGraphs
 from llava_tools.engine.decoder import Decoder, StepInputs
+from llava_tools.engine.device import activate
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.step import Share, StepLogits
+from llava_tools.engine.upload import upload
 
 
 class ModelRunner:
@@ -49,8 +50,12 @@ class ModelRunner:
     @torch.inference_mode()
     def run(self, shares: Sequence[Share]) -> StepLogits:
         """Compute the rows of a step, and the logits of those that give an output."""
-        if self._graphs is not None and self._graphs.takes(shares):
-            return StepLogits(self._graphs.run(shares).float(), [1] * len(shares))
+        with activate(self._device):
+            if self._graphs is not None and self._graphs.takes(shares):
+                return StepLogits(self._graphs.run(shares).float(), [1] * len(shares))
+            return self._run(shares)
+
+    def _run(self, shares: Sequence[Share]) -> StepLogits:
         sequences: list[SequenceRows] = []
         outputs: list[SequenceRows] = []
         positions: list[int] = []
@@ -69,26 +74,31 @@ class ModelRunner:
             if begin < end:
                 outputs.append(SequenceRows(len(output_rows), end - begin, begin, blocks))
                 output_rows += range(first + begin - past, first + end - past)
+        lists = [self._ids(shares), positions, output_rows, slots]
+        ids, places, rows, write = upload(lists, self._device)
         step = StepInputs(
-            positions=self._tensor(positions),
-            write=self._index(slots),
+            positions=places,
+            write=_range(slots) or write,
             plan=self._attention.plan(sequences, BLOCK_SIZE),
-            output_rows=self._tensor(output_rows),
+            output_rows=rows,
             output_plan=self._attention.plan(outputs, BLOCK_SIZE),
             cache=self._cache,
         )
-        logits = self._decoder(self._embed(shares), step)
+        logits = self._decoder(self._embed(ids, shares), step)
         return StepLogits(logits.float(), counts)
 
-    def _embed(self, shares: Sequence[Share]) -> torch.Tensor:
-        """Return the embeddings [rows, hidden] of a step's tokens and images."""
+    def _ids(self, shares: Sequence[Share]) -> list[int]:
+        """Return the ids of a step's tokens; 0 for those of images."""
         vocab_size = self._token_embedding.num_embeddings
-        ids = [
+        return [
             token if token < vocab_size else 0
             for share in shares
             for token in share.sequence.tokens[share.sequence.computed : share.end]
         ]
-        embeddings: torch.Tensor = self._token_embedding(self._tensor(ids))
+
+    def _embed(self, ids: torch.Tensor, shares: Sequence[Share]) -> torch.Tensor:
+        """Return the embeddings [rows, hidden] of a step's tokens and images."""
+        embeddings: torch.Tensor = self._token_embedding(ids)
         first = 0
         for share in shares:
             past = share.sequence.computed
@@ -100,12 +110,10 @@ class ModelRunner:
             first += share.rows
         return embeddings
 
-    def _tensor(self, values: list[int]) -> torch.Tensor:
-        tensor = torch.tensor(values, dtype=torch.long)
-        return tensor if self._device.type == "cpu" else tensor.to(self._device)
 
-    def _index(self, slots: list[int]) -> Any:
-        """Return slots as a slice if they follow each other, which avoids a lookup."""
-        if slots[-1] - slots[0] + 1 == len(slots) and slots == list(range(slots[0], slots[-1] + 1)):
-            return slice(slots[0], slots[-1] + 1)
-        return self._tensor(slots)
+def _range(slots: list[int]) -> slice | None:
+    """Return slots as a slice if they follow each other, which avoids a lookup."""
+    first, end = slots[0], slots[-1] + 1
+    if end - first != len(slots) or slots != list(range(first, end)):
+        return None
+    return slice(first, end)
