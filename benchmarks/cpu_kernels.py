@@ -13,7 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,7 @@ def attention(width: int, rows: int, keys: int, rounds: int) -> dict[str, float]
 
 def _model(width: int) -> LlavaForConditionalGeneration:
     torch.manual_seed(0)
-    return LlavaForConditionalGeneration(
+    model: Any = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=CLIPVisionConfig(
                 hidden_size=32, num_attention_heads=2, num_hidden_layers=1, image_size=28
@@ -116,17 +116,19 @@ def _model(width: int) -> LlavaForConditionalGeneration:
             ),
             image_token_index=0,
         )
-    ).to(torch.bfloat16)
+    )
+    model.to(torch.bfloat16)
+    return cast(LlavaForConditionalGeneration, model.eval())
 
 
 def steps(width: int, rounds: int) -> dict[str, dict[str, float]]:
     """Time whole steps: a prompt, a follow-up question, one token, and eight tokens."""
     embeddings = torch.randn(PROMPT, width).bfloat16()
-    theirs: Any = _model(width).eval()
+    theirs: Any = _model(width)
     plug = ReferenceAttention()
     decoder = Decoder(_model(width), plug)
     cache = KVCache(decoder.kv_shape, 8 * 24, torch.device("cpu"))
-    layers = [layer for layer in decoder.layers.modules() if hasattr(layer, "weight_bytes")]
+    layers: list[Any] = [m for m in decoder.layers.modules() if hasattr(m, "weight_bytes")]
 
     def forward(rows: int, start: int) -> Call:
         past = DynamicCache()

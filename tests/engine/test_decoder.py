@@ -68,7 +68,10 @@ FAMILIES = {
     ),
     "phi3": Phi3Config(**_COMMON, num_key_value_heads=8),
     "phi3, partly rotated": Phi3Config(
-        **_COMMON, num_key_value_heads=4, partial_rotary_factor=0.5, tie_word_embeddings=True
+        **_COMMON,
+        **{"partial_rotary_factor": 0.5},
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
     ),
 }
 
@@ -101,7 +104,8 @@ def _model(
                 parameter.normal_(std=0.3)
             else:
                 parameter.normal_(1.0, 0.2)
-    return model.to(dtype)
+    converted: LlavaForConditionalGeneration = model.to(dtype)
+    return converted
 
 
 class Driver:
@@ -142,7 +146,8 @@ class Driver:
             cache=self.cache,
         )
         ids = torch.cat([tokens[past:end] for tokens, past, end, _ in shares])
-        return self.decoder(self.embed(ids), step)
+        logits: Tensor = self.decoder(self.embed(ids), step)
+        return logits
 
 
 def _ids(count: int, seed: int = 0) -> Tensor:
@@ -151,7 +156,8 @@ def _ids(count: int, seed: int = 0) -> Tensor:
 
 @torch.inference_mode()
 def _expected(model: LlavaForConditionalGeneration, ids: Tensor) -> Tensor:
-    return model(input_ids=ids[None], use_cache=False).logits[0]
+    logits: Tensor = model(input_ids=ids[None], use_cache=False).logits[0]
+    return logits
 
 
 @pytest.mark.parametrize("family", FAMILIES)

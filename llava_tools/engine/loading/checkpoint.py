@@ -170,8 +170,8 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
         return None
     if device.type != "cuda":
         raise ModelError(
-            f"quantization={kind!r} needs a CUDA GPU, and the model would run on {device}.",
-            "Leave quantization out, or use a smaller model; `llava-tools info` says what fits.",
+            f"quantization={kind!r} needs a CUDA GPU or a CPU, and the model would be on {device}.",
+            "Use device='cpu', or leave quantization out.",
         )
     try:
         import_module("bitsandbytes")
