@@ -40,24 +40,13 @@ _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 def check_config(causal: PreTrainedModel) -> None:
-    """Check what the configuration tells.
-
-    Rotary embeddings of the type `longrope` take other factors once a position of the step is
-    beyond the original context, so that angles would depend on the other sequences. `dynamic` ones
-    do so beyond `max_position_embeddings`, which is the longest context of the engine.
+    """Check the kinds of layers that the configuration names.
 
     Raises:
-        ModelError: There are layers, or rotary embeddings, that cannot be run.
+        ModelError: There are others than attention, full or in a sliding window.
     """
-    config: Any = causal.config
-    if others := set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES:
+    if others := set(getattr(causal.config, "layer_types", None) or ()) - _LAYER_TYPES:
         raise refusal(causal, f"it has layers of the type {', '.join(sorted(others))}")
-    parameters = getattr(config, "rope_parameters", None) or {}
-    for item in (parameters, *parameters.values()):
-        if isinstance(item, dict) and item.get("rope_type") == "longrope":
-            raise refusal(
-                causal, "its rotary embedding (longrope) changes with the longest context"
-            )
 
 
 @torch.inference_mode()

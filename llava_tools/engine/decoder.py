@@ -185,9 +185,10 @@ class Decoder(nn.Module):
         windows = _windows(config)
         self.attention = VariantAttention(attention) if any(windows) else attention
         last = len(windows) - 1
+        layer_class = _layer_class(config, text.device)
 
         def convert(index: int) -> DecoderLayer:
-            layer = DecoderLayer(
+            layer = layer_class(
                 text.layers[index],
                 shape,
                 2 * len(frequencies),
@@ -198,9 +199,12 @@ class Decoder(nn.Module):
             text.layers[index] = nn.Identity()  # frees its weights before the next are copied
             return layer
 
-        # Packing one of the 7B's layers takes seconds, on one thread and without Python's lock.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            self.layers = nn.ModuleList(pool.map(convert, range(last + 1)))
+        if text.device.type == "cpu":
+            # Packing one of the 7B's layers takes seconds, on one thread and without Python's lock.
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                self.layers = nn.ModuleList(pool.map(convert, range(last + 1)))
+        else:  # one by one: copies of several at once would not fit into small GPUs
+            self.layers = nn.ModuleList(map(convert, range(last + 1)))
         self.norm = Norm(text.norm)
         self.head = join([model.lm_head], None, None if quantization is None else "8bit")
         model.lm_head = cast(Any, self.head)
@@ -248,6 +252,18 @@ def is_supported(config: Any) -> bool:
         config.model_type in MODEL_TYPES
         and config.rope_parameters.get("rope_type", "default") in ROPE_TYPES
     )
+
+
+def _layer_class(config: Any, device: torch.device) -> type[DecoderLayer]:
+    """Return the class of the layers: on a GPU with Triton their small operations are fused."""
+    if device.type == "cuda" and config.hidden_act == "silu":
+        from llava_tools.engine.triton_check import has_triton
+
+        if has_triton(device):
+            from llava_tools.engine.fused_layer import FusedLayer
+
+            return FusedLayer
+    return DecoderLayer
 
 
 def _windows(config: Any) -> list[int | None]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.attention import make_attention
 from llava_tools.engine.blocks import BlockManager
+from llava_tools.engine.context_length import longest_context
 from llava_tools.engine.decoder import make_decoder
 from llava_tools.engine.device import require_memory
 from llava_tools.engine.grammar_masks import GrammarCache
@@ -260,7 +261,7 @@ class LlavaEngine:
 
 def _context_length(loaded: LoadedModel, options: EngineOptions) -> int:
     """Return the context length to run with; more than the model was built for is an error."""
-    maximum = int(cast(Any, loaded.model.config.text_config).max_position_embeddings)
+    maximum = longest_context(loaded.model.config.text_config)
     length = options.context_length or min(maximum, DEFAULT_CONTEXT_LENGTH)
     if length > maximum:
         raise RequestError(

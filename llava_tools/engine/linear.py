@@ -106,7 +106,8 @@ def join(
         if len(layers) == 1 and rows is None:
             return layers[0]
         return ConcatenatedLinear(layers, rows)
-    weight = torch.cat([layer.weight.detach() for layer in linear])
+    weights = [layer.weight.detach() for layer in linear]
+    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
     bias = None
     if any(layer.bias is not None for layer in linear):
         biases = [weight.new_zeros(layer.out_features) for layer in linear]

@@ -11,6 +11,7 @@ since the plain matrix product is then faster.
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from torch.nn import functional
 
 from llava_tools.errors import ModelError
 from llava_tools.options import Quantization
+
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration
 
 #: Inputs of a group of 4 bit weights.
 GROUP = 32
@@ -114,6 +118,18 @@ def quantize(weight: Tensor, bias: Tensor | None, bits: Quantization) -> Int8Lin
     if bits == "4bit" and out_features % _BLOCK == 0 and in_features % GROUP == 0:
         return Int4Linear(weight, bias)
     return Int8Linear(weight, bias)
+
+
+def cast_unquantized(model: LlavaForConditionalGeneration, dtype: torch.dtype) -> None:
+    """Cast what `Decoder` does not quantize: all but the text model's linear layers and the head.
+
+    What is quantized is rounded from the weights as they are stored.
+    """
+    quantized = {model.lm_head, *model.model.language_model.modules()}
+    for module in model.modules():
+        if not (module in quantized and type(module) is nn.Linear):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
 
 
 @cache

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from transformers import Phi3Config
 
 from llava_tools import Llava
 from llava_tools.engine import load_engine
+from llava_tools.engine.context_length import longest_context
+from llava_tools.engine.loading import dimensions
 from llava_tools.errors import ModelError, RequestError
 from llava_tools.options import EngineOptions
 from tests.checkpoints import Geometry, write_checkpoint
+
+ORIGINAL: dict[str, Any] = {"original_max_position_embeddings": 64}
+FACTORS: dict[str, Any] = {"short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+SIZES: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,25 @@ def test_the_option_sets_more(long_context: str) -> None:
 def test_more_than_the_model_was_built_for_is_an_error(checkpoint: Path) -> None:
     with pytest.raises(RequestError, match="built for"):
         load_engine(EngineOptions(str(checkpoint), context_length=4096))
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        ({}, 512),
+        ({"rope_scaling": {"rope_type": "longrope", **ORIGINAL, **FACTORS}}, 64),
+        ({"rope_scaling": {"type": "su", **FACTORS}, **ORIGINAL}, 64),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 8.0, **ORIGINAL}}, 512),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 8.0}}, 512),
+    ],
+    ids=["default", "longrope", "su", "yarn", "dynamic"],
+)
+def test_longrope_ends_where_all_of_its_angles_change(options: Any, length: int) -> None:
+    text = {"model_type": "phi3", "max_position_embeddings": 512, **SIZES, **options}
+    assert longest_context(Phi3Config(**text)) == length
+    model = dimensions.text_model({"model_type": "llava", "text_config": text})
+    assert model is not None
+    assert model.context_length == length
 
 
 @pytest.mark.parametrize("free", [40_000_000, 130_000_000])

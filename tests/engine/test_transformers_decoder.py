@@ -36,6 +36,16 @@ GROUPED = SMALL | {"num_key_value_heads": 2}
 EXPERTS: dict[str, Any] = GROUPED | {"num_experts_per_tok": 2, "head_dim": 16}
 ALTERNATING = ["sliding_attention", "full_attention"] * 2
 
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "original_max_position_embeddings": 96,
+    "factor": 2.7,
+    "short_factor": [1.5] * 8,
+    "long_factor": [2.0] * 8,
+}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", GROUPED),
     "mistral with a window": ("mistral", GROUPED | {"head_dim": 16, "sliding_window": 9}),
@@ -43,6 +53,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen2",
         GROUPED | {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2},
     ),
+    "llama with longrope": ("llama", GROUPED | {"rope_parameters": LONGROPE}),
+    "llama with dynamic rotations": ("llama", GROUPED | {"rope_parameters": DYNAMIC}),
     "qwen3": ("qwen3", GROUPED | {"head_dim": 32}),
     "gemma": ("gemma", GROUPED | {"head_dim": 16}),
     "gemma2 with windows and softcaps": (
@@ -206,15 +218,6 @@ def test_a_step_without_outputs_returns_no_logits() -> None:
 
 # ---- what is refused -----------------------------------------------------------------------------
 
-LONGROPE = {
-    "rope_type": "longrope",
-    "rope_theta": 10_000.0,
-    "original_max_position_embeddings": 64,
-    "factor": 4.0,
-    "short_factor": [1.0] * 8,
-    "long_factor": [2.0] * 8,
-}
-
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "recurrent layers": (
         "recurrent_gemma",
@@ -238,11 +241,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "doge",
         GROUPED | {"num_key_value_heads": 2},
         "(mask of its own|not every layer attends)",
-    ),
-    "angles that depend on the longest context": (
-        "llama",
-        GROUPED | {"rope_parameters": LONGROPE},
-        "longrope",
     ),
     "a window that is not passed on": ("llama", GROUPED | {"sliding_window": 9}, "sliding window"),
     "chunks": (

@@ -26,7 +26,7 @@ from llava_tools.engine.loading.processor import ImageProcessor, image_processor
 from llava_tools.engine.loading.source import Source, resolve
 from llava_tools.engine.loading.tokenizer import read_tokenizer
 from llava_tools.engine.loading.weights import load_weights
-from llava_tools.engine.quantized_linear import check_quantization
+from llava_tools.engine.quantized_linear import cast_unquantized, check_quantization
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import TINY_NOTICE, EngineOptions, Quantization
@@ -137,6 +137,9 @@ def _model(
     device: torch.device,
     lora: adapter.Adapter | None,
 ) -> LlavaForConditionalGeneration:
+    dtype = pick_dtype(options, device)
+    # The decoder rounds the weights as they are stored; until then they stay in the mapped file.
+    rounded_later = options.quantization is not None and device.type == "cpu"
     try:
         model: LlavaForConditionalGeneration = load_weights(
             LlavaForConditionalGeneration,
@@ -144,10 +147,12 @@ def _model(
             progress=source.name != "tiny",
             attention=_attention(config),
             config=config,
-            dtype=pick_dtype(options, device),
+            dtype="auto" if rounded_later else dtype,
             device_map={"": device} if device.type != "cpu" else None,
             quantization_config=_quantization(options.quantization, device),
         )
+        if rounded_later:
+            cast_unquantized(model, dtype)
         return model if lora is None else lora.merge(model)
     except torch.OutOfMemoryError as error:
         raise ModelError(
@@ -188,7 +193,7 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=torch.bfloat16 if supports_bfloat16() else torch.float16,
+        bnb_4bit_compute_dtype=torch.bfloat16 if supports_bfloat16(device) else torch.float16,
         llm_int8_skip_modules=whole,
     )
 

@@ -83,6 +83,8 @@ _OTHER_TEXT_MODELS = {
     *("ministral", "ministral3", "mixtral", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi"),
     *("phimoe", "qwen2_moe", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"),
 }
+#: Names of the rotary embedding that changes beyond an original context.
+_LONGROPE = {"longrope", "su"}
 #: Language models that are supported.
 TEXT_MODELS = frozenset(_OTHER_TEXT_MODELS | _TEXT_DEFAULTS.keys())
 
@@ -199,7 +201,7 @@ def _text_model(config: Config) -> TextModel:
     model_type, text = text_type(config), _text_section(config)
     hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
     layers, vocabulary = int(text["num_hidden_layers"]), int(text["vocab_size"])
-    context = int(text["max_position_embeddings"])
+    context = _context_length(text)
     head = int(text.get("head_dim", hidden // heads))
     keys = int(text.get("num_key_value_heads", heads)) * head
     parameters = linear = None
@@ -210,6 +212,16 @@ def _text_model(config: Config) -> TextModel:
         is_tied = text.get("tie_word_embeddings") or config.get("tie_word_embeddings")
         parameters = linear + vectors + hidden * (1 + vocabulary * (1 if is_tied else 2))
     return TextModel(model_type, context, vocabulary, 2 * layers * keys, parameters, linear)
+
+
+def _context_length(text: Config) -> int:
+    """Return the longest context; see `engine.context_length`."""
+    length = int(text["max_position_embeddings"])
+    rotary = text.get("rope_parameters") or text.get("rope_scaling")
+    if not isinstance(rotary, dict) or rotary.get("rope_type", rotary.get("type")) not in _LONGROPE:
+        return length
+    original = "original_max_position_embeddings"
+    return min(length, int(rotary.get(original) or text.get(original) or length))
 
 
 def _norms_and_biases(

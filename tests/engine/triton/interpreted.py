@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from llava_tools.engine import fused_rows, triton_check
-from llava_tools.engine.attention.cuda import decode_in_torch
+from llava_tools.engine import decoder, fused_rows, triton_check
+from llava_tools.engine.attention.cuda import CudaAttention, decode_in_torch
 from llava_tools.engine.attention.paged_decode import paged_decode
+from llava_tools.engine.fused_layer import FusedLayer
+from tests.engine import test_decoder
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 4e-2}
 
@@ -70,6 +72,19 @@ def check_rotation(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int)
     assert torch.equal(keys, expected)
 
 
+def check_decoder() -> None:
+    """The tests of the decoder with everything that it runs on a GPU."""
+    cpu = torch.device("cpu")
+    vars(test_decoder)["ReferenceAttention"] = lambda: CudaAttention(
+        cpu, paged_decode, reads_blocks=True
+    )
+    vars(decoder)["_layer_class"] = lambda config, device: FusedLayer
+    for family in ("llama, grouped queries", "llama, biases", "phi3, partly rotated"):
+        test_decoder.test_prompt_and_next_tokens_equal_transformers(family)
+    test_decoder.test_pieces_of_a_prompt_equal_the_whole("mistral, sliding window")
+    test_decoder.test_single_tokens_beside_a_prompt_equal_separate_ones()
+
+
 torch.manual_seed(0)
 for dtype in TOLERANCE:
     check_rows(dtype)
@@ -80,3 +95,4 @@ check_attention(torch.float32, 4, 4, 16)
 check_attention(torch.float32, 14, 2, 20)
 check_attention(torch.float16, 8, 1, 128)
 assert triton_check._wrong_kernel(torch.device("cpu")) is None
+check_decoder()
