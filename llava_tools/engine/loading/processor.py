@@ -8,7 +8,6 @@ Mean, standard deviation and resampling are the checkpoint's own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from llava_tools.engine import vision_tower
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import ImageRef
 
@@ -123,12 +123,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except ValueError as error:
         raise ModelError(f"{path} is damaged: {error}.", _AGAIN) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is damaged: it holds no object.", _AGAIN)
-    return content
 
 
 def _invalid(path: Path, name: str, value: object) -> ModelError:

@@ -62,6 +62,10 @@ def other_family(name: str, model_type: str, *, has_code: bool = False) -> Refus
             f"{name!r} needs code of its own ('auto_map' in config.json), which is never run.",
             ANY_SERVER,
         )
+    if not model_type:
+        return Refusal(
+            f"{name!r} is not a LLaVA 1.5 ('llava'): its config.json has no model_type.", ANY_SERVER
+        )
     family, hint = known or (repr(model_type), ANY_SERVER)
     article = "an" if family.strip("'")[:1].lower() in tuple("aeiou") else "a"
     return Refusal(f"{name!r} is {article} {family} model, not a LLaVA 1.5 ('llava').", hint)
@@ -136,6 +140,10 @@ def original_layout(name: str, config: Mapping[str, Any]) -> Refusal:
         return Refusal(
             f"{name!r} is a LLaVA-NeXT model, not a LLaVA 1.5 ('llava').",
             "Serve its counterpart of llava-hf with vLLM and pass base_url, or use '7b'.",
+        )
+    if _architecture(config) == "LlavaForConditionalGeneration":  # the llava-hf layout's
+        return Refusal(
+            f"config.json of {name!r} has no text_config.", "Download the checkpoint again."
         )
     if other is None and not _is_convertible(config):
         return other_family(name, _architecture(config))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from llava_tools.engine.loading import refusals
 from llava_tools.engine.loading.inspection import list_files
-from llava_tools.errors import ModelNotFoundError
+from llava_tools.errors import ModelNotFoundError, require
 from llava_tools.options import ALIASES
 
 if TYPE_CHECKING:
@@ -60,11 +60,13 @@ def resolve(name: str, revision: str | None = None, local_files_only: bool = Fal
     Raises:
         ModelNotFoundError: No such model, folder or revision, or it cannot be reached.
         ModelError: It is a file.
+        MissingExtraError: It is on the hub, and huggingface_hub is not installed.
     """
     source = ALIASES.get(name, name)
     folder = local_folder(name)
     if folder is not None:
         return Source(source, folder, list_files(folder))
+    require("huggingface_hub", extra="torch")
     from llava_tools.engine.loading import hub  # folders need no hub
 
     snapshot = hub.resolve(source, revision, local_files_only)

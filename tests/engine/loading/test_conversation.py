@@ -114,6 +114,14 @@ def test_joycaption_is_known_by_its_image_token(tmp_path: Path) -> None:
     assert choose_format(tmp_path, tokenizer, image, None, "m") == JOYCAPTION
 
 
+@pytest.mark.parametrize("image_token", [-5, 10**9])
+def test_an_image_token_outside_of_the_vocabulary_is_no_joycaptions(
+    tmp_path: Path, image_token: int
+) -> None:
+    tokenizer = byte_tokenizer(*NAMES["llama3"], eos="<|eot_id|>")
+    assert choose_format(tmp_path, tokenizer, image_token, None, "m").name == "llama3"
+
+
 def test_the_option_precedes_everything(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(*NAMES["chatml"], eos="</s>", template="{{ 'Q: ' }}")
     assert choose(tmp_path, tokenizer, "vicuna_v1").name == "vicuna_v1"

@@ -380,6 +380,7 @@ def test_warnings_name_what_may_go_wrong(read: Read) -> None:
             "tongyi-qianwen-research",
         ),
         ({"README.md": "# No front matter\nlicense: mit\n"}, None),
+        ({"README.md": "---" + 200_000 * "\n" + "license: mit\n"}, None),
         ({"LICENSE": "\n    Apache License\n  Version 2.0\n"}, "Apache License"),
         ({}, None),
     ],
