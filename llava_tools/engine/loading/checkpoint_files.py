@@ -79,7 +79,7 @@ def find_weights(folder: Path, files: Iterable[str], name: str) -> WeightFiles:
     raise ModelError(
         f"{name!r} has no weights: neither model.safetensors nor pytorch_model.bin, and no index "
         "of several such files.",
-        "Use a checkpoint in the llava-hf layout.",
+        "Download it completely, or use a checkpoint in the llava-hf layout.",
     )
 
 

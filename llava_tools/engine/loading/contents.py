@@ -66,7 +66,7 @@ class Contents:
         """Data type of the weights, such as `float16`, if config.json has it."""
         for place in self._places:
             dtype = place.get("dtype") or place.get("torch_dtype")
-            if isinstance(dtype, str):
+            if isinstance(dtype, str) and dtype.isidentifier():
                 return dtype
         return None
 
@@ -120,13 +120,18 @@ def _licence(folder: Path) -> str | None:
     if readme.is_file():
         fields = _front_matter(readme.read_text(encoding="utf-8", errors="replace"))
         if name := fields.get("license_name") or fields.get("license"):
-            return name.strip("\"'[]")
+            return _one_line(name.strip("\"'[]"))
     for path in (folder / name for name in _LICENCES):
         if path.is_file():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             if title := next((line.strip(" #*=") for line in lines if line.strip(" #*=")), ""):
-                return title[:80]
+                return _one_line(title)
     return None
+
+
+def _one_line(text: str) -> str:
+    """Return the beginning of a text that is shown in a terminal, without control characters."""
+    return "".join(character for character in text[:80] if character.isprintable())
 
 
 def _front_matter(text: str) -> dict[str, str]:

@@ -14,9 +14,8 @@ from typing import Any
 from llava_tools.engine.loading.adapter_base import check_base, resolve_base, with_tokenizer
 from llava_tools.engine.loading.inspection import Inspection, inspect, inspect_file
 from llava_tools.engine.loading.refusals import Refusal
-from llava_tools.engine.loading.source import Source, resolve
+from llava_tools.engine.loading.source import Source, is_file, resolve
 from llava_tools.errors import ModelError
-from llava_tools.options import ALIASES
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ def describe(
         ModelNotFoundError: No such model or revision, or it cannot be reached.
         MissingExtraError: It is on the hub, and huggingface_hub is not installed.
     """
-    path = Path(name).expanduser()
-    if name not in ALIASES and path.is_file():
+    if is_file(name):
+        path = Path(name).expanduser()
         inspection = inspect_file(path)
         size = path.stat().st_size
         return Description(name, inspection, None, None, size, True, inspection.refusal)
