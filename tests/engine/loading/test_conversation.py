@@ -16,7 +16,7 @@ from llava_tools.chat.formats import (
     ConversationFormat,
     ConversationName,
 )
-from llava_tools.chat.prompt import build
+from llava_tools.chat.prompt import build, training_example
 from llava_tools.core.requests import Message
 from llava_tools.engine.loading.conversation import choose_format
 from llava_tools.engine.tokenizer import Tokenizer as LlavaTokenizer
@@ -202,6 +202,23 @@ def test_special_tokens_take_up_white_space_as_the_checkpoints_tokenizer_does(
     assert isinstance(image, int)
     ids = codec.tokenize(with_image, lambda _: [image])
     assert ids == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("rstrip", [True, False])
+@pytest.mark.parametrize(
+    "space", ["\n\n ", "\u2003\x85\u3000", "\x1c", "\x1f\n", "\u200b", "\ufeff"]
+)
+def test_text_keeps_what_is_no_white_space_for_the_checkpoints_tokenizer(
+    space: str, rstrip: bool
+) -> None:
+    tokenizer = byte_tokenizer(*NAMES["phi3"], eos="<|endoftext|>", rstrip=rstrip)
+    codec = LlavaTokenizer(tokenizer, FORMATS["phi3"])
+    messages = [Message("user", (space + "Hi",)), Message("assistant", (space + "Yes",))]
+    ids = codec.tokenize(training_example(messages, FORMATS["phi3"]), lambda _: [0])
+    text = f"<|user|>\n{space}Hi<|end|>\n<|assistant|>\n{space}Yes<|end|>"
+    assert ids == tokenizer(text)["input_ids"]
+    prompt = codec.tokenize(build(messages[:1], conversation=FORMATS["phi3"]), lambda _: [0])
+    assert ids == [*prompt, *codec.encode_answer(space + "Yes"), codec.end_of_turn]
 
 
 @pytest.mark.parametrize("puts_it_first", [True, False])
