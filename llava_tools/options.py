@@ -120,6 +120,8 @@ class LoadOptions:
         type_ = self.device.split(":")[0] if isinstance(self.device, str) else None
         rule = "'auto', 'cpu', 'mps', 'cuda', or one GPU like 'cuda:1'"
         self._check("device", type_ in ("auto", "cpu", "cuda", "mps"), rule)
+        valid = self.revision is None or isinstance(self.revision, str)
+        self._check("revision", valid, "a branch, tag or commit, or None")
         self._check("local_files_only", isinstance(self.local_files_only, bool), "True or False")
 
     def _check(self, name: str, valid: bool, rule: str) -> None:
@@ -221,6 +223,8 @@ class EmbeddingOptions(LoadOptions):
         super().__post_init__()
         valid = self.clip is None or (isinstance(self.clip, str) and self.clip.strip() != "")
         self._check("clip", valid, f"a hub id like {CLIP!r} or a folder")
+        valid = self.clip_revision is None or isinstance(self.clip_revision, str)
+        self._check("clip_revision", valid, "a branch, tag or commit, or None")
 
     @property
     def default_clip(self) -> str | None:

@@ -83,6 +83,8 @@ def test_equal_options_share_one_model_until_the_last_is_closed() -> None:
         ({"device": "tpu"}, "device='tpu' is not possible"),
         ({"local_files_only": "yes"}, "local_files_only='yes' is not possible"),
         ({"clip": " "}, "clip=' ' is not possible"),
+        ({"revision": 5}, "revision=5 is not possible"),
+        ({"clip_revision": b"main"}, "clip_revision=b'main' is not possible"),
         ({"model": ""}, "model='' is not possible"),
     ],
 )

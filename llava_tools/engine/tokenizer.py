@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+#: What special tokens take up: Unicode's white space, without the separators that Python adds.
+_WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
 class Tokenizer:
     """A checkpoint's tokenizer, used the way LLaVA's official code uses it.
 
@@ -114,10 +121,12 @@ class Tokenizer:
 
     def encode_answer(self, text: str) -> list[int]:
         """Return the ids that the model generates for an answer, without the end of the turn."""
-        before = self._strip(self.conversation.assistant_turn.before)
-        after_special = isinstance(before[-1], SpecialToken)
-        start = after_special and self.conversation.space_after_special
-        return self.encode(self.conversation.answer_prefix + text, start=start)
+        before = self._strip(self.conversation.assistant_turn.before)[-1]
+        text = self.conversation.answer_prefix + text
+        if not isinstance(before, SpecialToken):
+            return self.encode(text, start=False)
+        text = "".join(piece for piece in self._strip([before, text]) if isinstance(piece, str))
+        return self.encode(text, start=self.conversation.space_after_special)
 
     def _strip(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Return pieces without the white space that special tokens take up (Phi-3's do)."""
@@ -163,8 +172,8 @@ class Tokenizer:
         )
 
 
-def _without_space(piece: Piece, strip: Callable[[str], str]) -> Piece:
-    return strip(piece) if isinstance(piece, str) else piece
+def _without_space(piece: Piece, strip: Callable[[str, str], str]) -> Piece:
+    return strip(piece, _WHITE_SPACE) if isinstance(piece, str) else piece
 
 
 class IncrementalDecoder:

@@ -5,9 +5,8 @@ Nothing here imports torch or transformers.
 
 from __future__ import annotations
 
-import json
-
 from llava_tools.engine.loading.inspection import Inspection
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.source import Source, resolve
 from llava_tools.errors import ModelError, ModelNotFoundError
 
@@ -25,9 +24,9 @@ def resolve_base(adapter: Source, base: str, *, local_files_only: bool) -> Sourc
     Raises:
         ModelNotFoundError: It is not found.
     """
-    settings = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
+    revision = read_object(adapter.folder / "adapter_config.json").get("revision")
     try:
-        return resolve(base, settings.get("revision"), local_files_only=local_files_only)
+        return resolve(base, revision and str(revision), local_files_only=local_files_only)
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
             f"The base model of the adapter {adapter.name!r} is not found: {error.message}",

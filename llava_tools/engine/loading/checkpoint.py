@@ -116,6 +116,15 @@ def _config(source: Source) -> LlavaConfig:
     config = read_config(source.folder, source.name)
     assert isinstance(config, LlavaConfig)  # `inspect` refuses all others
     vision_tower.check_config(config, source.name)
+    try:
+        with torch.device("meta"):
+            LlavaForConditionalGeneration(config)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"transformers can make no model of config.json of {source.name!r}: "
+            f"{type(error).__name__}: {error}.",
+            "Download or export the checkpoint again.",
+        ) from error
     if isinstance(config.vision_config, SiglipVisionConfig):
         config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
     return config

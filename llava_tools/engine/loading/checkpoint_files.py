@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ModelError
 
 #: Names of weights in one file and of the index of several, in the order of preference. They are
@@ -79,7 +79,7 @@ def find_weights(folder: Path, files: Iterable[str], name: str) -> WeightFiles:
     raise ModelError(
         f"{name!r} has no weights: neither model.safetensors nor pytorch_model.bin, and no index "
         "of several such files.",
-        "Use a checkpoint in the llava-hf layout.",
+        "Download it completely, or use a checkpoint in the llava-hf layout.",
     )
 
 
@@ -87,7 +87,7 @@ def _indexed(index: Path, name: str) -> tuple[str, ...]:
     """Return the files that an index names."""
     check_no_pointers(index.parent, [index.name], name)
     try:
-        content = json.loads(index.read_bytes())
+        content = read_object(index)
         shards = sorted(set(content["weight_map"].values()))
         valid = shards != [] and isinstance(content["metadata"], dict)
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
 from llava_tools.engine.loading.checkpoint_files import check_no_pointers
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ModelError
 
 _AGAIN = "Download or export the checkpoint again."
@@ -30,7 +30,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
         )
     except _INVALID as error:
         raise ModelError(
-            f"transformers cannot read config.json of {name!r}: {_first_line(error)}",
+            f"transformers cannot read config.json of {name!r}: {_reason(error)}",
             _AGAIN,
         ) from error
     _forget_code(config)
@@ -52,12 +52,16 @@ def _check_generation_config(folder: Path, name: str) -> None:
         return
     check_no_pointers(folder, [path.name], name)
     try:
-        valid = isinstance(json.loads(path.read_bytes()), dict)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ModelError(f"{path.name} of {name!r} is not a JSON object.", _AGAIN)
+        end = read_object(path).get("eos_token_id")
+    except ValueError as error:
+        raise ModelError(
+            f"{path.name} of {name!r} is not a JSON object: {error}.", _AGAIN
+        ) from error
+    ends = end if isinstance(end, list) else [] if end is None else [end]
+    if not all(isinstance(item, int) for item in ends):
+        raise ModelError(f"{path.name} of {name!r} has an invalid eos_token_id: {end!r}.", _AGAIN)
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).strip().split("\n")[:2]) or type(error).__name__
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().split("\n")
+    return " ".join(" ".join(lines[:2]).split()) or type(error).__name__

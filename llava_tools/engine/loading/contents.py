@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llava_tools.engine.loading import refusals
 from llava_tools.engine.loading.checkpoint_files import WeightFiles, find_weights
 from llava_tools.engine.loading.dimensions import Config, section
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.refusals import Refusal
 from llava_tools.errors import ModelError
 
@@ -68,7 +66,7 @@ class Contents:
         """Data type of the weights, such as `float16`, if config.json has it."""
         for place in self._places:
             dtype = place.get("dtype") or place.get("torch_dtype")
-            if isinstance(dtype, str):
+            if isinstance(dtype, str) and dtype.isidentifier():
                 return dtype
         return None
 
@@ -103,8 +101,8 @@ def read(folder: Path, files: Mapping[str, int], name: str) -> Contents:
     fault: Refusal | None = None
     for file in ("config.json", "adapter_config.json"):
         try:
-            jsons[file] = _read_json(folder / file)
-        except (ValueError, RecursionError) as error:
+            jsons[file] = read_object(folder / file) if (folder / file).is_file() else {}
+        except ValueError as error:
             jsons[file] = {}
             fault = refusals.damaged_json(name, file, str(error))
     weights: WeightFiles | Refusal
@@ -116,27 +114,31 @@ def read(folder: Path, files: Mapping[str, int], name: str) -> Contents:
     return Contents(name, files, config, adapter, weights, _licence(folder), fault)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError("it holds no object")
-    return content
-
-
 def _licence(folder: Path) -> str | None:
     """Return the licence that the front matter of README.md names, or the title of LICENSE."""
     readme = folder / "README.md"
     if readme.is_file():
-        text = readme.read_text(encoding="utf-8", errors="replace")
-        if match := re.match(r"\s*---\s*\n(.*?)\n---", text, flags=re.DOTALL):
-            fields = dict(re.findall(r"^(license|license_name):[ \t]*(\S.*?)\s*$", match[1], re.M))
-            if name := fields.get("license_name") or fields.get("license"):
-                return str(name).strip("\"'[]")
+        fields = _front_matter(readme.read_text(encoding="utf-8", errors="replace"))
+        if name := fields.get("license_name") or fields.get("license"):
+            return _one_line(name.strip("\"'[]"))
     for path in (folder / name for name in _LICENCES):
         if path.is_file():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             if title := next((line.strip(" #*=") for line in lines if line.strip(" #*=")), ""):
-                return title[:80]
+                return _one_line(title)
     return None
+
+
+def _one_line(text: str) -> str:
+    """Return the beginning of a text that is shown in a terminal, without control characters."""
+    return "".join(character for character in text[:80] if character.isprintable())
+
+
+def _front_matter(text: str) -> dict[str, str]:
+    """Return the fields between lines of hyphens that a Markdown file begins with."""
+    first, *lines = text.lstrip().splitlines() or [""]
+    ends = (number for number, line in enumerate(lines) if line.startswith("---"))
+    if first.rstrip() != "---":
+        return {}
+    fields = (line.partition(":") for line in lines[: next(ends, 0)])
+    return {name: value.strip() for name, _, value in fields}

@@ -9,7 +9,6 @@ supported, nothing is guessed: the error names the option.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from llava_tools.chat.formats import (
     ConversationName,
 )
 from llava_tools.chat.prompt import Turn, join_turns, render
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.template_process import render_template
 from llava_tools.errors import ModelError
 
@@ -84,8 +84,8 @@ def choose_format(
             f"the special tokens of {by_vocabulary.name!r}.",
             _HINT,
         )
-    placeholder = str(tokenizer.convert_ids_to_tokens(image_token))
-    if by_template in (None, LLAMA3) and placeholder == JOYCAPTION.image_token:
+    placeholder = tokenizer.added_tokens_decoder.get(image_token)
+    if by_template in (None, LLAMA3) and str(placeholder) == JOYCAPTION.image_token:
         return JOYCAPTION
     if by_template:
         return _with_system(by_template, prompt)
@@ -122,8 +122,8 @@ def _chat_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str | No
     template: Any = tokenizer.chat_template
     if path.is_file():
         try:
-            template = json.loads(path.read_text(encoding="utf-8"))["chat_template"]
-        except (ValueError, KeyError, TypeError) as error:
+            template = read_object(path)["chat_template"]
+        except (ValueError, KeyError) as error:
             raise ModelError(
                 f"{path} is damaged: {error}.", "Download the checkpoint again."
             ) from error

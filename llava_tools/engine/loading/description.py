@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from llava_tools.engine.loading.adapter_base import check_base, resolve_base, with_tokenizer
 from llava_tools.engine.loading.inspection import Inspection, inspect, inspect_file
 from llava_tools.engine.loading.refusals import Refusal
-from llava_tools.engine.loading.source import Source, local_folder, resolve
-from llava_tools.errors import ModelError, require
-from llava_tools.options import ALIASES
+from llava_tools.engine.loading.source import Source, is_file, resolve
+from llava_tools.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,15 @@ def describe(
         ModelNotFoundError: No such model or revision, or it cannot be reached.
         MissingExtraError: It is on the hub, and huggingface_hub is not installed.
     """
-    path = Path(name).expanduser()
-    if name not in ALIASES and path.is_file():
+    if is_file(name):
+        path = Path(name).expanduser()
         inspection = inspect_file(path)
         size = path.stat().st_size
         return Description(name, inspection, None, None, size, True, inspection.refusal)
-    _require_hub(name)
     source = resolve(name, revision, local_files_only)
     own = inspect(source.folder, source.files, source.name)
     whole, inspection, refusal = source, own, own.refusal_on(device_type)
     if own.adapter_base is not None and refusal is None:
-        _require_hub(own.adapter_base)
         whole = resolve_base(source, own.adapter_base, local_files_only=local_files_only)
         inspection = inspect(whole.folder, whole.files, whole.name)
         refusal = inspection.refusal_on(device_type)
@@ -70,7 +68,7 @@ def describe(
         try:
             if whole is not source:
                 check_base(source, inspection, None)
-            conversation = _conversation(with_tokenizer(source, whole), inspection)
+            conversation = _conversation(with_tokenizer(source, whole), whole)
         except ModelError as error:
             refusal = Refusal(error.message, error.hint)
     parts = {source.name: (source, own), whole.name: (whole, inspection)}.values()
@@ -87,19 +85,13 @@ def describe(
     )
 
 
-def _require_hub(name: str) -> None:
-    if local_folder(name) is None:
-        require("huggingface_hub", extra="torch")
-
-
-def _conversation(source: Source, inspection: Inspection) -> str | None:
+def _conversation(source: Source, whole: Source) -> str | None:
     if find_spec("transformers") is None or find_spec("jinja2") is None:
         return None
+    from llava_tools.engine.loading.config import read_config
     from llava_tools.engine.loading.conversation import choose_format
     from llava_tools.engine.loading.tokenizer import read_tokenizer
 
+    config: Any = read_config(whole.folder, whole.name)
     tokenizer = read_tokenizer(source.folder, source.name)
-    image_token = inspection.config.get("image_token_index")
-    if not isinstance(image_token, int):
-        image_token = 32000
-    return choose_format(source.folder, tokenizer, image_token, None, source.name).name
+    return choose_format(source.folder, tokenizer, config.image_token_index, None, source.name).name

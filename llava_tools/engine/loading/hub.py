@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import validate_repo_id
 from tqdm.auto import tqdm
 
 from llava_tools.engine.loading.hub_errors import FAILURES, failure_of
@@ -136,6 +137,10 @@ def resolve(repository: str, revision: str | None, local_files_only: bool) -> Sn
         ModelNotFoundError: No such repository or revision, or no access, network or cached copy.
     """
     revision = revision or constants.DEFAULT_REVISION
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise failure_of(repository, revision, error) from error
     if local_files_only or constants.HF_HUB_OFFLINE:
         if (cached := _cached(repository, revision)) is None:
             raise _not_cached(repository, revision, local_files_only)
@@ -176,7 +181,7 @@ def _cached(repository: str, revision: str) -> Snapshot | None:
                 repository, revision=revision, local_files_only=True, allow_patterns=[]
             )
         )
-    except (LocalEntryNotFoundError, HFValidationError):
+    except LocalEntryNotFoundError:
         return None
     return Snapshot(repository, revision, folder.name, folder, list_files(folder), is_online=False)
 

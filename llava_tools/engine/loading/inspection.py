@@ -115,7 +115,7 @@ def _describe(checkpoint: Contents) -> Inspection:
     return Inspection(
         name=checkpoint.name,
         config=config,
-        model_type=str(config.get("model_type", "")),
+        model_type=str(config.get("model_type") or ""),
         text=text,
         vision=vision,
         dtype=checkpoint.dtype,
@@ -195,7 +195,7 @@ def _adapter(checkpoint: Contents) -> Refusal | None:
 
 def _family(checkpoint: Contents) -> Refusal | None:
     """Refuse what is no LLaVA, in transformers' layout or in LLaVA's own."""
-    model_type = str(checkpoint.config.get("model_type", ""))
+    model_type = str(checkpoint.config.get("model_type") or "")
     if model_type == "llava" or "mm_vision_tower" in checkpoint.config:
         return None
     return refusals.other_family(checkpoint.name, model_type, has_code=checkpoint.has_code)

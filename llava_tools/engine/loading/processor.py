@@ -8,7 +8,6 @@ Mean, standard deviation and resampling are the checkpoint's own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from PIL import Image
 
 from llava_tools.engine import vision_tower
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import ImageRef
 
@@ -182,12 +182,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except ValueError as error:
         raise ModelError(f"{path} is damaged: {error}.", _AGAIN) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is damaged: it holds no object.", _AGAIN)
-    return content
 
 
 def _invalid(path: Path, name: str, value: object) -> ModelError:

@@ -62,6 +62,10 @@ def other_family(name: str, model_type: str, *, has_code: bool = False) -> Refus
             f"{name!r} needs code of its own ('auto_map' in config.json), which is never run.",
             ANY_SERVER,
         )
+    if not model_type:
+        return Refusal(
+            f"{name!r} is not a LLaVA 1.5 ('llava'): its config.json has no model_type.", ANY_SERVER
+        )
     family, hint = known or (repr(model_type), ANY_SERVER)
     article = "an" if family.strip("'")[:1].lower() in tuple("aeiou") else "a"
     return Refusal(f"{name!r} is {article} {family} model, not a LLaVA 1.5 ('llava').", hint)
@@ -69,7 +73,8 @@ def other_family(name: str, model_type: str, *, has_code: bool = False) -> Refus
 
 def no_config(name: str, files: Mapping[str, int]) -> Refusal:
     """Return the refusal of a folder or repository without config.json."""
-    if any(file.endswith(".gguf") for file in files):
+    inner = sorted(file for file in files if file.endswith("/config.json"))
+    if not inner and any(file.endswith(".gguf") for file in files):
         return gguf(name)
     if {"params.json", "consolidated.safetensors"} <= files.keys():
         return Refusal(f"{name!r} is in Mistral's own layout, such as Pixtral's.", VLLM)
@@ -77,12 +82,12 @@ def no_config(name: str, files: Mapping[str, int]) -> Refusal:
         return projector_only(name)
     if not files:
         return Refusal(f"The folder {name!r} is empty.", "Name the folder of a checkpoint.", True)
-    return Refusal(f"The folder {name!r} has no config.json.", _folder_hint(files), True)
-
-
-def _folder_hint(files: Mapping[str, int]) -> str:
-    inner = sorted(file for file in files if file.endswith("/config.json"))
-    return f"Name the folder of a checkpoint{f', such as its {inner[0][:-12]!r}' if inner else ''}."
+    example = f", such as its {inner[0][:-12]!r}" if inner else ""
+    return Refusal(
+        f"The folder {name!r} has no config.json.",
+        f"Name the folder of a checkpoint{example}.",
+        True,
+    )
 
 
 def file(path: Path) -> Refusal:
@@ -111,7 +116,7 @@ def mlx(name: str) -> Refusal:
 
 def quantization(name: str, method: str) -> Refusal:
     """Return the refusal of weights quantized by a method other than bitsandbytes."""
-    title, by_vllm = QUANTIZATIONS.get(method, (method, False))
+    title, by_vllm = QUANTIZATIONS.get(method, (repr(method), False))
     hint = f"Serve it with vLLM and pass base_url, or {UNQUANTIZED}."
     return Refusal(
         f"The weights of {name!r} are quantized by {title}, which is not loaded here.",
@@ -136,6 +141,10 @@ def original_layout(name: str, config: Mapping[str, Any]) -> Refusal:
         return Refusal(
             f"{name!r} is a LLaVA-NeXT model, not a LLaVA 1.5 ('llava').",
             "Serve its counterpart of llava-hf with vLLM and pass base_url, or use '7b'.",
+        )
+    if _architecture(config) == "LlavaForConditionalGeneration":  # the llava-hf layout's
+        return Refusal(
+            f"config.json of {name!r} has no text_config.", "Download the checkpoint again."
         )
     if other is None and not _is_convertible(config):
         return other_family(name, _architecture(config))

@@ -7,6 +7,8 @@ be inspected before `Source.fetch` downloads gigabytes. All loading reads the fo
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from llava_tools.engine.loading import refusals
 from llava_tools.engine.loading.inspection import list_files
-from llava_tools.errors import ModelNotFoundError
+from llava_tools.errors import ModelNotFoundError, require
 from llava_tools.options import ALIASES
 
 if TYPE_CHECKING:
@@ -60,11 +62,13 @@ def resolve(name: str, revision: str | None = None, local_files_only: bool = Fal
     Raises:
         ModelNotFoundError: No such model, folder or revision, or it cannot be reached.
         ModelError: It is a file.
+        MissingExtraError: It is on the hub, and huggingface_hub is not installed.
     """
     source = ALIASES.get(name, name)
     folder = local_folder(name)
     if folder is not None:
         return Source(source, folder, list_files(folder))
+    require("huggingface_hub", extra="torch")
     from llava_tools.engine.loading import hub  # folders need no hub
 
     snapshot = hub.resolve(source, revision, local_files_only)
@@ -81,20 +85,36 @@ def local_folder(name: str) -> Path | None:
     source = ALIASES.get(name, name)
     if source == "tiny":
         return Path(str(files("llava_tools") / "tiny"))
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file():
-        raise refusals.file(path).error()
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    path = os.path.expanduser(source)  # unlike `Path`, it takes every text
+    if os.path.isdir(path):
+        return Path(path)
+    if is_file(name):
+        raise refusals.file(Path(path)).error()
+    is_hub_id = source.count("/") == 1 and not source.startswith((".", "/", "~"))
+    if not is_hub_id or source.endswith("/") or os.path.lexists(path):
         raise _unknown(name)
     return None
 
 
+def is_file(name: str) -> bool:
+    """Whether a name stands for a file, which is no model."""
+    return name not in ALIASES and os.path.isfile(os.path.expanduser(name))
+
+
 def _unknown(name: str) -> ModelNotFoundError:
-    similar = difflib.get_close_matches(name.lower(), ALIASES, n=1, cutoff=0.5)
+    similar = _similar(name)
     return ModelNotFoundError(
         f"There is no model {name!r}.",
-        (f"Did you mean {similar[0]!r}? " if similar else "")
+        (f"Did you mean {similar!r}? " if similar else "")
         + "Use 'tiny', '0.5b', '7b', '13b', a hub id like 'llava-hf/llava-1.5-7b-hf', or a folder.",
     )
+
+
+def _similar(name: str) -> str | None:
+    """Return the hub id in an address, or the known model with a similar name."""
+    if match := re.match(r"(?:https?://)?(?:huggingface|hf)\.co/([^/?#]+/[^/?#]+)", name):
+        return match[1]
+    known = {model.rpartition("/")[2]: model for model in ALIASES.values()}
+    known |= {alias: alias for alias in ALIASES}
+    names = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return known[names[0]] if names else None

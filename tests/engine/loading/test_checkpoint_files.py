@@ -119,6 +119,22 @@ def _map_all(target: object) -> Callable[[dict[str, Any]], object]:
     return lambda index: index.update(weight_map=dict.fromkeys(index["weight_map"], target))
 
 
+def _write(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def _edit(part: str, field: str, value: object) -> Callable[[Path], object]:
+    """Return a function that changes a field of config.json, at its top if `part` is empty."""
+
+    def damage(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (config[part] if part else config)[field] = value
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
+DEEP = "[" * 100_000
 TRUNCATED = "is truncated or damaged"
 NO_INDEX = r"model\.safetensors\.index\.json of .* is not an index of weights"
 POINTS = "is a Git LFS pointer, not the file itself.*git lfs pull"
@@ -157,6 +173,18 @@ AGAIN = "(Download|Export)"
         (lambda f: (f / "tokenizer_config.json").write_text("{"), "tokenizer of .* is damaged"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer: none of tokeniz"),
         (lambda f: (f / "generation_config.json").write_text("{"), "generation_config.json of"),
+        (_write("generation_config.json", DEEP), "generation_config.json of .* is not a JSON obj"),
+        (_write("generation_config.json", '{"eos_token_id": "x"}'), "invalid eos_token_id: 'x'"),
+        (_write("generation_config.json", '{"eos_token_id": [[1]]}'), "invalid eos_token_id"),
+        (_write("processor_config.json", DEEP), "processor_config.json is damaged"),
+        (_write("chat_template.json", DEEP), "chat_template.json is damaged"),
+        (lambda folder: _split(folder).write_text(DEEP), NO_INDEX),
+        (_edit("", "text_config", None), "config.json of .* has no text_config"),
+        (_edit("", "model_type", None), "config.json has no model_type"),
+        (_edit("", "projector_hidden_act", "x"), "make no model of config.json of .* KeyError"),
+        (_edit("text_config", "hidden_size", -64), "make no model of config.json of .* Runtime"),
+        (_edit("vision_config", "patch_size", 0), "make no model of config.json of .* ZeroDiv"),
+        (_edit("vision_config", "hidden_size", float("nan")), "cannot read config.json of .*nan"),
     ],
 )
 def test_a_damaged_file_is_an_error_of_one_line(

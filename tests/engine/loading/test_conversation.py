@@ -16,7 +16,7 @@ from llava_tools.chat.formats import (
     ConversationFormat,
     ConversationName,
 )
-from llava_tools.chat.prompt import build
+from llava_tools.chat.prompt import build, training_example
 from llava_tools.core.requests import Message
 from llava_tools.engine.loading.conversation import choose_format
 from llava_tools.engine.tokenizer import Tokenizer as LlavaTokenizer
@@ -114,6 +114,14 @@ def test_joycaption_is_known_by_its_image_token(tmp_path: Path) -> None:
     assert choose_format(tmp_path, tokenizer, image, None, "m") == JOYCAPTION
 
 
+@pytest.mark.parametrize("image_token", [-5, 10**9])
+def test_an_image_token_outside_of_the_vocabulary_is_no_joycaptions(
+    tmp_path: Path, image_token: int
+) -> None:
+    tokenizer = byte_tokenizer(*NAMES["llama3"], eos="<|eot_id|>")
+    assert choose_format(tmp_path, tokenizer, image_token, None, "m").name == "llama3"
+
+
 def test_the_option_precedes_everything(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(*NAMES["chatml"], eos="</s>", template="{{ 'Q: ' }}")
     assert choose(tmp_path, tokenizer, "vicuna_v1").name == "vicuna_v1"
@@ -194,6 +202,23 @@ def test_special_tokens_take_up_white_space_as_the_checkpoints_tokenizer_does(
     assert isinstance(image, int)
     ids = codec.tokenize(with_image, lambda _: [image])
     assert ids == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("rstrip", [True, False])
+@pytest.mark.parametrize(
+    "space", ["\n\n ", "\u2003\x85\u3000", "\x1c", "\x1f\n", "\u200b", "\ufeff"]
+)
+def test_text_keeps_what_is_no_white_space_for_the_checkpoints_tokenizer(
+    space: str, rstrip: bool
+) -> None:
+    tokenizer = byte_tokenizer(*NAMES["phi3"], eos="<|endoftext|>", rstrip=rstrip)
+    codec = LlavaTokenizer(tokenizer, FORMATS["phi3"])
+    messages = [Message("user", (space + "Hi",)), Message("assistant", (space + "Yes",))]
+    ids = codec.tokenize(training_example(messages, FORMATS["phi3"]), lambda _: [0])
+    text = f"<|user|>\n{space}Hi<|end|>\n<|assistant|>\n{space}Yes<|end|>"
+    assert ids == tokenizer(text)["input_ids"]
+    prompt = codec.tokenize(build(messages[:1], conversation=FORMATS["phi3"]), lambda _: [0])
+    assert ids == [*prompt, *codec.encode_answer(space + "Yes"), codec.end_of_turn]
 
 
 @pytest.mark.parametrize("puts_it_first", [True, False])

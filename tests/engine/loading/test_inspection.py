@@ -234,6 +234,7 @@ def test_bitsandbytes_weights_need_cuda(read: Read, kind: str, device: str) -> N
     ("files", "message"),
     [
         ({"ggml-model-q4_k.gguf": 9, "mmproj-model-f16.gguf": 9, "README.md": 1}, "is GGUF"),
+        ({"a/model.gguf": 9, "b/config.json": 9}, "has no config.json"),
         ({"params.json": 1, "consolidated.safetensors": 9, "tekken.json": 1}, "Mistral's own"),
         ({"mm_projector.bin": 9}, "holds a projector alone"),
         ({"README.md": 1}, "has no config.json"),
@@ -355,6 +356,11 @@ def test_quantized_files_take_the_memory_of_their_size(read: Read) -> None:
     assert read(config).memory("float16") == 1000
 
 
+@pytest.mark.parametrize("dtype", ["\x1b[2J", "", 5, None, ["float16"]])
+def test_a_dtype_that_is_none_is_not_shown(read: Read, dtype: Any) -> None:
+    assert read(llava({"model_type": "llama"}, torch_dtype=dtype)).dtype is None
+
+
 def test_parameters_of_other_language_models_come_from_the_size(read: Read) -> None:
     config = llava({"model_type": "granite"}, torch_dtype="bfloat16")
     assert read(config).parameters == 500
@@ -380,6 +386,8 @@ def test_warnings_name_what_may_go_wrong(read: Read) -> None:
             "tongyi-qianwen-research",
         ),
         ({"README.md": "# No front matter\nlicense: mit\n"}, None),
+        ({"README.md": "---" + 200_000 * "\n" + "license: mit\n"}, None),
+        ({"README.md": "---\nlicense: \x1b[31mmit\x07\n---\n"}, "[31mmit"),
         ({"LICENSE": "\n    Apache License\n  Version 2.0\n"}, "Apache License"),
         ({}, None),
     ],

@@ -60,6 +60,46 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
         resolve(str(tmp_path / "model.gguf"))
 
 
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "nope", "nope/", "./nope", "~nobody/x", "a/b/c", "a" * 300, "a/" + "b" * 300),
+        *("a\0b", "a/b\0", "\udcff", "a/\udcff", "a/.b", "a/b--c", "a b/c", "a/b.git", "a/b@main"),
+    ],
+    ids=lambda name: repr(name)[:20],
+)
+def test_a_name_that_cannot_be_one_needs_no_request(hub: FakeHub, name: str, offline: bool) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"There is no model|is no name of a"):
+        resolve(name, local_files_only=offline)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("7B", "7b"),
+        ("llava-1.5-13b-hf", "llava-hf/llava-1.5-13b-hf"),
+        ("llava-hf/llava-1.5-7b-hf/", "llava-hf/llava-1.5-7b-hf"),
+        ("https://huggingface.co/someone/a-model/tree/main", "someone/a-model"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_corrected(name: str, suggestion: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=f"Did you mean '{suggestion}'"):
+        resolve(name)
+
+
+def test_what_exists_and_is_no_folder_is_no_hub_id(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/loop").symlink_to("loop")
+    with pytest.raises(ModelNotFoundError, match="There is no model 'models/loop'"):
+        resolve("models/loop")
+    assert hub.requests == []
+
+
 def test_only_small_files_are_downloaded_at_first(hub: FakeHub) -> None:
     commit = hub.publish(NAME, FILES)
     source = resolve(NAME)
