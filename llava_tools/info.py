@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import psutil
 
@@ -15,7 +16,13 @@ from llava_tools.engine.loading.dimensions import TextModel, VisionTower
 from llava_tools.engine.loading.inspection import Inspection, inspect, list_files
 from llava_tools.engine.loading.refusals import Refusal
 from llava_tools.errors import install_command
-from llava_tools.options import ALIASES, CONTEXT_LENGTHS, DEFAULT_CONTEXT_LENGTH, TINY_NOTICE
+from llava_tools.options import (
+    ALIASES,
+    CONTEXT_LENGTHS,
+    DEFAULT_CONTEXT_LENGTH,
+    TINY_NOTICE,
+    Quantization,
+)
 
 #: Licence of LLaVA 1.5's weights, shown with their names.
 LLAVA_NOTICE = (
@@ -159,7 +166,7 @@ def report() -> Report:
     """Return the current report. Imports torch if it is installed."""
     device_type, device, free = _device()
     fits = tuple(
-        _fit(name, precision, size.bytes_needed(precision), device_type, free)
+        _fit(name, precision, size.bytes_needed(precision), _lacking(precision, device_type), free)
         for name, size in sizes().items()
         for precision in _PRECISIONS
         if name != "tiny" or precision == "float32"
@@ -224,21 +231,34 @@ def _fits(name: str, inspection: Inspection, device_type: str, free: int) -> tup
     length = _default_length(text)
     if inspection.quantization is not None:
         needed = inspection.weight_bytes + 2 * text.kv_values * length
-        return (_fit(name, inspection.quantization, needed, device_type, free),)
+        lacking = None if device_type == "cuda" else "needs a CUDA GPU"
+        return (_fit(name, inspection.quantization, needed, lacking, free),)
     size = _size(inspection, length, "")
     precisions = _PRECISIONS if text.linear_parameters else ("float32", "16 bit")
     return tuple(
-        _fit(name, precision, size.bytes_needed(precision), device_type, free)
+        _fit(name, precision, size.bytes_needed(precision), _lacking(precision, device_type), free)
         for precision in precisions
     )
 
 
-def _fit(name: str, precision: str, needed: int, device_type: str, free: int) -> Fit:
-    if precision in ("8bit", "4bit") and device_type != "cuda":
-        return Fit(name, precision, needed, False, "needs a CUDA GPU")
+def _fit(name: str, precision: str, needed: int, lacking: str | None, free: int) -> Fit:
+    if lacking is not None:
+        return Fit(name, precision, needed, False, lacking)
     if needed > free:
         return Fit(name, precision, needed, False, f"{(needed - free) / 1e9:.1f} GB short")
     return Fit(name, precision, needed, True)
+
+
+def _lacking(precision: str, device_type: str) -> str | None:
+    """Return why a device does not compute in a precision; None if it does."""
+    if precision not in ("8bit", "4bit") or device_type == "cuda":
+        return None
+    if device_type == "cpu" and find_spec("torch") is not None:
+        from llava_tools.engine.quantized_linear import missing
+
+        lacking = missing(cast(Quantization, precision))
+        return None if lacking is None else f"needs a CUDA GPU, or a CPU with {lacking}"
+    return "needs a CUDA GPU"
 
 
 def _device() -> tuple[str, str, int]:

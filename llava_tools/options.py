@@ -151,7 +151,8 @@ class EngineOptions(LoadOptions):
     """Options of an engine. Equal options share one engine in a process.
 
     Attributes:
-        quantization: `4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU.
+        quantization: `4bit` or `8bit` weights: on CUDA through bitsandbytes; on CPUs with AVX512,
+            `8bit` with AVX2 too.
         conversation: Conversation format that the model was trained on: `vicuna_v1`, `chatml`,
             `llama3`, `phi3` or `joycaption`. None takes that of the checkpoint's chat template or
             vocabulary; with `base_url`, `vicuna_v1`.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from llava_tools import Llava, info
@@ -27,11 +28,20 @@ def _fits(
     return {(fit.model, fit.precision): fit for fit in report().fits}
 
 
-def test_models_that_fit_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("capability", "why_not"),
+    [("AVX512", ""), ("AVX2", "needs a CUDA GPU, or a CPU with AVX512")],
+)
+def test_models_that_fit_a_laptop(
+    capability: str, why_not: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     fits = _fits(monkeypatch, "cpu", 8)
     assert fits["tiny", "float32"].fits
-    assert fits["7b", "4bit"].why_not == "needs a CUDA GPU"
+    assert fits["7b", "4bit"].why_not == why_not
+    assert fits["7b", "8bit"].why_not == "1.8 GB short"
     assert fits["7b", "16 bit"].why_not == "8.3 GB short"
+    assert _fits(monkeypatch, "mps", 8)["7b", "4bit"].why_not == "needs a CUDA GPU"
 
 
 def test_models_that_fit_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,14 @@ def cast_unquantized(model: LlavaForConditionalGeneration, dtype: torch.dtype) -
                 parameter.data = parameter.data.to(dtype)
 
 
+def missing(bits: Quantization) -> str | None:
+    """Return what this processor lacks for a quantization, such as "AVX512"; None: nothing."""
+    needed = ("AVX512",) if bits == "4bit" else ("AVX512", "AVX2")
+    if torch.backends.cpu.get_cpu_capability() in needed:
+        return None
+    return " or ".join(needed)
+
+
 @cache
 def check_quantization(bits: Quantization) -> None:
     """Check that this processor and this torch have what a quantization needs.
@@ -139,13 +147,10 @@ def check_quantization(bits: Quantization) -> None:
     Raises:
         ModelError: Something is missing, and what to do.
     """
-    capability = torch.backends.cpu.get_cpu_capability()
-    needed = ("AVX512",) if bits == "4bit" else ("AVX512", "AVX2")
-    if capability not in needed:
+    if lacking := missing(bits):
         raise ModelError(
-            f"quantization={bits!r} on a CPU needs {' or '.join(needed)}; this one has "
-            f"{capability}.",
-            "Use quantization='8bit'." if capability == "AVX2" else "Leave quantization out.",
+            f"quantization={bits!r} on a CPU needs {lacking}, which this one does not have.",
+            "Leave quantization out." if missing("8bit") else "Use quantization='8bit'.",
         )
     weight = torch.sin(torch.arange(_BLOCK * 96.0)).view(_BLOCK, 96)
     inputs = torch.cos(torch.arange(96.0 * MANY_ROWS_4BIT)).view(-1, 96).bfloat16()
