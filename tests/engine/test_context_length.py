@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from transformers import Phi3Config
+from transformers import LlavaConfig
 
 from llava_tools import Llava
 from llava_tools.engine import load_engine
@@ -54,19 +54,18 @@ def test_more_than_the_model_was_built_for_is_an_error(checkpoint: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "length"),
+    ("kind", "options", "length"),
     [
-        ({}, 512),
-        ({"rope_scaling": {"rope_type": "longrope", **ORIGINAL, **FACTORS}}, 64),
-        ({"rope_scaling": {"type": "su", **FACTORS}, **ORIGINAL}, 64),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 8.0, **ORIGINAL}}, 512),
-        ({"rope_scaling": {"rope_type": "dynamic", "factor": 8.0}}, 512),
+        ("llama", {}, 512),
+        ("llama", {"rope_scaling": {"rope_type": "longrope", **ORIGINAL, **FACTORS}}, 64),
+        ("phi3", {"rope_scaling": {"type": "longrope", **FACTORS}, **ORIGINAL}, 64),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 8.0, **ORIGINAL}}, 512),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 8.0}}, 512),
     ],
-    ids=["default", "longrope", "su", "yarn", "dynamic"],
 )
-def test_longrope_ends_where_all_of_its_angles_change(options: Any, length: int) -> None:
-    text = {"model_type": "phi3", "max_position_embeddings": 512, **SIZES, **options}
-    assert longest_context(Phi3Config(**text)) == length
+def test_longrope_ends_where_all_of_its_angles_change(kind: str, options: Any, length: int) -> None:
+    text = {"model_type": kind, "max_position_embeddings": 512, **SIZES, **options}
+    assert longest_context(LlavaConfig(text_config=text).text_config) == length
     model = dimensions.text_model({"model_type": "llava", "text_config": text})
     assert model is not None
     assert model.context_length == length

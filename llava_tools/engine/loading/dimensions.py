@@ -83,8 +83,6 @@ _OTHER_TEXT_MODELS = {
     *("ministral", "ministral3", "mixtral", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi"),
     *("phimoe", "qwen2_moe", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2"),
 }
-#: Names of the rotary embedding that changes beyond an original context.
-_LONGROPE = {"longrope", "su"}
 #: Language models that are supported.
 TEXT_MODELS = frozenset(_OTHER_TEXT_MODELS | _TEXT_DEFAULTS.keys())
 
@@ -218,10 +216,13 @@ def _context_length(text: Config) -> int:
     """Return the longest context; see `engine.context_length`."""
     length = int(text["max_position_embeddings"])
     rotary = text.get("rope_parameters") or text.get("rope_scaling")
-    if not isinstance(rotary, dict) or rotary.get("rope_type", rotary.get("type")) not in _LONGROPE:
+    if not isinstance(rotary, dict) or "longrope" not in (
+        rotary.get("rope_type"),
+        rotary.get("type"),
+    ):
         return length
     original = "original_max_position_embeddings"
-    return min(length, int(rotary.get(original) or text.get(original) or length))
+    return min(length, int(text.get(original) or rotary.get(original) or length))
 
 
 def _norms_and_biases(
