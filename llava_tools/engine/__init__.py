@@ -13,7 +13,9 @@ A step, on the loop's thread:
  4. The `runner` puts the tokens of all sequences in one row after another, embeds them, and notes
     for each row its position, its slot in the `kv_cache` and what it attends to.
  5. The `decoder` computes the rows: `linear` layers over all of them, `attention` for each sequence
-    in its own blocks. `transformers_decoder` does it for families that `decoder` does not know.
+    in its own blocks. For families that `decoder` does not know `transformers_decoder` has
+    transformers compute them, with our attention (`attention_interface`); `architecture_check`
+    refuses those that this would run wrongly.
  6. Logits come back for the rows after which a token is wanted. On a GPU steps of single rows are
     replayed (`decode_graphs`).
  7. The `sampler` picks a token for each of them, by the request's own settings and grammar.
