@@ -38,6 +38,7 @@ from benchmarks.drawn_pdf import DrawnPage, TextLine, write_pages
 from benchmarks.machine import describe
 from llava_tools.engine.embedding import ClipEmbedding
 from llava_tools.engine.loading.clip import load_clip
+from llava_tools.engine.loading.processor import preprocess
 from llava_tools.options import EmbeddingOptions
 from llava_tools.retrieval import IndexProgress, PageIndex
 from llava_tools.retrieval.ingest import BATCH_SIZE
@@ -100,7 +101,7 @@ def index_rate(work: Path, pages: int, model: str | None) -> dict[str, float]:
     clip = None if model else str(work / "clip")
     options = EmbeddingOptions(model or "7b", local_files_only=True, clip=clip)
     embedding = ClipEmbedding(load_clip(options), options, dict)
-    batches = preprocess(embedding, paths)
+    batches = page_pixels(embedding, paths)
     time_forward(embedding, [batches[0][:1]])
     half = (len(batches) + 1) // 2
     before = time_forward(embedding, batches[:half])
@@ -119,12 +120,12 @@ def index_rate(work: Path, pages: int, model: str | None) -> dict[str, float]:
     }
 
 
-def preprocess(embedding: ClipEmbedding, paths: Sequence[Path]) -> list[torch.Tensor]:
+def page_pixels(embedding: ClipEmbedding, paths: Sequence[Path]) -> list[torch.Tensor]:
     """Return the pages' pixels as the vision tower takes them, in batches."""
     processor = embedding._vision_tower().processor
     documents = [open_document(str(path), *hash_file(str(path))) for path in paths]
     pixels = [
-        processor([page.image.rgb()], return_tensors="pt")["pixel_values"]
+        preprocess(processor, [page.image])
         for document in documents
         for page in read_pages(document)
     ]

@@ -71,8 +71,8 @@ class TransformersDecoder(nn.Module):
         calls = architecture_check.layer_calls(self.causal)
         has_variants = any(call.variant for call in calls)
         self.attention: Any = VariantAttention(attention) if has_variants else attention
-        key = calls[0].key
-        self.kv_shape = KVShape(len(calls), *key.shape[1:], key.dtype)
+        _, kv_heads, head_dim = (key := calls[0].key).shape
+        self.kv_shape = KVShape(len(calls), kv_heads, head_dim, key.dtype)
         _pack(self.causal)
         model.lm_head = self.causal.get_output_embeddings()
         architecture_check.check_logits(self, expected)
@@ -115,7 +115,8 @@ def causal_model(model: LlavaForConditionalGeneration) -> PreTrainedModel:
     causal.set_output_embeddings(model.lm_head)
     if others := [name for name, item in causal.named_parameters() if item.is_meta]:
         raise refusal(text, f"it has weights that a LLaVA does not hold, such as {others[0]}")
-    return causal.eval()
+    causal.eval()
+    return causal
 
 
 def _pack(causal: PreTrainedModel) -> None:

@@ -100,7 +100,9 @@ def llava(model_type: str, options: dict[str, Any]) -> LlavaForConditionalGenera
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=3)
     torch.manual_seed(0)
     # Not every family has another attention.
-    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
+    model: LlavaForConditionalGeneration = LlavaForConditionalGeneration._from_config(
+        config, attn_implementation="eager"
+    )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
@@ -108,7 +110,8 @@ def llava(model_type: str, options: dict[str, Any]) -> LlavaForConditionalGenera
             else:
                 parameter.normal_(mean=float("norm" in name), std=0.2)
         model.lm_head.weight[2] = 0  # answers do not end
-    return model.eval()
+    model.eval()
+    return model
 
 
 PROMPTS = [[4 + 7 * n * length % 316 for n in range(length)] for length in (37, 5, 70, 20)]
@@ -116,7 +119,7 @@ PROMPTS = [[4 + 7 * n * length % 316 for n in range(length)] for length in (37, 
 
 def generated(model: LlavaForConditionalGeneration, prompt: list[int]) -> list[int]:
     with torch.inference_mode():
-        output: Tensor = model.generate(  # type: ignore[operator]
+        output: Any = model.generate(
             input_ids=torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
             max_new_tokens=NEW_TOKENS,

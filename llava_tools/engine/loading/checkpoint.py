@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -209,8 +210,9 @@ def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndByt
 
 def _attention(config: LlavaConfig) -> dict[str, str]:
     """Return what the parts attend with where the engine does not replace it: in fine-tuning."""
-    text = "eager" if config.text_config.model_type in _NO_SDPA else "sdpa"
-    return {"": "sdpa", "vision_config": "sdpa", "text_config": text}
+    text: Any = config.text_config
+    kind = "eager" if text.model_type in _NO_SDPA else "sdpa"
+    return {"": "sdpa", "vision_config": "sdpa", "text_config": kind}
 
 
 def _eos_token_ids(model: LlavaForConditionalGeneration, tokenizer: Tokenizer) -> tuple[int, ...]:
