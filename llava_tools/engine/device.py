@@ -137,7 +137,7 @@ def pick_dtype(options: LoadOptions, device: torch.device) -> torch.dtype:
 def supports_bfloat16(device: torch.device) -> bool:
     """Whether a GPU computes in bfloat16; older ones (T4, V100, RTX 20) emulate it, slowly."""
     with activate(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def activate(device: torch.device) -> AbstractContextManager[object]:

@@ -18,23 +18,26 @@ from llava_tools.chat.prepare import prepare
 from llava_tools.chat.token_limit import max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.requests import Request, SamplingParams
-from llava_tools.engine import scoring, vision_tower
+from llava_tools.engine import scoring
 from llava_tools.engine.attention import make_attention
 from llava_tools.engine.blocks import BlockManager
 from llava_tools.engine.context_length import longest_context
+from llava_tools.engine.decode_graphs import make_decode_graphs
 from llava_tools.engine.decoder import make_decoder
 from llava_tools.engine.device import require_memory
 from llava_tools.engine.grammar_masks import GrammarCache
-from llava_tools.engine.image_batcher import MAX_IMAGES, ImageBatcher
+from llava_tools.engine.image_batcher import ImageBatcher
 from llava_tools.engine.image_cache import ImageFeatureCache
-from llava_tools.engine.kv_cache import KVCache, blocks_that_fit, budget_for
+from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.loop import EngineLoop
+from llava_tools.engine.memory_plan import plan_memory
 from llava_tools.engine.process import check_process, is_forked
 from llava_tools.engine.request_state import PromptImage, RequestState
 from llava_tools.engine.runner import ModelRunner
 from llava_tools.engine.stream import EngineStream
+from llava_tools.engine.vision_stream import VisionStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
@@ -76,22 +79,32 @@ class LlavaEngine:
         attention = make_attention(device)
         bits = options.quantization if device.type == "cpu" else None  # else by bitsandbytes
         decoder = make_decoder(loaded.model, attention, bits)
-        count = blocks_that_fit(decoder.kv_shape, self.context_length, device)
-        self.cache = KVCache(decoder.kv_shape, count, device)
-        blocks = BlockManager(count, prefix_caching=options.prefix_caching)
+        encode = VisionStream(loaded.model)
+        plan = plan_memory(
+            loaded.model.config,
+            decoder,
+            token_embedding,
+            encode,
+            self.context_length,
+            loaded.image_tokens,
+        )
+        self.cache = KVCache(decoder.kv_shape, plan.blocks, device)
+        graphs = make_decode_graphs(decoder, token_embedding, self.cache, self.context_length)
         self.loop = EngineLoop(
-            ModelRunner(decoder, token_embedding, decoder.attention, self.cache),
-            blocks,
+            ModelRunner(decoder, token_embedding, decoder.attention, self.cache, graphs),
+            BlockManager(plan.blocks, prefix_caching=options.prefix_caching),
             loaded.eos_token_ids,
-            budget_for(device).step_tokens,
+            plan.step_tokens,
             on_dropped=self._release_dropped,
         )
-        self.image_batcher = ImageBatcher(
-            self._encode_pixels, MAX_IMAGES if device.type == "cuda" else 1
-        )
+        self.image_batcher = ImageBatcher(encode, plan.images_at_once)
         self._pixels_lock = threading.Lock()  # one image at a time has all its pixels in memory
         self._images = ImageFeatureCache(
-            self._encode, vocab_size, loaded.image_tokens, prefix_caching=options.prefix_caching
+            self._encode,
+            vocab_size,
+            loaded.image_tokens,
+            plan.kept_images,
+            prefix_caching=options.prefix_caching,
         )
         self._grammars = GrammarCache(loaded.tokenizer.tokenizer, vocab_size)
         self._dropped: queue.SimpleQueue[RequestState] = queue.SimpleQueue()
@@ -235,14 +248,9 @@ class LlavaEngine:
 
     def _encode(self, image: ImageRef) -> torch.Tensor:
         """Return an image's features: [image_tokens, hidden] in the model's dtype."""
-        model = self.loaded.model
         with self._pixels_lock:
-            (pixels,) = preprocess(self.loaded.processor, [image]).to(model.device, model.dtype)
+            (pixels,) = preprocess(self.loaded.processor, [image])
         return self.image_batcher(pixels)
-
-    @torch.inference_mode()
-    def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
-        return vision_tower.features(self.loaded.model, pixels)
 
     def _release_dropped(self) -> None:
         """Release the requests whose streams were garbage-collected before their end."""

@@ -7,7 +7,7 @@ encodes its own image together with those that already wait; it never waits for 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +27,14 @@ class ImageBatcher:
     """Encodes images for many callers.
 
     Args:
-        encode: [images, 3, size, size] to features [images, tokens, hidden]; called by one thread
-            at a time.
+        encode: [images, 3, size, size] to each image's features [tokens, hidden]; called by one
+            thread at a time.
         max_images: Images of a batch, at least 1.
     """
 
-    def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor], max_images: int) -> None:
+    def __init__(
+        self, encode: Callable[[torch.Tensor], Iterable[torch.Tensor]], max_images: int
+    ) -> None:
         self._encode = encode
         self._max_images = max_images
         self._waiting: list[_WaitingImage] = []
@@ -69,5 +71,5 @@ class ImageBatcher:
             if len(batch) == 1 or not isinstance(error, Exception):
                 raise
             return
-        for item, row in zip(batch, features, strict=True):
-            item.features = row.clone() if len(batch) > 1 else row
+        for item, encoded in zip(batch, features, strict=True):
+            item.features = encoded

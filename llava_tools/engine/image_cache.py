@@ -18,7 +18,8 @@ import torch
 
 from llava_tools.images import ImageRef
 
-#: Images that are kept, those used last; 4.5 MiB each for the 7B in 16 bit.
+#: Images that are kept where memory is plentiful, those used last; 4.5 MiB each for the 7B in 16
+#: bit.
 MAX_IMAGES = 128
 
 
@@ -43,6 +44,7 @@ class ImageFeatureCache:
             device. Several threads call it at a time, but never for the same image.
         vocab_size: Rows of the language model's embedding; virtual ids begin there.
         tokens_per_image: Virtual ids of an image.
+        max_images: Images that are kept.
         prefix_caching: Whether a repeated image gets the same ids. If not, every use is encoded
             anew.
     """
@@ -52,12 +54,14 @@ class ImageFeatureCache:
         encode: Callable[[ImageRef], torch.Tensor],
         vocab_size: int,
         tokens_per_image: int,
+        max_images: int = MAX_IMAGES,
         *,
         prefix_caching: bool,
     ) -> None:
         self._encode = encode
         self._vocab_size = vocab_size
         self._tokens_per_image = tokens_per_image
+        self._max_images = max_images
         self._prefix_caching = prefix_caching
         self._images: OrderedDict[str, EncodedImage] = OrderedDict()  # by handle, oldest use first
         self._serials = itertools.count()
@@ -83,7 +87,7 @@ class ImageFeatureCache:
             encoded = self._new(image)
             with self._lock:
                 self._images[handle] = encoded
-                if len(self._images) > MAX_IMAGES:
+                if len(self._images) > self._max_images:
                     self._images.popitem(last=False)
         finally:
             with self._lock:

@@ -53,7 +53,7 @@ class KVCache:
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """How much memory and work the batch may take on a kind of device.
+    """How much memory and work the batch may take.
 
     Attributes:
         step_tokens: Tokens computed in one step at most; more delays the other requests.
@@ -67,21 +67,15 @@ class MemoryBudget:
 
 
 CPU_BUDGET = MemoryBudget(step_tokens=1024, kv_tokens=16_384, kv_share=0.25)
-CUDA_BUDGET = MemoryBudget(step_tokens=4096, kv_tokens=65_536, kv_share=0.6)
-
-
-def budget_for(device: torch.device) -> MemoryBudget:
-    """Return the budget of a device."""
-    return CUDA_BUDGET if device.type == "cuda" else CPU_BUDGET
 
 
 def blocks_that_fit(shape: KVShape, context_length: int, device: torch.device) -> int:
-    """Return how many blocks the KV gets: enough for one full context at least.
+    """Return how many blocks the KV gets in the host's memory: a full context at least.
 
     Raises:
         ModelError: The KV of a single request does not fit into memory.
     """
-    budget, free = budget_for(device), free_bytes(device)
+    budget, free = CPU_BUDGET, free_bytes(device)
     blocks = math.ceil(context_length / BLOCK_SIZE) + 1
     if blocks * BLOCK_SIZE * shape.token_bytes > free:
         raise kv_error(context_length, shape.token_bytes, free)

@@ -7,6 +7,7 @@ are written, what each row attends to. The decoder then runs without a decision.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from llava_tools.engine.device import activate
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.step import Share, StepLogits
 from llava_tools.engine.upload import upload
+
+if TYPE_CHECKING:
+    from llava_tools.engine.transformers_decoder import TransformersDecoder
 
 
 class ModelRunner:
@@ -34,7 +38,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | TransformersDecoder,
         token_embedding: nn.Embedding,
         attention: Attention,
         cache: KVCache,

@@ -50,7 +50,7 @@ class _Check(TorchDispatchMode):
 def forbid_synchronization() -> Iterator[None]:
     """Raise `SynchronizationError` for operations of this thread that synchronize."""
     # In inference mode operations made of others would be seen as a whole only.
-    with torch.inference_mode(False), torch.no_grad(), _Check():
+    with torch.inference_mode(False), torch.no_grad(), _Check():  # type: ignore[no-untyped-call]
         yield
 
 
