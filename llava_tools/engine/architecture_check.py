@@ -9,7 +9,7 @@ values, and rows that mix otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from llava_tools.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from llava_tools.engine.transformers_decoder import TransformersDecoder
+    from llava_tools.engine.attention.variants import VariantAttention
+    from llava_tools.engine.kv_cache import KVShape
 
 #: Tokens of the two sequences that are compared.
 _LENGTHS = (24, 6)
@@ -35,6 +36,17 @@ _STEPS = (((0, 15),), ((15, 23), (0, 5)), ((23, 24), (5, 6)))
 #: Largest error of logits, relative to their deviation. 16 bit round; in a mixture of experts a
 #: token may take another one.
 _TOLERANCE = {torch.float32: 0.002, torch.float16: 0.1, torch.bfloat16: 0.25}
+
+class CheckedDecoder(Protocol):
+    """A `TransformersDecoder`, as far as it is checked."""
+
+    causal: PreTrainedModel
+    attention: VariantAttention
+    kv_shape: KVShape
+
+    def __call__(self, embeddings: Tensor, step: StepInputs) -> Tensor:
+        """See `Decoder.forward`."""
+
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
@@ -91,7 +103,7 @@ def layer_calls(causal: PreTrainedModel) -> list[LayerCall]:
 
 
 @torch.inference_mode()
-def check_logits(decoder: TransformersDecoder, expected: Sequence[Tensor]) -> None:
+def check_logits(decoder: CheckedDecoder, expected: Sequence[Tensor]) -> None:
     """Compare a decoder's logits with those of `reference_logits`.
 
     Raises:
@@ -114,7 +126,7 @@ def check_logits(decoder: TransformersDecoder, expected: Sequence[Tensor]) -> No
 
 
 def _step(
-    decoder: TransformersDecoder, cache: KVCache, shares: Sequence[tuple[int, int]]
+    decoder: CheckedDecoder, cache: KVCache, shares: Sequence[tuple[int, int]]
 ) -> StepInputs:
     """Return a step that computes tokens `begin` to `end` of each sequence."""
     sequences: list[SequenceRows] = []

@@ -22,6 +22,7 @@ from llava_tools.engine.device import is_unrecoverable
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.step import Share
 from llava_tools.engine.synchronization import SynchronizationError, forbid_synchronization
+from llava_tools.engine.upload import to_device
 
 _log = logging.getLogger(__name__)
 
@@ -95,10 +96,8 @@ class DecodeGraphs:
         They are overwritten by the next step.
         """
         size = next(size for size in SIZES if size >= len(shares))
-        host = self._host_inputs(shares, size)
-        if self._inputs.device.type == "cuda":
-            host = host.pin_memory()
-        self._inputs[: size * self._columns].copy_(host, non_blocking=True)
+        inputs = to_device(self._host_inputs(shares, size), self._inputs.device)
+        self._inputs[: size * self._columns] = inputs
         replay = self._replays.get(size) or self._captured(size)
         replay()
         return self._logits[: len(shares)]

@@ -267,8 +267,8 @@ def _layer_class(config: Any, device: torch.device) -> type[DecoderLayer]:
 
 
 def _windows(config: Any) -> list[int | None]:
-    """Return the sliding window of each layer."""
-    window = getattr(config, "sliding_window", None)
+    """Return the sliding window of each layer; Llama has none, whatever its configuration says."""
+    window = None if config.model_type == "llama" else getattr(config, "sliding_window", None)
     types = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
     return [window if kind == "sliding_attention" else None for kind in types]
 

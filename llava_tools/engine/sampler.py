@@ -1,15 +1,17 @@
 """Picks the next token of each row by its request's own settings.
 
 Each request has its own generator, so that a seed repeats its answer whatever else is in the batch,
-an exact argmax if it is greedy, and log-probabilities of the unmodified distribution. Rows without
-wishes share one argmax; tokens come to the host in one copy.
+an exact argmax if it is greedy, and log-probabilities of the unmodified distribution. Rows of the
+same settings are computed together. All that the host needs of a step comes in one copy.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from transformers import (
     LogitsProcessorList,
     TemperatureLogitsWarper,
@@ -17,7 +19,10 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from llava_tools.core.requests import SamplingParams
+from llava_tools.engine.device import activate
 from llava_tools.engine.request_state import RequestState, TokenIdLogprob
+from llava_tools.engine.upload import to_device, upload
 
 
 class Sampler:
@@ -30,33 +35,37 @@ class Sampler:
     def __init__(self, eos_token_id: int) -> None:
         self._eos_token_id = eos_token_id
 
-    def sample(self, logits: torch.Tensor, states: Sequence[RequestState]) -> list[int]:
+    def sample(self, logits: Tensor, states: Sequence[RequestState]) -> list[int]:
         """Return a token for each row of logits [rows, vocab_size], and record log-probabilities.
 
         A state with constraint advances by its token. If none may come next, its `constraint_error`
         is set and its token ends the answer.
         """
-        scores = self._masked(logits, states)
-        picked = scores.argmax(dim=-1)
-        for row, state in enumerate(states):
-            if state.sampling.temperature > 0 and not state.constraint_error:
-                picked[row] = _draw(scores[row : row + 1], state)
-        tokens: list[int] = picked.tolist()
-        for row, state in enumerate(states):
-            if state.sampling.logprobs:
-                state.logprobs.append(_logprob(logits[row], tokens[row], state))
+        with activate(logits.device):
+            scores = self._masked(logits, states)
+            picked = scores.argmax(dim=-1)
+            groups: dict[tuple[float, int | None, float], list[int]] = defaultdict(list)
+            for row, state in enumerate(states):
+                if state.sampling.temperature > 0 and not state.constraint_error:
+                    groups[_warping(state.sampling)].append(row)
+            for rows in groups.values():
+                drawn = _draw(_rows(scores, rows), [states[row] for row in rows])
+                picked.index_copy_(0, *upload([rows], logits.device), drawn)
+            tokens = _read(picked, logits, states)
+        for token, state in zip(tokens, states, strict=True):
             if state.constraint is not None and not state.constraint_error:
-                state.constraint.accept(tokens[row])
+                state.constraint.accept(token)
         return tokens
 
-    def score(self, logits: torch.Tensor, state: RequestState) -> None:
+    def score(self, logits: Tensor, state: RequestState) -> None:
         """Record the log-probabilities of a label's next tokens, one for each row of logits."""
         begin = len(state.logprobs)
-        label = torch.tensor(state.label[begin : begin + len(logits)], device=logits.device)
+        with activate(logits.device):
+            (label,) = upload([state.label[begin : begin + len(logits)]], logits.device)
         logprobs = logits.float().log_softmax(dim=-1).gather(1, label.unsqueeze(1))
         state.logprobs += [TokenIdLogprob(value, ()) for value in logprobs[:, 0].tolist()]
 
-    def _masked(self, logits: torch.Tensor, states: Sequence[RequestState]) -> torch.Tensor:
+    def _masked(self, logits: Tensor, states: Sequence[RequestState]) -> Tensor:
         """Return logits with -inf for tokens that the rows' constraints forbid."""
         rows = [row for row, state in enumerate(states) if state.constraint is not None]
         if not rows:
@@ -65,14 +74,13 @@ class Sampler:
         bits = bytearray()
         for row in rows:
             bits += self._allowed_bits(states[row], -(-vocab_size // 8))
-        packed = torch.frombuffer(bits, dtype=torch.uint8).view(len(rows), -1).to(logits.device)
-        values = torch.tensor(
-            [1 << bit for bit in range(8)], dtype=torch.uint8, device=packed.device
-        )
-        allowed = packed.unsqueeze(2).bitwise_and(values).flatten(1)[:, :vocab_size]
-        masked = logits.clone()
-        masked[rows] = masked[rows].masked_fill(allowed == 0, -torch.inf)
-        return masked
+        packed = torch.frombuffer(bits, dtype=torch.uint8).view(len(rows), -1, 1)
+        shifts = torch.arange(8, dtype=torch.uint8, device=logits.device)
+        allowed = (to_device(packed, logits.device) >> shifts & 1).flatten(1)[:, :vocab_size]
+        masked = _rows(logits, rows).masked_fill(allowed == 0, -torch.inf)
+        if len(rows) == len(states):
+            return masked
+        return logits.index_copy(0, *upload([rows], logits.device), masked)
 
     def _allowed_bits(self, state: RequestState, length: int) -> bytes:
         """Return a state's allowed tokens as `length` bytes; the end of the answer if it failed."""
@@ -86,30 +94,64 @@ class Sampler:
         return bits
 
 
-def _draw(scores: torch.Tensor, state: RequestState) -> torch.Tensor:
-    """Draw one token from a row [1, vocab_size] by the request's sampling settings."""
-    sampling = state.sampling
+def _rows(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return rows of a tensor, ascending."""
+    if len(rows) == len(tensor):
+        return tensor
+    return tensor.index_select(0, *upload([rows], tensor.device))
+
+
+def _warping(sampling: SamplingParams) -> tuple[float, int | None, float]:
+    return float(sampling.temperature), sampling.top_k, float(sampling.top_p)
+
+
+def _draw(scores: Tensor, states: Sequence[RequestState]) -> Tensor:
+    """Return a token for each row of scores [rows, vocab_size], of states with the same warping."""
+    temperature, top_k, top_p = _warping(states[0].sampling)
+    # Temperature, top-k and top-p, in the order of `generate`.
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(top_p))
+    warped = warpers(None, scores)  # type: ignore[arg-type]
+    # As `torch.multinomial` draws, which on a GPU waits for its checks.
+    noise = torch.empty_like(warped)
+    for row, state in enumerate(states):
+        noise[row : row + 1].exponential_(generator=_generator(state, scores.device))
+    return warped.softmax(dim=-1).div_(noise).argmax(dim=-1)
+
+
+def _generator(state: RequestState, device: torch.device) -> torch.Generator:
+    """Return a request's generator, which is made when it first draws."""
     if state.generator is None:
-        state.generator = torch.Generator(scores.device)
-        if sampling.seed is None:
+        state.generator = torch.Generator(device)
+        if state.sampling.seed is None:
             state.generator.seed()
         else:
-            state.generator.manual_seed(sampling.seed)
-    # Temperature, top-k and top-p, in the order of `generate`.
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(float(sampling.temperature))])
-    if sampling.top_k:
-        warpers.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        warpers.append(TopPLogitsWarper(float(sampling.top_p)))
-    warped = warpers(None, scores)  # type: ignore[arg-type]
-    return torch.multinomial(warped.softmax(dim=-1), 1, generator=state.generator)[0, 0]
+            state.generator.manual_seed(state.sampling.seed)
+    return state.generator
 
 
-def _logprob(logits: torch.Tensor, token: int, state: RequestState) -> TokenIdLogprob:
-    """Return the log-probabilities of one row [vocab_size] before any warping."""
-    logprobs = logits.log_softmax(dim=-1)
-    top: tuple[tuple[int, float], ...] = ()
-    if state.sampling.top_logprobs:
-        values, ids = logprobs.topk(min(state.sampling.top_logprobs, logprobs.numel()))
-        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-    return TokenIdLogprob(float(logprobs[token]), top)
+def _read(picked: Tensor, logits: Tensor, states: Sequence[RequestState]) -> list[int]:
+    """Return the picked tokens, and record the log-probabilities that states want."""
+    wanting = [row for row, state in enumerate(states) if state.sampling.logprobs]
+    if not wanting:
+        tokens: list[int] = picked.tolist()
+        return tokens
+    most = max(states[row].sampling.top_logprobs or 0 for row in wanting)
+    logprobs = _rows(logits, wanting).log_softmax(dim=-1)  # before any warping
+    own = logprobs.gather(1, _rows(picked, wanting).unsqueeze(1))
+    values, ids = logprobs.topk(min(most, logprobs.shape[1]), dim=-1)
+    # In float64, which holds tokens and float32 exactly.
+    parts = [part.double().flatten() for part in (picked, own, values, ids)]
+    numbers = iter(torch.cat(parts).tolist())
+    tokens = [int(next(numbers)) for _ in states]
+    chosen = [next(numbers) for _ in wanting]
+    top_values = [[next(numbers) for _ in range(values.shape[1])] for _ in wanting]
+    top_ids = [[int(next(numbers)) for _ in range(values.shape[1])] for _ in wanting]
+    for row, logprob, *top in zip(wanting, chosen, top_ids, top_values, strict=True):
+        state = states[row]
+        pairs = list(zip(*top, strict=True))[: state.sampling.top_logprobs or 0]
+        state.logprobs.append(TokenIdLogprob(logprob, tuple(pairs)))
+    return tokens

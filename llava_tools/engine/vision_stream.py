@@ -14,6 +14,7 @@ from transformers import LlavaForConditionalGeneration
 
 from llava_tools.engine import vision_tower
 from llava_tools.engine.device import activate
+from llava_tools.engine.upload import to_device
 
 
 class VisionStream:
@@ -43,7 +44,7 @@ class VisionStream:
         if self._stream is None:
             return _separate(vision_tower.features(self._model, pixels.to(self._device)))
         with activate(self._device), torch.cuda.stream(self._stream):
-            copied = pixels.pin_memory().to(self._device, non_blocking=True)
+            copied = to_device(pixels, self._device)
             features = _separate(vision_tower.features(self._model, copied))
             for item in features:
                 # The engine's thread reads them there: their memory is not free before that.

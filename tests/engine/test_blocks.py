@@ -107,13 +107,13 @@ class Machine(RuleBasedStateMachine):
         for block in taken:
             self.blocks.acquire(block)
         for number in range(len(taken), len(prompt)):
-            block = self.blocks.allocate(taken[-1] if taken else None)
-            if block is None:
+            new = self.blocks.allocate(taken[-1] if taken else None)
+            if new is None:
                 break
-            assert all(block not in blocks for blocks, _ in self.held)
+            assert all(new not in blocks for blocks, _ in self.held)
             begin = number * BLOCK_SIZE
-            parent = self.blocks.register(block, parent, tokens[begin : begin + BLOCK_SIZE])
-            taken.append(block)
+            parent = self.blocks.register(new, parent, tokens[begin : begin + BLOCK_SIZE])
+            taken.append(new)
         self.held.append((taken, prompt[: len(taken)]))
 
     @precondition(lambda self: self.held)

@@ -55,6 +55,8 @@ FAMILIES = {
     "llama, biases": LlamaConfig(**_COMMON, attention_bias=True, mlp_bias=True),
     "llama, wide heads": LlamaConfig(**_COMMON, head_dim=32, num_key_value_heads=4),
     "llama, scaled frequencies": LlamaConfig(**_COMMON, rope_parameters=_YARN),
+    # Phi-3 converted to Llama keeps its window in the configuration; transformers ignores it.
+    "llama, window ignored": LlamaConfig(**_COMMON, num_key_value_heads=2, sliding_window=40),
     "mistral": MistralConfig(**_COMMON, num_key_value_heads=4, sliding_window=None),
     "mistral, sliding window": MistralConfig(**_COMMON, num_key_value_heads=2, sliding_window=48),
     "qwen2": Qwen2Config(**_COMMON, num_key_value_heads=2),

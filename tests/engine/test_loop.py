@@ -32,7 +32,7 @@ class Harness:
     def __init__(self, blocks: int = 64, step_tokens: int = 1024, *, caching: bool = True) -> None:
         self.runner = FakeRunner()
         self.blocks = BlockManager(blocks, prefix_caching=caching)
-        self.loop = EngineLoop(self.runner, self.blocks, [END], step_tokens, lambda: None)  # type: ignore[arg-type]
+        self.loop = EngineLoop(self.runner, self.blocks, [END], step_tokens, lambda: None)
         self._number = 0
 
     def submit(self, prompt: Sequence[int], length: int, **fields: object) -> RequestState:
