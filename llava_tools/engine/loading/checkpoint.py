@@ -18,7 +18,7 @@ from transformers import (
 from llava_tools.engine import vision_tower
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.loading import adapter, adapter_base
-from llava_tools.engine.loading.config import read_config
+from llava_tools.engine.loading.config import read_config, valid_config
 from llava_tools.engine.loading.conversation import choose_format
 from llava_tools.engine.loading.inspection import Inspection, inspect
 from llava_tools.engine.loading.memory import check_memory
@@ -111,15 +111,8 @@ def _config(source: Source) -> LlavaConfig:
     config = read_config(source.folder, source.name)
     assert isinstance(config, LlavaConfig)  # `inspect` refuses all others
     vision_tower.check_config(config, source.name)
-    try:
-        with torch.device("meta"):
-            LlavaForConditionalGeneration(config)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"transformers can make no model of config.json of {source.name!r}: "
-            f"{type(error).__name__}: {error}.",
-            "Download or export the checkpoint again.",
-        ) from error
+    with valid_config(source.name), torch.device("meta"):
+        LlavaForConditionalGeneration(config)
     if isinstance(config.vision_config, SiglipVisionConfig):
         config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
     return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,8 @@ from typing import Any, Literal
 from transformers import CLIPConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedConfig
 
 from llava_tools.engine.loading import refusals
+from llava_tools.engine.loading.config import valid_config
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.vision_tower import image_tokens
 from llava_tools.errors import ModelError, ModelNotFoundError
 
@@ -118,7 +119,8 @@ def vision_config(folder: Path, name: str) -> CLIPVisionConfig:
             f"The vision tower {name!r} is a {config.get('model_type')!r} model, not a CLIP.",
             _SERVER,
         )
-    read: Any = kind.from_dict(config)
+    with valid_config(name):
+        read: Any = kind.from_dict(config)
     vision = read.vision_config if kind is CLIPConfig else read
     assert isinstance(vision, CLIPVisionConfig)
     return vision
@@ -163,11 +165,8 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelNotFoundError(f"{name!r} has no config.json.", "Name a checkpoint's folder.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except ValueError as error:
         raise ModelError(
             f"{path} is damaged: {error}.", "Download the checkpoint again."
         ) from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} is damaged: it holds no object.", "Download it again.")
-    return config

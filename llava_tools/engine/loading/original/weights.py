@@ -15,6 +15,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+from llava_tools.engine.loading.config import valid_config
 from llava_tools.errors import ModelError
 
 #: Prefixes of names in the original layout and in the released files of the llava-hf layout.
@@ -90,7 +91,7 @@ def check(weights: Mapping[str, torch.Tensor], config: LlavaConfig, name: str) -
         ModelError: Some are missing, unexpected or of the wrong shape; the message calls the model
             `name`.
     """
-    with torch.device("meta"):
+    with valid_config(name), torch.device("meta"):
         modules = LlavaForConditionalGeneration(config).state_dict()
     shapes = {_rename(key, _MODULE_PREFIXES): tensor.shape for key, tensor in modules.items()}
     if config.tie_word_embeddings:
