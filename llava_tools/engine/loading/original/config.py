@@ -35,6 +35,7 @@ _LLAMA_FIELDS = (
     "rope_theta",
     "tie_word_embeddings",
 )
+_MODEL_TYPES = ("llava", "llava_llama")
 _STRATEGIES: dict[str, Literal["default", "full"]] = {"patch": "default", "cls_patch": "full"}
 _SERVER = "Run the model with vLLM, and name the server: base_url='http://…/v1'."
 
@@ -84,10 +85,16 @@ def read_original(folder: Path, name: str) -> dict[str, Any]:
             "A checkpoint in the llava-hf layout needs no conversion.",
         )
     if not config.get("mm_vision_tower"):
+        if model_type in _MODEL_TYPES:
+            raise ModelError(
+                f"{name!r} is not a LLaVA in the original layout: its config.json has no "
+                "mm_vision_tower.",
+                "Name a checkpoint of LLaVA 1.5.",
+            )
         raise refusals.other_family(name, str(model_type)).error()
     if "anyres" in str(config.get("image_aspect_ratio")):
         raise refusals.original_layout(name, config).error()
-    if model_type not in ("llava", "llava_llama"):
+    if model_type not in _MODEL_TYPES:
         raise ModelError(
             f"{name!r} is a {model_type!r} model; only LLaVA on Llama or Vicuna is converted.",
             _SERVER,
