@@ -11,7 +11,9 @@ from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.outputs import Answer, Timings
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import ModelError, ModelNotFoundError, RequestError
+from llava_tools.remote.protocol import escape_special_tokens
 from llava_tools.testing import ScriptedBackend
+from tests.families.vocabularies import VOCABULARIES
 from tests.remote.requests import (
     ADD,
     CALL,
@@ -83,6 +85,25 @@ def test_special_tokens_in_text_are_escaped(serve: Serve, connect: Connect) -> N
     assert "<image>" not in content
     assert "</s>" not in content
     assert content.replace("\u200b", "") == "Is <image> or </s> a <b>tag</b>?"
+
+
+#: Special tokens that no supported format uses, and that look like words or markup.
+WITHOUT_STRUCTURE = ("<start_of_turn>", "<end_of_turn>", "[PAD]", "<repo_name>", "<file_sep>")
+
+
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_special_tokens_of_every_kind_of_vocabulary_are_escaped(vocabulary: str) -> None:
+    for token in VOCABULARIES[vocabulary]().tokenizer.get_added_tokens_decoder().values():
+        if token.content in WITHOUT_STRUCTURE:
+            continue
+        escaped = escape_special_tokens(f"a{token.content}b")
+        assert token.content not in escaped
+        assert escaped.replace("\u200b", "") == f"a{token.content}b"
+
+
+@pytest.mark.parametrize("text", ["a <| b |> c", "<b>x</b>", "a <s b", "1 < 2 | 3 > 2", "<||>"])
+def test_other_text_is_not_escaped(text: str) -> None:
+    assert escape_special_tokens(text) == text
 
 
 def test_model_is_looked_up_in_the_list_of_the_server(serve: Serve, connect: Connect) -> None:
