@@ -77,12 +77,13 @@ def main() -> None:
     prompts: list[str | None] = []
     for messages in request["conversations"]:
         try:
-            ((prompt,), _) = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 [messages],
                 chat_template=request["template"],
                 add_generation_prompt=True,
                 **request["tokens"],
             )
+            prompt: str | None = rendered[0][0]
         except Exception:  # noqa: BLE001 -- a template raises whatever it likes
             prompt = None
         prompts.append(prompt if prompt is not None and len(prompt) <= MAX_CHARACTERS else None)
