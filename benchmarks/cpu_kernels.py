@@ -30,10 +30,11 @@ from benchmarks.machine import describe
 from llava_tools.engine.attention import SequenceRows
 from llava_tools.engine.attention.reference import ReferenceAttention
 from llava_tools.engine.blocks import BLOCK_SIZE
-from llava_tools.engine.decoder import Decoder, StepInputs
+from llava_tools.engine.decoder import Decoder
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.linear import BFloat16Linear, Float16Linear, is_usable
 from llava_tools.engine.quantized_linear import Int4Linear, Int8Linear
+from llava_tools.engine.step_inputs import StepInputs
 
 LAYERS, HEAD_DIM, PROMPT = 12, 64, 650
 

@@ -147,7 +147,7 @@ def measure(engine: LlavaEngine, requests: Sequence[Request], rounds: int) -> di
                     runs.append(run(engine, request))
 
     def least(kind: list[list[Run]], field: str) -> float:
-        return sum(min(getattr(item, field) for item in runs[1:]) for runs in kind)
+        return float(sum(min(getattr(item, field) for item in runs[1:]) for runs in kind))
 
     count = len(requests)
     return {

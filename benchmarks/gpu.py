@@ -35,6 +35,7 @@ from llava_tools.bench.contenders import BackendContender
 from llava_tools.bench.workload import make_image
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.engine import load_engine
+from llava_tools.engine.blocks import BLOCK_SIZE
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import ModelError
 from llava_tools.images import ImageRef
@@ -182,7 +183,8 @@ def measure(folder: Path, rounds: int, tokens: int, streams: int) -> tuple[float
     counter = _PeakMemory(device)
     engine = load_engine(EngineOptions(str(folder)))
     speed = measure_speed(engine, rounds, tokens, streams)
-    kv_tokens, kv_bytes_per_token = engine.runtime.kv
+    cache = engine.cache
+    kv_tokens, kv_bytes_per_token = cache.blocks * BLOCK_SIZE, cache.shape.token_bytes
     model: Any = engine.loaded.model
     language_model = model.model.language_model
     read = weight_bytes(language_model, model.lm_head) - weight_bytes(language_model.embed_tokens)

@@ -61,10 +61,10 @@ class Size:
     context_length: int
     licence: str
 
-    def bytes_needed(self, precision: str) -> int:
-        """Return the bytes of the weights and one full context."""
+    def bytes_needed(self, precision: str, device_type: str = "cuda") -> int:
+        """Return the bytes of the weights and one full context on `cpu`, `cuda` or `mps`."""
         name = _PRECISIONS[precision]
-        weights = dimensions.memory(self.parameters, self.linear_parameters, name)
+        weights = dimensions.memory(self.parameters, self.linear_parameters, name, device_type)
         return weights + self.kv_bytes * (2 if name == "float32" else 1) * self.context_length
 
 
@@ -166,7 +166,7 @@ def report() -> Report:
     """Return the current report. Imports torch if it is installed."""
     device_type, device, free = _device()
     fits = tuple(
-        _fit(name, precision, size.bytes_needed(precision), _lacking(precision, device_type), free)
+        _fit(name, precision, size, device_type, free)
         for name, size in sizes().items()
         for precision in _PRECISIONS
         if name != "tiny" or precision == "float32"
@@ -232,16 +232,22 @@ def _fits(name: str, inspection: Inspection, device_type: str, free: int) -> tup
     if inspection.quantization is not None:
         needed = inspection.weight_bytes + 2 * text.kv_values * length
         lacking = None if device_type == "cuda" else "needs a CUDA GPU"
-        return (_fit(name, inspection.quantization, needed, lacking, free),)
+        return (_verdict(name, inspection.quantization, needed, lacking, free),)
     size = _size(inspection, length, "")
     precisions = _PRECISIONS if text.linear_parameters else ("float32", "16 bit")
     return tuple(
-        _fit(name, precision, size.bytes_needed(precision), _lacking(precision, device_type), free)
-        for precision in precisions
+        _fit(name, precision, size, device_type, free, text.model_type) for precision in precisions
     )
 
 
-def _fit(name: str, precision: str, needed: int, lacking: str | None, free: int) -> Fit:
+def _fit(
+    name: str, precision: str, size: Size, device_type: str, free: int, text_type: str = "llama"
+) -> Fit:
+    needed = size.bytes_needed(precision, device_type)
+    return _verdict(name, precision, needed, _lacking(precision, device_type, text_type), free)
+
+
+def _verdict(name: str, precision: str, needed: int, lacking: str | None, free: int) -> Fit:
     if lacking is not None:
         return Fit(name, precision, needed, False, lacking)
     if needed > free:
@@ -249,13 +255,16 @@ def _fit(name: str, precision: str, needed: int, lacking: str | None, free: int)
     return Fit(name, precision, needed, True)
 
 
-def _lacking(precision: str, device_type: str) -> str | None:
-    """Return why a device does not compute in a precision; None if it does."""
+def _lacking(precision: str, device_type: str, text_type: str) -> str | None:
+    """Return why a device does not compute a language model in a precision; None if it does."""
     if precision not in ("8bit", "4bit") or device_type == "cuda":
         return None
     if device_type == "cpu" and find_spec("torch") is not None:
+        from llava_tools.engine.decoder import MODEL_TYPES
         from llava_tools.engine.quantized_linear import missing
 
+        if text_type not in MODEL_TYPES:
+            return "needs a CUDA GPU"
         lacking = missing(cast(Quantization, precision))
         return None if lacking is None else f"needs a CUDA GPU, or a CPU with {lacking}"
     return "needs a CUDA GPU"

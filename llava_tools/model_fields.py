@@ -83,7 +83,8 @@ class ModelFields(LoadFields):
     conversation: ConversationName | None = None
     """Conversation format that the model was trained on; None for that of the checkpoint."""
     quantization: Quantization | None = None
-    """`4bit` or `8bit` weights through bitsandbytes; needs a CUDA GPU."""
+    """`4bit` or `8bit` weights: on CUDA through bitsandbytes; on CPUs with AVX512, `8bit` with AVX2
+    too."""
     context_length: int | None = None
     """Maximum number of tokens of prompt and answer together, at least 64. None: the model's own,
     4,096 in LLaVA 1.5. Also `context_window` in LlamaIndex."""

@@ -25,7 +25,7 @@ LOAD_HELP = {
 }
 #: Help of the fields of `EngineOptions`.
 ENGINE_HELP = LOAD_HELP | {
-    "quantization": "8bit or 4bit (CUDA only)",
+    "quantization": "8bit or 4bit (CUDA, or a CPU with AVX512)",
     "conversation": f"format that the model was trained on: {', '.join(FORMATS)}; "
     "by default that of the checkpoint",
     "context_length": "most tokens of prompt and answer together; by default as many as the model "

@@ -17,8 +17,8 @@ from torch import Tensor
 from llava_tools.engine.attention import SequenceRows
 from llava_tools.engine.attention_interface import LayerCall, attending
 from llava_tools.engine.blocks import BLOCK_SIZE
-from llava_tools.engine.decoder import StepInputs
 from llava_tools.engine.kv_cache import KVCache
+from llava_tools.engine.step_inputs import StepInputs
 from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _STEPS = (((0, 15),), ((15, 23), (0, 5)), ((23, 24), (5, 6)))
 #: Largest error of logits, relative to their deviation. 16 bit round; in a mixture of experts a
 #: token may take another one.
 _TOLERANCE = {torch.float32: 0.002, torch.float16: 0.1, torch.bfloat16: 0.25}
+
 
 class CheckedDecoder(Protocol):
     """A `TransformersDecoder`, as far as it is checked."""
@@ -125,9 +126,7 @@ def check_logits(decoder: CheckedDecoder, expected: Sequence[Tensor]) -> None:
             )
 
 
-def _step(
-    decoder: CheckedDecoder, cache: KVCache, shares: Sequence[tuple[int, int]]
-) -> StepInputs:
+def _step(decoder: CheckedDecoder, cache: KVCache, shares: Sequence[tuple[int, int]]) -> StepInputs:
     """Return a step that computes tokens `begin` to `end` of each sequence."""
     sequences: list[SequenceRows] = []
     positions: list[int] = []

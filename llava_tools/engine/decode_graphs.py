@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from llava_tools.engine.attention.cuda import CudaAttention, CudaPlan, DecodeRows
 from llava_tools.engine.blocks import BLOCK_SIZE
-from llava_tools.engine.decoder import StepInputs
 from llava_tools.engine.device import is_unrecoverable
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.step import Share
+from llava_tools.engine.step_inputs import StepInputs
 from llava_tools.engine.synchronization import SynchronizationError, forbid_synchronization
 from llava_tools.engine.upload import to_device
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llava_tools.engine.attention.variants import VariantAttention
-from llava_tools.engine.kv_cache import KVCache, KVShape
+from llava_tools.engine.kv_cache import KVShape
 from llava_tools.engine.linear import join, pack
+from llava_tools.engine.step_inputs import StepInputs
 from llava_tools.options import Quantization
 
 if TYPE_CHECKING:
@@ -33,27 +33,6 @@ MODEL_TYPES = ("llama", "mistral", "phi3", "qwen2")
 
 #: Kinds of rotary embedding whose angles depend on the position alone.
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-
-
-@dataclass(frozen=True)
-class StepInputs:
-    """What the rows of a step share.
-
-    Attributes:
-        positions: long [rows].
-        write: Slots that the rows' keys and values are written to, long [rows] or a slice.
-        plan: What the rows attend to, from the attention's `plan`.
-        output_rows: long [outputs], rows from which a next token is picked; may be empty.
-        output_plan: What they attend to, with rows numbered within `output_rows`.
-        cache: The KV.
-    """
-
-    positions: Tensor
-    write: Tensor | slice
-    plan: Any
-    output_rows: Tensor
-    output_plan: Any
-    cache: KVCache
 
 
 class Norm(nn.Module):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from llava_tools.engine import fused_rows
-from llava_tools.engine.decoder import DecoderLayer, Norm, StepInputs
+from llava_tools.engine.decoder import DecoderLayer, Norm
+from llava_tools.engine.step_inputs import StepInputs
 
 if TYPE_CHECKING:
     from llava_tools.engine.attention import Attention

@@ -165,6 +165,15 @@ def check_quantization(bits: Quantization) -> None:
             raise _unusable(bits, "its kernel computes something else")
 
 
+def unsupported_error(bits: Quantization, model_type: str) -> ModelError:
+    """Return the error for a language model that only transformers' own code runs."""
+    return ModelError(
+        f"quantization={bits!r} on a CPU is not supported for text models of the type "
+        f"{model_type!r}.",
+        "Leave quantization out, or run the model on a CUDA GPU.",
+    )
+
+
 def _unusable(bits: Quantization, reason: str) -> ModelError:
     return ModelError(
         f"quantization={bits!r} does not work on the CPU in torch {torch.__version__}: {reason}.",

@@ -15,10 +15,11 @@ from torch import nn
 from llava_tools.engine.attention import Attention, SequenceRows
 from llava_tools.engine.blocks import BLOCK_SIZE
 from llava_tools.engine.decode_graphs import DecodeGraphs
-from llava_tools.engine.decoder import Decoder, StepInputs
+from llava_tools.engine.decoder import Decoder
 from llava_tools.engine.device import activate
 from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.step import Share, StepLogits
+from llava_tools.engine.step_inputs import StepInputs
 from llava_tools.engine.upload import upload
 
 if TYPE_CHECKING:

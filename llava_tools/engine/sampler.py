@@ -44,7 +44,7 @@ class Sampler:
         with activate(logits.device):
             scores = self._masked(logits, states)
             picked = scores.argmax(dim=-1)
-            groups: dict[tuple[float, int | None, float], list[int]] = defaultdict(list)
+            groups: dict[tuple[float, int, float], list[int]] = defaultdict(list)
             for row, state in enumerate(states):
                 if state.sampling.temperature > 0 and not state.constraint_error:
                     groups[_warping(state.sampling)].append(row)
@@ -80,7 +80,8 @@ class Sampler:
         masked = _rows(logits, rows).masked_fill(allowed == 0, -torch.inf)
         if len(rows) == len(states):
             return masked
-        return logits.index_copy(0, *upload([rows], logits.device), masked)
+        (places,) = upload([rows], logits.device)
+        return logits.index_copy(0, places, masked)
 
     def _allowed_bits(self, state: RequestState, length: int) -> bytes:
         """Return a state's allowed tokens as `length` bytes; the end of the answer if it failed."""
@@ -101,7 +102,7 @@ def _rows(tensor: Tensor, rows: Sequence[int]) -> Tensor:
     return tensor.index_select(0, *upload([rows], tensor.device))
 
 
-def _warping(sampling: SamplingParams) -> tuple[float, int | None, float]:
+def _warping(sampling: SamplingParams) -> tuple[float, int, float]:
     return float(sampling.temperature), sampling.top_k, float(sampling.top_p)
 
 
@@ -139,12 +140,12 @@ def _read(picked: Tensor, logits: Tensor, states: Sequence[RequestState]) -> lis
     if not wanting:
         tokens: list[int] = picked.tolist()
         return tokens
-    most = max(states[row].sampling.top_logprobs or 0 for row in wanting)
+    most = max(states[row].sampling.top_logprobs for row in wanting)
     logprobs = _rows(logits, wanting).log_softmax(dim=-1)  # before any warping
     own = logprobs.gather(1, _rows(picked, wanting).unsqueeze(1))
     values, ids = logprobs.topk(min(most, logprobs.shape[1]), dim=-1)
-    # In float64, which holds tokens and float32 exactly.
-    parts = [part.double().flatten() for part in (picked, own, values, ids)]
+    # In float32, which holds ids up to 16 million.
+    parts = [part.float().flatten() for part in (picked, own, values, ids)]
     numbers = iter(torch.cat(parts).tolist())
     tokens = [int(next(numbers)) for _ in states]
     chosen = [next(numbers) for _ in wanting]
@@ -152,6 +153,6 @@ def _read(picked: Tensor, logits: Tensor, states: Sequence[RequestState]) -> lis
     top_ids = [[int(next(numbers)) for _ in range(values.shape[1])] for _ in wanting]
     for row, logprob, *top in zip(wanting, chosen, top_ids, top_values, strict=True):
         state = states[row]
-        pairs = list(zip(*top, strict=True))[: state.sampling.top_logprobs or 0]
+        pairs = list(zip(*top, strict=True))[: state.sampling.top_logprobs]
         state.logprobs.append(TokenIdLogprob(logprob, tuple(pairs)))
     return tokens

@@ -20,14 +20,14 @@ from llava_tools.engine.attention.variants import VariantAttention
 from llava_tools.engine.attention_interface import LayerCall, attending
 from llava_tools.engine.kv_cache import KVShape
 from llava_tools.engine.linear import join
-from llava_tools.errors import ModelError
+from llava_tools.engine.quantized_linear import unsupported_error
 from llava_tools.options import Quantization
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
     from llava_tools.engine.attention import Attention
-    from llava_tools.engine.decoder import StepInputs
+    from llava_tools.engine.step_inputs import StepInputs
 
 
 class TransformersDecoder(nn.Module):
@@ -59,11 +59,7 @@ class TransformersDecoder(nn.Module):
         super().__init__()
         self.causal = causal_model(model)
         if quantization is not None:
-            raise ModelError(
-                f"quantization={quantization!r} on a CPU is not supported for text models of the "
-                f"type {self.causal.config.model_type!r}.",
-                "Leave quantization out, or run the model on a CUDA GPU.",
-            )
+            raise unsupported_error(quantization, self.causal.config.model_type)
         architecture_check.check_config(self.causal)
         expected = architecture_check.reference_logits(self.causal)
         attention_interface.register()

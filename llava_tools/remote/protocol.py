@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llava_tools.chat.formats import FORMATS, ConversationFormat
+from llava_tools.chat.formats import ConversationFormat
 from llava_tools.chat.prepare import PreparedRequest
 from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
@@ -20,15 +20,8 @@ from llava_tools.structured.stop_strings import StopStringFilter
 #: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
 IMAGE_TOKENS = 576
 
-_SPECIAL_TEXTS = {
-    t.text for row in FORMATS.values() for t in (*row.special_tokens, *row.other_stops)
-}
-#: Matches the `<` of a special token of any format, since the server's vocabulary is not known.
-_SPECIAL_TOKEN = re.compile(
-    "<(?=(?:image>|s>|unk>|pad>|"
-    + "|".join(re.escape(text[1:]) for text in sorted(_SPECIAL_TEXTS))
-    + "))"
-)
+#: Matches the `<` of what may be a special token, since the server's vocabulary is not known.
+_SPECIAL_TOKEN = re.compile(r"<(?=(?:/?s|unk|pad|image|\|[\w.:-]+\|)>)")
 
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 

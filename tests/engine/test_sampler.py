@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from transformers import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from llava_tools import Llava
 from llava_tools.core.requests import SamplingParams
@@ -78,6 +85,44 @@ def test_samples_follow_the_distribution() -> None:
     drawn = torch.tensor([sampler.sample(scores, states)[0] for _ in range(2000)])
     shares = torch.bincount(drawn, minlength=3) / 2000
     assert torch.allclose(shares, torch.tensor([0.1, 0.2, 0.7]), atol=0.04)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_p": 0.6}, {"top_k": 9, "top_p": 0.9}])
+def test_draws_are_those_of_multinomial(settings: dict[str, Any]) -> None:
+    """Rows with equal settings are drawn together, each with its own generator."""
+    scores = torch.randn(6, 40, generator=torch.Generator().manual_seed(3))
+    samplings = [SamplingParams(temperature=0.8, seed=seed, **settings) for seed in range(6)]
+    samplings[2] = SamplingParams()
+    drawn = Sampler(eos_token_id=2).sample(scores, _states(*samplings))
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(0.8)])
+    if "top_k" in settings:
+        warpers.append(TopKLogitsWarper(settings["top_k"]))
+    if "top_p" in settings:
+        warpers.append(TopPLogitsWarper(settings["top_p"]))
+    for seed in (0, 1, 3, 4, 5):
+        shares = warpers(None, scores[seed : seed + 1]).softmax(-1)
+        generator = torch.Generator().manual_seed(seed)
+        assert drawn[seed] == torch.multinomial(shares, 1, generator=generator).item()
+    assert drawn[2] == scores[2].argmax()
+
+
+def test_log_probabilities_of_some_rows_come_with_all_tokens() -> None:
+    scores = torch.randn(4, 300, generator=torch.Generator().manual_seed(3))
+    states = _states(
+        SamplingParams(),
+        SamplingParams(logprobs=True, top_logprobs=3),
+        SamplingParams(logprobs=True),
+        SamplingParams(),
+    )
+    tokens = Sampler(eos_token_id=2).sample(scores, states)
+    assert tokens == scores.argmax(-1).tolist()
+    exact = scores.log_softmax(-1)
+    assert [len(state.logprobs) for state in states] == [0, 1, 1, 0]
+    for row, count in ((1, 3), (2, 0)):
+        (item,) = states[row].logprobs
+        values, ids = exact[row].topk(count)
+        assert item.logprob == exact[row, tokens[row]].item()
+        assert item.top == tuple(zip(ids.tolist(), values.tolist(), strict=True))
 
 
 def test_a_seed_repeats_alone_and_in_a_batch(llava: Llava, images: list[Image.Image]) -> None:

@@ -13,8 +13,9 @@ from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig, LlavaForCond
 from llava_tools.engine.attention import SequenceRows
 from llava_tools.engine.attention.reference import ReferenceAttention
 from llava_tools.engine.blocks import BLOCK_SIZE
-from llava_tools.engine.decoder import StepInputs, make_decoder
+from llava_tools.engine.decoder import make_decoder
 from llava_tools.engine.kv_cache import KVCache
+from llava_tools.engine.step_inputs import StepInputs
 from llava_tools.engine.transformers_decoder import TransformersDecoder
 from llava_tools.errors import ModelError
 

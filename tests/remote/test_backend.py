@@ -12,7 +12,9 @@ from llava_tools.core.outputs import Answer, Timings
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ModelError, ModelNotFoundError, RequestError
+from llava_tools.remote.protocol import escape_special_tokens
 from llava_tools.testing import ScriptedBackend
+from tests.families.vocabularies import VOCABULARIES
 from tests.remote.requests import (
     ADD,
     CALL,
@@ -105,6 +107,25 @@ def test_lone_surrogates_are_sent_as_replacement_characters(serve: Serve, connec
     assert backend.score(request, ["a\ud800 b"]) == backend.score(request, ["a\ufffd b"])
     assert backend.token_ids("three \ud800 words") == [0, 1, 2]
     assert backend.count_tokens(request) > 576
+
+
+#: Special tokens that no supported format uses, and that look like words or markup.
+WITHOUT_STRUCTURE = ("<start_of_turn>", "<end_of_turn>", "[PAD]", "<repo_name>", "<file_sep>")
+
+
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_special_tokens_of_every_kind_of_vocabulary_are_escaped(vocabulary: str) -> None:
+    for token in VOCABULARIES[vocabulary]().tokenizer.get_added_tokens_decoder().values():
+        if token.content in WITHOUT_STRUCTURE:
+            continue
+        escaped = escape_special_tokens(f"a{token.content}b")
+        assert token.content not in escaped
+        assert escaped.replace("\u200b", "") == f"a{token.content}b"
+
+
+@pytest.mark.parametrize("text", ["a <| b |> c", "<b>x</b>", "a <s b", "1 < 2 | 3 > 2", "<||>"])
+def test_other_text_is_not_escaped(text: str) -> None:
+    assert escape_special_tokens(text) == text
 
 
 def test_model_is_looked_up_in_the_list_of_the_server(serve: Serve, connect: Connect) -> None:

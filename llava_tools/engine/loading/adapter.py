@@ -20,6 +20,7 @@ from llava_tools.engine.loading.adapter_names import modernize
 from llava_tools.engine.loading.checkpoint_files import WeightFiles
 from llava_tools.engine.loading.mapped_weights import map_weights
 from llava_tools.engine.loading.source import Source
+from llava_tools.engine.loading.weights import check_names
 from llava_tools.errors import ModelError, require
 
 if TYPE_CHECKING:
@@ -164,15 +165,7 @@ def _apply(
         "missing": [key for key in result.missing_keys if own.search(key)],
         "unexpected": result.unexpected_keys,
     }
-    if any(faults.values()):
-        listed = (
-            f"{len(keys)} {kind} (such as {keys[0]})" for kind, keys in faults.items() if keys
-        )
-        raise ModelError(
-            f"The weights of the adapter {name!r} are not those of its adapter_config.json: "
-            f"{'; '.join(listed)}.",
-            "Export or download the adapter again.",
-        )
+    check_names(faults, f"the adapter {name!r}", "adapter_config.json")
     return adapted
 
 

@@ -17,9 +17,10 @@ from transformers import (
 )
 
 from llava_tools.engine import vision_tower
+from llava_tools.engine.decoder import is_supported
 from llava_tools.engine.device import pick_device, pick_dtype, supports_bfloat16
 from llava_tools.engine.loading import adapter, adapter_base
-from llava_tools.engine.loading.config import read_config
+from llava_tools.engine.loading.config import read_config, valid_config
 from llava_tools.engine.loading.conversation import choose_format
 from llava_tools.engine.loading.inspection import Inspection, inspect
 from llava_tools.engine.loading.memory import check_memory
@@ -27,7 +28,11 @@ from llava_tools.engine.loading.processor import ImageProcessor, image_processor
 from llava_tools.engine.loading.source import Source, resolve
 from llava_tools.engine.loading.tokenizer import read_tokenizer
 from llava_tools.engine.loading.weights import load_weights
-from llava_tools.engine.quantized_linear import cast_unquantized, check_quantization
+from llava_tools.engine.quantized_linear import (
+    cast_unquantized,
+    check_quantization,
+    unsupported_error,
+)
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.options import TINY_NOTICE, EngineOptions, Quantization
@@ -117,15 +122,8 @@ def _config(source: Source) -> LlavaConfig:
     config = read_config(source.folder, source.name)
     assert isinstance(config, LlavaConfig)  # `inspect` refuses all others
     vision_tower.check_config(config, source.name)
-    try:
-        with torch.device("meta"):
-            LlavaForConditionalGeneration(config)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"transformers can make no model of config.json of {source.name!r}: "
-            f"{type(error).__name__}: {error}.",
-            "Download or export the checkpoint again.",
-        ) from error
+    with valid_config(source.name), torch.device("meta"):
+        LlavaForConditionalGeneration(config)
     if isinstance(config.vision_config, SiglipVisionConfig):
         config.vision_config.vision_use_head = False  # a pooling that LLaVA does not read
     return config
@@ -159,7 +157,7 @@ def _model(
             config=config,
             dtype="auto" if rounded_later else dtype,
             device_map={"": device} if device.type != "cpu" else None,
-            quantization_config=_quantization(options.quantization, device),
+            quantization_config=_quantization(options.quantization, device, config),
         )
         if rounded_later:
             cast_unquantized(model, dtype)
@@ -171,17 +169,22 @@ def _model(
         ) from error
 
 
-def _quantization(kind: Quantization | None, device: torch.device) -> BitsAndBytesConfig | None:
+def _quantization(
+    kind: Quantization | None, device: torch.device, config: LlavaConfig
+) -> BitsAndBytesConfig | None:
     """Return the bitsandbytes settings for a GPU; on a CPU the decoder quantizes by itself.
 
     Raises:
-        ModelError: The device is of another kind, the processor lacks what is needed, or the
-            package is not installed.
+        ModelError: The device is of another kind, the processor lacks what is needed, the language
+            model is of a kind that is not quantized on it, or the package is not installed.
     """
     if kind is None:
         return None
     if device.type == "cpu":
         check_quantization(kind)
+        text: Any = config.text_config
+        if not is_supported(text):
+            raise unsupported_error(kind, text.model_type)
         return None
     if device.type != "cuda":
         raise ModelError(

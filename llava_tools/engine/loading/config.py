@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
@@ -13,7 +15,25 @@ from llava_tools.errors import ModelError
 
 _AGAIN = "Download or export the checkpoint again."
 #: What transformers raises for values that make no sense.
-_INVALID = (ValueError, TypeError, LookupError, AttributeError, OSError, StrictDataclassError)
+_INVALID = (
+    *(ValueError, TypeError, LookupError, AttributeError, OSError, StrictDataclassError),
+    *(ArithmeticError, RuntimeError),
+)
+
+
+@contextmanager
+def valid_config(name: str) -> Iterator[None]:
+    """Turn what transformers raises for a configuration without sense into an error.
+
+    Raises:
+        ModelError: The block raised; the message calls the model `name`.
+    """
+    try:
+        yield
+    except _INVALID as error:
+        raise ModelError(
+            f"transformers cannot read config.json of {name!r}: {_reason(error)}", _AGAIN
+        ) from error
 
 
 def read_config(folder: Path, name: str) -> PreTrainedConfig:
@@ -24,15 +44,10 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     """
     _check_generation_config(folder, name)
     check_no_pointers(folder, ["config.json"], name)
-    try:
+    with valid_config(name):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except _INVALID as error:
-        raise ModelError(
-            f"transformers cannot read config.json of {name!r}: {_reason(error)}",
-            _AGAIN,
-        ) from error
     _forget_code(config)
     return config
 
@@ -64,4 +79,6 @@ def _check_generation_config(folder: Path, name: str) -> None:
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().split("\n")
-    return " ".join(" ".join(lines[:2]).split()) or type(error).__name__
+    text = " ".join(" ".join(lines[:2]).split())
+    kind = type(error).__name__  # `KeyError` says nothing but the key
+    return text if isinstance(error, OSError | StrictDataclassError) else f"{kind}: {text}"

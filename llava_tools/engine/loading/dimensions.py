@@ -16,6 +16,8 @@ _INVALID = (KeyError, TypeError, ValueError, ArithmeticError)
 
 #: Bytes of a number by precision. 4 bit is NF4 with a scale in float32 for 64 numbers.
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "8bit": 1.0, "4bit": 0.5625}
+#: Bytes on a CPU, where 4 bit has a scale and an offset in bfloat16 for 32 numbers.
+CPU_BYTES = {**BYTES, "4bit": 0.625}
 
 #: Defaults of the text models whose parameters are counted, by `model_type`.
 _TEXT_DEFAULTS: Mapping[str, Config] = {
@@ -272,13 +274,19 @@ def _tower_parameters(vision: Config, patches: int, *, is_clip: bool) -> int:
     return layers + patch + hidden + patches * hidden + 2 * hidden + pooling
 
 
-def memory(parameters: int, linear_parameters: int, precision: str) -> int:
+def memory(
+    parameters: int,
+    linear_parameters: int,
+    precision: str,
+    device_type: str = "cuda",
+    others: str = "float16",
+) -> int:
     """Return the bytes that weights take in a precision of `BYTES`.
 
     `linear_parameters` of them are the language model's linear layers, which `8bit` and `4bit`
-    quantize; the others stay in 16 bit.
+    quantize; the others have the precision `others` then.
     """
     if precision not in ("8bit", "4bit"):
         return int(parameters * BYTES[precision])
-    others = parameters - linear_parameters
-    return int(linear_parameters * BYTES[precision] + others * BYTES["float16"])
+    size = (CPU_BYTES if device_type == "cpu" else BYTES)[precision]
+    return int(linear_parameters * size + (parameters - linear_parameters) * BYTES[others])

@@ -73,19 +73,23 @@ class Inspection:
             return refusals.bitsandbytes(self.name, self.quantization, device_type)
         return self.refusal
 
-    def memory(self, precision: str) -> int | None:
+    def memory(
+        self, precision: str, device_type: str = "cuda", others: str = "float16"
+    ) -> int | None:
         """Return the bytes of memory that the weights take; None if that is not known.
 
         Args:
             precision: `float32`, `float16`, `bfloat16`, or `8bit` or `4bit`, which concern the
-                linear layers of the language model alone; the others stay in 16 bit.
+                linear layers of the language model alone.
+            device_type: `cpu`, `cuda` or `mps`.
+            others: Precision of all that `8bit` and `4bit` do not concern.
         """
         if self.quantization is not None:
             return self.weight_bytes
         if self.parameters is None:
             return None
         linear = (self.text and self.text.linear_parameters) or 0
-        return dimensions.memory(self.parameters, linear, precision)
+        return dimensions.memory(self.parameters, linear, precision, device_type, others)
 
 
 def inspect(folder: Path, files: Mapping[str, int], name: str | None = None) -> Inspection:

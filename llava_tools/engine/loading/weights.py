@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,22 +57,35 @@ def load_weights(
         )
     unexpected = [] if partial else report["unexpected_keys"]
     faults = {
-        "missing": sorted(report["missing_keys"]),
-        "unexpected": sorted(
+        "missing": report["missing_keys"],
+        "unexpected": [
             key for key in unexpected if not key.endswith(_COMPUTED) and not key.startswith(_UNREAD)
-        ),
-        "of the wrong shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
+        ],
+        "of the wrong shape": [str(key[0]) for key in report["mismatched_keys"]],
     }
-    if any(faults.values()):
-        listed = (
-            f"{len(keys)} {fault} (such as {keys[0]})" for fault, keys in faults.items() if keys
-        )
-        raise ModelError(
-            f"The weights of {source.name!r} are not those of its config.json: "
-            f"{'; '.join(listed)}.",
-            "Export or download the checkpoint again.",
-        )
+    check_names(faults, repr(source.name), "config.json")
     return model.eval()
+
+
+def check_names(faults: Mapping[str, Collection[str]], owner: str, config: str) -> None:
+    """Check that there are no weights with a fault.
+
+    Args:
+        faults: Names of weights by what is wrong with them.
+        owner: Whose weights they are, for the message.
+        config: The file that says which there should be.
+
+    Raises:
+        ModelError: There are some.
+    """
+    listed = [
+        f"{len(names)} {fault} (such as {min(names)})" for fault, names in faults.items() if names
+    ]
+    if listed:
+        raise ModelError(
+            f"The weights of {owner} are not those of its {config}: {'; '.join(listed)}.",
+            "Export or download them again.",
+        )
 
 
 @contextmanager

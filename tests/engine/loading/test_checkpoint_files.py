@@ -181,9 +181,12 @@ AGAIN = "(Download|Export)"
         (lambda folder: _split(folder).write_text(DEEP), NO_INDEX),
         (_edit("", "text_config", None), "config.json of .* has no text_config"),
         (_edit("", "model_type", None), "config.json has no model_type"),
-        (_edit("", "projector_hidden_act", "x"), "make no model of config.json of .* KeyError"),
-        (_edit("text_config", "hidden_size", -64), "make no model of config.json of .* Runtime"),
-        (_edit("vision_config", "patch_size", 0), "make no model of config.json of .* ZeroDiv"),
+        (_edit("", "projector_hidden_act", "x"), "cannot read config.json of .* KeyError: 'x'"),
+        (
+            _edit("text_config", "hidden_size", -64),
+            "cannot read config.json of .*negative",
+        ),
+        (_edit("vision_config", "patch_size", 0), "cannot read config.json of .* ZeroDivision"),
         (_edit("vision_config", "hidden_size", float("nan")), "cannot read config.json of .*nan"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,8 @@ from typing import Any, Literal
 from transformers import CLIPConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedConfig
 
 from llava_tools.engine.loading import refusals
+from llava_tools.engine.loading.config import valid_config
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.vision_tower import image_tokens
 from llava_tools.errors import ModelError, ModelNotFoundError
 
@@ -34,6 +35,7 @@ _LLAMA_FIELDS = (
     "rope_theta",
     "tie_word_embeddings",
 )
+_MODEL_TYPES = ("llava", "llava_llama")
 _STRATEGIES: dict[str, Literal["default", "full"]] = {"patch": "default", "cls_patch": "full"}
 _SERVER = "Run the model with vLLM, and name the server: base_url='http://…/v1'."
 
@@ -83,10 +85,16 @@ def read_original(folder: Path, name: str) -> dict[str, Any]:
             "A checkpoint in the llava-hf layout needs no conversion.",
         )
     if not config.get("mm_vision_tower"):
+        if model_type in _MODEL_TYPES:
+            raise ModelError(
+                f"{name!r} is not a LLaVA in the original layout: its config.json has no "
+                "mm_vision_tower.",
+                "Name a checkpoint of LLaVA 1.5.",
+            )
         raise refusals.other_family(name, str(model_type)).error()
     if "anyres" in str(config.get("image_aspect_ratio")):
         raise refusals.original_layout(name, config).error()
-    if model_type not in ("llava", "llava_llama"):
+    if model_type not in _MODEL_TYPES:
         raise ModelError(
             f"{name!r} is a {model_type!r} model; only LLaVA on Llama or Vicuna is converted.",
             _SERVER,
@@ -118,7 +126,8 @@ def vision_config(folder: Path, name: str) -> CLIPVisionConfig:
             f"The vision tower {name!r} is a {config.get('model_type')!r} model, not a CLIP.",
             _SERVER,
         )
-    read: Any = kind.from_dict(config)
+    with valid_config(name):
+        read: Any = kind.from_dict(config)
     vision = read.vision_config if kind is CLIPConfig else read
     assert isinstance(vision, CLIPVisionConfig)
     return vision
@@ -163,11 +172,8 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelNotFoundError(f"{name!r} has no config.json.", "Name a checkpoint's folder.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except ValueError as error:
         raise ModelError(
             f"{path} is damaged: {error}.", "Download the checkpoint again."
         ) from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} is damaged: it holds no object.", "Download it again.")
-    return config

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from llava_tools.engine.loading import refusals
 from llava_tools.engine.loading.checkpoint_files import WeightFiles, find_weights
+from llava_tools.engine.loading.config import valid_config
 from llava_tools.engine.loading.mapped_weights import map_weights
 from llava_tools.engine.loading.original import weights
 from llava_tools.engine.loading.original.config import read_original, vision_config, write_config
@@ -118,7 +120,8 @@ def prepare(original: Source, base: Source, clip: Source, dtype: torch.dtype | N
     embeddings = weights.embeddings(tensors, name)
     rows = -(-max(embeddings.shape[0], len(tokenizer)) // _ROWS) * _ROWS
     image_token = tokenizer.get_vocab()["<image>"]
-    config = write_config(values, vision, vocab_size=rows, image_token=image_token)
+    with valid_config(name):
+        config = write_config(values, vision, vocab_size=rows, image_token=image_token)
     weights.check(tensors, config, name)
     dtype = dtype or embeddings.dtype
     updates = weights.rename(lora.updates)
@@ -140,28 +143,28 @@ def write(
         ModelError: The disk is too small, or `out` cannot be written.
     """
     _check_disk(out, conversion.bytes)
-    part = out.with_name(out.name + ".part")
+    out = out.absolute()
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        weights.write(
-            conversion.tensors,
-            conversion.updates,
-            part,
-            dtype=conversion.dtype,
-            vocab_size=conversion.vocab_size,
-            progress=progress,
-        )
-        _write_small_files(conversion, part, chat_template)
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f"{out.name}.", suffix=".part", dir=out.parent) as folder:
+            part = Path(folder) / "part"  # the folder itself is its owner's alone
+            part.mkdir()
+            weights.write(
+                conversion.tensors,
+                conversion.updates,
+                part,
+                dtype=conversion.dtype,
+                vocab_size=conversion.vocab_size,
+                progress=progress,
+            )
+            _write_small_files(conversion, part, chat_template)
+            if out.exists():
+                out.rmdir()
+            part.rename(out)
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"{str(out)!r} cannot be written: {error}.", "Name a folder on another disk."
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_small_files(conversion: Conversion, folder: Path, chat_template: str) -> None:

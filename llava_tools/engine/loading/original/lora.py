@@ -6,7 +6,6 @@ projector. The language model is another checkpoint, in the original layout or V
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from llava_tools.engine.loading.checkpoint_files import WeightFiles
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.mapped_weights import map_weights
 from llava_tools.engine.loading.source import Source
 from llava_tools.errors import ModelError
@@ -92,6 +92,12 @@ def read_lora(source: Source, base: Mapping[str, torch.Tensor]) -> Lora:
     name, settings = source.name, _settings(source)
     if field := next((field for field in _UNSUPPORTED if settings.get(field)), None):
         raise ModelError(f"{CONFIG} of {name!r} has {field}={settings[field]!r}.", _MERGE)
+    if not isinstance(settings.get("lora_alpha"), int | float):
+        alpha = settings.get("lora_alpha")
+        raise ModelError(
+            f"{CONFIG} of {name!r} has lora_alpha={alpha!r}.",
+            "Write the number that it was trained with.",
+        )
     adapter = next((file for file in _ADAPTERS if file in source.files), "")
     missing = [_ADAPTERS[1]] * (not adapter) + [TRAINED] * (TRAINED not in source.files)
     if missing:
@@ -115,12 +121,11 @@ def read_lora(source: Source, base: Mapping[str, torch.Tensor]) -> Lora:
 
 def _settings(source: Source) -> dict[str, Any]:
     try:
-        settings = json.loads((source.folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_object(source.folder / CONFIG)
+    except ValueError as error:
         raise ModelError(
             f"{CONFIG} of {source.name!r} cannot be read: {error}.", "Name its whole folder."
         ) from error
-    return dict(settings)
 
 
 def _scale(settings: Mapping[str, Any], rank: int) -> float:

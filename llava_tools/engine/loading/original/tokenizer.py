@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ModelError, require
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ def _from_sentencepiece(
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return values
+    return read_object(path) if path.is_file() else {}
 
 
 def _special(token: str) -> AddedToken:

@@ -15,6 +15,8 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+from llava_tools.engine.loading.config import valid_config
+from llava_tools.engine.loading.weights import check_names
 from llava_tools.errors import ModelError
 
 #: Prefixes of names in the original layout and in the released files of the llava-hf layout.
@@ -90,7 +92,7 @@ def check(weights: Mapping[str, torch.Tensor], config: LlavaConfig, name: str) -
         ModelError: Some are missing, unexpected or of the wrong shape; the message calls the model
             `name`.
     """
-    with torch.device("meta"):
+    with valid_config(name), torch.device("meta"):
         modules = LlavaForConditionalGeneration(config).state_dict()
     shapes = {_rename(key, _MODULE_PREFIXES): tensor.shape for key, tensor in modules.items()}
     if config.tie_word_embeddings:
@@ -98,21 +100,14 @@ def check(weights: Mapping[str, torch.Tensor], config: LlavaConfig, name: str) -
     rows = embeddings(weights, name).shape[0]
     for key in shapes.keys() & set(_EMBEDDINGS):
         shapes[key] = torch.Size([rows, shapes[key][1]])
-    faults = {
+    faults: dict[str, set[str]] = {
         "missing": shapes.keys() - weights.keys(),
         "unexpected": weights.keys() - shapes.keys(),
         "of the wrong shape": {
             key for key in shapes.keys() & weights.keys() if shapes[key] != weights[key].shape
         },
     }
-    if any(faults.values()):
-        listed = (
-            f"{len(keys)} {fault} (such as {min(keys)})" for fault, keys in faults.items() if keys
-        )
-        raise ModelError(
-            f"The weights of {name!r} are not those of its config.json: {'; '.join(listed)}.",
-            "Download the checkpoint again.",
-        )
+    check_names(faults, repr(name), "config.json")
 
 
 def count_bytes(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, vocab_size: int) -> int:

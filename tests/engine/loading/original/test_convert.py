@@ -246,6 +246,9 @@ def test_cls_patch_keeps_the_first_feature(tmp_path: Path) -> None:
         ({"num_hidden_layers": 3}, "missing .*layers.2"),
         ({"intermediate_size": 128}, "wrong shape .*mlp"),
         ({"text_config": {}}, "needs no conversion"),
+        ({"hidden_size": "x"}, "cannot read config.json of .*hidden_size"),
+        ({"num_key_value_heads": 0}, "cannot read config.json of .* ZeroDivisionError"),
+        ({"hidden_act": "x"}, "cannot read config.json of .* KeyError"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(
@@ -314,6 +317,14 @@ def test_an_empty_target_is_used(original: Original, tmp_path: Path) -> None:
     convert(ConvertOptions(str(original.folder), tmp_path / "out"))
     assert (tmp_path / "out" / "config.json").is_file()
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_a_folder_with_a_similar_name_is_left_alone(original: Original, tmp_path: Path) -> None:
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "kept.txt").write_text("mine")
+    convert(ConvertOptions(str(original.folder), tmp_path / "out"))
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.part"}
+    assert (tmp_path / "out.part" / "kept.txt").read_text() == "mine"
 
 
 def test_a_small_disk_is_an_error_before_anything_is_written(

@@ -117,6 +117,10 @@ def _remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
+def _write(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -124,12 +128,16 @@ def _remove(name: str) -> Callable[[Path], None]:
         (_remove("adapter_model.safetensors"), "has no adapter_model.bin"),
         (_remove("adapter_config.json"), "adapter_config.json .* cannot be read"),
         (_remove("config.json"), "needs no conversion"),
+        (_write("adapter_config.json", "[]"), "adapter_config.json .* cannot be read"),
+        (_write("adapter_config.json", "[" * 100_000), "adapter_config.json .* cannot be read"),
+        (_write("config.json", "[" * 100_000), "config.json is damaged"),
+        (_edit(lora_alpha=None), "has lora_alpha=None"),
         (_edit(use_dora=True), "use_dora=True.*merge_lora_weights.py"),
         (_edit(base_model_name_or_path=None), "names no base model"),
     ],
 )
 def test_what_cannot_be_merged_is_refused(
-    lora: Path, tmp_path: Path, change: Callable[[Path], None], message: str
+    lora: Path, tmp_path: Path, change: Callable[[Path], object], message: str
 ) -> None:
     change(lora)
     with pytest.raises(ModelError, match=message):
