@@ -50,7 +50,8 @@ class Sampler:
                     groups[_warping(state.sampling)].append(row)
             for rows in groups.values():
                 drawn = _draw(_rows(scores, rows), [states[row] for row in rows])
-                picked.index_copy_(0, *upload([rows], logits.device), drawn)
+                (places,) = upload([rows], logits.device)
+                picked.index_copy_(0, places, drawn)
             tokens = _read(picked, logits, states)
         for token, state in zip(tokens, states, strict=True):
             if state.constraint is not None and not state.constraint_error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ KINDS = [
     for kind in ("8bit", "4bit")
 ]
 NIGHT = Path(__file__).parents[2] / "examples" / "images" / "night.png"
-LABELS = ["A red circle.", "no", "Two dogs and a blue square."]
+LONG = "Two dogs sit left of a red circle; right above them are a blue square and the picture. " * 2
+LABELS = [LONG.strip(), LONG.upper().strip(), "no", "A red circle."]
 
 
 def represented(weight: Tensor, kind: Quantization) -> Tensor:
@@ -38,7 +40,8 @@ def represented(weight: Tensor, kind: Quantization) -> Tensor:
     scales = (groups.abs().amax(2, keepdim=True) / high).log2().ceil().exp2()
     levels = (groups / scales).round().clamp(low, high)
     levels[..., 0], levels[..., 1] = low, high  # so that the range gives the scale
-    return (levels * scales).flatten(1)
+    rounded: Tensor = (levels * scales).flatten(1)
+    return rounded
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -78,7 +81,10 @@ def test_weights_that_are_represented_lose_nothing(
         assert isinstance(engine, LlavaEngine)
         assert engine.device == f"cpu {dtype}"
         assert str(engine.cache.shape.dtype) == f"torch.{dtype}"
-    assert (result - expected).norm() < 0.02 * expected.norm()
+    # Few rows are computed in bfloat16, many in the model's own type.
+    error = (result - expected).abs() / expected.abs()
+    assert error[:, :2].max() < (1e-4 if dtype == "float32" else 0.1)
+    assert error.mean() < 0.05
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +94,8 @@ def test_any_stored_type_is_quantized(
     tmp_path: Path, kind: Quantization, stored: torch.dtype, dtype: Any, images: list[Image.Image]
 ) -> None:
     folder = write_checkpoint(tmp_path, dtype=stored)
-    engine = load_engine(EngineOptions(str(folder), quantization=kind, device="cpu", dtype=dtype))
+    options = EngineOptions(str(folder), dtype=dtype, quantization=kind, prefix_caching=False)
+    engine = load_engine(options)
     try:
         kinds = {type(module) for module in engine.loop.runner._decoder.modules()}
         assert Int8Linear in kinds  # the head, at least
@@ -116,7 +123,7 @@ def test_a_language_model_that_is_not_quantized_is_refused_before_its_weights_ar
     for path in checkpoint.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     settings = config(320, 303)
-    text = settings.text_config.to_dict() | {"model_type": "qwen3", "head_dim": 32}
+    text = cast(Any, settings.text_config).to_dict() | {"model_type": "qwen3", "head_dim": 32}
     (tmp_path / "config.json").write_text(_with_text(settings, text))
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match=f"quantization='{kind}' on a CPU.*'qwen3'") as caught:
@@ -125,8 +132,6 @@ def test_a_language_model_that_is_not_quantized_is_refused_before_its_weights_ar
 
 
 def _with_text(settings: Any, text: dict[str, Any]) -> str:
-    import json
-
     return json.dumps(settings.to_dict() | {"text_config": text}, default=str)
 
 
