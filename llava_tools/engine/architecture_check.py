@@ -37,6 +37,9 @@ _STEPS = (((0, 15),), ((15, 23), (0, 5)), ((23, 24), (5, 6)))
 #: token may take another one.
 _TOLERANCE = {torch.float32: 0.002, torch.float16: 0.1, torch.bfloat16: 0.25}
 
+#: Layers that are attention with keys and values for each token.
+_LAYER_TYPES = {"full_attention", "sliding_attention"}
+
 
 class CheckedDecoder(Protocol):
     """A `TransformersDecoder`, as far as it is checked."""
@@ -47,9 +50,6 @@ class CheckedDecoder(Protocol):
 
     def __call__(self, embeddings: Tensor, step: StepInputs) -> Tensor:
         """See `Decoder.forward`."""
-
-
-_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
 def check_config(causal: PreTrainedModel) -> None:

@@ -53,7 +53,11 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
 
 
 def _forget_code(config: PreTrainedConfig) -> None:
-    """Remove references to Python code, also for models that are created without an argument."""
+    """Remove references to code, also for models that are created without an argument.
+
+    Implementations of attention and experts can be kernels of a hub.
+    """
+    config._attn_implementation = config._experts_implementation = None  # and of its parts
     parts = [config, *(getattr(config, part, None) for part in config.sub_configs)]
     for part in parts:
         if part is not None:
