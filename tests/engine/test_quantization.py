@@ -83,7 +83,7 @@ def test_weights_that_are_represented_lose_nothing(
         assert str(engine.cache.shape.dtype) == f"torch.{dtype}"
     # Few rows are computed in bfloat16, many in the model's own type.
     error = (result - expected).abs() / expected.abs()
-    assert error[:, :2].max() < (1e-4 if dtype == "float32" else 0.1)
+    assert error[:, :2].max() < (0.03 if dtype == "float32" else 0.1)
     assert error.mean() < 0.05
 
 
