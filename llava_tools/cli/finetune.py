@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from llava_tools.cli.options import LOAD_HELP, add_command, add_flags, get_flags
+from llava_tools.cli.options import ENGINE_HELP, LOAD_HELP, add_command, add_flags, get_flags
 from llava_tools.finetune import TuneOptions, tune
 
 
@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
         images="folder of its images",
         out="new folder for the tuned checkpoint",
         work="folder for the state of a killed run (OUT.work)",
+        conversation=ENGINE_HELP["conversation"],
     )
     method = train.add_mutually_exclusive_group()
     const: dict[str, Any] = {

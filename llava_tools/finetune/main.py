@@ -80,6 +80,7 @@ def _engine_options(options: TuneOptions) -> EngineOptions:
         dtype="float32" if float16 else options.dtype,
         revision=options.revision,
         local_files_only=options.local_files_only,
+        conversation=options.conversation,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from llava_tools.chat.formats import FORMATS, ConversationName
 from llava_tools.options import LoadOptions
 
 Method = Literal["lora", "full"]
@@ -34,6 +35,8 @@ class TuneOptions(LoadOptions):
         images: Folder of its images; no image outside it is read. None if no record has one.
         out: Folder for the tuned checkpoint; must be new or empty.
         work: Folder for the state that a killed run resumes from; by default `out` plus `.work`.
+        conversation: Conversation format to train on: `vicuna_v1`, `chatml`, `llama3`, `phi3` or
+            `joycaption`; None for the checkpoint's.
         method: `lora` trains low-rank updates of the language model's linear layers, `full` all of
             the language model. Both train the projector, neither the vision tower.
         rank: Of LoRA, >= 1.
@@ -62,6 +65,7 @@ class TuneOptions(LoadOptions):
     out: Path
     images: Path | None = None
     work: Path | None = None
+    conversation: ConversationName | None = None
     method: Method = "lora"
     rank: int = 128
     alpha: float = 256
@@ -81,6 +85,8 @@ class TuneOptions(LoadOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("method", self.method in ("lora", "full"), "'lora' or 'full'")
+        valid = self.conversation in (None, *FORMATS)
+        self._check("conversation", valid, f"{', '.join(map(repr, FORMATS))} or None")
         for name in ("rank", "epochs", "batch_size", "micro_batch_size", "save_every"):
             self._check_whole(name, 1)
         self._check_whole("workers", 0)

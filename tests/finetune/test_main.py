@@ -215,6 +215,8 @@ def test_impossible_runs_are_refused_before_training(base: Path, tmp_path: Path)
     (out / "precious").touch()
     with pytest.raises(RequestError, match="already exists"):
         tune(options(base, out))
+    with pytest.raises(ModelError, match=r"no <\|im_start\|>.* format 'chatml'"):
+        tune(options(base, tmp_path / "new", conversation="chatml"))
     with pytest.raises(ModelError, match="There is no model"):
         tune(replace(options(base, tmp_path / "new"), model="no/such/model"))
 

@@ -28,6 +28,7 @@ DEFAULTS = TuneOptions(model="7b", data=Path("d"), out=Path("o"))
         ({"max_length": 8}, "max_length=8"),
         ({"device": "tpu"}, "device='tpu'"),
         ({"dtype": "float16"}, "float16 loses gradients"),
+        ({"conversation": "mistral"}, "conversation='mistral'"),
     ],
 )
 def test_impossible_values_are_refused(change: dict[str, Any], message: str) -> None:

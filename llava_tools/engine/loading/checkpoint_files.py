@@ -19,8 +19,6 @@ _LAYOUTS = (
 )
 _AGAIN = "Download or export the checkpoint again."
 _LFS_POINTER = b"version https://git-lfs"
-#: Git LFS pointers are shorter than this.
-_MAX_POINTER = 1024
 #: What torch raises for bytes that are not weights; some of it by chance.
 _UNREADABLE = (
     *(OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError),
@@ -105,11 +103,17 @@ def check_no_pointers(folder: Path, names: Iterable[str], name: str) -> None:
     """Check that files of the model `name` are there themselves, and not pointers of Git LFS.
 
     Raises:
-        ModelError: One is a pointer.
+        ModelError: One is a pointer, or may not be read.
     """
     for file in names:
-        path = folder / file
-        if path.stat().st_size < _MAX_POINTER and path.read_bytes().startswith(_LFS_POINTER):
+        try:
+            with (folder / file).open("rb") as opened:
+                begin = opened.read(len(_LFS_POINTER))
+        except OSError as error:
+            raise ModelError(
+                f"{file} of {name!r} cannot be read: {error.strerror}.", "Check its permissions."
+            ) from error
+        if begin == _LFS_POINTER:
             raise ModelError(
                 f"{file} of {name!r} is a Git LFS pointer, not the file itself.",
                 "Run `git lfs pull` in its folder, or download the checkpoint again.",

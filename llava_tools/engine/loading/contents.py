@@ -116,17 +116,22 @@ def read(folder: Path, files: Mapping[str, int], name: str) -> Contents:
 
 def _licence(folder: Path) -> str | None:
     """Return the licence that the front matter of README.md names, or the title of LICENSE."""
-    readme = folder / "README.md"
-    if readme.is_file():
-        fields = _front_matter(readme.read_text(encoding="utf-8", errors="replace"))
-        if name := fields.get("license_name") or fields.get("license"):
-            return _one_line(name.strip("\"'[]"))
-    for path in (folder / name for name in _LICENCES):
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if title := next((line.strip(" #*=") for line in lines if line.strip(" #*=")), ""):
-                return _one_line(title)
+    fields = _front_matter(_read_text(folder / "README.md"))
+    if name := fields.get("license_name") or fields.get("license"):
+        return _one_line(name.strip("\"'[]"))
+    for file in _LICENCES:
+        lines = [line.strip(" #*=") for line in _read_text(folder / file).splitlines()]
+        if title := next(filter(None, lines), ""):
+            return _one_line(title)
     return None
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a file; "" if there is none, or it may not be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    except OSError:
+        return ""
 
 
 def _one_line(text: str) -> str:

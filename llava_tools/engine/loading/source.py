@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from llava_tools.engine.loading import refusals
 from llava_tools.engine.loading.inspection import list_files
-from llava_tools.errors import ModelNotFoundError, require
+from llava_tools.errors import ModelError, ModelNotFoundError, require
 from llava_tools.options import ALIASES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def resolve(name: str, revision: str | None = None, local_files_only: bool = Fal
 
     Raises:
         ModelNotFoundError: No such model, folder or revision, or it cannot be reached.
-        ModelError: It is a file.
+        ModelError: It is a file, or a folder that may not be read.
         MissingExtraError: It is on the hub, and huggingface_hub is not installed.
     """
     source = ALIASES.get(name, name)
@@ -80,13 +80,15 @@ def local_folder(name: str) -> Path | None:
 
     Raises:
         ModelNotFoundError: The name can be neither.
-        ModelError: It is a file.
+        ModelError: It is a file, or a folder that may not be read.
     """
     source = ALIASES.get(name, name)
     if source == "tiny":
         return Path(str(files("llava_tools") / "tiny"))
     path = os.path.expanduser(source)  # unlike `Path`, it takes every text
     if os.path.isdir(path):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise ModelError(f"The folder {name!r} cannot be read.", "Check its permissions.")
         return Path(path)
     if is_file(name):
         raise refusals.file(Path(path)).error()

@@ -63,7 +63,8 @@ def render_template(
     if child.returncode:
         _log.debug("The chat template ends its process: %s", child.stderr)
         return failure
-    prompts: list[str | None] = json.loads(child.stdout)
+    # Whatever a `sitecustomize` prints stands before the last line.
+    prompts: list[str | None] = json.loads(child.stdout.rpartition("\n")[2])
     return prompts
 
 

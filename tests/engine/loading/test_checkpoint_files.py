@@ -200,6 +200,41 @@ def test_a_damaged_file_is_an_error_of_one_line(
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.safetensors", "model.safetensors of .* cannot be read: Permission denied"),
+        (
+            "generation_config.json",
+            "generation_config.json of .* cannot be read: Permission denied",
+        ),
+        ("config.json", "config.json of .*Permission denied"),
+        ("preprocessor_config.json", "processor_config.json is damaged: .*Permission denied"),
+        ("README.md", None),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_an_error_if_it_is_needed(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str | None
+) -> None:
+    (copy / "README.md").write_text("---\nlicense: mit\n---\n")
+
+    def deny(method: Callable[..., Any]) -> Callable[..., Any]:
+        def denied(path: Path, *args: Any, **kwargs: Any) -> Any:
+            if path == copy / name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return method(path, *args, **kwargs)
+
+        return denied
+
+    for method in ("open", "read_text", "read_bytes"):
+        monkeypatch.setattr(Path, method, deny(getattr(Path, method)))
+    if message is None:
+        load(EngineOptions(str(copy)))
+        return
+    with pytest.raises(ModelError, match=message):
+        load(EngineOptions(str(copy)))
+
+
 class _Code:
     """A pickle of this runs a command."""
 
