@@ -88,7 +88,7 @@ def estimate(config: Any, shape: KVShape, context_length: int, image_tokens: int
     heads = text.num_attention_heads + 2 * shape.kv_heads
     # Sums in float32 and their norms; projections and what is rotated; the gated layer.
     row = (12 + 2 * size) * text.hidden_size
-    row += (2 * size + 8) * heads * shape.head_dim + 3 * size * text.intermediate_size
+    row += (2 * size + 8) * heads * shape.head_dim + 3 * size * _intermediate_size(text)
     patches = (vision.image_size // vision.patch_size) ** 2 + 1
     block = BLOCK_SIZE * shape.token_bytes
     return Costs(
@@ -101,6 +101,12 @@ def estimate(config: Any, shape: KVShape, context_length: int, image_tokens: int
         + 3 * size * image_tokens * text.hidden_size,
         features=image_tokens * text.hidden_size * size,
     )
+
+
+def _intermediate_size(text: Any) -> int:
+    """Return the width of a language model's gated layers, which some families name otherwise."""
+    size = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    return max(size) if isinstance(size, list) else int(size)
 
 
 def choose_work(free: int, costs: Costs, context_length: int) -> WorkSizes:

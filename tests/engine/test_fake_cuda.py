@@ -58,9 +58,8 @@ def answers(device: str, dtype: torch.dtype) -> list[Share]:
     return [share(40, 1, [1, 2]), share(90, 1, [5, 8, 7]), share(63, 1, [3, 4])]
 
 
-def make_runner(
-    family: str, device: str, dtype: torch.dtype, *, graphs: bool = False
-) -> ModelRunner:
+def make_model(family: str, device: str, dtype: torch.dtype) -> LlavaForConditionalGeneration:
+    """A LLaVA with images of 56 pixels, whose weights are not set."""
     text = FAMILIES[family]
     vision = CLIPVisionConfig(
         hidden_size=32,
@@ -77,9 +76,15 @@ def make_runner(
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            model = LlavaForConditionalGeneration(config).eval()
+            return LlavaForConditionalGeneration(config).eval()
     finally:
         torch.set_default_dtype(default)
+
+
+def make_runner(
+    family: str, device: str, dtype: torch.dtype, *, graphs: bool = False
+) -> ModelRunner:
+    model = make_model(family, device, dtype)
     attention = CudaAttention(torch.device(device), decode_in_torch, reads_blocks=graphs)
     decoder: Any = make_decoder(model, attention)
     cache = KVCache(decoder.kv_shape, 12, torch.device(device))
