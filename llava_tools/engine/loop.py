@@ -126,9 +126,7 @@ class EngineLoop:
         """Run steps until the engine is closed."""
         try:
             while self._take_submitted():
-                shares = self._scheduler.schedule()
-                if shares:
-                    self._step(shares)
+                self._step()
         except BaseException as error:
             self._crash(error)
             if not isinstance(error, Exception):
@@ -163,7 +161,8 @@ class EngineLoop:
             tokens += [token for token in forced if token not in self._eos_token_ids]
         return Sequence(state, tokens, delivered=len(state.prompt_ids))
 
-    def _step(self, shares: list[Share]) -> None:
+    def _step(self) -> None:
+        shares = self._scheduler.schedule()
         result = self._compute(shares)
         if result is None:
             return
