@@ -113,7 +113,7 @@ def _run_round(
         for contender in contenders:
             yield contender.name, field, contender.run(_request(images[0], question, 1)).first
     for contender in contenders:
-        rate = contender.run(_request(images[0], _LONG, workload.tokens)).tokens_per_s
+        rate = contender.run(long_request(workload, images[0])).tokens_per_s
         if rate is not None:
             yield contender.name, "tokens_per_s", rate
     requests = [
@@ -122,6 +122,11 @@ def _run_round(
     ]
     for contender in contenders:
         yield contender.name, "at_once_s", contender.run_all(requests)
+
+
+def long_request(workload: Workload, image: ImageRef | None = None) -> Request:
+    """Return the request for a description of an image, by default the first one."""
+    return _request(image or make_image(workload.seed, 0), _LONG, workload.tokens)
 
 
 def _request(image: ImageRef, question: str, tokens: int) -> Request:

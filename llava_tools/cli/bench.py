@@ -71,7 +71,14 @@ def _bench(arguments: argparse.Namespace) -> int:
         contenders = _contenders(arguments, stack)
         measured = measure(contenders, workload, lambda done: _progress(done, workload.rounds))
         result = {"benchmark": "bench"} | report.as_dict(measured, workload) | describe()
-    write(report.table(measured, workload))
+        lines = [report.table(measured, workload)]
+        if _has_model(arguments):
+            from llava_tools.bench import bandwidth
+
+            if found := bandwidth.measure(contenders, measured, workload):
+                lines.append(bandwidth.line(found))
+                result["decode_bandwidth"] = bandwidth.as_dict(found)
+    write("\n".join(lines))
     if arguments.plot is not None:
         report.plot(measured, workload, arguments.plot)
     write(json.dumps(result))
@@ -82,7 +89,7 @@ def _contenders(arguments: argparse.Namespace, stack: ExitStack) -> list[Contend
     """Load the model, and connect to the servers; `stack` closes them."""
     contenders: list[Contender] = []
     options = get_flags(arguments, EngineOptions)
-    if "model" in options or not arguments.servers:
+    if _has_model(arguments):
         model = stack.enter_context(Llava(**options))
         contenders.append(BackendContender(model.backend.model_name, model.backend))
         if not arguments.no_generate:
@@ -95,6 +102,11 @@ def _contenders(arguments: argparse.Namespace, stack: ExitStack) -> list[Contend
         name = f"{model.backend.model_name} at {url}"
         contenders.append(BackendContender(name, model.backend))
     return contenders
+
+
+def _has_model(arguments: argparse.Namespace) -> bool:
+    """Whether a model is run in this process."""
+    return "model" in get_flags(arguments, EngineOptions) or not arguments.servers
 
 
 def _progress(done: int, rounds: int) -> None:

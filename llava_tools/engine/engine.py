@@ -57,7 +57,8 @@ class LlavaEngine:
         options: The options that it was loaded with.
 
     Attributes:
-        loop: Runs the language model.
+        decoder: The language model.
+        loop: Runs it.
         cache: The KV of all requests.
         image_batcher: Runs the vision tower.
 
@@ -78,7 +79,7 @@ class LlavaEngine:
         vocab_size = token_embedding.num_embeddings
         attention = make_attention(device)
         bits = options.quantization if device.type == "cpu" else None  # else by bitsandbytes
-        decoder = make_decoder(loaded.model, attention, bits)
+        self.decoder = decoder = make_decoder(loaded.model, attention, bits)
         encode = VisionStream(loaded.model)
         plan = plan_memory(
             loaded.model.config,
