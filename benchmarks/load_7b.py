@@ -4,7 +4,11 @@ Writes 14 GB with the keys and shards of the llava-hf checkpoints (`language_mod
 `vision_tower.vision_model.*`), loads them with the engine's loader in a separate process, and
 reports whether every weight was loaded and the peak memory. Takes minutes; not part of CI.
 
-    python -m benchmarks.load_7b [--folder DIR] [--layers 32]
+With `--quantization` the weights are rounded as well, as an engine on a CPU does. Peak memory is
+then what the process has for itself, without the pages of the mapped files, which the system drops
+when it needs them, and is compared with what is computed before loading.
+
+    python -m benchmarks.load_7b [--folder DIR] [--layers 32] [--quantization 4bit] [--threads 2]
 """
 
 from __future__ import annotations
@@ -15,15 +19,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from benchmarks.machine import describe
+from llava_tools.options import Quantization
 from tests.checkpoints import llama_like_tokenizer, write_processors
 
 HIDDEN, MLP, VOCABULARY = 4096, 11008, 32064
@@ -147,10 +154,54 @@ def load(folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "peak": peak, "loaded": loaded_bytes, "zeros": zeros}))
 
 
+def quantize(folder: Path, bits: Quantization, threads: int) -> None:
+    """Load and round in this process, and print seconds and memory."""
+    import llava_tools.engine.loading.checkpoint as loader
+    from llava_tools.engine.attention import make_attention
+    from llava_tools.engine.decoder import make_decoder
+    from llava_tools.engine.loading.inspection import inspect, list_files
+    from llava_tools.options import EngineOptions
+
+    torch.set_num_threads(threads)
+    options = EngineOptions(str(folder), quantization=bits, device="cpu")
+    before, peak, done = kernel_bytes("RssAnon"), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.01):
+            peak = max(peak, kernel_bytes("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    begin = time.perf_counter()
+    loaded = loader.load(options)
+    decoder = make_decoder(loaded.model, make_attention(torch.device("cpu")), bits)
+    assert decoder  # it holds the weights
+    seconds = time.perf_counter() - begin
+    after = kernel_bytes("RssAnon")
+    done.set()
+    watcher.join()
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    inspection = inspect(folder, list_files(folder))
+    figures = {
+        "dtype": dtype,
+        "computed": inspection.memory(bits, "cpu", dtype),
+        "held": after - before,
+        "peak": peak - before,
+        "seconds": seconds,
+    }
+    print(json.dumps(figures))
+
+
 def peak_bytes() -> int:
-    """Return the peak resident memory of this process, from the Linux kernel."""
+    """Return the peak resident memory of this process."""
+    return kernel_bytes("VmHWM")
+
+
+def kernel_bytes(name: str) -> int:
+    """Return a figure of this process's memory from the Linux kernel."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def main() -> None:
@@ -158,8 +209,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="folder for 14 GB of temporary files")
     parser.add_argument("--layers", type=int, default=32, help="fewer for a quick run")
+    parser.add_argument("--quantization", choices=["8bit", "4bit"])
+    parser.add_argument("--threads", type=int, default=2, help="threads that round")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.load and options.quantization:
+        quantize(options.load, options.quantization, options.threads)
+        return
     if options.load:
         load(options.load)
         return
@@ -167,10 +223,22 @@ def main() -> None:
     try:
         total = write(folder, options.layers)
         command = [sys.executable, "-m", "benchmarks.load_7b", "--load", str(folder)]
+        if options.quantization:
+            command += ["--quantization", options.quantization, "--threads", str(options.threads)]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     finally:
         shutil.rmtree(folder)
     result = json.loads(output.splitlines()[-1])
+    if options.quantization:
+        figures = {
+            "quantization": options.quantization,
+            "dtype": result["dtype"],
+            "weights_gb": round(total / 1e9, 2),
+            **{f"{key}_gb": round(result[key] / 1e9, 2) for key in ("computed", "held", "peak")},
+            "seconds": round(result["seconds"], 1),
+        }
+        show(figures, options.layers)
+        return
     figures = {
         "weights_gb": round(total / 1e9, 2),
         "loaded_gb": round(result["loaded"] / 1e9, 2),
@@ -179,9 +247,14 @@ def main() -> None:
         "seconds": round(result["seconds"], 1),
         "all_weights_used": result["loaded"] == total and not result["zeros"],
     }
+    show(figures, options.layers)
+
+
+def show(figures: dict[str, Any], layers: int) -> None:
+    """Print a table, then one JSON line."""
     for name, value in figures.items():
         print(f"{name:18}{value!s:>10}")
-    print(json.dumps({"benchmark": "load_7b", "layers": options.layers, **describe(), **figures}))
+    print(json.dumps({"benchmark": "load_7b", "layers": layers, **describe(), **figures}))
 
 
 if __name__ == "__main__":
