@@ -49,6 +49,9 @@ class DecodeGraphs:
         cache: The KV.
         context_length: Tokens of a sequence at most.
         capture: `CudaCapture`, or a stand-in.
+
+    Attributes:
+        in_use: Whether steps are captured; no more after a capture failed.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class DecodeGraphs:
         self._token_embedding = token_embedding
         self._cache = cache
         self._capture = capture
-        self._can_capture = True
+        self.in_use = True
         self._replays: dict[int, Callable[[], None]] = {}
         self._most_blocks = -(-context_length // BLOCK_SIZE)
         device, most = token_embedding.weight.device, SIZES[-1]
@@ -80,7 +83,7 @@ class DecodeGraphs:
     def takes(self, shares: Sequence[Share]) -> bool:
         """Whether a step can be replayed: each share is one row that gives an output."""
         return (
-            self._can_capture
+            self.in_use
             and len(shares) <= SIZES[-1]
             and all(
                 share.rows == 1
@@ -132,7 +135,7 @@ class DecodeGraphs:
         except RuntimeError as error:
             if is_unrecoverable(error):
                 raise
-            self._can_capture = False
+            self.in_use = False
             cause = "" if isinstance(error, SynchronizationError) else "capturing failed: "
             _log.warning(
                 "Answers are computed without CUDA graphs, which is slower: %s%s",

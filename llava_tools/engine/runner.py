@@ -35,6 +35,9 @@ class ModelRunner:
         attention: The attention that the decoder was made with.
         cache: The KV.
         graphs: Replays steps of single rows; None computes them like others.
+
+    Attributes:
+        graphs: The same.
     """
 
     def __init__(
@@ -49,15 +52,15 @@ class ModelRunner:
         self._token_embedding = token_embedding
         self._attention = attention
         self._cache = cache
-        self._graphs = graphs
+        self.graphs = graphs
         self._device = token_embedding.weight.device
 
     @torch.inference_mode()
     def run(self, shares: Sequence[Share]) -> StepLogits:
         """Compute the rows of a step, and the logits of those that give an output."""
         with activate(self._device):
-            if self._graphs is not None and self._graphs.takes(shares):
-                return StepLogits(self._graphs.run(shares).float(), [1] * len(shares))
+            if self.graphs is not None and self.graphs.takes(shares):
+                return StepLogits(self.graphs.run(shares).float(), [1] * len(shares))
             return self._run(shares)
 
     def _run(self, shares: Sequence[Share]) -> StepLogits:

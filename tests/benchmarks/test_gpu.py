@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.gpu import Memory, Speed, goals, table, weight_bytes
+from benchmarks.gpu import Memory, Speed, goals, table
+from llava_tools.engine.bandwidth import weight_bytes
 from llava_tools.engine.device import free_bytes
 from llava_tools.engine.linear import Float16Linear, is_usable, join
 
 BANDWIDTH = 2e12
-SPEED = Speed(decode=120.0, one_stream=100.0, many_streams=900.0, new_image=0.2, follow_up=0.01)
+SPEED = Speed(decode=120.0, one_stream=100.0, many_streams=750.0, new_image=0.2, follow_up=0.01)
 MEMORY = Memory(
     read_per_token=15e9, held=40_000_000_000, peak=42_000_000_000, four_bit=7_500_000_000
 )
@@ -26,7 +27,7 @@ def test_goals_follow_from_measurements() -> None:
     }
     assert results == {
         "decode_to_bandwidth": (pytest.approx(0.9), True),
-        "streams_to_one": (pytest.approx(9.0), False),
+        "streams_to_one": (pytest.approx(7.5), False),
         "follow_up_to_new": (pytest.approx(0.05), True),
         "peak_to_weights_and_kv": (pytest.approx(1.05), True),
         "four_bit_gb": (pytest.approx(7.5), True),
@@ -36,7 +37,7 @@ def test_goals_follow_from_measurements() -> None:
 def test_the_table_shows_met_goals_and_why_a_figure_is_missing() -> None:
     memory = replace(MEMORY, peak=None, four_bit=None, refusal="needs a CUDA GPU")
     lines = table(goals(BANDWIDTH, SPEED, memory), small=False).splitlines()
-    assert lines[1].split() == ["decode_to_bandwidth", "0.900", ">=", "0.8", "met"]
+    assert lines[1].split() == ["decode_to_bandwidth", "0.900", ">=", "0.7", "met"]
     assert lines[2].endswith("missed")
     assert lines[4].endswith("-    <=   1.1  needs CUDA or Linux")
     assert lines[5].endswith("needs a CUDA GPU")

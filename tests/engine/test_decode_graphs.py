@@ -158,7 +158,7 @@ def test_sequences_that_give_up_their_blocks_answer_the_same(
 def graphs_of(model: Llava) -> DecodeGraphs | None:
     backend = model.backend
     assert isinstance(backend, LlavaEngine)
-    graphs = backend.loop.runner._graphs
+    graphs = backend.loop.runner.graphs
     assert graphs is None or isinstance(graphs, DecodeGraphs)
     return graphs
 
