@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llava_tools.engine.attention.variants import VariantAttention
+from llava_tools.engine.device import free_bytes
 from llava_tools.engine.kv_cache import KVShape
 from llava_tools.engine.linear import join, pack
 from llava_tools.engine.step_inputs import StepInputs
@@ -36,13 +37,19 @@ ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 
 class Norm(nn.Module):
-    """RMSNorm of float32 [rows, hidden], returned in the dtype of its weights."""
+    """RMSNorm of float32 [rows, hidden], returned in the dtype of its weights.
 
-    def __init__(self, norm: Any) -> None:
+    Args:
+        norm: transformers' norm.
+        device: Where its weights are put; None: where they are.
+    """
+
+    def __init__(self, norm: Any, device: torch.device | None = None) -> None:
         super().__init__()
         self.dtype: torch.dtype = norm.weight.dtype
         self.eps = float(norm.variance_epsilon)
-        self.weight = nn.Parameter(norm.weight.detach().float(), requires_grad=False)
+        weight = norm.weight.detach().to(device, torch.float32)
+        self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [rows, hidden] for [rows, hidden]."""
@@ -59,6 +66,7 @@ class DecoderLayer(nn.Module):
         rotary_dim: How many dimensions of a head are rotated.
         last: Whether it returns the output rows only.
         quantization: Bits of its weights.
+        device: Where its weights are put.
     """
 
     def __init__(
@@ -69,6 +77,7 @@ class DecoderLayer(nn.Module):
         *,
         last: bool,
         quantization: Quantization | None,
+        device: torch.device,
     ) -> None:
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
@@ -89,13 +98,13 @@ class DecoderLayer(nn.Module):
             qkv = [attention.q_proj, attention.k_proj, attention.v_proj]
             gate_up = [mlp.gate_proj, mlp.up_proj]
             self.activation = mlp.act_fn
-        self.output_query = join(qkv, rows[:queries], quantization) if last else None
-        self.qkv = join(qkv, rows[queries:] if last else rows, quantization)
-        self.out = join([attention.o_proj], None, quantization)
-        self.gate_up = join(gate_up, None, quantization)
-        self.down = join([mlp.down_proj], None, quantization)
-        self.attention_norm = Norm(layer.input_layernorm)
-        self.mlp_norm = Norm(layer.post_attention_layernorm)
+        self.output_query = join(qkv, rows[:queries], quantization, device) if last else None
+        self.qkv = join(qkv, rows[queries:] if last else rows, quantization, device)
+        self.out = join([attention.o_proj], None, quantization, device)
+        self.gate_up = join(gate_up, None, quantization, device)
+        self.down = join([mlp.down_proj], None, quantization, device)
+        self.attention_norm = Norm(layer.input_layernorm, device)
+        self.mlp_norm = Norm(layer.post_attention_layernorm, device)
 
     def forward(
         self, hidden: Tensor, rotations: Tensor, step: StepInputs, attention: Attention
@@ -164,29 +173,35 @@ class Decoder(nn.Module):
         windows = _windows(config)
         self.attention = VariantAttention(attention) if any(windows) else attention
         last = len(windows) - 1
-        layer_class = _layer_class(config, text.device)
+        device: torch.device = text.device
+        layer_class, is_scarce = _layer_class(config, device), _is_memory_scarce(text)
 
         def convert(index: int) -> DecoderLayer:
+            if is_scarce:
+                text.layers[index].to("cpu")
             layer = layer_class(
                 text.layers[index],
                 shape,
                 2 * len(frequencies),
                 last=index == last,
                 quantization=quantization,
+                device=device,
             )
             layer.window = windows[index]
             text.layers[index] = nn.Identity()  # frees its weights before the next are copied
             return layer
 
-        if text.device.type == "cpu":
+        if device.type == "cpu":
             # Packing one of the 7B's layers takes seconds, on one thread and without Python's lock.
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
                 self.layers = nn.ModuleList(pool.map(convert, range(last + 1)))
         else:  # one by one: copies of several at once would not fit into small GPUs
             self.layers = nn.ModuleList(map(convert, range(last + 1)))
         self.norm = Norm(text.norm)
-        self.head = join([model.lm_head], None, None if quantization is None else "8bit")
-        model.lm_head = cast(Any, self.head)
+        self.head: nn.Module = model.lm_head
+        if device.type == "cpu":
+            self.head = join([model.lm_head], None, None if quantization is None else "8bit")
+            model.lm_head = cast(Any, self.head)
 
     def forward(self, embeddings: Tensor, step: StepInputs) -> Tensor:
         """Return logits [outputs, vocab_size] for embeddings [rows, hidden]."""
@@ -216,8 +231,9 @@ def make_decoder(
     Raises:
         ModelError: The language model is of a kind that cannot be run.
     """
-    pack(model.model.vision_tower)
-    pack(model.model.multi_modal_projector)
+    if model.device.type == "cpu":
+        pack(model.model.vision_tower)
+        pack(model.model.multi_modal_projector)
     if is_supported(model.config.text_config):
         return Decoder(model, attention, quantization)
     from llava_tools.engine.transformers_decoder import TransformersDecoder
@@ -243,6 +259,17 @@ def _layer_class(config: Any, device: torch.device) -> type[DecoderLayer]:
 
             return FusedLayer
     return DecoderLayer
+
+
+def _is_memory_scarce(text: Any) -> bool:
+    """Whether layers are joined on the host, so that their new weights take the old ones' place.
+
+    On the GPU itself it is faster, and leaves gaps of a quarter of the weights at most.
+    """
+    if text.device.type != "cuda" or type(text.layers[0].self_attn.o_proj) is not nn.Linear:
+        return False
+    weights = sum(item.nbytes for item in text.parameters())
+    return free_bytes(text.device) < weights // 2
 
 
 def _windows(config: Any) -> list[int | None]:

@@ -24,7 +24,7 @@ from llava_tools.engine.blocks import BlockManager
 from llava_tools.engine.context_length import longest_context
 from llava_tools.engine.decode_graphs import make_decode_graphs
 from llava_tools.engine.decoder import make_decoder
-from llava_tools.engine.device import require_memory
+from llava_tools.engine.device import activate, require_memory
 from llava_tools.engine.grammar_masks import GrammarCache
 from llava_tools.engine.image_batcher import ImageBatcher
 from llava_tools.engine.image_cache import ImageFeatureCache
@@ -77,9 +77,9 @@ class LlavaEngine:
         self._tokenizer = loaded.tokenizer
         token_embedding = cast(nn.Embedding, loaded.model.get_input_embeddings())
         vocab_size = token_embedding.num_embeddings
-        attention = make_attention(device)
         bits = options.quantization if device.type == "cpu" else None  # else by bitsandbytes
-        self.decoder = decoder = make_decoder(loaded.model, attention, bits)
+        with activate(device):  # the model is tried
+            self.decoder = decoder = make_decoder(loaded.model, make_attention(device), bits)
         encode = VisionStream(loaded.model)
         plan = plan_memory(
             loaded.model.config,

@@ -109,19 +109,29 @@ def _intermediate_size(text: Any) -> int:
     return max(size) if isinstance(size, list) else int(size)
 
 
-def choose_work(free: int, costs: Costs, context_length: int) -> WorkSizes:
-    """Return how much to compute at once with `free` bytes: at most half of what a context leaves.
+def choose_work(free: int, gaps: int, costs: Costs, context_length: int) -> WorkSizes:
+    """Return how much to compute at once: in half of what a full context leaves, or the least.
+
+    Args:
+        free: Free bytes.
+        gaps: Bytes that torch holds and can use again, though not for the KV.
+        costs: See `Costs`.
+        context_length: Tokens of a sequence at most.
 
     Raises:
         ModelError: A full context does not fit beside the least.
     """
     least = WorkSizes(256, 1)
     spare = free - _FIXED - costs.context - costs.features
-    if spare < least.bytes(costs):
+    lacking = max(0, least.bytes(costs) - gaps)
+    if spare < lacking:
         token = costs.block // BLOCK_SIZE
-        raise kv_error(context_length, token, max(0, spare + costs.context - least.bytes(costs)))
+        raise kv_error(context_length, token, max(0, spare + costs.context - lacking))
     tokens, images = _STEP_TOKENS, image_batcher.MAX_IMAGES
-    while WorkSizes(tokens, images).bytes(costs) > spare // 2 and (tokens, images) != (256, 1):
+    while WorkSizes(tokens, images).bytes(costs) > (spare + gaps) // 2 and (tokens, images) != (
+        256,
+        1,
+    ):
         tokens, images = max(256, tokens // 2), max(1, images // 2)
     return WorkSizes(tokens, images)
 
@@ -131,7 +141,7 @@ def divide(free: int, work_bytes: int, costs: Costs, context_length: int) -> tup
 
     Args:
         free: Bytes that were free before the work.
-        work_bytes: Bytes that the largest step and the largest batch of images take.
+        work_bytes: Bytes that the largest step and the largest batch of images take of them.
         costs: See `Costs`.
         context_length: Tokens of a sequence at most.
 

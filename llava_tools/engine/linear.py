@@ -93,21 +93,24 @@ def join(
     layers: Sequence[nn.Module],
     rows: Tensor | None = None,
     quantization: Quantization | None = None,
+    device: torch.device | None = None,
 ) -> nn.Module:
     """Return one layer that computes linear layers of the same input, packed where possible.
+
+    Its weights have memory of their own.
 
     Args:
         layers: Used up.
         rows: long [out], which of their concatenated outputs it has, in its order; None: all.
         quantization: Bits that weights on a CPU are rounded to; None: they are kept.
+        device: Where its weights are put; None: where they are.
     """
     linear = [layer for layer in layers if type(layer) is nn.Linear]
     if len(linear) < len(layers):  # of bitsandbytes
         if len(layers) == 1 and rows is None:
             return layers[0]
         return ConcatenatedLinear(layers, rows)
-    weights = [layer.weight.detach() for layer in linear]
-    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+    weight = torch.cat([layer.weight.detach() for layer in linear])
     bias = None
     if any(layer.bias is not None for layer in linear):
         biases = [weight.new_zeros(layer.out_features) for layer in linear]
@@ -117,6 +120,8 @@ def join(
         bias = torch.cat(biases)
     if rows is not None:
         weight, bias = weight[rows], None if bias is None else bias[rows]
+    if device is not None:
+        weight, bias = weight.to(device), None if bias is None else bias.to(device)
     return _packed(weight, bias, quantization)
 
 

@@ -71,7 +71,9 @@ def plan_memory(
     torch.cuda.empty_cache()
     free = free_bytes(device)
     costs = gpu_memory.estimate(config, shape, context_length, image_tokens)
-    work = gpu_memory.choose_work(free, costs, context_length)
+    # Of what is left between weights, half is in pieces that are too small.
+    gaps = (torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
+    work = gpu_memory.choose_work(free, gaps, costs, context_length)
     runner = ModelRunner(decoder, token_embedding, decoder.attention, KVCache(shape, 1, device))
     size = config.vision_config.image_size
     try:
@@ -83,7 +85,8 @@ def plan_memory(
         raise _no_room(device, work) from error
     torch.cuda.empty_cache()
     taken = int(_ROUNDING * (step + images)) + costs.logits
-    blocks, kept_images = gpu_memory.divide(free, taken, costs, context_length)
+    lacking = max(0, taken - gaps)
+    blocks, kept_images = gpu_memory.divide(free, lacking, costs, context_length)
     return MemoryPlan(blocks, work.step_tokens, work.images, kept_images)
 
 

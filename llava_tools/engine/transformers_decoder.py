@@ -69,7 +69,8 @@ class TransformersDecoder(nn.Module):
         self.attention: Any = VariantAttention(attention) if has_variants else attention
         _, kv_heads, head_dim = (key := calls[0].key).shape
         self.kv_shape = KVShape(len(calls), kv_heads, head_dim, key.dtype)
-        _pack(self.causal)
+        if self.causal.device.type == "cpu":
+            _pack(self.causal)
         model.lm_head = self.causal.get_output_embeddings()
         architecture_check.check_logits(self, expected)
 

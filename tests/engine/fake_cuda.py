@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from llava_tools.engine import runner, sampler
+from llava_tools.engine import decoder, runner, sampler
 from llava_tools.engine.attention import cuda
 
 #: Of torch's `DeviceType`.
@@ -31,6 +31,7 @@ def fake_cuda() -> Iterator[None]:
         patched.setattr(Tensor, "pin_memory", lambda self: self)
         for module in (runner, sampler):
             patched.setattr(module, "activate", lambda device: nullcontext())
+        patched.setattr(decoder, "free_bytes", lambda device: 1 << 40)
         patched.setattr(cuda, "causal_lower_right", _causal_lower_right)
         patched.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
         with FakeTensorMode():

@@ -22,11 +22,13 @@ class FakeGpu:
         calls: Names and arguments, in order.
         free: Free bytes.
         total: All bytes.
+        reserved: Bytes that torch holds; none of them are allocated.
         peaks: Bytes allocated at most by the next pieces of work that are measured.
     """
 
     free: int = 0
     total: int = 0
+    reserved: int = 0
     peaks: list[int] = field(default_factory=list)
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -85,7 +87,7 @@ def fake_streams() -> Iterator[FakeGpu]:
         "empty_cache": lambda: gpu.note("empty_cache"),
         "reset_peak_memory_stats": noting("reset_peak_memory_stats"),
         "memory_allocated": noting("memory_allocated", 0),
-        "memory_reserved": noting("memory_reserved", 0),
+        "memory_reserved": lambda device: gpu.note("memory_reserved", device) or gpu.reserved,
         "max_memory_allocated": lambda device: gpu.note("peak", device) or gpu.peaks.pop(0),
         "mem_get_info": lambda device: gpu.note("mem_get_info", device) or (gpu.free, gpu.total),
         "get_per_process_memory_fraction": noting("fraction", 1.0),

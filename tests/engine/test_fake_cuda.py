@@ -122,6 +122,33 @@ def test_a_replayed_step_stays_on_its_device(device: str) -> None:
         assert result.logits.shape == (3, 211)
 
 
+@pytest.mark.parametrize("free", [1 << 40, 1000])
+@pytest.mark.parametrize("family", ["llama, biases", "phi3, partly rotated"])
+def test_layers_that_are_joined_on_the_host_for_lack_of_memory_end_on_the_device(
+    family: str, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    module_to = torch.nn.Module.to
+    with fake_cuda():
+        monkeypatch.setattr(decoder_module, "free_bytes", lambda device: free)
+
+        def to(self: torch.nn.Module, device: str) -> torch.nn.Module:
+            moved.append(device)
+            for name, item in list(self.named_parameters()):
+                parent, _, child = name.rpartition(".")
+                parameter = torch.nn.Parameter(item.detach().to(device), requires_grad=False)
+                setattr(self.get_submodule(parent), child, parameter)
+            return self
+
+        monkeypatch.setattr(torch.nn.Module, "to", to)
+        runner = make_runner(family, "cuda:1", torch.bfloat16)
+        monkeypatch.setattr(torch.nn.Module, "to", module_to)
+        tensors = [*runner._decoder.parameters(), *runner._decoder.buffers()]
+        assert {str(item.device) for item in tensors} == {"cuda:1"}
+        assert moved == (["cpu"] * 3 if free == 1000 else [])
+        runner.run(answers("cuda:1", torch.bfloat16))
+
+
 def waits_for_a_number(hidden: Tensor) -> Tensor:
     return hidden * float(hidden.amax())
 

@@ -58,13 +58,22 @@ def test_cards_that_hold_the_7b_with_a_full_context(
     costs: Costs, card: str, precision: str, step_tokens: int, images: int
 ) -> None:
     free = free_after_weights(card, precision)
-    work = choose_work(free, costs, CONTEXT_LENGTH)
+    work = choose_work(free, 0, costs, CONTEXT_LENGTH)
     assert work == WorkSizes(step_tokens, images)
     blocks, kept = divide(free, work.bytes(costs), costs, CONTEXT_LENGTH)
     assert CONTEXT_LENGTH <= blocks * BLOCK_SIZE <= 65_536
     assert 1 <= kept <= image_cache.MAX_IMAGES
     taken = (blocks + 1) * costs.block + kept * costs.features + work.bytes(costs)
     assert taken + gpu_memory._FIXED <= free
+
+
+def test_gaps_between_weights_are_room_for_work_but_not_for_the_kv(costs: Costs) -> None:
+    free = free_after_weights("16 GB", "float16")
+    assert choose_work(free, 300 * MIB, costs, CONTEXT_LENGTH) == WorkSizes(512, 1)
+    tight = costs.context + costs.features + gpu_memory._FIXED
+    assert choose_work(tight, 300 * MIB, costs, CONTEXT_LENGTH) == WorkSizes(256, 1)
+    with pytest.raises(ModelError, match="context_length="):
+        choose_work(tight - 1, 10**10, costs, CONTEXT_LENGTH)
 
 
 def test_plenty_of_memory_is_not_taken_as_a_whole(costs: Costs) -> None:
@@ -77,11 +86,11 @@ def test_a_card_without_room_for_a_full_context_is_an_error_with_a_length_that_f
 ) -> None:
     free = free_after_weights("T4", "float16")
     with pytest.raises(ModelError, match=r"4,096 tokens.*--context-length (\d+)") as caught:
-        choose_work(free, costs, CONTEXT_LENGTH)
+        choose_work(free, 0, costs, CONTEXT_LENGTH)
     length = int(caught.value.hint.split("context_length=")[1].split()[0])
     assert length >= 1024
     shorter = estimate(config(32), SHAPE, length, IMAGE_TOKENS)
-    work = choose_work(free, shorter, length)
+    work = choose_work(free, 0, shorter, length)
     blocks, _ = divide(free, work.bytes(shorter), shorter, length)
     assert blocks * BLOCK_SIZE >= length
 
@@ -94,7 +103,7 @@ def test_a_trial_that_takes_more_than_estimated_leaves_an_error(costs: Costs) ->
 
 @pytest.mark.parametrize("free", range(3_000_000_000, 12_000_000_000, 1_500_000_000))
 def test_more_memory_never_gives_less(costs: Costs, free: int) -> None:
-    less, more = (choose_work(item, costs, CONTEXT_LENGTH) for item in (free, free + 10**9))
+    less, more = (choose_work(item, 0, costs, CONTEXT_LENGTH) for item in (free, free + 10**9))
     assert less.step_tokens <= more.step_tokens
     assert less.images <= more.images
 

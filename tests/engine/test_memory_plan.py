@@ -79,6 +79,15 @@ def test_the_kv_gets_what_the_trial_leaves() -> None:
     assert (large.blocks + 1) * block <= (600 - 128 - 1.1 * 360) * (1 << 20)
 
 
+def test_work_that_fits_between_the_weights_takes_nothing_from_the_kv() -> None:
+    with fake_cuda(), fake_streams() as gpu:
+        gpu.free, gpu.total = 650 << 20, 2 << 30
+        gpu.peaks = [300 << 20, 150 << 20] * 2
+        plain = plan(gpu, Tower())
+        gpu.reserved = 400 << 20  # the limit of the process allows for it
+        assert plan(gpu, Tower()).blocks > plain.blocks
+
+
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUDA error: out of memory")],
