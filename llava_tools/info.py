@@ -11,6 +11,7 @@ from typing import cast
 import psutil
 
 from llava_tools import model_cache
+from llava_tools.engine import paused_collector
 from llava_tools.engine.loading import description, dimensions
 from llava_tools.engine.loading.dimensions import TextModel, VisionTower
 from llava_tools.engine.loading.inspection import Inspection, inspect, list_files
@@ -164,7 +165,8 @@ def _size(model: Inspection, context_length: int, licence: str) -> Size:
 
 def report() -> Report:
     """Return the current report. Imports torch if it is installed."""
-    device_type, device, free = _device()
+    with paused_collector():
+        device_type, device, free = _device()
     fits = tuple(
         _fit(name, precision, size, device_type, free)
         for name, size in sizes().items()
@@ -192,8 +194,11 @@ def describe(
         ModelNotFoundError: No such model or revision, or it cannot be reached.
         MissingExtraError: It is on the hub, and huggingface_hub is not installed.
     """
-    device_type, device, free = _device()
-    found = description.describe(model, revision, device_type, local_files_only=local_files_only)
+    with paused_collector():  # torch is imported, and transformers for the tokenizer
+        device_type, device, free = _device()
+        found = description.describe(
+            model, revision, device_type, local_files_only=local_files_only
+        )
     inspection, text = found.inspection, found.inspection.text
     licences = {ALIASES[name]: size.licence for name, size in sizes().items()}
     notices = {ALIASES[name]: notice for name, notice in NOTICES.items()}

@@ -1,8 +1,9 @@
 """The in-process engine: a LLaVA behind the backend interface, for many callers at once.
 
 Before a step. `engine` compiles a request's constraint (`grammar_masks`), tokenizes its prompt
-(`tokenizer`), has new images encoded (`vision_tower`, several at once by `image_batcher`), and
-gives each image ids of its own (`image_cache`). The request, a `RequestState`, goes to the `loop`.
+(`tokenizer`), has new images encoded (`vision_tower`, several at once by `image_batcher`, on a GPU
+on a `vision_stream`), and gives each image ids of its own (`image_cache`). The request, a
+`RequestState`, goes to the `loop`.
 
 A step, on the loop's thread:
 
@@ -23,8 +24,9 @@ A step, on the loop's thread:
  9. Blocks that are full are registered, so that later prompts find them.
 10. Tokens go to the callers, whose `stream` turns them into text; what has ended leaves.
 
-`loading/` turns a name into a checked, loaded model; `device` picks where it runs. Apart from
-requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
+`loading/` turns a name into a checked, loaded model; `device` picks where it runs, `memory_plan`
+how much it takes. On GPUs `fused_layer` has the decoder's small operations in Triton's kernels,
+after `triton_check` has tried them. Apart from requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def load_engine(options: EngineOptions) -> LlavaEngine:
         EngineError: This process was forked from one that had loaded a model.
     """
     remember_process()
-    with _paused_collector():
+    with paused_collector():
         _require_engine()
         from llava_tools.engine.engine import LlavaEngine
         from llava_tools.engine.loading.checkpoint import load
@@ -76,7 +78,7 @@ def load_embedding(
         EngineError: This process was forked from one that had loaded a model.
     """
     remember_process()
-    with _paused_collector():
+    with paused_collector():
         _require_engine()
         from llava_tools.engine.embedding import ClipEmbedding
         from llava_tools.engine.loading.clip import load_clip
@@ -93,7 +95,7 @@ def _require_engine() -> None:
 
 
 @contextmanager
-def _paused_collector() -> Iterator[None]:
+def paused_collector() -> Iterator[None]:
     """Pause the garbage collector while modules are imported, since all their objects stay.
 
     It would traverse these objects repeatedly (600,000 at the end), which takes an eighth of the

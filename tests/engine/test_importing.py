@@ -18,7 +18,7 @@ def collector() -> Iterator[None]:
 
 
 def test_new_objects_end_up_in_the_oldest_generation() -> None:
-    with engine._paused_collector():
+    with engine.paused_collector():
         assert not gc.isenabled()
         objects = [[number] for number in range(2000)]
     assert gc.isenabled()
@@ -27,7 +27,7 @@ def test_new_objects_end_up_in_the_oldest_generation() -> None:
 
 
 def test_an_import_that_fails_resumes_the_collector() -> None:
-    with pytest.raises(ImportError), engine._paused_collector():
+    with pytest.raises(ImportError), engine.paused_collector():
         raise ImportError
     assert gc.isenabled()
 
@@ -35,10 +35,10 @@ def test_an_import_that_fails_resumes_the_collector() -> None:
 def test_the_application_s_settings_stay() -> None:
     gc.freeze()
     frozen = gc.get_freeze_count()
-    with engine._paused_collector():
+    with engine.paused_collector():
         pass
     assert gc.get_freeze_count() > 0.9 * frozen  # some of them may have been dropped since
     gc.disable()
-    with engine._paused_collector():
+    with engine.paused_collector():
         pass
     assert not gc.isenabled()
