@@ -11,8 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-#: Keys that a program multiplies at once.
-_TILE = 32
+#: Keys that a program multiplies at once, by the bytes of a number. More would not fit registers.
+_TILES = {2: 32, 4: 16}
 #: Fewest rows and columns that tensor cores multiply.
 _LEAST = 16
 
@@ -149,7 +149,7 @@ def paged_decode(
         block_size=block_size,
         group_size=max(_LEAST, triton.next_power_of_2(heads // kv_heads)),
         dim_size=dim_size,
-        tile=_TILE,
+        tile=_TILES[keys.element_size()],
     )
     if splits > 1:
         _combine[(rows, heads)](

@@ -33,7 +33,12 @@ def compile_attention(capability: int, dtype: str, **constants: int) -> None:
     types |= dict.fromkeys(("most_blocks", "splits", "kv_heads", "group", "head_dim"), "i32")
     # The compiler is called with 1 as a constant.
     types = {name: item for name, item in types.items() if name not in constants}
-    sizes = {"block_size": 32, "group_size": 16, "dim_size": 128, "tile": paged_decode._TILE}
+    sizes = {
+        "block_size": 32,
+        "group_size": 16,
+        "dim_size": 128,
+        "tile": paged_decode._TILES[4 if dtype == FLOAT else 2],
+    }
     compile_kernel(paged_decode._attend, capability, types, **sizes, **constants)
     types = {"parts": FLOAT, "weights": FLOAT, "outputs": dtype}
     types |= dict.fromkeys(("splits", "heads", "head_dim"), "i32")
