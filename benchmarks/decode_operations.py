@@ -51,7 +51,7 @@ class Counts(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.numbers: Counter[str] = Counter()
 
     def __torch_dispatch__(
@@ -112,7 +112,8 @@ def _kernels(counts: Counts) -> ModuleType:
 
     for function in (normalize, rotate, gate):
         setattr(module, function.__name__, _launching(counts, 1, function))
-    return module
+    kernels: ModuleType = module
+    return kernels
 
 
 @contextmanager
@@ -143,7 +144,8 @@ def _model(layers: int) -> LlavaForConditionalGeneration:
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(_DEVICE):
-            return LlavaForConditionalGeneration(config).eval()
+            model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(config).eval()
+            return model
     finally:
         torch.set_default_dtype(torch.float32)
 

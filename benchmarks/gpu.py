@@ -212,9 +212,10 @@ def _means(engine: LlavaEngine, tokens: int, streams: int) -> dict[str, Any]:
     graphs, runner.graphs = runner.graphs, None
     without = measure_speed(engine, 1, tokens, streams) if graphs else None
     runner.graphs = graphs
+    layers: Any = getattr(engine.decoder, "layers", None)
     return {
         "graphs": graphs is not None and graphs.in_use,
-        "layers": type(engine.decoder.layers[0]).__name__,
+        "layers": type(layers[0]).__name__ if layers else None,
         "decode_without_graphs": without and without.decode,
         "many_streams_without_graphs": without and without.many_streams,
     }

@@ -26,7 +26,8 @@ A step, on the loop's thread:
 
 `loading/` turns a name into a checked, loaded model; `device` picks where it runs, `memory_plan`
 how much it takes. On GPUs `fused_layer` has the decoder's small operations in Triton's kernels,
-after `triton_check` has tried them. Apart from requests, `embedding` turns texts and images into vectors with a CLIP (`loading.clip`).
+after `triton_check` has tried them. Apart from requests, `embedding` turns texts and images into
+vectors with a CLIP (`loading.clip`).
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ def _is_memory_scarce(text: Any) -> bool:
     """
     if text.device.type != "cuda" or type(text.layers[0].self_attn.o_proj) is not nn.Linear:
         return False
-    weights = sum(item.nbytes for item in text.parameters())
+    weights: int = sum(item.nbytes for item in text.parameters())
     return free_bytes(text.device) < weights // 2
 
 

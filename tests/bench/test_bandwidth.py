@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,8 @@ def engine_of(model: Llava) -> LlavaEngine:
 def test_a_token_reads_the_layers_the_head_and_the_kv(fresh: Callable[..., Llava]) -> None:
     """A language model of width 64 with 2 layers, a gated width of 160 and 2 heads, in float32."""
     engine = engine_of(fresh())
-    vocabulary = engine.loaded.model.config.text_config.vocab_size
+    embedding: Any = engine.loaded.model.get_input_embeddings()
+    vocabulary = embedding.num_embeddings
     layer = 4 * 64 * 64 + 3 * 64 * 160 + 2 * 64
     weights = 4 * (2 * layer + 64 + vocabulary * 64)
     assert bytes_per_token(engine, 0) == weights
@@ -42,7 +44,7 @@ def test_an_embedding_is_read_only_as_the_heads_weights(
     fresh: Callable[..., Llava], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(fresh())
-    embedding = engine.loaded.model.get_input_embeddings()
+    embedding: Any = engine.loaded.model.get_input_embeddings()
     head = nn.Linear(64, embedding.num_embeddings, bias=False)
     monkeypatch.setattr(engine, "decoder", nn.ModuleList([embedding, head]))
     assert bytes_per_token(engine, 0) == embedding.weight.nbytes

@@ -32,8 +32,10 @@ class FakeGpu:
     peaks: list[int] = field(default_factory=list)
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
-    def note(self, *call: object) -> None:
+    def note(self, *call: object, result: Any = None) -> Any:
+        """Write down a call and return its result."""
         self.calls.append(tuple(map(str, call)))
+        return result
 
 
 @dataclass
@@ -71,7 +73,7 @@ def fake_streams() -> Iterator[FakeGpu]:
         gpu.note(f"leave {kind}", item)
 
     def noting(name: str, result: Any = None) -> Any:
-        return lambda device=None: gpu.note(name, device) or result
+        return lambda device=None: gpu.note(name, device, result=result)
 
     def event(*, blocking: bool) -> FakeEvent:
         assert blocking, "a caller that waits would keep a processor busy"
@@ -87,9 +89,11 @@ def fake_streams() -> Iterator[FakeGpu]:
         "empty_cache": lambda: gpu.note("empty_cache"),
         "reset_peak_memory_stats": noting("reset_peak_memory_stats"),
         "memory_allocated": noting("memory_allocated", 0),
-        "memory_reserved": lambda device: gpu.note("memory_reserved", device) or gpu.reserved,
-        "max_memory_allocated": lambda device: gpu.note("peak", device) or gpu.peaks.pop(0),
-        "mem_get_info": lambda device: gpu.note("mem_get_info", device) or (gpu.free, gpu.total),
+        "memory_reserved": lambda device: gpu.note("memory_reserved", device, result=gpu.reserved),
+        "max_memory_allocated": lambda device: gpu.note("peak", device, result=gpu.peaks.pop(0)),
+        "mem_get_info": lambda device: gpu.note(
+            "mem_get_info", device, result=(gpu.free, gpu.total)
+        ),
         "get_per_process_memory_fraction": noting("fraction", 1.0),
     }
     with pytest.MonkeyPatch.context() as patched:

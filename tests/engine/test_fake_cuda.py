@@ -76,7 +76,8 @@ def make_model(family: str, device: str, dtype: torch.dtype) -> LlavaForConditio
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            return LlavaForConditionalGeneration(config).eval()
+            model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(config).eval()
+            return model
     finally:
         torch.set_default_dtype(default)
 
@@ -185,7 +186,7 @@ def computes_on_another_device(hidden: Tensor) -> Tensor:
     return hidden + torch.ones(1, 1, device="cuda:0")
 
 
-PLANTED = {
+PLANTED: dict[Callable[[Tensor], Tensor], tuple[type[Exception], ...]] = {
     waits_for_a_number: (SynchronizationError, DataDependentOutputException),
     waits_for_a_decision: (SynchronizationError, DataDependentOutputException),
     waits_for_places: (SynchronizationError,),

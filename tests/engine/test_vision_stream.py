@@ -24,11 +24,13 @@ def encode(gpu: FakeGpu, images: int, monkeypatch: pytest.MonkeyPatch) -> list[T
 
     def noted(model: object, pixels: Tensor) -> Tensor:
         gpu.note("features", pixels.device, pixels.dtype)
-        return features(model, pixels)  # type: ignore[arg-type]
+        return features(model, pixels)
 
     monkeypatch.setattr(vision_tower, "features", noted)
     pinned = Tensor.pin_memory
-    monkeypatch.setattr(Tensor, "pin_memory", lambda self: gpu.note("pin_memory") or pinned(self))
+    monkeypatch.setattr(
+        Tensor, "pin_memory", lambda self: gpu.note("pin_memory", result=pinned(self))
+    )
     return list(stream(torch.zeros(images, 3, 56, 56)))
 
 

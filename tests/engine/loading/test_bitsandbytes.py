@@ -97,9 +97,12 @@ def test_4_bit_is_computed_in_what_the_models_own_gpu_computes_in(
     computes: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     devices: list[torch.device] = []
-    monkeypatch.setattr(
-        checkpoint, "supports_bfloat16", lambda device: devices.append(device) or computes
-    )
+
+    def supports_bfloat16(device: torch.device) -> bool:
+        devices.append(device)
+        return computes
+
+    monkeypatch.setattr(checkpoint, "supports_bfloat16", supports_bfloat16)
     settings: Any = checkpoint._quantization("4bit", torch.device("cuda:1"), LlavaConfig())
     assert settings.bnb_4bit_compute_dtype == dtype
     assert settings.bnb_4bit_quant_type == "nf4"
