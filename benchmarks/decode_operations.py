@@ -51,7 +51,7 @@ class Counts(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.numbers: Counter[str] = Counter()
 
     def __torch_dispatch__(
@@ -95,7 +95,7 @@ def _launching(counts: Counts, launches: int, work: Callable[..., Any]) -> Calla
 
 def _kernels(counts: Counts) -> ModuleType:
     """Return a stand-in for `fused_rows`."""
-    module: Any = ModuleType("llava_tools.engine.fused_rows")
+    stand_in: ModuleType = ModuleType("llava_tools.engine.fused_rows")
 
     def normalize(
         hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype, update: Any = None
@@ -111,8 +111,8 @@ def _kernels(counts: Counts) -> ModuleType:
         return gate_up.new_empty((len(gate_up), gate_up.shape[1] // 2))
 
     for function in (normalize, rotate, gate):
-        setattr(module, function.__name__, _launching(counts, 1, function))
-    return module
+        setattr(stand_in, function.__name__, _launching(counts, 1, function))
+    return stand_in
 
 
 @contextmanager
@@ -143,7 +143,8 @@ def _model(layers: int) -> LlavaForConditionalGeneration:
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(_DEVICE):
-            return LlavaForConditionalGeneration(config).eval()
+            model: LlavaForConditionalGeneration = LlavaForConditionalGeneration(config).eval()
+            return model
     finally:
         torch.set_default_dtype(torch.float32)
 

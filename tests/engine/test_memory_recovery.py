@@ -161,7 +161,7 @@ def test_memory_that_runs_out_during_sampling_fails_all_and_the_engine_restarts(
     expected = model.ask("What is it?", images[0], max_tokens=6).token_ids
     limited = LimitedModel(engine_of(model), monkeypatch, rows=10_000)
     with monkeypatch.context() as patched:
-        patched.setattr(sampler, "_logprob", exhausted)
+        patched.setattr(sampler, "_read", exhausted)
         questions = [("How many?", images[1]), ("What is it?", images[0])]
         for result in run_together(model, limited, questions, max_tokens=6, logprobs=True):
             assert isinstance(result, MemoryExhaustedError)
