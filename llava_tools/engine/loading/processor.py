@@ -20,6 +20,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from llava_tools.engine import vision_tower
+from llava_tools.engine.loading.checkpoint_files import AGAIN
 from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import ImageRef
@@ -31,8 +32,6 @@ MAX_SIDE = 65_535
 
 #: Pixels that are padded at once: 64 MiB in Pillow's layout.
 _STRIP_PIXELS = 1 << 24
-
-_AGAIN = "Download or export the checkpoint again."
 
 
 def image_processor(folder: Path, vision: Any) -> ImageProcessor:
@@ -125,11 +124,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except ValueError as error:
-        raise ModelError(f"{path} is damaged: {error}.", _AGAIN) from error
+        raise ModelError(f"{path} is damaged: {error}.", AGAIN) from error
 
 
 def _invalid(path: Path, name: str, value: object) -> ModelError:
-    return ModelError(f"{path} has an invalid {name}: {value!r}.", _AGAIN)
+    return ModelError(f"{path} has an invalid {name}: {value!r}.", AGAIN)
 
 
 def _is_number(value: object) -> bool:
