@@ -52,11 +52,15 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
 
 
 def _forget_code(config: PreTrainedConfig) -> None:
-    """Remove references to Python code, also for models that are created without an argument."""
+    """Remove references to code: Python's, and kernels on the hub that compute the attention.
+
+    Models are also created from a configuration alone, where no argument forbids them.
+    """
     parts = [config, *(getattr(config, part, None) for part in config.sub_configs)]
     for part in parts:
         if part is not None:
             vars(part).pop("auto_map", None)
+    config._attn_implementation = "sdpa"  # that of its parts, too
 
 
 def _check_generation_config(folder: Path, name: str) -> None:
