@@ -95,7 +95,7 @@ def _launching(counts: Counts, launches: int, work: Callable[..., Any]) -> Calla
 
 def _kernels(counts: Counts) -> ModuleType:
     """Return a stand-in for `fused_rows`."""
-    module: Any = ModuleType("llava_tools.engine.fused_rows")
+    stand_in: ModuleType = ModuleType("llava_tools.engine.fused_rows")
 
     def normalize(
         hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype, update: Any = None
@@ -111,9 +111,8 @@ def _kernels(counts: Counts) -> ModuleType:
         return gate_up.new_empty((len(gate_up), gate_up.shape[1] // 2))
 
     for function in (normalize, rotate, gate):
-        setattr(module, function.__name__, _launching(counts, 1, function))
-    kernels: ModuleType = module
-    return kernels
+        setattr(stand_in, function.__name__, _launching(counts, 1, function))
+    return stand_in
 
 
 @contextmanager

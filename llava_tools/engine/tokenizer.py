@@ -52,13 +52,14 @@ class Tokenizer:
             )
         self.tokenizer = tokenizer
         self.conversation = conversation
-        bos, first = tokenizer.bos_token_id, tokenizer("a")["input_ids"][0]
-        self.bos = [int(first)] if first == bos else []
+        first = list(tokenizer("a")["input_ids"][:1])  # none for a vocabulary without letters
+        self.bos = first if first == [tokenizer.bos_token_id] else []
         self._decoder: Any = backend
         self._added_tokens = backend.get_added_tokens_decoder()
         self._special_tokens = {i: str(token.content) for i, token in self._added_tokens.items()}
         # Without its added tokens the encoder finds none of them in a text that spells one.
-        config = json.loads(backend.to_str()) | {"added_tokens": [], "post_processor": None}
+        unused = {"post_processor": None, "truncation": None, "padding": None}
+        config = json.loads(backend.to_str()) | {"added_tokens": [], **unused}
         self._encoder = FastTokenizer.from_str(json.dumps(config))
         self._line_break = self._ids("\n")
         # SentencePiece puts a space before the first word of a text.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import models
+from transformers import PreTrainedTokenizerFast
 
 from llava_tools.core.unicode import well_formed
 from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
@@ -67,6 +70,21 @@ def test_no_space_is_added_before_the_first_word_after_an_end_of_turn(tokenizer:
     assert tokenizer.token_text(opening[0]).startswith(" ")
     assert not tokenizer.token_text(after[0]).startswith(" ")
     assert tokenizer.decode(after) == tokenizer.decode(opening) == "USER: hi"
+
+
+def test_truncation_and_padding_of_training_do_not_change_texts(tokenizer: Tokenizer) -> None:
+    expected = tokenizer.encode("A red circle and a blue square.")
+    saved = llama_like_tokenizer()
+    saved.backend_tokenizer.enable_truncation(4)
+    saved.backend_tokenizer.enable_padding(length=64)
+    assert Tokenizer(saved).encode("A red circle and a blue square.") == expected
+
+
+def test_a_vocabulary_without_letters_has_no_start() -> None:
+    backend = FastTokenizer(models.BPE({"1": 0}, []))
+    codec = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>"))
+    assert codec.bos == []
+    assert codec.encode("1a1") == [0, 0]
 
 
 def test_special_tokens_show_their_names(tokenizer: Tokenizer) -> None:

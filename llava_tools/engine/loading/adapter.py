@@ -17,17 +17,15 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from llava_tools.engine.loading.adapter_base import MERGE_YOURSELF
 from llava_tools.engine.loading.adapter_names import modernize
-from llava_tools.engine.loading.checkpoint_files import WeightFiles
+from llava_tools.engine.loading.checkpoint_files import ADAPTER_FILES, WeightFiles
 from llava_tools.engine.loading.mapped_weights import map_weights
 from llava_tools.engine.loading.source import Source
-from llava_tools.engine.loading.weights import check_names
+from llava_tools.engine.loading.weights import check_faults
 from llava_tools.errors import ModelError, require
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
-#: Adapter files in PEFT's order of preference.
-_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 #: Fields of an adapter's configuration that change more than the weights of modules.
 _UNSUPPORTED = (
     "target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"
@@ -113,10 +111,10 @@ def read_adapter(adapter: Source, base: LlavaConfig) -> Adapter:
 
 
 def _read_weights(adapter: Source) -> dict[str, torch.Tensor]:
-    file = next((file for file in _FILES if file in adapter.files), None)
+    file = next((file for file in ADAPTER_FILES if file in adapter.files), None)
     if file is None:
         raise ModelError(
-            f"The adapter {adapter.name!r} has no {' or '.join(_FILES)}.",
+            f"The adapter {adapter.name!r} has no {' or '.join(ADAPTER_FILES)}.",
             "Export or download the adapter again.",
         )
     adapter.fetch([file])
@@ -165,7 +163,7 @@ def _apply(
         "missing": [key for key in result.missing_keys if own.search(key)],
         "unexpected": result.unexpected_keys,
     }
-    check_names(faults, f"the adapter {name!r}", "adapter_config.json")
+    check_faults(faults, f"the adapter {name!r}", "adapter_config.json")
     return adapted
 
 

@@ -5,13 +5,12 @@ Nothing here imports torch or transformers.
 
 from __future__ import annotations
 
+from llava_tools.engine.loading.checkpoint_files import PROCESSOR_FILES, TOKENIZER_FILES
 from llava_tools.engine.loading.inspection import Inspection
 from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.source import Source, resolve
 from llava_tools.errors import ModelError, ModelNotFoundError
 
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
-_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 #: The way out for adapters that are not merged here.
 MERGE_YOURSELF = (
     "Merge it with PEFT, save the merged model and its tokenizer, and name that folder."
@@ -58,9 +57,9 @@ def check_base(adapter: Source, base: Inspection, quantization: str | None) -> N
 
 def with_tokenizer(adapter: Source, base: Source) -> Source:
     """Return which of the two the tokenizer and its chat template are read from."""
-    return adapter if adapter.files.keys() & {*_TOKENIZER_FILES} else base
+    return adapter if adapter.files.keys() & {*TOKENIZER_FILES} else base
 
 
 def with_processor(adapter: Source, base: Source) -> Source:
     """Return which of the two the image processor is read from."""
-    return adapter if adapter.files.keys() & {*_PROCESSOR_FILES} else base
+    return adapter if adapter.files.keys() & {*PROCESSOR_FILES} else base

@@ -1,4 +1,4 @@
-"""Which files hold a checkpoint's weights, and whether they are intact; no weight is read."""
+"""Which files a checkpoint has, and whether those of its weights are intact; no weight is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ _LAYOUTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-_AGAIN = "Download or export the checkpoint again."
+#: The way out if a file is damaged.
+AGAIN = "Download or export the checkpoint again."
+#: Files that a tokenizer can be made from, in transformers' order of preference.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+#: Files with the settings of an image processor.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+#: Files with the weights of an adapter, in PEFT's order of preference.
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _LFS_POINTER = b"version https://git-lfs"
 #: What torch raises for bytes that are not weights; some of it by chance.
 _UNREADABLE = (
@@ -71,7 +78,7 @@ def find_weights(folder: Path, files: Iterable[str], name: str) -> WeightFiles:
                 raise ModelError(
                     f"{name!r} lacks {missing[0]}: {index} names {len(shards)} weight files, of "
                     f"which {len(missing)} are missing.",
-                    _AGAIN,
+                    AGAIN,
                 )
             return WeightFiles(shards, index)
     raise ModelError(
@@ -94,7 +101,7 @@ def _indexed(index: Path, name: str) -> tuple[str, ...]:
         raise ModelError(
             f"{index.name} of {name!r} is not an index of weights: it must be JSON with 'metadata' "
             "and a 'weight_map' of names to files.",
-            _AGAIN,
+            AGAIN,
         )
     return tuple(shards)
 
@@ -161,11 +168,11 @@ def _check_pickled(path: Path, name: str) -> None:
     except _UNREADABLE as error:
         raise _unreadable(path, name) from error
     if not isinstance(weights, dict):
-        raise ModelError(f"{path.name} of {name!r} holds no weights by name.", _AGAIN)
+        raise ModelError(f"{path.name} of {name!r} holds no weights by name.", AGAIN)
 
 
 def _unreadable(path: Path, name: str, reason: str = "") -> ModelError:
     return ModelError(
         f"{path.name} of {name!r} is truncated or damaged ({path.stat().st_size:,} bytes){reason}.",
-        _AGAIN,
+        AGAIN,
     )

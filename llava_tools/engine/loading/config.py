@@ -9,11 +9,10 @@ from pathlib import Path
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from llava_tools.engine.loading.checkpoint_files import check_no_pointers
+from llava_tools.engine.loading.checkpoint_files import AGAIN, check_no_pointers
 from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ModelError
 
-_AGAIN = "Download or export the checkpoint again."
 #: What transformers raises for values that make no sense.
 _INVALID = (
     *(ValueError, TypeError, LookupError, AttributeError, OSError, StrictDataclassError),
@@ -32,7 +31,7 @@ def valid_config(name: str) -> Iterator[None]:
         yield
     except _INVALID as error:
         raise ModelError(
-            f"transformers cannot read config.json of {name!r}: {_reason(error)}", _AGAIN
+            f"transformers cannot read config.json of {name!r}: {_reason(error)}", AGAIN
         ) from error
 
 
@@ -62,6 +61,7 @@ def _forget_code(config: PreTrainedConfig) -> None:
     for part in parts:
         if part is not None:
             vars(part).pop("auto_map", None)
+    config._attn_implementation = "sdpa"  # that of its parts, too
 
 
 def _check_generation_config(folder: Path, name: str) -> None:
@@ -74,11 +74,11 @@ def _check_generation_config(folder: Path, name: str) -> None:
         end = read_object(path).get("eos_token_id")
     except ValueError as error:
         raise ModelError(
-            f"{path.name} of {name!r} is not a JSON object: {error}.", _AGAIN
+            f"{path.name} of {name!r} is not a JSON object: {error}.", AGAIN
         ) from error
     ends = end if isinstance(end, list) else [] if end is None else [end]
     if not all(isinstance(item, int) for item in ends):
-        raise ModelError(f"{path.name} of {name!r} has an invalid eos_token_id: {end!r}.", _AGAIN)
+        raise ModelError(f"{path.name} of {name!r} has an invalid eos_token_id: {end!r}.", AGAIN)
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llava_tools.engine.loading import refusals
-from llava_tools.engine.loading.checkpoint_files import WeightFiles, find_weights
+from llava_tools.engine.loading.checkpoint_files import ADAPTER_FILES, WeightFiles, find_weights
 from llava_tools.engine.loading.dimensions import Config, section
 from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.refusals import Refusal
@@ -15,7 +15,6 @@ from llava_tools.errors import ModelError
 
 #: Files of quantizers that leave config.json as it was.
 _QUANTIZER_FILES = {"quant_config.json": "awq", "quantize_config.json": "gptq"}
-_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 _LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
 #: Files of LLaVA's original code.
 _ORIGINAL_FILES = ("mm_projector.bin", "non_lora_trainables.bin")
@@ -47,7 +46,7 @@ class Contents:
     def weight_files(self) -> tuple[str, ...]:
         """The files that hold the weights of the model, or of the adapter if it is one."""
         if self.adapter:
-            return tuple(file for file in _ADAPTERS if file in self.files)[:1]
+            return tuple(file for file in ADAPTER_FILES if file in self.files)[:1]
         return self.weights.shards if isinstance(self.weights, WeightFiles) else ()
 
     @property

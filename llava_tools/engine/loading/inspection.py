@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llava_tools.engine.loading import contents, dimensions, refusals
-from llava_tools.engine.loading.checkpoint_files import WeightFiles
+from llava_tools.engine.loading.checkpoint_files import PROCESSOR_FILES, WeightFiles
 from llava_tools.engine.loading.contents import Contents
 from llava_tools.engine.loading.dimensions import Config, TextModel, VisionTower
 from llava_tools.engine.loading.refusals import Refusal
-
-_IMAGE_PROCESSORS = {"preprocessor_config.json", "processor_config.json"}
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def _warnings(checkpoint: Contents) -> tuple[str, ...]:
     warnings = []
     if "tokenizer.json" not in checkpoint.files:
         warnings.append("It has no tokenizer.json.")
-    if not _IMAGE_PROCESSORS & checkpoint.files.keys():
+    if not checkpoint.files.keys() & {*PROCESSOR_FILES}:
         warnings.append("It has no preprocessor_config.json.")
     if any(file.endswith(".bin") for file in checkpoint.weight_files):
         warnings.append("Its weights are pickled; code in them is not run.")

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from llava_tools.engine import vision_tower
+from llava_tools.engine.loading.checkpoint_files import AGAIN
 from llava_tools.engine.loading.json_file import read_object
 from llava_tools.errors import ImageError, ModelError
 from llava_tools.images import ImageRef
@@ -30,8 +31,6 @@ _STRIP_PIXELS = 1 << 24
 
 #: Files with the settings, as transformers names them. The newer one holds them in an object.
 _NESTED, _FLAT = "processor_config.json", "preprocessor_config.json"
-
-_AGAIN = "Download or export the checkpoint again."
 
 
 @dataclass(frozen=True)
@@ -184,11 +183,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except ValueError as error:
-        raise ModelError(f"{path} is damaged: {error}.", _AGAIN) from error
+        raise ModelError(f"{path} is damaged: {error}.", AGAIN) from error
 
 
 def _invalid(path: Path, name: str, value: object) -> ModelError:
-    return ModelError(f"{path} has an invalid {name}: {value!r}.", _AGAIN)
+    return ModelError(f"{path} has an invalid {name}: {value!r}.", AGAIN)
 
 
 def _is_number(value: object) -> bool:

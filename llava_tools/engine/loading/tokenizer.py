@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoTokenizer
 
-from llava_tools.engine.loading.checkpoint_files import check_no_pointers
+from llava_tools.engine.loading.checkpoint_files import AGAIN, TOKENIZER_FILES, check_no_pointers
 from llava_tools.engine.loading.original import tokenizer as sentencepiece
 from llava_tools.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-#: Files that a tokenizer can be made from, in transformers' order of preference.
-_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
-_AGAIN = "Download or export the checkpoint again."
 
 
 def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
@@ -26,9 +22,9 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
         MissingExtraError: It is a tokenizer.model alone, and sentencepiece is not installed.
         ModelError: It is missing or damaged.
     """
-    file = next((file for file in _FILES if (folder / file).is_file()), None)
+    file = next((file for file in TOKENIZER_FILES if (folder / file).is_file()), None)
     if file is None:
-        raise ModelError(f"{name!r} has no tokenizer: none of {', '.join(_FILES)}.", _AGAIN)
+        raise ModelError(f"{name!r} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}.", AGAIN)
     check_no_pointers(folder, [file], name)
     if file == "tokenizer.model":  # transformers' own conversion splits texts in another way
         return sentencepiece.read_tokenizer(folder, name)
@@ -38,5 +34,5 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # tokenizers raises plain `Exception`s for damaged files
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"The tokenizer of {name!r} is damaged: {reason}.", _AGAIN) from error
+        raise ModelError(f"The tokenizer of {name!r} is damaged: {reason}.", AGAIN) from error
     return tokenizer

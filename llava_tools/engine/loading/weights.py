@@ -63,11 +63,11 @@ def load_weights(
         ],
         "of the wrong shape": [str(key[0]) for key in report["mismatched_keys"]],
     }
-    check_names(faults, repr(source.name), "config.json")
+    check_faults(faults, repr(source.name), "config.json")
     return model.eval()
 
 
-def check_names(faults: Mapping[str, Collection[str]], owner: str, config: str) -> None:
+def check_faults(faults: Mapping[str, Collection[str]], owner: str, config: str) -> None:
     """Check that there are no weights with a fault.
 
     Args:

@@ -15,6 +15,7 @@ import pytest
 import llava_tools
 from llava_tools import Embedder, Llava
 from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.config import read_config
 from llava_tools.errors import ModelError
 from llava_tools.options import EngineOptions
 from tests.checkpoints import write_clip
@@ -91,9 +92,12 @@ def test_attention_kernels_that_a_config_names_are_not_loaded(hostile: Path) -> 
     for place in (config, config["text_config"], config["vision_config"]):
         place |= {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"}
     (hostile / "config.json").write_text(json.dumps(config))
+    read: Any = read_config(hostile, "hostile")
     loaded: Any = load(EngineOptions(str(hostile))).model.config
-    assert loaded.text_config._attn_implementation == "sdpa"
-    assert loaded.vision_config._attn_implementation == "sdpa"
+    for config in (read, loaded):
+        assert config._attn_implementation == "sdpa"
+        assert config.text_config._attn_implementation == "sdpa"
+        assert config.vision_config._attn_implementation == "sdpa"
 
 
 def test_every_call_that_reads_a_checkpoint_forbids_code() -> None:

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from llava_tools.engine.loading.checkpoint_files import WeightFiles
+from llava_tools.engine.loading.checkpoint_files import ADAPTER_FILES, WeightFiles
 from llava_tools.engine.loading.json_file import read_object
 from llava_tools.engine.loading.mapped_weights import map_weights
 from llava_tools.engine.loading.source import Source
 from llava_tools.errors import ModelError
 
 CONFIG, TRAINED = "adapter_config.json", "non_lora_trainables.bin"
-_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 _PREFIX = "base_model.model."
 #: Fields of PEFT's configuration with which updates are more than a product of two matrices.
 _UNSUPPORTED = (
@@ -98,8 +97,8 @@ def read_lora(source: Source, base: Mapping[str, torch.Tensor]) -> Lora:
             f"{CONFIG} of {name!r} has lora_alpha={alpha!r}.",
             "Write the number that it was trained with.",
         )
-    adapter = next((file for file in _ADAPTERS if file in source.files), "")
-    missing = [_ADAPTERS[1]] * (not adapter) + [TRAINED] * (TRAINED not in source.files)
+    adapter = next((file for file in ADAPTER_FILES if file in source.files), "")
+    missing = [ADAPTER_FILES[1]] * (not adapter) + [TRAINED] * (TRAINED not in source.files)
     if missing:
         raise ModelError(f"The LoRA {name!r} has no {missing[0]}.", "Name its whole folder.")
     source.fetch([adapter, TRAINED])

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from llava_tools.engine.loading.config import valid_config
-from llava_tools.engine.loading.weights import check_names
+from llava_tools.engine.loading.weights import check_faults
 from llava_tools.errors import ModelError
 
 #: Prefixes of names in the original layout and in the released files of the llava-hf layout.
@@ -107,7 +107,7 @@ def check(weights: Mapping[str, torch.Tensor], config: LlavaConfig, name: str) -
             key for key in shapes.keys() & weights.keys() if shapes[key] != weights[key].shape
         },
     }
-    check_names(faults, repr(name), "config.json")
+    check_faults(faults, repr(name), "config.json")
 
 
 def count_bytes(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, vocab_size: int) -> int:

@@ -278,6 +278,18 @@ def test_the_option_clip_replaces_a_path_of_another_machine(tmp_path: Path) -> N
     assert convert(options).out == tmp_path / "out"
 
 
+def test_attention_kernels_that_a_clip_names_are_not_loaded(
+    original: Original, tmp_path: Path
+) -> None:
+    clip = shutil.copytree(original.clip, tmp_path / "clip")
+    config = json.loads((clip / "config.json").read_text())
+    for place in (config, config["vision_config"]):
+        place |= {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"}
+    (clip / "config.json").write_text(json.dumps(config))
+    convert(ConvertOptions(str(original.folder), tmp_path / "out", clip=str(clip)))
+    assert "kernel" not in (tmp_path / "out" / "config.json").read_text()
+
+
 def test_a_projector_alone_is_refused(original: Original, tmp_path: Path) -> None:
     folder = shutil.copytree(original.folder, tmp_path / "part")
     (folder / "mm_projector.bin").write_bytes(b"")
