@@ -49,7 +49,7 @@ def answers(llava: Llava, items: Sequence[Item]) -> list[str]:
 
     def ask(item: Item) -> str:
         limit = 64 if item.kind in LONG else 12
-        return llava.ask(item.question, item.picture, max_tokens=limit).text.strip()
+        return llava.ask(item.question, item.image, max_tokens=limit).text.strip()
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(ask, items))
@@ -91,7 +91,7 @@ def embedded(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             "same": _share(a == b for a, b in zip(exact, [*texts, *written], strict=True)),
             "of": len(exact),
             "seconds": round(time.perf_counter() - begin),
-            "kinds": {kind: round(s.right / s.asked, 3) for kind, s in by_kind.items()},
+            "kinds": {kind: round(s.share, 3) for kind, s in by_kind.items()},
         }
         print(name, json.dumps(figures[name]), flush=True)
     return figures
@@ -119,7 +119,7 @@ def language_model(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _mean(scores: dict[str, Score]) -> float:
     """Return the mean over the kinds of questions."""
-    return round(sum(s.right / s.asked for s in scores.values()) / len(scores), 4)
+    return round(sum(s.share for s in scores.values()) / len(scores), 4)
 
 
 def _share(values: Any) -> float | None:

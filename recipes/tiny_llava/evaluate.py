@@ -48,6 +48,11 @@ class Score:
     asked: int
     commonest: int
 
+    @property
+    def share(self) -> float:
+        """Right answers as a share of all, 0 to 1."""
+        return self.right / self.asked
+
 
 class Examinee:
     """A model loaded from its saved files, asked in batches."""
@@ -84,7 +89,7 @@ class Examinee:
     def _some(self, items: Sequence[Item]) -> list[str]:
         prompts = [self._writer.prompt([item.question], [], SYSTEM) for item in items]
         looked = self._processor.image_processor(
-            [item.picture for item in items], return_tensors="pt"
+            [item.image for item in items], return_tensors="pt"
         )
         limit = 64 if any(item.kind in LONG for item in items) else 12
         return self._generate(prompts, limit, pixel_values=looked["pixel_values"])
@@ -126,8 +131,7 @@ def table(trials: dict[str, dict[str, Score]]) -> str:
     lines = [f"| kind | {' | '.join(trials)} | best guess |", "|-|" + "-|" * (len(trials) + 1)]
     for kind in kinds:
         cells = [
-            f"{100 * s.right / s.asked:.1f}" if (s := scores.get(kind)) else "–"
-            for scores in trials.values()
+            f"{100 * s.share:.1f}" if (s := scores.get(kind)) else "–" for scores in trials.values()
         ]
         guess = next(s for scores in trials.values() if (s := scores.get(kind)))
         cells.append(f"{100 * guess.commonest / guess.asked:.0f}")
@@ -178,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tools = examine_tools(options.folder)
     sys.stdout.write(f"{table(trials)}\n\n{tool_table(tools)}\n")
     figures = {
-        name: {kind: round(s.right / s.asked, 4) for kind, s in scores.items()}
+        name: {kind: round(s.share, 4) for kind, s in scores.items()}
         for name, scores in trials.items()
     }
     figures["tools"] = {part: round(hits / asked, 4) for part, (hits, asked) in tools.items()}

@@ -35,7 +35,7 @@ class Item:
     kind: str
     question: str
     answer: str
-    picture: Image.Image
+    image: Image.Image
 
 
 def own_items(each: int, seed: int = 0, kinds: Sequence[str] = OWN) -> list[Item]:
@@ -86,4 +86,4 @@ def blinded(items: Sequence[Item], seed: int = 0) -> list[Item]:
     """The same questions about uniform noise."""
     rng = np.random.default_rng((_SEED, 3, seed))
     noise = rng.integers(0, 256, (len(items), 112, 112, 3), dtype=np.uint8)
-    return [replace(item, picture=Image.fromarray(n)) for item, n in zip(items, noise, strict=True)]
+    return [replace(item, image=Image.fromarray(n)) for item, n in zip(items, noise, strict=True)]

@@ -33,7 +33,7 @@ def sheet(items: Sequence[Item], said: Sequence[str], path: Path, most: int = 48
 
 def _cell(image: Image.Image, corner: tuple[int, int], item: Item, said: str) -> None:
     ink = _RIGHT if said == item.answer else _WRONG
-    image.paste(ImageOps.expand(item.picture, border=3, fill=ink), (corner[0] + 8, corner[1] + 6))
+    image.paste(ImageOps.expand(item.image, border=3, fill=ink), (corner[0] + 8, corner[1] + 6))
     draw = ImageDraw.Draw(image)
     lines = [*textwrap.wrap(item.question, 28)[:4], f"> {said}"[:30]]
     if said != item.answer:

@@ -1,4 +1,4 @@
-"""Many requests of all kinds at once, given up at random, with faults at random steps."""
+"""Many requests of all kinds at once, cancelled at random, with faults at random steps."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def cases(images: list[Image.Image], chance: random.Random) -> Iterator[Case]:
     """Yield requests with any number of images, constraints, seeds and labels."""
     opened = [open_image(image) for image in images]
     for number in range(32):
-        pictures = chance.sample(opened, chance.choice([0, 1, 1, 1, 2, 3]))
-        message = Message("user", (*pictures, f"What is number {number % 5}?"))
+        images = chance.sample(opened, chance.choice([0, 1, 1, 1, 2, 3]))
+        message = Message("user", (*images, f"What is number {number % 5}?"))
         kind = chance.choice(["text", "text", "seeded", "stopped", "form", "call", "labels"])
         sampling = SamplingParams(
             max_tokens=chance.randrange(1, 40) if kind in ("text", "seeded", "stopped") else 90,
@@ -147,7 +147,7 @@ def run(engine: LlavaEngine, case: Case, way: str, count: int) -> object:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("seed", range(5))
-def test_requests_given_up_at_random_and_faults_leave_nothing_behind(
+def test_requests_cancelled_at_random_and_faults_leave_nothing_behind(
     fresh: Callable[..., Llava],
     images: list[Image.Image],
     monkeypatch: pytest.MonkeyPatch,
@@ -212,7 +212,7 @@ def test_requests_given_up_at_random_and_faults_leave_nothing_behind(
     assert outcomes["right"] > REQUESTS / 2
 
     last = Request((Message("user", ("Still there?",)),), SamplingParams(max_tokens=3))
-    assert Case(last).result(engine)  # its steps remove what was given up
+    assert Case(last).result(engine)  # its steps remove what was cancelled
     assert engine.idle
     blocks = engine.loop._blocks
     assert blocks.available == blocks.count
