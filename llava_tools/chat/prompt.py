@@ -23,6 +23,10 @@ from llava_tools.images import ImageRef
 
 Piece = str | ImageRef | SpecialToken
 
+#: The user's turn after an assistant's message that ends a conversation, such as another agent's.
+#: Models were trained on alternating turns.
+CONTINUE = "Please continue."
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -67,9 +71,10 @@ def build(
     an image.
 
     Args:
-        messages: The conversation; its last message is the user's or a tool's. System messages
-            replace the format's system sentence, joined by line breaks. The description of tools
-            and of the answer's form follows it; see `tool_calls`.
+        messages: The conversation. If its last message is the assistant's, the user's turn
+            `CONTINUE` follows it; an empty last message of the assistant is left out. System
+            messages replace the format's system sentence, joined by line breaks. The description
+            of tools and of the answer's form follows it; see `tool_calls`.
         constraint: The form of the answer.
         conversation: The model's conversation format.
 
@@ -77,7 +82,7 @@ def build(
         Texts, images and special tokens; texts are never empty and never adjacent.
 
     Raises:
-        RequestError: There is no message, the last turn is empty, or it is the assistant's.
+        RequestError: There is no message, or the last turn is empty.
     """
     return join_turns(*write_turns(messages, constraint, conversation), conversation)
 
@@ -123,12 +128,10 @@ def write_turns(
             texts.insert(0, tool_calls.write_handles(images))
         text = "\n".join(text for text in texts if text)
         turns.append(Turn("assistant" if is_answer else "user", text, tuple(images)))
+    if turns and turns[-1].role == "assistant":
+        turns[-1:] = [turns[-1], Turn("user", CONTINUE, ())] if turns[-1].text else []
     if not turns:
         raise RequestError("The conversation has no user message.", "Add one with a question.")
-    if turns[-1].role == "assistant":
-        raise RequestError(
-            "The conversation ends with the assistant's message.", "End it with the user's."
-        )
     if not turns[-1].images and not turns[-1].text.strip():
         raise RequestError("The last user message is empty.", "Add a question or an image.")
     return "\n".join(text for text in system_texts if text), turns

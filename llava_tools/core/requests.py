@@ -166,7 +166,7 @@ class Request:
     """A request to a backend.
 
     Attributes:
-        messages: The conversation; the last message is the user's or a tool's.
+        messages: The conversation.
         sampling: Parameters of sampling.
         constraint: The form of the answer; free text by default.
     """

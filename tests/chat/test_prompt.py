@@ -179,7 +179,7 @@ def test_structure_does_not_depend_on_text(messages: list[Message]) -> None:
         [Message("system", ("Be brief.",))],
         [user("")],
         [user(" \n ")],
-        [user("Hi"), assistant("Hello")],
+        [assistant("")],
         [user("Hi"), assistant("Hello"), user("  ")],
     ],
 )
@@ -188,6 +188,23 @@ def test_conversation_without_a_question_raises(messages: list[Message]) -> None
         build(messages)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        (
+            [user("Hi"), assistant("Hello")],
+            " USER: Hi ASSISTANT: Hello</s>USER: Please continue. ASSISTANT:",
+        ),
+        ([assistant("Hello")], " ASSISTANT: Hello</s>USER: Please continue. ASSISTANT:"),
+        ([user("Hi"), assistant("")], " USER: Hi ASSISTANT:"),
+    ],
+)
+def test_conversation_that_ends_with_the_assistant_goes_on(
+    messages: list[Message], expected: str
+) -> None:
+    assert render(build(messages)) == SYSTEM + expected
 
 
 def test_image_without_text_is_a_question() -> None:

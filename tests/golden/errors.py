@@ -119,7 +119,6 @@ CONVERSATIONS: dict[str, Callable[[], Any]] = {
     "no messages": _request(),
     "only a system sentence": _request(i.system("Be brief.")),
     "empty question": _request(i.user(" ")),
-    "ends with the assistant": _request(*SAY, i.assistant("That.")),
     "role": lambda: Message("robot", ("hi",)),
     "content is a list": lambda: Message("user", ["hi"]),
     "part of a message": lambda: Message("user", (3,)),

@@ -39,6 +39,7 @@ CONVERSATIONS: dict[str, tuple[Message, ...]] = {
     "users in a row": (i.user("One."), i.user(i.RED, "Two."), i.user("Three.")),
     "assistants in a row": (*SAY, i.assistant("One."), i.assistant("Two."), i.user("Three?")),
     "empty answer": (*SAY, i.assistant(""), i.user("Well?")),
+    "assistant last": (*SAY, i.assistant("That.")),
     "assistant first": (i.assistant("Hello."), *SAY),
     "special strings": (i.user(i.SPECIAL), i.assistant(i.SPECIAL), i.user(i.SPECIAL)),
     "special strings of the system": (i.system(i.SPECIAL), *SAY),
