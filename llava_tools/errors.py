@@ -73,6 +73,10 @@ class MissingExtraError(LlavaToolsError, ImportError):
         return type(self), (self.package, self.extra)
 
 
+class ImageStoreError(LlavaToolsError):
+    """The directory of an image store cannot be used: missing, no permission, disk full."""
+
+
 class IndexStoreError(LlavaToolsError):
     """An index cannot be opened or written: missing, another model's, in use, disk full."""
 

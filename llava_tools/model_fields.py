@@ -6,8 +6,10 @@ framework's names of the options (`synonyms`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from pydantic import (
@@ -26,6 +28,7 @@ from llava_tools.core.retry import with_retries
 from llava_tools.errors import RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.fetch import Fetcher
+from llava_tools.images.store import ImageStore, open_store
 from llava_tools.model import Llava
 from llava_tools.options import (
     ALIASES,
@@ -114,8 +117,14 @@ class ModelFields(LoadFields):
     """Number of alternatives to return for every token, 0 to 20; needs `logprobs`."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts ("host" or "host:port") in private networks that image URLs may lead to."""
+    allowed_directories: tuple[str, ...] = ()
+    """Folders, with subfolders, whose files messages may name."""
     allow_local_paths: bool = False
-    """Whether messages may name local files; only safe if you write all messages yourself."""
+    """Whether messages may name any local file; only safe if you write all messages yourself."""
+    image_store: ImageStore | str | None = None
+    """Where images of messages are kept and handles are looked up: an `ImageStore` or the folder of
+    one. None: the store of the process. Models with different stores do not see each other's
+    images."""
     timeout: float | None = Field(default=None, gt=0)
     """Maximum duration of an answer in seconds, without loading the model."""
     max_retries: int = Field(default=0, ge=0)
@@ -139,6 +148,24 @@ class ModelFields(LoadFields):
         Fetcher(allowed_hosts=frozenset(hosts))
         return tuple(sorted(hosts))
 
+    @field_validator("image_store", mode="before")
+    @classmethod
+    def _check_image_store(cls, image_store: Any) -> Any:
+        if image_store is not None:
+            open_store(image_store)
+        return str(image_store) if isinstance(image_store, Path) else image_store
+
+    @field_validator("allowed_directories", mode="before")
+    @classmethod
+    def _check_directories(cls, directories: Any) -> Any:
+        if isinstance(directories, str | Path):
+            raise RequestError(
+                f"allowed_directories={str(directories)!r} is one folder.", "Give a list."
+            )
+        folders = [os.path.abspath(Path(path).expanduser()) for path in directories]
+        ImageResolver(allowed_directories=folders)
+        return tuple(folders)
+
     def close(self) -> None:
         """Release the model; the next request loads it again."""
         while self._llavas:
@@ -147,7 +174,10 @@ class ModelFields(LoadFields):
     @property
     def _resolver(self) -> ImageResolver:
         return ImageResolver(
-            allowed_hosts=self.allowed_hosts, allow_local_paths=self.allow_local_paths
+            self.image_store,
+            allowed_directories=self.allowed_directories,
+            allowed_hosts=self.allowed_hosts,
+            allow_local_paths=self.allow_local_paths,
         )
 
     def _loader(self, model: str | None = None) -> Callable[[], Backend]:

@@ -7,6 +7,7 @@ bytes, data URLs and public URLs.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,26 +16,30 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
 from llava_tools.images.ref import ImageRef, ImageSource, open_image
 from llava_tools.images.sources import shorten
-from llava_tools.images.store import ImageStore, shared_store
+from llava_tools.images.store import ImageStoreLike, open_store
 
 
 class ImageResolver:
     """Opens the images that messages and tool calls name, and keeps them in a store.
 
     Args:
-        store: Keeps the images by handle; by default the store of the process.
-        allowed_directories: Directories whose files a tool call may name, with subdirectories.
+        image_store: Keeps the images by handle: an `ImageStore`, or the folder of one; by default
+            the shared store of the process.
+        allowed_directories: Directories whose files a tool call or a message may name, with
+            subdirectories. A tool call's relative path starts there, a message's in the working
+            directory.
         allowed_hosts: Hosts ("host" or "host:port") that a tool call's URLs may name. URLs in
             messages may name them even if they are private.
         allow_local_paths: Whether messages may name any local file.
 
     Raises:
-        RequestError: A directory that does not exist, or an impossible host name.
+        RequestError: A directory that does not exist, or an impossible host name or store.
+        ImageStoreError: The folder of the store cannot be made or used.
     """
 
     def __init__(
         self,
-        store: ImageStore | None = None,
+        image_store: ImageStoreLike = None,
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
         *,
@@ -43,7 +48,7 @@ class ImageResolver:
         for name, values in (("directories", allowed_directories), ("hosts", allowed_hosts)):
             if isinstance(values, str):
                 raise RequestError(f"allowed_{name}={values!r} is one string.", "Give a list.")
-        self._store = shared_store() if store is None else store
+        self._store = open_store(image_store)
         self._directories = tuple(Path(path).expanduser().resolve() for path in allowed_directories)
         for directory in self._directories:
             if not directory.is_dir():
@@ -107,12 +112,15 @@ class ImageResolver:
             isinstance(source, str) and not re.match(r"(https?|data):", source, re.IGNORECASE)
         )
         allow_paths = trusted or self._allow_local_paths
+        if local and not allow_paths and (path := self._within(os.path.abspath(str(source)))):
+            source, allow_paths = path, True
         if local and not allow_paths:
             raise ImageError(
                 f"An image block names {shorten(str(source))}, which would be a local path, and "
                 "messages may not name those, since a model or a stranger may have written them.",
-                "Send the image's bytes, base64, or an http(s) or data: URL, or set "
-                "allow_local_paths=True where all messages are your own.",
+                "Send the image's bytes, base64, or an http(s) or data: URL, name its folder in "
+                "allowed_directories=, or set allow_local_paths=True where all messages are your "
+                "own.",
             )
         image = open_image(source, allow_paths=allow_paths, fetcher=self._fetcher)
         self._store.add(image)

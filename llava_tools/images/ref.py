@@ -69,12 +69,16 @@ class ImageRef:
         media_type: Of `data`, such as `image/jpeg`.
     """
 
-    handle: str
+    handle: str = field(init=False)
     source: str = field(compare=False)
     size: tuple[int, int] = field(compare=False)
     media_type: str = field(compare=False)
     _content: bytes | Image.Image = field(compare=False, repr=False)
     _orientation: int = field(default=1, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Computed here and nowhere else, so that no image can have the handle of another.
+        object.__setattr__(self, "handle", f"img_{_digest(self._content)}")
 
     @property
     def data(self) -> bytes:
@@ -197,7 +201,21 @@ def open_image(
     )
 
 
-def _from_bytes(data: bytes, name: str) -> ImageRef:
+def restore_image(data: bytes, handle: str) -> ImageRef:
+    """Return the image of a handle from its `ImageRef.data`, checked as by `open_image`.
+
+    Raises:
+        ImageError: The bytes are damaged, or those of another image.
+    """
+    image = _from_bytes(data, handle, warn=False)
+    if image.handle != handle:  # the handle of pixels, whose data are a PNG of them
+        image = _from_pixels(image.rgb(), handle)
+    if image.handle != handle:
+        raise _damaged(handle, "its content has another digest")
+    return image
+
+
+def _from_bytes(data: bytes, name: str, *, warn: bool = True) -> ImageRef:
     """Check encoded bytes: their header, their bounds and their end."""
     if not data:
         raise ImageError(f"{name} is empty.", "Give a file with an image (and rewind it).")
@@ -216,11 +234,10 @@ def _from_bytes(data: bytes, name: str) -> ImageRef:
         raise
     except DAMAGE as error:
         raise _damaged(name, error) from error
-    if note:
+    if note and warn:
         warnings.warn(f"{name} {note}", ImageWarning, stacklevel=3)
     width, height = image.size
     return ImageRef(
-        handle="img_" + hashlib.sha256(data).hexdigest()[:24],
         source=name,
         size=(height, width) if orientation >= 5 else (width, height),
         media_type="image/jpeg" if media_type == "image/mpo" else media_type,
@@ -243,15 +260,16 @@ def _from_pixels(image: Image.Image, name: str) -> ImageRef:
         raise _damaged(name, error) from error
     if note:
         warnings.warn(f"{name} {note}", ImageWarning, stacklevel=3)
-    digest = hashlib.sha256(f"RGB {pixels.width}x{pixels.height} ".encode())
-    digest.update(pixels.tobytes())
-    return ImageRef(
-        handle="img_" + digest.hexdigest()[:24],
-        source=name,
-        size=pixels.size,
-        media_type="image/png",
-        _content=pixels,
-    )
+    return ImageRef(source=name, size=pixels.size, media_type="image/png", _content=pixels)
+
+
+def _digest(content: bytes | Image.Image) -> str:
+    """Return 24 hexadecimal digits of the SHA-256 of a file or of pixels."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()[:24]
+    digest = hashlib.sha256(f"RGB {content.width}x{content.height} ".encode())
+    digest.update(content.tobytes())
+    return digest.hexdigest()[:24]
 
 
 def _from_array(array: SupportsArray) -> ImageRef:
