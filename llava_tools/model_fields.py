@@ -115,6 +115,9 @@ class ModelFields(LoadFields):
     """Return the natural log-probability of every token under the unmodified distribution."""
     top_logprobs: int | None = None
     """Number of alternatives to return for every token, 0 to 20; needs `logprobs`."""
+    repetition_penalty: float | None = None
+    """Above 1 the model repeats less of the prompt and the answer so far; 1, the default, is none.
+    Images do not count."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts ("host" or "host:port") in private networks that image URLs may lead to."""
     allowed_directories: tuple[str, ...] = ()

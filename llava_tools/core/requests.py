@@ -85,6 +85,7 @@ class SamplingKeywords(TypedDict, total=False):
     seed: int | None
     logprobs: bool
     top_logprobs: int
+    repetition_penalty: float
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,12 @@ class SamplingParams:
         stop: Strings that end the answer and are left out of it.
         seed: Makes sampling repeatable, whatever else is in the batch. None: a random seed.
         logprobs: Return the natural log-probability of every token under the unmodified
-            distribution (before temperature, top_k and top_p).
+            distribution (before temperature, top_k, top_p and repetition_penalty).
         top_logprobs: Number of alternatives to return for every token, 0 to 20; needs `logprobs`.
+        repetition_penalty: In (0, 10]; divides the positive logits, and multiplies the negative
+            ones, of all tokens that the prompt or the answer so far holds (Keskar et al. 2019,
+            https://arxiv.org/abs/1909.05858). 1, the default, is none; above 1 the model repeats
+            less. Images do not count.
     """
 
     max_tokens: int | None = None
@@ -112,6 +117,7 @@ class SamplingParams:
     seed: int | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         def out_of_range(name: str, rule: str) -> RequestError:
@@ -138,6 +144,9 @@ class SamplingParams:
             raise out_of_range("top_logprobs", "a whole number from 0 to 20")
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs=True.", "Set both.")
+        if not (is_number(self.repetition_penalty) and 0 < self.repetition_penalty <= 10):
+            rule = "1 for none, up to 1.5 for less repetition"
+            raise out_of_range("repetition_penalty", rule)
         if not all(isinstance(text, str) and text for text in self.stop):
             raise out_of_range("stop", "strings of at least one character")
 

@@ -159,6 +159,7 @@ class EngineLoop:
         if not state.label:
             forced = _forced_tokens(state, state.max_tokens - 1)
             tokens += [token for token in forced if token not in self._eos_token_ids]
+        state.tokens = tokens
         return Sequence(state, tokens, delivered=len(state.prompt_ids))
 
     def _step(self) -> None:

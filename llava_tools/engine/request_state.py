@@ -88,6 +88,10 @@ class RequestState:
         constraint_error: Why the constraint failed; written by the engine thread before the last
             step output.
         generator: Its source of randomness; the sampler makes it when it first draws.
+        tokens: The loop's list of the ids of its prompt and of its answer so far.
+        seen: Which ids of the vocabulary `tokens` holds, for a repetition penalty, [vocab_size];
+            the sampler makes it when it first needs it.
+        seen_count: How many of `tokens` are in `seen`.
         dropped: Whether its stream was garbage-collected before it was finished.
     """
 
@@ -105,6 +109,9 @@ class RequestState:
     constraint: TokenConstraint | None = None
     constraint_error: str = ""
     generator: torch.Generator | None = None
+    tokens: Sequence[int] = ()
+    seen: torch.Tensor | None = None
+    seen_count: int = 0
     dropped: bool = False
 
     @property

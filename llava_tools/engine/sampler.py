@@ -2,7 +2,8 @@
 
 Each request has its own generator, so that a seed repeats its answer whatever else is in the batch,
 an exact argmax if it is greedy, and log-probabilities of the unmodified distribution. Rows of the
-same settings are computed together. All that the host needs of a step comes in one copy.
+same settings are computed together; a repetition penalty costs only the rows that have one. All
+that the host needs of a step comes in one copy.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Sampler:
         is set and its token ends the answer.
         """
         with activate(logits.device):
-            scores = self._masked(logits, states)
+            scores = _penalized(self._masked(logits, states), states)
             picked = scores.argmax(dim=-1)
             groups: dict[tuple[float, int, float], list[int]] = defaultdict(list)
             for row, state in enumerate(states):
@@ -101,6 +102,40 @@ def _rows(tensor: Tensor, rows: Sequence[int]) -> Tensor:
     if len(rows) == len(tensor):
         return tensor
     return tensor.index_select(0, *upload([rows], tensor.device))
+
+
+def _penalized(scores: Tensor, states: Sequence[RequestState]) -> Tensor:
+    """Return scores with the repetition penalties of their rows, as `generate` computes them."""
+    rows = [row for row, state in enumerate(states) if state.sampling.repetition_penalty != 1]
+    if not rows:
+        return scores
+    penalized = [states[row] for row in rows]
+    seen = _seen(penalized, scores)
+    penalties = torch.tensor([[state.sampling.repetition_penalty] for state in penalized])
+    penalties = to_device(penalties.to(scores.dtype), scores.device)
+    own = _rows(scores, rows)
+    changed = torch.where(own < 0, own * penalties, own / penalties).where(seen, own)
+    if len(rows) == len(states):
+        return changed
+    (places,) = upload([rows], scores.device)
+    return scores.index_copy(0, places, changed)
+
+
+def _seen(states: Sequence[RequestState], scores: Tensor) -> Tensor:
+    """Return which ids the states' tokens hold, [states, vocab_size]; images have none of these."""
+    vocab_size = scores.shape[1]
+    news: list[list[int]] = []
+    for state in states:
+        new = state.tokens[state.seen_count :]
+        news.append([token for token in new if token < vocab_size])
+        state.seen_count = len(state.tokens)
+        if state.seen is None:
+            state.seen = torch.zeros(vocab_size, dtype=torch.bool, device=scores.device)
+    masks: list[Tensor] = []
+    for state, ids in zip(states, upload(news, scores.device), strict=True):
+        assert state.seen is not None
+        masks.append(state.seen.index_fill_(0, ids, True))
+    return torch.stack(masks)
 
 
 def _warping(sampling: SamplingParams) -> tuple[float, int, float]:

@@ -75,6 +75,10 @@ def request_fields(
         extra = {"add_special_tokens": True, "return_token_ids": True}
     if model.is_vllm or sampling.top_k:
         extra["top_k"] = sampling.top_k
+    if (penalty := sampling.repetition_penalty) != 1:
+        extra["repetition_penalty"] = penalty
+        if not model.is_vllm:  # llama.cpp's names; -1: over the whole context, as elsewhere
+            extra |= {"repeat_penalty": penalty, "repeat_last_n": -1}
     fields: dict[str, Any] = {
         "model": model.name,
         "messages": messages,

@@ -8,12 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import LlavaForConditionalGeneration
+from transformers import (
+    LlavaForConditionalGeneration,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
@@ -61,6 +66,7 @@ class Reference:
 
     model: LlavaForConditionalGeneration
     engine: LlavaEngine
+    repetition_penalty: float = 1.0
 
     def answer(self, messages: tuple[Message, ...]) -> list[int]:
         pieces = prompt.build(messages)
@@ -76,11 +82,23 @@ class Reference:
                 attention_mask=torch.ones_like(tokens),
                 max_new_tokens=NEW_TOKENS,
                 do_sample=False,
+                logits_processor=LogitsProcessorList([self._penalty(tokens)]),
                 eos_token_id=loaded.tokenizer.end_of_turn,
                 pad_token_id=0,
                 **vision_inputs,
             )
         return out[0, len(ids) :].tolist()
+
+    def _penalty(self, prompt_ids: torch.Tensor) -> Callable[..., torch.Tensor]:
+        """Return the penalty that `generate` uses, without the prompt's placeholders for images."""
+        penalty = RepetitionPenaltyLogitsProcessor(self.repetition_penalty)
+        counted = prompt_ids[prompt_ids != self.model.config.image_token_index]
+
+        def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            answer = ids[0, prompt_ids.shape[1] :]
+            return cast(torch.Tensor, penalty(torch.cat([counted, answer])[None], scores))
+
+        return process
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +140,35 @@ def test_greedy_equals_generate_alone_and_together(
     assert [list(answer.token_ids) for answer in together] == expected
     cached = sum(answer.usage.cached_tokens for answer in [*alone, *together])
     assert (cached > 0) is prefix_caching
+
+
+@pytest.mark.parametrize("penalty", [1.3, 0.7])
+def test_a_repetition_penalty_equals_that_of_generate(
+    checkpoint: Path,
+    llava: Llava,
+    conversations: list[tuple[Message, ...]],
+    expected: list[list[int]],
+    penalty: float,
+) -> None:
+    """Alone, together, and beside requests without one; with images, whose tokens do not count."""
+    model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    assert isinstance(llava.backend, LlavaEngine)
+    reference = Reference(model, llava.backend, penalty)
+    some = conversations[:16]
+    penalized = [reference.answer(conversation) for conversation in some]
+    assert sum(one != other for one, other in zip(penalized, expected, strict=False)) > 8
+
+    def ask(conversation: tuple[Message, ...], penalty: float) -> list[int]:
+        sampling = SamplingParams(max_tokens=NEW_TOKENS, repetition_penalty=penalty)
+        stream = llava.backend.stream(Request(conversation, sampling))
+        return list(collect(stream, "x").token_ids)
+
+    assert ask(some[0], penalty) == penalized[0]
+    with ThreadPoolExecutor(32) as pool:
+        beside = pool.map(ask, some, [1.0] * len(some))
+        together = pool.map(ask, some, [penalty] * len(some))
+        assert list(together) == penalized
+        assert list(beside) == expected[:16]
 
 
 def test_prompts_of_several_steps_have_the_same_answers(

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from transformers import (
     LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -177,3 +178,64 @@ def test_the_chunks_of_a_stream_form_the_answer(llava: Llava, images: list[Image
     timings = chunks[-1].timings
     assert timings is not None
     assert 0 < timings.prepare < timings.first_token < timings.total
+
+
+def _penalized(penalty: float, tokens: list[int], **settings: Any) -> RequestState:
+    (state,) = _states(SamplingParams(repetition_penalty=penalty, **settings))
+    state.tokens = tokens
+    return state
+
+
+def test_a_repetition_penalty_is_that_of_transformers_for_its_own_rows() -> None:
+    scores = torch.randn(4, 60, generator=torch.Generator().manual_seed(5))
+    original = scores.clone()
+    tokens = [[3, 7, 7, 59], [], [1, 2], list(range(60))]
+    penalties = [1.5, 3.0, 1.0, 0.4]
+    states = [
+        _penalized(p, ids, temperature=0.7, seed=4)
+        for p, ids in zip(penalties, tokens, strict=True)
+    ]
+    sampler = Sampler(eos_token_id=2)
+    for token in (9, 10):  # further tokens of the answers are counted, too
+        drawn = sampler.sample(scores, states)
+        for row, (penalty, ids) in enumerate(zip(penalties, tokens, strict=True)):
+            processors = LogitsProcessorList([TemperatureLogitsWarper(0.7)])
+            if ids:
+                processors.insert(0, RepetitionPenaltyLogitsProcessor(penalty))
+            shares = processors(torch.tensor([ids]), scores[row : row + 1].clone()).softmax(-1)
+            assert states[row].generator is not None
+            noise = torch.Generator().manual_seed(4)
+            if token == 10:
+                torch.empty(1, 60).exponential_(generator=noise)
+            assert drawn[row] == torch.multinomial(shares, 1, generator=noise).item()
+        assert torch.equal(scores, original)
+        for ids in tokens:
+            ids.append(token)
+
+
+def test_image_tokens_are_not_repetitions() -> None:
+    """Images have virtual ids beyond the vocabulary."""
+    scores = torch.tensor([[0.5, 3.0, 2.9, -5.0]])
+    state = _penalized(2.0, [4, 5, 6, 4_000_000])
+    assert Sampler(eos_token_id=2).sample(scores, [state]) == [1]
+    state.tokens = [4, 1]
+    state.seen_count = 1
+    assert Sampler(eos_token_id=2).sample(scores, [state]) == [2]
+
+
+def test_a_repetition_penalty_keeps_constraints_and_log_probabilities() -> None:
+    scores = torch.tensor([[9.0, 3.0, 2.9, -5.0]])
+    state = _penalized(2.0, [0, 1], logprobs=True, top_logprobs=1)
+    state.constraint = Allowing(1, 2)
+    assert Sampler(eos_token_id=3).sample(scores, [state]) == [2]
+    exact = scores.log_softmax(-1)[0]
+    assert state.logprobs[0].logprob == pytest.approx(exact[2].item())
+    assert state.logprobs[0].top[0] == (0, pytest.approx(exact[0].item()))
+
+
+def test_rows_without_a_penalty_pay_nothing() -> None:
+    scores = torch.randn(2, 8)
+    states = [_penalized(1.0, [1, 2]), _penalized(1.2, [1, 2])]
+    Sampler(eos_token_id=2).sample(scores, states)
+    assert states[0].seen is None
+    assert states[1].seen is not None
