@@ -134,3 +134,25 @@ def test_impossible_options_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(RequestError):
             ImageResolver(ImageStore(), **options)
+
+
+@pytest.mark.parametrize("name", ["a.png", "deeper/b.png"])
+def test_a_message_names_files_in_allowed_directories(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = ImageResolver(ImageStore(), allowed_directories=[folder])
+    for source in (folder / name, str(folder / name)):
+        assert resolver.open_block(source).data == PNG
+    with pytest.raises(ImageError, match="allowed_directories="):
+        resolver.open_block(name)  # relative to the working directory
+    monkeypatch.chdir(folder)
+    assert resolver.open_block(name).data == PNG
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "link.png", "../allowed-not.png", "", ".", "\0"])
+def test_a_message_names_no_files_outside_of_them(name: str, folder: Path) -> None:
+    resolver = ImageResolver(ImageStore(), allowed_directories=[folder])
+    with pytest.raises(ImageError):
+        resolver.open_block(os.path.join(folder, name))
+    with pytest.raises(ImageError):
+        resolver.open_block(folder / name)

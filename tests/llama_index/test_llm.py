@@ -165,6 +165,32 @@ async def test_all_four_completion_methods_return_the_same_text(png: bytes) -> N
     assert "".join(chunk.delta or "" for chunk in chunks) == TEXT
 
 
+@pytest.mark.parametrize("images", [None, [], ()])
+async def test_all_four_completion_methods_take_no_images(images: Any) -> None:
+    llm, backend = _llm()
+    answers: list[CompletionResponse] = [
+        llm.complete("What?", image_documents=images),
+        list(llm.stream_complete("What?", image_documents=images))[-1],
+        await llm.acomplete("What?", image_documents=images),
+        (await _collect(await llm.astream_complete("What?", image_documents=images)))[-1],
+    ]
+    assert {answer.text for answer in answers} == {TEXT}
+    assert {r.messages for r in backend.requests} == {(Message("user", ("What?",)),)}
+
+
+async def test_all_four_chat_methods_answer_a_history_that_ends_with_the_assistant() -> None:
+    llm, backend = _llm()
+    history = [ChatMessage("Draw a circle."), ChatMessage("A circle.", role="assistant")]
+    answers = [
+        llm.chat(history),
+        list(llm.stream_chat(history))[-1],
+        await llm.achat(history),
+        (await _collect(await llm.astream_chat(history)))[-1],
+    ]
+    assert {answer.message.content for answer in answers} == {TEXT}
+    assert {tuple(m.role for m in r.messages) for r in backend.requests} == {("user", "assistant")}
+
+
 def test_completion_to_prompt_is_applied_once() -> None:
     llm, backend = _llm(completion_to_prompt=lambda prompt: f"Q: {prompt}")
     llm.complete("a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
-from llama_index.core.schema import ImageDocument, ImageNode
+from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource
 
+from llama_index.llms.llava import Llava
+from llama_index.llms.llava.images import ImageInput
 from llama_index.llms.llava.messages import to_messages, to_question
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
@@ -30,6 +33,7 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import shared_store
+from llava_tools.testing import ScriptedBackend
 
 
 def _message(message: ChatMessage, resolver: ImageResolver | None = None) -> Message:
@@ -197,18 +201,61 @@ def test_image_documents_may_be_local_files(png: bytes, tmp_path: Path) -> None:
     documents = [
         ImageDocument(image_path=str(path)),
         ImageDocument(image=base64.b64encode(png).decode()),
-        ImageNode(metadata={"file_path": str(path)}),
+        ImageNode(image_path=str(path)),
         ImageBlock(path=path),
     ]
     question = to_question("What?", documents, ImageResolver())
     assert question == Message("user", (*[open_image(png)] * 4, "What?"))
-    with pytest.raises(ImageError):
-        to_question("What?", [ImageNode(image_url="file:///etc/passwd")], ImageResolver())
     wrong: Any = path
     with pytest.raises(RequestError, match="holds a PosixPath"):
         to_question("What?", [wrong], ImageResolver())
+    one: Any = documents[0]
+    with pytest.raises(RequestError, match="Give a list"):
+        to_question("What?", one, ImageResolver())
     with pytest.raises(ImageError, match="no file"):
         to_question("What?", [ImageNode(image_path=str(tmp_path / "b.png"))], ImageResolver())
+
+
+def _nodes_that_name(path: Path) -> dict[str, ImageInput]:
+    """Return nodes with a path where a document, or whoever wrote it, may have put it."""
+    return {
+        "metadata": ImageNode(metadata={"file_path": str(path)}),
+        "metadata of a document": ImageDocument(metadata={"file_path": str(path)}),
+        "url": ImageNode(image_url=str(path)),
+        "file url": ImageNode(image_url=f"file://{path}"),
+        "file url of a document": Document(image_resource=MediaResource(url=f"file://{path}")),
+        "file url of a block": ImageBlock(url=f"file://{path}"),
+        "relative url": ImageNode(image_url=os.path.relpath(path)),
+    }
+
+
+@pytest.mark.parametrize("place", _nodes_that_name(Path("/a")))
+def test_metadata_and_urls_open_no_local_file(place: str, png: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png)
+    node = _nodes_that_name(path)[place]
+    with pytest.raises(ImageError):
+        to_question("What?", [node], ImageResolver())
+    if place.startswith("metadata"):
+        allowed = ImageResolver(allowed_directories=[tmp_path])
+        assert to_question("What?", [node], allowed).images == (open_image(png),)
+
+
+def test_blocks_may_name_files_in_allowed_directories(png: bytes, tmp_path: Path) -> None:
+    for name in ("inside", "outside"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(png)
+    llm = Llava(backend=ScriptedBackend(["Red."]), allowed_directories=[tmp_path / "inside"])
+    image = ImageBlock(path=tmp_path / "inside" / "a.png")
+    assert llm.chat([ChatMessage(blocks=[image])]).message.content == "Red."
+    with pytest.raises(ImageError, match="allowed_directories="):
+        llm.chat([ChatMessage(blocks=[ImageBlock(path=tmp_path / "outside" / "a.png")])])
+
+
+@pytest.mark.parametrize("folders", ["images", Path("images"), ["missing"]])
+def test_impossible_allowed_directories_raise(folders: object) -> None:
+    with pytest.raises(RequestError):
+        Llava(allowed_directories=folders)
 
 
 def test_an_unreachable_image_url_raises() -> None:

@@ -117,6 +117,8 @@ class Llava(ModelFields, StructuredPrediction):
     synonyms: ClassVar[Mapping[str, str]] = {
         "model_name": "model",
         "context_window": "context_length",
+        "max_new_tokens": "max_tokens",
+        "api_base": "base_url",
     }
 
     strict: bool = True
@@ -176,13 +178,18 @@ class Llava(ModelFields, StructuredPrediction):
 
     @llm_completion_callback()
     def complete(
-        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
+        self,
+        prompt: str,
+        formatted: bool | ImageInputs = False,
+        image_documents: ImageInputs = None,
+        **kwargs: Any,
     ) -> CompletionResponse:
         """Complete a prompt, with or without images.
 
         Args:
             prompt: The question.
-            formatted: Whether `completion_to_prompt` has been applied already.
+            formatted: Whether `completion_to_prompt` has been applied already; or the images,
+                which the older multi-modal classes take in this place.
             image_documents: Images; they may be local files, since your own code names them.
             **kwargs: As for `chat`.
         """
@@ -191,7 +198,11 @@ class Llava(ModelFields, StructuredPrediction):
 
     @llm_completion_callback()
     def stream_complete(
-        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
+        self,
+        prompt: str,
+        formatted: bool | ImageInputs = False,
+        image_documents: ImageInputs = None,
+        **kwargs: Any,
     ) -> CompletionResponseGen:
         """Stream the response of `complete`; closing the generator stops the generation."""
         request = self._completion_request(prompt, formatted, image_documents, kwargs)
@@ -199,7 +210,11 @@ class Llava(ModelFields, StructuredPrediction):
 
     @llm_completion_callback()
     async def acomplete(
-        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
+        self,
+        prompt: str,
+        formatted: bool | ImageInputs = False,
+        image_documents: ImageInputs = None,
+        **kwargs: Any,
     ) -> CompletionResponse:
         """`complete` without blocking the event loop."""
         request = await asyncio.to_thread(
@@ -209,7 +224,11 @@ class Llava(ModelFields, StructuredPrediction):
 
     @llm_completion_callback()
     async def astream_complete(
-        self, prompt: str, formatted: bool = False, image_documents: ImageInputs = (), **kwargs: Any
+        self,
+        prompt: str,
+        formatted: bool | ImageInputs = False,
+        image_documents: ImageInputs = None,
+        **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
         """`stream_complete` without blocking the event loop."""
         request = await asyncio.to_thread(
@@ -258,15 +277,22 @@ class Llava(ModelFields, StructuredPrediction):
         return self._request(to_messages(messages, self._resolver), kwargs)
 
     def _completion_request(
-        self, prompt: str, formatted: bool, images: ImageInputs, kwargs: dict[str, Any]
+        self,
+        prompt: str,
+        formatted: bool | ImageInputs,
+        images: ImageInputs,
+        kwargs: dict[str, Any],
     ) -> Request:
+        if not isinstance(formatted, bool):
+            formatted, images = False, formatted if images is None else images
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
         return self._request((to_question(prompt, images, self._resolver),), kwargs)
 
     def _request(self, messages: tuple[Message, ...], kwargs: dict[str, Any]) -> Request:
         """Check everything that can be checked without loading the model."""
-        options = normalize(kwargs, (*SAMPLING_OPTIONS, *CALL_OPTIONS), "A Llava call", {})
+        names = (*SAMPLING_OPTIONS, *CALL_OPTIONS)
+        options = normalize(kwargs, names, "A Llava call", self.synonyms)
         if not messages:
             raise RequestError("There is no message.", "Give at least the user's question.")
         constraint: dict[str, Any] = {"strict": self.strict}

@@ -7,13 +7,10 @@ cache points and the sources that citations name.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import IOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 from llama_index.core.base.llms.types import (
     AudioBlock,
@@ -29,19 +26,19 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 from llama_index.core.llms import ChatMessage
-from llama_index.core.schema import ImageNode, MediaResource, Node
-from pydantic import AnyUrl, BaseModel
+from llama_index.core.schema import ImageNode, Node
+from pydantic import BaseModel
 
+from llama_index.llms.llava.images import ImageInput, image_source
 from llava_tools.chat import tool_calls
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
-from llava_tools.errors import ImageError, RequestError
-from llava_tools.images import ImageRef, ImageSource
+from llava_tools.errors import RequestError
+from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 
-#: LlamaIndex's classes that hold an image or name one; a `Node` in its `image_resource`.
-ImageInput = ImageBlock | ImageNode | Node
-ImageInputs = Sequence[ImageInput]
+#: Images of a completion; None for none.
+ImageInputs = Sequence[ImageInput] | None
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -73,50 +70,24 @@ def to_messages(messages: Iterable[ChatMessage], resolver: ImageResolver) -> tup
 def to_question(prompt: str, images: ImageInputs, resolver: ImageResolver) -> Message:
     """Return the user message of a completion, whose images may be local files.
 
+    Only the fields for paths may name them: what metadata and URLs hold may come from a document.
+
     Raises:
         RequestError: An item of `images` that is no image.
         ImageError: An image is not usable.
     """
-    for image in images:
+    if isinstance(images, ImageBlock | ImageNode | Node):
+        raise RequestError("image_documents is one image.", "Give a list, even of one.")
+    sources = []
+    for image in images or ():
         if not isinstance(image, ImageBlock | ImageNode | Node):
             raise RequestError(
                 f"image_documents holds a {type(image).__name__}.",
                 "Use ImageDocuments, ImageNodes or ImageBlocks.",
             )
-    opened = [resolver.open_block(_source(image), trusted=True) for image in images]
+        sources.append(image_source(image))
+    opened = [resolver.open_block(item, trusted=isinstance(item, Path)) for item in sources]
     return Message("user", (*opened, prompt))
-
-
-def _source(block: ImageInput) -> ImageSource:
-    """Return the bytes, else the path, else the URL of a block or a node."""
-    image: bytes | IOBase | None
-    path: str | Path | None
-    url: AnyUrl | str | None
-    if isinstance(block, ImageBlock):
-        image, path, url = block.image, block.path, block.url
-    elif isinstance(block, Node):
-        resource = block.image_resource or MediaResource()
-        image, path, url = resource.data, resource.path, resource.url
-    else:
-        image, url = (block.image or "").encode(), block.image_url
-        path = block.image_path or (block.metadata.get("file_path") if url is None else None)
-    if image:
-        return _image_bytes(image)
-    if path is None and url is None:
-        raise ImageError("An image block holds no image.", "Give it an image, a path or a url.")
-    return str(url) if path is None else Path(path)
-
-
-def _image_bytes(image: bytes | IOBase) -> ImageSource:
-    """Return a block's `image`: a file, rewound, or bytes, which LlamaIndex keeps as base64."""
-    if isinstance(image, IOBase):
-        if image.seekable():
-            image.seek(0)
-        return cast(BinaryIO, image)
-    try:
-        return base64.b64decode(image, validate=True)
-    except binascii.Error:
-        return image
 
 
 def _message(message: ChatMessage, resolver: ImageResolver) -> Message:
@@ -143,7 +114,7 @@ def _content(
             yield f"\n{block.text}" if after_text else block.text
             after_text = True
         elif isinstance(block, ImageBlock):
-            yield resolver.open_block(_source(block))
+            yield resolver.open_block(image_source(block))
             after_text = False
         elif isinstance(block, CitableBlock | CitationBlock):
             yield from _content(block.nested_blocks, role, resolver)

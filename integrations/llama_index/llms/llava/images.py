@@ -1,0 +1,79 @@
+"""Images of LlamaIndex's blocks and nodes, as sources that llava_tools opens.
+
+A `Path` in the result was put into a field for paths. Strings are URLs, or paths that only the
+metadata name: those may come from a document, so they are opened only where messages may name them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from io import IOBase
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from llama_index.core.base.llms.types import ImageBlock
+from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node
+from pydantic import AnyUrl
+
+from llava_tools.errors import ImageError
+from llava_tools.images import ImageSource
+
+#: LlamaIndex's classes that hold an image or name one; a `Node` in its `image_resource`.
+ImageInput = ImageBlock | ImageNode | Node
+
+
+def image_source(item: ImageInput) -> ImageSource:
+    """Return the bytes, else the path, else the URL, else the metadata's `file_path`.
+
+    Raises:
+        ImageError: It has none of them.
+    """
+    image, path, url = _fields(item)
+    if image:
+        return _image_bytes(image)
+    if path:
+        return Path(path)
+    if url:
+        return _checked_url(str(url))
+    if not isinstance(item, ImageBlock) and (named := item.metadata.get("file_path")):
+        return str(named)
+    raise ImageError("An image block holds no image.", "Give it an image, a path or a url.")
+
+
+def holds_image(node: BaseNode) -> bool:
+    """Return whether a node has an image: its bytes, a path or a URL."""
+    return isinstance(node, ImageNode | Node) and any(_fields(node))
+
+
+def _fields(
+    item: ImageInput,
+) -> tuple[bytes | IOBase | None, str | Path | None, AnyUrl | str | None]:
+    """Return image, path and URL."""
+    if isinstance(item, ImageBlock):
+        return item.image, item.path, item.url
+    if isinstance(item, Node):
+        resource = item.image_resource or MediaResource()
+        return resource.data, resource.path, resource.url
+    return (item.image or "").encode(), item.image_path, item.image_url
+
+
+def _checked_url(url: str) -> str:
+    if "://" not in url and not url.lower().startswith("data:"):
+        raise ImageError(
+            f"An image's url is {url[:80]!r}, which is no URL.",
+            "Put the paths of local files into the field for paths.",
+        )
+    return url
+
+
+def _image_bytes(image: bytes | IOBase) -> ImageSource:
+    """Return a block's `image`: a file, rewound, or bytes, which LlamaIndex keeps as base64."""
+    if isinstance(image, IOBase):
+        if image.seekable():
+            image.seek(0)
+        return cast(BinaryIO, image)
+    try:
+        return base64.b64decode(image, validate=True)
+    except binascii.Error:
+        return image
