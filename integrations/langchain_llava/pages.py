@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -18,7 +19,7 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_llava.errors import translated_errors
-from llava_tools.images.store import shared_store
+from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import PageIndex, Skipped, load_pages
 from llava_tools.retrieval.search import SearchMode
@@ -69,6 +70,8 @@ class LlavaPageRetriever(BaseRetriever):
     """A model that looks at the 3 k best pages and puts those first that show the query."""
     with_images: bool = True
     """Render each page and keep its image in the image store under its handle."""
+    image_store: ImageStore | Path | str | None = Field(default=None, exclude=True)
+    """An `ImageStore` or the folder of one; by default the store of the process."""
 
     _opened: PageIndex | None = PrivateAttr(None)
 
@@ -79,8 +82,9 @@ class LlavaPageRetriever(BaseRetriever):
             index = self._index()
             limit = self.k if k is None else k
             hits = index.search(query, limit, mode=self.mode, rerank=self.rerank)
-            for hit in hits if self.with_images else ():
-                shared_store().add(index.open(hit))
+            if self.with_images:
+                store = open_store(self.image_store)
+                hits = [replace(hit, handle=store.add(index.open(hit))) for hit in hits]
         return [_document(hit.text, hit.digest, hit.page, hit.as_dict()) for hit in hits]
 
     def _index(self) -> PageIndex:
@@ -110,12 +114,16 @@ class LlavaPageLoader(BaseLoader):
 
     Args:
         paths: Files and folders, from the developer's own code.
+        image_store: An `ImageStore` or the folder of one; by default the store of the process.
 
     Attributes:
         skipped: The files that could not be used, with the reasons; each is also logged.
     """
 
-    def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
+    def __init__(
+        self, paths: str | Path | Sequence[str | Path], image_store: ImageStoreLike = None
+    ) -> None:
+        self._image_store = image_store
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.skipped: list[Skipped] = []
 
@@ -127,13 +135,14 @@ class LlavaPageLoader(BaseLoader):
         """
         self.skipped = []
         with translated_errors():
+            store = open_store(self._image_store)
             for item in load_pages(self.paths):
                 if isinstance(item, Skipped):
                     self.skipped.append(item)
                     _log.warning("skipped %s: %s", item.document, item.reason)
                     continue
                 page = item.page
-                shared_store().add(page.image)
+                store.add(page.image)
                 yield _document(page.text, page.digest, page.number, item.metadata)
 
 

@@ -20,7 +20,7 @@ from langchain_llava.errors import translated_errors
 from llava_tools.errors import OutputError, RequestError
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
-from llava_tools.images.store import ImageStore
+from llava_tools.images.store import ImageStore, open_store
 from llava_tools.model import Llava
 from llava_tools.tools import SearchIndex, ToolResult, VisualTool, select_tools
 from llava_tools.tools.spec import argument_errors
@@ -89,8 +89,9 @@ class LlavaToolkit(BaseToolkit):
     """The model that looks at the images; the embedded one by default."""
     tools: tuple[str, ...] | None = None
     """Names of the tools; all by default."""
-    store: ImageStore | None = None
-    """Where handles are looked up; by default the process-wide store, which `ChatLlava` uses."""
+    image_store: ImageStore | Path | str | None = None
+    """Where handles are looked up: an `ImageStore` or the folder of one; by default the store of
+    the process, which `ChatLlava` uses too."""
     allowed_directories: tuple[Path, ...] = ()
     """Directories whose files the planner may name. None by default, because the planner may have
     read a file name in an untrusted document."""
@@ -104,6 +105,7 @@ class LlavaToolkit(BaseToolkit):
     @model_validator(mode="after")
     def _check_tools(self) -> Self:
         select_tools(self.tools, self.index)
+        open_store(self.image_store)  # raises if it cannot be used
         return self
 
     def add(self, source: ImageSource) -> str:
@@ -138,7 +140,7 @@ class LlavaToolkit(BaseToolkit):
         ]
 
     def _resolver(self) -> ImageResolver:
-        return ImageResolver(self.store, self.allowed_directories, self.allowed_hosts)
+        return ImageResolver(self.image_store, self.allowed_directories, self.allowed_hosts)
 
 
 @contextmanager

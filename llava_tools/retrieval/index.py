@@ -186,13 +186,13 @@ class PageIndex:
     def open(self, hit: Hit) -> ImageRef:
         """Return a page's image, rendered from the file that was indexed.
 
+        Its handle is `hit.handle`, unless another version of pdfium renders other pixels.
+
         Raises:
             DocumentError: The file is gone, or has another content now.
             ImageError: It cannot be used.
         """
-        page = read_page(self._document(hit), hit.page).image
-        # The handle stays the same even if another version of pdfium renders other pixels.
-        return replace(page, handle=hit.handle)
+        return read_page(self._document(hit), hit.page).image
 
     def locate(self, hit: Hit, text: str) -> Box | None:
         """Return where a page's text layer has a text, in pixels of `open(hit)`."""

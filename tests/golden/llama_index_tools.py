@@ -42,13 +42,13 @@ def _tool_as_dict(tool: FunctionTool) -> dict[str, Any]:
 
 
 def _described(**options: Any) -> list[dict[str, Any]]:
-    spec = LlavaToolSpec(Llava(backend=scripted()), store=known_images(), **options)
+    spec = LlavaToolSpec(Llava(backend=scripted()), image_store=known_images(), **options)
     return [_tool_as_dict(tool) for tool in spec.to_tool_list()]
 
 
 def _called(name: str, arguments: dict[str, Any], *script: str) -> dict[str, Any]:
     backend = scripted(*script)
-    spec = LlavaToolSpec(Llava(backend=backend), store=known_images(), index=Shelf())
+    spec = LlavaToolSpec(Llava(backend=backend), image_store=known_images(), index=Shelf())
 
     def run() -> dict[str, Any]:
         (tool,) = spec.to_tool_list([name])

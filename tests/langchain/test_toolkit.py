@@ -51,7 +51,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def toolkit(*script: str, **options: Any) -> LlavaToolkit:
     model = Llava(backend=ScriptedBackend(script or ("ok",)))
-    return LlavaToolkit(llm=model, store=ImageStore(), **options)
+    return LlavaToolkit(llm=model, image_store=ImageStore(), **options)
 
 
 def tool_of(kit: LlavaToolkit, name: str) -> BaseTool:

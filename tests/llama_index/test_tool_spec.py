@@ -31,7 +31,7 @@ NAVY = Image.new("RGB", (400, 200), "navy")
 
 def _spec(*script: str, **options: Any) -> LlavaToolSpec:
     backend = ScriptedBackend(script or ("dark blue",))
-    return LlavaToolSpec(Llava(backend=backend), store=ImageStore(), **options)
+    return LlavaToolSpec(Llava(backend=backend), image_store=ImageStore(), **options)
 
 
 def _tool(spec: LlavaToolSpec, name: str) -> FunctionTool:

@@ -17,7 +17,7 @@ from typing import Any
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import Document, ImageDocument
 
-from llava_tools.images.store import shared_store
+from llava_tools.images.store import ImageStoreLike, open_store
 from llava_tools.retrieval import LoadedPage, Skipped, load_pages
 
 _log = logging.getLogger(__name__)
@@ -39,11 +39,15 @@ class LlavaPageReader(BaseReader):
         documents = LlavaPageReader().load_data("examples/signs.pdf")
         ```
 
+    Args:
+        image_store: An `ImageStore` or the folder of one; by default the store of the process.
+
     Attributes:
         skipped: The files of the last run that could not be read, with the reasons; each is logged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_store: ImageStoreLike = None) -> None:
+        self._image_store = image_store
         self.skipped: list[Skipped] = []
 
     def lazy_load_data(
@@ -66,12 +70,13 @@ class LlavaPageReader(BaseReader):
         return self._documents([paths] if isinstance(paths, str | Path) else list(paths))
 
     def _documents(self, paths: Sequence[str | Path]) -> Iterable[Document]:
+        store = open_store(self._image_store)
         for item in load_pages(paths):
             if isinstance(item, Skipped):
                 self.skipped.append(item)
                 _log.warning("skipped %s: %s", item.document, item.reason)
             else:
-                shared_store().add(item.page.image)
+                store.add(item.page.image)
                 yield _document(item)
 
 

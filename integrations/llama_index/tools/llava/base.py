@@ -17,7 +17,7 @@ from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSp
 
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
-from llava_tools.images.store import ImageStore
+from llava_tools.images.store import ImageStoreLike
 from llava_tools.model import Llava
 from llava_tools.tools import SearchIndex, VisualTool, select_tools
 
@@ -36,7 +36,8 @@ class LlavaToolSpec(BaseToolSpec):
     Args:
         llm: The model that looks at the images; the embedded one by default.
         tools: Names of the tools; all by default.
-        store: The image store that resolves handles; by default that of the process.
+        image_store: Where handles are looked up: an `ImageStore` or the folder of one; by default
+            the store of the process.
         allowed_directories: Folders whose files the planner may name. None by default, since a
             document from an untrusted source may have suggested the name.
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs the planner may name.
@@ -52,7 +53,7 @@ class LlavaToolSpec(BaseToolSpec):
         llm: Llava | None = None,
         *,
         tools: Iterable[str] | None = None,
-        store: ImageStore | None = None,
+        image_store: ImageStoreLike = None,
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
         index: SearchIndex | None = None,
@@ -60,7 +61,7 @@ class LlavaToolSpec(BaseToolSpec):
         self.spec_functions = [tool.name for tool in select_tools(tools, index)]
         self._index = index
         self._llm = Llava() if llm is None else llm
-        self._resolver = ImageResolver(store, allowed_directories, allowed_hosts)
+        self._resolver = ImageResolver(image_store, allowed_directories, allowed_hosts)
 
     def add(self, source: ImageSource) -> str:
         """Add an image from your own code, and return its handle for the prompt.
