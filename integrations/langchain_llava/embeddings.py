@@ -1,7 +1,7 @@
 """`LlavaEmbeddings`: texts and images as vectors of one space, for any of LangChain's stores.
 
-A vector store embeds texts through `embed_documents` and `embed_query`; the vectors of images come
-from `embed_images` and are added to the store beside them.
+A vector store embeds texts through `embed_documents` and `embed_query`. Stores that embed images,
+such as Chroma, call `embed_image`; for others the vectors of `embed_images` are added to the store.
 """
 
 from __future__ import annotations
@@ -89,6 +89,18 @@ class LlavaEmbeddings(EmbeddingFields, Embeddings):
         """
         with translated_errors():
             return self._embedder.embed_images(images)
+
+    def embed_image(self, uris: Sequence[ImageSource]) -> list[list[float]]:
+        """`embed_images`, under the name that LangChain's stores call.
+
+        Chroma's and LanceDB's `add_images` and `similarity_search_by_image` need it, and so does
+        whatever was written for `OpenCLIPEmbeddings`.
+        """
+        return self.embed_images(uris)
+
+    async def aembed_image(self, uris: Sequence[ImageSource]) -> list[list[float]]:
+        """`embed_image` without blocking the event loop."""
+        return await self.aembed_images(uris)
 
     async def aembed_images(self, images: Sequence[ImageSource]) -> list[list[float]]:
         """`embed_images` without blocking the event loop."""

@@ -1,8 +1,9 @@
 """From LangChain's messages to the messages of a request.
 
 Each content block becomes a text or an image at the same place, or raises an error that names it.
-Only reasoning blocks (`thinking`, `reasoning`) are left out: they are no part of the answer.
-Further keys of a block (`cache_control`, `detail`, `annotations`) are ignored.
+Reasoning blocks (`thinking`, `reasoning`) and cache points are left out, and so is what only
+another provider can read in its own assistant's messages, such as the calls of tools that its
+server runs. Further keys of a block (`cache_control`, `detail`, `annotations`) are ignored.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ _TEXT_KEYS = {
     "input_text": "text",
     "output_text": "text",
     "text-plain": "text",
+    "guard_content": "text",
     "refusal": "refusal",
 }
 _REASONING_TYPES = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
 _CALL_TYPES = ("tool_use", "tool_call", "function_call", "invalid_tool_call")
+#: Types of blocks whose content is a list of blocks again.
+_NESTING_TYPES = ("tool_result", "search_result")
 _DOCUMENT_HINT = "Turn its pages into images and send those, or send its text."
 #: From types of blocks that LLaVA cannot read to what to send instead.
 _UNSUPPORTED_TYPES = {
@@ -71,10 +75,19 @@ def to_messages(messages: Iterable[BaseMessage], resolver: ImageResolver) -> tup
         RequestError: An unsupported role or block; the error names it.
         ImageError: An image is not allowed or not usable.
     """
-    return tuple(_message(message, resolver) for message in messages)
+    converted: list[Message] = []
+    invalid_calls: dict[str, str] = {}  # names of the tools by the ids of calls
+    for message in messages:
+        if isinstance(message, AIMessage):
+            calls = message.invalid_tool_calls
+            invalid_calls |= {call["id"] or "": call["name"] or "" for call in calls}
+        converted.append(_message(message, resolver, invalid_calls))
+    return tuple(converted)
 
 
-def _message(message: BaseMessage, resolver: ImageResolver) -> Message:
+def _message(
+    message: BaseMessage, resolver: ImageResolver, invalid_calls: Mapping[str, str]
+) -> Message:
     name = message.role if isinstance(message, ChatMessage) else message.type
     name = name.lower().removesuffix("messagechunk")  # the type of a chunk: "AIMessageChunk"
     if name not in _ROLES:
@@ -83,24 +96,30 @@ def _message(message: BaseMessage, resolver: ImageResolver) -> Message:
         )
     role = _ROLES[name]
     parts = tuple(_parts(message.content, role, resolver))
-    if isinstance(message, FunctionMessage):  # has no id of a call
-        lead = tool_calls.write_result(message.name, "", error=False)
-        return Message("user", (lead, *parts))
+    if isinstance(message, FunctionMessage):
+        return Message(role, parts, name=message.name)
     if isinstance(message, ToolMessage):
-        return Message(
-            role,
-            parts,
-            tool_call_id=message.tool_call_id,
-            name=message.name or "",
-            is_error=message.status == "error",
-        )
-    return Message(role, parts, tuple(_calls(message)))
+        call_id, tool = message.tool_call_id, message.name or ""
+        if call_id in invalid_calls:  # the call became text, so there is none with this id
+            call_id, tool = "", tool or invalid_calls[call_id] or "tool"
+        is_error = message.status == "error"
+        return Message(role, parts, tool_call_id=call_id, name=tool, is_error=is_error)
+    if isinstance(message, AIMessage):
+        return Message(role, (*parts, *_invalid_calls(message)), tuple(_calls(message)))
+    return Message(role, parts)
 
 
-def _calls(message: BaseMessage) -> Iterator[ToolCall]:
+def _invalid_calls(message: AIMessage) -> Iterator[str]:
+    """Yield the invalid calls of an assistant that its content blocks lack."""
+    blocks = message.content if isinstance(message.content, list) else ()
+    ids = {first_value(block, "call_id", "id") for block in blocks if isinstance(block, Mapping)}
+    for call in message.invalid_tool_calls:
+        if call["id"] is None or call["id"] not in ids:
+            yield _write_invalid_call(call)
+
+
+def _calls(message: AIMessage) -> Iterator[ToolCall]:
     """Yield an assistant's tool calls, first from `tool_calls`, then from content blocks."""
-    if not isinstance(message, AIMessage):
-        return
     ids = {call["id"] for call in message.tool_calls}
     for call in message.tool_calls:
         yield ToolCall(call["id"] or "", call["name"], call["args"])
@@ -124,6 +143,11 @@ def _arguments(block: Block) -> object:
         with suppress(ValueError):
             return json.loads(arguments)
     return arguments
+
+
+def _write_invalid_call(block: Block) -> str:
+    """Return what the model wrote, as text that it sees again."""
+    return tool_calls.write_json({"name": block.get("name"), "arguments": _arguments(block)})
 
 
 def _parts(content: object, role: Role, resolver: ImageResolver) -> Iterator[Part]:
@@ -152,17 +176,18 @@ def _block(block: Block, role: Role, resolver: ImageResolver) -> Iterator[Part]:
     elif (image := open_image_block(block, resolver)) is not None:
         yield image
     elif block_type in _CALL_TYPES:
-        if _parse_call(block) is None:  # the model sees what it wrote
-            attempt = {"name": block.get("name"), "arguments": _arguments(block)}
-            yield json.dumps(attempt, ensure_ascii=False, default=str)
-    elif block_type == "tool_result":
+        if _parse_call(block) is None:
+            yield _write_invalid_call(block)
+    elif block_type in _NESTING_TYPES:
         yield from _parts(block.get("content") or "", role, resolver)
+    elif block_type == "json":
+        yield tool_calls.write_json(block.get("json"))
     elif block_type in _UNSUPPORTED_TYPES:
         raise RequestError(
             f"The {role} message has a {block_type!r} block, and LLaVA takes text and images only.",
             _UNSUPPORTED_TYPES[block_type],
         )
-    elif block_type not in _REASONING_TYPES:
+    elif not _is_left_out(block, block_type, role):
         other = block_type and block_type not in _TEXT_KEYS
         reason = f"of type {block_type!r}" if other else "without text"
         raise RequestError(
@@ -170,3 +195,10 @@ def _block(block: Block, role: Role, resolver: ImageResolver) -> Iterator[Part]:
             "does not take.",
             "Use blocks of type 'text', 'image' or 'image_url'.",
         )
+
+
+def _is_left_out(block: Block, block_type: str, role: Role) -> bool:
+    if block_type in _REASONING_TYPES or block.keys() == {"cachePoint"}:
+        return True
+    # By another provider: server_tool_use, web_search_call, citation, ...
+    return role == "assistant" and block_type not in ("", *_TEXT_KEYS)

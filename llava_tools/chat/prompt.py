@@ -167,7 +167,7 @@ def join_turns(
 
 
 def check_tool_results(messages: Iterable[Message]) -> None:
-    """Check that every result of a tool answers a call.
+    """Check that every result of a tool answers a call; one that names a tool needs no id.
 
     Raises:
         RequestError: A tool message has a `tool_call_id` that no earlier message has.
@@ -175,7 +175,8 @@ def check_tool_results(messages: Iterable[Message]) -> None:
     call_ids: set[str] = set()
     for message in messages:
         call_ids |= {call.id for call in message.tool_calls}
-        if message.role == "tool" and message.tool_call_id not in call_ids:
+        answers_call = message.tool_call_id or not message.name
+        if message.role == "tool" and answers_call and message.tool_call_id not in call_ids:
             raise RequestError(
                 f"A tool message answers the call {message.tool_call_id!r}, which no earlier "
                 "message has.",

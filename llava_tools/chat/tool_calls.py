@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from llava_tools.chat import signatures
 from llava_tools.core.constraints import Constraint, ToolCall
@@ -69,7 +72,11 @@ def write_handles(images: Iterable[ImageRef]) -> str:
     return f"Pictures: {', '.join(image.handle for image in images)}"
 
 
+#: Dates, numbers and objects of Python as JSON: arguments of a history's calls may hold any.
+_as_json = partial(to_jsonable_python, bytes_mode="base64", fallback=str)
+
+
 def write_json(value: Any) -> str:
     """Return JSON in the spacing of the grammar and the training data, without escapes."""
     plain = dict(value) if isinstance(value, Mapping) else value
-    return json.dumps(plain, ensure_ascii=False, separators=(", ", ": "))
+    return json.dumps(plain, ensure_ascii=False, separators=(", ", ": "), default=_as_json)

@@ -25,7 +25,7 @@ class Message:
         role: Role of the speaker. A `tool` message has the result of a tool call.
         content: Texts and images in order.
         tool_calls: Tool calls of an assistant message.
-        tool_call_id: Id of the call that a tool message answers.
+        tool_call_id: Id of the call that a tool message answers; may be "" with a `name`.
         name: Name of the tool of a tool message; "" takes it from the call.
         is_error: Whether the tool failed and the content is its error.
     """

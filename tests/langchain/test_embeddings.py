@@ -108,6 +108,30 @@ async def test_async_methods_return_the_same_vectors(
     assert sum(x * x for x in embeddings.embed_query("a star")) == pytest.approx(1)
 
 
+class ImageStore(InMemoryVectorStore):
+    """Embeds images as Chroma and LanceDB do: through `embed_image`, by keyword."""
+
+    def add_images(self, uris: list[str]) -> None:
+        for uri, vector in zip(uris, self.embedding.embed_image(uris=uris), strict=True):  # type: ignore[attr-defined]
+            self.store[uri] = {"id": uri, "vector": vector, "text": uri, "metadata": {}}
+
+
+async def test_stores_embed_images_through_embed_image(
+    embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    paths = []
+    for name, image in drawn.items():
+        image.save(path := tmp_path / f"{name}.png")
+        paths.append(str(path))
+    store = ImageStore(embeddings)
+    store.add_images(paths)
+    (document,) = store.similarity_search("a blue star", k=1)
+    assert Path(document.page_content).stem == "one blue star"
+    vectors = embeddings.embed_image(paths)
+    assert vectors == embeddings.embed_images(paths) == await embeddings.aembed_image(uris=paths)
+    assert (len(vectors), len(vectors[0])) == (len(paths), len(embeddings.embed_query("a star")))
+
+
 def test_objects_of_a_process_share_one_model(embeddings: LlavaEmbeddings) -> None:
     before = embeddings.embed_query("a star")
     loaded = model_cache.embeddings.loaded()

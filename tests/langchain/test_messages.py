@@ -147,6 +147,13 @@ def test_local_paths_have_to_be_allowed(as_url: bool, tmp_path: Path, png: bytes
         ({"type": "tool_result", "tool_use_id": "1", "content": "a"}, ("a",)),
         ({"type": "tool_result", "content": [{"type": "text", "text": "a"}]}, ("a",)),
         ({"type": "tool_result", "tool_use_id": "1"}, ("",)),
+        (
+            {"type": "search_result", "title": "t", "content": [{"type": "text", "text": "a"}]},
+            ("a",),
+        ),
+        ({"type": "guard_content", "text": "a"}, ("a",)),
+        ({"type": "json", "json": {"a": 1}}, ('{"a": 1}',)),
+        ({"cachePoint": {"type": "default"}}, ()),
     ],
 )
 def test_text_blocks(block: str | dict[str, Any], expected: tuple[str, ...]) -> None:
@@ -213,7 +220,7 @@ def test_roles() -> None:
         ("user", "h"),
         ("assistant", "a"),
         ("tool", "t"),
-        ("user", "Result of f: r"),
+        ("tool", "r"),
         ("system", "d"),
         ("user", "u"),
         ("assistant", "b"),
