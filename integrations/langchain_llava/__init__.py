@@ -18,7 +18,7 @@ except ImportError as error:
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
-from langchain_llava.image_blocks import image_block, with_handles
+from langchain_llava.image_blocks import image_block, with_handles, with_inline_images
 from langchain_llava.pages import LlavaPageLoader, LlavaPageRetriever
 from langchain_llava.toolkit import LlavaToolkit
 
@@ -30,4 +30,5 @@ __all__ = [
     "LlavaToolkit",
     "image_block",
     "with_handles",
+    "with_inline_images",
 ]

@@ -45,6 +45,8 @@ from llava_tools.images.validation import (
 
 #: Pixels of the longer side of an image in a notebook.
 SHOWN_SIZE = 400
+#: Media types that models of all providers take.
+_PORTABLE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 class ImageWarning(UserWarning):
@@ -88,9 +90,7 @@ class ImageRef:
     @cached_property
     def _png(self) -> bytes:
         assert isinstance(self._content, Image.Image)
-        buffer = io.BytesIO()
-        self._content.save(buffer, "PNG")
-        return buffer.getvalue()
+        return _encode_png(self._content)
 
     @property
     def nbytes(self) -> int:
@@ -100,13 +100,23 @@ class ImageRef:
         encoded = self.__dict__.get("_png", b"")
         return 3 * self._content.width * self._content.height + len(encoded)
 
+    def portable(self) -> tuple[bytes, str]:
+        """Return the encoded image and its media type, in a format that other models take.
+
+        PNG, JPEG, WebP and GIF stay as they are; others become PNG.
+
+        Raises:
+            ImageError: The image is damaged in a way that only decoding finds.
+        """
+        if self.media_type in _PORTABLE:
+            return self.data, self.media_type
+        return _encode_png(self.rgb()), "image/png"
+
     def _repr_png_(self) -> bytes:
         """Return the image for a notebook, at most `SHOWN_SIZE` pixels wide and high."""
         image = self.rgb()
         image.thumbnail((SHOWN_SIZE, SHOWN_SIZE))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
+        return _encode_png(image)
 
     def rgb(self) -> Image.Image:
         """Decode the image as a viewer shows it, in 8-bit RGB; the caller owns the result.
@@ -261,6 +271,12 @@ def _from_pixels(image: Image.Image, name: str) -> ImageRef:
     if note:
         warnings.warn(f"{name} {note}", ImageWarning, stacklevel=3)
     return ImageRef(source=name, size=pixels.size, media_type="image/png", _content=pixels)
+
+
+def _encode_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _digest(content: bytes | Image.Image) -> str:
