@@ -45,7 +45,7 @@ def image_block(source: ImageSource, image_store: ImageStoreLike = None) -> dict
         ImageStoreError: The folder of the store cannot be used.
     """
     with translated_errors():
-        return _handle_block(ImageResolver(image_store).add(source))
+        return handle_block(ImageResolver(image_store).add(source))
 
 
 def with_handles(
@@ -131,7 +131,12 @@ def to_handle(block: Block, resolver: ImageResolver) -> Block:
     if _handle(block) is not None:
         return block
     image = open_image_block(block, resolver)
-    return block if image is None else _handle_block(image.handle)
+    return block if image is None else handle_block(image.handle)
+
+
+def handle_block(handle: str) -> dict[str, Any]:
+    """Return the block that names an image by its handle."""
+    return {"type": "image", "file_id": handle}
 
 
 def block_handle(block: Block) -> str | None:
@@ -184,10 +189,6 @@ def _map_block(block: Any, convert: Callable[[Block], Block]) -> Any:
 def _inline_block(image: ImageRef) -> dict[str, Any]:
     data, media_type = image.portable()
     return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": media_type}
-
-
-def _handle_block(handle: str) -> dict[str, Any]:
-    return {"type": "image", "file_id": handle}
 
 
 def _handle(block: Block) -> str | None:

@@ -30,7 +30,8 @@ class ImageStore:
         store = ImageStore(directory="conversations/images")
 
     With a directory, images outlive the process, and other processes that use the directory have
-    them too. Each file is compared with its handle when it is read.
+    them too. Each file is compared with its handle when it is read. Stores of one directory are
+    equal.
 
     Args:
         max_bytes: Bytes that the images may take, >= 1; 1 GiB by default. The least recently used
@@ -108,6 +109,14 @@ class ImageStore:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ImageStore) or self._directory is None:
+            return self is other
+        return self._directory == other._directory
+
+    def __hash__(self) -> int:
+        return id(self) if self._directory is None else hash(self._directory)
 
     def __repr__(self) -> str:
         place = f", directory={str(self._directory)!r}" if self._directory else ""
