@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self, Unpack, cast
 
 from llava_tools import label_scoring, model_cache
 from llava_tools.core.backend import Backend, Stream, check_labels
+from llava_tools.core.leased_backend import LeasedBackend
 from llava_tools.core.outputs import Answer, Chunk
 from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
 from llava_tools.core.streaming import aanswer, answer, astream
@@ -55,9 +57,12 @@ class Llava:
             ModelError: The model cannot be loaded.
             EngineClosedError: This object was closed.
         """
-        if self._closed:
-            raise EngineClosedError("This Llava is closed.", "Make a new one.")
-        return self._backend or model_cache.engines.acquire(self.options, self)
+        self._check_open()
+        if self._backend is not None:
+            return self._backend
+        if math.isinf(self.options.idle_seconds):
+            return model_cache.engines.acquire(self.options, self)
+        return LeasedBackend(self._lease)
 
     def warm_up(self, progress: Progress | None = None) -> None:
         """Load the model and answer test questions, so that the first real one does not wait.
@@ -203,6 +208,14 @@ class Llava:
             self._closed = True
             if self._backend is None:
                 model_cache.engines.release(self.options, self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineClosedError("This Llava is closed.", "Make a new one.")
+
+    def _lease(self) -> model_cache.ModelLease[Backend]:
+        self._check_open()
+        return model_cache.engines.lease(self.options, self, self.options.idle_seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -95,10 +95,21 @@ class ModelFields(LoadFields):
     """Reuse image features and the KV of shared prompt prefixes between requests."""
     max_concurrent_requests: int = 256
     """Maximum number of requests at a time; further ones raise `QueueFullError`."""
+    keep_alive: float | str | None = None
+    """Time without a request after which the model is unloaded; the next request loads it again.
+    Seconds, or a text like `5m`; None or a negative value: never."""
     base_url: str | None = None
     """URL of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     """API key for that server; by default the environment variable LLAVA_API_KEY."""
+    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """HTTP headers of every request to that server; not serialized, since they may hold secrets."""
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the JSON of every request for an answer."""
+    proxy: str | None = Field(default=None, exclude=True, repr=False)
+    """URL of a proxy to that server. Proxies that the environment names are not used."""
+    http_async_client: Any = Field(default=None, exclude=True, repr=False)
+    """An `httpx.AsyncClient` for that server. It belongs to this model, and is closed with it."""
     max_tokens: int | None = None
     """Maximum number of new tokens. None: 512, or the rest of the context if that is less."""
     temperature: float | None = None
@@ -132,6 +143,8 @@ class ModelFields(LoadFields):
     """Maximum duration of an answer in seconds, without loading the model."""
     max_retries: int = Field(default=0, ge=0)
     """Maximum number of retries after a full queue or a crashed step."""
+    validate_model_on_init: bool = False
+    """Load the model at once, or ask the server at `base_url` for it, not at the first request."""
     backend: Backend | None = Field(default=None, exclude=True, repr=False)
     """A custom backend, instead of the one of `model` and its options."""
 
@@ -144,6 +157,12 @@ class ModelFields(LoadFields):
         if not isinstance(values, dict):
             return values  # an instance, as the field of another pydantic model
         return validate_options(values, cls.model_fields, cls.__name__, cls.synonyms)
+
+    @model_validator(mode="after")
+    def _validate_model(self) -> Self:
+        if self.validate_model_on_init:
+            _ = self._llava().backend
+        return self
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -6,14 +6,23 @@ options of framework adapters, which have other names for some.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
 from llava_tools.chat.formats import FORMATS, ConversationName
+from llava_tools.core.connection import (
+    check_async_client,
+    check_extra_body,
+    check_headers,
+    check_proxy,
+)
+from llava_tools.core.duration import parse_duration
+from llava_tools.core.option_names import normalize as normalize
 from llava_tools.core.requests import SamplingKeywords, SamplingParams
-from llava_tools.errors import LlavaToolsError, RequestError, refuse_unknown, unknown_option
+from llava_tools.errors import LlavaToolsError, RequestError, refuse_unknown
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -58,7 +67,15 @@ _SERVER_OPTIONS = (
     "revision",
     "local_files_only",
     "prefix_caching",
+    "keep_alive",
 )
+#: Options of the connection to a server: their checks.
+_CONNECTION_CHECKS = {
+    "default_headers": check_headers,
+    "extra_body": check_extra_body,
+    "proxy": check_proxy,
+    "http_async_client": check_async_client,
+}
 _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
@@ -79,8 +96,13 @@ class EngineKeywords(LoadKeywords, total=False):
     context_length: int | None
     prefix_caching: bool
     max_concurrent_requests: int
+    keep_alive: float | str | None
     base_url: str | None
     api_key: str | None
+    default_headers: Mapping[str, str] | None
+    extra_body: Mapping[str, Any] | None
+    proxy: str | None
+    http_async_client: Any
 
 
 class EmbeddingKeywords(LoadKeywords, total=False):
@@ -160,9 +182,17 @@ class EngineOptions(LoadOptions):
             the model was built for (4,096 in LLaVA 1.5), but at most 8,192.
         prefix_caching: Reuse image features and the KV of shared prompt prefixes between requests.
         max_concurrent_requests: Further requests raise `QueueFullError`.
+        keep_alive: Time without a request after which the model is unloaded; the next request loads
+            it again. Seconds, or a text like `5m`; None or a negative value: never. Of objects that
+            share an engine the longest counts.
         base_url: URL of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
             instead; `tiny`, the default, is then the model that it serves.
         api_key: API key for that server; by default the environment variable LLAVA_API_KEY.
+        default_headers: HTTP headers of every request to that server.
+        extra_body: Further fields of the JSON of every request for an answer.
+        proxy: URL of a proxy to that server. Proxies that the environment names are not used.
+        http_async_client: An `httpx.AsyncClient` (or httpx2's) for that server, with its own
+            proxies, certificates and timeouts. It belongs to this model, and is closed with it.
     """
 
     quantization: Quantization | None = None
@@ -170,8 +200,13 @@ class EngineOptions(LoadOptions):
     context_length: int | None = None
     prefix_caching: bool = True
     max_concurrent_requests: int = 256
+    keep_alive: float | str | None = field(default=None, compare=False)
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    default_headers: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
+    extra_body: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    proxy: str | None = field(default=None, repr=False)
+    http_async_client: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,8 +220,33 @@ class EngineOptions(LoadOptions):
         valid = isinstance(most, int) and not isinstance(most, bool) and most >= 1
         self._check("max_concurrent_requests", valid, "a whole number of at least 1")
         self._check("prefix_caching", isinstance(self.prefix_caching, bool), "True or False")
+        parse_duration(self.keep_alive, "keep_alive")
+        self._check_connection()
         if self.base_url is not None:
             self._check_remote()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds without a request after which the model is unloaded; infinity for never."""
+        return parse_duration(self.keep_alive, "keep_alive")
+
+    def _check_connection(self) -> None:
+        """Check the options of the connection, and copy what could be changed from outside."""
+        for name, check in _CONNECTION_CHECKS.items():
+            if (value := getattr(self, name)) is None:
+                continue
+            check(value)
+            if self.base_url is None:
+                raise RequestError(
+                    f"{name} is for a server, and there is no base_url.", "Set base_url, too."
+                )
+            if isinstance(value, Mapping):
+                object.__setattr__(self, name, copy.deepcopy(dict(value)))
+        if self.proxy is not None and self.http_async_client is not None:
+            raise RequestError(
+                "proxy does not go with http_async_client, which has proxies of its own.",
+                "Create the client with the proxy.",
+            )
 
     def _check_remote(self) -> None:
         """Check the URL, and that no option is set that the server determines."""
@@ -235,31 +295,10 @@ class EmbeddingOptions(LoadOptions):
 
 #: Options of the engine, without `model` and the secret key.
 ENGINE_OPTIONS = tuple(i.name for i in fields(EngineOptions) if i.name not in ("model", "api_key"))
+#: Those that may hold secrets, or cannot be written down.
+PRIVATE_OPTIONS = frozenset({"default_headers", "proxy", "http_async_client"})
 #: Options of sampling, which single calls take as well.
 SAMPLING_OPTIONS = tuple(item.name for item in fields(SamplingParams))
-
-
-def normalize(
-    options: Mapping[str, Any], names: Iterable[str], where: str, synonyms: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return options under this package's names, `names` being those that `where` takes.
-
-    `synonyms` maps a framework's names to them; `where` is a class or function.
-
-    Raises:
-        RequestError: An unknown option, or one that appears under two names.
-    """
-    allowed = frozenset(names)
-    normalized: dict[str, Any] = {}
-    for keyword, value in options.items():
-        name = synonyms.get(keyword, keyword)
-        if name not in allowed:
-            more = [synonym for synonym, target in synonyms.items() if target in allowed]
-            raise unknown_option(keyword, [*allowed, *more], where)
-        if name in normalized:
-            raise RequestError(f"{name} appears twice, once by another name.", f"Keep {name}=….")
-        normalized[name] = value
-    return normalized
 
 
 def validate_options(

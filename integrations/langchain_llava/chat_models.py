@@ -31,7 +31,13 @@ from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
 from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import refuse_unknown
-from llava_tools.options import ENGINE_OPTIONS, SAMPLING_OPTIONS, normalize, sampling_params
+from llava_tools.options import (
+    ENGINE_OPTIONS,
+    PRIVATE_OPTIONS,
+    SAMPLING_OPTIONS,
+    normalize,
+    sampling_params,
+)
 
 
 class ChatLlava(ModelIdentity):
@@ -293,4 +299,5 @@ class ChatLlava(ModelIdentity):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         names = ("model", *ENGINE_OPTIONS, *SAMPLING_OPTIONS, "system")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        public = [name for name in names if name not in PRIVATE_OPTIONS]
+        return {name: value for name in public if (value := getattr(self, name)) is not None}

@@ -87,6 +87,15 @@ def load_embedding(
     return ClipEmbedding(load_clip(options), options, engines)
 
 
+def free_memory() -> None:
+    """Return the memory of engines that nothing refers to any more to the system."""
+    gc.collect()  # an engine's parts refer to each other
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def _require_engine() -> None:
     with warnings.catch_warnings(), suppress(ModuleNotFoundError):
         # transformers imports it too, and it warns in notebooks without ipywidgets.

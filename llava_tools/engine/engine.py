@@ -117,6 +117,7 @@ class LlavaEngine:
     @property
     def idle(self) -> bool:
         """Whether no request is in flight and none holds a slot."""
+        self._release_dropped()
         return not self._admitted and self.loop.idle
 
     def stream(self, request: Request) -> Stream:

@@ -17,6 +17,7 @@ from llava_tools.options import EngineOptions
 
 try:
     from llava_tools.remote.backend import RemoteBackend
+    from llava_tools.remote.client import Connection
 except ModuleNotFoundError as error:
     if error.name != "openai":
         raise
@@ -35,4 +36,10 @@ def connect(options: EngineOptions) -> RemoteBackend:
         context_length=options.context_length,
         max_concurrent_requests=options.max_concurrent_requests,
         conversation=FORMATS[options.conversation or "vicuna_v1"],
+        connection=Connection(
+            options.default_headers or {},
+            options.extra_body or {},
+            options.proxy,
+            options.http_async_client,
+        ),
     )

@@ -24,7 +24,7 @@ from llava_tools.errors import (
 )
 from llava_tools.options import CONTEXT_LENGTHS
 from llava_tools.remote import protocol, scoring
-from llava_tools.remote.client import READ_TIMEOUT, RETRY_DELAYS, Client
+from llava_tools.remote.client import READ_TIMEOUT, RETRY_DELAYS, Client, Connection
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
@@ -51,6 +51,7 @@ class RemoteBackend:
         read_timeout: Seconds without data from the server after which a request fails.
         conversation: Format that the server's model was trained on: its system sentence, and the
             end of an answer that is scored. The server's own chat template writes the rest.
+        connection: Headers, further fields, proxy and HTTP client; None for none.
 
     Raises:
         ModelNotFoundError: The server has no such model.
@@ -70,12 +71,13 @@ class RemoteBackend:
         retry_delays: Sequence[float] = RETRY_DELAYS,
         read_timeout: float = READ_TIMEOUT,
         conversation: ConversationFormat = VICUNA_V1,
+        connection: Connection | None = None,
     ) -> None:
         self._encode_image = ImageEncoder(image_size)
         self._conversation = conversation
         self._max_concurrent_requests = max_concurrent_requests
         self._slots = threading.BoundedSemaphore(max_concurrent_requests)
-        self._client = Client(url, api_key, retry_delays, read_timeout)
+        self._client = Client(url, api_key, retry_delays, read_timeout, connection or Connection())
         try:
             self._model = self._client.run(self._discover_model(model, context_length))
         except LlavaToolsError:

@@ -11,7 +11,10 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import openai
 
@@ -34,29 +37,62 @@ RETRY_DELAYS = (0.5, 1.0, 2.0)
 #: Seconds without data after which a request fails. Long, since busy servers queue requests.
 READ_TIMEOUT = 600.0
 _CONNECT_TIMEOUT = 5.0
+#: Characters of a value that is a secret; shorter ones may be part of any message.
+_SHORTEST_SECRET = 6
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How requests get to a server; see `llava_tools.options.EngineOptions`."""
+
+    default_headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    proxy: str | None = None
+    http_async_client: Any = None
 
 
 class Client:
     """Requests to one server; `RemoteBackend` documents the arguments.
 
     Coroutine methods raise the errors of `errors.translate`.
+
+    Attributes:
+        url: The server's URL for messages, without a user's name and password.
     """
 
     def __init__(
-        self, url: str, api_key: str | None, retry_delays: Sequence[float], read_timeout: float
+        self,
+        url: str,
+        api_key: str | None,
+        retry_delays: Sequence[float],
+        read_timeout: float,
+        connection: Connection,
     ) -> None:
-        self.url = url
+        self.url = _without_credentials(url)
+        self._root = url.rstrip("/").removesuffix("/v1")
         self._retry_delays = retry_delays
+        self._extra_body = dict(connection.extra_body)
+        self._secrets = _secrets(url, api_key, connection)
+        timeout = openai.Timeout(read_timeout, connect=_CONNECT_TIMEOUT)
+        own_client = connection.http_async_client
         try:
             self._client = openai.AsyncOpenAI(
                 base_url=url,
                 api_key=api_key or "none",  # for None it would send OPENAI_API_KEY
-                timeout=openai.Timeout(read_timeout, connect=_CONNECT_TIMEOUT),
+                # A client of the user's has timeouts of its own.
+                timeout=timeout if own_client is None else own_client.timeout,
                 max_retries=0,  # see `retry`
+                default_headers=connection.default_headers,
+                # Without the environment's proxies, and without redirects, which could lead the
+                # prompt, its images and the headers to another host.
+                http_client=own_client
+                or openai.DefaultAsyncHttpxClient(
+                    timeout=timeout, proxy=connection.proxy, trust_env=False, follow_redirects=False
+                ),
             )
         except (openai.OpenAIError, ValueError, TypeError) as error:
             raise RequestError(
-                f"base_url={url!r} is not possible: {error}", "Write http://host:port/v1."
+                f"base_url={self.url!r} is not possible: {error}", "Write http://host:port/v1."
             ) from error
         self._closed = False
         self._process = os.getpid()
@@ -66,6 +102,15 @@ class Client:
             target=self._loop.run_forever, name="llava-tools-remote", daemon=True
         )
         self._thread.start()
+
+    def translated_errors(self) -> AbstractContextManager[None]:
+        """See `errors.translated_errors`; no message has a key, a header or a password."""
+        return translated_errors(self.url, self._secrets)
+
+    def _body(self, fields: dict[str, Any]) -> Any:
+        """Return the arguments of a request for an answer, with the connection's `extra_body`."""
+        extra = {**self._extra_body, **fields.get("extra_body", {})}
+        return _encodable({**fields, "extra_body": extra})
 
     @property
     def is_forked(self) -> bool:
@@ -98,7 +143,7 @@ class Client:
         delays = iter(self._retry_delays)
         while True:
             try:
-                with translated_errors(self.url):
+                with self.translated_errors():
                     return await attempt()
             except LlavaToolsError as error:
                 delay = next(delays, None)
@@ -111,7 +156,7 @@ class Client:
         defaults = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
 
         async def attempt() -> Any:
-            answer = await self._client.chat.completions.create(**_encodable(defaults | fields))
+            answer = await self._client.chat.completions.create(**self._body(defaults | fields))
             _ = answer.choices[0].message.content  # raises if it is no chat completion
             return answer
 
@@ -122,8 +167,8 @@ class Client:
 
         The request is not retried.
         """
-        with translated_errors(self.url):
-            chunks = await self._client.chat.completions.create(**_encodable(fields))
+        with self.translated_errors():
+            chunks = await self._client.chat.completions.create(**self._body(fields))
             if not isinstance(chunks, openai.AsyncStream):
                 raise TypeError("no stream")
             async with chunks:
@@ -146,13 +191,12 @@ class Client:
 
     async def tokenize(self, model: str, text: str) -> list[int]:
         """Return the ids of a text, without `<s>`."""
-        root = self.url.rstrip("/").removesuffix("/v1")
         # vLLM and SGLang read `prompt`, llama.cpp `content`.
         fields = {"model": model, "prompt": text, "content": text, "add_special_tokens": False}
-        with translated_errors(self.url):
+        with self.translated_errors():
             try:
                 answer: Any = await self._client.post(
-                    f"{root}/tokenize", cast_to=object, body=_encodable(fields)
+                    f"{self._root}/tokenize", cast_to=object, body=_encodable(fields)
                 )
             except openai.APIStatusError as error:
                 if error.status_code in (404, 405, 501):
@@ -182,6 +226,18 @@ class Client:
         await asyncio.get_running_loop().shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # generators that ended just now
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _secrets(url: str, api_key: str | None, connection: Connection) -> tuple[str, ...]:
+    """Return what error messages must not show: the key, headers' values, passwords of URLs."""
+    passwords = [urlsplit(item).password for item in (url, connection.proxy or "")]
+    values = [api_key, *connection.default_headers.values(), *passwords]
+    return tuple(value for value in values if value and len(value) >= _SHORTEST_SECRET)
 
 
 def _encodable(value: Any) -> Any:

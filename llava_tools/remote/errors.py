@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,19 +52,41 @@ MAX_RETRY_AFTER = 30.0
 
 
 @contextmanager
-def translated_errors(url: str) -> Iterator[None]:
-    """Raise the errors of an exchange with the server at `url` as this project's errors."""
+def translated_errors(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Raise the errors of an exchange with the server at `url` as this project's errors.
+
+    A server may repeat what it was sent: `secrets` are left out of messages, and an error that
+    holds one is no cause of the error that is raised.
+    """
     try:
         yield
-    except LlavaToolsError:
-        raise
+    except LlavaToolsError as error:
+        if not _has_secret(error, secrets):
+            raise
+        raise _without_secrets(error, secrets) from None
     except openai.APIError as error:
-        raise translate(error, url) from error
+        cause = None if _has_secret(error, secrets) else error
+        raise _without_secrets(translate(error, url), secrets) from cause
     except (AttributeError, TypeError, LookupError, ValueError) as error:  # a malformed answer
-        raise ServerError(
+        malformed = ServerError(
             f"The server at {url} did not answer with a chat completion: {_one_line(error)}.",
             "Check base_url: it usually ends in /v1.",
-        ) from error
+        )
+        if _has_secret(error, secrets):
+            raise _without_secrets(malformed, secrets) from None
+        raise malformed from error
+
+
+def _has_secret(error: Exception, secrets: Sequence[str]) -> bool:
+    shown = f"{error} {getattr(error, 'body', '')}"
+    return any(secret in shown for secret in secrets)
+
+
+def _without_secrets(error: LlavaToolsError, secrets: Sequence[str]) -> LlavaToolsError:
+    message, hint = error.message, error.hint
+    for secret in secrets:
+        message, hint = message.replace(secret, "***"), hint.replace(secret, "***")
+    return type(error)(message, hint)
 
 
 def translate(error: openai.APIError, url: str) -> LlavaToolsError:

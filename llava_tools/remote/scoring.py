@@ -9,7 +9,7 @@ from typing import Any
 from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ServerError
 from llava_tools.remote.client import Client
-from llava_tools.remote.errors import not_reported, translated_errors
+from llava_tools.remote.errors import not_reported
 from llava_tools.remote.protocol import ServedModel, escape_special_tokens
 
 _VLLM_FIELDS = {"add_special_tokens": True}
@@ -59,7 +59,7 @@ async def _score_label(
     positions = getattr(answer, "prompt_logprobs", None)
     if not isinstance(positions, list):
         raise not_reported("the probabilities of a prompt's tokens")
-    with translated_errors(client.url):
+    with client.translated_errors():
         tokens = [next(iter(position.values())) for position in positions[start:]]
         text = "".join(str(token["decoded_token"]) for token in tokens)
         total = sum(float(token["logprob"]) for token in tokens)
