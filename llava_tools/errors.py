@@ -86,7 +86,20 @@ class EngineError(LlavaToolsError):
 
 
 class OutputError(EngineError):
-    """The answer violates the constraint: cut off, or not of the schema."""
+    """The answer violates the constraint: cut off, or not of the schema.
+
+    Args:
+        message: As in `LlavaToolsError`.
+        hint: As in `LlavaToolsError`.
+        text: What the model had written, as far as it is known.
+    """
+
+    def __init__(self, message: str, hint: str = "", text: str = "") -> None:
+        self.text = text
+        super().__init__(message, hint)
+
+    def __reduce__(self) -> tuple[type[OutputError], tuple[str, ...]]:
+        return type(self), (self.message, self.hint, self.text)
 
 
 class EngineClosedError(EngineError):

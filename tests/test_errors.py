@@ -11,19 +11,30 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools.errors import LlavaToolsError, MissingExtraError, RequestError, install_command
+from llava_tools.errors import (
+    LlavaToolsError,
+    MissingExtraError,
+    OutputError,
+    RequestError,
+    install_command,
+)
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
     "error",
-    [RequestError("Bad  value.\n", "Use a\nbetter one."), MissingExtraError("torch", "torch")],
+    [
+        RequestError("Bad  value.\n", "Use a\nbetter one."),
+        MissingExtraError("torch", "torch"),
+        OutputError("Cut off.", "Allow more.", "The first words\nof an answer"),
+    ],
 )
 def test_errors_are_one_line_and_survive_pickling(error: LlavaToolsError) -> None:
     assert "\n" not in str(error)
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (type(error), str(error))
+    assert vars(again) == vars(error)
 
 
 def test_h7_hint_installs_the_packages_that_the_extra_lacks(

@@ -88,7 +88,7 @@ def translate(error: llava.LlavaToolsError) -> llava.LlavaToolsError:
         return error
     for error_type in type(error).__mro__:
         if error_type in _TRANSLATIONS:
-            return _TRANSLATIONS[error_type](error.message, error.hint)
+            return _TRANSLATIONS[error_type](*error.__reduce__()[1])
     return error
 
 

@@ -54,16 +54,19 @@ class ConstrainedStream(Iterator[Chunk]):
         self._stream = stream
         self._parser = ToolCallParser(constraint)
         self._best_effort = best_effort
+        self._written: list[str] = []
 
     def __next__(self) -> Chunk:
         chunk = next(self._stream)
+        self._written.append(chunk.text)
         try:
             text, calls = self._parser.feed(chunk.text)
             if chunk.finish_reason is None:
                 return replace(chunk, text=text, tool_call_chunks=calls)
             rest, reason = self._parser.finish(chunk.finish_reason)
-        except OutputError:
+        except OutputError as error:
             self._stream.close()
+            error.text = "".join(self._written)
             raise
         return replace(
             chunk,
