@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal
 
-from llava_tools.errors import RequestError
+from llava_tools.errors import RequestError, SchemaError
 
 Schema = Mapping[str, Any]
 ToolChoice = Literal["auto", "any", "none"]
@@ -23,6 +24,10 @@ MAX_SCHEMA_LENGTH = 65_536
 #: Modes of `tool_choice` here and in OpenAI's API; no tool may have such a name.
 TOOL_CHOICE_MODES = frozenset({"auto", "any", "none", "required"})
 
+#: Maximum nesting of a schema's objects and arrays; a level of properties takes two.
+MAX_SCHEMA_DEPTH = 64
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NAME = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -147,6 +152,7 @@ def check_schema(schema: object, name: str) -> None:
 
     Raises:
         RequestError: Not a mapping, not JSON in UTF-8, or longer than `MAX_SCHEMA_LENGTH`.
+        SchemaError: Nested more deeply than `MAX_SCHEMA_DEPTH`.
     """
     subject = name[0].upper() + name[1:]
     if not isinstance(schema, Mapping):
@@ -155,7 +161,7 @@ def check_schema(schema: object, name: str) -> None:
             "Pass a dict such as {'type': 'object', 'properties': {...}}.",
         )
     try:
-        text = json.dumps(schema, default=dict, ensure_ascii=False)
+        text = json.dumps(schema, default=dict, ensure_ascii=False, allow_nan=False)
         text.encode()  # fails for lone surrogates
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(
@@ -167,3 +173,14 @@ def check_schema(schema: object, name: str) -> None:
             f"{subject} has {len(text):,} characters; the limit is {MAX_SCHEMA_LENGTH:,}.",
             "Shorten it: the model reads all of it.",
         )
+    if _depth(text) > MAX_SCHEMA_DEPTH:
+        raise SchemaError(
+            f"{subject} is nested more than {MAX_SCHEMA_DEPTH} levels deep.",
+            "Move inner parts to '$defs', and refer to them by '$ref'.",
+        )
+
+
+def _depth(text: str) -> int:
+    """Return how deeply the arrays and objects of a JSON text are nested."""
+    brackets = re.findall(r"[\[{\]}]", _STRING.sub("", text))
+    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)

@@ -1,21 +1,25 @@
-"""Validates JSON schemas and values with `jsonschema`; resolves references."""
+"""Checks JSON schemas, and values against them; resolves references."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
 
+from llava_tools.core import patterns, validators
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import OutputError, SchemaError
 
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
+#: Largest integer that every JSON reader holds exactly (RFC 8259, section 6).
+LARGEST_EXACT_INTEGER = 2**53 - 1
 
 
 def check_constraint(constraint: Constraint) -> None:
     """Check that the schemas of a constraint are valid JSON schemas that a finite value satisfies.
+
+    Their patterns have to be of the dialect in `patterns`; if the constraint is not strict, it is
+    enough that texts can be checked against them.
 
     Raises:
         SchemaError: One is not; the message names the schema, the fault and its place.
@@ -26,7 +30,7 @@ def check_constraint(constraint: Constraint) -> None:
     if constraint.schema is not None:
         schemas.append(("The schema of the answer", constraint.schema))
     for name, schema in schemas:
-        fault, hint = _schema_fault(json.dumps(schema, default=dict))
+        fault, hint = _schema_fault(json.dumps(schema, default=dict), constraint.strict)
         if fault:
             raise SchemaError(f"{name} {fault}.", hint)
 
@@ -41,11 +45,15 @@ def validate(value: Any, schema: Schema, name: str) -> None:
     from referencing.exceptions import Unresolvable
 
     try:
-        for error in _validator(schema).iter_errors(value):
+        for error in validators.validator(schema).iter_errors(value):
             raise OutputError(
                 f"{name} is not of its schema at {error.json_path}: {error.message}",
                 "Ask again, or make the schema simpler.",
             )
+    except RecursionError:
+        raise OutputError(
+            f"{name} is nested too deeply to be checked.", "Limit the depth in the schema."
+        ) from None
     except Unresolvable as error:
         raise SchemaError(
             f"The schema refers to {error.ref!r}, which it does not contain.",
@@ -91,6 +99,16 @@ def resolve_reference(schema: Any, root: Schema) -> Schema:
     return schema if isinstance(schema, Mapping) else {}
 
 
+def parts(schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yield a valid schema and all schemas in it, apart from booleans."""
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting += validators.specification(schema).subresources_of(part)
+
+
 def _allowed_values(schema: Any) -> list[str]:
     """Return the values of `const` or `enum` as JSON; none if other values are allowed too."""
     if not isinstance(schema, Mapping):
@@ -100,16 +118,69 @@ def _allowed_values(schema: Any) -> list[str]:
 
 
 @lru_cache(maxsize=256)  # agents send the same schemas with every request
-def _schema_fault(text: str) -> tuple[str, str]:
+def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
     """Return the fault of a schema and a hint, or two empty strings."""
     schema = json.loads(text)
-    for error in _metaschema_validator(type(_validator(schema))).iter_errors(schema):
-        fault = f"is not a valid JSON schema: {error.message} at {error.json_path}"
-        return fault, "See https://json-schema.org/learn."
-    if not _has_finite_value(schema, schema, (), set()):
-        fault = "refers to itself without end: no finite value satisfies it"
-        return fault, "Make the recursive field optional, or allow null or an empty list."
+    if not isinstance(schema.get("$schema", ""), str):
+        return f"names its dialect by {schema['$schema']!r:.80}", "Leave '$schema' out."
+    try:
+        for error in validators.metaschema_validator(schema).iter_errors(schema):
+            fault = f"is not a valid JSON schema: {error.message} at {error.json_path}"
+            return fault, "See https://json-schema.org/learn."
+        for part in parts(schema):
+            if part is not schema and "$schema" in part:
+                return "names a dialect within itself", "Leave the inner '$schema' out."
+            if any(found := _pattern_fault(part, strict)) or any(found := _number_fault(part)):
+                return found
+        if not _has_finite_value(schema, schema, (), set()):
+            fault = "refers to itself without end: no finite value satisfies it"
+            return fault, "Make the recursive field optional, or allow null or an empty list."
+    except RecursionError:
+        return "refers to its parts too many times in a row", "Make it simpler."
     return "", ""
+
+
+def _pattern_fault(schema: Schema, strict: bool) -> tuple[str, str]:
+    """Return the fault of the patterns that a schema has itself, and a hint."""
+    own = [*schema.get("patternProperties", ())]
+    own += [schema["pattern"]] if "pattern" in schema else []
+    for pattern in own:
+        if reason := patterns.check_fault(pattern):
+            fault = f"has the pattern {pattern!r:.120}, which is not supported: {reason}"
+            return fault, "Use characters, classes, groups, alternatives and repetition."
+        if strict and (reason := patterns.fault(pattern)):
+            fault = f"has the pattern {pattern!r:.120}, which cannot be enforced: {reason}"
+            return fault, "Rewrite it, or set strict=False: the answer is then checked afterwards."
+    if "unevaluatedProperties" in schema and own:
+        return "has patterns beside 'unevaluatedProperties'", "Leave one of them out."
+    return "", ""
+
+
+def _number_fault(schema: Schema) -> tuple[str, str]:
+    """Return the fault of the numbers that a schema has itself, and a hint."""
+    limit = LARGEST_EXACT_INTEGER
+    numbers = [n for n in _numbers([schema.get("const"), schema.get("enum")]) if abs(n) > limit]
+    lower = [schema.get(name) for name in ("minimum", "exclusiveMinimum")]
+    upper = [schema.get(name) for name in ("maximum", "exclusiveMaximum")]
+    numbers += [n for n in lower if isinstance(n, int | float) and n > limit]
+    numbers += [n for n in upper if isinstance(n, int | float) and n < -limit]
+    if numbers:
+        fault = f"needs the number {numbers[0]}, which JSON readers do not hold exactly"
+        return fault, f"Stay within {limit}, or use a string."
+    return "", ""
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in a JSON value."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+        elif isinstance(part, int | float) and not isinstance(part, bool):
+            yield part
 
 
 def _has_finite_value(
@@ -148,19 +219,3 @@ def _required_parts(schema: Schema) -> list[Any]:
     if types in ("array", ["array"]) and schema.get("minItems", 0) > 0:
         parts.append(schema.get("items", {}))
     return parts
-
-
-def _validator(schema: Schema) -> Validator:
-    """Return a validator of the draft that the schema names; it never fetches a reference."""
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
-
-    draft = validator_for(schema, default=Draft202012Validator)
-    return draft(schema, registry=Registry(), format_checker=draft.FORMAT_CHECKER)
-
-
-@cache
-def _metaschema_validator(draft: type[Validator]) -> Validator:
-    from jsonschema.validators import validator_for
-
-    return validator_for(draft.META_SCHEMA)(draft.META_SCHEMA)

@@ -72,7 +72,7 @@ class ConstraintEncoder:
             return ConstraintEncoding(best_effort=True)  # no schema can express text or calls
         for to_fields in (response_format_fields, json_fields):
             if await self._is_enforced(to_fields, _PROBE_SCHEMA):
-                fields = to_fields(prepare_schema(schema))
+                fields = to_fields(prepare_schema(schema, strict=constraint.strict))
                 return ConstraintEncoding(fields, constraint.requires_call, best_effort=True)
         return ConstraintEncoding(best_effort=True)
 

@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG, SEPARATOR
-from llava_tools.core import json_schema
+from llava_tools.core import json_schema, patterns
 from llava_tools.core.constraints import Constraint, Schema
+from llava_tools.errors import SchemaError
 
 _LARGEST_INTEGER = 10**15 - 1
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_LOWER = frozenset({"minimum", "exclusiveMinimum"})
+_UPPER = frozenset({"maximum", "exclusiveMaximum"})
 _COMBINING_KEYWORDS = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "$ref", "$dynamicRef"})
 
 # llguidance allows years, leap seconds, 29 February, fractions and durations that `datetime` and
@@ -76,16 +79,20 @@ def write_grammar(constraint: Constraint, prepare: SchemaPreparer) -> str:
 def schema_for_guidance(schema: Schema, *, strict: bool = True) -> dict[str, Any]:
     """Return a prepared schema with llguidance's options, for the JSON spacing of the prompts."""
     lenient = {} if strict else {"lenient": True, "coerce_one_of": True}
-    return {**prepare_schema(schema), "x-guidance": {**_SPACING, **lenient}}
+    return {**prepare_schema(schema, strict=strict), "x-guidance": {**_SPACING, **lenient}}
 
 
-def prepare_schema(schema: Schema) -> dict[str, Any]:
+def prepare_schema(schema: Schema, *, strict: bool = True) -> dict[str, Any]:
     """Return a schema with bounded integers and times, closed objects, `anyOf` for safe `oneOf`s.
 
-    Every value that satisfies it satisfies the original schema.
+    Every value that satisfies it satisfies the original schema. If not `strict`, patterns outside
+    of the dialect that can be enforced are left out.
     """
-    prepared: dict[str, Any] = _prepare(schema, schema, close=True)
-    return prepared
+    try:
+        prepared: dict[str, Any] = _prepare(schema, schema, close=True)
+    except RecursionError:
+        raise SchemaError("A schema is nested too deeply.", "Make it flatter.") from None
+    return prepared if strict else _without_foreign_patterns(prepared)
 
 
 def _prepare(schema: Any, root: Schema, *, close: bool) -> Any:
@@ -94,11 +101,7 @@ def _prepare(schema: Any, root: Schema, *, close: bool) -> Any:
         return schema
     close = close and not _COMBINING_KEYWORDS & schema.keys()
     prepared = {key: _prepare_part(key, schema, root, close) for key in schema}
-    if schema.get("type") == "integer" and not {"enum", "const"} & schema.keys():
-        if not {"minimum", "exclusiveMinimum"} & schema.keys():
-            prepared["minimum"] = -_LARGEST_INTEGER
-        if not {"maximum", "exclusiveMaximum"} & schema.keys():
-            prepared["maximum"] = _LARGEST_INTEGER
+    _bound(prepared)
     if schema.get("format") in FORMAT_PATTERNS:
         prepared.setdefault("pattern", FORMAT_PATTERNS[schema["format"]])
     has_only_one_of = "oneOf" in schema and "anyOf" not in schema
@@ -107,6 +110,34 @@ def _prepare(schema: Any, root: Schema, *, close: bool) -> Any:
     if close and "properties" in schema and "patternProperties" not in schema:
         prepared.setdefault("additionalProperties", False)
     return prepared
+
+
+def _without_foreign_patterns(schema: Schema) -> dict[str, Any]:
+    """Return a copy of a schema without the patterns that cannot be enforced."""
+    copy: dict[str, Any] = json.loads(json.dumps(schema, default=dict))
+    for part in json_schema.parts(copy):
+        if patterns.fault(part.get("pattern", "")):
+            del part["pattern"]
+        for pattern in filter(patterns.fault, [*part.get("patternProperties", ())]):
+            del part["patternProperties"][pattern]
+    return copy
+
+
+def _bound(schema: dict[str, Any]) -> None:
+    """Bound integers, and bring bounds that readers of JSON do not hold exactly within reach."""
+    exact = json_schema.LARGEST_EXACT_INTEGER
+    for names, sign in ((_LOWER, -1), (_UPPER, 1)):
+        for name in names & schema.keys():
+            value = schema[name]
+            if not isinstance(value, bool) and sign * value > exact:
+                schema[name] = sign * exact
+    if schema.get("type") == "integer" and not {"enum", "const"} & schema.keys():
+        bounds = [schema[name] for name in (_LOWER | _UPPER) & schema.keys()]
+        limit = _LARGEST_INTEGER if all(abs(n) < _LARGEST_INTEGER for n in bounds) else exact
+        if not _LOWER & schema.keys():
+            schema["minimum"] = -limit
+        if not _UPPER & schema.keys():
+            schema["maximum"] = limit
 
 
 def _prepare_part(keyword: str, schema: Schema, root: Schema, close: bool) -> Any:

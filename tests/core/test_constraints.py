@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from llava_tools.core import json_schema
 from llava_tools.core.constraints import MAX_SCHEMA_LENGTH, Constraint, ToolSpec
-from llava_tools.errors import RequestError
+from llava_tools.errors import RequestError, SchemaError
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ from llava_tools.errors import RequestError
         (lambda: ToolSpec("f", "", {"default": {1}}), "cannot be written as JSON"),
         (lambda: ToolSpec("f", "", {"title": "\ud800"}), "cannot be written as JSON"),
         (lambda: Constraint(schema={"enum": ["\udce9"]}), "cannot be written as JSON"),
+        (lambda: Constraint(schema={"const": float("nan")}), "cannot be written as JSON"),
         (lambda: ToolSpec("f", "", {"title": "x" * MAX_SCHEMA_LENGTH}), "the limit is 65,536"),
         (lambda: Constraint((ToolSpec("f"), ToolSpec("f"))), "Two tools are named 'f'"),
         (lambda: Constraint((ToolSpec("f"),), "g"), "tool_choice='g' is neither"),
@@ -34,6 +36,23 @@ from llava_tools.errors import RequestError
 def test_invalid_tools_and_constraints_raise(create: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         create()
+
+
+@pytest.mark.parametrize("level", ["properties", "items", "anyOf", "allOf", "const"])
+def test_schema_that_is_nested_too_deeply_raises(level: str) -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        schema: dict[str, Any] = {}
+        for _ in range(depth):
+            wrap = {"properties": {"a": schema}, "anyOf": [schema], "allOf": [schema]}
+            schema = {level: wrap.get(level, schema)}
+        return {**schema, "description": "]" * 300 + '\\"{'}
+
+    json_schema.check_constraint(Constraint(schema=nested(30)))
+    for depth in (150, 400):
+        with pytest.raises(SchemaError, match="nested more than 64 levels deep"):
+            Constraint(schema=nested(depth))
+        with pytest.raises(SchemaError, match="the tool f is nested"):
+            ToolSpec("f", "", nested(depth))
 
 
 def test_schema_that_contains_itself_raises() -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
+from llava_tools.chat import signatures
 from llava_tools.core import json_schema
 from llava_tools.core.constraints import Constraint, ToolSpec
-from llava_tools.errors import OutputError, SchemaError
+from llava_tools.errors import OutputError, RequestError, SchemaError
+from llava_tools.structured.grammar import schema_for_guidance
 
 NODE: dict[str, Any] = {
     "type": "object",
@@ -82,3 +87,145 @@ def test_disjoint_branches(branches: list[Any], disjoint: bool) -> None:
     }
     schema = {"oneOf": branches, "$defs": tagged}
     assert json_schema.has_disjoint_branches(schema, schema) is disjoint
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"pattern": "(?=a)b"}, "cannot be enforced: the look-around .* set strict=False"),
+        ({"pattern": r"(a)\1"}, "not supported: backreferences"),
+        ({"properties": {"a": {"pattern": r"\bx"}}}, "the word boundary"),
+        ({"patternProperties": {"a++": {}}}, "possessive"),
+        ({"propertyNames": {"pattern": "("}}, "unclosed"),
+        ({"patternProperties": {"a": {}}, "unevaluatedProperties": False}, "unevaluated"),
+        ({"const": 2**70}, "needs the number 1180591620717411303424"),
+        ({"enum": [1, {"a": [-(2**60)]}]}, "needs the number -1152921504606846976"),
+        ({"const": 1.5e300}, "needs the number 1.5e"),
+        ({"type": "integer", "minimum": 2**63}, "needs the number 9223372036854775808"),
+        ({"type": "integer", "exclusiveMaximum": -(2**63)}, "needs the number -92233720"),
+        ({"$schema": []}, "names its dialect by"),
+        ({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema"}}}, "within"),
+        ({"items": {"$schema": "x", "type": []}}, "not a valid JSON schema"),
+    ],
+)
+def test_schemas_that_no_answer_can_satisfy_raise_beforehand(
+    schema: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SchemaError, match=message):
+        json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", r"\bx", "^(?!^[-+.]*$)[+-]?0*"])
+def test_without_strict_a_pattern_needs_to_be_checkable_only(pattern: str) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    json_schema.check_constraint(Constraint(schema=schema, strict=False))
+    with pytest.raises(SchemaError, match="not supported: backreferences"):
+        json_schema.check_constraint(Constraint(schema={"pattern": r"(a)\1"}, strict=False))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"const": 2**53 - 1},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        {"type": "number", "maximum": 1e308},
+        {"properties": {"pattern": {"type": "string"}, "$schema": {"pattern": "^a$"}}},
+        {"enum": [{"pattern": "("}, {"$schema": "x"}]},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"pattern": "a"}]},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "exclusiveMinimum": True}
+        | {"minimum": 3},
+        {"$schema": "https://example.org/own"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The metaschema:DeprecationWarning")
+def test_what_only_looks_like_a_fault_is_valid(schema: dict[str, Any]) -> None:
+    json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "valid"),
+    [
+        ({"pattern": r"^\p{L}+$"}, "é", True),
+        ({"pattern": r"^\d$"}, "٣", False),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "pattern": r"^\p{L}$"}, "é", True),
+        ({"pattern": r"^\p{L}$"}, 3, True),
+        ({"patternProperties": {r"^\p{L}$": {"type": "integer"}}}, {"é": 1, "12": "x"}, True),
+        ({"patternProperties": {r"^\p{L}$": {"type": "integer"}}}, {"é": "x"}, False),
+        (
+            {"patternProperties": {r"^\p{L}$": {}}, "additionalProperties": False},
+            {"é": "x"},
+            True,
+        ),
+        (
+            {"patternProperties": {r"^\p{L}$": {}}, "additionalProperties": {"type": "null"}},
+            {"é": "x", "12": "x"},
+            False,
+        ),
+        ({"properties": {"a": {}}, "additionalProperties": False}, {"a": 1, "b": 1}, False),
+        ({"multipleOf": 0.01}, 0.07, True),
+        ({"multipleOf": 0.01}, 0.075, False),
+        ({"multipleOf": 0.1}, 123456789012345.7, True),
+        ({"multipleOf": 0.1}, float("inf"), False),
+        ({"multipleOf": 3}, 10**30, False),
+        ({"multipleOf": 0.5}, 10**30, True),
+        ({"multipleOf": 2}, True, True),
+        ({"pattern": "^(?!^[-+.]*$)[+-]?[0-9.]+$"}, "-", False),
+        ({"pattern": "^(?!^[-+.]*$)[+-]?[0-9.]+$"}, "-1.5", True),
+    ],
+)
+def test_values_are_checked_as_they_are_generated(
+    schema: dict[str, Any], value: Any, valid: bool
+) -> None:
+    if valid:
+        json_schema.validate(value, schema, "The answer")
+    else:
+        with pytest.raises(OutputError):
+            json_schema.validate(value, schema, "The answer")
+
+
+def test_deep_answers_and_long_chains_of_references_raise() -> None:
+    tree = {"type": "array", "items": {"$ref": "#"}}
+    value: Any = []
+    for _ in range(900):
+        value = [value]
+    with pytest.raises(OutputError, match="too deeply"):
+        json_schema.validate(value, tree, "The answer")
+    chain: dict[str, Any] = {
+        f"n{i}": {"allOf": [{"$ref": f"#/$defs/n{i + 1}"}]} for i in range(999)
+    }
+    with pytest.raises(SchemaError, match="too many times"):
+        json_schema.check_constraint(
+            Constraint(schema={"$ref": "#/$defs/n0", "$defs": {**chain, "n999": {}}})
+        )
+
+
+_KEYWORDS = [*Draft202012Validator.VALIDATORS, "$schema", "$id", "$defs", "$anchor", "default"]
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**70)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["object", "string", "a", "#", "#/$defs/a", "(", "x\ny", "http://["]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*_KEYWORDS, "a", "b\nc"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@pytest.mark.filterwarnings("ignore:The metaschema:DeprecationWarning")
+@given(st.dictionaries(st.sampled_from(_KEYWORDS), _json, max_size=5), _json)
+def test_any_schema_is_valid_or_an_error_of_this_package(
+    schema: dict[str, Any], value: Any
+) -> None:
+    for strict in (True, False):
+        try:
+            constraint = Constraint(schema=schema, strict=strict)
+            json_schema.check_constraint(constraint)
+            signatures.of_schema(schema)
+            schema_for_guidance(schema, strict=strict)
+            json_schema.validate(value, schema, "The answer")
+        except (RequestError, OutputError):
+            pass

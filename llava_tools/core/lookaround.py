@@ -1,0 +1,167 @@
+"""Matches regular expressions with look-around in bounded time.
+
+Sets of positions advance together, so that no pattern takes exponential time. Back references,
+flags, and atomic or possessive parts are not supported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from llava_tools.errors import OutputError
+
+#: Steps of one position after which a text is refused.
+MAX_STEPS = 2_000_000
+#: Maximum nesting of groups.
+MAX_DEPTH = 50
+
+_ATOM = re.compile(
+    r"\[\^?\]?(?:\\.|[^\\\]])*\]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\\D|[^\\]", re.S
+)
+_SET_OPERATION = re.compile(r"\[|&&|--|~~|\|\|")
+_QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d+)(,?)(\d*)\})\??(?!\+)")
+_GROUP = re.compile(r"\((?:\?(?:(<?[=!])|:|P?<\w+>))?(?!\?)")
+_BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+
+
+class _Text:
+    """A text, and the steps that its matching may still take."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._steps = MAX_STEPS
+
+    def count(self, steps: int) -> None:
+        self._steps -= steps
+        if self._steps < 0:
+            raise OutputError(
+                f"A text of {len(self.text):,} characters takes too long to check against a "
+                "pattern with look-around.",
+                "Leave look-around out of the pattern, or set maxLength.",
+            )
+
+
+#: From the positions where a part begins to those where it ends.
+_Part = Callable[[_Text, set[int]], set[int]]
+
+
+@lru_cache(maxsize=256)
+def compiled(pattern: str) -> Callable[[str], bool] | None:
+    """Return a function that tells whether a text contains a match; None if it is unsupported."""
+    try:
+        part = _Parser(pattern).parse()
+    except (_UnsupportedError, re.error, RecursionError):
+        return None
+    return lambda text: bool(part(_Text(text), set(range(len(text) + 1))))
+
+
+class _UnsupportedError(Exception):
+    """Syntax that is not supported."""
+
+
+class _Parser:
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._position = 0
+        self._depth = 0
+
+    def parse(self) -> _Part:
+        part = self._alternatives()
+        if self._position < len(self._pattern):
+            raise _UnsupportedError
+        return part
+
+    def _next(self) -> str:
+        return self._pattern[self._position : self._position + 1]
+
+    def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        match = pattern.match(self._pattern, self._position)
+        if match is not None:
+            self._position = match.end()
+        return match
+
+    def _alternatives(self) -> _Part:
+        branches = [self._sequence()]
+        while self._next() == "|":
+            self._position += 1
+            branches.append(self._sequence())
+        return lambda text, begins: set().union(*(branch(text, begins) for branch in branches))
+
+    def _sequence(self) -> _Part:
+        parts: list[_Part] = []
+        while self._next() not in ("", "|", ")"):
+            parts.append(self._quantified(self._item()))
+
+        def ends(text: _Text, begins: set[int]) -> set[int]:
+            for part in parts:
+                begins = part(text, begins)
+            return begins
+
+        return ends
+
+    def _item(self) -> _Part:
+        if self._next() == "(":
+            group = self._take(_GROUP)
+            if group is None:
+                raise _UnsupportedError
+            self._depth += 1
+            part = self._alternatives()
+            if self._next() != ")" or self._depth > MAX_DEPTH:
+                raise _UnsupportedError
+            self._depth -= 1
+            self._position += 1
+            return part if group[1] is None else _look(part, group[1])
+        atom = self._take(_ATOM)
+        if atom is None or atom[0] in "*+?{" or _SET_OPERATION.search(atom[0], 1):
+            raise _UnsupportedError
+        # One character or an assertion: nothing to backtrack into.
+        return _atom(re.compile(r"\Z" if atom[0] == "$" else atom[0], re.ASCII))
+
+    def _quantified(self, part: _Part) -> _Part:
+        quantifier = self._take(_QUANTIFIER)
+        if quantifier is None:
+            return part
+        symbol, low, comma, high = quantifier.groups()
+        if symbol:
+            return _repeat(part, *_BOUNDS[symbol])
+        most = int(high) if high else None if comma else int(low)
+        return _repeat(part, int(low), most)
+
+
+def _atom(pattern: re.Pattern[str]) -> _Part:
+    def ends(text: _Text, begins: set[int]) -> set[int]:
+        text.count(len(begins))
+        found = (pattern.match(text.text, begin) for begin in begins)
+        return {match.end() for match in found if match}
+
+    return ends
+
+
+def _repeat(part: _Part, low: int, high: int | None) -> _Part:
+    def ends(text: _Text, begins: set[int]) -> set[int]:
+        for _ in range(low):
+            if not begins:
+                break
+            text.count(1)
+            begins = part(text, begins)
+        reached, new, count = set(begins), begins, low
+        while new and (high is None or count < high):
+            new = part(text, new) - reached
+            reached |= new
+            count += 1
+        return reached
+
+    return ends
+
+
+def _look(part: _Part, kind: str) -> _Part:
+    """Return the part of a look-ahead (`=`, `!`) or look-behind (`<=`, `<!`): it takes no text."""
+
+    def found(text: _Text, position: int) -> bool:
+        if kind.startswith("<"):
+            return any(position in part(text, {begin}) for begin in range(position + 1))
+        return bool(part(text, {position}))
+
+    return lambda text, begins: {b for b in begins if found(text, b) is kind.endswith("=")}

@@ -1,0 +1,117 @@
+"""Validators of `jsonschema` that check patterns by `patterns` and never fetch a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from llava_tools.core import patterns
+from llava_tools.core.constraints import Schema
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+    from referencing import Specification
+
+_Errors = Iterator["ValidationError"]
+
+
+def validator(schema: Schema) -> Validator:
+    """Return a validator of the draft that the schema names."""
+    from referencing import Registry
+
+    draft = _draft(schema)
+    # A schema that names its draft would lead validators back to the unchanged keywords.
+    unnamed = {key: value for key, value in schema.items() if key != "$schema"}
+    return _extended(draft)(unnamed, registry=Registry(), format_checker=draft.FORMAT_CHECKER)
+
+
+def metaschema_validator(schema: Schema) -> Validator:
+    """Return a validator of schemas of the draft that the schema names."""
+    return _metaschema_validator(_draft(schema))
+
+
+def specification(schema: Schema) -> Specification[Any]:
+    """Return the specification of the draft that the schema names."""
+    from referencing.jsonschema import specification_with
+
+    metaschema = cast(Mapping[str, Any], _draft(schema).META_SCHEMA)
+    return specification_with(metaschema.get("$id") or metaschema["id"])
+
+
+def _draft(schema: Schema) -> type[Validator]:
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    return validator_for(schema, default=Draft202012Validator)
+
+
+@cache
+def _metaschema_validator(draft: type[Validator]) -> Validator:
+    return _draft(cast(Schema, draft.META_SCHEMA))(draft.META_SCHEMA)
+
+
+@cache
+def _extended(draft: type[Validator]) -> type[Validator]:
+    from jsonschema.validators import extend
+
+    additional_properties = draft.VALIDATORS["additionalProperties"]
+
+    def unmatched_properties(
+        validator: Validator, allowed: Any, value: Any, schema: Schema
+    ) -> _Errors:
+        """`additionalProperties`, applied to the properties that no pattern names."""
+        own = schema.get("patternProperties")
+        if own and isinstance(value, dict):
+            value = {
+                name: part
+                for name, part in value.items()
+                if not any(patterns.matches(pattern, name) for pattern in own)
+            }
+            schema = {key: part for key, part in schema.items() if key != "patternProperties"}
+        yield from additional_properties(validator, allowed, value, schema) or ()
+
+    keywords = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": unmatched_properties,
+    }
+    if "multipleOf" in draft.VALIDATORS:
+        keywords["multipleOf"] = _multiple_of
+    return cast("type[Validator]", extend(draft, keywords))
+
+
+def _pattern(validator: Validator, pattern: str, value: Any, schema: Schema) -> _Errors:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(value, str) and not patterns.matches(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Validator, properties: Mapping[str, Any], value: Any, schema: Schema
+) -> _Errors:
+    if not isinstance(value, dict):
+        return
+    for pattern, part in properties.items():
+        for name in value:
+            if patterns.matches(pattern, name):
+                yield from cast(Any, validator).descend(
+                    value[name], part, path=name, schema_path=pattern
+                )
+
+
+def _multiple_of(validator: Validator, divisor: float, value: Any, schema: Schema) -> _Errors:
+    """`multipleOf` for the numbers as they are written: 0.07 is a multiple of 0.01."""
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not math.isfinite(value) or (_exact(value) / _exact(divisor)).denominator != 1:
+        yield ValidationError(f"{value!r} is not a multiple of {divisor}")
+
+
+def _exact(number: float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
