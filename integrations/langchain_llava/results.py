@@ -1,7 +1,7 @@
 """From a backend's answers and chunks to LangChain's results.
 
-The metadata of an answer (usage, finish reason, logprobs, timings) is in the message, or in the
-last chunk of a stream, so that the sum of the chunks equals the message.
+The metadata of an answer (usage, finish reason, timings) is in the message, or in the last chunk of a
+stream; log-probabilities are in the chunk of their tokens. The sum of the chunks equals the message.
 """
 
 from __future__ import annotations
@@ -52,11 +52,16 @@ class ChunkConverter:
             tool_call_chunk(name=piece.name, args=piece.arguments, id=piece.id, index=piece.index)
             for piece in chunk.tool_call_chunks
         ]
+        logprobs: dict[str, object] = {}  # LangChain joins the lists of all chunks
+        if chunk.logprobs or (self._logprobs and chunk.finish_reason):
+            logprobs = {"logprobs": {"content": _logprobs(chunk.logprobs)}}
         if chunk.finish_reason is None:
-            message = AIMessageChunk(content=chunk.text, tool_call_chunks=calls)
-            return ChatGenerationChunk(message=message)
+            message = AIMessageChunk(
+                content=chunk.text, tool_call_chunks=calls, response_metadata=logprobs
+            )
+            return ChatGenerationChunk(message=message, generation_info=logprobs or None)
         answer = collect(self._chunks, self._load().model_name)
-        metadata = _metadata(answer, self._logprobs)
+        metadata = _metadata(answer, logprobs=False) | logprobs
         message = AIMessageChunk(
             content=chunk.text,
             tool_call_chunks=calls,

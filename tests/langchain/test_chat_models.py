@@ -250,6 +250,28 @@ async def test_sum_of_chunks_equals_the_message(options: dict[str, Any]) -> None
         assert chunks[-1].response_metadata["finish_reason"] in ("stop", "length")
 
 
+async def test_each_chunk_has_the_log_probabilities_of_its_tokens() -> None:
+    model = ChatLlava(backend=ScriptedBackend(["one two three"]), logprobs=True)
+    streamed = list(model.stream("x"))
+    astreamed = [chunk async for chunk in model.astream("x")]
+    for chunks in (streamed, astreamed):
+        tokens = [chunk.response_metadata["logprobs"]["content"] for chunk in chunks[:3]]
+        assert [[item["token"] for item in chunk] for chunk in tokens] == [
+            ["one"],
+            [" two"],
+            [" three"],
+        ]
+    generations = list(model._stream([HumanMessage("x")]))
+    infos = [generation.generation_info or {} for generation in generations]
+    assert [info["logprobs"]["content"][0]["token"] for info in infos[:3]] == [
+        "one",
+        " two",
+        " three",
+    ]
+    without = next(model.bind(logprobs=False).stream("x"))
+    assert "logprobs" not in without.response_metadata
+
+
 def test_finish_reasons_stop_and_length() -> None:
     model = ChatLlava(backend=ScriptedBackend(["one two three"]))
     assert model.invoke("x", stop=[" three"]).content == "one two"

@@ -74,6 +74,20 @@ async def test_all_four_chat_methods_return_the_same_response() -> None:
     assert backend.requests[0].sampling == SamplingParams(max_tokens=20, logprobs=True)
 
 
+async def test_each_chunk_has_the_log_probabilities_so_far() -> None:
+    llm, _ = _llm()
+    streams: list[list[Any]] = [
+        list(llm.stream_chat(HELLO, logprobs=True)),
+        await _collect(await llm.astream_chat(HELLO, logprobs=True)),
+        list(llm.stream_complete("Hello", logprobs=True)),
+        await _collect(await llm.astream_complete("Hello", logprobs=True)),
+    ]
+    for responses in streams:
+        assert [len(response.logprobs) for response in responses] == [1, 2, 3, 4]
+        assert responses[1].logprobs == responses[-1].logprobs[:2]
+    assert next(iter(llm.stream_chat(HELLO))).logprobs is None
+
+
 @pytest.mark.parametrize("script", [TEXT, CALL, f"{CALL}\n{CALL}"])
 def test_chunks_are_cumulative_and_end_with_the_whole_message(script: str) -> None:
     llm, _ = _llm(script)

@@ -1,7 +1,7 @@
 """Converts the backend's answers into LlamaIndex's responses.
 
-Text and tool calls become blocks; while streaming, each response holds everything so far. Usage,
-finish reason, timings and logprobs come once: with the answer, or with the last chunk.
+Text and tool calls become blocks; while streaming, each response holds everything so far, with the
+log-probabilities. Usage, finish reason and timings come once: with the answer, or the last chunk.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class ChunkConverter:
         self._chunks: list[Chunk] = []
         self._text = ""
         self._calls: dict[int, dict[str, Any]] = {}
+        self._logprobs: list[list[LogProb]] = []
 
     def convert(self, chunk: Chunk) -> ChatResponse:
         """Convert the next chunk."""
@@ -81,7 +82,12 @@ class ChunkConverter:
             )
             call["tool_kwargs"] += part.arguments
         calls = [ToolCallBlock(**call) for call in self._calls.values()]
-        return ChatResponse(message=_message(self._text, calls), delta=chunk.text)
+        self._logprobs += _logprobs(chunk.logprobs)
+        return ChatResponse(
+            message=_message(self._text, calls),
+            delta=chunk.text,
+            logprobs=list(self._logprobs) or None,
+        )
 
     def check_finished(self) -> None:
         """See `check_complete`."""
