@@ -12,13 +12,16 @@ Importing this loads neither a database nor a model; the first `update` or searc
 
 from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.files import Skipped
+from llava_tools.retrieval.filters import Condition, Conditions
 from llava_tools.retrieval.index import IndexProgress, IndexReport, PageIndex
-from llava_tools.retrieval.loading import LoadedPage, load_pages
+from llava_tools.retrieval.loading import LoadedPage, load_pages, page_id
 from llava_tools.retrieval.qa import aask, ask
 from llava_tools.retrieval.search import Hit
 
 __all__ = [
     "Citation",
+    "Condition",
+    "Conditions",
     "DocumentAnswer",
     "Hit",
     "IndexProgress",
@@ -29,4 +32,5 @@ __all__ = [
     "aask",
     "ask",
     "load_pages",
+    "page_id",
 ]

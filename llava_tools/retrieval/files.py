@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images.sources import shorten
@@ -40,6 +41,10 @@ class Skipped:
         if isinstance(error, OSError):
             return cls(path, f"It cannot be read: {error.strerror}.", keep=True)
         return cls(path, str(error))
+
+    def renamed(self, path: str) -> Self:
+        """Return it for a file that is called `path`, such as one that was copied."""
+        return replace(self, document=path)
 
 
 #: Device and inode of a folder.

@@ -24,6 +24,7 @@ from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.retrieval.calibration import VectorCalibration, calibrate
 from llava_tools.retrieval.files import FileScan, Skipped
+from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_ingest
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
@@ -158,7 +159,13 @@ class PageIndex:
         )
 
     def search(
-        self, query: str, k: int = 5, *, mode: SearchMode = "hybrid", rerank: Llava | None = None
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        mode: SearchMode = "hybrid",
+        rerank: Llava | None = None,
+        where: PageFilter | None = None,
     ) -> list[Hit]:
         """Return the pages that match a query, best first.
 
@@ -169,6 +176,7 @@ class PageIndex:
                 `text`).
             rerank: A model that looks at the 3 k best pages and orders them by the probability
                 that they show the query (VQAScore).
+            where: Conditions that pages must match, see `llava_tools.retrieval.filters`.
 
         Raises:
             RequestError: An impossible query, number or mode.
@@ -177,7 +185,7 @@ class PageIndex:
         """
         check_search(query, k, mode)
         depth = 3 * k if rerank else k
-        hits = search_pages(self.store, self.calibration, self.embedder, query, depth, mode)
+        hits = search_pages(self.store, self.calibration, self.embedder, query, depth, mode, where)
         if rerank is None:
             return hits
         hits = [replace(hit, score=rerank.score(query, self.open(hit))) for hit in hits]

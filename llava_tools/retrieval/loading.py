@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from llava_tools.errors import DocumentError, ImageError
+from llava_tools.images.sources import shorten
 from llava_tools.retrieval.files import FileScan, Skipped
 from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
 
@@ -31,23 +35,64 @@ class LoadedPage:
             "height": height,
         }
 
+    def renamed(self, path: str) -> Self:
+        """Return the page of a document that is called `path`, such as one that was copied."""
+        return replace(self, document=replace(self.document, path=path))
 
-def load_pages(paths: Sequence[str | Path]) -> Iterator[LoadedPage | Skipped]:
+
+def page_id(document: str, page: int, part: str = "") -> str:
+    """Return the id of a page, or of a part of it: a UUID, equal whatever the page holds.
+
+    Vector stores such as Qdrant take UUIDs only. The content is not in it, so that stores replace a
+    page that has changed.
+    """
+    name = f"{document}#page={page}{part}".encode("utf-8", "backslashreplace").decode()
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def load_pages(
+    paths: Sequence[str | Path], allowed_directories: Iterable[str | Path] | None = None
+) -> Iterator[LoadedPage | Skipped]:
     """Yield the pages of files and folders in order, and each file that cannot be used.
 
     One page is in memory at a time. If a file breaks in the middle, its readable pages come first,
     then the `Skipped`.
 
+    Args:
+        paths: Files and folders.
+        allowed_directories: Folders outside of which nothing is read, for paths that others name.
+            None: the paths are your own, and may lead anywhere.
+
     Raises:
-        DocumentError: A path does not exist.
+        DocumentError: A path does not exist, or is outside of the allowed directories; a file below
+            it that a link leads out of them is skipped instead.
         MissingExtraError: pypdfium2 is not installed.
     """
+    allowed = None if allowed_directories is None else tuple(map(_resolve, allowed_directories))
+    for root in paths:
+        if not _is_within(root, allowed):
+            raise DocumentError(
+                f"{shorten(root)} is outside of the allowed directories.",
+                "Name a file in one of allowed_directories.",
+            )
     scan = FileScan.of(paths)
     yield from scan.skipped
     for path in scan.files:
+        if not _is_within(path, allowed):
+            yield Skipped(path, "It links to a file outside of the allowed directories.")
+            continue
         try:
             document = open_document(path, *hash_file(path))
             for page in read_pages(document):
                 yield LoadedPage(document, page)
         except (DocumentError, ImageError, OSError) as error:
             yield Skipped.from_error(path, error)
+
+
+def _is_within(path: str | Path, folders: Sequence[Path] | None) -> bool:
+    return folders is None or any(_resolve(path).is_relative_to(folder) for folder in folders)
+
+
+def _resolve(path: str | Path) -> Path:
+    """Return the absolute path without links."""
+    return Path(os.path.realpath(Path(path).expanduser()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,3 +82,14 @@ def to_arrow(rows: Sequence[PageRow] | Sequence[DocumentRow], schema: Any) -> An
     import pyarrow
 
     return pyarrow.Table.from_pylist([vars(row) for row in rows], schema=schema)
+
+
+def is_one_of(column: str, values: Iterable[str | int | float]) -> str:
+    """Return the condition that a column has one of these values."""
+    listed = ", ".join(map(quoted, values))
+    return f"{column} IN ({listed})" if listed else "false"
+
+
+def quoted(value: str | int | float) -> str:
+    """Return a value as LanceDB's conditions write it."""
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(float(value))

@@ -12,6 +12,7 @@ from llava_tools.core.backend import Encoder
 from llava_tools.core.unicode import well_formed
 from llava_tools.errors import RequestError
 from llava_tools.retrieval.calibration import VectorCalibration
+from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.fusion import Ranking, fuse, weighted_rankings
 from llava_tools.retrieval.schema import PageMatch
 from llava_tools.retrieval.store import Store
@@ -77,15 +78,16 @@ def search_pages(
     query: str,
     k: int,
     mode: SearchMode,
+    where: PageFilter | None = None,
 ) -> list[Hit]:
-    """Return the `k` best pages; ties are ordered by the document's digest and the page."""
+    """Return the `k` best pages that match `where`; ties are ordered by digest and page."""
     query = well_formed(query)
     depth = max(MIN_DEPTH, 4 * k)
-    texts = store.match_text(query, depth) if mode != "image" else []
+    texts = store.match_text(query, depth, where) if mode != "image" else []
     rankings: list[Ranking] = [(texts, 1.0)]
     if mode != "text":
         (vector,) = encoder.embed_texts([query])
-        nearest = store.nearest(vector, depth)
+        nearest = store.nearest(vector, depth, where=where)
         if mode == "image":
             rankings = [(nearest, 1.0)]
         else:

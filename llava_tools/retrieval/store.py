@@ -7,19 +7,22 @@ complete files. Each write is one LanceDB commit, so a killed process leaves it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import IndexStoreError, require
+from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.locking import translate_disk_errors
 from llava_tools.retrieval.schema import (
     DocumentRow,
     IndexMetadata,
     PageMatch,
     PageRow,
+    is_one_of,
     make_schemas,
+    quoted,
     read_metadata,
     to_arrow,
 )
@@ -116,12 +119,12 @@ class Store:
 
     def page_numbers(self, digest: str) -> set[int]:
         """Return the numbers of a content's pages that are stored."""
-        query = self._pages.search().where(f"digest = {_quoted(digest)}").select(["page"])
+        query = self._pages.search().where(f"digest = {quoted(digest)}").select(["page"])
         return {row["page"] for row in query.to_list()}
 
     def thumbnail(self, digest: str, page: int) -> bytes:
         """Return a page's thumbnail, a JPEG; empty if the page is not stored."""
-        where = f"digest = {_quoted(digest)} AND page = {page}"
+        where = f"digest = {quoted(digest)} AND page = {page}"
         rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
         return bytes(rows[0]["thumbnail"]) if rows else b""
 
@@ -165,24 +168,39 @@ class Store:
             self._documents.optimize()
 
     def nearest(
-        self, vector: Sequence[float], limit: int, *, without_text: bool = False
+        self,
+        vector: Sequence[float],
+        limit: int,
+        *,
+        where: PageFilter | None = None,
+        without_text: bool = False,
     ) -> list[PageMatch]:
         """Return the `limit` pages nearest to a vector of any length above 0, best first."""
         query = self._pages.search(list(vector), vector_column_name="vector")
         query = query.distance_type("cosine").nprobes(PARTITIONS).refine_factor(REFINE_FACTOR)
-        return self._matches(query, "_distance", limit, [_WITHOUT_TEXT] if without_text else [])
+        filters = [_WITHOUT_TEXT] if without_text else []
+        return self._matches(query, "_distance", limit, where, filters)
 
-    def match_text(self, words: str, limit: int) -> list[PageMatch]:
+    def match_text(
+        self, words: str, limit: int, where: PageFilter | None = None
+    ) -> list[PageMatch]:
         """Return the `limit` pages whose text has some of these words (BM25), best first."""
         match = _lancedb().query.MatchQuery(words, "text")
         query = self._pages.search(match, query_type="fts")
-        return self._matches(query, "_score", limit, [])
+        return self._matches(query, "_score", limit, where, [])
 
     def _matches(
-        self, query: Any, score_column: str, limit: int, filters: list[str]
+        self,
+        query: Any,
+        score_column: str,
+        limit: int,
+        where: PageFilter | None,
+        filters: list[str],
     ) -> list[PageMatch]:
+        if where is not None:
+            filters = [*filters, f"({where.sql(self.documents().values())})"]
         if self._hidden:
-            filters = [*filters, f"NOT {_is_one_of('digest', self._hidden)}"]
+            filters = [*filters, f"NOT {is_one_of('digest', self._hidden)}"]
         if filters:
             query = query.where(" AND ".join(filters), prefilter=True)
         return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
@@ -190,15 +208,7 @@ class Store:
 
 def _delete(table: Any, column: str, values: Sequence[str]) -> None:
     for start in range(0, len(values), _DELETE_BATCH):
-        table.delete(_is_one_of(column, values[start : start + _DELETE_BATCH]))
-
-
-def _is_one_of(column: str, values: Iterable[str]) -> str:
-    return f"{column} IN ({', '.join(map(_quoted, values))})"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+        table.delete(is_one_of(column, values[start : start + _DELETE_BATCH]))
 
 
 def _lancedb() -> Any:

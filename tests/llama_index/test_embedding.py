@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,17 @@ from typing import Any
 
 import pytest
 from llama_index.core.indices import MultiModalVectorStoreIndex
-from llama_index.core.schema import ImageNode
+from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageDocument,
+    ImageNode,
+    MediaResource,
+    Node,
+    TextNode,
+)
 from PIL import Image
 
 from llama_index.embeddings.llava import LlavaEmbedding
@@ -113,3 +124,50 @@ def test_a_closed_embedding_model_loads_again(lengths: LengthEmbedder) -> None:
     embedding.close()
     assert lengths.closed
     assert embedding.get_query_embedding("one") == [3.0, 1.0]
+
+
+def _nodes(path: str) -> list[BaseNode]:
+    """Return nodes with an image of width 7 in every place, and texts of 4 letters between them."""
+    data = Path(path).read_bytes()
+    encoded = base64.b64encode(data)
+    return [
+        ImageNode(image_path=path, text="its path is text too"),
+        TextNode(text="text"),
+        ImageNode(image=encoded.decode()),
+        ImageNode(metadata={"file_path": path}, text="text", excluded_embed_metadata_keys=[PATH]),
+        ImageDocument(image=encoded, metadata={"file_path": path}),
+        ImageDocument(image_path=path),
+        Document(text="text"),
+        Node(image_resource=MediaResource(data=data), text_resource=MediaResource(text="words")),
+        Node(text_resource=MediaResource(text="text")),
+    ]
+
+
+PATH = "file_path"
+WIDTHS = [7.0, 4.0, 7.0, 4.0, 7.0, 7.0, 4.0, 7.0, 4.0]
+
+
+async def test_a_pipeline_embeds_images_by_the_image(lengths: LengthEmbedder, path: str) -> None:
+    pipeline = IngestionPipeline(transformations=[LlavaEmbedding(embed_batch_size=3)])
+    for nodes in (
+        pipeline.run(nodes=_nodes(path), in_place=False),
+        await pipeline.arun(nodes=_nodes(path), in_place=False),
+        LlavaEmbedding()(_nodes(path)),
+        await LlavaEmbedding().acall(_nodes(path), show_progress=False),
+    ):
+        assert [node.get_embedding()[0] for node in nodes] == WIDTHS
+    assert max(lengths.batches[:4]) == 3
+
+
+def test_photographs_after_a_splitter_are_embedded_by_the_image(
+    lengths: LengthEmbedder, path: str
+) -> None:
+    pipeline = IngestionPipeline(transformations=[SentenceSplitter(), LlavaEmbedding()])
+    documents = [ImageDocument(image_path=path, metadata={PATH: path}), Document(text="text")]
+    assert [node.get_embedding()[0] for node in pipeline.run(documents=documents)] == [7.0, 4.0]
+
+
+def test_an_image_url_opens_no_local_file(lengths: LengthEmbedder, path: str) -> None:
+    for url in (path, f"file://{path}", "http://127.0.0.1/a.png"):
+        with pytest.raises(ImageError):
+            LlavaEmbedding()([ImageNode(image_url=url)])

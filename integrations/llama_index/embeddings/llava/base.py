@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
-from llama_index.core.schema import ImageType
+from llama_index.core.schema import BaseNode, ImageType
 from pydantic import PrivateAttr, ValidationError, model_validator
 
+from llama_index.llms.llava.images import ImageInput, holds_image, image_source
 from llava_tools.embedding import Embedder
 from llava_tools.model_fields import EmbeddingFields
 from llava_tools.options import (
@@ -110,6 +111,28 @@ class LlavaEmbedding(EmbeddingFields, MultiModalEmbedding):
     async def _aget_image_embeddings(self, img_file_paths: Sequence[ImageType]) -> list[Embedding]:
         return await self._embedder.aembed_images(list(img_file_paths))
 
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """Embed nodes as a step of a pipeline: by their images, those without one by their text."""
+        images, texts = _by_content(nodes)
+        super().__call__(texts, **kwargs)
+        vectors = self.get_image_embedding_batch(
+            _sources(images), show_progress=kwargs.get("show_progress", False)
+        )
+        for node, vector in zip(images, vectors, strict=True):
+            node.embedding = vector
+        return nodes
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """`__call__` without blocking the event loop."""
+        images, texts = _by_content(nodes)
+        await super().acall(texts, **kwargs)
+        vectors = await self.aget_image_embedding_batch(
+            _sources(images), show_progress=kwargs.get("show_progress", False)
+        )
+        for node, vector in zip(images, vectors, strict=True):
+            node.embedding = vector
+        return nodes
+
     def close(self) -> None:
         """Free the model's memory unless it is shared; the next call loads the model again."""
         self._embedder.close()
@@ -118,3 +141,14 @@ class LlavaEmbedding(EmbeddingFields, MultiModalEmbedding):
     def _new_embedder(self) -> Embedder:
         keywords = {name: getattr(self, name) for name in _MODEL_OPTIONS}
         return Embedder(self.model_name, **cast(EmbeddingKeywords, keywords))
+
+
+def _by_content(nodes: Sequence[BaseNode]) -> tuple[list[ImageInput], list[BaseNode]]:
+    """Return the nodes with an image, and those without."""
+    images = [node for node in nodes if holds_image(node)]
+    texts = [node for node in nodes if not holds_image(node)]
+    return cast(list[ImageInput], images), texts
+
+
+def _sources(nodes: Sequence[ImageInput]) -> list[ImageType]:
+    return cast(list[ImageType], [image_source(node) for node in nodes])

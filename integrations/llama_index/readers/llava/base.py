@@ -1,33 +1,46 @@
-"""`LlavaPageReader`: PDFs and images as LlamaIndex documents, one for each page.
+"""`LlavaPageReader`: PDFs and images as LlamaIndex documents.
 
-Each is an `ImageDocument`: the page's image, its text layer, and metadata that name the document,
-the page and the image's handle. The metadata are excluded from prompts and embeddings, since they
-do not describe what the page shows. Only for a page without text the document's path is embedded,
-because LlamaIndex leaves nodes without any content out of its indexes.
+A page is an `ImageDocument` with its image and, if it has a text layer, a `Document` with its text.
+They are apart, because LlamaIndex's splitters give each chunk of an `ImageDocument` the whole
+image. The metadata of both name the file, the page and the image's handle, by which they belong
+together. They are excluded from prompts and embeddings, since they do not describe what the page
+shows. Only of an image without text the file's path is embedded, because LlamaIndex leaves nodes
+without any content out of its indexes.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+import posixpath
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
-from llama_index.core.readers.base import BaseReader
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document, ImageDocument
+from pydantic import ConfigDict, PrivateAttr, ValidationError, field_serializer, field_validator
 
-from llava_tools.images.store import ImageStoreLike, open_store
-from llava_tools.retrieval import LoadedPage, Skipped, load_pages
+from llava_tools.errors import DocumentError, RequestError
+from llava_tools.images.store import ImageStore, open_store
+from llava_tools.options import validation_error
+from llava_tools.retrieval import LoadedPage, Skipped, load_pages, page_id
+from llava_tools.retrieval.files import SUFFIXES
 
 _log = logging.getLogger(__name__)
 
+Paths = str | PurePath | Sequence[str | PurePath]
 
-class LlavaPageReader(BaseReader):
+
+class LlavaPageReader(BasePydanticReader):
     """Pages of PDFs and images, for any LlamaIndex index.
 
-    The metadata are `document`, `page` (from 1), `pages`, `handle`, `width` and `height`. Images
-    also go to the process's image store, so that visual tools can open them by handle.
+    The metadata are `document` (the file's path), `page` (from 1), `pages`, `handle`, `width` and
+    `height`. Images also go to the image store, so that visual tools can open them by handle. Ids
+    are UUIDs of path and page; a changed page keeps its id and has another `hash`.
 
     Setup:
         Install the extras `llama-index` and `documents`.
@@ -39,55 +52,146 @@ class LlavaPageReader(BaseReader):
         documents = LlavaPageReader().load_data("examples/signs.pdf")
         ```
 
-    Args:
-        image_store: An `ImageStore` or the folder of one; by default the store of the process.
+    Folders:
+        `SimpleDirectoryReader("manuals", file_extractor={".pdf": LlavaPageReader()})`
 
-    Attributes:
-        skipped: The files of the last run that could not be read, with the reasons; each is logged.
+    Raises:
+        RequestError: An unknown option, or a value that is not possible.
     """
 
-    def __init__(self, image_store: ImageStoreLike = None) -> None:
-        self._image_store = image_store
-        self.skipped: list[Skipped] = []
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    layout: Literal["apart", "together", "text"] = "apart"
+    """`apart`: a page's image is one document and its text another. `together`: both are one
+    `ImageDocument`, of which splitters copy the image into each chunk. `text`: texts only, for
+    indexes of text; their handles still open images."""
+    image_store: ImageStore | Path | str | None = None
+    """An `ImageStore` or the folder of one; by default the store of the process."""
+    allowed_directories: tuple[Path, ...] | None = None
+    """Folders outside of which no file is read, for paths that a model or a user names. None: your
+    own code names the paths, and they may lead anywhere."""
+    raise_on_error: bool = False
+    """Raise the error of a file that cannot be read, instead of skipping it."""
+
+    _skipped: list[Skipped] = PrivateAttr(default_factory=list)
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise validation_error(error, "LlavaPageReader") from None
+
+    @field_validator("image_store")
+    @classmethod
+    def _check_image_store(cls, image_store: Any) -> Any:
+        if image_store is not None:
+            open_store(image_store)
+        return image_store
+
+    @field_serializer("image_store")
+    def _store_folder(self, image_store: ImageStore | Path | str | None) -> str | None:
+        """Return the folder; a store in memory cannot be written down."""
+        folder = image_store.directory if isinstance(image_store, ImageStore) else image_store
+        return None if folder is None else str(folder)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name by which LlamaIndex serializes this class."""
+        return "LlavaPageReader"
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The files of the last run that could not be read, with the reasons; each is logged."""
+        return self._skipped
 
     def lazy_load_data(
-        self, paths: str | Path | Sequence[str | Path], *args: Any, **load_kwargs: Any
+        self,
+        paths: Paths,
+        extra_info: Mapping[str, Any] | None = None,
+        fs: AbstractFileSystem | None = None,
     ) -> Iterable[Document]:
-        """Yield a document for each page, in order.
+        """Yield the documents of each page, in order: its image, then its text if it has one.
 
         Args:
-            paths: Files and folders, as your own code names them.
-            *args: Not accepted; only there for LlamaIndex's signature.
-            **load_kwargs: Not accepted either.
+            paths: Files and folders, as your own code names them, or in `allowed_directories`.
+            extra_info: More metadata for each document, which prompts and embeddings of its text
+                contain.
+            fs: The file system of the paths; by default the local one. Files of others are copied
+                one by one while they are read.
 
         Raises:
-            TypeError: An unknown argument.
-            DocumentError: A path does not exist. A file that cannot be read is skipped instead.
+            DocumentError: A path does not exist, or is not allowed; with `raise_on_error` also a
+                file that cannot be read.
+            RequestError: `fs` together with `allowed_directories`, which are local.
         """
-        if args or load_kwargs:
-            raise TypeError(f"lazy_load_data takes paths only, not {[*args, *load_kwargs]!r:.80}.")
-        self.skipped = []
-        return self._documents([paths] if isinstance(paths, str | Path) else list(paths))
+        self._skipped = []
+        listed = [paths] if isinstance(paths, str | PurePath) else list(paths)
+        if fs is None or isinstance(fs, LocalFileSystem):
+            pages = load_pages(list(map(Path, listed)), self.allowed_directories)
+        elif self.allowed_directories is not None:
+            raise RequestError(
+                "allowed_directories are local, and fs is another file system.", "Leave one out."
+            )
+        else:
+            pages = _load_copies(fs, listed)
+        return self._documents(pages, dict(extra_info or {}))
 
-    def _documents(self, paths: Sequence[str | Path]) -> Iterable[Document]:
-        store = open_store(self._image_store)
-        for item in load_pages(paths):
-            if isinstance(item, Skipped):
-                self.skipped.append(item)
-                _log.warning("skipped %s: %s", item.document, item.reason)
-            else:
+    def _documents(
+        self, pages: Iterable[LoadedPage | Skipped], extra_info: dict[str, Any]
+    ) -> Iterator[Document]:
+        store = open_store(self.image_store)
+        for item in pages:
+            if isinstance(item, LoadedPage):
                 store.add(item.page.image)
-                yield _document(item)
+                if self.layout != "text":
+                    text = item.page.text if self.layout == "together" else ""
+                    yield _image_document(item, text, extra_info)
+                if self.layout != "together" and item.page.text:
+                    yield _text_document(item, extra_info)
+                continue
+            if self.raise_on_error:
+                raise DocumentError(f"{item.document} cannot be read: {item.reason}")
+            self._skipped.append(item)
+            _log.warning("skipped %s: %s", item.document, item.reason)
 
 
-def _document(item: LoadedPage) -> ImageDocument:
-    page, names = item.page, list(item.metadata)
+def _image_document(item: LoadedPage, text: str, extra_info: dict[str, Any]) -> ImageDocument:
+    metadata = {**extra_info, **item.metadata}
     return ImageDocument(
-        id_=f"{page.digest[:32]}-{page.number}",
-        text=page.text,
-        image=base64.b64encode(page.image.data),
-        image_mimetype=page.image.media_type,
-        metadata=item.metadata,
-        excluded_embed_metadata_keys=names if page.text else names[1:],
-        excluded_llm_metadata_keys=names,
+        id_=page_id(item.document.path, item.page.number),
+        text=text,
+        image=base64.b64encode(item.page.image.data),
+        image_mimetype=item.page.image.media_type,
+        metadata=metadata,
+        excluded_embed_metadata_keys=[name for name in metadata if text or name != "document"],
+        # Next to a text, LlamaIndex's prompt helper may cut the image off.
+        excluded_llm_metadata_keys=list(metadata),
     )
+
+
+def _text_document(item: LoadedPage, extra_info: dict[str, Any]) -> Document:
+    return Document(
+        id_=page_id(item.document.path, item.page.number, "&text"),
+        text=item.page.text,
+        metadata={**extra_info, **item.metadata},
+        excluded_embed_metadata_keys=list(item.metadata),
+        excluded_llm_metadata_keys=list(item.metadata),
+    )
+
+
+def _load_copies(
+    fs: AbstractFileSystem, paths: Iterable[str | PurePath]
+) -> Iterator[LoadedPage | Skipped]:
+    """Yield the pages of files in another file system, under their names there."""
+    for root in map(str, paths):
+        if not fs.exists(root):
+            raise DocumentError(f"There is no file or folder {root!r:.200}.", "Check the name.")
+        for file in [root] if fs.isfile(root) else sorted(fs.find(root)):
+            name = posixpath.basename(file)
+            if file != root and posixpath.splitext(name)[1].lower() not in SUFFIXES:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder, name)
+                fs.get_file(file, str(copy))
+                for item in load_pages([copy]):
+                    yield item.renamed(file)
