@@ -20,17 +20,18 @@ from typing import Any
 from llava_tools.errors import RequestError, unknown_option
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
-from llava_tools.tools.choose import choose
-from llava_tools.tools.compare import compare
-from llava_tools.tools.count import count
-from llava_tools.tools.find import SearchIndex, make_find_tool
+from llava_tools.tools.choose import ChooseResult, choose
+from llava_tools.tools.compare import CompareResult, compare
+from llava_tools.tools.count import CountResult, count
+from llava_tools.tools.find import FindResult, SearchIndex, make_find_tool
 from llava_tools.tools.geometry import Box
-from llava_tools.tools.locate import locate
-from llava_tools.tools.look import describe, look, read_text
+from llava_tools.tools.locate import LocateResult, locate
+from llava_tools.tools.look import DescribeResult, TextResult, describe, look, read_text
 from llava_tools.tools.spec import ToolResult, VisualTool
-from llava_tools.tools.zoom import zoom
+from llava_tools.tools.zoom import ZoomResult, zoom
 
 __all__ = [
+    "RESULT_TYPES",
     "TOOLS",
     "Box",
     "SearchIndex",
@@ -44,6 +45,19 @@ __all__ = [
 #: Every tool that needs no index, by name.
 TOOLS: Mapping[str, VisualTool[Any, Any]] = {
     tool.name: tool for tool in (look, describe, read_text, locate, count, compare, choose, zoom)
+}
+
+#: The type of each tool's result, by the tool's name.
+RESULT_TYPES: Mapping[str, type[ToolResult]] = {
+    "look": TextResult,
+    "describe": DescribeResult,
+    "read_text": TextResult,
+    "locate": LocateResult,
+    "count": CountResult,
+    "compare": CompareResult,
+    "choose": ChooseResult,
+    "zoom": ZoomResult,
+    "find": FindResult,
 }
 
 

@@ -11,6 +11,7 @@ from PIL import ImageDraw
 from pydantic import PrivateAttr
 
 from llava_tools.images import ImageRef
+from llava_tools.images.store import shared_store
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.spec import ToolResult
 
@@ -19,19 +20,38 @@ MAX_SIDE = 800
 
 
 class ImageResult(ToolResult):
-    """A result with an image, which is not part of the result's data."""
+    """A result with an image, which its fields name by a handle.
+
+    The image itself is no part of the result's data. A restored result shows it if the image store
+    of the process has it.
+    """
 
     _image: ImageRef | None = PrivateAttr(None)
-    _box: Box | None = PrivateAttr(None)
 
-    def with_image(self, image: ImageRef, box: Box | None = None) -> Self:
+    @property
+    def shown(self) -> tuple[str | None, Box | None]:
+        """The handle of the image to display, None for no image, and a box on it."""
+        raise NotImplementedError
+
+    def with_image(self, image: ImageRef) -> Self:
         """Set the image to display, and return the result."""
-        self._image, self._box = image, box
+        self._image = image
         return self
+
+    def __eq__(self, other: object) -> bool:
+        # Without the image: a restored result is equal.
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
 
     def _repr_png_(self) -> bytes | None:
         """Return the image with its box as PNG, or None without an image."""
-        return None if self._image is None else draw_box(self._image, self._box)
+        handle, box = self.shown
+        image = self._image
+        if image is None and handle in shared_store():
+            image = shared_store().get(str(handle))
+        return None if image is None else draw_box(image, box)
 
     def _repr_html_(self) -> str | None:
         """Return the image with its box above the text of the result."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -47,12 +48,21 @@ class LocateResult(ImageResult):
         certainty: How probably the image shows the thing at all, 0 to 1 (see `Llava.score`). LLaVA
             names a box for every question; with a low certainty, the box shows nothing.
         width, height: Of the image, in pixels.
+        image: Handle of the image; the agent, which named it, does not read it again.
     """
+
+    program_only: ClassVar[Any] = {"image"}
 
     box: Box | None
     certainty: float
     width: int
     height: int
+    image: str = ""
+
+    @property
+    def shown(self) -> tuple[str | None, Box | None]:
+        """See `ImageResult.shown`."""
+        return self.image or None, self.box
 
 
 def _locate(arguments: LocateArguments, resolver: ImageResolver) -> RequestGenerator[LocateResult]:
@@ -64,8 +74,10 @@ def _locate(arguments: LocateArguments, resolver: ImageResolver) -> RequestGener
     certainty = round(label_scoring.yes_probability(scores), 3)
     box = unpad_box(json.loads(answer.text), image.size)
     width, height = image.size
-    result = LocateResult(box=box, certainty=certainty, width=width, height=height)
-    return result.with_image(image, box)
+    result = LocateResult(
+        box=box, certainty=certainty, width=width, height=height, image=image.handle
+    )
+    return result.with_image(image)
 
 
 locate = VisualTool(

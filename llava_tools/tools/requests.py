@@ -1,7 +1,8 @@
 """Generators that yield requests for the model and receive its answers.
 
 The work of a visual tool is written once, as such a generator. `run_requests` runs it blocking,
-`arun_requests` in an event loop. Requests that are yielded together share a batch.
+`arun_requests` in an event loop. Requests that are yielded together share a batch. A
+`RequestSender` sends them; a framework may have one of its own, so that its callbacks see them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
@@ -32,6 +33,48 @@ ModelRequests = tuple[Request, ...] | ScoringRequest
 RequestGenerator = Generator[ModelRequests, Any, T]
 
 
+class RequestSender(Protocol):
+    """Sends requests to a model, and returns answers in their order or the labels' scores.
+
+    Cancelling the task of an async method stops the generation.
+    """
+
+    def answer(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """Answer requests that may share a batch."""
+
+    def score(self, request: ScoringRequest) -> Sequence[float]:
+        """Return the labels' log-probabilities."""
+
+    async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """`answer` without blocking the event loop."""
+
+    async def ascore(self, request: ScoringRequest) -> Sequence[float]:
+        """`score` without blocking the event loop."""
+
+
+@dataclass(frozen=True)
+class BackendSender:
+    """Sends requests to the backend of a `Llava`."""
+
+    model: Llava
+
+    def answer(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """See `RequestSender.answer`."""
+        return answer_all(self.model.backend, requests)
+
+    def score(self, request: ScoringRequest) -> Sequence[float]:
+        """See `RequestSender.score`."""
+        return self.model.backend.score(request.request, request.labels)
+
+    async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """See `RequestSender.aanswer`."""
+        return await aanswer_all(lambda: self.model.backend, requests)
+
+    async def ascore(self, request: ScoringRequest) -> Sequence[float]:
+        """See `RequestSender.ascore`. The scoring itself cannot be stopped."""
+        return await asyncio.to_thread(self.score, request)
+
+
 def build_request(text: str, *images: ImageRef, max_tokens: int) -> Request:
     """Return a request with a question about images, answered greedily."""
     return Request((Message("user", (*images, text)),), SamplingParams(max_tokens=max_tokens))
@@ -47,24 +90,36 @@ def get_scores(request: Request, labels: Sequence[str]) -> RequestGenerator[Sequ
     return cast(Sequence[float], (yield ScoringRequest(request, tuple(labels))))
 
 
-def run_requests(model: Llava, generator: RequestGenerator[T]) -> T:
+def run_requests(model: Llava | RequestSender, generator: RequestGenerator[T]) -> T:
     """Send the requests of a generator to a model until it returns, and return its value."""
+    sender = _sender(model)
     finished, value = _advance(generator, None)
     while not finished:
-        finished, value = _advance(generator, _send(model, value))
+        outputs: Any
+        if isinstance(value, ScoringRequest):
+            outputs = sender.score(value)
+        else:
+            outputs = sender.answer(value)
+        finished, value = _advance(generator, outputs)
     return cast(T, value)
 
 
-async def arun_requests(model: Llava, generator: RequestGenerator[T]) -> T:
+async def arun_requests(model: Llava | RequestSender, generator: RequestGenerator[T]) -> T:
     """`run_requests` without blocking the event loop; cancelling the task stops the generation."""
+    sender = _sender(model)
     finished, value = await asyncio.to_thread(_advance, generator, None)  # it may fetch images
     while not finished:
+        outputs: Any
         if isinstance(value, ScoringRequest):
-            outputs = await asyncio.to_thread(_send, model, value)
+            outputs = await sender.ascore(value)
         else:
-            outputs = await aanswer_all(lambda: model.backend, value)
+            outputs = await sender.aanswer(value)
         finished, value = await asyncio.to_thread(_advance, generator, outputs)
     return cast(T, value)
+
+
+def _sender(model: Llava | RequestSender) -> RequestSender:
+    return BackendSender(model) if isinstance(model, Llava) else model
 
 
 def _advance(generator: RequestGenerator[T], outputs: Any) -> tuple[bool, Any]:
@@ -73,9 +128,3 @@ def _advance(generator: RequestGenerator[T], outputs: Any) -> tuple[bool, Any]:
         return False, generator.send(outputs)
     except StopIteration as stop:
         return True, stop.value
-
-
-def _send(model: Llava, requests: ModelRequests) -> Sequence[Answer] | Sequence[float]:
-    if isinstance(requests, ScoringRequest):
-        return model.backend.score(requests.request, requests.labels)
-    return answer_all(model.backend, requests)

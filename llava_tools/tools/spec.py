@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+    model_serializer,
+)
 
 from llava_tools.chat import image_handles
 from llava_tools.errors import RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
-from llava_tools.tools.requests import RequestGenerator, arun_requests, run_requests
+from llava_tools.tools.requests import (
+    RequestGenerator,
+    RequestSender,
+    arun_requests,
+    run_requests,
+)
 
 A = TypeVar("A", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -25,14 +40,38 @@ class ToolArguments(BaseModel):
 
 
 class ToolResult(BaseModel):
-    """Base of all results."""
+    """Base of all results.
+
+    Its fields are plain data, so that a stored result can be restored: a checkpoint of LangGraph
+    restores it as it was, and `RESULT_TYPES[tool].model_validate(data)` makes one of a dict.
+
+    Attributes:
+        program_only: Fields for the program, which the agent does not read; pydantic's `exclude`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
+    program_only: ClassVar[Any] = None
+
     def __str__(self) -> str:
         """Return the text for the agent: JSON without default values."""
-        return self.model_dump_json(exclude_defaults=True)
+        return self.model_dump_json(exclude_defaults=True, exclude=self.program_only)
 
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """Return the fields as a dict."""
+        context = {**(options.pop("context", None) or {}), _OWN_DUMP: True}
+        return super().model_dump(**options, context=context)
+
+    @model_serializer(mode="wrap")
+    def _keep(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        # A message that holds a result would turn it into a dict of no type when it is dumped.
+        if info.mode == "python" and not (info.context or {}).get(_OWN_DUMP):
+            return self
+        return dump(self)
+
+
+#: Key of the serialization context of `ToolResult.model_dump`.
+_OWN_DUMP = "llava_tools.own_dump"
 
 #: A question, or a few words about what to look for.
 Text = Annotated[str, Field(min_length=1, max_length=500)]
@@ -74,11 +113,13 @@ class VisualTool(Generic[A, R]):
     arguments: type[A]
     function: Callable[[A, ImageResolver], RequestGenerator[R]]
 
-    def run(self, model: Llava, arguments: A, resolver: ImageResolver | None = None) -> R:
+    def run(
+        self, model: Llava | RequestSender, arguments: A, resolver: ImageResolver | None = None
+    ) -> R:
         """Run the tool.
 
         Args:
-            model: Looks at the images.
+            model: Looks at the images; or what sends the requests to a model.
             arguments: See `parse`.
             resolver: Opens the images that arguments name; by default those in the store of the
                 process.
@@ -90,7 +131,9 @@ class VisualTool(Generic[A, R]):
         """
         return run_requests(model, self.function(arguments, resolver or ImageResolver()))
 
-    async def arun(self, model: Llava, arguments: A, resolver: ImageResolver | None = None) -> R:
+    async def arun(
+        self, model: Llava | RequestSender, arguments: A, resolver: ImageResolver | None = None
+    ) -> R:
         """`run` without blocking the event loop; cancelling the task stops the generation."""
         return await arun_requests(model, self.function(arguments, resolver or ImageResolver()))
 

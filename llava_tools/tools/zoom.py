@@ -12,7 +12,7 @@ from llava_tools.errors import RequestError
 from llava_tools.images import open_image
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
-from llava_tools.tools.geometry import clip_box
+from llava_tools.tools.geometry import Box, clip_box
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
 from llava_tools.tools.spec import ImageArguments, Text, VisualTool
 
@@ -33,6 +33,11 @@ class ZoomResult(ImageResult):
     width: int
     height: int
     answer: str | None = None
+
+    @property
+    def shown(self) -> tuple[str | None, Box | None]:
+        """See `ImageResult.shown`."""
+        return self.image, None
 
 
 def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator[ZoomResult]:

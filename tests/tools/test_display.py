@@ -6,10 +6,12 @@ import io
 
 from PIL import Image
 
+from llava_tools import open_image
+from llava_tools.images.store import shared_store
 from llava_tools.tools import Box
 from llava_tools.tools.display import MAX_SIDE
 from llava_tools.tools.locate import LocateResult
-from tests.tools.scene import Scene
+from tests.tools.scene import WIDE, Scene
 
 
 def test_notebook_displays_results_with_their_image() -> None:
@@ -29,9 +31,16 @@ def test_notebook_displays_results_with_their_image() -> None:
     assert Image.open(io.BytesIO(zoomed._repr_png_())).size == (10, 10)
 
 
-def test_result_from_json_has_no_image() -> None:
-    located = Scene("[0.25, 0.5, 0.5, 0.75]").call("locate", thing="x")
+def test_restored_result_shows_its_image_from_the_store_of_the_process() -> None:
+    scene = Scene("[0.25, 0.5, 0.5, 0.75]")
+    located = scene.call("locate", thing="x")
     again = LocateResult.model_validate_json(located.model_dump_json())
-    assert again == LocateResult(box=Box(100, 100, 200, 200), certainty=0.5, width=400, height=200)
+    assert again == LocateResult(
+        box=Box(100, 100, 200, 200), certainty=0.5, width=400, height=200, image=scene.wide
+    )
+    assert again == located
     assert again._repr_png_() is None
     assert again._repr_html_() is None
+    assert shared_store().add(open_image(WIDE)) == scene.wide
+    assert again._repr_png_() == located._repr_png_() is not None
+    shared_store().remove(scene.wide)

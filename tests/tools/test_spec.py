@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import BaseModel
 
 from llava_tools import tools
 from llava_tools.chat import image_handles
@@ -19,7 +20,7 @@ from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
-from llava_tools.tools import TOOLS
+from llava_tools.tools import RESULT_TYPES, TOOLS
 from tests.checkpoints import llama_like_tokenizer
 from tests.tools.scene import Scene
 
@@ -46,6 +47,34 @@ async def test_arun_returns_the_same_as_run(name: str) -> None:
     result = await tool.arun(scene.model, parsed, scene.resolver)
     assert str(result) == str(tool.run(scene.model, parsed, scene.resolver))
     assert len(str(result)) < 200
+    assert type(result) is RESULT_TYPES[name]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_result_is_restored_from_its_data(name: str) -> None:
+    scene = Scene("[0.25, 0.5, 0.5, 0.75]" if name == "locate" else "7")
+    arguments: dict[str, Any] = EXAMPLES[name]
+    if name == "compare":
+        other = scene.resolver.add(Image.new("RGB", (1, 1)))
+        arguments = {"images": [scene.wide, other], **arguments}
+    result = scene.call(name, **arguments)
+    for data in (result.model_dump(), json.loads(result.model_dump_json())):
+        again = RESULT_TYPES[name].model_validate(data)
+        assert again == result
+        if name in ("locate", "zoom"):
+            assert hash(again) == hash(result)
+        assert str(again) == str(result)
+
+
+def test_message_that_holds_a_result_keeps_its_type_when_dumped() -> None:
+    class Holder(BaseModel):
+        held: Any
+
+    result = Scene("7").call("count", things="dogs")
+    assert Holder(held=result).model_dump()["held"] is result
+    assert Holder(held=[result]).model_dump()["held"][0] is result
+    assert Holder(held=result).model_dump(mode="json") == {"held": {"count": 7}}
+    assert json.loads(Holder(held=result).model_dump_json()) == {"held": {"count": 7}}
 
 
 async def test_cancelling_stops_the_generation() -> None:
