@@ -20,14 +20,18 @@ from langchain_llava.chat_models import ChatLlava
 from langchain_llava.embeddings import LlavaEmbeddings
 from langchain_llava.image_blocks import image_block, with_handles, with_inline_images
 from langchain_llava.pages import LlavaPageLoader, LlavaPageRetriever
+from langchain_llava.selector import LlavaSelector
 from langchain_llava.toolkit import LlavaToolkit
+from llava_tools import __version__
 
 __all__ = [
     "ChatLlava",
     "LlavaEmbeddings",
     "LlavaPageLoader",
     "LlavaPageRetriever",
+    "LlavaSelector",
     "LlavaToolkit",
+    "__version__",
     "image_block",
     "with_handles",
     "with_inline_images",

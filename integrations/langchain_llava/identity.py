@@ -37,7 +37,8 @@ class ModelIdentity(ModelFields, BaseChatModel):
         return {"model_name": names[0]} if names else {}
 
     def _resolve_model_profile(self) -> ModelProfile:
-        return model_profile(self._configured_context_length)
+        name = self.model if self.backend is None else self.backend.model_name
+        return model_profile(name, self._configured_context_length)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         # The key of LangChain's cache, which lacks fields that are not serialized.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from langchain_llava.errors import translate
+from llava_tools.errors import LlavaToolsError
 from llava_tools.options import validation_error
 
 #: From LangChain's names of options to this project's.
@@ -22,5 +23,7 @@ def option_errors(class_name: str) -> Iterator[None]:
     """
     try:
         yield
+    except LlavaToolsError as error:  # of `validate_model_on_init`
+        raise translate(error) from error.__cause__
     except ValidationError as error:
         raise translate(validation_error(error, class_name)) from None

@@ -1,7 +1,8 @@
 """From a backend's answers and chunks to LangChain's results.
 
-The metadata of an answer (usage, finish reason, timings) is in the message, or in the last chunk of a
-stream; log-probabilities are in the chunk of their tokens. The sum of the chunks equals the message.
+The metadata of an answer (usage, finish reason, timings) is in the message, or in the last chunk of
+a stream; log-probabilities are in the chunk of their tokens. The sum of the chunks equals the
+message.
 """
 
 from __future__ import annotations

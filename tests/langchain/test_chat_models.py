@@ -16,6 +16,7 @@ from langchain_core.messages import (
 from pydantic import BaseModel
 
 import langchain_llava
+import llava_tools
 from langchain_llava import ChatLlava
 from llava_tools import model_cache
 from llava_tools.core.requests import Message, Request
@@ -38,9 +39,12 @@ def test_public_names() -> None:
         "LlavaPageLoader",
         "LlavaPageRetriever",
         "LlavaToolkit",
+        "__version__",
         "image_block",
         "with_handles",
+        "with_inline_images",
     ]
+    assert langchain_llava.__version__ == llava_tools.__version__
 
 
 # ---- options -------------------------------------------------------------------------------------

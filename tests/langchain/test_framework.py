@@ -8,6 +8,7 @@ import pytest
 from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import ModelProfile
 from langchain_core.load import dumps, load, loads
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.outputs import LLMResult
@@ -196,6 +197,9 @@ def test_profile_needs_no_loaded_model() -> None:
     assert profile is not None
     assert profile["image_inputs"]
     assert profile["max_input_tokens"] == 4096
+    assert profile["max_output_tokens"] == 4096
+    assert profile["name"] == "7b"
+    assert set(profile) <= set(ModelProfile.__annotations__)
     for options in ({"context_length": 512}, {"backend": ScriptedBackend(context_length=512)}):
         profile = ChatLlava(**options).profile
         assert profile is not None
