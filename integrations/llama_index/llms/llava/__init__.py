@@ -15,5 +15,7 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
 from llama_index.llms.llava.base import Llava
+from llama_index.llms.llava.image_handles import image_block, with_handles, with_inline_images
+from llama_index.llms.llava.memory import LlavaMemory
 
-__all__ = ["Llava"]
+__all__ = ["Llava", "LlavaMemory", "image_block", "with_handles", "with_inline_images"]

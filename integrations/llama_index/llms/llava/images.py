@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from io import IOBase
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,10 +18,38 @@ from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node
 from pydantic import AnyUrl
 
 from llava_tools.errors import ImageError
-from llava_tools.images import ImageSource
+from llava_tools.images import ImageRef, ImageSource
+from llava_tools.images.access import ImageResolver
 
 #: LlamaIndex's classes that hold an image or name one; a `Node` in its `image_resource`.
 ImageInput = ImageBlock | ImageNode | Node
+#: Media type of an `ImageBlock` that holds an image's handle instead of its bytes.
+HANDLE_TYPE = "application/x-llava-handle"
+
+_HANDLE = re.compile(rb"img_[0-9a-f]{24}")
+
+
+def open_image_block(item: ImageInput, resolver: ImageResolver) -> ImageRef:
+    """Return the image of a message's block, or that of its handle.
+
+    Raises:
+        ImageError: The image is not allowed, unknown, or not usable.
+    """
+    handle = image_handle(item)
+    return resolver.open_block(image_source(item)) if handle is None else resolver.get(handle)
+
+
+def image_handle(item: ImageInput) -> str | None:
+    """Return the handle that an `ImageBlock` holds; None if it holds an image."""
+    if not isinstance(item, ImageBlock) or item.image_mimetype != HANDLE_TYPE:
+        return None
+    content = _image_bytes(item.image) if isinstance(item.image, bytes) else None
+    if not isinstance(content, bytes) or not _HANDLE.fullmatch(content):
+        raise ImageError(
+            f"An image block of type {HANDLE_TYPE} holds no handle.",
+            "Make it with image_block or with_handles.",
+        )
+    return content.decode()
 
 
 def image_source(item: ImageInput) -> ImageSource:

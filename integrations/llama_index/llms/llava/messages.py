@@ -29,7 +29,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
-from llama_index.llms.llava.images import ImageInput, image_source
+from llama_index.llms.llava.images import ImageInput, image_handle, image_source, open_image_block
 from llava_tools.chat import tool_calls
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
@@ -85,7 +85,8 @@ def to_question(prompt: str, images: ImageInputs, resolver: ImageResolver) -> Me
                 f"image_documents holds a {type(image).__name__}.",
                 "Use ImageDocuments, ImageNodes or ImageBlocks.",
             )
-        sources.append(image_source(image))
+        handle = image_handle(image)
+        sources.append(image_source(image) if handle is None else resolver.get(handle))
     opened = [resolver.open_block(item, trusted=isinstance(item, Path)) for item in sources]
     return Message("user", (*opened, prompt))
 
@@ -114,7 +115,7 @@ def _content(
             yield f"\n{block.text}" if after_text else block.text
             after_text = True
         elif isinstance(block, ImageBlock):
-            yield resolver.open_block(image_source(block))
+            yield open_image_block(block, resolver)
             after_text = False
         elif isinstance(block, CitableBlock | CitationBlock):
             yield from _content(block.nested_blocks, role, resolver)
