@@ -1,0 +1,53 @@
+"""LangChain's vector stores by name, each empty and in memory or in a folder of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+
+#: Length of the embedded model's vectors.
+DIMENSIONS = 256
+
+
+def in_memory(embeddings: Embeddings, folder: Path) -> VectorStore:
+    return InMemoryVectorStore(embeddings)
+
+
+def chroma(embeddings: Embeddings, folder: Path) -> VectorStore:
+    module = pytest.importorskip("langchain_chroma")
+    return module.Chroma(f"store-{uuid.uuid4()}", embeddings)
+
+
+def faiss(embeddings: Embeddings, folder: Path) -> VectorStore:
+    index = pytest.importorskip("faiss").IndexFlatIP(DIMENSIONS)
+    docstore = pytest.importorskip("langchain_community.docstore.in_memory")
+    stores = pytest.importorskip("langchain_community.vectorstores")
+    return stores.FAISS(embeddings, index, docstore.InMemoryDocstore(), {})
+
+
+def qdrant(embeddings: Embeddings, folder: Path) -> VectorStore:
+    client = pytest.importorskip("qdrant_client")
+    database = client.QdrantClient(":memory:")
+    params = client.models.VectorParams(size=DIMENSIONS, distance=client.models.Distance.COSINE)
+    database.create_collection("store", vectors_config=params)
+    module = pytest.importorskip("langchain_qdrant")
+    return module.QdrantVectorStore(database, "store", embeddings)
+
+
+def lancedb(embeddings: Embeddings, folder: Path) -> VectorStore:
+    stores = pytest.importorskip("langchain_community.vectorstores")
+    return stores.LanceDB(uri=str(folder / "lance"), embedding=embeddings)
+
+
+STORES: dict[str, Callable[[Embeddings, Path], VectorStore]] = {
+    "in_memory": in_memory,
+    "chroma": chroma,
+    "faiss": faiss,
+    "qdrant": qdrant,
+    "lancedb": lancedb,
+}
