@@ -70,23 +70,34 @@ class LeasedBackend:
 
 
 class LeasedStream:
-    """A stream that ends its lease when it is over, closed or garbage-collected."""
+    """A stream that ends its lease when it is over, closed or garbage-collected.
+
+    It then holds the stream below no more, which holds the model.
+    """
 
     def __init__(self, stream: Stream, lease: Lease) -> None:
-        self._stream = stream
+        self._stream: Stream | None = stream
         self._lease = lease
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
 
     def __next__(self) -> Chunk:
+        stream = self._stream
+        if stream is None:
+            raise StopIteration
         try:
-            return next(self._stream)
+            return next(stream)
         except BaseException:
-            self._lease.close()
+            self._end()
             raise
 
     def close(self) -> None:
         """See `Stream.close`."""
-        self._stream.close()
+        if (stream := self._stream) is not None:
+            stream.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._stream = None
         self._lease.close()
