@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
 from llama_index.core.tools import FunctionTool, ToolMetadata
+from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from PIL import Image
 
 from llama_index.llms.llava import Llava as Planner
@@ -96,6 +99,74 @@ def test_metadata_can_be_replaced() -> None:
     metadata = ToolMetadata("Schau.", "look", fn_schema=TOOLS["look"].arguments)
     (tool,) = _spec().to_tool_list([("look", "alook")], {"look": metadata})
     assert tool.metadata.description == "Schau."
+
+
+def _without_titles(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        names = (
+            {"title", "additionalProperties", "description"}
+            if "properties" in schema
+            else {"title"}
+        )
+        return {key: _without_titles(value) for key, value in schema.items() if key not in names}
+    return [_without_titles(part) for part in schema] if isinstance(schema, list) else schema
+
+
+@pytest.mark.parametrize("name", [*TOOLS, "find"])
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_functions_have_the_parameters_of_their_tools(
+    name: str, anywhere: bool, tmp_path: Path
+) -> None:
+    spec = _spec(index=_Index(), allowed_directories=[tmp_path] if anywhere else [])
+    tool = _tool(spec, name)
+    assert tool.metadata.fn_schema is not None
+    expected = _without_titles(tool.metadata.fn_schema.model_json_schema())
+    expected.pop("description", None)  # the docstring of the class
+    functions = [getattr(spec, name), getattr(spec, f"a{name}"), tool.real_fn, tool.async_fn]
+    for function in functions:
+        made = FunctionTool.from_defaults(function)
+        assert made.metadata.fn_schema is not None
+        assert _without_titles(made.metadata.fn_schema.model_json_schema()) == expected
+        assert made.metadata.name == name
+        assert tool.metadata.description in (function.__doc__ or "")
+        assert all(
+            parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            for parameter in inspect.signature(function).parameters.values()
+        )
+
+
+async def test_an_mcp_server_of_the_functions_has_typed_parameters() -> None:
+    spec = _spec()
+    handle = spec.add(NAVY)
+    server = pytest.importorskip("mcp.server.mcpserver").MCPServer("llava")
+    for name in spec.spec_functions:
+        server.add_tool(getattr(spec, f"a{name}"))
+    (look, *_) = await server.list_tools()
+    described = look.model_dump(by_alias=True)
+    assert (described["name"], described["description"]) == ("look", TOOLS["look"].description)
+    schema = described["inputSchema"]
+    assert schema["required"] == ["image", "question"]
+    assert schema["properties"]["image"]["pattern"] == image_handles.PATTERN
+    assert schema["properties"]["image"]["description"] == "Handle of the picture: img_..."
+    result = await server.call_tool("look", {"image": handle, "question": "Which colour?"})
+    assert "dark blue" in str(result)
+
+
+async def test_functions_return_the_text_for_an_agent() -> None:
+    spec = _spec(index=_Index())
+    arguments = {"image": spec.add(NAVY), "question": "Which colour?"}
+    for text in (spec.look(**arguments), await spec.alook(**arguments)):
+        assert json.loads(text) == {"text": "dark blue"}
+    with pytest.raises(RequestError, match="question"):
+        spec.look(image=arguments["image"])
+    (page,) = json.loads(spec.find(query="coffee"))["pages"]
+    assert page["image"].startswith("img_")
+    with pytest.raises(AttributeError, match="lock"):
+        _ = spec.lock
+    with pytest.raises(AttributeError, match="zoom"):
+        _ = _spec(tools=["look"]).zoom
+    tools = BaseToolSpec.to_tool_list(spec)  # what LlamaIndex makes of functions by name
+    assert [tool.metadata.name for tool in tools] == spec.spec_functions
 
 
 async def test_an_agent_corrects_a_wrong_call() -> None:

@@ -8,18 +8,19 @@ them to the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSpec
 
+from llama_index.tools.llava.functions import add_signature
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStoreLike
 from llava_tools.model import Llava
-from llava_tools.tools import SearchIndex, VisualTool, select_tools
+from llava_tools.tools import RESULT_TYPES, SearchIndex, VisualTool, select_tools
 
 
 class LlavaToolSpec(BaseToolSpec):
@@ -29,6 +30,11 @@ class LlavaToolSpec(BaseToolSpec):
         handle = spec.add("street.jpg")
         agent = FunctionAgent(llm=planner, tools=spec.to_tool_list())
         await agent.run(user_msg=f"What do you see in {handle}?")
+
+    For an MCP server, each tool is a method with typed parameters that returns text:
+
+        for name in spec.spec_functions:
+            server.tool(getattr(spec, name))
 
     Nothing is loaded until a tool runs. The tools also open the images of conversations with
     `llama_index.llms.llava`, by their handles.
@@ -58,10 +64,15 @@ class LlavaToolSpec(BaseToolSpec):
         allowed_hosts: Iterable[str] = (),
         index: SearchIndex | None = None,
     ) -> None:
-        self.spec_functions = [tool.name for tool in select_tools(tools, index)]
+        selected = select_tools(tools, index)
+        self.spec_functions = [tool.name for tool in selected]
         self._index = index
         self._llm = Llava() if llm is None else llm
         self._resolver = ImageResolver(image_store, allowed_directories, allowed_hosts)
+        self._functions: dict[str, Callable[..., Any]] = {}
+        for tool in selected:
+            run, arun = self._text_functions(tool)
+            self._functions |= {tool.name: run, f"a{tool.name}": arun}
 
     def add(self, source: ImageSource) -> str:
         """Add an image from your own code, and return its handle for the prompt.
@@ -92,13 +103,47 @@ class LlavaToolSpec(BaseToolSpec):
             self._tool(tool, metadata.get(tool.name)) for tool in select_tools(names, self._index)
         ]
 
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the function of a tool, `look`, or its async twin, `alook`.
+
+        Its parameters are typed. It returns the text for an agent.
+        """
+        functions: dict[str, Callable[..., Any]] = self.__dict__.get("_functions", {})
+        if name not in functions:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return functions[name]
+
     def _tool(self, tool: VisualTool[Any, Any], metadata: ToolMetadata | None) -> FunctionTool:
-        def run(**arguments: Any) -> Any:
-            return tool.run(self._llm, tool.parse(arguments), self._resolver)
-
-        async def arun(**arguments: Any) -> Any:
-            return await tool.arun(self._llm, tool.parse(arguments), self._resolver)
-
         spec = tool.for_resolver(self._resolver)
         default = ToolMetadata(spec.description, spec.name, fn_schema=spec.arguments)
-        return FunctionTool.from_defaults(run, async_fn=arun, tool_metadata=metadata or default)
+        run, arun = self._runners(spec)
+        return FunctionTool.from_defaults(
+            add_signature(run, spec, RESULT_TYPES[spec.name]),
+            async_fn=add_signature(arun, spec, RESULT_TYPES[spec.name]),
+            tool_metadata=metadata or default,
+        )
+
+    def _text_functions(self, tool: VisualTool[Any, Any]) -> Iterator[Callable[..., Any]]:
+        """Yield the function that returns a tool's result as text, and its async twin."""
+        spec = tool.for_resolver(self._resolver)
+        run, arun = self._runners(spec)
+
+        def run_text(**arguments: Any) -> str:
+            return str(run(**arguments))
+
+        async def arun_text(**arguments: Any) -> str:
+            return str(await arun(**arguments))
+
+        yield add_signature(run_text, spec, str)
+        yield add_signature(arun_text, spec, str)
+
+    def _runners(
+        self, spec: VisualTool[Any, Any]
+    ) -> tuple[Callable[..., Any], Callable[..., Awaitable[Any]]]:
+        def run(**arguments: Any) -> Any:
+            return spec.run(self._llm, spec.parse(arguments), self._resolver)
+
+        async def arun(**arguments: Any) -> Any:
+            return await spec.arun(self._llm, spec.parse(arguments), self._resolver)
+
+        return run, arun
