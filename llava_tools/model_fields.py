@@ -7,7 +7,7 @@ framework's names of the options (`synonyms`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -24,6 +24,7 @@ from pydantic import (
 
 from llava_tools.chat.formats import ConversationName
 from llava_tools.core.backend import Backend
+from llava_tools.core.label_backend import LabelBackend
 from llava_tools.core.retry import with_retries
 from llava_tools.errors import RequestError
 from llava_tools.images.access import ImageResolver
@@ -202,13 +203,21 @@ class ModelFields(LoadFields):
             allow_local_paths=self.allow_local_paths,
         )
 
-    def _loader(self, model: str | None = None) -> Callable[[], Backend]:
+    def _loader(
+        self, model: str | None = None, labels: Sequence[str] | None = None
+    ) -> Callable[[], Backend]:
         """Return a function that loads the backend of `model`, by default `self.model`.
 
-        Later calls of the function return the same backend, even if `close` was called meanwhile.
+        With `labels` it is a `LabelBackend`. Later calls of the function return the same backend,
+        even if `close` was called meanwhile.
         """
         llava = self._llava(model)
-        return cache(lambda: with_retries(llava.backend, self.timeout, self.max_retries))
+
+        def load() -> Backend:
+            backend = llava.backend if labels is None else LabelBackend(llava.backend, labels)
+            return with_retries(backend, self.timeout, self.max_retries)
+
+        return cache(load)
 
     def _llava(self, model: str | None = None) -> Llava:
         name = self.model if model is None else model

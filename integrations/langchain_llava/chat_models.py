@@ -27,7 +27,7 @@ from langchain_llava.identity import ModelIdentity
 from langchain_llava.messages import to_messages
 from langchain_llava.options import SYNONYMS, option_errors
 from llava_tools import __version__
-from llava_tools.core.backend import Backend
+from llava_tools.core.backend import Backend, check_labels
 from llava_tools.core.requests import Message, Request
 from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import refuse_unknown
@@ -158,6 +158,8 @@ class ChatLlava(ModelIdentity):
             RequestError: An impossible tool, choice or option.
         """
         with translated_errors():
+            unread = ("ls_structured_output_format",)  # LangChain reads it from bound keywords
+            self._prepare((), None, {n: kwargs[n] for n in kwargs if n not in unread})
             bound = constraints.bound_keywords(
                 tools,
                 response_format,
@@ -282,11 +284,14 @@ class ChatLlava(ModelIdentity):
     ) -> tuple[Callable[[], Backend], Request]:
         """Return a function that loads the backend, and the request for it; loads nothing."""
         kwargs.pop("stream", None)  # LangChain handles it, but passes it on
-        names = ("model", *SAMPLING_OPTIONS, *constraints.KEYWORDS)
+        names = ("model", "labels", *SAMPLING_OPTIONS, *constraints.KEYWORDS)
         options = normalize(kwargs, names, "A ChatLlava call", SYNONYMS)
         constraint = constraints.constraint(options)
         options = {n: value for n, value in options.items() if n not in constraints.KEYWORDS}
-        load = self._loader(options.pop("model", None))
+        if (labels := options.pop("labels", None)) is not None:
+            check_labels(labels)
+            options["logprobs"] = True  # the labels' are the answer's
+        load = self._loader(options.pop("model", None), labels)
         if stop is not None:
             options["stop"] = stop
         defaults = {name: getattr(self, name) for name in SAMPLING_OPTIONS}

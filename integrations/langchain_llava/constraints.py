@@ -29,7 +29,14 @@ Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 ToolChoice = Mapping[str, Any] | str | bool | None
 
 #: Keywords of a call that make up its constraint.
-KEYWORDS = ("tools", "tool_choice", "strict", "parallel_tool_calls", "response_format")
+KEYWORDS = (
+    "tools",
+    "tool_choice",
+    "strict",
+    "parallel_tool_calls",
+    "response_format",
+    "describe",
+)
 
 
 def tool_dict(tool: Tool) -> dict[str, Any]:
@@ -105,7 +112,7 @@ def constraint(keywords: Mapping[str, Any]) -> Constraint:
         raise RequestError(f"tools={tools!r:.80} is no list.", "Pass a list of tools.")
     schema = _response_schema(keywords.get("response_format"))
     specs = tuple(tool_spec(tool_dict(tool)) for tool in tools)
-    for name in ("parallel_tool_calls", "strict"):
+    for name in ("parallel_tool_calls", "strict", "describe"):
         value = keywords.get(name)
         if value is not None and not isinstance(value, bool):
             raise RequestError(f"{name}={value!r} is not possible.", "Use True, False or None.")
@@ -117,6 +124,7 @@ def constraint(keywords: Mapping[str, Any]) -> Constraint:
         "none" if choice is False else tool_choice(choice),
         parallel_tool_calls=keywords.get("parallel_tool_calls") is not False,
         schema=schema,
+        describe=keywords.get("describe") is not False,
         strict=keywords.get("strict") is not False,
     )
 

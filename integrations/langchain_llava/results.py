@@ -17,7 +17,16 @@ from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llava_tools.core.backend import Backend
-from llava_tools.core.outputs import Answer, Chunk, TokenLogprob, Usage, check_complete, collect
+from llava_tools.core.constraints import ToolCall
+from llava_tools.core.outputs import (
+    Answer,
+    Chunk,
+    Timings,
+    TokenLogprob,
+    Usage,
+    check_complete,
+    collect,
+)
 
 PROVIDER = "llava"
 
@@ -36,6 +45,37 @@ def to_result(answer: Answer, *, logprobs: bool) -> ChatResult:
     )
     generation = ChatGeneration(message=message, generation_info=_info(metadata))
     return ChatResult(generations=[generation], llm_output={"model_name": answer.model})
+
+
+def to_answer(message: AIMessage) -> Answer:
+    """Return the answer that `to_result`, or a sum of chunks, made a message of; no token ids."""
+    metadata = message.response_metadata
+    usage = message.usage_metadata
+    details = cast(dict[str, int], usage.get("input_token_details", {}) if usage else {})
+    return Answer(
+        text=str(message.text),
+        finish_reason=metadata["finish_reason"],
+        usage=Usage(
+            prompt_tokens=usage["input_tokens"] if usage else 0,
+            completion_tokens=usage["output_tokens"] if usage else 0,
+            image_tokens=details.get("image", 0),
+            cached_tokens=details.get("cache_read", 0),
+        ),
+        timings=Timings(**metadata["timings"]),
+        model=metadata["model_name"],
+        logprobs=tuple(
+            TokenLogprob(
+                item["token"],
+                item["logprob"],
+                tuple((top["token"], top["logprob"]) for top in item["top_logprobs"]),
+            )
+            for item in metadata.get("logprobs", {}).get("content", ())
+        ),
+        tool_calls=tuple(
+            ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls
+        ),
+        best_effort=metadata.get("best_effort", False),
+    )
 
 
 class ChunkConverter:

@@ -3,24 +3,31 @@
 Any model can plan with them, even one without vision, because handles name the images. The model
 reads a tool's result as short JSON; the program gets it as the artifact of the tool message, which
 displays itself in a notebook. Errors that the model can correct (an unknown image, a box outside
-of it) go back to the model with a hint; all other errors are raised.
+of it) go back to the model with a hint; all other errors are raised. What a tool wants to know of
+its own model are child runs of the tool's run (request_sender.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.runnables import RunnableConfig, ensure_config, patch_config
 from langchain_core.tools import BaseTool, BaseToolkit, ToolException
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
-from llava_tools.errors import OutputError, RequestError
+from langchain_llava.options import option_errors
+from langchain_llava.request_sender import ChatSender
+from llava_tools.errors import OutputError, RequestError, refuse_unknown
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
-from llava_tools.images.store import ImageStore, open_store
+from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
 from llava_tools.tools import SearchIndex, ToolResult, VisualTool, select_tools
 from llava_tools.tools.spec import argument_errors
@@ -38,17 +45,31 @@ class LlavaTool(BaseTool):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     spec: VisualTool[Any, Any] = Field(exclude=True, repr=False)
-    llm: Llava = Field(exclude=True, repr=False)
+    llm: Llava | ChatLlava = Field(exclude=True, repr=False)
     resolver: ImageResolver = Field(exclude=True, repr=False)
 
-    def _run(self, **arguments: Any) -> tuple[str, ToolResult]:
+    def _run(
+        self,
+        config: RunnableConfig,
+        run_manager: CallbackManagerForToolRun | None = None,
+        **arguments: Any,
+    ) -> tuple[str, ToolResult]:
         with _planner_errors():
-            result = self.spec.run(self.llm, self.spec.parse(arguments), self.resolver)
+            sender = ChatSender(_chat_model(self.llm), _child_config(config, run_manager))
+            result = self.spec.run(sender, self.spec.parse(arguments), self.resolver)
         return str(result), cast(ToolResult, result)
 
-    async def _arun(self, **arguments: Any) -> tuple[str, ToolResult]:
+    async def _arun(
+        self,
+        config: RunnableConfig,
+        run_manager: AsyncCallbackManagerForToolRun | None = None,
+        **arguments: Any,
+    ) -> tuple[str, ToolResult]:
         with _planner_errors():
-            result = await self.spec.arun(self.llm, self.spec.parse(arguments), self.resolver)
+            # In a thread: the model may have to be loaded.
+            model = await asyncio.to_thread(_chat_model, self.llm)
+            sender = ChatSender(model, _child_config(config, run_manager))
+            result = await self.spec.arun(sender, self.spec.parse(arguments), self.resolver)
         return str(result), cast(ToolResult, result)
 
 
@@ -80,18 +101,20 @@ class LlavaToolkit(BaseToolkit):
         messages name images by their handles.
 
     Raises:
-        ValueError: An unknown tool.
+        RequestError: An unknown option or tool, or a directory or host that cannot be allowed.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    llm: Llava = Field(default_factory=Llava)
-    """The model that looks at the images; the embedded one by default."""
+    llm: Llava | ChatLlava = Field(default_factory=Llava)
+    """The model that looks at the images; the embedded one by default. Of a `ChatLlava`, callbacks,
+    cache, rate limiter, tags, metadata, timeout and retries count, but not the system prompt and
+    the sampling options: the tools have prompts of their own."""
     tools: tuple[str, ...] | None = None
     """Names of the tools; all by default."""
     image_store: ImageStore | Path | str | None = None
-    """Where handles are looked up: an `ImageStore` or the folder of one; by default the store of
-    the process, which `ChatLlava` uses too."""
+    """Where handles are looked up: an `ImageStore` or the folder of one; by default that of `llm`,
+    else the store of the process, which `ChatLlava` uses too."""
     allowed_directories: tuple[Path, ...] = ()
     """Directories whose files the planner may name. None by default, because the planner may have
     read a file name in an untrusted document."""
@@ -102,10 +125,21 @@ class LlavaToolkit(BaseToolkit):
     raise_errors: bool = False
     """Raise errors that the planner could correct as `ToolException`."""
 
+    def __init__(self, **options: Any) -> None:
+        with option_errors("LlavaToolkit"):
+            super().__init__(**options)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, options: Any) -> Any:
+        if isinstance(options, dict):
+            refuse_unknown(options, cls.model_fields, cls.__name__)
+        return options
+
     @model_validator(mode="after")
     def _check_tools(self) -> Self:
         select_tools(self.tools, self.index)
-        open_store(self.image_store)  # raises if it cannot be used
+        self._resolver()  # raises if the store or a directory cannot be used
         return self
 
     def add(self, source: ImageSource) -> str:
@@ -117,11 +151,7 @@ class LlavaToolkit(BaseToolkit):
         return self._resolver().add(source)
 
     def get_tools(self) -> list[BaseTool]:
-        """Return the tools.
-
-        Raises:
-            RequestError: A directory or host that cannot be allowed.
-        """
+        """Return the tools."""
         resolver = self._resolver()
         specs = [tool.for_resolver(resolver) for tool in select_tools(self.tools, self.index)]
         return [
@@ -140,7 +170,32 @@ class LlavaToolkit(BaseToolkit):
         ]
 
     def _resolver(self) -> ImageResolver:
-        return ImageResolver(self.image_store, self.allowed_directories, self.allowed_hosts)
+        store = self.image_store
+        if store is None and isinstance(self.llm, ChatLlava):
+            store = self.llm.image_store
+        return ImageResolver(store, self.allowed_directories, self.allowed_hosts)
+
+
+def _child_config(
+    config: RunnableConfig | None,
+    run_manager: CallbackManagerForToolRun | AsyncCallbackManagerForToolRun | None,
+) -> RunnableConfig:
+    """Return the config of runs below a tool's run; LangChain passes that of the tool's run."""
+    if run_manager is None:
+        return ensure_config(config)
+    return patch_config(config, callbacks=run_manager.get_child())
+
+
+def _chat_model(llm: Llava | ChatLlava) -> ChatLlava:
+    """Return the chat model of a toolkit's model; a `Llava` loads its own.
+
+    Raises:
+        ModelError: It cannot be loaded.
+        EngineClosedError: It was closed.
+    """
+    if isinstance(llm, ChatLlava):
+        return llm
+    return ChatLlava(model=llm.options.model, backend=llm.backend)
 
 
 @contextmanager

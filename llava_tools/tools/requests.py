@@ -95,11 +95,8 @@ def run_requests(model: Llava | RequestSender, generator: RequestGenerator[T]) -
     sender = _sender(model)
     finished, value = _advance(generator, None)
     while not finished:
-        outputs: Any
-        if isinstance(value, ScoringRequest):
-            outputs = sender.score(value)
-        else:
-            outputs = sender.answer(value)
+        is_scoring = isinstance(value, ScoringRequest)
+        outputs: Any = sender.score(value) if is_scoring else sender.answer(value)
         finished, value = _advance(generator, outputs)
     return cast(T, value)
 
@@ -109,11 +106,8 @@ async def arun_requests(model: Llava | RequestSender, generator: RequestGenerato
     sender = _sender(model)
     finished, value = await asyncio.to_thread(_advance, generator, None)  # it may fetch images
     while not finished:
-        outputs: Any
-        if isinstance(value, ScoringRequest):
-            outputs = await sender.ascore(value)
-        else:
-            outputs = await sender.aanswer(value)
+        is_scoring = isinstance(value, ScoringRequest)
+        outputs: Any = await (sender.ascore(value) if is_scoring else sender.aanswer(value))
         finished, value = await asyncio.to_thread(_advance, generator, outputs)
     return cast(T, value)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core import exceptions as langchain
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.messages import ToolCall as Called
 from langchain_core.runnables import RunnableConfig
@@ -237,13 +238,23 @@ def test_default_store_is_that_of_the_process() -> None:
     assert handle in shared_store()
 
 
-def test_wrong_options_raise(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Did you mean 'zoom'"):
-        LlavaToolkit(tools=["zom"])
-    with pytest.raises(RequestError, match="no folder"):
-        LlavaToolkit(allowed_directories=[tmp_path / "missing"]).get_tools()
-    with pytest.raises(ValueError, match="Extra inputs"):
-        LlavaToolkit(model="7b")  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tools": ["zom"]}, "Did you mean 'zoom'"),
+        ({"names": ("x",)}, "LlavaToolkit takes no option 'names'"),
+        ({"model": "7b"}, "LlavaToolkit takes no option 'model'"),
+        ({"llm": "7b"}, "llm='7b' is not possible"),
+        ({"raise_errors": "perhaps"}, "raise_errors='perhaps' is not possible"),
+        ({"allowed_directories": ["/none/such"]}, "no folder"),
+        ({"allowed_hosts": ["http://x/y"]}, "http://x/y"),
+    ],
+)
+def test_wrong_options_raise_as_the_chat_models_do(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        LlavaToolkit(**options)
+    assert isinstance(caught.value, langchain.ModelInvalidRequestError)
+    assert "\n" not in str(caught.value)
 
 
 def _plan(request: Request) -> str:

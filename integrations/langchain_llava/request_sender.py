@@ -1,0 +1,129 @@
+"""`ChatSender`: sends the requests of visual tools through a `ChatLlava`.
+
+Each request is an ordinary call of the chat model, a child of the tool's run: callbacks, tracers,
+usage, caches, rate limiters, tags and metadata see it as any other. The call names images by their
+handles. What the chat model adds to conversations of its own (a system prompt, sampling options) is
+left out, since a tool's request is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_executor_for_config
+
+from langchain_llava import results
+from langchain_llava.chat_models import ChatLlava
+from langchain_llava.image_blocks import handle_block
+from llava_tools.core.constraints import Constraint
+from llava_tools.core.outputs import Answer
+from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.images.store import ImageStore
+from llava_tools.options import SAMPLING_OPTIONS
+from llava_tools.tools.requests import ScoringRequest
+
+_OWN_OPTIONS = ("system", *SAMPLING_OPTIONS)
+
+
+class ChatSender:
+    """A `llava_tools.tools.requests.RequestSender`.
+
+    Args:
+        model: Answers the requests.
+        config: That of the runs.
+    """
+
+    def __init__(self, model: ChatLlava, config: RunnableConfig) -> None:
+        self._model = model
+        self._config = config
+
+    def answer(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """See `RequestSender.answer`."""
+        if len(requests) == 1:
+            return [results.to_answer(self._invoke(requests[0]))]
+        with get_executor_for_config(self._config) as executor:
+            return [results.to_answer(message) for message in executor.map(self._invoke, requests)]
+
+    def score(self, request: ScoringRequest) -> Sequence[float]:
+        """See `RequestSender.score`."""
+        return _scores(self._invoke(request.request, request.labels), request.labels)
+
+    async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
+        """See `RequestSender.aanswer`."""
+        running = asyncio.Semaphore(self._config.get("max_concurrency") or len(requests))
+
+        async def send(request: Request) -> Answer:
+            async with running:
+                return results.to_answer(await self._ainvoke(request))
+
+        tasks = [asyncio.ensure_future(send(request)) for request in requests]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def ascore(self, request: ScoringRequest) -> Sequence[float]:
+        """See `RequestSender.ascore`."""
+        return _scores(await self._ainvoke(request.request, request.labels), request.labels)
+
+    def _invoke(self, request: Request, labels: Sequence[str] | None = None) -> AIMessage:
+        model, messages = self._model_for(request), _messages(request)
+        return model.invoke(messages, self._config, **_keywords(request, labels))
+
+    async def _ainvoke(self, request: Request, labels: Sequence[str] | None = None) -> AIMessage:
+        model, messages = self._model_for(request), _messages(request)
+        return await model.ainvoke(messages, self._config, **_keywords(request, labels))
+
+    def _model_for(self, request: Request) -> ChatLlava:
+        """Return the model without options of its own, with a store that holds the images."""
+        images = ImageStore(max_bytes=sys.maxsize)
+        for message in request.messages:
+            for image in message.images:
+                images.add(image)
+        return self._model.model_copy(update={**dict.fromkeys(_OWN_OPTIONS), "image_store": images})
+
+
+def _messages(request: Request) -> list[HumanMessage]:
+    return [HumanMessage(_content(message)) for message in request.messages]
+
+
+def _content(message: Message) -> list[str | dict[str, Any]]:
+    assert message.role == "user", "Requests of tools are single questions."
+    return [
+        {"type": "text", "text": part} if isinstance(part, str) else handle_block(part.handle)
+        for part in message.content
+    ]
+
+
+def _keywords(request: Request, labels: Sequence[str] | None) -> dict[str, Any]:
+    """Return the keywords of a call: the options that are not the defaults."""
+    defaults = SamplingParams()
+    sampling = {name: getattr(request.sampling, name) for name in SAMPLING_OPTIONS}
+    keywords = {n: value for n, value in sampling.items() if value != getattr(defaults, n)}
+    if labels is not None:
+        keywords["labels"] = list(labels)
+    return {**keywords, **_format(request.constraint)}
+
+
+def _format(constraint: Constraint) -> dict[str, Any]:
+    assert not constraint.tools, "Visual tools call no tools."
+    if constraint.schema is None:
+        return {}
+    schema = {"name": "answer", "schema": constraint.schema}
+    return {
+        "response_format": {"type": "json_schema", "json_schema": schema},
+        "describe": constraint.describe,
+        "strict": constraint.strict,
+    }
+
+
+def _scores(message: AIMessage, labels: Sequence[str]) -> list[float]:
+    (item,) = results.to_answer(message).logprobs
+    scores = dict(item.top)
+    return [scores[label] for label in labels]
