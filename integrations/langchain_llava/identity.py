@@ -9,6 +9,7 @@ from langchain_core.language_models.base import LangSmithParams
 
 from langchain_llava import results
 from langchain_llava.model_profile import model_profile
+from llava_tools.images.store import ImageStore
 from llava_tools.model_fields import ModelFields
 
 
@@ -43,6 +44,8 @@ class ModelIdentity(ModelFields, BaseChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         # The key of LangChain's cache, which lacks fields that are not serialized.
         key = super()._get_llm_string(stop, **kwargs)
+        if isinstance(self.image_store, ImageStore):  # no answers about another user's images
+            key = f"{key}---{self.image_store.key}"
         return key if self.backend is None else f"{key}---{self.backend.model_name}"
 
     @classmethod

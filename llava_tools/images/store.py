@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -49,6 +50,7 @@ class ImageStore:
             raise RequestError(f"max_bytes={max_bytes!r} is not possible.", "Use at least 1.")
         self._max_bytes = max_bytes
         self._directory = None if directory is None else _absolute(directory)
+        self._key = uuid.uuid4().hex if self._directory is None else str(self._directory)
         self._images: MemoryImages | DirectoryImages
         if self._directory is None:
             self._images = MemoryImages(max_bytes)
@@ -61,6 +63,11 @@ class ImageStore:
     def directory(self) -> Path | None:
         """The folder of the images; None if they are in memory."""
         return self._directory
+
+    @property
+    def key(self) -> str:
+        """What tells this store from others: its folder, or a random text."""
+        return self._key
 
     def add(self, image: ImageRef) -> str:
         """Keep an image and return its handle.
@@ -111,12 +118,10 @@ class ImageStore:
         return len(self._images)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ImageStore) or self._directory is None:
-            return self is other
-        return self._directory == other._directory
+        return isinstance(other, ImageStore) and self._key == other._key
 
     def __hash__(self) -> int:
-        return id(self) if self._directory is None else hash(self._directory)
+        return hash(self._key)
 
     def __repr__(self) -> str:
         place = f", directory={str(self._directory)!r}" if self._directory else ""

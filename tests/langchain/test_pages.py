@@ -15,7 +15,7 @@ from PIL import Image
 from langchain_llava import ChatLlava, LlavaPageLoader, LlavaPageRetriever
 from llava_tools import Llava
 from llava_tools.errors import DocumentError, IndexStoreError, RequestError
-from llava_tools.images.store import shared_store
+from llava_tools.images.store import ImageStore, shared_store
 from llava_tools.retrieval import PageIndex
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
@@ -65,6 +65,17 @@ def test_documents_name_their_pages(index: PageIndex, folder: Path) -> None:
     assert document.metadata["snippet"] == "How to descale it"
     assert document.metadata["score"] > 0
     assert document.metadata["handle"] in shared_store()
+
+
+def test_images_go_to_the_given_store(index: PageIndex, folder: Path, tmp_path: Path) -> None:
+    store = ImageStore(directory=tmp_path / "images")
+    retriever = LlavaPageRetriever(index=index, mode="text", image_store=store)
+    (document,) = retriever.invoke("descale")
+    assert document.metadata["handle"] in store
+    loaded = LlavaPageLoader(folder, image_store=tmp_path / "loaded").load()
+    assert {item.metadata["handle"] for item in loaded} == {
+        path.name for path in (tmp_path / "loaded").glob("img_*")
+    }
 
 
 def test_chat_model_opens_a_page_by_its_handle(index: PageIndex) -> None:

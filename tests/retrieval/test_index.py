@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pypdfium2
@@ -18,6 +19,7 @@ from PIL import Image
 
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.images import ImageRef
+from llava_tools.images.store import ImageStore
 from llava_tools.retrieval import IndexProgress, IndexReport, PageIndex, ingest, pages
 from llava_tools.retrieval import index as index_module
 from llava_tools.retrieval.locking import write_lock
@@ -25,6 +27,7 @@ from llava_tools.retrieval.pages import FileState, hash_file
 from llava_tools.retrieval.store import Store
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import encrypt, write_long_pdf, write_pdf
+from tests.strategies import make_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -228,6 +231,18 @@ def test_open_hashes_a_file_once_per_state(
     os.utime(folder / "a.pdf", ns=(1, 1))  # another state, the same content
     assert index.open(first).handle == first.handle
     assert hashed == ["a.pdf", "r.png", "a.pdf"]
+
+
+def test_i6_row_of_an_index_cannot_give_a_page_the_handle_of_another_image(
+    folder: Path, tmp_path: Path
+) -> None:
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([folder])
+    store, victim = ImageStore(), make_image(7)
+    store.add(victim)
+    hits = [replace(hit, handle=victim.handle) for hit in index.search("invoice")]
+    assert all(store.add(index.open(hit)) != victim.handle for hit in hits)
+    assert store.get(victim.handle) is victim
 
 
 @pytest.mark.parametrize("keep", ["size", "time"])
