@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 import uvicorn
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.remote.chat_template import write_chat_template
@@ -50,11 +52,12 @@ class FakeServer:
         requests: The JSON of each chat completion, except `RemoteBackend`'s probes.
         prompts: The rendered prompt of each of `requests`.
         faults: The next such request takes the first one: an HTTP status, "later" (429 with
-            Retry-After), "html" or "silent"; or after two words "drop", "short", "noise", "error"
-            or "hold".
+            Retry-After), "html", "echo" (500 with some of the request's headers) or "silent"; or
+            after two words "drop", "short", "noise", "error" or "hold".
         disconnected: Set when a client leaves a stream.
         waiting: Set when a stream waits forever ("silent", "hold").
         connections: Client ports of all chat completions.
+        headers: The headers of every request, also for the list of models.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class FakeServer:
         self.disconnected = threading.Event()
         self.waiting = threading.Event()
         self.connections: set[int] = set()
+        self.headers: list[dict[str, str]] = []
         self._script = script
         self._kind = kind
         self._vllm = kind in ("vllm", "xgrammar")
@@ -86,7 +90,8 @@ class FakeServer:
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/tokenize", self._tokenize, methods=["POST"]),
         ]
-        config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off")
+        app = _as_proxy(Starlette(routes=routes))
+        config = uvicorn.Config(app, log_level="critical", lifespan="off")
         self._server = uvicorn.Server(config)
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
@@ -104,6 +109,7 @@ class FakeServer:
         self._socket.close()
 
     async def _list_models(self, request: Request) -> Response:
+        self.headers.append(dict(request.headers))
         if self._api_key and request.headers.get("authorization") != f"Bearer {self._api_key}":
             return _refusal(401, "Unauthorized")
         if self._models is None:
@@ -120,6 +126,7 @@ class FakeServer:
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
+        self.headers.append(dict(request.headers))
         assert request.client is not None
         self.connections.add(request.client.port)
         if self._kind == "strict" and any(name in body for name in VLLM_FIELDS):
@@ -128,6 +135,9 @@ class FakeServer:
         fault = self.faults.pop(0) if self.faults and not probing else None
         if isinstance(fault, int):
             return _refusal(fault, "busy")
+        if fault == "echo":
+            names = ("x-trace", "authorization", "x-team")
+            return _refusal(500, f"These failed: {[request.headers.get(name) for name in names]}")
         if fault == "later":
             return _refusal(429, "busy", {"retry-after": "7"})
         if fault == "html":
@@ -284,6 +294,15 @@ def enforce(grammar: str, text: str) -> str:
 def _chunk(delta: dict[str, Any], **extra: Any) -> str:
     choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None, **extra}
     return f"data: {json.dumps({'id': 'x', 'model': 'llava', 'choices': [choice]})}\n\n"
+
+
+def _as_proxy(app: ASGIApp) -> ASGIApp:
+    """Return an app that also answers what is sent to a proxy, whose paths are whole URLs."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "path": urlsplit(scope["path"]).path}, receive, send)
+
+    return answer
 
 
 def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

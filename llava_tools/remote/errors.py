@@ -61,9 +61,10 @@ def translated_errors(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except LlavaToolsError as error:
-        if not _has_secret(error, secrets):
+        clean = _without_secrets(error, secrets)
+        if str(clean) == str(error):
             raise
-        raise _without_secrets(error, secrets) from None
+        raise clean from None
     except openai.APIError as error:
         cause = None if _has_secret(error, secrets) else error
         raise _without_secrets(translate(error, url), secrets) from cause
@@ -86,6 +87,8 @@ def _without_secrets(error: LlavaToolsError, secrets: Sequence[str]) -> LlavaToo
     message, hint = error.message, error.hint
     for secret in secrets:
         message, hint = message.replace(secret, "***"), hint.replace(secret, "***")
+        for length in range(len(secret) - 1, 0, -1):  # what a shortened message leaves of it
+            message = message.replace(f"{secret[:length]}…", "***…")
     return type(error)(message, hint)
 
 

@@ -118,6 +118,7 @@ class ChunkParser:
         self._first_token = 0.0
         self._usage = Usage()
         self._finish_reason: str | None = None
+        self._stop_reason = ""
         self._has_logprobs = False
         self._has_chunks = False
 
@@ -129,7 +130,9 @@ class ChunkParser:
         """
         if (error := getattr(chunk, "error", None)) is not None:
             message = error.get("message") if isinstance(error, dict) else error
-            raise ServerError(f"The server failed while it answered: {str(message)[:300]}")
+            text = str(message)
+            shown = text if len(text) <= 300 else f"{text[:300]}…"
+            raise ServerError(f"The server failed while it answered: {shown}")
         self._has_chunks = True
         if chunk.usage is not None:
             self._usage = _parse_usage(chunk.usage, self._images)
@@ -137,6 +140,8 @@ class ChunkParser:
             return None
         choice = chunk.choices[0]
         self._finish_reason = choice.finish_reason or self._finish_reason
+        if isinstance(stop := getattr(choice, "stop_reason", None), str):  # a vLLM's
+            self._stop_reason = stop
         logprobs = _parse_logprobs(choice) if self._wants_logprobs else ()
         self._has_logprobs |= bool(logprobs)
         token_ids = tuple(int(token) for token in getattr(choice, "token_ids", None) or ())
@@ -181,6 +186,7 @@ class ChunkParser:
                 first_token=(self._first_token or now) - self._arrived,
                 total=now - self._arrived,
             ),
+            stop_string=self._stop_filter.found or self._stop_reason,
         )
 
 

@@ -57,8 +57,10 @@ def _normalized(**options: Any) -> dict[str, Any]:
             {"generate_kwargs": {"temperature": 0.7, "do_sample": True, "top_k": 5}},
             {"temperature": 0.7, "top_k": 5},
         ),
-        ({"additional_kwargs": {"num_ctx": 100, "repeat_penalty": 1.2}, "model_kwargs": None},)
-        + ({"context_length": 100, "repetition_penalty": 1.2},),
+        (
+            {"additional_kwargs": {"num_ctx": 100, "repeat_penalty": 1.2}, "model_kwargs": None},
+            {"context_length": 100, "repetition_penalty": 1.2},
+        ),
     ],
 )
 def test_names_of_peers_are_options(options: dict[str, Any], meaning: dict[str, Any]) -> None:
@@ -82,7 +84,7 @@ def test_do_sample_is_a_temperature(options: dict[str, Any], temperature: float)
     "options", [{"do_sample": False, "temperature": 0.7}, {"do_sample": True, "temperature": 0}]
 )
 def test_do_sample_must_not_contradict_the_temperature(options: dict[str, Any]) -> None:
-    with pytest.raises(RequestError, match="do_sample=.* contradicts temperature="):
+    with pytest.raises(RequestError, match=r"do_sample=.* contradicts temperature="):
         _normalized(**options)
 
 

@@ -1,0 +1,208 @@
+"""Headers, further fields, proxies and HTTP clients of a connection to a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+
+from llava_tools import Llava
+from llava_tools.core.backend import Backend
+from llava_tools.core.requests import Request, SamplingParams
+from llava_tools.errors import LlavaToolsError, ModelError, RequestError, ServerError
+from llava_tools.options import EngineOptions
+from llava_tools.remote import connect as connect_options
+from llava_tools.remote.errors import translated_errors
+from tests.fake_server import FakeServer
+from tests.remote.requests import QUESTION, Serve, full_answer
+
+KEY = "key-that-is-secret"
+HEADERS = {"X-Team": "vision-secret", "X-Trace": "1"}
+REQUEST = Request(QUESTION)
+
+
+def _connected(server: FakeServer, **options: Any) -> Backend:
+    return connect_options(EngineOptions(**{"base_url": server.url, **options}))
+
+
+def test_headers_go_with_every_request(serve: Serve) -> None:
+    server = serve("ok", api_key=KEY)
+    backend = _connected(server, api_key=KEY, default_headers=HEADERS)
+    full_answer(backend, REQUEST)
+    backend.count_tokens(REQUEST)
+    backend.close()
+    assert len(server.headers) >= 3
+    for headers in server.headers:
+        assert headers["x-team"] == "vision-secret"
+        assert headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_extra_fields_go_with_every_request_for_an_answer(serve: Serve) -> None:
+    server = serve("ok")
+    extra = {"chat_template_kwargs": {"short": True}, "priority": 3}
+    backend = _connected(server, extra_body=extra)
+    extra["priority"] = 9  # what was passed counts
+    full_answer(backend, Request(QUESTION, SamplingParams(top_k=4)))
+    backend.count_tokens(REQUEST)
+    backend.close()
+    assert [body["priority"] for body in server.requests] == [3] * len(server.requests)
+    assert server.requests[0]["chat_template_kwargs"] == {"short": True}
+    assert server.requests[0]["top_k"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("vllm", {"repetition_penalty": 1.2}),
+        ("minimal", {"repetition_penalty": 1.2, "repeat_penalty": 1.2, "repeat_last_n": -1}),
+    ],
+)
+def test_a_repetition_penalty_has_the_servers_name(
+    serve: Serve, kind: str, names: dict[str, float]
+) -> None:
+    server = serve("ok", kind=kind)
+    backend = _connected(server)
+    full_answer(backend, Request(QUESTION, SamplingParams(repetition_penalty=1.2)))
+    full_answer(backend, REQUEST)
+    backend.close()
+    penalized, plain = server.requests
+    for name in ("repetition_penalty", "repeat_penalty", "repeat_last_n"):
+        assert penalized.get(name) == names.get(name)
+        assert name not in plain
+
+
+def test_a_proxy_gets_the_requests(serve: Serve) -> None:
+    """The fake server stands for the proxy: the address itself leads nowhere."""
+    server = serve("through the proxy")
+    proxy = server.url.removesuffix("/v1")
+    backend = _connected(server, base_url="http://model.invalid/v1", proxy=proxy)
+    assert full_answer(backend, REQUEST).text == "through the proxy"
+    backend.close()
+    assert server.headers[0]["host"] == "model.invalid"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])
+def test_proxies_of_the_environment_are_not_used(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    backend = _connected(serve("ok"))
+    assert full_answer(backend, REQUEST).text == "ok"
+    backend.close()
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2])
+def test_an_async_client_sends_the_requests(serve: Serve, module: Any) -> None:
+    server = serve("ok")
+    client = module.AsyncClient(headers={"X-Own": "client"}, trust_env=False)
+    backend = _connected(server, http_async_client=client)
+    assert full_answer(backend, REQUEST).text == "ok"
+    backend.close()
+    assert {headers["x-own"] for headers in server.headers} == {"client"}
+    assert client.is_closed
+
+
+def test_redirects_are_not_followed(serve: Serve) -> None:
+    other = serve("elsewhere")
+    transport = httpx2.MockTransport(
+        lambda request: httpx2.Response(307, headers={"location": other.url})
+    )
+    client = httpx2.AsyncClient(transport=transport)
+    with pytest.raises(LlavaToolsError):
+        _connected(other, http_async_client=client)
+    assert other.headers == []
+
+
+def test_no_message_shows_a_key_or_a_header(serve: Serve) -> None:
+    server = serve("ok", api_key=KEY)
+    backend = _connected(server, api_key=KEY, default_headers=HEADERS)
+    server.faults += ["echo"] * 4
+    with pytest.raises(ServerError, match="These failed") as caught:
+        full_answer(backend, REQUEST)
+    backend.close()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert KEY not in str(error)
+        assert "vision-secret" not in str(error)
+        error = error.__cause__
+    assert "***" in str(caught.value)
+    assert "['1', 'Bearer ***', '***']" in str(caught.value), "short values are no secrets"
+
+
+@pytest.mark.parametrize("length", range(270, 300))
+def test_a_message_that_is_shortened_within_a_key_shows_none_of_it(length: int) -> None:
+    error = openai.APIError("x" * length + KEY, httpx2.Request("POST", "http://h"), body=None)
+    with pytest.raises(LlavaToolsError) as caught, translated_errors("http://h/v1", [KEY]):
+        raise error
+    assert "key-" not in str(caught.value)
+    assert "***" in str(caught.value)
+
+
+def test_no_message_shows_a_password(serve: Serve) -> None:
+    server = serve("ok", models=("a", "b"))
+    url = server.url.replace("http://", "http://me:pass-word@")
+    with pytest.raises(ModelError, match="does not serve exactly one model") as caught:
+        _connected(server, base_url=url)
+    assert "pass-word" not in str(caught.value)
+    options = EngineOptions(
+        base_url=server.url, api_key=KEY, default_headers=HEADERS, proxy="http://me:pass-word@p:1"
+    )
+    for secret in (KEY, "vision-secret", "pass-word"):
+        assert secret not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("default_headers", ["X-A"], "default_headers is a list"),
+        ("default_headers", {"X A": "b"}, "name 'X A'"),
+        ("default_headers", {"X-A": "vision-secret\r\nX-B: c"}, "'X-A' in default_headers"),
+        ("default_headers", {"X-A": 5}, "'X-A' in default_headers"),
+        ("extra_body", [1], "extra_body="),
+        ("extra_body", {"temperature": 1}, "'temperature'"),
+        ("extra_body", {"messages": []}, "'messages'"),
+        ("extra_body", {"response_format": {}}, "'response_format'"),
+        ("proxy", "vision-secret", "proxy is not the URL"),
+        ("proxy", 5, "proxy is not the URL"),
+        ("http_async_client", httpx.Client(), "http_async_client is a Client"),
+        ("http_async_client", object(), "http_async_client is a object"),
+    ],
+)
+def test_impossible_values_are_refused_without_showing_them(
+    option: str, value: Any, message: str
+) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        Llava(base_url="http://localhost:1/v1", **{option: value})
+    assert "vision-secret" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("default_headers", {"X-A": "b"}),
+        ("extra_body", {"priority": 1}),
+        ("proxy", "http://p:1"),
+        ("http_async_client", httpx.AsyncClient()),
+    ],
+)
+def test_options_of_a_connection_need_a_server(option: str, value: Any) -> None:
+    with pytest.raises(RequestError, match=f"{option} is for a server"):
+        Llava(**{option: value})
+
+
+def test_a_proxy_does_not_go_with_a_client() -> None:
+    with pytest.raises(RequestError, match="proxy does not go with http_async_client"):
+        Llava(base_url="http://h/v1", proxy="http://p:1", http_async_client=httpx.AsyncClient())
+
+
+def test_equal_connections_are_shared() -> None:
+    one = EngineOptions(base_url="http://h/v1", default_headers={"A": "b"}, extra_body={"c": [1]})
+    same = EngineOptions(base_url="http://h/v1", default_headers={"A": "b"}, extra_body={"c": [1]})
+    other = EngineOptions(base_url="http://h/v1", default_headers={"A": "c"}, extra_body={"c": [1]})
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
