@@ -12,7 +12,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
 #: Folders that belong to no single distribution: a file in one would hide the others' packages.
-SHARED = ("", "llms", "embeddings", "tools", "readers")
+SHARED = ("", "agent", "llms", "embeddings", "tools", "readers", "retrievers", "selectors")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
         "llama_index/embeddings/llava/py.typed",
         "llama_index/tools/llava/py.typed",
         "llama_index/readers/llava/py.typed",
+        "llama_index/retrievers/llava/py.typed",
     } <= files
 
 
