@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class LlavaToolsError(Exception):
@@ -92,14 +93,18 @@ class OutputError(EngineError):
         message: As in `LlavaToolsError`.
         hint: As in `LlavaToolsError`.
         text: What the model had written, as far as it is known.
+        tool_calls: The `ToolCall`s that were complete; their arguments may not be of the schema.
     """
 
-    def __init__(self, message: str, hint: str = "", text: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", text: str = "", tool_calls: tuple[Any, ...] = ()
+    ) -> None:
         self.text = text
+        self.tool_calls = tool_calls
         super().__init__(message, hint)
 
-    def __reduce__(self) -> tuple[type[OutputError], tuple[str, ...]]:
-        return type(self), (self.message, self.hint, self.text)
+    def __reduce__(self) -> tuple[type[OutputError], tuple[Any, ...]]:
+        return type(self), (self.message, self.hint, self.text, self.tool_calls)
 
 
 class EngineClosedError(EngineError):

@@ -14,7 +14,7 @@ from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob,
 from llava_tools.core.requests import Request
 from llava_tools.errors import EngineClosedError
 from llava_tools.images import ImageRef
-from llava_tools.structured.parser import constrained
+from llava_tools.structured.constrained_stream import constrained
 
 Script = Callable[[Request], str] | Sequence[str]
 
@@ -68,7 +68,8 @@ class ScriptedBackend:
         else:
             text = self._script[min(number, len(self._script) - 1)]
         stream = ScriptedStream(self, _chunks(request, text, limit, usage))
-        return constrained(stream, prepared.constraint)
+        stop = request.sampling.stop
+        return constrained(stream, prepared.constraint, stop=stop, usage=usage)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
@@ -143,9 +144,9 @@ class ScriptedStream:
 
 def _chunks(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk]:
     """Split a text into words, up to the first stop string and the token limit."""
-    stops = [text.find(stop) for stop in request.sampling.stop if stop in text]
-    if stops:
-        text = text[: min(stops)]
+    stops = [(text.find(stop), stop) for stop in request.sampling.stop if stop in text]
+    end, stop_string = min(stops, default=(len(text), ""))
+    text = text[:end]
     words = [word if i == 0 else " " + word for i, word in enumerate(text.split(" "))]
     finish_reason: FinishReason = "length" if len(words) > limit else "stop"
     words = words[:limit]
@@ -159,6 +160,7 @@ def _chunks(request: Request, text: str, limit: int, usage: Usage) -> list[Chunk
         finish_reason=finish_reason,
         usage=replace(usage, completion_tokens=len(words)),
         timings=Timings(),
+        stop_string=stop_string if finish_reason == "stop" else "",
     )
     return chunks
 

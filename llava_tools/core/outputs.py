@@ -89,6 +89,7 @@ class Chunk:
             `tool_calls` (the caller runs the tools and sends their results).
         tool_call_chunks: New chunks of tool calls.
         best_effort: Set in the last chunk if the constraint was not enforced in full.
+        stop_string: In the last chunk the stop string that ended the answer, if that is known.
     """
 
     text: str = ""
@@ -99,6 +100,7 @@ class Chunk:
     timings: Timings | None = None
     tool_call_chunks: tuple[ToolCallChunk, ...] = ()
     best_effort: bool = False
+    stop_string: str = ""
 
 
 @dataclass(frozen=True)

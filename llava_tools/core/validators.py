@@ -80,7 +80,7 @@ def _extended(draft: type[Validator]) -> type[Validator]:
     }
     if "multipleOf" in draft.VALIDATORS:
         keywords["multipleOf"] = _multiple_of
-    return cast("type[Validator]", extend(draft, keywords))
+    return cast("type[Validator]", cast(Any, extend)(draft, keywords))
 
 
 def _pattern(validator: Validator, pattern: str, value: Any, schema: Schema) -> _Errors:

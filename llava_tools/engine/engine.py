@@ -17,6 +17,7 @@ from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
 from llava_tools.chat.token_limit import max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
+from llava_tools.core.outputs import Usage
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.engine import scoring
 from llava_tools.engine.attention import make_attention
@@ -41,7 +42,7 @@ from llava_tools.engine.vision_stream import VisionStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
-from llava_tools.structured.parser import constrained
+from llava_tools.structured.constrained_stream import constrained
 
 #: Stands for an image in a prompt's token ids until its request was admitted.
 _IMAGE = -1
@@ -148,7 +149,9 @@ class LlavaEngine:
             raise
         eos = self.loaded.eos_token_ids
         stream = EngineStream(state, self._tokenizer, eos, self._release, self._dropped.put)
-        return constrained(stream, constraint, best_effort=best_effort)
+        usage = Usage(len(state.prompt_ids), image_tokens=state.image_tokens)
+        stop = request.sampling.stop
+        return constrained(stream, constraint, best_effort=best_effort, stop=stop, usage=usage)
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""

@@ -9,7 +9,7 @@ from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob,
 from llava_tools.engine.process import check_process
 from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
-from llava_tools.errors import EngineClosedError, EngineError, OutputError
+from llava_tools.errors import EngineClosedError, EngineError, SchemaError
 from llava_tools.structured.stop_strings import StopStringFilter
 
 
@@ -59,7 +59,7 @@ class EngineStream:
             raise output
         if output.finished and self._state.constraint_error:
             self._finish()
-            raise OutputError(
+            raise SchemaError(
                 f"The constraint could not be followed: {self._state.constraint_error}.",
                 "Make the schema simpler.",
             )
@@ -113,6 +113,7 @@ class EngineStream:
                 first_token=self._first_token - state.arrived,
                 total=time.perf_counter() - state.arrived,
             ),
+            stop_string=self._stop_filter.found,
         )
 
     def _logprobs(self, begin: int, tokens: Sequence[int]) -> tuple[TokenLogprob, ...]:

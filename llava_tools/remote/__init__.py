@@ -2,7 +2,7 @@
 
 A `Request` becomes chat messages (protocol.py) with images as small data URLs (image_encoding.py)
 and its constraint as a grammar or JSON schema that this server enforces (constraint_encoding.py).
-`llava_tools.structured.parser` parses and validates the answer, as for every backend. The server
+`llava_tools.structured` parses and validates the answer, as for every backend. The server
 renders the messages with its own chat template; chat_template.py writes one that gives the
 conversation format that a model was trained on. This package is imported only if `base_url` is set.
 """

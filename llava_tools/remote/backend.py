@@ -29,7 +29,7 @@ from llava_tools.remote.constraint_encoding import ConstraintEncoder, Constraint
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
 from llava_tools.remote.stream import RemoteStream
-from llava_tools.structured.parser import constrained
+from llava_tools.structured.constrained_stream import constrained
 
 #: Context of LLaVA 1.5, for servers that do not report theirs.
 _DEFAULT_CONTEXT = 4096
@@ -127,7 +127,12 @@ class RemoteBackend:
         except EngineClosedError:
             self._slots.release()
             raise
-        return constrained(stream, prepared.constraint, best_effort=encoding.best_effort)
+        return constrained(
+            stream,
+            prepared.constraint,
+            best_effort=encoding.best_effort,
+            stop=request.sampling.stop,
+        )
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`; `ServerError` if the server is not a vLLM."""

@@ -1,8 +1,9 @@
 """Incremental parser of constrained answers: text in; checked text and tool calls out.
 
-`ConstrainedStream` wraps the stream of a backend. Text passes through, and calls become
-`ToolCallChunk`s: id and name first, then the arguments as they arrive. An answer that is cut off or
-does not match its schema raises before the stream ends, even if the backend ignored the constraint.
+Text passes through, and calls become `ToolCallChunk`s: id and name first, then the arguments as
+they arrive. An answer that is cut off or does not match its schema raises, even if the backend
+ignored the constraint. A call that repeats an earlier one is left out: weak models repeat calls
+without end.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG
 from llava_tools.core import json_schema
-from llava_tools.core.backend import Stream
-from llava_tools.core.constraints import Constraint
-from llava_tools.core.outputs import Chunk, FinishReason, ToolCallChunk
+from llava_tools.core.constraints import Constraint, ToolCall
+from llava_tools.core.outputs import FinishReason, ToolCallChunk
 from llava_tools.errors import OutputError
+from llava_tools.structured.json_scanner import JsonScanner, is_partial_json
 
 _CALL_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
 _CALL_TAIL = re.compile(r"\s*\}\s*" + CLOSE_TAG)
@@ -31,54 +32,14 @@ def new_call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
-def constrained(stream: Stream, constraint: Constraint, *, best_effort: bool = False) -> Stream:
-    """Return a `ConstrainedStream`, or the same stream if the constraint allows any text."""
-    if constraint.unconstrained:
-        return stream
-    return ConstrainedStream(stream, constraint, best_effort=best_effort)
+@dataclass
+class _Call:
+    """A call; `text` is the JSON of its arguments so far."""
 
-
-class ConstrainedStream(Iterator[Chunk]):
-    """A stream whose answer is parsed and checked.
-
-    Args:
-        stream: Chunks of text.
-        constraint: The form of the answer.
-        best_effort: Whether the backend could not enforce the constraint in full.
-
-    Raises:
-        OutputError: While iterating: the answer is cut off or violates the constraint.
-    """
-
-    def __init__(self, stream: Stream, constraint: Constraint, *, best_effort: bool = False):
-        self._stream = stream
-        self._parser = ToolCallParser(constraint)
-        self._best_effort = best_effort
-        self._written: list[str] = []
-
-    def __next__(self) -> Chunk:
-        chunk = next(self._stream)
-        self._written.append(chunk.text)
-        try:
-            text, calls = self._parser.feed(chunk.text)
-            if chunk.finish_reason is None:
-                return replace(chunk, text=text, tool_call_chunks=calls)
-            rest, reason = self._parser.finish(chunk.finish_reason)
-        except OutputError as error:
-            self._stream.close()
-            error.text = "".join(self._written)
-            raise
-        return replace(
-            chunk,
-            text=text + rest,
-            tool_call_chunks=calls,
-            finish_reason=reason,
-            best_effort=self._best_effort,
-        )
-
-    def close(self) -> None:
-        """See `Stream.close`."""
-        self._stream.close()
+    id: str
+    name: str
+    text: str = ""
+    finished: bool = False
 
 
 class ToolCallParser:
@@ -90,16 +51,31 @@ class ToolCallParser:
     Args:
         constraint: The form of the answer.
         new_id: Returns the id of a new call.
+        stop: The request's stop strings, for errors.
+
+    Attributes:
+        repetitions: Number of calls that were left out, since they repeat an earlier one.
     """
 
-    def __init__(self, constraint: Constraint, new_id: Callable[[], str] = new_call_id) -> None:
+    def __init__(
+        self,
+        constraint: Constraint,
+        new_id: Callable[[], str] = new_call_id,
+        *,
+        stop: Sequence[str] = (),
+    ) -> None:
+        self.repetitions = 0
         self._constraint = constraint
+        self._stop = stop
         self._tools = {tool.name: tool for tool in constraint.callable_tools}
         self._new_id = new_id
         self._buffer = ""
         self._texts: list[str] = []
-        self._calls: list[tuple[str, str]] = []  # name and the arguments' JSON so far
+        self._calls: list[_Call] = []
         self._chunks: list[ToolCallChunk] = []
+        # Earlier calls that begin as the last one does; while there are any, its chunks wait.
+        self._alike: list[_Call] = []
+        self._waiting: list[ToolCallChunk] = []
         self._scanner = JsonScanner()
         self._parse = self._parse_start if self._tools else self._parse_text
 
@@ -116,8 +92,18 @@ class ToolCallParser:
             pass
         return "".join(self._texts[count:]), _joined(self._chunks)
 
-    def finish(self, reason: FinishReason) -> tuple[str, FinishReason]:
+    @property
+    def finished_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that are complete."""
+        complete = (call for call in self._calls if call.finished)
+        return tuple(ToolCall(call.id, call.name, json.loads(call.text)) for call in complete)
+
+    def finish(self, reason: FinishReason, stop_string: str = "") -> tuple[str, FinishReason]:
         """Check the whole answer; return the rest of the text and the finish reason.
+
+        Args:
+            reason: Why the backend ended the answer.
+            stop_string: The stop string that ended it, if that is known.
 
         Raises:
             OutputError: A call or the JSON is cut off, or the answer violates the constraint.
@@ -127,36 +113,54 @@ class ToolCallParser:
             rest, self._buffer = self._buffer, ""
             self._texts.append(rest)
         if self._parse in (self._parse_head, self._parse_arguments, self._parse_tail):
-            raise _cut_off("A tool call", reason)
+            raise self._cut_off("A tool call", reason, stop_string)
         if self._calls:
-            for name, arguments in self._calls:
-                parameters = self._tools[name].parameters
-                json_schema.validate(json.loads(arguments), parameters, f"The call of {name}")
+            self.check_calls()
             return rest, "tool_calls"
         if self._constraint.requires_call:
-            if reason == "length":
-                raise _cut_off("A tool call", reason)
+            if reason == "length" or stop_string:
+                raise self._cut_off("A tool call", reason, stop_string)
             raise OutputError(
                 "The model answered in text where it had to call a tool.",
                 "Use a backend that enforces tool_choice.",
             )
-        self._check_text(reason)
+        self._check_text(reason, stop_string)
         return rest, reason
 
-    def _check_text(self, reason: FinishReason) -> None:
+    def check_calls(self) -> None:
+        """Check that the arguments of all calls are of their schemas; `OutputError` otherwise."""
+        for call in self._calls:
+            parameters = self._tools[call.name].parameters
+            json_schema.validate(json.loads(call.text), parameters, f"The call of {call.name}")
+
+    def _check_text(self, reason: FinishReason, stop_string: str) -> None:
         schema = self._constraint.schema
         if schema is None:
             return
         text = "".join(self._texts)
         try:
             answer = json.loads(text)
-        except ValueError:
-            if reason == "length":
-                raise _cut_off("The JSON answer", reason) from None
+        except (ValueError, RecursionError):
+            if reason == "length" or stop_string or (self._stop and is_partial_json(text)):
+                raise self._cut_off("The JSON answer", reason, stop_string) from None
             raise OutputError(
                 f"The answer is not JSON: {text[:80]!r}.", "Use a backend that enforces schemas."
             ) from None
         json_schema.validate(answer, schema, "The answer")
+
+    def _cut_off(self, subject: str, reason: FinishReason, stop_string: str) -> OutputError:
+        cause, hint = "max_tokens", "Allow more max_tokens."
+        if reason != "length":
+            stops = ", ".join(map(repr, [stop_string] if stop_string else self._stop))
+            several = not stop_string and len(self._stop) > 1
+            cause = f"one of the stop strings {stops}" if several else f"the stop string {stops}"
+            hint = "Leave the stop string out."
+            if not stops:
+                cause = "a stop string"
+        complete = len(self.finished_calls)
+        before = f"; {complete} before it are complete, in the error's tool_calls"
+        message = f"{subject} was cut off by {cause}{before if complete else ''}."
+        return OutputError(message, hint)
 
     def _parse_start(self) -> bool:
         """Decide whether the answer begins with a call."""
@@ -189,8 +193,9 @@ class ToolCallParser:
                 "The model made several calls where only one is allowed.",
                 "Use a backend that enforces parallel_tool_calls.",
             )
-        self._calls.append((name, ""))
-        self._chunks.append(ToolCallChunk(len(self._calls) - 1, "", self._new_id(), name))
+        self._alike = [call for call in self._calls if call.name == name]
+        self._calls.append(_Call(self._new_id(), name))
+        self._add_chunk("", self._calls[-1].id, name)
         self._scanner = JsonScanner()
         self._parse = self._parse_arguments
         return True
@@ -198,22 +203,35 @@ class ToolCallParser:
     def _parse_arguments(self) -> bool:
         length = self._scanner.feed(self._buffer)
         new, self._buffer = self._buffer[:length], self._buffer[length:]
-        name, arguments = self._calls[-1]
-        arguments += new
-        self._calls[-1] = (name, arguments)
-        self._chunks.append(ToolCallChunk(len(self._calls) - 1, new))
+        call = self._calls[-1]
+        call.text += new
+        begin = call.text.lstrip()
+        self._alike = [other for other in self._alike if other.text.lstrip().startswith(begin)]
+        self._add_chunk(new)
         if self._scanner.finished:
             try:
-                json.loads(arguments)
-            except ValueError:
-                raise _malformed(arguments) from None
+                json.loads(call.text)
+            except (ValueError, RecursionError):
+                raise _malformed(call.text) from None
             self._parse = self._parse_tail
+            if self._alike:
+                self.repetitions += 1
+                self._waiting = []
+                self._calls.pop()
         return True
+
+    def _add_chunk(self, arguments: str, id_: str | None = None, name: str | None = None) -> None:
+        """Add a chunk of the last call; it waits while that may turn out to be a repetition."""
+        self._waiting.append(ToolCallChunk(len(self._calls) - 1, arguments, id_, name))
+        if not self._alike:
+            self._chunks += self._waiting
+            self._waiting = []
 
     def _parse_tail(self) -> bool:
         """Parse the end of a call."""
         if self._match(_CALL_TAIL) is None:
             return False
+        self._calls[-1].finished = True
         self._parse = self._parse_separator
         return True
 
@@ -254,41 +272,6 @@ def _joined(chunks: Iterable[ToolCallChunk]) -> tuple[ToolCallChunk, ...]:
             arguments = before.arguments + chunk.arguments
             joined[chunk.index] = replace(before, arguments=arguments)
     return tuple(joined.values())
-
-
-class JsonScanner:
-    """Finds the end of a JSON object that arrives in chunks."""
-
-    def __init__(self) -> None:
-        self.finished = False
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-
-    def feed(self, text: str) -> int:
-        """Return the number of characters of `text` that belong to the object."""
-        for length, character in enumerate(text, start=1):
-            if self._escaped:
-                self._escaped = False
-            elif self._in_string:
-                self._escaped = character == "\\"
-                self._in_string = character != '"'
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self._depth += 1
-            elif character in "}]":
-                self._depth -= 1
-            if self._depth < 1 and not character.isspace():
-                self.finished = True
-                return length
-        return len(text)
-
-
-def _cut_off(subject: str, reason: FinishReason) -> OutputError:
-    if reason == "length":
-        return OutputError(f"{subject} was cut off by max_tokens.", "Allow more max_tokens.")
-    return OutputError(f"{subject} was cut off by a stop string.", "Leave the stop string out.")
 
 
 def _malformed(text: str) -> OutputError:

@@ -12,14 +12,19 @@ class StopStringFilter:
     white space is text back until other text follows.
 
     Attributes:
-        stopped: Whether a stop string was found; it and the text after it are dropped.
+        found: The stop string that was found, or ""; it and the text after it are dropped.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self.stopped = False
+        self.found = ""
         self._stops = stops
         self._buffer = ""
         self._begun = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return bool(self.found)
 
     def feed(self, text: str) -> str:
         """Add text; return the text that can be passed on."""
@@ -27,10 +32,10 @@ class StopStringFilter:
         if not self._begun:
             text = text.lstrip()
             self._begun = bool(text)
-        ends = [(i + len(stop), i) for stop in self._stops if (i := text.find(stop)) >= 0]
+        ends = [(i + len(stop), i, stop) for stop in self._stops if (i := text.find(stop)) >= 0]
         if ends:  # the first to be complete wins, however the text was split into chunks
-            self.stopped = True
-            self._buffer = text[: min(ends)[1]]
+            _, begin, self.found = min(ends)
+            self._buffer = text[:begin]
             return ""
         safe = len(text.rstrip())
         for stop in self._stops:

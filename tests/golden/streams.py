@@ -10,7 +10,8 @@ from typing import Any
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint
 from llava_tools.core.outputs import Chunk, FinishReason, collect
 from llava_tools.core.requests import Message, Request, SamplingParams
-from llava_tools.structured.parser import ConstrainedStream, ToolCallParser
+from llava_tools.structured.constrained_stream import ConstrainedStream
+from llava_tools.structured.parser import ToolCallParser
 from llava_tools.structured.stop_strings import StopStringFilter
 from llava_tools.testing import ScriptedBackend
 from tests.golden import inputs as i

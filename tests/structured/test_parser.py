@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
 from llava_tools.core.outputs import ToolCallChunk, collect
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.errors import OutputError
-from llava_tools.structured.parser import ConstrainedStream, ToolCallParser
+from llava_tools.structured.constrained_stream import ConstrainedStream
+from llava_tools.structured.parser import ToolCallParser
 from llava_tools.testing import ScriptedBackend
 from tests.strategies import adversarial_text
 
@@ -70,8 +72,9 @@ def test_calls_are_parsed_for_any_split(data: st.DataObject, values: list[Any]) 
     text = data.draw(st.sampled_from(["", " ", "\n"])) + "\n".join(map(write_call, calls))
     answer, chunks, reason = parse(data.draw(splits(text)), BOTH)
     assert (answer, reason) == ("", "tool_calls")
-    expected = [(f"c{i}", "look", {"at": value}) for i, value in enumerate(values)]
-    assert join_calls(chunks) == expected
+    distinct = {write_call(call): call.arguments for call in calls}
+    names = [(tool, arguments) for _, tool, arguments in join_calls(chunks)]
+    assert names == [("look", arguments) for arguments in distinct.values()]
 
 
 @given(st.data(), adversarial_text)
@@ -168,6 +171,102 @@ def test_text_may_be_cut_off_by_max_tokens() -> None:
     backend = ScriptedBackend(["one two three"])
     answer = collect(backend.stream(request(BOTH, max_tokens=2)), "m")
     assert (answer.text, answer.finish_reason) == ("one two", "length")
+
+
+def call(n: int) -> str:
+    return write_call(ToolCall("", "add", {"n": n}))
+
+
+@pytest.mark.parametrize("stop", [["}"], ["zzz", "}", '"n"'], ["n"], [": 1"]])
+@pytest.mark.parametrize(
+    ("constraint", "text"),
+    [
+        (Constraint(schema=ADD.parameters), '{"n": 1}'),
+        (Constraint((ADD,)), call(1)),
+        (Constraint((ADD,), "any"), call(1)),
+    ],
+)
+def test_stop_string_that_cuts_an_answer_is_named(
+    constraint: Constraint, text: str, stop: list[str]
+) -> None:
+    first = min((item for item in stop if item in text), key=text.find)
+    with pytest.raises(OutputError, match="Leave the stop string out") as caught:
+        list(ScriptedBackend([text]).stream(request(constraint, stop=tuple(stop))))
+    assert f"was cut off by the stop string {first!r}." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "message"),
+    [
+        ('{"n": ', ("5",), "The JSON answer was cut off by the stop string '5'."),
+        ('{"n": ', ("5", "x"), "The JSON answer was cut off by one of the stop strings '5', 'x'."),
+        ("Hello", ("5",), "The answer is not JSON"),
+        ('{"n": ', (), "The answer is not JSON"),
+    ],
+)
+def test_stop_string_is_blamed_for_what_it_can_have_cut(
+    text: str, stop: tuple[str, ...], message: str
+) -> None:
+    parser = ToolCallParser(Constraint(schema=ADD.parameters), stop=stop)
+    parser.feed(text)
+    with pytest.raises(OutputError, match=re.escape(message)):
+        parser.finish("stop")
+
+
+def test_stop_string_beside_an_answer_does_no_harm() -> None:
+    answer = collect(
+        ScriptedBackend(['{"n": 1}\nUSER: x']).stream(
+            request(Constraint(schema=ADD.parameters), stop=("USER:",))
+        ),
+        "m",
+    )
+    assert json.loads(answer.text) == {"n": 1}
+
+
+@given(st.data(), st.lists(st.sampled_from([1, 2, 12]), min_size=1, max_size=6))
+def test_repeated_calls_are_left_out_for_any_split(data: st.DataObject, numbers: list[int]) -> None:
+    text = "\n".join(map(call, numbers))
+    _, chunks, reason = parse(data.draw(splits(text)), BOTH)
+    assert [arguments["n"] for *_, arguments in join_calls(chunks)] == [*dict.fromkeys(numbers)]
+    assert reason == "tool_calls"
+
+
+@pytest.mark.parametrize("endless", [[1], [1, 2], [1, 12]])
+def test_answer_that_only_repeats_its_calls_is_ended(endless: list[int]) -> None:
+    text = "\n".join(call(n) for n in endless * 100)
+    backend = ScriptedBackend([text])
+    answer = collect(backend.stream(request(BOTH, max_tokens=100)), "m")
+    assert [item.arguments["n"] for item in answer.tool_calls] == endless
+    assert answer.finish_reason == "tool_calls"
+    assert answer.usage.prompt_tokens > 0
+    assert 0 < answer.usage.completion_tokens < 40
+    assert backend.closed_early == 1
+
+
+def test_repeated_call_of_a_wrong_schema_raises() -> None:
+    text = "\n".join([write_call(ToolCall("", "add", {"n": "x"}))] * 9)
+    with pytest.raises(OutputError, match="not of type 'integer'"):
+        list(ScriptedBackend([text]).stream(request(BOTH)))
+
+
+def test_finished_calls_are_in_the_error() -> None:
+    text = "\n".join(call(n) for n in range(100))
+    with pytest.raises(OutputError, match="2 before it are complete") as caught:
+        list(ScriptedBackend([text]).stream(request(BOTH, max_tokens=10)))
+    assert [(item.name, item.arguments) for item in caught.value.tool_calls] == [
+        ("add", {"n": 0}),
+        ("add", {"n": 1}),
+    ]
+    assert all(item.id.startswith("call_") for item in caught.value.tool_calls)
+    assert caught.value.text.startswith(call(0))
+
+
+def test_only_changed_calls_wait_for_their_arguments() -> None:
+    parser = ToolCallParser(BOTH, lambda: "c")
+    parser.feed(call(12) + "\n")
+    head, rest = '<tool_call>{"name": "add", "arguments": {"n": 1', "3}}</tool_call>"
+    assert parser.feed(head) == ("", ())
+    assert parser.feed(rest) == ("", (ToolCallChunk(1, '{"n": 13}', "c", "add"),))
 
 
 def request(constraint: Constraint, **sampling: Any) -> Request:
