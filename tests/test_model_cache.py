@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,41 +14,9 @@ from llava_tools.core.requests import Request
 from llava_tools.errors import EngineClosedError, ModelError, RequestError
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from tests.idle_timer import IdleTimer
+from tests.scripted_engines import Engines
 
 REQUEST = Request((Message("user", ("?",)),))
-
-
-class Engines:
-    """A model cache of scripted backends, with a clock that a test sets."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.timer = IdleTimer()
-        self.loads = 0
-        self.freed = 0
-        self.fails = False
-        self.live: weakref.WeakSet[ScriptedBackend] = weakref.WeakSet()
-        cache = model_cache.ModelCache(
-            self._load, self._free, self.timer.clock, self.timer.schedule
-        )
-        monkeypatch.setattr(model_cache, "engines", cache)
-        self.cache = cache
-
-    def _load(self, options: EngineOptions) -> Backend:
-        if self.fails:
-            raise ModelError("no room")
-        self.loads += 1
-        backend = ScriptedBackend(["one two three"])
-        self.live.add(backend)
-        return backend
-
-    def _free(self) -> None:
-        gc.collect()
-        self.freed += 1
-
-    @property
-    def loaded(self) -> bool:
-        return bool(self.cache.loaded())
 
 
 @pytest.fixture
