@@ -7,22 +7,29 @@ store, the handle works as `file_id` of an image block for `ChatLlava` and as a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_llava.errors import translated_errors
+from langchain_llava.options import option_errors
+from llava_tools.errors import refuse_unknown
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
-from llava_tools.retrieval import PageIndex, Skipped, load_pages
+from llava_tools.retrieval import Hit, PageIndex, Skipped, load_pages
 from llava_tools.retrieval.search import SearchMode
+from llava_tools.tools.find import open_page
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +38,8 @@ class LlavaPageRetriever(BaseRetriever):
     """Retriever of the pages in an index that match a query, best first.
 
     The metadata of a document are `document`, `source`, `page` (from 1), `score`, `handle` and
-    `snippet`. A call may override `k`. The first query loads the index.
+    `snippet`. A page whose file was deleted or changed after indexing has no `handle`, and a `note`
+    that says why. A call may override `k`. The first query loads the index.
 
     Setup:
         Install the extras `torch`, `langchain` and `documents`.
@@ -52,8 +60,7 @@ class LlavaPageRetriever(BaseRetriever):
         ```
 
     Raises:
-        RequestError: An impossible query, number or mode.
-        DocumentError: Using `with_images`, a page's file is missing or changed after indexing.
+        RequestError: An unknown option, or an impossible query, number or mode.
         IndexStoreError: There is no index there.
         ModelError: The embedder cannot be loaded.
     """
@@ -75,17 +82,47 @@ class LlavaPageRetriever(BaseRetriever):
 
     _opened: PageIndex | None = PrivateAttr(None)
 
+    def __init__(self, **options: Any) -> None:
+        with option_errors("LlavaPageRetriever"):
+            super().__init__(**options)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, options: Any) -> Any:
+        if isinstance(options, dict):
+            refuse_unknown(options, cls.model_fields, cls.__name__)
+        return options
+
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
+        return self._search(query, k)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        return await asyncio.to_thread(self._search, query, k)
+
+    def _search(self, query: str, k: int | None) -> list[Document]:
         with translated_errors():
             index = self._index()
             limit = self.k if k is None else k
             hits = index.search(query, limit, mode=self.mode, rerank=self.rerank)
-            if self.with_images:
-                store = open_store(self.image_store)
-                hits = [replace(hit, handle=store.add(index.open(hit))) for hit in hits]
-        return [_document(hit.text, hit.digest, hit.page, hit.as_dict()) for hit in hits]
+            metadata = [self._metadata(index, hit) for hit in hits]
+        return [
+            _document(hit.text, hit.digest, hit.page, data)
+            for hit, data in zip(hits, metadata, strict=True)
+        ]
+
+    def _metadata(self, index: PageIndex, hit: Hit) -> dict[str, object]:
+        metadata = hit.as_dict()
+        if self.with_images:
+            image, note = open_page(index, hit)
+            if image is None:
+                del metadata["handle"]
+                return {**metadata, "note": note}
+            metadata["handle"] = open_store(self.image_store).add(image)
+        return metadata
 
     def _index(self) -> PageIndex:
         if isinstance(self.index, PageIndex):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -130,7 +131,9 @@ class ImageStore:
     def __deepcopy__(self, memo: object) -> Self:
         return self  # a store is a place, which copies of what uses it share
 
-    def __reduce__(self) -> tuple[type[Self], tuple[int, Path]]:
+    def __reduce__(self) -> tuple[Callable[..., ImageStore], tuple[int, Path] | tuple[()]]:
+        if self is _shared:
+            return shared_store, ()  # that of the process which unpickles it
         if self._directory is None:
             raise TypeError("An ImageStore in memory cannot be pickled. Give it a directory.")
         return type(self), (self._max_bytes, self._directory)

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
@@ -31,6 +32,7 @@ from llava_tools.retrieval.pages import Document, FileState, find_text, hash_fil
 from llava_tools.retrieval.schema import IndexMetadata
 from llava_tools.retrieval.search import Hit, SearchMode, check_search, search_pages
 from llava_tools.retrieval.store import Store
+from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
 
 
@@ -95,6 +97,10 @@ class PageIndex:
 
     def __repr__(self) -> str:
         return f"PageIndex({str(self.folder)!r})"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, Encoder | None]]:
+        # Its tables, which are open files, are opened anew where it is unpickled.
+        return type(self), (self.folder, self._embedder)
 
     @cached_property
     def store(self) -> Store:
@@ -175,7 +181,7 @@ class PageIndex:
             mode: By the pages' images and their texts (`hybrid`), or by one of both (`image`,
                 `text`).
             rerank: A model that looks at the 3 k best pages and orders them by the probability
-                that they show the query (VQAScore).
+                that they show the query (VQAScore), 0 for a page whose file is gone or changed.
             where: Conditions that pages must match, see `llava_tools.retrieval.filters`.
 
         Raises:
@@ -188,8 +194,12 @@ class PageIndex:
         hits = search_pages(self.store, self.calibration, self.embedder, query, depth, mode, where)
         if rerank is None:
             return hits
-        hits = [replace(hit, score=rerank.score(query, self.open(hit))) for hit in hits]
+        hits = [replace(hit, score=self._shows(rerank, query, hit)) for hit in hits]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
+
+    def _shows(self, model: Llava, query: str, hit: Hit) -> float:
+        image, _ = open_page(self, hit)
+        return 0.0 if image is None else model.score(query, image)
 
     def open(self, hit: Hit) -> ImageRef:
         """Return a page's image, rendered from the file that was indexed.

@@ -97,7 +97,7 @@ def make_find_tool(index: SearchIndex) -> VisualTool[FindArguments, FindResult]:
     def find(arguments: FindArguments, resolver: ImageResolver) -> RequestGenerator[FindResult]:
         hits = index.search(arguments.query, arguments.k)
         names = document_names([hit.document for hit in hits])
-        images = [_open(index, hit) for hit in hits]
+        images = [open_page(index, hit)[0] for hit in hits]
         pages = tuple(
             FoundPage(
                 image=None if image is None else resolver.add(image),
@@ -138,10 +138,10 @@ def document_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: name(path) for path in parts}
 
 
-def _open(index: SearchIndex, hit: Any) -> ImageRef | None:
-    """Return the image of a page; None, and a line in the log, if it cannot be made."""
+def open_page(index: SearchIndex, hit: Any) -> tuple[ImageRef | None, str]:
+    """Return the image of a page and "", or None and why there is none, which is logged, too."""
     try:
-        return index.open(hit)
+        return index.open(hit), ""
     except (DocumentError, ImageError) as error:
         _log.warning("page %s of %s has no image: %s", hit.page, hit.document, error.message)
-        return None
+        return None, str(error)

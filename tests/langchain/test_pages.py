@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaPageLoader, LlavaPageRetriever
 from llava_tools import Llava
-from llava_tools.errors import DocumentError, IndexStoreError, RequestError
+from llava_tools.errors import IndexStoreError, RequestError
 from llava_tools.images.store import ImageStore, shared_store
 from llava_tools.retrieval import PageIndex
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
@@ -86,6 +87,24 @@ def test_chat_model_opens_a_page_by_its_handle(index: PageIndex) -> None:
     assert backend.requests[0].messages[-1].images[0].handle == document.metadata["handle"]
 
 
+async def test_call_overrides_k_in_every_way_to_call(index: PageIndex) -> None:
+    retriever = LlavaPageRetriever(index=index, k=3)
+    found = [
+        retriever.invoke("coffee", k=1),
+        await retriever.ainvoke("coffee", k=1),
+        *retriever.batch(["coffee"], k=1),
+        *(await retriever.abatch(["coffee"], k=1)),
+    ]
+    assert [len(documents) for documents in found] == [1, 1, 1, 1]
+    assert all(documents == found[0] for documents in found)
+    with pytest.raises(RequestError, match="k=0"):
+        await retriever.ainvoke("coffee", k=0)
+    with pytest.raises(TypeError, match="top"):
+        retriever.invoke("coffee", top=1)
+    with pytest.raises(TypeError, match="top"):
+        await retriever.ainvoke("coffee", top=1)
+
+
 async def test_async_and_batches(index: PageIndex) -> None:
     retriever = LlavaPageRetriever(index=index, k=2)
     documents = await retriever.ainvoke("coffee")
@@ -114,17 +133,58 @@ def test_errors_are_also_langchains(index: PageIndex, tmp_path: Path) -> None:
     with pytest.raises(langchain.ModelInvalidRequestError, match="k=0") as wrong:
         LlavaPageRetriever(index=index).invoke("coffee", k=0)
     assert isinstance(wrong.value, RequestError)
-    write_pdf(tmp_path / "in.pdf", ["old"])
-    other = PageIndex(tmp_path / "index", ScriptedEmbedder())
-    other.update([tmp_path / "in.pdf"])
-    write_pdf(tmp_path / "in.pdf", ["new and longer"])
-    with pytest.raises(langchain.ModelInvalidRequestError, match="changed") as stale:
-        LlavaPageRetriever(index=other).invoke("old")
-    assert isinstance(stale.value, DocumentError)
-    (document,) = LlavaPageRetriever(index=other, with_images=False).invoke("old")
-    assert document.page_content == "old"
-    with pytest.raises(ValueError, match="Extra inputs"):
-        LlavaPageRetriever(index=other, top=3)  # type: ignore[call-arg]
+    for options, message in (
+        ({"top": 3}, "LlavaPageRetriever takes no option 'top'"),
+        ({"mode": "picture"}, "mode='picture' is not possible"),
+    ):
+        with pytest.raises(langchain.ModelInvalidRequestError, match=message) as unknown:
+            LlavaPageRetriever(index=index, **options)  # type: ignore[arg-type]
+        assert isinstance(unknown.value, RequestError)
+
+
+@pytest.mark.parametrize(("change", "note"), [("delete", "gone"), ("write", "changed")])
+@pytest.mark.parametrize("rerank", [False, True])
+async def test_page_whose_file_is_gone_or_changed_comes_without_its_image(
+    change: str, note: str, rerank: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pdf(tmp_path / "a.pdf", ["old tea"])
+    write_pdf(tmp_path / "b.pdf", ["new tea"])
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([tmp_path / "a.pdf", tmp_path / "b.pdf"])
+    if change == "delete":
+        (tmp_path / "a.pdf").unlink()
+    else:
+        write_pdf(tmp_path / "a.pdf", ["other and longer"])
+    judge = Llava(backend=ScriptedBackend()) if rerank else None
+    retriever = LlavaPageRetriever(index=index, rerank=judge)
+    with caplog.at_level("WARNING", "llava_tools"):
+        documents = retriever.invoke("tea")
+    assert "a.pdf has no image" in caplog.text
+    assert await retriever.ainvoke("tea") == documents
+    found = {Path(document.metadata["document"]).name: document for document in documents}
+    lost, kept = found["a.pdf"], found["b.pdf"]
+    assert lost.page_content == "old tea"
+    assert "handle" not in lost.metadata
+    assert note in lost.metadata["note"]
+    assert kept.metadata["handle"] in shared_store()
+    assert "note" not in kept.metadata
+    if rerank:
+        assert documents == [kept, lost]
+        assert lost.metadata["score"] == 0
+    for document in LlavaPageRetriever(index=index, with_images=False).invoke("tea"):
+        assert "note" not in document.metadata
+
+
+@pytest.mark.parametrize("kind", ["folder", "index"])
+def test_used_retriever_can_be_pickled(kind: str, tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", ["green tea"])
+    PageIndex(tmp_path / "index").update([tmp_path / "a.pdf"])
+    folder = tmp_path / "index"
+    retriever = LlavaPageRetriever(index=folder if kind == "folder" else PageIndex(folder), k=2)
+    documents = retriever.invoke("tea")
+    again = pickle.loads(pickle.dumps(retriever))
+    assert again.k == 2
+    assert again.invoke("tea") == documents
 
 
 def test_loader_yields_pages_and_lists_skipped_files(folder: Path, tmp_path: Path) -> None:
