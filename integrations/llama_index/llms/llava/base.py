@@ -117,8 +117,6 @@ class Llava(ModelFields, StructuredPrediction):
     synonyms: ClassVar[Mapping[str, str]] = {
         "model_name": "model",
         "context_window": "context_length",
-        "max_new_tokens": "max_tokens",
-        "api_base": "base_url",
     }
 
     strict: bool = True
@@ -292,7 +290,7 @@ class Llava(ModelFields, StructuredPrediction):
     def _request(self, messages: tuple[Message, ...], kwargs: dict[str, Any]) -> Request:
         """Check everything that can be checked without loading the model."""
         names = (*SAMPLING_OPTIONS, *CALL_OPTIONS)
-        options = normalize(kwargs, names, "A Llava call", self.synonyms)
+        options = normalize(kwargs, names, "A Llava call", {})
         if not messages:
             raise RequestError("There is no message.", "Give at least the user's question.")
         constraint: dict[str, Any] = {"strict": self.strict}
