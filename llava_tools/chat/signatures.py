@@ -4,12 +4,14 @@
 
 Types are written as in TypeScript: `string`, `integer[]`, `{a: number, b?: string}`, `"x"|"y"`.
 Each referenced definition is written once, after the signature. A signature may leave out details
-of the schema; answers are validated against the schema itself.
+of the schema; answers are validated against the schema itself. Nothing in a schema can begin a line
+of its own: texts become one line, and names with other characters than usual are quoted.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +19,20 @@ from llava_tools.chat import image_handles
 from llava_tools.core import json_schema
 from llava_tools.core.constraints import Schema, ToolSpec
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SYNTAX = re.compile(r"""["\\(){}\[\]:;,|&?=<>]""")
 _BOUNDS = (("minimum", "at least"), ("maximum", "at most"))
+
+
+def one_line(text: object) -> str:
+    """Return a text with its line breaks and other white space as single spaces."""
+    return " ".join(str(text).split())
 
 
 def of_tool(tool: ToolSpec) -> str:
     """Return a tool's signature and description, then the descriptions of its arguments."""
     writer = _SignatureWriter(tool.parameters)
-    description = f": {_one_line(tool.description)}" if tool.description.strip() else ""
+    description = f": {one_line(tool.description)}" if tool.description.strip() else ""
     return writer.with_notes(f"{tool.name}({writer.fields(tool.parameters)}){description}")
 
 
@@ -48,7 +57,7 @@ class _SignatureWriter:
         )
         for name, field in properties.items():
             if isinstance(field, Mapping) and str(field.get("description") or "").strip():
-                lines.append(f"  {name}: {_one_line(field['description'])}")
+                lines.append(f"  {_name(name)}: {one_line(field['description'])}")
         written = 0
         while written < len(self._definitions):  # a definition may add others
             name, schema = list(self._definitions.items())[written]
@@ -65,7 +74,7 @@ class _SignatureWriter:
             default = ""
             if isinstance(field, Mapping) and field.get("default") is not None:
                 default = f" = {_json(field['default'])}"
-            parts.append(f"{name}{optional}: {self.type(field)}{default}")
+            parts.append(f"{_name(name)}{optional}: {self.type(field)}{default}")
         return ", ".join(parts)
 
     def type(self, schema: object) -> str:
@@ -100,7 +109,7 @@ class _SignatureWriter:
     def _scalar(self, schema: Schema) -> str:
         if schema.get("pattern") == image_handles.PATTERN:
             return "picture"
-        rules = [str(schema[key]) for key in ("format", "pattern") if key in schema]
+        rules = [_escaped(str(schema[key])) for key in ("format", "pattern") if key in schema]
         rules += [f"{word} {schema[key]}" for key, word in _BOUNDS if key in schema]
         return f"{schema['type']} ({', '.join(rules)})" if rules else str(schema["type"])
 
@@ -109,8 +118,8 @@ class _SignatureWriter:
         if name in ("", "#"):
             return "the whole"
         definition = json_schema.resolve_reference({"$ref": pointer}, self._root)
-        self._definitions.setdefault(name, definition)
-        return name
+        self._definitions.setdefault(_name(name), definition)
+        return _name(name)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -118,8 +127,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _escaped(json.dumps(value, ensure_ascii=False))
 
 
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+def _name(name: str) -> str:
+    """Return the name of a property or definition, quoted if it could be read as more than that."""
+    return _json(name) if _SYNTAX.search(name) or _CONTROL.search(name) else name
+
+
+def _escaped(text: str) -> str:
+    """Return a text with its line breaks and control characters escaped."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -6,7 +6,8 @@ LLaVA 1.5 was not trained to call tools and has no tokens for it, so the protoco
 - a call is ``<tool_call>{"name": "look", "arguments": {"question": "..."}}</tool_call>``; a line
   break separates several. Many open models were trained on this layout, and servers can parse it.
   Only generated text is parsed: the same characters in a message or a tool's result stay text;
-- a result is ``Result of look: ...`` in the user's turn, a failure ``Error of look: ...``;
+- a result is ``Result of look: ...`` in the user's turn, a failure ``Error of look: ...``; its
+  further lines are indented, so that none reads as another result or turn;
 - if a tool takes images, a turn with images begins with ``Pictures: img_..., img_...``.
 
 The embedded model is trained on exactly this text.
@@ -63,8 +64,9 @@ def write_turn(text: str, calls: tuple[ToolCall, ...]) -> str:
 
 
 def write_result(name: str, text: str, *, error: bool) -> str:
-    """Return a tool's result or error for the user's turn."""
-    return f"{'Error' if error else 'Result'} of {name}: {text}"
+    """Return a tool's result or error for the user's turn; lines after the first are indented."""
+    indented = "  ".join(text.splitlines(keepends=True))
+    return f"{'Error' if error else 'Result'} of {signatures.one_line(name)}: {indented}"
 
 
 def write_handles(images: Iterable[ImageRef]) -> str:

@@ -177,9 +177,9 @@ def test_calls_in_additional_kwargs(arguments: object) -> None:
 
 
 @pytest.mark.parametrize("role", ["tool", "function"])
-def test_a_tool_result_without_an_id_becomes_a_user_message(role: str) -> None:
+def test_a_tool_result_without_an_id_keeps_the_name_of_its_tool(role: str) -> None:
     result = ChatMessage("red", role=role, additional_kwargs={"name": "look"})
-    assert _message(result) == Message("user", ("Result of look: ", "red"))
+    assert _message(result) == Message("tool", ("red",), name="look")
     result = ChatMessage("red", role=role, additional_kwargs={"tool_call_id": "c1"})
     assert _message(result) == Message("tool", ("red",), tool_call_id="c1")
 

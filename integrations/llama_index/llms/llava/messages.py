@@ -30,7 +30,6 @@ from llama_index.core.schema import ImageNode, Node
 from pydantic import BaseModel
 
 from llama_index.llms.llava.images import ImageInput, image_handle, image_source, open_image_block
-from llava_tools.chat import tool_calls
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
 from llava_tools.errors import RequestError
@@ -102,7 +101,7 @@ def _message(message: ChatMessage, resolver: ImageResolver) -> Message:
         return Message(role, content, tuple(calls))
     name, tool_call_id = str(kwargs.get("name") or ""), str(kwargs.get("tool_call_id") or "")
     if not tool_call_id:  # results of ReAct agents and of older function calls have no id
-        return Message("user", (tool_calls.write_result(name or "tool", "", error=False), *content))
+        name = name or "tool"
     return Message(role, content, tuple(calls), tool_call_id, name)
 
 
