@@ -16,5 +16,6 @@ from llama_index.selectors.llava.base import (
     LlavaSelection,
     LlavaSingleSelector,
 )
+from llama_index.selectors.llava.tool_retriever import LlavaToolRetriever
 
-__all__ = ["LlavaMultiSelector", "LlavaSelection", "LlavaSingleSelector"]
+__all__ = ["LlavaMultiSelector", "LlavaSelection", "LlavaSingleSelector", "LlavaToolRetriever"]
