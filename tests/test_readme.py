@@ -50,6 +50,7 @@ CLASSES = [
     "llama_index.embeddings.llava.LlavaEmbedding",
     "llama_index.llms.llava.Llava",
     "llama_index.readers.llava.LlavaPageReader",
+    "llama_index.retrievers.llava.LlavaPageRetriever",
 ]
 
 #: Runs the Python blocks of a page, each in a namespace of its own, and prints how much each wrote.
