@@ -160,7 +160,7 @@ def test_planners_of_other_providers_are_guarded_too() -> None:
 
     class Recorder(RepeatedCallMiddleware):
         def _narrowed(self, request: Any) -> Any:
-            narrowed = super()._narrowed(request)
+            narrowed: Any = super()._narrowed(request)
             offered.append([tool.name for tool in narrowed.tools])
             return narrowed
 
@@ -229,7 +229,7 @@ def _force_calls(request: Any, handler: Any) -> Any:
 @pytest.mark.slow
 def test_the_embedded_model_forced_to_call_finishes() -> None:
     question: Any = {"messages": [HumanMessage("What is the weather in Oslo?")]}
-    limited = {"recursion_limit": 12}
+    limited: Any = {"recursion_limit": 12}
     with pytest.raises(GraphRecursionError):
         create_agent(ChatLlava(), [get_weather], middleware=[_force_calls]).invoke(
             question, limited

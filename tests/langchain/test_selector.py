@@ -83,7 +83,9 @@ def test_images_of_the_message_are_seen(selector: LlavaSelector, backend: Script
 
 
 def test_the_selector_leads_langchains_routes(selector: LlavaSelector) -> None:
-    branches = {name: RunnableLambda(lambda text, name=name: f"{name}: {text}") for name in OPTIONS}
+    branches: dict[str, Any] = {
+        name: RunnableLambda(lambda text, name=name: f"{name}: {text}") for name in OPTIONS
+    }
     routed = {"key": selector.route, "input": RunnablePassthrough()} | RouterRunnable(branches)
     assert routed.invoke("a mail") == "mail: a mail"
     chosen = RunnableLambda(lambda text: branches[str(selector.invoke(text))])
@@ -110,6 +112,7 @@ def test_below_the_minimum_probability_there_is_no_route(backend: ScriptedBacken
 
 
 def test_impossible_inputs_raise(selector: LlavaSelector) -> None:
+    empty: Any
     for empty in ([], {"messages": [AIMessage("Hello.")]}, 7):
         with pytest.raises(RequestError, match="no message of a user"):
             selector.invoke(empty)

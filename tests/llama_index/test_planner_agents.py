@@ -181,7 +181,9 @@ def test_an_impossible_limit_raises(agent_type: Any) -> None:
 class ForcedLlava(Llava):
     """Calls a tool as long as there is one, as a planner does that never stops."""
 
-    async def astream_chat_with_tools(self, tools: Any, **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat_with_tools(  # type: ignore[override]
+        self, tools: Any, **kwargs: Any
+    ) -> ChatResponseAsyncGen:
         kwargs["tool_required"] = bool(tools)
         return await super().astream_chat_with_tools(tools, **kwargs)
 
@@ -190,7 +192,7 @@ class ForcedLlava(Llava):
 async def test_the_embedded_model_forced_to_call_finishes() -> None:
     question = "What is the weather in Oslo?"
     agent = LlavaFunctionAgent(llm=ForcedLlava(), tools=[get_weather])
-    result = await agent.run(user_msg=question, max_iterations=8)
+    result: Any = await agent.run(user_msg=question, max_iterations=8)
     assert _kwargs(result) == [{"town": "Oslo"}] * 2
     assert result.response.content
     own = FunctionAgent(llm=ForcedLlava(), tools=[get_weather])
@@ -200,7 +202,7 @@ async def test_the_embedded_model_forced_to_call_finishes() -> None:
 
 async def test_the_embedded_model_answers_after_a_call_was_cut_off() -> None:
     agent = LlavaFunctionAgent(llm=Llava(max_tokens=18), tools=[search])
-    result = await agent.run(user_msg="Search the web for cats and dogs and horses.")
+    result: Any = await agent.run(user_msg="Search the web for cats and dogs and horses.")
     assert result.response.content
     assert not result.tool_calls
 

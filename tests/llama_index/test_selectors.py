@@ -104,8 +104,9 @@ def test_impossible_options_raise() -> None:
         LlavaMultiSelector(max_outputs=0)
     with pytest.raises(RequestError, match="no option"):
         LlavaSingleSelector(_llm()).select([], "Go.")
+    prompts: Any = {"prompt": None}
     with pytest.raises(RequestError, match="'prompt'"):
-        LlavaSingleSelector(_llm()).update_prompts({"prompt": None})
+        LlavaSingleSelector(_llm()).update_prompts(prompts)
 
 
 class Engine(CustomQueryEngine):

@@ -68,7 +68,7 @@ async def test_an_agent_calls_a_retrieved_tool() -> None:
 
     retriever = LlavaToolRetriever(_tools(), _llm(), max_tools=2)
     agent = FunctionAgent(llm=Llava(backend=ScriptedBackend(plan)), tool_retriever=retriever)
-    result = await agent.run(user_msg="shop maps mail")
+    result: Any = await agent.run(user_msg="shop maps mail")
     assert result.response.content == "done"
     assert offered == [{"shop", "maps"}] * 2
 
