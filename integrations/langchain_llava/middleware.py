@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import langchain  # noqa: F401
@@ -19,13 +19,7 @@ except ImportError as error:
 
     raise MissingExtraError("langchain", "agents") from error
 
-from langchain.agents.middleware import (
-    AgentMiddleware,
-    AgentState,
-    ModelRequest,
-    ModelResponse,
-    ToolCallRequest,
-)
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langgraph.runtime import Runtime
@@ -45,12 +39,15 @@ from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStoreLike, open_store
 
-ModelHandler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
-AsyncModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
-ToolResult = ToolMessage | Command[Any]
+if TYPE_CHECKING:  # LangChain 1.0 exports fewer names, and not all of its classes are generic
+    from langgraph.prebuilt.tool_node import ToolCallRequest
+
+    ModelHandler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    AsyncModelHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ToolResult = ToolMessage | Command[Any]
 
 
-class ImageHandleMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
+class ImageHandleMiddleware(AgentMiddleware):
     """Keeps handles instead of images in an agent's state, and gives each model what it can read.
 
     A model that does not see gets the text `[image img_…]`, which it can pass on to the tools of a
