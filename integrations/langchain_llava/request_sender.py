@@ -30,17 +30,28 @@ from llava_tools.tools.requests import ScoringRequest
 _OWN_OPTIONS = ("system", *SAMPLING_OPTIONS)
 
 
+class RequestImages(ImageStore):
+    """The images of one request, which other requests cannot push out; `key` is another store's."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(max_bytes=sys.maxsize)
+        self._key = key
+
+
 class ChatSender:
     """A `llava_tools.tools.requests.RequestSender`.
 
     Args:
         model: Answers the requests.
         config: That of the runs.
+        store_key: `ImageStore.key` of a user's own store, which parts his answers from others' in
+            LangChain's caches; "" for the store of the process.
     """
 
-    def __init__(self, model: ChatLlava, config: RunnableConfig) -> None:
+    def __init__(self, model: ChatLlava, config: RunnableConfig, store_key: str) -> None:
         self._model = model
         self._config = config
+        self._store_key = store_key
 
     def answer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """See `RequestSender.answer`."""
@@ -82,7 +93,7 @@ class ChatSender:
 
     def _model_for(self, request: Request) -> ChatLlava:
         """Return the model without options of its own, with a store that holds the images."""
-        images = ImageStore(max_bytes=sys.maxsize)
+        images = RequestImages(self._store_key)
         for message in request.messages:
             for image in message.images:
                 images.add(image)

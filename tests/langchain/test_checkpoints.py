@@ -1,87 +1,144 @@
-"""A conversation in a database, continued by another process that has the image store's folder."""
+"""Artifacts of visual tools in LangGraph's checkpoints are restored as what they were."""
 
 from __future__ import annotations
 
-import sqlite3
-import subprocess
-import sys
+import io
+import json
+import logging
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import ToolCall as Called
+from langchain_core.messages.utils import convert_to_messages
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from PIL import Image
 
-from llava_tools.images import open_image
-from tests.strategies import encoded
-
-ROOT = Path(__file__).parent.parent.parent
-
-AGENT = """
-import json, sys
-from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langchain_llava import ChatLlava, image_block, with_handles
-from langchain_llava.middleware import ImageHandleMiddleware
+from langchain_llava import ChatLlava, LlavaEmbeddings, LlavaPageRetriever, LlavaToolkit
+from llava_tools import Llava
+from llava_tools.chat import image_handles
+from llava_tools.chat.tool_calls import write_call
+from llava_tools.core.constraints import ToolCall
+from llava_tools.core.requests import Request
+from llava_tools.images.store import shared_store
 from llava_tools.testing import ScriptedBackend
-
-turn, folder, kind, store = sys.argv[1:5]
-store = store or None
-backend = ScriptedBackend(lambda request: "Green.")
-model = ChatLlava(backend=backend, image_store=store)
-middleware = [ImageHandleMiddleware(store)] if kind == "middleware" else []
-config = {"configurable": {"thread_id": "1"}}
-if turn == "1":
-    block = image_block(f"{folder}/green.png", store)
-    message = HumanMessage([block, "What is it?"])
-else:
-    message = HumanMessage("Sure?")
-with SqliteSaver.from_conn_string(f"{folder}/checkpoints.db") as saver:
-    agent = create_agent(model, middleware=middleware, checkpointer=saver)
-    agent.invoke({"messages": [message]}, config)
-request = backend.requests[0]
-print(len(request.messages), *(image.handle for image in request.messages[0].images))
-"""
+from llava_tools.tools import RESULT_TYPES, ToolResult
+from llava_tools.tools.locate import LocateResult
+from tests.langchain.visual_tools import ARGUMENTS, SCRIPTS, WIDE, TwoPages
 
 
-def run_turn(turn: int, folder: Path, kind: str, store: str) -> list[str]:
-    process = subprocess.run(
-        [sys.executable, "-c", AGENT, str(turn), str(folder), kind, store],
-        cwd=ROOT, timeout=120, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    return process.stdout.split()
+def message_of(name: str) -> ToolMessage:
+    """Return the message of a tool's call."""
+    backend = ScriptedBackend([SCRIPTS.get(name, "ok")])
+    kit = LlavaToolkit(llm=Llava(backend=backend), index=TwoPages())
+    handle = kit.add(WIDE)
+    arguments: dict[str, Any] = {"image": handle, **ARGUMENTS.get(name, {})}
+    if name == "compare":
+        arguments = {"images": [handle, handle], **ARGUMENTS[name]}
+    if name == "find":
+        arguments = {"query": "coffee"}
+    (tool,) = [tool for tool in kit.get_tools() if tool.name == name]
+    message = tool.invoke(Called(name=name, args=arguments, id="1", type="tool_call"))
+    assert isinstance(message, ToolMessage)
+    assert isinstance(message.artifact, ToolResult)
+    return message
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["middleware", "blocks"])
-@pytest.mark.parametrize("way", ["option", "variable"])
-def test_d3_checkpoint_of_another_process_goes_on(
-    kind: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def through(serializer: JsonPlusSerializer, message: ToolMessage) -> ToolMessage:
+    kind, data = serializer.dumps_typed({"messages": [message]})
+    assert kind == "msgpack"
+    (restored,) = serializer.loads_typed((kind, data))["messages"]
+    assert isinstance(restored, ToolMessage)
+    return restored
+
+
+@pytest.mark.parametrize("name", RESULT_TYPES)
+def test_artifact_is_restored_as_it_was(name: str) -> None:
+    message = message_of(name)
+    restored = through(JsonPlusSerializer(pickle_fallback=False), message)
+    assert type(restored.artifact) is type(message.artifact) is RESULT_TYPES[name]
+    assert restored.artifact == message.artifact
+    assert restored.content == message.content == str(restored.artifact)
+
+
+@pytest.mark.parametrize("name", RESULT_TYPES)
+def test_strict_serializer_restores_the_registered_types(
+    name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delenv("LLAVA_IMAGE_STORE", raising=False)
-    store = str(tmp_path / "images")
-    if way == "variable":
-        monkeypatch.setenv("LLAVA_IMAGE_STORE", store)
-    image = encoded(Image.effect_noise((300, 300), 90), "PNG")
-    (tmp_path / "green.png").write_bytes(image)
-    handle = open_image(image).handle
-    option = store if way == "option" else ""
-    assert run_turn(1, tmp_path, kind, option) == ["1", handle]
-    (tmp_path / "green.png").unlink()
-    assert run_turn(2, tmp_path, kind, option) == ["3", handle]
-    assert run_turn(3, tmp_path, kind, option) == ["5", handle]
-    assert (tmp_path / "images" / handle).read_bytes() == image
-    with sqlite3.connect(tmp_path / "checkpoints.db") as database:
-        rows = database.execute("SELECT checkpoint FROM checkpoints").fetchall()
-    assert max(len(row[0]) for row in rows) < 10_000 < len(image)
+    message = message_of(name)
+    allowed = JsonPlusSerializer(allowed_msgpack_modules=list(RESULT_TYPES.values()))
+    with caplog.at_level(logging.WARNING):
+        assert through(allowed, message).artifact == message.artifact
+    assert not caplog.records
+    strict = JsonPlusSerializer(allowed_msgpack_modules=None)
+    data = through(strict, message).artifact
+    assert isinstance(data, dict)
+    assert RESULT_TYPES[name].model_validate(data) == message.artifact
 
 
-@pytest.mark.slow
-def test_without_a_folder_another_process_does_not_know_the_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("LLAVA_IMAGE_STORE", raising=False)
-    (tmp_path / "green.png").write_bytes(encoded(Image.new("RGB", (3, 3), "green"), "PNG"))
-    run_turn(1, tmp_path, "blocks", "")
-    with pytest.raises(AssertionError, match="There is no picture 'img_"):
-        run_turn(2, tmp_path, "blocks", "")
+@pytest.mark.parametrize("name", RESULT_TYPES)
+def test_artifact_is_restored_from_json(name: str) -> None:
+    message = message_of(name)
+    data = json.loads(message.model_dump_json())["artifact"]
+    assert RESULT_TYPES[name].model_validate(data) == message.artifact
+    (copied,) = convert_to_messages([message.model_dump()])
+    assert isinstance(copied, ToolMessage)
+    assert copied.artifact == message.artifact
+
+
+def test_restored_box_displays_on_its_image() -> None:
+    message = message_of("locate")
+    artifact = through(JsonPlusSerializer(), message).artifact
+    assert isinstance(artifact, LocateResult)
+    assert artifact.box == (100, 100, 200, 200)
+    assert artifact.image in shared_store()
+    png = artifact._repr_png_()
+    assert png is not None
+    assert png == message.artifact._repr_png_()
+    assert Image.open(io.BytesIO(png)).size == (400, 200)
+
+
+def plan(request: Request) -> str:
+    if request.messages[-1].role == "tool":
+        return "Found."
+    (handle,) = image_handles.handles_in(request.messages)
+    return write_call(ToolCall("", "locate", {"image": handle, "thing": "the car"}))
+
+
+async def test_agent_that_goes_on_from_a_checkpoint_has_the_artifact() -> None:
+    kit = LlavaToolkit(llm=ChatLlava(backend=ScriptedBackend([SCRIPTS["locate"]])))
+    saver = InMemorySaver(serde=JsonPlusSerializer(pickle_fallback=False))
+    planner = ChatLlava(backend=ScriptedBackend(plan))
+    agent = create_agent(planner, kit.get_tools(), checkpointer=saver)
+    thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    question = HumanMessage(f"Where is the car in {kit.add(WIDE)}?")
+    await agent.ainvoke({"messages": [question]}, thread)
+    other = create_agent(planner, kit.get_tools(), checkpointer=saver)
+    state = (await other.aget_state(thread)).values["messages"]
+    (message,) = [item for item in state if isinstance(item, ToolMessage)]
+    assert isinstance(message.artifact, LocateResult)
+    assert message.artifact.box == (100, 100, 200, 200)
+    assert other.invoke({"messages": [HumanMessage("Sure?")]}, thread)["messages"][-1].text
+
+
+def test_objects_that_were_used_can_be_pickled(tmp_path: Path) -> None:
+    model = ChatLlava(max_tokens=2)
+    model.invoke("Hi")
+    embeddings = LlavaEmbeddings()
+    vector = embeddings.embed_query("a star")
+    kit = LlavaToolkit(llm=model, tools=("look",))
+    (tool,) = kit.get_tools()
+    bound = model.bind_tools(kit.get_tools())
+    retriever = LlavaPageRetriever(index=tmp_path)
+    for item in (model, embeddings, kit, tool, bound, retriever):
+        again = pickle.loads(pickle.dumps(item))
+        assert type(again) is type(item)
+        if item is embeddings:
+            assert again.embed_query("a star") == vector
+        if item is tool:
+            assert again.resolver.add(WIDE) in shared_store()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,11 @@ from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Request
 from llava_tools.errors import RequestError
-from llava_tools.images import ImageRef
 from llava_tools.images.store import ImageStore, shared_store
-from llava_tools.retrieval import Hit
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import TOOLS
 from llava_tools.tools.locate import LocateResult
-
-WIDE = Image.new("RGB", (400, 200), "navy")
-TALL = Image.new("RGB", (20, 40), "navy")
-
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "look": {"question": "What is it?"},
-    "describe": {"detail": "brief"},
-    "read_text": {},
-    "locate": {"thing": "the red car"},
-    "count": {"things": "dogs"},
-    "compare": {"question": "What colour?"},
-    "choose": {"question": "Which?", "labels": ["cat", "dog"], "abstain": 0.5},
-    "zoom": {"box": [0, 0, 50, 50], "question": "What is it?"},
-}
+from tests.langchain.visual_tools import ARGUMENTS, SCRIPTS, TALL, WIDE, TwoPages
 
 
 def toolkit(*script: str, **options: Any) -> LlavaToolkit:
@@ -80,7 +64,7 @@ class _Suite:
     def tool_invoke_params_example(self) -> dict[str, Any]:
         kit = self._kit()
         handle = kit.add(WIDE)
-        example = EXAMPLES[self.name]
+        example = ARGUMENTS[self.name]
         if self.name == "compare":
             return {"images": [handle, kit.add(TALL)], **example}
         return {"image": handle, **example}
@@ -91,7 +75,7 @@ class _Suite:
 
 
 def _suites(name: str) -> list[type]:
-    script = {"locate": "[0.25, 0.5, 0.5, 0.75]", "count": "3"}.get(name, "ok")
+    script = SCRIPTS.get(name, "ok")
     return [
         type(f"Test{level}{name.title()}", (_Suite, suite), {"name": name, "script": script})
         for level, suite in (("Unit", ToolsUnitTests), ("Integration", ToolsIntegrationTests))
@@ -100,17 +84,6 @@ def _suites(name: str) -> list[type]:
 
 for _suite in (suite for name in TOOLS for suite in _suites(name)):
     globals()[_suite.__name__] = _suite
-
-
-class TwoPages:
-    """Index of two pages that ranks the second one first."""
-
-    def search(self, query: str, k: int) -> list[Hit]:
-        hit = Hit("a.pdf", 2, 1.0, "", "about " + query, "", TALL.size, "")
-        return [hit, replace(hit, page=1, snippet="")][:k]
-
-    def open(self, hit: Hit) -> ImageRef:
-        return open_image(TALL if hit.page == 2 else WIDE)
 
 
 class _Find:
@@ -154,7 +127,7 @@ def test_other_tools_look_at_pages_from_find() -> None:
 
 
 def test_every_tool_has_an_example() -> None:
-    assert list(EXAMPLES) == list(TOOLS) == [tool.name for tool in toolkit().get_tools()]
+    assert list(ARGUMENTS) == list(TOOLS) == [tool.name for tool in toolkit().get_tools()]
 
 
 def test_content_is_json_and_artifact_is_the_result() -> None:

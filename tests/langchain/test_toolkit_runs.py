@@ -18,7 +18,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
-from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaToolkit
 from langchain_llava.errors import LlavaTimeoutError
@@ -31,22 +30,10 @@ from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import TOOLS
 from tests.langchain.scripted import NamedBackend, until
+from tests.langchain.visual_tools import ARGUMENTS, SCRIPTS, TALL, WIDE
 
-WIDE = Image.new("RGB", (400, 200), "navy")
-TALL = Image.new("RGB", (20, 40), "navy")
-SCRIPTS = {"locate": "[0.25, 0.5, 0.5, 0.75]", "count": "3"}
 #: Requests of each tool.
 CALLS = {"compare": 2, "locate": 2}
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "look": {"question": "What is it?"},
-    "describe": {"detail": "brief"},
-    "read_text": {},
-    "locate": {"thing": "the red car"},
-    "count": {"things": "dogs"},
-    "compare": {"question": "What colour?"},
-    "choose": {"question": "Which?", "labels": ["cat", "dog"]},
-    "zoom": {"box": [0, 0, 50, 50], "question": "What is it?"},
-}
 
 
 class Tracer(BaseTracer):
@@ -237,6 +224,16 @@ async def test_cache_answers_the_same_call(name: str) -> None:
     if name not in ("compare", "zoom"):
         tool.invoke(other)
         assert len(backend.requests) == 2 * requests
+
+
+def test_cache_parts_the_answers_of_users_with_stores_of_their_own() -> None:
+    cache, backend = InMemoryCache(), ScriptedBackend(["one", "two", "three"])
+    model = ChatLlava(backend=backend, cache=cache)
+    answers = []
+    for store in (first := ImageStore(), ImageStore(), first, None, None):
+        tool, arguments = tool_of(LlavaToolkit(llm=model, image_store=store), "look")
+        answers.append(json.loads(tool.invoke(arguments))["text"])
+    assert answers == ["one", "two", "one", "three", "three"]
 
 
 def test_rate_limiter_counts_every_request() -> None:
