@@ -31,7 +31,7 @@ from llava_tools.chat import planning
 from llava_tools.errors import OutputError
 
 
-class RepeatedCallMiddleware(AgentMiddleware[Any, Any, Any]):
+class RepeatedCallMiddleware(AgentMiddleware[Any, Any]):
     """Withdraws a tool whose calls bring nothing new, so that a loop of equal calls ends.
 
     When the same call has had the same result `limit` times since the user's last message, its tool
@@ -76,7 +76,7 @@ class RepeatedCallMiddleware(AgentMiddleware[Any, Any, Any]):
         return request.override(tools=tools)
 
 
-class OutputErrorMiddleware(AgentMiddleware[Any, Any, Any]):
+class OutputErrorMiddleware(AgentMiddleware[Any, Any]):
     """Gives a refused answer of `ChatLlava` back to it once, instead of ending the run.
 
     An answer is refused with an `OutputError` if `max_tokens` cuts a tool call off, or if a server

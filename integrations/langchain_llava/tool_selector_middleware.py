@@ -19,7 +19,7 @@ from llava_tools.errors import RequestError
 from llava_tools.label_scoring import Classification
 
 
-class LlavaToolSelectorMiddleware(AgentMiddleware[Any, Any, Any]):
+class LlavaToolSelectorMiddleware(AgentMiddleware[Any, Any]):
     """Offers the planner only the tools that fit the user's last message best.
 
     A small planner does better with few tools. Langchain's `LLMToolSelectorMiddleware` has the
