@@ -19,6 +19,7 @@ from llama_index.core.readers.base import BasePydanticReader, ReaderConfig
 from llama_index.core.schema import Document, ImageDocument, ImageNode, MetadataMode, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import SimpleVectorStore
+from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from PIL import Image
 
 from llama_index.embeddings.llava import LlavaEmbedding
@@ -84,6 +85,13 @@ def test_ids_are_uuids_of_path_and_page(folder: Path) -> None:
     assert after.keys() == before.keys()
     changed = [d for d in first if after[d.id_] != before[d.id_]]
     assert {place[:2] for place in _places(changed)} == {("manual.pdf", 2)}
+
+
+def test_vector_stores_read_documents_that_were_added_without_a_splitter(folder: Path) -> None:
+    for document in LlavaPageReader().load_data(folder):
+        node = metadata_dict_to_node(node_to_metadata_dict(document, flat_metadata=True))
+        assert (node.node_id, node.get_content()) == (document.id_, document.text)
+        assert node.metadata["handle"] == document.metadata["handle"]
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".png"])

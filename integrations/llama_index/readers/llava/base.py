@@ -21,7 +21,7 @@ from typing import Any, Literal
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from llama_index.core.readers.base import BasePydanticReader
-from llama_index.core.schema import Document, ImageDocument
+from llama_index.core.schema import Document, ImageDocument, MediaResource
 from pydantic import ConfigDict, PrivateAttr, ValidationError, field_serializer, field_validator
 
 from llava_tools.errors import DocumentError, RequestError
@@ -159,7 +159,7 @@ def _image_document(item: LoadedPage, text: str, extra_info: dict[str, Any]) -> 
     metadata = {**extra_info, **item.metadata}
     return ImageDocument(
         id_=page_id(item.document.path, item.page.number),
-        text=text,
+        text_resource=MediaResource(text=text),  # vector stores do not read documents without one
         image=base64.b64encode(item.page.image.data),
         image_mimetype=item.page.image.media_type,
         metadata=metadata,
