@@ -22,6 +22,7 @@ from langchain_core.utils import secret_from_env
 from pydantic import Field, SecretStr, model_validator
 
 from langchain_llava import constraints, results, structured_output
+from langchain_llava.compat import add_version
 from langchain_llava.errors import translated_errors
 from langchain_llava.identity import ModelIdentity
 from langchain_llava.messages import to_messages
@@ -123,7 +124,7 @@ class ChatLlava(ModelIdentity):
 
     @model_validator(mode="after")
     def _set_llava_version(self) -> ChatLlava:
-        self._add_version("llava-tools", __version__)
+        add_version(self, "llava-tools", __version__)
         return self
 
     def bind_tools(

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from langchain_core import exceptions as langchain
-
+from langchain_llava import compat as langchain
 from llava_tools import errors as llava
 from llava_tools.images.fetch import FetchError
 

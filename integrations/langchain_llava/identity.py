@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
+from pydantic import Field, model_validator
 
 from langchain_llava import results
+from langchain_llava.compat import ModelProfile
 from langchain_llava.model_profile import model_profile
 from llava_tools.images.store import ImageStore
 from llava_tools.model_fields import ModelFields
@@ -15,6 +17,8 @@ from llava_tools.model_fields import ModelFields
 
 class ModelIdentity(ModelFields, BaseChatModel):
     """Names and options of the model for LangChain; nothing here loads the model."""
+
+    profile: ModelProfile | None = Field(default=None, exclude=True)
 
     @property
     def _llm_type(self) -> str:
@@ -37,9 +41,13 @@ class ModelIdentity(ModelFields, BaseChatModel):
         names = [output["model_name"] for output in outputs if output]
         return {"model_name": names[0]} if names else {}
 
-    def _resolve_model_profile(self) -> ModelProfile:
-        name = self.model if self.backend is None else self.backend.model_name
-        return model_profile(name, self._configured_context_length)
+    # Not `_resolve_model_profile`, which releases before 1.3 do not call.
+    @model_validator(mode="after")
+    def _set_model_profile(self) -> Self:
+        if self.profile is None:
+            name = self.model if self.backend is None else self.backend.model_name
+            self.profile = model_profile(name, self._configured_context_length)
+        return self
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         # The key of LangChain's cache, which lacks fields that are not serialized.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from langchain_core.language_models import ModelProfile
+from langchain_llava.compat import ModelProfile
 
 
 def model_profile(name: str, context_length: int | None) -> ModelProfile:
@@ -40,5 +40,5 @@ def model_profile(name: str, context_length: int | None) -> ModelProfile:
     if context_length is not None:
         profile["max_input_tokens"] = profile["max_output_tokens"] = context_length
     # LangChain warns of keys that its release does not know.
-    known = {key: value for key, value in profile.items() if key in ModelProfile.__annotations__}
-    return cast(ModelProfile, known)
+    known = getattr(ModelProfile, "__annotations__", profile)
+    return cast(ModelProfile, {key: value for key, value in profile.items() if key in known})

@@ -146,6 +146,8 @@ def not_an_image(data: bytes, name: str) -> ImageError:
     lower = head.lower()
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"mif1"):
         looks, hint = "is a HEIC image", "Convert it to JPEG, or open it with pillow-heif."
+    elif data[4:12] in (b"ftypavif", b"ftypavis"):
+        looks, hint = "is an AVIF image", "Install Pillow 11.3 or newer, or convert it to JPEG."
     elif b"<svg" in lower and lower.startswith(b"<"):
         looks, hint = "is an SVG drawing", "Render it to PNG first, for example with cairosvg."
     elif lower.startswith(b"%pdf"):
@@ -158,5 +160,5 @@ def not_an_image(data: bytes, name: str) -> ImageError:
             c.isprintable() or c.isspace() for c in text
         )
         looks = "looks like text" if is_text else "has no known image format"
-        hint = f"Use one of {', '.join(FORMATS)}."
+        hint = f"Use one of {', '.join(name for name in FORMATS if name in Image.OPEN)}."
     return ImageError(f"{name} is not an image that can be read: it {looks}.", hint)

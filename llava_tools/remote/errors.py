@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,16 @@ _STATUS_ERRORS: dict[int, tuple[type[LlavaToolsError], str, str]] = {
     425: (ServerError, "failed (425)", "See its log, then try again."),
     429: (QueueFullError, "is overloaded", "Try again later, or send fewer requests."),
 }
+# The HTTP libraries of `openai`: httpx, from 3.0 on httpx2. Before 3.16 it does not translate their
+# errors inside a stream.
+_HTTP_MODULES: list[Any] = [
+    sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules
+]
+_TIMEOUTS = (openai.APITimeoutError, *(module.TimeoutException for module in _HTTP_MODULES))
+_CONNECTION_ERRORS = (
+    openai.APIConnectionError,
+    *(module.TransportError for module in _HTTP_MODULES),
+)
 #: Most seconds of a server's `Retry-After` that are respected.
 MAX_RETRY_AFTER = 30.0
 
@@ -65,7 +76,7 @@ def translated_errors(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
         if str(clean) == str(error):
             raise
         raise clean from None
-    except openai.APIError as error:
+    except (openai.APIError, *_CONNECTION_ERRORS) as error:
         cause = None if _has_secret(error, secrets) else error
         raise _without_secrets(translate(error, url), secrets) from cause
     except (AttributeError, TypeError, LookupError, ValueError) as error:  # a malformed answer
@@ -92,18 +103,19 @@ def _without_secrets(error: LlavaToolsError, secrets: Sequence[str]) -> LlavaToo
     return type(error)(message, hint)
 
 
-def translate(error: openai.APIError, url: str) -> LlavaToolsError:
-    """Return this project's error for an error of the `openai` client."""
-    if isinstance(error, openai.APITimeoutError):
+def translate(error: Exception, url: str) -> LlavaToolsError:
+    """Return this project's error for an error of the `openai` client or of its HTTP library."""
+    if isinstance(error, _TIMEOUTS):
         return AnswerTimeoutError(
             f"The server at {url} was silent for too long.", "See whether it is overloaded."
         )
-    if isinstance(error, openai.APIConnectionError):
+    if isinstance(error, _CONNECTION_ERRORS):
         cause = error.__cause__ or error
         return ServerError(
             f"The server at {url} cannot be reached, or broke the connection: {_one_line(cause)}.",
             "See whether it runs, and check base_url.",
         )
+    assert isinstance(error, openai.APIError)
     body: Any = error.body if isinstance(error.body, dict) else {}
     message = _one_line(body.get("message") or body.get("detail") or error.message)
     code = str(error.status_code if isinstance(error, openai.APIStatusError) else error.code)

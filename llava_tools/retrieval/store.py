@@ -7,6 +7,7 @@ complete files. Each write is one LanceDB commit, so a killed process leaves it 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -66,13 +67,12 @@ class Store:
                 )
             session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
             database = lancedb.connect(folder, session=session)
-            names = database.list_tables().tables
             # `pages` is created last, so if it exists, both tables do.
-            if "pages" not in names and metadata is not None:
+            if metadata is not None and not self.exists(folder):
                 documents, pages = make_schemas(metadata)
                 database.create_table("documents", schema=documents, exist_ok=True)
                 table = database.create_table("pages", schema=pages)
-                table.create_index("text", config=lancedb.index.FTS())
+                _index_text(table)
             self._documents = database.open_table("documents")
             self._pages = database.open_table("pages")
         self.metadata = read_metadata(self._pages.schema, str(folder))
@@ -154,16 +154,9 @@ class Store:
             _delete(self._pages, "digest", orphans)
             indexed = {column for index in self._pages.list_indices() for column in index.columns}
             if "text" not in indexed:  # the process was killed between table and index
-                self._pages.create_index("text", config=_lancedb().index.FTS())
+                _index_text(self._pages)
             if self.count() >= MIN_INDEXED_PAGES and "vector" not in indexed:
-                # All partitions are probed, so their centres matter little: train them quickly.
-                config = _lancedb().index.IvfSq(
-                    distance_type="cosine",
-                    num_partitions=PARTITIONS,
-                    max_iterations=10,
-                    sample_rate=64,
-                )
-                self._pages.create_index("vector", config=config)
+                _index_vectors(self._pages)
             self._pages.optimize()
             self._documents.optimize()
 
@@ -204,6 +197,28 @@ class Store:
         if filters:
             query = query.where(" AND ".join(filters), prefilter=True)
         return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
+
+
+def _index_text(table: Any) -> None:
+    if _takes_configurations(table):
+        table.create_index("text", config=_lancedb().index.FTS())
+    else:
+        table.create_fts_index("text")
+
+
+def _index_vectors(table: Any) -> None:
+    # All partitions are probed, so their centres matter little: train them quickly.
+    options = {"num_partitions": PARTITIONS, "max_iterations": 10, "sample_rate": 64}
+    if _takes_configurations(table):
+        config = _lancedb().index.IvfSq(distance_type="cosine", **options)
+        table.create_index("vector", config=config)
+    else:
+        table.create_index("cosine", vector_column_name="vector", index_type="IVF_SQ", **options)
+
+
+def _takes_configurations(table: Any) -> bool:
+    """Return whether indexes are created by a configuration: in LanceDB from 0.34 on."""
+    return "config" in inspect.signature(table.create_index).parameters
 
 
 def _delete(table: Any, column: str, values: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -18,6 +17,7 @@ from pydantic import BaseModel
 import langchain_llava
 import llava_tools
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools import model_cache
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import (

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolArg, tool
 from pydantic import BaseModel
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.requests import Request
 from llava_tools.testing import ScriptedBackend

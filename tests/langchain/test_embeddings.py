@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
@@ -15,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from langchain_llava import LlavaEmbeddings
+from langchain_llava import compat as langchain
 from llava_tools import model_cache
 from llava_tools.errors import ImageError, ModelNotFoundError, RequestError
 from recipes.tiny_llava.held_out import render

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+from importlib.metadata import version
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import ModelProfile
 from langchain_core.load import dumps, load, loads
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.outputs import LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
+from packaging.version import Version
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
 from llava_tools.errors import EngineCrashedError, QueueFullError, RequestError
@@ -96,17 +99,21 @@ def test_models_are_serialized_and_loaded() -> None:
     )
     text = dumps(model)
     assert "hunter2" not in text
-    loaded = loads(text, valid_namespaces=["langchain_llava"], allowed_objects=[ChatLlava])
+    options: dict[str, Any] = {"valid_namespaces": ["langchain_llava"]}
+    if "allowed_objects" in inspect.signature(loads).parameters:  # langchain-core from 1.2.5 on
+        options["allowed_objects"] = [ChatLlava]
+    loaded = loads(text, **options)
     assert isinstance(loaded, ChatLlava)
-    assert loaded.asdict() == model.asdict()
+    fields = json.loads(text)["kwargs"]
+    del fields["api_key"]
+    assert json.loads(dumps(loaded))["kwargs"] == fields
     assert loaded.allowed_hosts == ("a:80", "b")
     assert (loaded.prefix_caching, loaded.system, loaded.temperature) == (False, "", 0)
     assert loaded.backend is None
     with pytest.raises(RequestError, match="no option 'colour'"):
         load(
             {"lc": 1, "type": "constructor", "id": ChatLlava.lc_id(), "kwargs": {"colour": 1}},
-            valid_namespaces=["langchain_llava"],
-            allowed_objects=[ChatLlava],
+            **options,
         )
 
 
@@ -140,9 +147,15 @@ def test_crash_of_the_engine_is_retryable() -> None:
 
     with pytest.raises(langchain.ModelAPIError) as caught:
         ChatLlava(backend=ScriptedBackend(crash)).invoke("x")
-    assert caught.value.is_retryable
+    assert isinstance(caught.value, EngineCrashedError)
+    assert caught.value.retryable
+    assert getattr(caught.value, "is_retryable", True)
 
 
+@pytest.mark.skipif(
+    Version(version("pydantic")) < Version("2.10"),
+    reason="langchain-core's configurable fields need pydantic 2.10",
+)
 def test_configurable_fields() -> None:
     backend = ScriptedBackend(["one two three"])
     model = ChatLlava(backend=backend).configurable_fields(
@@ -188,8 +201,9 @@ def test_tracing_params() -> None:
     assert params["ls_temperature"] == 0
     assert model._get_ls_params(model_name="13b")["ls_model_name"] == "13b"
     assert model._llm_type == "llava"
-    assert model.metadata is not None
-    assert "llava-tools" in model.metadata["lc_versions"]
+    if hasattr(model, "_add_version"):  # langchain-core from 1.5 on
+        assert model.metadata is not None
+        assert "llava-tools" in model.metadata["lc_versions"]
 
 
 def test_profile_needs_no_loaded_model() -> None:
@@ -199,7 +213,7 @@ def test_profile_needs_no_loaded_model() -> None:
     assert profile["max_input_tokens"] == 4096
     assert profile["max_output_tokens"] == 4096
     assert profile["name"] == "7b"
-    assert set(profile) <= set(ModelProfile.__annotations__)
+    assert set(profile) <= set(langchain.ModelProfile.__annotations__)
     for options in ({"context_length": 512}, {"backend": ScriptedBackend(context_length=512)}):
         profile = ChatLlava(**options).profile
         assert profile is not None

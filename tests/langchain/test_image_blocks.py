@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.messages import (
     AIMessage,
     HumanMessage,
@@ -18,6 +17,7 @@ from langchain_core.messages import (
 from PIL import Image
 
 from langchain_llava import ChatLlava, image_block, with_handles, with_inline_images
+from langchain_llava import compat as langchain
 from llava_tools.images import open_image
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core import exceptions as langchain
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import ToolException
 from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaToolkit, image_block, with_handles, with_inline_images
+from langchain_llava import compat as langchain
 from langchain_llava.middleware import ImageHandleMiddleware
 from llava_tools.images import open_image
 from llava_tools.images.store import ImageStore, shared_store

@@ -7,12 +7,12 @@ import threading
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools import Llava
 from llava_tools.core.requests import Request
 from llava_tools.errors import AnswerTimeoutError, QueueFullError, RequestError

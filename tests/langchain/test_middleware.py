@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware
-from langchain_core import exceptions as langchain
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -21,6 +20,7 @@ from PIL import Image
 from pydantic import Field
 
 from langchain_llava import ChatLlava, LlavaToolkit, image_block
+from langchain_llava import compat as langchain
 from langchain_llava.middleware import ImageHandleMiddleware
 from llava_tools.core.requests import Request
 from llava_tools.images import open_image

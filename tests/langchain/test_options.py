@@ -7,12 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 from langchain.chat_models import init_chat_model
-from langchain_core import exceptions as langchain
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import ModelError, RequestError
 from llava_tools.testing import ScriptedBackend

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.messages import HumanMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaPageLoader, LlavaPageRetriever
+from langchain_llava import compat as langchain
 from llava_tools import Llava
 from llava_tools.errors import IndexStoreError, RequestError
 from llava_tools.images.store import ImageStore, shared_store

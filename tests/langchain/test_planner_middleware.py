@@ -9,7 +9,6 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_model_call
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core import exceptions as langchain
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
@@ -17,6 +16,7 @@ from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from langchain_llava.planner_middleware import OutputErrorMiddleware, RepeatedCallMiddleware
 from llava_tools.core.requests import Request
 from llava_tools.errors import OutputError, RequestError

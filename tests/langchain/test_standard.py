@@ -6,6 +6,7 @@ All flags are on except those for audio, video and PDF.
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 import httpx
@@ -20,8 +21,8 @@ from llava_tools.images.fetch import Fetcher
 # In the package, the function `load` hides the module of the same name.
 lc_load = importlib.import_module("langchain_core.load.load")
 
-#: Host of the suite's images.
-_SUITE_HOST = "https://raw.githubusercontent.com"
+#: Hosts of the suite's images.
+_SUITE_HOST = re.compile(r"https://(raw\.githubusercontent\.com|upload\.wikimedia\.org)")
 
 
 class Flags:
@@ -59,7 +60,7 @@ class TestUnits(Flags, ChatModelUnitTests):
         """
         path = tuple(ChatLlava.lc_id())
         monkeypatch.setitem(lc_load.ALL_SERIALIZABLE_MAPPINGS, path, path)
-        monkeypatch.setattr(lc_load, "_default_class_paths_cache", {})
+        monkeypatch.setattr(lc_load, "_default_class_paths_cache", {}, raising=False)
 
 
 class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
@@ -73,11 +74,11 @@ class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
         get, fetch = httpx.get, Fetcher.get
 
         def get_local(url: str, **options: Any) -> httpx.Response:
-            assert url.startswith(_SUITE_HOST)
-            return get(url.replace(_SUITE_HOST, image_server), **options)
+            assert _SUITE_HOST.match(url)
+            return get(_SUITE_HOST.sub(image_server, url), **options)
 
         def fetch_local(fetcher: Fetcher, url: str) -> bytes:
-            return fetch(fetcher, url.replace(_SUITE_HOST, image_server))
+            return fetch(fetcher, _SUITE_HOST.sub(image_server, url))
 
         monkeypatch.setattr(httpx, "get", get_local)
         monkeypatch.setattr(Fetcher, "get", fetch_local)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core import exceptions as langchain
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.messages import ToolCall as Called
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +19,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from PIL import Image
 
 from langchain_llava import ChatLlava, LlavaToolkit
+from langchain_llava import compat as langchain
 from langchain_llava.errors import LlavaEngineClosedError
 from llava_tools import Llava, open_image, tools
 from llava_tools.chat import image_handles

@@ -6,10 +6,10 @@ import base64
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.messages import HumanMessage
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools import Llava
 from llava_tools.cli.main import main
 from llava_tools.errors import EngineError, RequestError, ServerError
