@@ -87,7 +87,7 @@ def translate(error: llava.LlavaToolsError) -> llava.LlavaToolsError:
         return error
     for error_type in type(error).__mro__:
         if error_type in _TRANSLATIONS:
-            return _TRANSLATIONS[error_type](*error.__reduce__()[1])
+            return _TRANSLATIONS[error_type](*error_type.__reduce__(error)[1])
     return error
 
 

@@ -216,7 +216,7 @@ def test_a_file_larger_than_those_that_are_read_is_refused(
 @pytest.mark.parametrize("value", ["", 3, "\0", b"images"])
 def test_impossible_directory_is_refused(value: object) -> None:
     with pytest.raises(RequestError, match="not possible as an image store"):
-        open_store(value)  # type: ignore[arg-type]
+        open_store(value)
 
 
 def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_messages_without_images_are_the_same(message: Any) -> None:
 def test_d5_a_history_with_handles_goes_to_other_providers() -> None:
     store = ImageStore()
     block = image_block(PNG, store)
-    history = [
+    history: list[Any] = [
         HumanMessage([block, "What is it?"]),
         AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}]),
         ToolMessage([block], tool_call_id="1"),

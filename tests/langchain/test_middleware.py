@@ -95,7 +95,7 @@ def paint() -> list[dict[str, Any]]:
     return [{"type": "text", "text": "Here:"}, inline(RED)]
 
 
-async def finish(agent: Any, state: Any, way: str, config: Any = None) -> dict[str, Any]:
+async def finish(agent: Any, state: Any, way: str, config: Any = None) -> Any:
     """Run an agent in one of LangGraph's ways, and return the last state."""
     if way == "invoke":
         return agent.invoke(state, config)
@@ -117,7 +117,7 @@ async def test_state_has_handles_and_the_model_bytes_or_names(
 ) -> None:
     model = Planner(profile=profile, call={"name": "paint", "args": {}})
     agent = create_agent(model, [paint], middleware=[ImageHandleMiddleware(ImageStore())])
-    state = {"messages": [HumanMessage([inline(GREEN), "Paint it red."])]}
+    state: Any = {"messages": [HumanMessage([inline(GREEN), "Paint it red."])]}
     messages = (await finish(agent, state, way))["messages"]
     assert messages[0].content == [named(GREEN_HANDLE), "Paint it red."]
     assert messages[2].content == [{"type": "text", "text": "Here:"}, named(RED_HANDLE)]
@@ -134,7 +134,7 @@ async def test_chat_llava_gets_handles_of_the_same_store(way: str) -> None:
     store, backend = ImageStore(), ScriptedBackend(lambda request: "Green.")
     model = ChatLlava(backend=backend, image_store=store)
     agent = create_agent(model, middleware=[ImageHandleMiddleware(store)])
-    state = {"messages": [{"role": "user", "content": [inline(GREEN), "Which colour?"]}]}
+    state: Any = {"messages": [{"role": "user", "content": [inline(GREEN), "Which colour?"]}]}
     messages = (await finish(agent, state, way))["messages"]
     assert messages[0].content == [named(GREEN_HANDLE), "Which colour?"]
     assert messages[1].text == "Green."
@@ -150,7 +150,7 @@ def test_chat_llava_with_another_store_gets_bytes() -> None:
 
 
 def test_argument_decides_where_the_profile_does_not() -> None:
-    state = {"messages": [HumanMessage([inline(GREEN), "?"])]}
+    state: Any = {"messages": [HumanMessage([inline(GREEN), "?"])]}
     for image_inputs, block in ((True, inline(GREEN)), (False, text(GREEN_HANDLE))):
         model = Planner()
         middleware = ImageHandleMiddleware(ImageStore(), image_inputs=image_inputs)
@@ -239,7 +239,7 @@ def test_blind_planner_passes_the_name_on_to_a_visual_tool() -> None:
     model = Planner(profile=BLIND, call={"name": "look", "args": arguments})
     middleware = [ImageHandleMiddleware(store)]
     agent = create_agent(model, toolkit.get_tools(), middleware=middleware)
-    state = {"messages": [HumanMessage([image_block(GREEN, store), "Which colour?"])]}
+    state: Any = {"messages": [HumanMessage([image_block(GREEN, store), "Which colour?"])]}
     assert "green" in agent.invoke(state)["messages"][2].text
 
 
