@@ -46,6 +46,7 @@ CLASSES = [
     "langchain_llava.LlavaEmbeddings",
     "langchain_llava.LlavaPageLoader",
     "langchain_llava.LlavaPageRetriever",
+    "langchain_llava.LlavaSelector",
     "langchain_llava.LlavaToolkit",
     "llama_index.embeddings.llava.LlavaEmbedding",
     "llama_index.llms.llava.Llava",
