@@ -86,7 +86,7 @@ def translate(error: llava.LlavaToolsError) -> llava.LlavaToolsError:
     if isinstance(error, langchain.LangChainException):
         return error
     for error_type in type(error).__mro__:
-        if error_type in _TRANSLATIONS:
+        if issubclass(error_type, llava.LlavaToolsError) and error_type in _TRANSLATIONS:
             return _TRANSLATIONS[error_type](*error_type.__reduce__(error)[1])
     return error
 
