@@ -27,7 +27,7 @@ from langchain_llava.options import option_errors
 from llava_tools.errors import refuse_unknown
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
-from llava_tools.retrieval import Hit, PageIndex, Skipped, load_pages
+from llava_tools.retrieval import Hit, PageIndex, Skipped, load_pages, page_id
 from llava_tools.retrieval.search import SearchMode
 from llava_tools.tools.find import open_page
 
@@ -186,7 +186,8 @@ class LlavaPageLoader(BaseLoader):
 def _document(text: str, digest: str, page: int, metadata: Mapping[str, object]) -> Document:
     """Return a page as a document.
 
-    Its id depends on the content, so that a store holds a page once when it is added twice.
+    Its id, a UUID as Qdrant needs it, depends on the content, so that a store holds a page once
+    when it is added twice.
     """
     metadata = {"source": metadata["document"], **metadata}
-    return Document(text, id=f"{digest[:32]}-{page}", metadata=metadata)
+    return Document(text, id=page_id(digest, page), metadata=metadata)

@@ -41,10 +41,10 @@ class LoadedPage:
 
 
 def page_id(document: str, page: int, part: str = "") -> str:
-    """Return the id of a page, or of a part of it: a UUID, equal whatever the page holds.
+    """Return the id of a page, or of a part of it: always the same UUID for the same arguments.
 
-    Vector stores such as Qdrant take UUIDs only. The content is not in it, so that stores replace a
-    page that has changed.
+    Vector stores such as Qdrant take UUIDs only. With the path as `document`, stores replace a page
+    that has changed; with the digest, they hold equal pages once.
     """
     name = f"{document}#page={page}{part}".encode("utf-8", "backslashreplace").decode()
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))

@@ -140,6 +140,7 @@ def test_reranking_and_texts_only(index: PageIndex) -> None:
     best, _ = retriever.retrieve("coffee")
     assert best.metadata["document"].endswith("red.png")
     assert type(best.node) is TextNode
+    assert best.metadata["handle"].startswith("img_")
 
 
 @pytest.mark.parametrize("change", ["deleted", "changed"])
@@ -160,6 +161,7 @@ async def test_a_page_whose_file_is_gone_or_changed_comes_without_its_image(
         assert isinstance(nodes["tea b"], ImageNode)
         assert type(nodes["tea a"]) is TextNode
         assert "a.pdf" in nodes["tea a"].metadata["note"]
+        assert "handle" not in nodes["tea a"].metadata
 
 
 def test_a_store_of_its_own(index: PageIndex) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 from pathlib import Path
+from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
@@ -17,14 +17,11 @@ from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextN
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index.retrievers.llava.filters import to_page_filter
-from llava_tools.errors import DocumentError, ImageError
-from llava_tools.images import ImageRef
 from llava_tools.images.store import ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import Hit, PageIndex, page_id
 from llava_tools.retrieval.search import SearchMode, check_search
-
-_log = logging.getLogger(__name__)
+from llava_tools.tools.find import open_page
 
 
 class LlavaPageRetriever(BaseRetriever):
@@ -32,7 +29,7 @@ class LlavaPageRetriever(BaseRetriever):
 
     The metadata of a node are `document` (the file's path), `page` (from 1), `handle`, `width`,
     `height` and `snippet`. A page whose file is gone or has changed comes as a `TextNode` without
-    its image; `note` in its metadata says why. The first query loads the index.
+    its image and handle; `note` in its metadata says why. The first query loads the index.
 
     Setup:
         Install the extras `torch`, `llama-index` and `documents`.
@@ -113,47 +110,32 @@ class LlavaPageRetriever(BaseRetriever):
 
     def _node(self, hit: Hit) -> TextNode:
         if not self._with_images:
-            return _text_node(hit)
-        try:
-            image = self._index.open(hit)
-        except (DocumentError, ImageError) as error:
-            _log.warning("page %s of %s has no image: %s", hit.page, hit.document, error.message)
-            return _text_node(hit, note=str(error))
-        open_store(self._image_store).add(image)
-        return _image_node(hit, image)
+            return TextNode(**_fields(hit, handle=hit.handle))
+        image, note = open_page(self._index, hit)
+        if image is None:
+            return TextNode(**_fields(hit, note=note))
+        return ImageNode(
+            **_fields(hit, handle=open_store(self._image_store).add(image)),
+            image=base64.b64encode(image.data).decode(),
+            image_mimetype=image.media_type,
+        )
 
 
-def _image_node(hit: Hit, image: ImageRef) -> ImageNode:
-    metadata = {**_metadata(hit), "handle": image.handle}
-    return ImageNode(
-        id_=page_id(hit.document, hit.page),
-        text=hit.text,
-        image=base64.b64encode(image.data).decode(),
-        image_mimetype=image.media_type,
-        metadata=metadata,
-        excluded_embed_metadata_keys=list(metadata),
-        excluded_llm_metadata_keys=list(metadata),
-    )
-
-
-def _text_node(hit: Hit, **note: str) -> TextNode:
-    metadata = {**_metadata(hit), **note}
-    return TextNode(
-        id_=page_id(hit.document, hit.page),
-        text=hit.text,
-        metadata=metadata,
-        excluded_embed_metadata_keys=list(metadata),
-        excluded_llm_metadata_keys=list(metadata),
-    )
-
-
-def _metadata(hit: Hit) -> dict[str, str | int]:
+def _fields(hit: Hit, **more: str) -> dict[str, Any]:
+    """Return the fields of a page's node, with image or without; `more` are metadata."""
     width, height = hit.size
-    return {
+    metadata = {
         "document": hit.document,
         "page": hit.page,
-        "handle": hit.handle,
+        **more,
         "width": width,
         "height": height,
         "snippet": hit.snippet,
+    }
+    return {
+        "id_": page_id(hit.document, hit.page),
+        "text": hit.text,
+        "metadata": metadata,
+        "excluded_embed_metadata_keys": list(metadata),
+        "excluded_llm_metadata_keys": list(metadata),
     }
