@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
 from llava_tools.chat.formats import FORMATS, ConversationName
-from llava_tools.core.connection import (
-    check_async_client,
-    check_extra_body,
-    check_headers,
-    check_proxy,
-)
+from llava_tools.core.connection import CONNECTION_OPTIONS, check_connection
 from llava_tools.core.duration import parse_duration
+from llava_tools.core.known_models import ALIASES as ALIASES
+from llava_tools.core.known_models import CLIP as CLIP
+from llava_tools.core.known_models import CONTEXT_LENGTHS as CONTEXT_LENGTHS
+from llava_tools.core.known_models import DEFAULT_CONTEXT_LENGTH as DEFAULT_CONTEXT_LENGTH
+from llava_tools.core.known_models import TINY_NOTICE as TINY_NOTICE
 from llava_tools.core.option_names import normalize as normalize
 from llava_tools.core.requests import SamplingKeywords, SamplingParams
 from llava_tools.errors import LlavaToolsError, RequestError, refuse_unknown
@@ -29,35 +29,6 @@ if TYPE_CHECKING:
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantization = Literal["4bit", "8bit"]
-
-#: Limits of the embedded model, shown with its answers.
-TINY_NOTICE = (
-    "The embedded model knows drawn shapes and a little drawn writing; photographs and real "
-    "documents need '7b' or '13b'."
-)
-
-#: Context length in tokens, if it is not set, of models that were built for more. It bounds the
-#: memory of the KV, which some of them would fill with gigabytes for one request.
-DEFAULT_CONTEXT_LENGTH = 8192
-
-#: Context lengths of the known models in tokens.
-CONTEXT_LENGTHS = {
-    "tiny": 2048,
-    "llava-hf/llava-interleave-qwen-0.5b-hf": DEFAULT_CONTEXT_LENGTH,
-    "llava-hf/llava-1.5-7b-hf": 4096,
-    "llava-hf/llava-1.5-13b-hf": 4096,
-}
-
-#: Short names of models.
-ALIASES = {
-    "tiny": "tiny",
-    "0.5b": "llava-hf/llava-interleave-qwen-0.5b-hf",
-    "7b": "llava-hf/llava-1.5-7b-hf",
-    "13b": "llava-hf/llava-1.5-13b-hf",
-}
-
-#: The CLIP whose vision tower LLaVA 1.5 uses; LLaVA's training did not change it.
-CLIP = "openai/clip-vit-large-patch14-336"
 
 #: Options that a server takes when it starts, not from a client.
 _SERVER_OPTIONS = (
@@ -69,13 +40,6 @@ _SERVER_OPTIONS = (
     "prefix_caching",
     "keep_alive",
 )
-#: Options of the connection to a server: their checks.
-_CONNECTION_CHECKS = {
-    "default_headers": check_headers,
-    "extra_body": check_extra_body,
-    "proxy": check_proxy,
-    "http_async_client": check_async_client,
-}
 _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
@@ -232,21 +196,11 @@ class EngineOptions(LoadOptions):
 
     def _check_connection(self) -> None:
         """Check the options of the connection, and copy what could be changed from outside."""
-        for name, check in _CONNECTION_CHECKS.items():
-            if (value := getattr(self, name)) is None:
-                continue
-            check(value)
-            if self.base_url is None:
-                raise RequestError(
-                    f"{name} is for a server, and there is no base_url.", "Set base_url, too."
-                )
+        values = {name: getattr(self, name) for name in CONNECTION_OPTIONS}
+        check_connection(self.base_url, values)
+        for name, value in values.items():
             if isinstance(value, Mapping):
                 object.__setattr__(self, name, copy.deepcopy(dict(value)))
-        if self.proxy is not None and self.http_async_client is not None:
-            raise RequestError(
-                "proxy does not go with http_async_client, which has proxies of its own.",
-                "Create the client with the proxy.",
-            )
 
     def _check_remote(self) -> None:
         """Check the URL, and that no option is set that the server determines."""

@@ -32,13 +32,7 @@ from llava_tools.core.backend import Backend, check_labels
 from llava_tools.core.requests import Message, Request
 from llava_tools.core.streaming import aanswer, answer, astream
 from llava_tools.errors import refuse_unknown
-from llava_tools.options import (
-    ENGINE_OPTIONS,
-    PRIVATE_OPTIONS,
-    SAMPLING_OPTIONS,
-    normalize,
-    sampling_params,
-)
+from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params
 
 
 class ChatLlava(ModelIdentity):
@@ -301,9 +295,3 @@ class ChatLlava(ModelIdentity):
         if self.system is not None and not any(m.role == "system" for m in converted):
             converted = (Message("system", (self.system,)), *converted)
         return load, Request(converted, sampling, constraint)
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        names = ("model", *ENGINE_OPTIONS, *SAMPLING_OPTIONS, "system")
-        public = [name for name in names if name not in PRIVATE_OPTIONS]
-        return {name: value for name in public if (value := getattr(self, name)) is not None}

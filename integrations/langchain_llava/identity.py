@@ -13,6 +13,7 @@ from langchain_llava.compat import ModelProfile
 from langchain_llava.model_profile import model_profile
 from llava_tools.images.store import ImageStore
 from llava_tools.model_fields import ModelFields
+from llava_tools.options import ENGINE_OPTIONS, PRIVATE_OPTIONS, SAMPLING_OPTIONS
 
 
 class ModelIdentity(ModelFields, BaseChatModel):
@@ -36,6 +37,12 @@ class ModelIdentity(ModelFields, BaseChatModel):
         if stop_strings := (self.stop if stop is None else stop):
             params["ls_stop"] = stop_strings
         return params
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        names = ("model", *ENGINE_OPTIONS, *SAMPLING_OPTIONS, "system")
+        public = [name for name in names if name not in PRIVATE_OPTIONS]
+        return {name: value for name in public if (value := getattr(self, name)) is not None}
 
     def _combine_llm_outputs(self, outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
         names = [output["model_name"] for output in outputs if output]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llava_tools.errors import RequestError
@@ -44,12 +45,28 @@ WRITTEN_FIELDS = frozenset(
 )
 
 
-def check_headers(headers: object) -> None:
-    """Check `default_headers`: a mapping from names to values of HTTP headers.
+def check_connection(base_url: str | None, options: Mapping[str, object]) -> None:
+    """Check the options of a connection; a None is not set.
 
     Raises:
-        RequestError: It is none.
+        RequestError: One is not possible, or there is no server.
     """
+    for name, value in options.items():
+        if value is None:
+            continue
+        _CHECKS[name](value)
+        if base_url is None:
+            raise RequestError(
+                f"{name} is for a server, and there is no base_url.", "Set base_url, too."
+            )
+    if options["proxy"] is not None and options["http_async_client"] is not None:
+        raise RequestError(
+            "proxy does not go with http_async_client, which has proxies of its own.",
+            "Create the client with the proxy.",
+        )
+
+
+def _check_headers(headers: object) -> None:
     hint = 'Use a dict of strings, like {"X-Team": "vision"}.'
     if not isinstance(headers, Mapping):
         raise RequestError(f"default_headers is a {type(headers).__name__}.", hint)
@@ -60,13 +77,8 @@ def check_headers(headers: object) -> None:
             raise RequestError(f"The value of {name!r:.60} in default_headers is no text.", hint)
 
 
-def check_extra_body(body: object) -> None:
-    """Check `extra_body`: further fields of a request's JSON.
-
-    Raises:
-        RequestError: It is no dict, or has a field that is set otherwise.
-    """
-    if not isinstance(body, Mapping) or not all(isinstance(name, str) for name in body):
+def _check_extra_body(body: object) -> None:
+    if not isinstance(body, Mapping) or not _is_json(body):
         raise RequestError(
             f"extra_body={body!r:.80} is not possible.",
             'Use a dict of JSON fields, like {"chat_template_kwargs": {…}}.',
@@ -79,26 +91,34 @@ def check_extra_body(body: object) -> None:
             )
 
 
-def check_proxy(proxy: object) -> None:
-    """Check `proxy`: the URL of a proxy.
+def _is_json(body: Mapping[Any, Any]) -> bool:
+    try:
+        json.dumps(dict(body), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return all(isinstance(name, str) for name in body)
 
-    Raises:
-        RequestError: It is none.
-    """
+
+def _check_proxy(proxy: object) -> None:
     if not isinstance(proxy, str) or not _PROXY.fullmatch(proxy):
         raise RequestError(
             "The value of proxy is not the URL of a proxy.", "Write http://host:port."
         )
 
 
-def check_async_client(client: Any) -> None:
-    """Check `http_async_client`: an asynchronous client of httpx or httpx2.
-
-    Raises:
-        RequestError: It is none.
-    """
+def _check_async_client(client: Any) -> None:
     if not callable(getattr(client, "aclose", None)) or not callable(getattr(client, "send", None)):
         raise RequestError(
             f"http_async_client is a {type(client).__name__}.",
             "Use an httpx.AsyncClient: all requests run on one event loop, those of invoke too.",
         )
+
+
+_CHECKS: Mapping[str, Callable[[Any], None]] = {
+    "default_headers": _check_headers,
+    "extra_body": _check_extra_body,
+    "proxy": _check_proxy,
+    "http_async_client": _check_async_client,
+}
+#: Options that belong to the connection; see `llava_tools.options.EngineOptions`.
+CONNECTION_OPTIONS = tuple(_CHECKS)
