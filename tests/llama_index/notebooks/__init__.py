@@ -1,0 +1,1 @@
+"""What LlamaIndex's own notebooks do with images, with our adapters and the embedded model."""
