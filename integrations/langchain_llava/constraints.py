@@ -7,6 +7,7 @@ LangChain's conversion inlines references and so loses recursion.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -19,9 +20,12 @@ from llava_tools.chat.openai_schema import (
     ANY_OBJECT,
     RESPONSE_FORMATS,
     answer_schema,
+    is_wrapped,
+    plain_schema,
     tool_choice,
     tool_spec,
 )
+from llava_tools.core import class_schema
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint, Schema
 from llava_tools.errors import RequestError
 
@@ -45,33 +49,47 @@ def tool_dict(tool: Tool) -> dict[str, Any]:
     Raises:
         RequestError: LangChain cannot convert it, or it is a tool that a provider runs itself.
     """
+    if isinstance(tool, Mapping) and is_wrapped(tool):
+        spec = tool_spec(tool)
+        return _function_dict(spec.name, spec.description, spec.parameters)
+    schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
+    parameters = class_schema.of_class(schema) if is_pydantic(schema) else None
     try:
         converted = convert_to_openai_tool(cast(Any, tool))
-    except (ValueError, TypeError, PydanticUserError) as error:
+    except (ValueError, TypeError, KeyError, PydanticUserError) as error:
         name = getattr(tool, "name", None) or getattr(tool, "__name__", None) or tool
         raise RequestError(
             f"{name!r:.120} cannot be bound as a tool: {str(error).splitlines()[0]}.",
             "Bind a function with type hints and a docstring, a pydantic class, a TypedDict, a "
             "LangChain tool or an OpenAI tool dict.",
         ) from error
+    except RecursionError:  # LangChain inlines references
+        parameters = parameters or class_schema.of_class(schema)
+        description = inspect.getdoc(schema) or ""
+        return _function_dict(cast(type, schema).__name__, description, parameters)
     tool_spec(converted)  # raises for tools that a provider runs itself
     function = dict(converted["function"])
-    schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
-    if is_pydantic(schema):
-        function["parameters"] = _pydantic_schema(schema)
+    if parameters is not None:
+        function["parameters"] = parameters
+    return {"type": "function", "function": function}
+
+
+def _function_dict(name: str, description: str, parameters: Schema) -> dict[str, Any]:
+    function = {"name": name, "description": description, "parameters": parameters}
     return {"type": "function", "function": function}
 
 
 def json_schema(schema: Any) -> Schema:
-    """Return the JSON schema of a class, a JSON schema or an OpenAI tool dict.
+    """Return the JSON schema of a class, of a JSON schema, or of a dict that wraps one.
 
     Raises:
         RequestError: It is none of these.
+        SchemaError: A class with a field that JSON cannot hold.
     """
     if is_pydantic(schema):
-        return _pydantic_schema(schema)
-    if isinstance(schema, Mapping) and "function" not in schema and "parameters" not in schema:
-        return schema
+        return class_schema.of_class(schema)
+    if isinstance(schema, Mapping):
+        return plain_schema(schema)
     function: Mapping[str, Any] = tool_dict(schema)["function"]
     parameters: Mapping[str, Any] = function.get("parameters") or ANY_OBJECT
     if "description" in function:
@@ -150,9 +168,3 @@ def _response_schema(response_format: object) -> Schema | None:
         f"response_format={response_format!r:.120} is not possible.",
         "Use {'type': 'json_schema', …}, {'type': 'json_object'}, a class or a JSON schema.",
     )
-
-
-def _pydantic_schema(schema: Any) -> dict[str, Any]:
-    """Return the JSON schema of a pydantic class, of version 2 or 1."""
-    read = schema.model_json_schema if hasattr(schema, "model_json_schema") else schema.schema
-    return cast(dict[str, Any], read())

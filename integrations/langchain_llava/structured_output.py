@@ -95,6 +95,9 @@ def _with_parser(
 
 def _traced_schema(schema: OutputSchema, json_schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema in LangChain's layout where possible: it needs a JSON schema's title."""
-    if isinstance(schema, Mapping) and not {"title", "name", "function"} & schema.keys():
+    if isinstance(schema, Mapping) and "title" not in schema:
         return json_schema
-    return convert_to_json_schema(cast(Any, schema))
+    try:
+        return convert_to_json_schema(cast(Any, schema))
+    except RecursionError:  # LangChain inlines references
+        return json_schema

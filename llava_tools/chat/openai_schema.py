@@ -1,4 +1,9 @@
-"""Parses tools, tool choices and response formats of OpenAI's API, which frameworks also use."""
+"""Parses tools, tool choices and response formats of OpenAI's API, which frameworks also use.
+
+Schemas come wrapped in several ways: `{"type": "function", "function": …}`, `{"type":
+"json_schema", "json_schema": …}`, Bedrock's `{"toolSpec": …}`, and the inner dicts alone, with the
+schema under `parameters`, `schema`, `input_schema` (Anthropic's) or `inputSchema` (MCP's).
+"""
 
 from __future__ import annotations
 
@@ -14,22 +19,74 @@ RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 ANY_OBJECT: Schema = {"type": "object"}
 
 
+_WRAPPERS = ("function", "json_schema", "toolSpec")
+_SCHEMA_KEYS = ("parameters", "schema", "input_schema", "inputSchema")
+_ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$defs", "definitions"})
+
+
 def tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
-    """Return the tool of `{"type": "function", "function": {…}}`, or of the inner dict alone.
+    """Return the tool of a dict; see above for the forms.
 
     Raises:
         RequestError: It has no name, or is a tool that the API's provider runs itself.
     """
-    function = tool.get("function", tool)
+    function = _unwrapped(tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise RequestError(
             f"The tool {dict(tool)!r:.120} is not a function that the caller can run.",
             "Use {'type': 'function', 'function': {'name': …, 'parameters': …}}; tools that a "
             "provider runs do not exist here.",
         )
-    parameters = function.get("parameters")
+    parameters = _inner_schema(function)
     options = {} if parameters is None else {"parameters": parameters}
     return ToolSpec(function["name"], str(function.get("description") or ""), **options)
+
+
+def is_wrapped(schema: Mapping[str, Any]) -> bool:
+    """Return whether a dict is a tool or names a schema in it, rather than being a schema."""
+    if any(isinstance(schema.get(key), Mapping) for key in _WRAPPERS):
+        return True
+    return any(key in schema for key in _SCHEMA_KEYS) and isinstance(schema.get("name"), str)
+
+
+def plain_schema(schema: Mapping[str, Any]) -> Schema:
+    """Return a JSON schema without what it is wrapped in, with the wrapper's description.
+
+    Raises:
+        RequestError: There is no schema in it.
+    """
+    if not is_wrapped(schema):
+        from jsonschema import Draft202012Validator
+
+        known = _ANNOTATIONS | Draft202012Validator.VALIDATORS.keys() | {"$schema", "$id"}
+        if schema and not known & schema.keys():
+            raise RequestError(
+                f"{dict(schema)!r:.120} has no keyword of JSON Schema.",
+                "Use {'type': 'object', 'properties': {…}}.",
+            )
+        return ANY_OBJECT if schema.get("type") == "json_object" else schema
+    named = _unwrapped(schema)
+    inner = ANY_OBJECT if (found := _inner_schema(named)) is None else found
+    if isinstance(inner, Mapping) and isinstance(named.get("description"), str):
+        return {"description": named["description"], **inner}
+    return inner
+
+
+def _unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the dict with the name and the schema."""
+    for key in _WRAPPERS:
+        if key in value:
+            return cast(Mapping[str, Any], value[key])
+    return value
+
+
+def _inner_schema(named: Mapping[str, Any]) -> Schema | None:
+    """Return the schema of a dict with a name; None if there is none."""
+    for key in _SCHEMA_KEYS:
+        if (schema := named.get(key)) is not None:
+            inner = schema.get("json") if isinstance(schema, Mapping) else None  # Bedrock's
+            return cast(Schema, inner if key == "inputSchema" and inner is not None else schema)
+    return None
 
 
 def tool_choice(choice: object) -> str:
@@ -69,7 +126,7 @@ def answer_schema(response_format: Mapping[str, Any]) -> Schema | None:
     Raises:
         RequestError: It has no schema.
     """
-    type_, inner = response_format.get("type"), response_format.get("json_schema")
+    type_, inner = response_format.get("type"), _unwrapped(response_format)
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if type_ == "text":
         return None
@@ -77,6 +134,8 @@ def answer_schema(response_format: Mapping[str, Any]) -> Schema | None:
         return ANY_OBJECT
     if type_ == "json_schema" and isinstance(schema, Mapping):
         return cast(Schema, schema)
+    if type_ not in RESPONSE_FORMATS and is_wrapped(response_format):
+        return plain_schema(response_format)
     raise RequestError(
         f"response_format={dict(response_format)!r:.120} holds no schema.",
         "Use {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",

@@ -148,6 +148,20 @@ def test_without_strict_the_rest_is_enforced_and_marked_best_effort(vocabulary: 
     assert not best_effort
 
 
+@pytest.mark.parametrize("pattern", ["^(?!^[-+.]*$)[+-]?[0-9.]*$", r"\bfoo"])
+def test_without_strict_a_pattern_that_can_only_be_checked_is_left_out(
+    vocabulary: Vocabulary, pattern: str
+) -> None:
+    schema = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": pattern}]}
+    with pytest.raises(SchemaError, match="strict=False"):
+        vocabulary.grammars.matcher(Constraint(schema=schema))
+    constraint = Constraint(schema=schema, strict=False)
+    assert vocabulary.grammars.matcher(constraint)[1]
+    for text in ("12.5", '"12.5"', '"any"'):
+        assert vocabulary.allows(constraint, text)
+    assert not vocabulary.allows(constraint, "{}")
+
+
 def test_objects_are_closed_if_that_refuses_no_valid_answer() -> None:
     inner = {"type": "object", "properties": {"a": {"type": "integer"}}}
     assert prepare_schema(inner)["additionalProperties"] is False

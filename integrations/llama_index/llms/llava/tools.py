@@ -12,12 +12,13 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatResponse, ToolCallBlock
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import BaseTool
-from pydantic import BaseModel, PydanticUserError
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from llava_tools.chat import openai_schema
+from llava_tools.core import class_schema
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint, Schema
-from llava_tools.errors import OutputError, RequestError, SchemaError
+from llava_tools.errors import OutputError, RequestError
 
 #: Options of a call besides sampling: the keywords of `to_constraint`.
 CALL_OPTIONS = ("tools", "tool_choice", "allow_parallel_tool_calls", "response_format", "strict")
@@ -67,10 +68,11 @@ def tool_dict(tool: Tool) -> Mapping[str, Any]:
         )
     metadata = tool.metadata
     name, arguments = metadata.get_name(), metadata.fn_schema
+    schema = class_schema.of_class(arguments) if arguments else metadata.get_parameters_dict()
     function = {
         "name": name,
         "description": _without_signature(metadata.description, name),
-        "parameters": _schema(arguments) if arguments else metadata.get_parameters_dict(),
+        "parameters": schema,
     }
     return {"type": "function", "function": function}
 
@@ -81,7 +83,11 @@ def format_dict(output_cls: type[BaseModel]) -> dict[str, Any]:
     Raises:
         SchemaError: It has no JSON schema.
     """
-    schema = {"name": output_cls.__name__, "schema": _schema(output_cls), "strict": True}
+    schema = {
+        "name": output_cls.__name__,
+        "schema": class_schema.of_class(output_cls),
+        "strict": True,
+    }
     return {"type": "json_schema", "json_schema": schema}
 
 
@@ -115,28 +121,13 @@ def _answer_schema(response_format: ResponseFormat) -> Schema | None:
     if response_format is None:
         return None
     if isinstance(response_format, type) and issubclass(response_format, BaseModel):
-        return _schema(response_format)
+        return class_schema.of_class(response_format)
     if isinstance(response_format, Mapping):
         return openai_schema.answer_schema(response_format)
     raise RequestError(
         f"response_format={response_format!r:.80} is not possible.",
         "Use a pydantic model or {'type': 'json_schema', 'json_schema': {'schema': {…}}}.",
     )
-
-
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a pydantic model.
-
-    Raises:
-        SchemaError: It has a field that JSON cannot hold.
-    """
-    try:
-        return model.model_json_schema()
-    except PydanticUserError as error:
-        raise SchemaError(
-            f"{model.__name__} has no JSON schema: {error.message}",
-            "Give every field a type that JSON can hold.",
-        ) from error
 
 
 def _without_signature(description: str, name: str) -> str:
