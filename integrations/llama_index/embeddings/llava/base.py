@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
-from llama_index.core.schema import BaseNode, ImageType
+from llama_index.core.schema import BaseNode, ImageNode, ImageType, Node
 from pydantic import PrivateAttr, ValidationError, model_validator
 
-from llama_index.llms.llava.images import ImageInput, holds_image, image_source
+from llama_index.llms.llava.images import holds_image, image_source
 from llava_tools.embedding import Embedder
 from llava_tools.model_fields import EmbeddingFields
 from llava_tools.options import (
@@ -143,12 +143,12 @@ class LlavaEmbedding(EmbeddingFields, MultiModalEmbedding):
         return Embedder(self.model_name, **cast(EmbeddingKeywords, keywords))
 
 
-def _by_content(nodes: Sequence[BaseNode]) -> tuple[list[ImageInput], list[BaseNode]]:
+def _by_content(nodes: Sequence[BaseNode]) -> tuple[list[ImageNode | Node], list[BaseNode]]:
     """Return the nodes with an image, and those without."""
     images = [node for node in nodes if holds_image(node)]
     texts = [node for node in nodes if not holds_image(node)]
-    return cast(list[ImageInput], images), texts
+    return cast(list[ImageNode | Node], images), texts
 
 
-def _sources(nodes: Sequence[ImageInput]) -> list[ImageType]:
+def _sources(nodes: Sequence[ImageNode | Node]) -> list[ImageType]:
     return cast(list[ImageType], [image_source(node) for node in nodes])

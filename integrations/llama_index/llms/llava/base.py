@@ -282,7 +282,8 @@ class Llava(ModelFields, StructuredPrediction):
         kwargs: dict[str, Any],
     ) -> Request:
         if not isinstance(formatted, bool):
-            formatted, images = False, formatted if images is None else images
+            images = formatted if images is None else images
+            formatted = False
         if not formatted and self.completion_to_prompt is not None:
             prompt = self.completion_to_prompt(prompt)
         return self._request((to_question(prompt, images, self._resolver),), kwargs)

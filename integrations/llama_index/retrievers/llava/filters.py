@@ -50,7 +50,8 @@ def _part(part: MetadataFilter | MetadataFilters) -> Condition | Conditions:
         raise RequestError(
             f"Pages cannot be filtered by the operator {part.operator.value!r}.", f"Use {names}."
         )
-    value = tuple(part.value) if isinstance(part.value, list) else part.value
-    if value is None:
+    if part.value is None:
         raise RequestError(f"The filter of {part.key} has no value.", "Give it one.")
+    value: str | int | float | tuple[str | int | float, ...]
+    value = (*part.value,) if isinstance(part.value, list) else part.value
     return Condition(part.key, _OPERATORS[part.operator], value)
