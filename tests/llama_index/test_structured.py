@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -121,6 +123,78 @@ def test_invalid_answers_and_endless_schemas_raise() -> None:
 
     with pytest.raises(SchemaError, match="without end"):
         llm.structured_predict(Endless, PROMPT, item="car")
+
+
+class Price(BaseModel):
+    amount: Decimal = Field(max_digits=4, decimal_places=2)
+
+
+async def test_decimals() -> None:
+    llm, backend = _llm('{"amount": 1.07}')
+    expected = Price(amount=Decimal("1.07"))
+    assert llm.structured_predict(Price, PROMPT, item="car") == expected
+    assert await llm.astructured_predict(Price, PROMPT, item="car") == expected
+    assert llm.as_structured_llm(Price).complete("x").raw == expected
+    for request in backend.requests:
+        assert request.constraint.schema is not None
+        assert request.constraint.schema["properties"]["amount"]["type"] == "number"
+
+
+async def test_class_without_a_schema_raises() -> None:
+    class Callback(BaseModel):
+        run: Callable[[int], int]
+
+    llm, backend = _llm()
+    with pytest.raises(SchemaError, match="Callback has no JSON schema"):
+        llm.structured_predict(Callback, PROMPT, item="car")
+    with pytest.raises(SchemaError, match="Callback has no JSON schema"):
+        await llm.astructured_predict(Callback, PROMPT, item="car")
+    with pytest.raises(SchemaError, match="Callback has no JSON schema"):
+        llm.as_structured_llm(Callback).chat([ChatMessage("x")])
+    assert not backend.requests
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [(r"(a)\1", "backreferences"), ("(?=a)b", "strict=False"), (r"\bfoo", "strict=False")],
+)
+def test_pattern_outside_of_the_dialect_raises_before_an_answer(pattern: str, message: str) -> None:
+    class Word(BaseModel):
+        text: str = Field(json_schema_extra={"pattern": pattern})
+
+    llm, backend = _llm('{"text": "foo"}')
+    with pytest.raises(SchemaError, match=message):
+        llm.structured_predict(Word, PROMPT, item="car")
+    with pytest.raises(SchemaError, match=message):
+        list(llm.as_structured_llm(Word).stream_chat([ChatMessage("x")]))
+    assert not backend.requests
+
+
+def test_lenient_model_checks_the_pattern_afterwards() -> None:
+    class Word(BaseModel):
+        text: str = Field(json_schema_extra={"pattern": "^(?!foo)[a-z]+$"})
+
+    llm, _ = _llm('{"text": "bar"}', '{"text": "foot"}', strict=False)
+    assert llm.structured_predict(Word, PROMPT, item="car").text == "bar"
+    with pytest.raises(OutputError, match="does not match"):
+        llm.structured_predict(Word, PROMPT, item="car")
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    [
+        {"type": "json_schema", "json_schema": {"name": "f", "schema": Car.model_json_schema()}},
+        {"type": "json_schema", "name": "f", "schema": Car.model_json_schema()},
+        {"name": "f", "strict": True, "schema": Car.model_json_schema()},
+        {"name": "f", "description": "d", "input_schema": Car.model_json_schema()},
+    ],
+)
+def test_wrapped_response_format(response_format: dict[str, Any]) -> None:
+    llm, backend = _llm(TEXT, "{}")
+    assert llm.chat([ChatMessage("x")], response_format=response_format).message.content == TEXT
+    assert backend.requests[-1].constraint.schema is not None
+    with pytest.raises(OutputError, match="'colour' is a required property"):
+        llm.chat([ChatMessage("x")], response_format=response_format)
 
 
 def test_other_program_modes_use_llamaindexs_programs() -> None:

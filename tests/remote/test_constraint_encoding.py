@@ -113,3 +113,36 @@ def test_call_schema_keeps_the_references_of_each_tool() -> None:
     jsonschema.validate({"name": "two", "arguments": {"p": "1"}}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"name": "two", "arguments": {"p": 1}}, schema)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "xgrammar"])
+def test_pattern_outside_of_the_dialect_is_not_sent(
+    serve: Serve, connect: Connect, kind: Kind
+) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "string", "pattern": "(?=a)b"}}}
+    server = serve('{"n": "cab"}', kind=kind)
+    backend = connect(server)
+    with pytest.raises(SchemaError, match="strict=False"):
+        backend.stream(Request(QUESTION, constraint=Constraint(schema=schema)))
+    assert not server.requests
+    with pytest.raises(OutputError, match="does not match"):
+        full_answer(backend, Request(QUESTION, constraint=Constraint(schema=schema, strict=False)))
+    assert "pattern" not in json.dumps(server.requests)
+    assert server.requests
+
+
+def test_stop_string_that_cuts_a_servers_json_is_named(serve: Serve, connect: Connect) -> None:
+    backend = connect(serve('{"n": 12}'))
+    constraint = Constraint(schema=SCHEMA)
+    request = Request(QUESTION, SamplingParams(stop=("2", "x")), constraint)
+    with pytest.raises(OutputError, match="stop string"):
+        full_answer(backend, request)
+
+
+def test_server_whose_model_repeats_a_call_is_not_read_to_its_end(
+    serve: Serve, connect: Connect
+) -> None:
+    backend = connect(serve("\n".join([CALL] * 200)))
+    answer = full_answer(backend, Request(QUESTION, constraint=Constraint((ADD,))))
+    assert [dict(call.arguments) for call in answer.tool_calls] == [{"a": 3}]
+    assert answer.finish_reason == "tool_calls"
