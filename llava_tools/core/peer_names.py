@@ -111,6 +111,8 @@ HINTS = {
     "image_detail": "Leave it out: an image takes the same number of tokens at any detail.",
     "api_version": "Leave it out: base_url names the server's whole path.",
     "reuse_client": _AUTOMATIC,
+    "encode_kwargs": "Leave it out: vectors have length one.",
+    "cache_folder": "Set the environment variable HF_HOME.",
     "cache_dir": "Set the environment variable HF_HOME.",
     "token": "Set the environment variable HF_TOKEN.",
 }
@@ -136,6 +138,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "use_cache": (True,),
     "low_cpu_mem_usage": (True,),
     "return_full_text": (False,),
+    "encode_kwargs": ({}, {"normalize_embeddings": True}),
 }
 
 

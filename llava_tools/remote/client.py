@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -87,10 +88,14 @@ class Client:
                 # prompt, its images and the headers to another host.
                 http_client=own_client
                 or openai.DefaultAsyncHttpxClient(
-                    timeout=timeout, proxy=connection.proxy, trust_env=False, follow_redirects=False
+                    timeout=timeout,
+                    proxy=connection.proxy,
+                    verify=_certificates(),
+                    trust_env=False,
+                    follow_redirects=False,
                 ),
             )
-        except (openai.OpenAIError, ValueError, TypeError) as error:
+        except (openai.OpenAIError, OSError, ValueError, TypeError) as error:
             raise RequestError(
                 f"base_url={self.url!r} is not possible: {error}", "Write http://host:port/v1."
             ) from error
@@ -226,6 +231,14 @@ class Client:
         await asyncio.get_running_loop().shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # generators that ended just now
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _certificates() -> ssl.SSLContext | bool:
+    """Return the authorities that the environment names, True for the default ones."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not folder:
+        return True
+    return ssl.create_default_context(cafile=file or None, capath=folder or None)
 
 
 def _without_credentials(url: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx2
+import httpx
 import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
 
-from langchain_llava import ChatLlava
+from langchain_llava import ChatLlava, LlavaEmbeddings
 from langchain_llava import compat as langchain
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import ModelError, RequestError
@@ -138,6 +138,18 @@ def test_what_does_not_go_is_one_line_with_a_way_out(
         assert fragment in str(caught.value)
 
 
+def test_embeddings_take_names_of_peers() -> None:
+    """As HuggingFaceEmbeddings does."""
+    embeddings = LlavaEmbeddings(
+        model_name="7b",
+        model_kwargs={"device": "cpu"},
+        encode_kwargs={"normalize_embeddings": True},
+    )
+    assert (embeddings.model, embeddings.device) == ("7b", "cpu")
+    with pytest.raises(RequestError, match="vectors have length one"):
+        LlavaEmbeddings(encode_kwargs={"normalize_embeddings": False})
+
+
 async def test_names_of_peers_in_calls() -> None:
     backend = ScriptedBackend(["one two"])
     model = ChatLlava(backend=backend, temperature=0.3)
@@ -203,7 +215,7 @@ async def test_headers_and_fields_reach_the_server() -> None:
             base_url=server.url,
             default_headers={"X-Team": "vision"},
             extra_body={"priority": 2},
-            http_async_client=httpx2.AsyncClient(trust_env=False),
+            http_async_client=httpx.AsyncClient(trust_env=False),
         )
         model.invoke("x")
         await model.ainvoke("x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
+import httpx
 import pytest
 from llama_index.core.llms import ChatMessage
 
@@ -177,7 +177,7 @@ async def test_a_server_is_validated_and_gets_headers_and_fields() -> None:
             api_base=server.url,
             default_headers={"X-Team": "vision"},
             extra_body={"priority": 2},
-            http_async_client=httpx2.AsyncClient(trust_env=False),
+            http_async_client=httpx.AsyncClient(trust_env=False),
         )
         llm.chat(HELLO)
         await llm.achat(HELLO)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
-import httpx2
 import openai
 import pytest
 
@@ -94,10 +95,24 @@ def test_proxies_of_the_environment_are_not_used(
     backend.close()
 
 
-@pytest.mark.parametrize("module", [httpx, httpx2])
-def test_an_async_client_sends_the_requests(serve: Serve, module: Any) -> None:
+def test_authorities_of_the_environment_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Serve
+) -> None:
+    """They are files of the user's: nothing is sent to them."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(RequestError, match="No such file"):
+        _connected(serve("ok"))
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    backend = _connected(serve("ok"))
+    assert full_answer(backend, REQUEST).text == "ok"
+    backend.close()
+
+
+@pytest.mark.parametrize("module", ["httpx", "httpx2"])
+def test_an_async_client_sends_the_requests(serve: Serve, module: str) -> None:
+    """Releases of openai use the one or the other."""
     server = serve("ok")
-    client = module.AsyncClient(headers={"X-Own": "client"}, trust_env=False)
+    client = pytest.importorskip(module).AsyncClient(headers={"X-Own": "client"}, trust_env=False)
     backend = _connected(server, http_async_client=client)
     assert full_answer(backend, REQUEST).text == "ok"
     backend.close()
@@ -107,10 +122,10 @@ def test_an_async_client_sends_the_requests(serve: Serve, module: Any) -> None:
 
 def test_redirects_are_not_followed(serve: Serve) -> None:
     other = serve("elsewhere")
-    transport = httpx2.MockTransport(
-        lambda request: httpx2.Response(307, headers={"location": other.url})
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(307, headers={"location": other.url})
     )
-    client = httpx2.AsyncClient(transport=transport)
+    client = httpx.AsyncClient(transport=transport)
     with pytest.raises(LlavaToolsError):
         _connected(other, http_async_client=client)
     assert other.headers == []
@@ -134,7 +149,7 @@ def test_no_message_shows_a_key_or_a_header(serve: Serve) -> None:
 
 @pytest.mark.parametrize("length", range(270, 300))
 def test_a_message_that_is_shortened_within_a_key_shows_none_of_it(length: int) -> None:
-    error = openai.APIError("x" * length + KEY, httpx2.Request("POST", "http://h"), body=None)
+    error = openai.APIError("x" * length + KEY, httpx.Request("POST", "http://h"), body=None)
     with pytest.raises(LlavaToolsError) as caught, translated_errors("http://h/v1", [KEY]):
         raise error
     assert "key-" not in str(caught.value)
