@@ -35,6 +35,7 @@ from tests.core.blocked_backend import PLACES, BlockedBackend, Place
 
 TEXT = "The circle is red."
 CALL = write_call(ToolCall("", "look", {"at": "img_1", "question": "which colour"}))
+OTHER = write_call(ToolCall("", "look", {"at": "img_2", "question": "which colour"}))
 HELLO = [ChatMessage("Which colour is the circle?")]
 
 
@@ -88,7 +89,7 @@ async def test_each_chunk_has_the_log_probabilities_so_far() -> None:
     assert next(iter(llm.stream_chat(HELLO))).logprobs is None
 
 
-@pytest.mark.parametrize("script", [TEXT, CALL, f"{CALL}\n{CALL}"])
+@pytest.mark.parametrize("script", [TEXT, CALL, f"{CALL}\n{OTHER}"])
 def test_chunks_are_cumulative_and_end_with_the_whole_message(script: str) -> None:
     llm, _ = _llm(script)
     tools = {"tools": [LOOK]}

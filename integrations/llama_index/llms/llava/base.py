@@ -1,14 +1,15 @@
 """`Llava`: LlamaIndex's messages and options in, a `Request` to the backend, responses out.
 
-messages.py converts messages, tools.py converts tools and output classes, and results.py converts
-the backend's chunks into responses. structured.py builds structured prediction on top of chats.
+requests.py builds requests and gets their responses: messages.py converts messages, tools.py tools
+and output classes, and results.py the backend's chunks. structured.py builds structured prediction
+on top of chats.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_index.core.base.llms.types import (
@@ -27,26 +28,18 @@ from llama_index.core.llms.llm import ToolSelection
 from pydantic import ValidationError
 
 from llama_index.llms.llava import results
-from llama_index.llms.llava.messages import ImageInputs, to_messages, to_question
+from llama_index.llms.llava.messages import ImageInputs
+from llama_index.llms.llava.requests import RequestMethods
 from llama_index.llms.llava.structured import StructuredPrediction
-from llama_index.llms.llava.tools import (
-    CALL_OPTIONS,
-    ToolChoice,
-    to_constraint,
-    tool_dict,
-    tool_selections,
-)
-from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Message, Request
-from llava_tools.core.streaming import aanswer, answer, astream
-from llava_tools.errors import RequestError
-from llava_tools.model_fields import ModelFields
-from llava_tools.options import SAMPLING_OPTIONS, normalize, sampling_params, validation_error
+from llama_index.llms.llava.tools import ToolChoice, tool_dict, tool_selections
+from llava_tools.core.requests import DEFAULT_MAX_TOKENS
+from llava_tools.options import validation_error
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
 
 
-class Llava(ModelFields, StructuredPrediction):
+class Llava(RequestMethods, StructuredPrediction):
     """LLaVA 1.5 on this machine, as a LlamaIndex LLM that sees images and calls tools.
 
     The first request loads the model, once for the process; all LLMs of equal options share it,
@@ -118,10 +111,6 @@ class Llava(ModelFields, StructuredPrediction):
         "model_name": "model",
         "context_window": "context_length",
     }
-
-    strict: bool = True
-    """False accepts schemas that cannot be enforced in full: the finished answer is validated
-    instead, and marked `best_effort`."""
 
     def __init__(self, **kwargs: Any) -> None:
         try:
@@ -270,54 +259,3 @@ class Llava(ModelFields, StructuredPrediction):
     ) -> list[ToolSelection]:
         """Return the tool calls of a response or a chunk, with the arguments received so far."""
         return tool_selections(response, required=error_on_no_tool_call)
-
-    def _chat_request(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Request:
-        return self._request(to_messages(messages, self._resolver), kwargs)
-
-    def _completion_request(
-        self,
-        prompt: str,
-        formatted: bool | ImageInputs,
-        images: ImageInputs,
-        kwargs: dict[str, Any],
-    ) -> Request:
-        if not isinstance(formatted, bool):
-            images = formatted if images is None else images
-            formatted = False
-        if not formatted and self.completion_to_prompt is not None:
-            prompt = self.completion_to_prompt(prompt)
-        return self._request((to_question(prompt, images, self._resolver),), kwargs)
-
-    def _request(self, messages: tuple[Message, ...], kwargs: dict[str, Any]) -> Request:
-        """Check everything that can be checked without loading the model."""
-        names = (*SAMPLING_OPTIONS, *CALL_OPTIONS)
-        options = normalize(kwargs, names, "A Llava call", {})
-        if not messages:
-            raise RequestError("There is no message.", "Give at least the user's question.")
-        constraint: dict[str, Any] = {"strict": self.strict}
-        constraint |= {name: options.pop(name) for name in CALL_OPTIONS if name in options}
-        defaults = {name: getattr(self, name) for name in SAMPLING_OPTIONS}
-        sampling = sampling_params({**defaults, **options}, "A Llava call")
-        return Request(messages, sampling, to_constraint(**constraint))
-
-    def _answer(self, request: Request) -> ChatResponse:
-        return results.to_response(answer(self._loader()(), request))
-
-    async def _aanswer(self, request: Request) -> ChatResponse:
-        return results.to_response(await aanswer(self._loader(), request))
-
-    def _chunks(self, request: Request) -> Generator[ChatResponse, None, None]:
-        load = self._loader()
-        converter = results.ChunkConverter(load)
-        with closing(load().stream(request)) as stream:
-            for chunk in stream:
-                yield converter.convert(chunk)
-        converter.check_finished()
-
-    async def _achunks(self, request: Request) -> AsyncGenerator[ChatResponse, None]:
-        load = self._loader()
-        converter = results.ChunkConverter(load)
-        async with aclosing(astream(load, request)) as stream:
-            async for chunk in stream:
-                yield converter.convert(chunk)
-        converter.check_finished()
