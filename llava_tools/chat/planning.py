@@ -22,7 +22,7 @@ _LONGEST_ATTEMPT = 1000
 
 @dataclass(frozen=True)
 class CompletedCall:
-    """A tool call of the present run, with the text of its result."""
+    """A tool call of the present run, with a text that is equal for equal results."""
 
     name: str
     arguments: Mapping[str, Any]

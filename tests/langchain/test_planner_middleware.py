@@ -13,9 +13,10 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.errors import GraphRecursionError
+from PIL import Image
 from pydantic import BaseModel
 
-from langchain_llava import ChatLlava
+from langchain_llava import ChatLlava, image_block
 from langchain_llava import compat as langchain
 from langchain_llava.planner_middleware import OutputErrorMiddleware, RepeatedCallMiddleware
 from llava_tools.core.requests import Request
@@ -138,6 +139,24 @@ def test_equal_calls_with_new_results_go_on() -> None:
     messages = agent.invoke({"messages": [HumanMessage("Count to 5.")]})["messages"]
     assert messages[-1].text == "Five."
     assert len([message for message in messages if message.type == "tool"]) == 5
+
+
+@pytest.mark.parametrize(("colours", "calls"), [(["red", "blue", "green"], 3), (["red"] * 3, 2)])
+def test_results_differ_by_their_images(colours: list[str], calls: int) -> None:
+    images = iter(colours)
+
+    @tool
+    def watch() -> list[dict[str, Any]]:
+        """Take an image."""
+        return [image_block(Image.new("RGB", (8, 8), next(images)))]
+
+    def plan(request: Request) -> str:
+        seen = sum(len(message.images) for message in request.messages)
+        return call("watch") if request.constraint.callable_tools and seen < 3 else "Done."
+
+    agent, _ = _agent(plan, [watch], [RepeatedCallMiddleware()])
+    messages = agent.invoke({"messages": [HumanMessage("Watch.")]})["messages"]
+    assert len([message for message in messages if message.type == "tool"]) == calls
 
 
 def test_the_users_next_message_offers_all_tools_again() -> None:

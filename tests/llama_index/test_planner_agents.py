@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentOutput, AgentWorkflow, FunctionAgent, ReActAgent
-from llama_index.core.llms import ChatMessage, ChatResponse, ChatResponseAsyncGen
+from llama_index.core.llms import ChatMessage, ChatResponse, ChatResponseAsyncGen, ImageBlock
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import WorkflowRuntimeError
+from PIL import Image
 from pydantic import ValidationError
 
 from llama_index.agent.llava import LlavaFunctionAgent, LlavaReActAgent
@@ -124,6 +126,25 @@ async def test_equal_calls_with_new_results_go_on() -> None:
     result = await _run(LlavaFunctionAgent(llm=llm, tools=[_counter()]))
     assert result.response.content == "Five."
     assert len(result.tool_calls) == 5
+
+
+@pytest.mark.parametrize(("colours", "calls"), [(["red", "blue", "green"], 3), (["red"] * 3, 2)])
+async def test_results_differ_by_their_images(colours: list[str], calls: int) -> None:
+    images = iter(colours)
+
+    def watch() -> ImageBlock:
+        """Take an image."""
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), next(images)).save(file, "PNG")
+        return ImageBlock(image=file.getvalue())
+
+    def plan(request: Request) -> str:
+        seen = sum(len(message.images) for message in request.messages)
+        return _call("watch") if request.constraint.callable_tools and seen < 3 else "Done."
+
+    llm = Llava(backend=ScriptedBackend(plan))
+    result = await _run(LlavaFunctionAgent(llm=llm, tools=[watch]))
+    assert len(result.tool_calls) == calls
 
 
 async def test_the_next_run_offers_all_tools_again() -> None:

@@ -7,6 +7,7 @@ that make ever new calls see LlamaIndex's `max_iterations` and `early_stopping_m
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from llama_index.core.agent.react.types import ResponseReasoningStep
 from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ReActAgent, ToolCallResult
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import BaseMemory
-from llama_index.core.tools import AsyncBaseTool
+from llama_index.core.tools import AsyncBaseTool, ToolOutput
 from pydantic import Field
 
 from llava_tools.chat import planning
@@ -41,7 +42,7 @@ class LlavaFunctionAgent(FunctionAgent):
         memory: BaseMemory,
     ) -> AgentOutput:
         """Take a step, at most twice, without the exhausted tools."""
-        exhausted = planning.exhausted_tools(await _completed_calls(ctx), self.repeat_limit)
+        exhausted = _exhausted_tools(await _results(ctx), self.repeat_limit)
         offered = [tool for tool in tools if tool.metadata.name not in exhausted]
         try:
             return await super().take_step(ctx, llm_input, offered, memory)
@@ -71,14 +72,15 @@ class LlavaReActAgent(ReActAgent):
         memory: BaseMemory,
     ) -> AgentOutput:
         """Take a step without the exhausted tools, or answer."""
-        completed = await _completed_calls(ctx)
-        exhausted = planning.exhausted_tools(completed, self.repeat_limit)
+        results = await _results(ctx)
+        exhausted = _exhausted_tools(results, self.repeat_limit)
         offered = [tool for tool in tools if tool.metadata.name not in exhausted]
         output = await super().take_step(ctx, llm_input, offered, memory)
         if exhausted.isdisjoint(call.tool_name for call in output.tool_calls):
             return output
-        results = "\n".join({f"{call.name}: {call.result}": None for call in completed})
-        question = ChatMessage(f"Results:\n{results}\nAnswer with them.", role="user")
+        lines = {f"{result.tool_name}: {result.tool_output.content}": None for result in results}
+        text = "\n".join(["Results:", *lines, "Answer with them."])
+        question = ChatMessage(text, role="user")
         response = await self.llm.achat([*llm_input, question])
         answer = response.message.content or ""
         reasoning = await ctx.store.get(self.reasoning_key, default=[])
@@ -90,12 +92,19 @@ class LlavaReActAgent(ReActAgent):
         )
 
 
-async def _completed_calls(ctx: Any) -> list[planning.CompletedCall]:
-    """Return the calls of the present run, which every agent keeps in its context."""
-    results: list[ToolCallResult] = await ctx.store.get("current_tool_calls", default=[])
-    return [
-        planning.CompletedCall(
-            result.tool_name, result.tool_kwargs, str(result.tool_output.content)
-        )
+async def _results(ctx: Any) -> list[ToolCallResult]:
+    """Return the results of the present run, which every agent keeps in its context."""
+    return list(await ctx.store.get("current_tool_calls", default=[]))
+
+
+def _exhausted_tools(results: Sequence[ToolCallResult], limit: int) -> frozenset[str]:
+    calls = [
+        planning.CompletedCall(result.tool_name, result.tool_kwargs, _key(result.tool_output))
         for result in results
     ]
+    return planning.exhausted_tools(calls, limit)
+
+
+def _key(output: ToolOutput) -> str:
+    """Return what is equal for equal outputs; images are part of it."""
+    return hashlib.sha256(f"{output.is_error} {output.blocks!r}".encode()).hexdigest()
