@@ -252,6 +252,36 @@ def test_a_call_that_is_cut_off_is_an_error(model: Llava) -> None:
     assert answer(model, Constraint((NOW,), "now"), max_tokens=80).tool_calls[0].name == "now"
 
 
+def test_grammar_that_gives_up_is_an_error_of_the_schema(
+    model: Llava, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llguidance stops where a grammar takes too many states or too much time."""
+    steps = iter(range(3))
+    allowed_bits = Matcher.allowed_bits
+
+    def give_up(matcher: Matcher) -> bytes:
+        bits = allowed_bits(matcher)
+        return bits if next(steps, None) is not None else bytes(len(bits))
+
+    monkeypatch.setattr(Matcher, "allowed_bits", give_up)
+    monkeypatch.setattr(Matcher, "error", property(lambda matcher: "too many states"))
+    with pytest.raises(SchemaError, match="could not be followed: too many states"):
+        answer(model, Constraint(schema={"type": "string", "minLength": 20}), max_tokens=40)
+    monkeypatch.undo()
+    assert answer(model, Constraint(schema={"enum": ["red"]})).text == '"red"'
+
+
+def test_repeated_calls_end_the_answer(model: Llava) -> None:
+    """At temperature 0 a weak model repeats its first call until the tokens are used up."""
+    tool = ToolSpec("pick", "", {"type": "object", "properties": {"n": {"enum": [1]}}})
+    result = answer(model, Constraint((tool,), "any"), max_tokens=400)
+    calls = [json.dumps(dict(call.arguments)) for call in result.tool_calls]
+    assert len(calls) == len(set(calls)) <= 2
+    assert result.finish_reason == "tool_calls"
+    assert 0 < result.usage.completion_tokens < 400
+    assert result.usage.prompt_tokens > 0
+
+
 def test_logprobs_and_seeds_work_under_a_grammar(model: Llava) -> None:
     constraint = Constraint(schema={"enum": ["red", "green", "blue"]})
     first, again = (
