@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
+from llama_index_instrumentation import get_dispatcher
 from PIL import Image
 
 from llama_index.llms.llava import Llava as Planner
+from llama_index.llms.llava.image_handles import handles_in
 from llama_index.llms.llava.tools import tool_dict
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools import Llava, open_image
@@ -167,6 +174,68 @@ async def test_functions_return_the_text_for_an_agent() -> None:
         _ = _spec(tools=["look"]).zoom
     tools = BaseToolSpec.to_tool_list(spec)  # what LlamaIndex makes of functions by name
     assert [tool.metadata.name for tool in tools] == spec.spec_functions
+
+
+class _Events(BaseEventHandler):
+    """Keeps the chats' events."""
+
+    chats: list[Any] = []  # noqa: RUF012
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Events"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        if isinstance(event, LLMChatStartEvent | LLMChatEndEvent):
+            self.chats.append(event)
+
+
+@pytest.fixture
+def events() -> Iterator[_Events]:
+    dispatcher = get_dispatcher()
+    handler = _Events(chats=[])
+    dispatcher.add_event_handler(handler)
+    yield handler
+    dispatcher.event_handlers.remove(handler)
+
+
+CALLS: dict[str, tuple[dict[str, Any], int]] = {
+    "look": ({"question": "Which colour?"}, 1),
+    "locate": ({"thing": "the sea"}, 2),
+    "choose": ({"question": "Which colour?", "labels": ["blue", "red"]}, 1),
+    "compare": ({"question": "Which colour?"}, 2),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_requests_of_tools_are_chats_of_the_llm(name: str, events: _Events) -> None:
+    arguments, chats = CALLS[name]
+    script = "[0.1, 0.1, 0.2, 0.2]" if name == "locate" else "dark blue"
+    backend = ScriptedBackend([script] * 8, scores=lambda _, label: -float(len(label)))
+    counter = TokenCountingHandler()
+    store = ImageStore()
+    planner = Planner(
+        backend=backend, image_store=store, callback_manager=CallbackManager([counter])
+    )
+    spec = LlavaToolSpec(planner)
+    handles = [spec.add(NAVY), spec.add(NAVY.rotate(90, expand=True))]
+    assert all(handle in store for handle in handles)
+    named = {"images": handles} if name == "compare" else {"image": handles[0]}
+    plain = LlavaToolSpec(Llava(backend=backend), image_store=store)
+    tool, expected = _tool(spec, name), _tool(plain, name).call(**named, **arguments)
+    assert not events.chats
+    outputs = [
+        tool.call(**named, **arguments),
+        await tool.acall(**named, **arguments),
+        getattr(spec, name)(**named, **arguments),
+    ]
+    assert [str(getattr(output, "content", output)) for output in outputs] == [expected.content] * 3
+    starts = [event for event in events.chats if isinstance(event, LLMChatStartEvent)]
+    assert (len(starts), len(events.chats)) == (3 * chats, 6 * chats)
+    assert handles_in(starts[0].messages[0]) == [handles[0]]
+    assert len(counter.llm_token_counts) == 3 * chats
+    requests = [repr(request) for request in backend.requests]
+    assert set(requests) == set(requests[: len(requests) // 4])
 
 
 async def test_an_agent_corrects_a_wrong_call() -> None:

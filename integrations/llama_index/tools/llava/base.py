@@ -15,7 +15,9 @@ from typing import Any
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSpec
 
+from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llama_index.tools.llava.functions import add_signature
+from llama_index.tools.llava.request_sender import LlmSender
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStoreLike
@@ -40,10 +42,11 @@ class LlavaToolSpec(BaseToolSpec):
     `llama_index.llms.llava`, by their handles.
 
     Args:
-        llm: The model that looks at the images; the embedded one by default.
+        llm: The model that looks at the images; the embedded one by default. With a
+            `llama_index.llms.llava.Llava`, its callbacks see the tools' requests.
         tools: Names of the tools; all by default.
         image_store: Where handles are looked up: an `ImageStore` or the folder of one; by default
-            the store of the process.
+            that of `llm`, else the store of the process.
         allowed_directories: Folders whose files the planner may name. None by default, since a
             document from an untrusted source may have suggested the name.
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs the planner may name.
@@ -56,7 +59,7 @@ class LlavaToolSpec(BaseToolSpec):
 
     def __init__(
         self,
-        llm: Llava | None = None,
+        llm: Llava | LlamaIndexLlava | None = None,
         *,
         tools: Iterable[str] | None = None,
         image_store: ImageStoreLike = None,
@@ -67,7 +70,10 @@ class LlavaToolSpec(BaseToolSpec):
         selected = select_tools(tools, index)
         self.spec_functions = [tool.name for tool in selected]
         self._index = index
-        self._llm = Llava() if llm is None else llm
+        self._model: Llava | LlmSender = llm if isinstance(llm, Llava) else Llava()
+        if isinstance(llm, LlamaIndexLlava):
+            self._model = LlmSender(llm)
+            image_store = llm.image_store if image_store is None else image_store
         self._resolver = ImageResolver(image_store, allowed_directories, allowed_hosts)
         self._functions: dict[str, Callable[..., Any]] = {}
         for tool in selected:
@@ -141,9 +147,9 @@ class LlavaToolSpec(BaseToolSpec):
         self, spec: VisualTool[Any, Any]
     ) -> tuple[Callable[..., Any], Callable[..., Awaitable[Any]]]:
         def run(**arguments: Any) -> Any:
-            return spec.run(self._llm, spec.parse(arguments), self._resolver)
+            return spec.run(self._model, spec.parse(arguments), self._resolver)
 
         async def arun(**arguments: Any) -> Any:
-            return await spec.arun(self._llm, spec.parse(arguments), self._resolver)
+            return await spec.arun(self._model, spec.parse(arguments), self._resolver)
 
         return run, arun
