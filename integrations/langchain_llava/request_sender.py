@@ -20,10 +20,10 @@ from langchain_core.runnables.config import get_executor_for_config
 from langchain_llava import results
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.image_blocks import handle_block
-from llava_tools.core.constraints import Constraint
+from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
-from llava_tools.images.store import ImageStore
+from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.options import SAMPLING_OPTIONS
 from llava_tools.tools.requests import ScoringRequest
 
@@ -44,14 +44,16 @@ class ChatSender:
     Args:
         model: Answers the requests.
         config: That of the runs.
-        store_key: `ImageStore.key` of a user's own store, which parts his answers from others' in
-            LangChain's caches; "" for the store of the process.
+        image_store: Where the images come from. A user's own store parts his answers from others'
+            in LangChain's caches.
     """
 
-    def __init__(self, model: ChatLlava, config: RunnableConfig, store_key: str) -> None:
+    def __init__(
+        self, model: ChatLlava, config: RunnableConfig, image_store: ImageStoreLike
+    ) -> None:
         self._model = model
         self._config = config
-        self._store_key = store_key
+        self._store_key = "" if image_store is None else open_store(image_store).key
 
     def answer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """See `RequestSender.answer`."""
@@ -123,15 +125,22 @@ def _keywords(request: Request, labels: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _format(constraint: Constraint) -> dict[str, Any]:
-    assert not constraint.tools, "Visual tools call no tools."
-    if constraint.schema is None:
-        return {}
-    schema = {"name": "answer", "schema": constraint.schema}
-    return {
-        "response_format": {"type": "json_schema", "json_schema": schema},
-        "describe": constraint.describe,
-        "strict": constraint.strict,
-    }
+    keywords: dict[str, Any] = {}
+    if constraint.tools:
+        keywords["tools"] = [_tool_dict(tool) for tool in constraint.tools]
+        keywords["tool_choice"] = constraint.tool_choice
+        keywords["parallel_tool_calls"] = constraint.parallel_tool_calls
+    if constraint.schema is not None:
+        schema = {"name": "answer", "schema": constraint.schema}
+        keywords["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if keywords:
+        keywords |= {"describe": constraint.describe, "strict": constraint.strict}
+    return keywords
+
+
+def _tool_dict(tool: ToolSpec) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
 
 
 def _scores(message: AIMessage, labels: Sequence[str]) -> list[float]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
@@ -14,6 +15,7 @@ from pydantic import Field
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
 from langchain_llava.messages import to_messages
+from langchain_llava.request_sender import ChatSender
 from llava_tools.core.requests import Message
 from llava_tools.errors import RequestError, refuse_unknown
 from llava_tools.label_scoring import Classification
@@ -87,23 +89,27 @@ class LlavaSelector(RunnableSerializable[Any, Classification]):
         _refuse(kwargs)
         return await self._acall_with_config(self._aselect, input, config)
 
-    def _select(self, request: Any) -> Classification:
+    def _select(
+        self, request: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig
+    ) -> Classification:
         with translated_errors():
             question = self._question(request)
             return select_option(
-                self.llm._llava(),
+                ChatSender(self.llm, config, self.llm.image_store),
                 question.text,
                 question.images,
                 self.options,
                 abstain=self.abstain,
             )
 
-    async def _aselect(self, request: Any) -> Classification:
+    async def _aselect(
+        self, request: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
+    ) -> Classification:
         with translated_errors():
             # In a thread: images may have to be fetched.
             question = await asyncio.to_thread(self._question, request)
             return await aselect_option(
-                self.llm._llava(),
+                ChatSender(self.llm, config, self.llm.image_store),
                 question.text,
                 question.images,
                 self.options,

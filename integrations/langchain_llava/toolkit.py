@@ -27,7 +27,7 @@ from langchain_llava.request_sender import ChatSender
 from llava_tools.errors import OutputError, RequestError, refuse_unknown
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
-from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
+from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
 from llava_tools.tools import SearchIndex, ToolResult, VisualTool, select_tools
 from llava_tools.tools.spec import argument_errors
@@ -40,7 +40,7 @@ class LlavaTool(BaseTool):
         spec: The framework-free tool.
         llm: The model that looks at the images.
         resolver: Opens the images that calls name.
-        store_key: See `ChatSender`.
+        image_store: The store of `resolver`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -48,7 +48,7 @@ class LlavaTool(BaseTool):
     spec: VisualTool[Any, Any] = Field(exclude=True, repr=False)
     llm: Llava | ChatLlava = Field(exclude=True, repr=False)
     resolver: ImageResolver = Field(exclude=True, repr=False)
-    store_key: str = Field(exclude=True, repr=False)
+    image_store: ImageStore | Path | str | None = Field(exclude=True, repr=False)
 
     def _run(
         self,
@@ -58,7 +58,7 @@ class LlavaTool(BaseTool):
     ) -> tuple[str, ToolResult]:
         with _planner_errors():
             model = _chat_model(self.llm)
-            sender = ChatSender(model, _child_config(config, run_manager), self.store_key)
+            sender = ChatSender(model, _child_config(config, run_manager), self.image_store)
             result = self.spec.run(sender, self.spec.parse(arguments), self.resolver)
         return str(result), cast(ToolResult, result)
 
@@ -71,7 +71,7 @@ class LlavaTool(BaseTool):
         with _planner_errors():
             # In a thread: the model may have to be loaded.
             model = await asyncio.to_thread(_chat_model, self.llm)
-            sender = ChatSender(model, _child_config(config, run_manager), self.store_key)
+            sender = ChatSender(model, _child_config(config, run_manager), self.image_store)
             result = await self.spec.arun(sender, self.spec.parse(arguments), self.resolver)
         return str(result), cast(ToolResult, result)
 
@@ -168,13 +168,13 @@ class LlavaToolkit(BaseToolkit):
                 spec=spec,
                 llm=self.llm,
                 resolver=resolver,
-                store_key="" if self._store is None else open_store(self._store).key,
+                image_store=self._store,
             )
             for spec in specs
         ]
 
     @property
-    def _store(self) -> ImageStoreLike:
+    def _store(self) -> ImageStore | Path | str | None:
         if self.image_store is None and isinstance(self.llm, ChatLlava):
             return self.llm.image_store
         return self.image_store

@@ -20,14 +20,20 @@ from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.label_scoring import Classification
 from llava_tools.model import Llava
-from llava_tools.tools.requests import RequestGenerator, arun_requests, get_scores, run_requests
+from llava_tools.tools.requests import (
+    RequestGenerator,
+    RequestSender,
+    arun_requests,
+    get_scores,
+    run_requests,
+)
 
 #: A question without content.
 NEUTRAL_QUESTION = "N/A"
 
 
 def select_option(
-    model: Llava,
+    model: Llava | RequestSender,
     question: str,
     images: Sequence[ImageRef],
     options: Mapping[str, str],
@@ -37,7 +43,7 @@ def select_option(
     """Select the option that fits a question best.
 
     Args:
-        model: The model that selects.
+        model: The model that selects; or what sends the requests to a model.
         question: What an option is needed for, such as a user's request.
         images: Images that belong to the question.
         options: At least one: names, and descriptions of what each is for. The names are what is
@@ -56,7 +62,7 @@ def select_option(
 
 
 async def aselect_option(
-    model: Llava,
+    model: Llava | RequestSender,
     question: str,
     images: Sequence[ImageRef],
     options: Mapping[str, str],

@@ -135,7 +135,8 @@ def test_objects_that_were_used_can_be_pickled(tmp_path: Path) -> None:
     (tool,) = kit.get_tools()
     bound = model.bind_tools(kit.get_tools())
     retriever = LlavaPageRetriever(index=tmp_path)
-    for item in (model, embeddings, kit, tool, bound, retriever):
+    items: list[Any] = [model, embeddings, kit, tool, bound, retriever]
+    for item in items:
         again = pickle.loads(pickle.dumps(item))
         assert type(again) is type(item)
         if item is embeddings:

@@ -40,8 +40,8 @@ async def test_every_way_to_call_returns_the_likeliest_label() -> None:
         await model.ainvoke(question),
         *model.batch([question]),
         *(await model.abatch([question])),
-        total(list(model.stream(question))),  # type: ignore[arg-type]
-        total([chunk async for chunk in model.astream(question)]),  # type: ignore[misc]
+        total(list(model.stream(question))),
+        total([chunk async for chunk in model.astream(question)]),
     ]
     for message in messages:
         assert message.text == "dog"

@@ -68,7 +68,7 @@ def test_documents_name_their_pages(index: PageIndex, folder: Path) -> None:
     assert document.metadata["handle"] in shared_store()
 
 
-def test_images_go_to_the_given_store(index: PageIndex, folder: Path, tmp_path: Path) -> None:
+def test_images_go_to_the_store_of_the_option_image_store(index: PageIndex, folder: Path, tmp_path: Path) -> None:
     store = ImageStore(directory=tmp_path / "images")
     retriever = LlavaPageRetriever(index=index, mode="text", image_store=store)
     (document,) = retriever.invoke("descale")
@@ -138,7 +138,7 @@ def test_errors_are_also_langchains(index: PageIndex, tmp_path: Path) -> None:
         ({"mode": "picture"}, "mode='picture' is not possible"),
     ):
         with pytest.raises(langchain.ModelInvalidRequestError, match=message) as unknown:
-            LlavaPageRetriever(index=index, **options)  # type: ignore[arg-type]
+            LlavaPageRetriever(index=index, **options)
         assert isinstance(unknown.value, RequestError)
 
 

@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
 
-from langchain_llava import ChatLlava, LlavaToolkit
+from langchain_llava import ChatLlava, LlavaSelector, LlavaToolkit
 from langchain_llava.errors import LlavaTimeoutError
 from llava_tools import Llava
 from llava_tools.chat.tool_calls import write_call
@@ -29,6 +29,7 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools import TOOLS
+from llava_tools.tools.selection import select_option
 from tests.langchain.scripted import NamedBackend, until
 from tests.langchain.visual_tools import ARGUMENTS, SCRIPTS, TALL, WIDE
 
@@ -327,7 +328,29 @@ def test_agent_reports_usage_and_tokens_of_its_tools() -> None:
     handle = kit.add(WIDE)
     agent = create_agent(ChatLlava(backend=ScriptedBackend(plan)), kit.get_tools())
     with get_usage_metadata_callback() as usage:
-        updates = list(agent.stream({"messages": [HumanMessage("Look.")]}, stream_mode="messages"))
+        updates: list[Any] = list(
+            agent.stream({"messages": [HumanMessage("Look.")]}, stream_mode="messages")
+        )
     assert usage.usage_metadata["eyes"]["output_tokens"] == 1
     nodes = [meta["langgraph_node"] for chunk, meta in updates if chunk.text == "hello"]
     assert nodes == ["tools"]
+
+
+async def test_selectors_score_through_the_same_way() -> None:
+    backend = ScriptedBackend(scores=lambda request, label: -1.0 if "shop" in label else -2.0)
+    options = {"weather": "Rain.", "shop": "Prices."}
+    selector = LlavaSelector(llm=ChatLlava(backend=backend), options=options)
+    expected = select_option(Llava(backend=backend), "What is tea?", (), options)
+    tracer = Tracer()
+    with get_usage_metadata_callback() as usage:
+        choice = selector.invoke("What is tea?", {"callbacks": [tracer]})
+        assert await selector.ainvoke("What is tea?", {"callbacks": [tracer]}) == choice
+    assert choice == expected
+    assert [[run.run_type for run in root.child_runs] for root in tracer.roots] == [["llm"] * 2] * 2
+    requests = [
+        replace(request, sampling=replace(request.sampling, logprobs=False))
+        for request in backend.requests
+    ]
+    assert requests == requests[:2] * 3
+    tokens = sum(backend.count_tokens(request) for request in requests[2:])
+    assert usage.usage_metadata["scripted"]["input_tokens"] == tokens
