@@ -103,7 +103,7 @@ class Faults:
 
 
 def cases(images: list[Image.Image], chance: random.Random) -> Iterator[Case]:
-    """Yield requests with any number of images, constraints, seeds and labels."""
+    """Yield requests with any number of images, constraints, seeds, penalties and labels."""
     opened = [open_image(image) for image in images]
     for number in range(32):
         images = chance.sample(opened, chance.choice([0, 1, 1, 1, 2, 3]))
@@ -115,6 +115,7 @@ def cases(images: list[Image.Image], chance: random.Random) -> Iterator[Case]:
             seed=number,
             stop=("e",) if kind == "stopped" else (),
             logprobs=kind == "text" and number % 3 == 0,
+            repetition_penalty=1.3 if number % 4 == 1 else 1.0,
         )
         constraint = {"form": FORM, "call": CALL}.get(kind, Constraint())
         labels = chance.sample(LABELS, chance.randrange(1, 5)) if kind == "labels" else ()
