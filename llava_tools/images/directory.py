@@ -2,7 +2,10 @@
 
 A file has the image's handle as its name and `ImageRef.data` as its content, so that whatever is
 read can be compared with its name. Its modification time is that of its last use, which tells all
-processes which image is the oldest. A lock file orders changes; images are read without it.
+processes which image is the oldest. A lock file orders changes, and holds the sum of all bytes, so
+that files are listed only to make room. The sum is raised before a file is written and lowered
+after one is removed: a process that is killed in between leaves it too high, and the next listing
+corrects it. Images are read without the lock.
 """
 
 from __future__ import annotations
@@ -25,7 +28,12 @@ from llava_tools.images.sources import check_bytes, read_file, shorten
 
 _HANDLE = re.compile(r"img_[0-9a-f]{24}")
 _LOCK = ".lock"
+#: With more files than this, one in `_SHARE` of the bytes is freed at once, so that files are not
+#: listed at every addition.
+_MANY = 1000
+_SHARE = 16
 _TEMPORARY = ".tmp-"
+_TOTAL_DIGITS = 20
 #: Images that were read last, of all directories: saves checking them again at every use. Whether
 #: a directory holds an image is decided by its file alone, and those that were added do not come
 #: here, because `ImageRef.source` may name a file of somebody else.
@@ -60,12 +68,16 @@ class DirectoryImages:
         data = image.data
         check_bytes(len(data), image.source)
         path = self._directory / image.handle
-        with self._store_errors("written"), self._locked():
-            if _size(path) == len(data):
+        with self._store_errors("written"), self._locked() as lock:
+            old = _size(path)
+            if old == len(data):
                 _mark_used(path)
-            else:
-                self._write(path, data)
-                self._make_room(image.handle)
+                return
+            total = self._total(lock) + len(data) - (old or 0)
+            _write_total(lock, total)
+            self._write(path, data)
+            if total > self._max_bytes:
+                self._make_room(lock, image.handle)
 
     def get(self, handle: str) -> ImageRef | None:
         """Return an image and mark it as used; None if it is not there.
@@ -95,8 +107,8 @@ class DirectoryImages:
             ImageStoreError: The directory cannot be written.
         """
         if handle in self:
-            with self._store_errors("written"), self._locked():
-                (self._directory / handle).unlink(missing_ok=True)
+            with self._store_errors("written"), self._locked() as lock:
+                self._unlink(lock, self._directory / handle)
 
     def clear(self) -> None:
         """Remove all images, and nothing else.
@@ -104,9 +116,11 @@ class DirectoryImages:
         Raises:
             ImageStoreError: The directory cannot be written.
         """
-        with self._store_errors("written"), self._locked():
+        with self._store_errors("written"), self._locked() as lock:
             for _, _, name in self._files():
                 (self._directory / name).unlink(missing_ok=True)
+            self._remove_leftovers()
+            _write_total(lock, 0)
 
     def __contains__(self, handle: object) -> bool:
         if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
@@ -137,27 +151,45 @@ class DirectoryImages:
                 return restore_image(_content(file, path.name), path.name)
             except ImageError as error:
                 damaged = os.fstat(file.fileno()).st_ino
-                with self._locked():
+                with self._locked() as lock:
                     if path.stat(follow_symlinks=False).st_ino == damaged:
-                        path.unlink()
+                        self._unlink(lock, path)
                 raise ImageError(
                     f"The file of {path.name} in the image store was damaged, and is removed now: "
                     f"{error.message}",
                     "Give the picture itself again.",
                 ) from error
 
-    def _make_room(self, kept: str) -> None:
+    def _total(self, lock: int) -> int:
+        """Return the bytes of all files, from the lock file if it has them."""
+        text = os.pread(lock, _TOTAL_DIGITS, 0)
+        return int(text) if text.isdigit() else sum(size for _, size, _ in self._files())
+
+    def _unlink(self, lock: int, path: Path) -> None:
+        size = _size(path) or 0
+        path.unlink(missing_ok=True)
+        _write_total(lock, max(self._total(lock) - size, 0))
+
+    def _make_room(self, lock: int, kept: str) -> None:
         """Remove the oldest files beyond `max_bytes`, but not the one that was just written."""
-        for path in self._directory.glob(f"{_TEMPORARY}*"):
-            path.unlink(missing_ok=True)  # of a process that was killed, since the lock is ours
+        self._remove_leftovers()
         files = sorted(self._files())
         total = sum(size for _, size, _ in files)
+        room = self._max_bytes
+        if total > room and len(files) > _MANY:
+            room -= room // _SHARE
         for _, size, name in files:
-            if total <= self._max_bytes:
+            if total <= room:
                 break
             if name != kept:
                 (self._directory / name).unlink(missing_ok=True)
                 total -= size
+        _write_total(lock, total)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes were writing; nobody else is, since the lock is ours."""
+        for path in self._directory.glob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
 
     def _files(self) -> list[tuple[int, int, str]]:
         """Return the time of the last use, the bytes and the handle of each image."""
@@ -174,14 +206,14 @@ class DirectoryImages:
         return found
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Exclude all other threads and processes."""
+    def _locked(self) -> Iterator[int]:
+        """Exclude all other threads and processes; yields the descriptor of the lock file."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._directory / _LOCK, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             try:
-                yield
+                yield descriptor
             finally:
                 # Closing is not enough if a fork took a copy of the descriptor.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -214,6 +246,10 @@ def _size(path: Path) -> int | None:
     except OSError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _write_total(lock: int, total: int) -> None:
+    os.pwrite(lock, b"%0*d" % (_TOTAL_DIGITS, total), 0)
 
 
 def _mark_used(path: Path) -> None:

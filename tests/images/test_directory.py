@@ -96,6 +96,43 @@ def test_least_recently_used_file_is_removed_first(folder: Path) -> None:
     assert len(store) == 2
 
 
+@pytest.mark.parametrize("lost", ["file", "sum", "too high"])
+def test_limit_holds_when_files_or_the_sum_of_their_bytes_are_lost(lost: str, folder: Path) -> None:
+    store = ImageStore(3 * SIZE, folder)
+    handles = [store.add(make_image(shade)) for shade in (1, 2, 3)]
+    if lost == "file":
+        (folder / handles[1]).unlink()
+    else:
+        (folder / ".lock").write_text("" if lost == "sum" else "9" * 12)
+    for shade in range(4, 10):
+        handles.append(store.add(make_image(shade)))
+    assert _files(folder) == set(handles[-3:])
+    for handle in handles[-3:]:
+        store.remove(handle)
+    assert int((folder / ".lock").read_text()) == 0
+
+
+def test_files_are_listed_only_to_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "_MANY", 20)
+    listings = []
+    original = directory.DirectoryImages._files
+
+    def listed(self: directory.DirectoryImages) -> list[tuple[int, int, str]]:
+        listings.append(self)
+        return original(self)
+
+    monkeypatch.setattr(directory.DirectoryImages, "_files", listed)
+    store = ImageStore(32 * SIZE, folder)
+    for shade in range(1, 33):
+        store.add(make_image(shade))
+    assert len(listings) == 1  # for the first sum
+    for shade in range(33, 73):
+        store.add(make_image(shade))
+    assert len(_files(folder)) in (30, 31, 32)
+    assert len(listings) < 20
+    assert store.get(make_image(72).handle) == make_image(72)
+
+
 def test_last_file_stays_however_large(folder: Path) -> None:
     store = ImageStore(1, folder)
     store.add(make_image(1))
@@ -186,10 +223,14 @@ def test_other_names_than_handles_lead_nowhere(name: str, folder: Path) -> None:
 
 
 def test_leftover_of_a_killed_process_is_removed(folder: Path) -> None:
-    store = ImageStore(directory=folder)
+    store = ImageStore(SIZE, folder)
+    store.add(make_image(1))
     (folder / ".tmp-1234").write_bytes(b"half an im")
-    handle = store.add(make_image(1))
+    handle = store.add(make_image(2))  # makes room
     assert _files(folder) == {handle}
+    (folder / ".tmp-1234").write_bytes(b"half an im")
+    store.clear()
+    assert _files(folder) == set()
 
 
 def test_warning_about_frames_is_for_the_first_opening_only(

@@ -68,7 +68,7 @@ def test_documents_name_their_pages(index: PageIndex, folder: Path) -> None:
     assert document.metadata["handle"] in shared_store()
 
 
-def test_images_go_to_the_store_of_the_option_image_store(index: PageIndex, folder: Path, tmp_path: Path) -> None:
+def test_images_go_to_the_image_store(index: PageIndex, folder: Path, tmp_path: Path) -> None:
     store = ImageStore(directory=tmp_path / "images")
     retriever = LlavaPageRetriever(index=index, mode="text", image_store=store)
     (document,) = retriever.invoke("descale")
