@@ -1,7 +1,8 @@
 """Matches regular expressions with look-around in bounded time.
 
-Sets of positions advance together, so that no pattern takes exponential time. Back references,
-flags, and atomic or possessive parts are not supported.
+Sets of positions advance together, so that no pattern takes exponential time; look-ahead is matched
+backward from all positions at once. Back references, flags, and atomic or possessive parts are not
+supported.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ MAX_DEPTH = 50
 _ATOM = re.compile(
     r"\[\^?\]?(?:\\.|[^\\\]])*\]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\\D|[^\\]", re.S
 )
+_ASSERTIONS = frozenset({"^", r"\Z", r"\A", r"\b", r"\B"})
 _SET_OPERATION = re.compile(r"\[|&&|--|~~|\|\|")
 _QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d+)(,?)(\d*)\})\??(?!\+)")
 _GROUP = re.compile(r"\((?:\?(?:(<?[=!])|:|P?<\w+>))?(?!\?)")
@@ -31,6 +33,8 @@ class _Text:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.positions = set(range(len(text) + 1))
+        self.looks: dict[_Part, set[int]] = {}
         self._steps = MAX_STEPS
 
     def count(self, steps: int) -> None:
@@ -43,8 +47,8 @@ class _Text:
             )
 
 
-#: From the positions where a part begins to those where it ends.
-_Part = Callable[[_Text, set[int]], set[int]]
+#: From the positions where a part begins to those where it ends; backward the other way round.
+_Part = Callable[[_Text, set[int], bool], set[int]]
 
 
 @lru_cache(maxsize=256)
@@ -54,7 +58,12 @@ def compiled(pattern: str) -> Callable[[str], bool] | None:
         part = _Parser(pattern).parse()
     except (_UnsupportedError, re.error, RecursionError):
         return None
-    return lambda text: bool(part(_Text(text), set(range(len(text) + 1))))
+
+    def matches(text: str) -> bool:
+        state = _Text(text)
+        return bool(part(state, state.positions, False))
+
+    return matches
 
 
 class _UnsupportedError(Exception):
@@ -87,19 +96,23 @@ class _Parser:
         while self._next() == "|":
             self._position += 1
             branches.append(self._sequence())
-        return lambda text, begins: set().union(*(branch(text, begins) for branch in branches))
+
+        def union(text: _Text, starts: set[int], backward: bool) -> set[int]:
+            return set().union(*(branch(text, starts, backward) for branch in branches))
+
+        return union if len(branches) > 1 else branches[0]
 
     def _sequence(self) -> _Part:
         parts: list[_Part] = []
         while self._next() not in ("", "|", ")"):
             parts.append(self._quantified(self._item()))
 
-        def ends(text: _Text, begins: set[int]) -> set[int]:
-            for part in parts:
-                begins = part(text, begins)
-            return begins
+        def chain(text: _Text, starts: set[int], backward: bool) -> set[int]:
+            for part in reversed(parts) if backward else parts:
+                starts = part(text, starts, backward)
+            return starts
 
-        return ends
+        return chain
 
     def _item(self) -> _Part:
         if self._next() == "(":
@@ -131,37 +144,42 @@ class _Parser:
 
 
 def _atom(pattern: re.Pattern[str]) -> _Part:
-    def ends(text: _Text, begins: set[int]) -> set[int]:
-        text.count(len(begins))
-        found = (pattern.match(text.text, begin) for begin in begins)
-        return {match.end() for match in found if match}
+    """Return the part of a pattern that takes one character or none."""
+    width = 0 if pattern.pattern in _ASSERTIONS else 1
 
-    return ends
+    def step(text: _Text, starts: set[int], backward: bool) -> set[int]:
+        text.count(len(starts))
+        begins = {start - width for start in starts if start >= width} if backward else starts
+        matching = {begin for begin in begins if pattern.match(text.text, begin)}
+        return matching if backward else {begin + width for begin in matching}
+
+    return step
 
 
 def _repeat(part: _Part, low: int, high: int | None) -> _Part:
-    def ends(text: _Text, begins: set[int]) -> set[int]:
+    def repeat(text: _Text, starts: set[int], backward: bool) -> set[int]:
         for _ in range(low):
-            if not begins:
+            if not starts:
                 break
             text.count(1)
-            begins = part(text, begins)
-        reached, new, count = set(begins), begins, low
+            starts = part(text, starts, backward)
+        reached, new, count = set(starts), starts, low
         while new and (high is None or count < high):
-            new = part(text, new) - reached
+            new = part(text, new, backward) - reached
             reached |= new
             count += 1
         return reached
 
-    return ends
+    return repeat
 
 
 def _look(part: _Part, kind: str) -> _Part:
     """Return the part of a look-ahead (`=`, `!`) or look-behind (`<=`, `<!`): it takes no text."""
 
-    def found(text: _Text, position: int) -> bool:
-        if kind.startswith("<"):
-            return any(position in part(text, {begin}) for begin in range(position + 1))
-        return bool(part(text, {position}))
+    def look(text: _Text, starts: set[int], backward: bool) -> set[int]:
+        if part not in text.looks:  # where the inner part begins, or for look-behind ends
+            text.looks[part] = part(text, text.positions, not kind.startswith("<"))
+        found = text.looks[part]
+        return starts & found if kind.endswith("=") else starts - found
 
-    return lambda text, begins: {b for b in begins if found(text, b) is kind.endswith("=")}
+    return look
