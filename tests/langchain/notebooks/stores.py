@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_qdrant import QdrantVectorStore
+from qdrant_client import QdrantClient, models
 
 #: Length of the embedded model's vectors.
 DIMENSIONS = 256
@@ -31,12 +33,10 @@ def faiss(embeddings: Embeddings, folder: Path) -> VectorStore:
 
 
 def qdrant(embeddings: Embeddings, folder: Path) -> VectorStore:
-    client = pytest.importorskip("qdrant_client")
-    database = client.QdrantClient(":memory:")
-    params = client.models.VectorParams(size=DIMENSIONS, distance=client.models.Distance.COSINE)
-    database.create_collection("store", vectors_config=params)
-    module = pytest.importorskip("langchain_qdrant")
-    return module.QdrantVectorStore(database, "store", embeddings)
+    client = QdrantClient(":memory:")
+    params = models.VectorParams(size=DIMENSIONS, distance=models.Distance.COSINE)
+    client.create_collection("store", vectors_config=params)
+    return QdrantVectorStore(client, "store", embeddings)
 
 
 def lancedb(embeddings: Embeddings, folder: Path) -> VectorStore:

@@ -17,7 +17,7 @@ from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Request
 from llava_tools.testing import ScriptedBackend
 
-pytest.importorskip("langchain_mcp_adapters")
+adapters = pytest.importorskip("langchain_mcp_adapters.client")
 pytest.importorskip("mcp.server.fastmcp", reason="the adapters need mcp 1")
 
 STAR = "What colour is the star?"
@@ -45,11 +45,9 @@ server.run("stdio")
 
 @pytest.fixture(scope="module")
 def tools(image_paths: list[Path]) -> dict[str, Any]:
-    from langchain_mcp_adapters.client import MultiServerMCPClient
-
     arguments = ["-c", SERVER, str(image_paths[0].parent)]
     connection: Any = {"command": sys.executable, "args": arguments, "transport": "stdio"}
-    client = MultiServerMCPClient({"vision": connection})  # each call opens a session
+    client = adapters.MultiServerMCPClient({"vision": connection})  # each call opens a session
     return {tool.name: tool for tool in asyncio.run(client.get_tools())}
 
 

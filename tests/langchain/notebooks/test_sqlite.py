@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from langchain_llava import ChatLlava, image_block
-
-pytest.importorskip("langgraph.checkpoint.sqlite")
 
 #: Shows an image in the first run, and asks about it in the second one.
 SCRIPT = """
@@ -50,9 +49,8 @@ def test_the_embedded_model_goes_on_in_another_process(night: Path, tmp_path: Pa
 async def test_turns_of_one_process_share_a_thread(
     model: ChatLlava, night: Path, tmp_path: Path
 ) -> None:
-    aio = pytest.importorskip("langgraph.checkpoint.sqlite.aio")
     thread: Any = {"configurable": {"thread_id": "1"}}
-    async with aio.AsyncSqliteSaver.from_conn_string(str(tmp_path / "a.sqlite")) as saver:
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "a.sqlite")) as saver:
         agent = create_agent(model, [], checkpointer=saver)
         question = HumanMessage([image_block(night), "Describe the picture."])
         await agent.ainvoke({"messages": [question]}, thread)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.retrievers.multi_vector import MultiVectorRetriever
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.stores import InMemoryByteStore, InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore
+from qdrant_client import models
 
 from langchain_llava import ChatLlava, LlavaEmbeddings, image_block
 from tests.langchain.notebooks.stores import STORES, chroma, faiss, lancedb, qdrant
@@ -39,7 +41,6 @@ def test_multi_vector_retriever_finds_images_by_their_summaries(
     image_paths: list[Path],
     tmp_path: Path,
 ) -> None:
-    multi_vector = pytest.importorskip("langchain_classic.retrievers.multi_vector")
     summarize = (
         RunnableLambda[Path, Any](lambda path: _question(_inline(path), "Describe the picture."))
         | model
@@ -48,7 +49,7 @@ def test_multi_vector_retriever_finds_images_by_their_summaries(
     summaries = summarize.batch(image_paths)
     assert summaries[1] == "a yellow star and a white circle on a black background"
 
-    retriever = multi_vector.MultiVectorRetriever(
+    retriever = MultiVectorRetriever(
         vectorstore=STORES[name](embeddings, tmp_path),
         docstore=InMemoryStore(),
         id_key="image",
@@ -75,8 +76,7 @@ def test_multi_vector_retriever_finds_images_by_their_summaries(
 def test_multi_vector_retriever_keeps_documents_with_handles_as_bytes(
     embeddings: LlavaEmbeddings, night: Path, model: ChatLlava
 ) -> None:
-    multi_vector = pytest.importorskip("langchain_classic.retrievers.multi_vector")
-    retriever = multi_vector.MultiVectorRetriever(
+    retriever = MultiVectorRetriever(
         vectorstore=InMemoryVectorStore(embeddings), byte_store=InMemoryByteStore(), id_key="id"
     )
     block = image_block(night)
@@ -147,7 +147,6 @@ def test_qdrant_takes_vectors_of_images(
     embeddings: LlavaEmbeddings, image_paths: list[Path], tmp_path: Path
 ) -> None:
     store: Any = qdrant(embeddings, tmp_path)
-    models = pytest.importorskip("qdrant_client").models
     points = [
         models.PointStruct(
             id=number,

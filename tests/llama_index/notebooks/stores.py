@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from llama_index.core.vector_stores import SimpleVectorStore
+from llama_index.vector_stores.qdrant import QdrantVectorStore
+from qdrant_client import QdrantClient
 
 #: A store for texts and one for images.
 Stores = tuple[Any, Any]
@@ -27,11 +29,8 @@ def chroma(folder: Path) -> Stores:
 
 
 def qdrant(folder: Path) -> Stores:
-    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
-    module = pytest.importorskip("llama_index.vector_stores.qdrant")
-    names = ("texts", "images")
-    texts, images = (module.QdrantVectorStore(n, client=client) for n in names)
-    return texts, images
+    client = QdrantClient(":memory:")
+    return QdrantVectorStore("texts", client=client), QdrantVectorStore("images", client=client)
 
 
 def lancedb(folder: Path) -> Stores:
