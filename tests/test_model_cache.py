@@ -234,6 +234,7 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
 
 
 def test_timers_do_not_keep_the_interpreter_alive(timers: list[threading.Timer]) -> None:
+    cache: model_cache.ModelCache[EngineOptions, Backend]
     cache = model_cache.ModelCache(lambda options: ScriptedBackend())
     user = Llava()
     cache.lease(EngineOptions(), user, 1e12).close()

@@ -94,6 +94,8 @@ def free_memory() -> None:
 
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _require_engine() -> None:

@@ -87,7 +87,7 @@ class Reference:
                 pad_token_id=0,
                 **vision_inputs,
             )
-        return out[0, len(ids) :].tolist()
+        return cast(list[int], out[0, len(ids) :].tolist())
 
     def _penalty(self, prompt_ids: torch.Tensor) -> Callable[..., torch.Tensor]:
         """Return the penalty that `generate` uses, without the prompt's placeholders for images."""

@@ -261,7 +261,7 @@ def test_nothing_that_is_written_down_has_a_secret() -> None:
         {"model": "tiny", "model_provider": "langchain_llava"},
     ],
 )
-def test_init_chat_model_knows_only_its_own_providers(arguments: dict[str, str]) -> None:
+def test_init_chat_model_knows_only_its_own_providers(arguments: dict[str, Any]) -> None:
     """LangChain's registry is closed; when this fails, the docs can say so."""
     with pytest.raises(ValueError, match="provider"):
         init_chat_model(**arguments)
