@@ -12,6 +12,7 @@ from langchain_llava import results
 from langchain_llava.compat import ModelProfile
 from langchain_llava.model_profile import model_profile
 from llava_tools.images.store import ImageStore
+from llava_tools.core import peer_names
 from llava_tools.model_fields import ModelFields
 from llava_tools.options import ENGINE_OPTIONS, PRIVATE_OPTIONS, SAMPLING_OPTIONS
 
@@ -26,13 +27,14 @@ class ModelIdentity(ModelFields, BaseChatModel):
         return "llava"
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        model = kwargs.get("model") or kwargs.get("model_name") or self.model
+        options = {peer_names.SYNONYMS.get(name, name): value for name, value in kwargs.items()}
+        model = options.get("model") or self.model
         params = LangSmithParams(
             ls_provider=results.PROVIDER, ls_model_name=model, ls_model_type="chat"
         )
-        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
+        if (temperature := options.get("temperature", self.temperature)) is not None:
             params["ls_temperature"] = temperature
-        if (max_tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
+        if (max_tokens := options.get("max_tokens", self.max_tokens)) is not None:
             params["ls_max_tokens"] = max_tokens
         if stop_strings := (self.stop if stop is None else stop):
             params["ls_stop"] = stop_strings

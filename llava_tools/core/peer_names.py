@@ -51,6 +51,7 @@ _JSON = (
     "Bind a schema instead: with_structured_output(…) in LangChain, as_structured_llm(…) in "
     "LlamaIndex, or response_format."
 )
+_SEVERAL = "Send the request several times with different seeds; they run in one batch."
 _HTTP = "Use default_headers, proxy, timeout or http_async_client."
 _AUTOMATIC = "Leave it out: the engine sees to it."
 
@@ -85,7 +86,10 @@ HINTS = {
     "num_beams": _SAMPLING,
     "penalty_alpha": _SAMPLING,
     "logit_bias": "Constrain the answer instead, by a schema with an enum or by choose(…).",
-    "n": "Send the request several times with different seeds; they run in one batch.",
+    "num_return_sequences": _SEVERAL,
+    "n": _SEVERAL,
+    "reuse_client": _AUTOMATIC,
+    "should_use_structured_outputs": "Leave it out: schemas are enforced while the model answers.",
     "reasoning": _NO_REASONING,
     "reasoning_effort": _NO_REASONING,
     "thinking": _NO_REASONING,
@@ -127,6 +131,9 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "mirostat": (0,),
     "num_beams": (1,),
     "n": (1,),
+    "num_return_sequences": (1,),
+    "reuse_client": (True, False),
+    "should_use_structured_outputs": (True, False),
     "reasoning": (False,),
     "thinking": (False,),
     "use_responses_api": (False,),

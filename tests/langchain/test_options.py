@@ -150,6 +150,12 @@ def test_embeddings_take_names_of_peers() -> None:
         LlavaEmbeddings(encode_kwargs={"normalize_embeddings": False})
 
 
+def test_traces_read_names_of_peers() -> None:
+    params = ChatLlava()._get_ls_params(max_new_tokens=5, model_id="13b", temperature=0.4)
+    assert (params["ls_max_tokens"], params["ls_model_name"]) == (5, "13b")
+    assert params["ls_temperature"] == 0.4
+
+
 async def test_names_of_peers_in_calls() -> None:
     backend = ScriptedBackend(["one two"])
     model = ChatLlava(backend=backend, temperature=0.3)
