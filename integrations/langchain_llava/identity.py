@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from langchain_llava import results
 from langchain_llava.compat import ModelProfile
 from langchain_llava.model_profile import model_profile
-from llava_tools.images.store import ImageStore
 from llava_tools.core import peer_names
+from llava_tools.images.store import ImageStore
 from llava_tools.model_fields import ModelFields
 from llava_tools.options import ENGINE_OPTIONS, PRIVATE_OPTIONS, SAMPLING_OPTIONS
 
