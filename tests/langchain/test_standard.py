@@ -1,17 +1,21 @@
 """LangChain's standard suites for chat models, on the embedded model.
 
-All flags are on except those for audio, video and PDF.
+All flags are on except those for audio, video and PDF. Those for embeddings, retrievers and tools
+are in test_embeddings.py, test_pages.py and test_toolkit.py; there is no vector store here.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
@@ -39,7 +43,13 @@ class Flags:
     supports_anthropic_inputs = True
     supports_model_override = True
     returns_usage_metadata = True
+    supported_usage_metadata_details: ClassVar[dict[str, list[str]]] = {
+        "invoke": ["cache_read_input"],
+        "stream": ["cache_read_input"],
+    }
     model_override_value = "tiny"
+    # No cassette is there, so that a request over HTTP would fail.
+    enable_vcr_tests = True
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
@@ -82,3 +92,20 @@ class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
 
         monkeypatch.setattr(httpx, "get", get_local)
         monkeypatch.setattr(Fetcher, "get", fetch_local)
+
+    def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
+        model = ChatLlava(**self.chat_model_params)
+        question = "Tell me a long story about a cat. " * 10
+        model.invoke(question, max_tokens=1)
+        message = reduce(add, model.stream(question)) if stream else model.invoke(question)
+        details = (message.usage_metadata or {}).get("input_token_details", {})
+        assert details["cache_read"] > 100
+        return message
+
+
+class TestFunctionCalling(TestEmbeddedModel):
+    """The suite once more, with structured output by tool calls."""
+
+    @property
+    def structured_output_kwargs(self) -> dict[str, Any]:
+        return {"method": "function_calling"}
