@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     PrivateAttr,
     SecretStr,
     field_validator,
@@ -41,6 +43,25 @@ from llava_tools.options import (
     Quantization,
     validate_options,
 )
+
+
+def _check_image_store(image_store: Any) -> Any:
+    if image_store is not None:
+        open_store(image_store)
+    return str(image_store) if isinstance(image_store, Path) else image_store
+
+
+def _write_image_store(image_store: ImageStore | str | None) -> str | None:
+    return image_store.key if isinstance(image_store, ImageStore) else image_store
+
+
+#: The field `image_store`: checked, and written as the folder. A store in memory is written as a
+#: name that is refused when it is read, so that nobody gets another store without knowing.
+ImageStoreField = Annotated[
+    ImageStore | str | None,
+    BeforeValidator(_check_image_store),
+    PlainSerializer(_write_image_store),
+]
 
 
 class LoadFields(BaseModel):
@@ -136,7 +157,7 @@ class ModelFields(LoadFields):
     """Folders, with subfolders, whose files messages may name."""
     allow_local_paths: bool = False
     """Whether messages may name any local file; only safe if you write all messages yourself."""
-    image_store: ImageStore | str | None = None
+    image_store: ImageStoreField = None
     """Where images of messages are kept and handles are looked up: an `ImageStore` or the folder of
     one. None: the store of the process. Models with different stores do not see each other's
     images."""
@@ -170,13 +191,6 @@ class ModelFields(LoadFields):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         Fetcher(allowed_hosts=frozenset(hosts))
         return tuple(sorted(hosts))
-
-    @field_validator("image_store", mode="before")
-    @classmethod
-    def _check_image_store(cls, image_store: Any) -> Any:
-        if image_store is not None:
-            open_store(image_store)
-        return str(image_store) if isinstance(image_store, Path) else image_store
 
     @field_validator("allowed_directories", mode="before")
     @classmethod

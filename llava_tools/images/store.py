@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: The environment variable with the directory of the shared store.
 DIRECTORY_VARIABLE = "LLAVA_IMAGE_STORE"
 
+#: Begins the key of a store in memory, which is no folder's name.
+_IN_MEMORY = "memory:"
+
 
 class ImageStore:
     """Keeps images by handle, up to a number of bytes. Safe to use from many threads.
@@ -51,7 +54,9 @@ class ImageStore:
             raise RequestError(f"max_bytes={max_bytes!r} is not possible.", "Use at least 1.")
         self._max_bytes = max_bytes
         self._directory = None if directory is None else _absolute(directory)
-        self._key = uuid.uuid4().hex if self._directory is None else str(self._directory)
+        self._key = (
+            f"{_IN_MEMORY}{uuid.uuid4().hex}" if self._directory is None else str(self._directory)
+        )
         self._images: MemoryImages | DirectoryImages
         if self._directory is None:
             self._images = MemoryImages(max_bytes)
@@ -67,7 +72,7 @@ class ImageStore:
 
     @property
     def key(self) -> str:
-        """What tells this store from others: its folder, or a random text."""
+        """What tells this store from others: its folder, or a random text if it is in memory."""
         return self._key
 
     def add(self, image: ImageRef) -> str:
@@ -182,6 +187,11 @@ def _absolute(directory: str | Path) -> Path:
         raise RequestError(
             f"{shorten(repr(directory), quote=False)} is not possible as an image store.",
             "Use an ImageStore or a folder's path.",
+        )
+    if str(directory).startswith(_IN_MEMORY):
+        raise RequestError(
+            f"image_store={str(directory)!r} was in memory, and cannot be opened by its name.",
+            "Pass the ImageStore itself, or use a store with a directory.",
         )
     try:
         return Path(directory).expanduser().resolve()

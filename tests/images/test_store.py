@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, open_image
+from llava_tools.images import store as store_module
 from llava_tools.images.store import ImageStore, shared_store
 from tests.strategies import encoded, make_image
 
@@ -97,3 +99,31 @@ def test_shared_store_is_one_per_process() -> None:
     assert shared_store() is shared_store()
     file = open_image(encoded(Image.new("RGB", (3, 3)), "PNG"))
     assert shared_store().get(shared_store().add(file)) == file
+
+
+def test_environment_names_the_directory_of_the_shared_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_shared", None)
+    monkeypatch.setenv("LLAVA_IMAGE_STORE", str(tmp_path / "images"))
+    handle = shared_store().add(make_image(1))
+    assert (tmp_path / "images" / handle).exists()
+    assert shared_store().directory == tmp_path / "images"
+    monkeypatch.setattr(store_module, "_shared", None)
+    monkeypatch.setenv("LLAVA_IMAGE_STORE", "")
+    assert shared_store().directory is None
+
+
+def test_remove_and_clear() -> None:
+    store = ImageStore(max_bytes=3 * SIZE)
+    handles = [store.add(make_image(shade)) for shade in range(3)]
+    store.remove(handles[1])
+    store.remove(handles[1])
+    assert [handle in store for handle in handles] == [True, False, True]
+    store.add(make_image(9))
+    assert len(store) == 3  # the room of the removed one
+    store.clear()
+    assert len(store) == 0
+    for shade in range(3):
+        store.add(make_image(shade))
+    assert len(store) == 3

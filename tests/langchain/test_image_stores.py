@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
+from langchain_core.load import dumps, loads
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import ToolException
 from PIL import Image
@@ -160,3 +161,11 @@ def test_image_block_of_one_store_is_not_in_the_others(tmp_path: Path) -> None:
     block = image_block(image, tmp_path)
     assert block["file_id"] not in shared_store()
     assert block["file_id"] in ImageStore(directory=tmp_path)
+
+
+def test_written_options_name_the_folder_and_never_another_store(tmp_path: Path) -> None:
+    model = ChatLlava(image_store=tmp_path)
+    again = loads(dumps(model), valid_namespaces=["langchain_llava"], allowed_objects=[ChatLlava])
+    assert again.image_store == model.image_store == str(tmp_path)
+    with pytest.raises(NotImplementedError):
+        loads(dumps(ChatLlava(image_store=ImageStore())))

@@ -13,8 +13,14 @@ from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from PIL import Image
 
 import langchain_llava
-from llama_index.llms.llava import Llava, image_block, with_handles, with_inline_images
+from llama_index.llms.llava import (
+    Llava,
+    image_block,
+    with_handles,
+    with_inline_images,
+)
 from llama_index.llms.llava.image_handles import handle_block
+from llama_index.readers.llava import LlavaPageReader
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools.errors import ImageError
 from llava_tools.images import open_image
@@ -112,3 +118,18 @@ def test_handles_are_those_of_langchain_s_adapter() -> None:
             Llava(backend=backend, image_store=store).chat(question(HANDLE))
         requests.append(backend.requests[0].messages)
     assert requests[0] == requests[1]
+
+
+def reader(**options: Any) -> Any:
+    return LlavaPageReader(**options)
+
+
+@pytest.mark.parametrize("make", [Llava, reader])
+def test_written_options_name_the_folder_and_never_another_store(
+    make: Callable[..., Any], tmp_path: Path
+) -> None:
+    for store in (tmp_path, str(tmp_path), ImageStore(directory=tmp_path)):
+        written = make(image_store=store).to_json()
+        assert type(make()).from_json(written).image_store == str(tmp_path)
+    with pytest.raises(ValueError, match="was in memory"):
+        type(make()).from_json(make(image_store=ImageStore()).to_json())

@@ -31,6 +31,7 @@ from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
 from llava_tools.images.store import ImageStore, open_store
+from llava_tools.model_fields import ImageStoreField
 
 #: Tokens of an image in LLaVA 1.5.
 IMAGE_TOKENS = 576
@@ -47,7 +48,7 @@ class LlavaMemory(Memory):
     is a database (`async_database_uri`, `session_id`).
     """
 
-    image_store: ImageStore | str | None = Field(default=None, exclude=True)
+    image_store: ImageStoreField = None
     """Keeps the images: an `ImageStore` or the folder of one; None for that of the process."""
     image_form: Literal["handle", "bytes", "name"] = "handle"
     """What the LLM gets: handles (`Llava`), the images, or the text `[image img_…]`."""

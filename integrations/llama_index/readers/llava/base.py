@@ -22,10 +22,11 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document, ImageDocument, MediaResource
-from pydantic import ConfigDict, PrivateAttr, ValidationError, field_serializer, field_validator
+from pydantic import ConfigDict, PrivateAttr, ValidationError
 
 from llava_tools.errors import DocumentError, RequestError
-from llava_tools.images.store import ImageStore, open_store
+from llava_tools.images.store import open_store
+from llava_tools.model_fields import ImageStoreField
 from llava_tools.options import validation_error
 from llava_tools.retrieval import LoadedPage, Skipped, load_pages, page_id
 from llava_tools.retrieval.files import SUFFIXES
@@ -65,7 +66,7 @@ class LlavaPageReader(BasePydanticReader):
     """`apart`: a page's image is one document and its text another. `together`: both are one
     `ImageDocument`, of which splitters copy the image into each chunk. `text`: texts only, for
     indexes of text; their handles still open images."""
-    image_store: ImageStore | Path | str | None = None
+    image_store: ImageStoreField = None
     """An `ImageStore` or the folder of one; by default the store of the process."""
     allowed_directories: tuple[Path, ...] | None = None
     """Folders outside of which no file is read, for paths that a model or a user names. None: your
@@ -80,19 +81,6 @@ class LlavaPageReader(BasePydanticReader):
             super().__init__(**options)
         except ValidationError as error:
             raise validation_error(error, "LlavaPageReader") from None
-
-    @field_validator("image_store")
-    @classmethod
-    def _check_image_store(cls, image_store: Any) -> Any:
-        if image_store is not None:
-            open_store(image_store)
-        return image_store
-
-    @field_serializer("image_store")
-    def _store_folder(self, image_store: ImageStore | Path | str | None) -> str | None:
-        """Return the folder; a store in memory cannot be written down."""
-        folder = image_store.directory if isinstance(image_store, ImageStore) else image_store
-        return None if folder is None else str(folder)
 
     @classmethod
     def class_name(cls) -> str:
