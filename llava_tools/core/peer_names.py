@@ -61,6 +61,10 @@ HINTS = {
     "async_client_kwargs": _HTTP,
     "sync_client_kwargs": _HTTP,
     "default_query": _HTTP,
+    "client": _HTTP,
+    "async_client": _HTTP,
+    "openai_client": _HTTP,
+    "async_openai_client": _HTTP,
     "http_socket_options": _HTTP,
     "http_client": "Use http_async_client, an httpx.AsyncClient: all requests run on one event "
     "loop, those of invoke too.",
@@ -108,6 +112,7 @@ HINTS = {
     "return_full_text": "Leave it out: an answer never holds its prompt.",
     "batch_size": "Leave it out: concurrent requests share a batch (max_concurrent_requests).",
     "tokenizer_name": "Leave it out: the checkpoint's own tokenizer is used.",
+    "tokenizer_kwargs": "Leave it out: the checkpoint's own tokenizer is used.",
     "tokenizer": "Leave it out: the checkpoint's own tokenizer is used.",
     "pipeline": "Name the model instead: model=….",
     "llm": "Name the model instead: model=….",
