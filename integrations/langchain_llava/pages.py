@@ -20,10 +20,13 @@ from langchain_core.callbacks import (
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import patch_config
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
 from langchain_llava.options import option_errors
+from langchain_llava.request_sender import ChatSender, chat_model
 from llava_tools.errors import refuse_unknown
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
@@ -73,7 +76,7 @@ class LlavaPageRetriever(BaseRetriever):
     """Number of pages."""
     mode: SearchMode = "hybrid"
     """Search in images (`image`), texts (`text`) or both."""
-    rerank: Llava | None = Field(default=None, exclude=True, repr=False)
+    rerank: Llava | ChatLlava | None = Field(default=None, exclude=True, repr=False)
     """A model that looks at the 3 k best pages and puts those first that show the query."""
     with_images: bool = True
     """Render each page and keep its image in the image store under its handle."""
@@ -96,18 +99,24 @@ class LlavaPageRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
-        return self._search(query, k)
+        return self._search(query, k, run_manager)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
-        return await asyncio.to_thread(self._search, query, k)
+        return await asyncio.to_thread(self._search, query, k, run_manager.get_sync())
 
-    def _search(self, query: str, k: int | None) -> list[Document]:
+    def _search(
+        self, query: str, k: int | None, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
         with translated_errors():
             index = self._index()
             limit = self.k if k is None else k
-            hits = index.search(query, limit, mode=self.mode, rerank=self.rerank)
+            judge = None
+            if self.rerank is not None:
+                config = patch_config(None, callbacks=run_manager.get_child())
+                judge = ChatSender(chat_model(self.rerank), config, self.image_store)
+            hits = index.search(query, limit, mode=self.mode, rerank=judge)
             metadata = [self._metadata(index, hit) for hit in hits]
         return [
             _document(hit.text, hit.digest, hit.page, data)

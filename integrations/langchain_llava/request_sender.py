@@ -1,6 +1,6 @@
-"""`ChatSender`: sends the requests of visual tools through a `ChatLlava`.
+"""`ChatSender`: sends requests of tools, selectors and retrievers through a `ChatLlava`.
 
-Each request is an ordinary call of the chat model, a child of the tool's run: callbacks, tracers,
+Each request is an ordinary call of the chat model, a child of their run: callbacks, tracers,
 usage, caches, rate limiters, tags and metadata see it as any other. The call names images by their
 handles. What the chat model adds to conversations of its own (a system prompt, sampling options) is
 left out, since a tool's request is complete.
@@ -24,10 +24,23 @@ from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
+from llava_tools.model import Llava
 from llava_tools.options import SAMPLING_OPTIONS
 from llava_tools.tools.requests import ScoringRequest
 
 _OWN_OPTIONS = ("system", *SAMPLING_OPTIONS)
+
+
+def chat_model(llm: Llava | ChatLlava) -> ChatLlava:
+    """Return the chat model that sends a model's requests; a `Llava` is loaded.
+
+    Raises:
+        ModelError: It cannot be loaded.
+        EngineClosedError: It was closed.
+    """
+    if isinstance(llm, ChatLlava):
+        return llm
+    return ChatLlava(model=llm.options.model, backend=llm.backend)
 
 
 class RequestImages(ImageStore):

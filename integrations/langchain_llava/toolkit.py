@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
 from langchain_llava.options import option_errors
-from langchain_llava.request_sender import ChatSender
+from langchain_llava.request_sender import ChatSender, chat_model
 from llava_tools.errors import OutputError, RequestError, refuse_unknown
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
@@ -57,7 +57,7 @@ class LlavaTool(BaseTool):
         **arguments: Any,
     ) -> tuple[str, ToolResult]:
         with _planner_errors():
-            model = _chat_model(self.llm)
+            model = chat_model(self.llm)
             sender = ChatSender(model, _child_config(config, run_manager), self.image_store)
             result = self.spec.run(sender, self.spec.parse(arguments), self.resolver)
         return str(result), cast(ToolResult, result)
@@ -70,7 +70,7 @@ class LlavaTool(BaseTool):
     ) -> tuple[str, ToolResult]:
         with _planner_errors():
             # In a thread: the model may have to be loaded.
-            model = await asyncio.to_thread(_chat_model, self.llm)
+            model = await asyncio.to_thread(chat_model, self.llm)
             sender = ChatSender(model, _child_config(config, run_manager), self.image_store)
             result = await self.spec.arun(sender, self.spec.parse(arguments), self.resolver)
         return str(result), cast(ToolResult, result)
@@ -191,18 +191,6 @@ def _child_config(
     if run_manager is None:
         return ensure_config(config)
     return patch_config(config, callbacks=run_manager.get_child())
-
-
-def _chat_model(llm: Llava | ChatLlava) -> ChatLlava:
-    """Return the chat model of a toolkit's model; a `Llava` loads its own.
-
-    Raises:
-        ModelError: It cannot be loaded.
-        EngineClosedError: It was closed.
-    """
-    if isinstance(llm, ChatLlava):
-        return llm
-    return ChatLlava(model=llm.options.model, backend=llm.backend)
 
 
 @contextmanager

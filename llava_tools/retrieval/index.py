@@ -34,6 +34,7 @@ from llava_tools.retrieval.search import Hit, SearchMode, check_search, search_p
 from llava_tools.retrieval.store import Store
 from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
+from llava_tools.tools.requests import RequestSender, get_certainty, run_requests
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class PageIndex:
         k: int = 5,
         *,
         mode: SearchMode = "hybrid",
-        rerank: Llava | None = None,
+        rerank: Llava | RequestSender | None = None,
         where: PageFilter | None = None,
     ) -> list[Hit]:
         """Return the pages that match a query, best first.
@@ -181,7 +182,8 @@ class PageIndex:
             mode: By the pages' images and their texts (`hybrid`), or by one of both (`image`,
                 `text`).
             rerank: A model that looks at the 3 k best pages and orders them by the probability
-                that they show the query (VQAScore), 0 for a page whose file is gone or changed.
+                that they show the query (VQAScore), 0 for a page whose file is gone or changed; or
+                what sends requests to a model.
             where: Conditions that pages must match, see `llava_tools.retrieval.filters`.
 
         Raises:
@@ -197,9 +199,9 @@ class PageIndex:
         hits = [replace(hit, score=self._shows(rerank, query, hit)) for hit in hits]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
 
-    def _shows(self, model: Llava, query: str, hit: Hit) -> float:
+    def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
         image, _ = open_page(self, hit)
-        return 0.0 if image is None else model.score(query, image)
+        return 0.0 if image is None else run_requests(model, get_certainty(query, image))
 
     def open(self, hit: Hit) -> ImageRef:
         """Return a page's image, rendered from the file that was indexed.

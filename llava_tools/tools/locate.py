@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from llava_tools import label_scoring
 from llava_tools.core.constraints import Constraint
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import Box, unpad_box
-from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
+from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_certainty
 from llava_tools.tools.spec import ImageArguments, Text, VisualTool
 
 #: The prompt that LLaVA 1.5 was trained to answer with a box (RefCOCO and Visual Genome).
@@ -69,9 +68,7 @@ def _locate(arguments: LocateArguments, resolver: ImageResolver) -> RequestGener
     image = resolver.open(arguments.image)
     request = build_request(PROMPT.format(thing=arguments.thing), image, max_tokens=48)
     (answer,) = yield from get_answers(replace(request, constraint=_BOX))
-    shows = build_request(label_scoring.shows_question(arguments.thing), image, max_tokens=1)
-    scores = yield from get_scores(shows, label_scoring.YES_OR_NO)
-    certainty = round(label_scoring.yes_probability(scores), 3)
+    certainty = round((yield from get_certainty(arguments.thing, image)), 3)
     box = unpad_box(json.loads(answer.text), image.size)
     width, height = image.size
     result = LocateResult(

@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
+from llava_tools import label_scoring
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.streaming import aanswer_all, answer_all
@@ -88,6 +89,16 @@ def get_answers(*requests: Request) -> RequestGenerator[Sequence[Answer]]:
 def get_scores(request: Request, labels: Sequence[str]) -> RequestGenerator[Sequence[float]]:
     """Yield a scoring request and return the labels' log-probabilities."""
     return cast(Sequence[float], (yield ScoringRequest(request, tuple(labels))))
+
+
+def get_certainty(text: str, image: ImageRef) -> RequestGenerator[float]:
+    """Yield a scoring request and return how probably an image shows what a text describes.
+
+    See `Llava.score`.
+    """
+    request = build_request(label_scoring.shows_question(text), image, max_tokens=1)
+    scores = yield from get_scores(request, label_scoring.YES_OR_NO)
+    return label_scoring.yes_probability(scores)
 
 
 def run_requests(model: Llava | RequestSender, generator: RequestGenerator[T]) -> T:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import HumanMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
@@ -115,15 +116,21 @@ async def test_async_and_batches(index: PageIndex) -> None:
     )
 
 
-def test_reranking(index: PageIndex) -> None:
+@pytest.mark.parametrize("llm_class", [Llava, ChatLlava])
+async def test_reranking(index: PageIndex, llm_class: type[Llava] | type[ChatLlava]) -> None:
     last = LlavaPageRetriever(index=index, k=4).invoke("coffee")[-1].metadata["handle"]
 
     def scores(request: Any, label: str) -> float:
         return 0.0 if ("es" in label) == (request.messages[-1].images[0].handle == last) else -9.0
 
-    judge = Llava(backend=ScriptedBackend(scores=scores))
-    (best,) = LlavaPageRetriever(index=index, k=2, rerank=judge).invoke("coffee")[:1]
-    assert best.metadata["handle"] == last
+    backend = ScriptedBackend(scores=scores)
+    retriever = LlavaPageRetriever(index=index, k=2, rerank=llm_class(backend=backend))
+    with get_usage_metadata_callback() as usage:
+        (best, _) = retriever.invoke("coffee")
+        (again, _) = await retriever.ainvoke("coffee")
+    assert best.metadata["handle"] == again.metadata["handle"] == last
+    tokens = sum(map(backend.count_tokens, backend.requests))
+    assert usage.usage_metadata["scripted"]["input_tokens"] == tokens
 
 
 def test_errors_are_also_langchains(index: PageIndex, tmp_path: Path) -> None:
