@@ -8,15 +8,24 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from llama_index.core.llms import ChatMessage, ImageBlock
 from llama_index.core.schema import BaseNode, ImageDocument
 from PIL import Image
 
-from langchain_llava import LlavaEmbeddings, LlavaPageLoader, LlavaPageRetriever, LlavaToolkit
+from langchain_llava import (
+    ChatLlava,
+    LlavaEmbeddings,
+    LlavaPageLoader,
+    LlavaPageRetriever,
+    LlavaToolkit,
+)
 from llama_index.embeddings.llava import LlavaEmbedding
+from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llama_index.readers.llava import LlavaPageReader
 from llama_index.retrievers.llava import LlavaPageRetriever as LlamaIndexRetriever
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools import Llava
+from llava_tools.errors import ImageError
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.search import SearchMode
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
@@ -117,3 +126,24 @@ async def test_tools_return_the_same_text(folder: Path) -> None:
         await spec.alook(**arguments),
     ]
     assert [json.loads(text) for text in texts] == [{"text": "red"}] * 6
+
+
+async def test_both_models_open_files_in_allowed_directories_only(
+    folder: Path, tmp_path: Path
+) -> None:
+    backend = ScriptedBackend(["red"] * 8)
+    path = folder / "red.png"
+    question = {"role": "user", "content": [{"type": "image", "url": str(path)}]}
+    block = ChatMessage(blocks=[ImageBlock(path=path)])
+    chat = ChatLlava(backend=backend, allowed_directories=[folder])
+    llm = LlamaIndexLlava(backend=backend, allowed_directories=[folder])
+    assert chat.invoke([question]).text == (await chat.ainvoke([question])).text == "red"
+    assert str(llm.chat([block]).message.content) == "red"
+    assert str((await llm.achat([block])).message.content) == "red"
+    assert {request.messages[0].images[0].size for request in backend.requests} == {(50, 30)}
+    other: list[dict[str, Any]] = [{}, {"allowed_directories": [tmp_path]}]
+    for options in other:
+        with pytest.raises(ImageError, match="allowed_directories="):
+            ChatLlava(backend=backend, **options).invoke([question])
+        with pytest.raises(ImageError, match="allowed_directories="):
+            LlamaIndexLlava(backend=backend, **options).chat([block])

@@ -111,12 +111,13 @@ async def test_directory_readers_use_it(folder: Path, suffix: str) -> None:
             assert shown == bool(document.text)
 
 
-async def test_default_metadata_of_directory_readers_keep_the_image_from_being_cut_off(
-    folder: Path,
-) -> None:
-    reader = SimpleDirectoryReader(folder, file_extractor={".pdf": LlavaPageReader()})
-    documents = [d for d in reader.load_data() if isinstance(d, ImageDocument) and d.id_]
-    assert documents
+def test_metadata_of_directory_readers_are_not_shown_next_to_an_image(folder: Path) -> None:
+    reader = SimpleDirectoryReader(
+        folder, required_exts=[".pdf"], file_extractor={".pdf": LlavaPageReader()}
+    )
+    documents = [d for d in reader.load_data() if isinstance(d, ImageDocument)]
+    assert len(documents) == 2
+    assert all(d.metadata["file_name"] == "manual.pdf" for d in documents)
     assert all(d.get_metadata_str(MetadataMode.LLM) == "" for d in documents)
 
 
