@@ -1,8 +1,8 @@
 """From LangChain's tools, schemas and response formats to the `Constraint` of a request.
 
 `bind_tools` keeps tools as OpenAI's dicts, which traces and caches can show; each call builds a
-`Constraint` from them. The schema of a pydantic class comes from pydantic itself, because
-LangChain's conversion inlines references and so loses recursion.
+`Constraint` from them. The schemas of pydantic classes and functions come from pydantic itself,
+because LangChain's conversion inlines references and so loses recursion.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import PydanticUserError
@@ -27,7 +27,7 @@ from llava_tools.chat.openai_schema import (
 )
 from llava_tools.core import class_schema
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint, Schema
-from llava_tools.errors import RequestError
+from llava_tools.errors import RequestError, SchemaError
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 ToolChoice = Mapping[str, Any] | str | bool | None
@@ -52,10 +52,12 @@ def tool_dict(tool: Tool) -> dict[str, Any]:
     if isinstance(tool, Mapping) and is_wrapped(tool):
         spec = tool_spec(tool)
         return _function_dict(spec.name, spec.description, spec.parameters)
-    schema = tool.tool_call_schema if isinstance(tool, BaseTool) else tool
-    parameters = class_schema.of_class(schema) if is_pydantic(schema) else None
     try:
+        schema = _schema_class(tool)
+        parameters = class_schema.of_class(schema) if is_pydantic(schema) else None
         converted = convert_to_openai_tool(cast(Any, tool))
+    except SchemaError:
+        raise
     except (ValueError, TypeError, KeyError, PydanticUserError) as error:
         name = getattr(tool, "name", None) or getattr(tool, "__name__", None) or tool
         raise RequestError(
@@ -72,6 +74,22 @@ def tool_dict(tool: Tool) -> dict[str, Any]:
     if parameters is not None:
         function["parameters"] = parameters
     return {"type": "function", "function": function}
+
+
+def _schema_class(tool: Tool) -> Any:
+    """Return the class of a tool's arguments, if it has one, or the tool."""
+    if isinstance(tool, BaseTool):
+        return tool.tool_call_schema
+    if not inspect.isroutine(tool):
+        return tool
+    return create_schema_from_function(
+        tool.__name__,
+        tool,
+        filter_args=(),
+        parse_docstring=True,
+        error_on_invalid_docstring=False,
+        include_injected=False,
+    )
 
 
 def _function_dict(name: str, description: str, parameters: Schema) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_core import exceptions as langchain
+from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -121,6 +122,30 @@ def test_class_that_has_no_schema_raises(method: Any) -> None:
         model.with_structured_output(Callback, method=method)
     with pytest.raises(SchemaError, match="Callback has no JSON schema"):
         model.bind_tools([Callback])
+
+
+def plant(tree: Node, price: Decimal) -> str:
+    """Plant a tree.
+
+    Args:
+        tree: With all its sons.
+        price: In euros.
+    """
+    return f"{tree} {price}"
+
+
+@pytest.mark.parametrize("form", [plant, tool(parse_docstring=True)(plant)])
+def test_function_with_recursive_and_decimal_arguments(form: Any) -> None:
+    arguments = {"tree": {"label": "a", "sons": [{"label": "b", "sons": []}]}, "price": 1.5}
+    backend = ScriptedBackend([call("plant", **arguments), call("plant", tree={"sons": [1]})])
+    model = ChatLlava(backend=backend).bind_tools([form])
+    assert model.invoke("x").tool_calls[0]["args"] == arguments
+    (spec,) = backend.requests[-1].constraint.tools
+    assert spec.description == "Plant a tree."
+    assert spec.parameters["properties"]["tree"]["description"] == "With all its sons."
+    assert spec.parameters["properties"]["price"]["type"] == "number"
+    with pytest.raises(OutputError):
+        model.invoke("x")
 
 
 BEYOND: list[tuple[dict[str, Any], str]] = [
