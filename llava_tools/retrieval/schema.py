@@ -9,7 +9,8 @@ from typing import Any
 
 from llava_tools.errors import IndexStoreError
 
-_VERSION = 1
+#: Version of the tables. An index of another version is refused (`read_metadata`).
+SCHEMA_VERSION = 2
 
 #: A row of `pages` that a search returned; a vector search adds `_distance`, 1 - cosine.
 PageMatch = dict[str, Any]
@@ -63,14 +64,14 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
     pages |= dict.fromkeys(("page", "width", "height"), number)
     pages["thumbnail"] = pyarrow.binary()
     pages["vector"] = pyarrow.list_(pyarrow.float32(), metadata.dimensions)
-    header = json.dumps({**vars(metadata), "version": _VERSION})
+    header = json.dumps({**vars(metadata), "version": SCHEMA_VERSION})
     return pyarrow.schema(files), pyarrow.schema(pages, metadata={"llava-tools": header})
 
 
 def read_metadata(schema: Any, folder: str) -> IndexMetadata:
     """Return the metadata in the schema of `pages`; `IndexStoreError` if of another version."""
     header = json.loads((schema.metadata or {}).get(b"llava-tools", b"{}"))
-    if header.pop("version", None) != _VERSION:
+    if header.pop("version", None) != SCHEMA_VERSION:
         raise IndexStoreError(
             f"The index in {folder!r} was made by another version.", "Make it again."
         )
