@@ -19,11 +19,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from llava_tools.core.backend import Encoder
-from llava_tools.retrieval.locking import translate_disk_errors
 from llava_tools.retrieval.store import Store
 
 #: Pages among which a passage's own page is ranked, at most.
@@ -39,7 +37,7 @@ PASSAGE_WORDS, PASSAGE_CHARACTERS = 12, 70
 MIN_WEIGHT = 0.01
 #: Cosines that differ by less are equal: they are computed in single precision and rounded.
 _TOLERANCE = 1e-5
-_FILE = "calibration.json"
+_NAME = "calibration"
 
 
 @dataclass(frozen=True)
@@ -71,22 +69,21 @@ class VectorCalibration:
         floor += _mean_cosine(vector, self.mean_vector) + _TOLERANCE
         return sum(cosine > floor for cosine in cosines)
 
-    def save(self, folder: Path) -> None:
-        """Write it into an index's folder."""
-        with translate_disk_errors(folder):
-            new = folder / f"{_FILE}.new"
-            new.write_text(json.dumps(asdict(self)))
-            new.replace(folder / _FILE)
+    def save(self, store: Store) -> None:
+        """Write it into an index."""
+        store.put_value(_NAME, json.dumps(asdict(self)))
 
     @classmethod
-    def load(cls, folder: Path) -> VectorCalibration:
-        """Return the calibration in an index's folder, or the defaults."""
-        path = folder / _FILE
-        fields = json.loads(path.read_text()) if path.is_file() else {}
-        if "noise" not in fields:  # an incomplete file: the next update measures again
-            return cls(fields.get("image_weight", 1.0))
-        lists = {name: tuple(fields[name]) for name in ("noise", "mean_vector")}
-        return cls(**fields | lists)
+    def load(cls, store: Store) -> VectorCalibration:
+        """Return the calibration of an index; the defaults if it has none that can be read."""
+        try:
+            fields = json.loads(store.value(_NAME) or "{}")
+            if "noise" not in fields:  # incomplete: the next update measures again
+                return cls(float(fields.get("image_weight", 1.0)))
+            lists = {name: tuple(map(float, fields[name])) for name in ("noise", "mean_vector")}
+            return cls(**fields | lists)
+        except (ValueError, TypeError, KeyError, AttributeError):  # the next update measures again
+            return cls()
 
 
 def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:

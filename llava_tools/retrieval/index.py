@@ -10,12 +10,12 @@ their pages, and a page is encoded once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
@@ -27,6 +27,7 @@ from llava_tools.retrieval.calibration import VectorCalibration, calibrate
 from llava_tools.retrieval.files import FileScan, Skipped
 from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_ingest
+from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
 from llava_tools.retrieval.schema import IndexMetadata
@@ -35,6 +36,10 @@ from llava_tools.retrieval.store import Store
 from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.requests import RequestSender, get_certainty, run_requests
+
+
+#: Seconds after which an index in object storage is compared with what is stored there.
+REFRESH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,18 @@ class IndexReport:
     seconds: float
 
 
+class _OpenedStore:
+    """A store with its calibration, and when it was last compared with the index."""
+
+    def __init__(self, store: Store, checked: float) -> None:
+        self.store = store
+        self.checked = checked
+
+    @cached_property
+    def calibration(self) -> VectorCalibration:
+        return VectorCalibration.load(self.store)
+
+
 class PageIndex:
     """A searchable index of the pages of documents. One process may write while others search.
 
@@ -86,32 +103,63 @@ class PageIndex:
         hits = index.search("how to descale the machine")
 
     Args:
-        folder: Where it is kept; the first `update` creates it.
+        folder: Where it is kept: a folder, or a URI of object storage such as s3://bucket/index;
+            the first `update` creates it.
         embedder: Makes the vectors. By default the embedder that the index was created with, or
             the embedded model's for a new one.
+        storage_options: LanceDB's options of object storage (credentials, region, endpoint), by
+            default from the environment. They appear in no message; a pickle holds them.
+
+    Raises:
+        RequestError: A URI of another kind, or with credentials in it.
     """
 
-    def __init__(self, folder: str | Path, embedder: Encoder | None = None) -> None:
-        self.folder = Path(folder).expanduser()
+    def __init__(
+        self,
+        folder: str | Path,
+        embedder: Encoder | None = None,
+        *,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        self.location = IndexLocation.of(folder, storage_options)
         self._embedder = embedder
         self._hashes: dict[str, tuple[str, FileState]] = {}
+        self._opened: _OpenedStore | None = None
 
     def __repr__(self) -> str:
-        return f"PageIndex({str(self.folder)!r})"
+        return f"PageIndex({str(self.location)!r})"
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path, Encoder | None]]:
+    def __getstate__(self) -> dict[str, Any]:
         # Its tables, which are open files, are opened anew where it is unpickled.
-        return type(self), (self.folder, self._embedder)
+        return vars(self) | {"_opened": None}
 
-    @cached_property
+    @property
     def store(self) -> Store:
-        """The index's tables; `IndexStoreError` if there are none, or another version's."""
-        return Store(self.folder)
+        """The index's tables as they are now, also if another process updated them.
 
-    @cached_property
+        In object storage, they are read anew after `REFRESH_SECONDS`.
+
+        Raises:
+            IndexStoreError: There is no index, or it is damaged, or another version's.
+        """
+        return self._open().store
+
+    @property
     def calibration(self) -> VectorCalibration:
         """Reliability of the vectors, measured when pages were last added or removed."""
-        return VectorCalibration.load(self.folder)
+        return self._open().calibration
+
+    def _open(self, *, refresh: bool = False) -> _OpenedStore:
+        opened, now = self._opened, time.monotonic()
+        if opened is None:
+            opened = _OpenedStore(Store(self.location), now)
+        elif refresh or self.location.folder or now - opened.checked > REFRESH_SECONDS:
+            store = opened.store.latest()
+            if store is not opened.store:
+                opened = _OpenedStore(store, now)
+            opened.checked = now
+        self._opened = opened
+        return opened
 
     @property
     def embedder(self) -> Encoder:
@@ -136,12 +184,12 @@ class PageIndex:
         """
         start = time.perf_counter()
         scan = FileScan.of([paths] if isinstance(paths, str | Path) else paths)
-        with write_lock(self.folder):
+        with write_lock(self.location):
             has_embedder = self._embedder is not None
-            store = self.store = self._open_or_create()
+            store = self._open_or_create()
             plan = plan_ingest(store, scan.files)
             if has_embedder or plan.jobs:  # an embedder loads its model to return its name
-                self._check_embedder(store.metadata)
+                self._check_embedder(store)
             skipped = [*scan.skipped, *plan.skipped]
             store.put_documents(plan.copies)
             added = self._add_pages(store, plan.jobs, skipped, progress)
@@ -150,12 +198,11 @@ class PageIndex:
             removed = [path for path in documents if path in unusable or scan.is_gone(path)]
             store.remove(removed)
             store.clean_up()
-            calibration = VectorCalibration.load(self.folder)
+            calibration = VectorCalibration.load(store)
             if added or removed or calibration.pages != store.count():
                 calibration = calibrate(store, self.embedder)
-                calibration.save(self.folder)
-            self.calibration = calibration
-            self.store = Store(self.folder)  # the old one has cached its state before the update
+                calibration.save(store)
+            self._opened = None  # it has cached its state before the update
         return IndexReport(
             documents=len(documents) - len(removed),
             added=added,
@@ -188,16 +235,39 @@ class PageIndex:
 
         Raises:
             RequestError: An impossible query, number or mode.
-            IndexStoreError: There is no index here.
+            IndexStoreError: There is no index here, it is damaged, or its vectors are those of
+                another embedder.
             ModelError: The embedder cannot be loaded.
         """
         check_search(query, k, mode)
         depth = 3 * k if rerank else k
-        hits = search_pages(self.store, self.calibration, self.embedder, query, depth, mode, where)
+        opened = self._open()
+        while True:
+            try:
+                hits = self._search(opened, query, depth, mode, where)
+                break
+            except IndexStoreError:  # perhaps files that an update has replaced meanwhile
+                failed, opened = opened, self._open(refresh=True)
+                if opened is failed:
+                    raise
         if rerank is None:
             return hits
         hits = [replace(hit, score=self._shows(rerank, query, hit)) for hit in hits]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
+
+    def _search(
+        self,
+        opened: _OpenedStore,
+        query: str,
+        k: int,
+        mode: SearchMode,
+        where: PageFilter | None,
+    ) -> list[Hit]:
+        if mode != "text":
+            self._check_embedder(opened.store)
+        return search_pages(
+            opened.store, opened.calibration, self.embedder, query, k, mode, where
+        )
 
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
         image, _ = open_page(self, hit)
@@ -242,18 +312,20 @@ class PageIndex:
         return Document(row.document, digest, row.pages, state, row.is_pdf)
 
     def _open_or_create(self) -> Store:
-        if self._embedder is None and Store.exists(self.folder):
-            return Store(self.folder)
+        if self._embedder is None and Store.exists(self.location):
+            return Store(self.location)
         embedder = self._embedder = self._embedder or Embedder()
         model = embedder.options.model if isinstance(embedder, Embedder) else embedder.model_name
-        return Store(self.folder, IndexMetadata(model, embedder.model_name, embedder.dimensions))
+        metadata = IndexMetadata(model, embedder.model_name, embedder.dimensions)
+        return Store(self.location, metadata)
 
-    def _check_embedder(self, metadata: IndexMetadata) -> None:
-        embedder = self.embedder
+    def _check_embedder(self, store: Store) -> None:
+        embedder, metadata = self.embedder, store.metadata
         if (embedder.model_name, embedder.dimensions) != (metadata.clip, metadata.dimensions):
             raise IndexStoreError(
-                f"The index in {str(self.folder)!r} holds vectors of {metadata.clip}, not of "
-                f"{embedder.model_name}.",
+                f"The index in {shorten(self.location)} holds vectors of {metadata.clip} "
+                f"({metadata.dimensions} numbers), not of {embedder.model_name} "
+                f"({embedder.dimensions}).",
                 "Index into another folder, or use that model.",
             )
 

@@ -7,15 +7,16 @@ complete files. Each write is one LanceDB commit, so a killed process leaves it 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import IndexStoreError, require
+from llava_tools.images.sources import shorten
 from llava_tools.retrieval.filters import PageFilter
-from llava_tools.retrieval.locking import translate_disk_errors
+from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.schema import (
     DocumentRow,
     IndexMetadata,
@@ -38,6 +39,8 @@ REFINE_FACTOR = 2
 #: Bytes of LanceDB's metadata cache. Its default is 1 GiB, and each batch written adds to it, so
 #: memory would grow with the pages.
 METADATA_CACHE_BYTES = 32 << 20
+#: Old versions of the tables are kept this long, for searches that are reading them.
+KEEP_VERSIONS = timedelta(minutes=10)
 _DELETE_BATCH = 500
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
 #: Pages without a text layer: images, and scans without OCR.
@@ -47,44 +50,79 @@ _WITHOUT_TEXT = "text = ''"
 class Store:
     """An opened index.
 
-    Searches see it as it was when opened; open it again to see later writes. If there is no
-    index, `metadata` creates one.
+    Searches see it as it was when opened; `latest` returns it as it is now. If there is no index,
+    `metadata` creates one.
 
     Raises:
-        IndexStoreError: There is no index and no `metadata` to create one, or the index is another
-            version's.
+        IndexStoreError: There is no index and no `metadata` to create one, or the index is
+            damaged, or another version's, or another program's.
         MissingExtraError: LanceDB is not installed.
     """
 
-    def __init__(self, folder: Path, metadata: IndexMetadata | None = None) -> None:
-        lancedb = _lancedb()
-        self.folder = folder
-        with translate_disk_errors(folder):
-            if metadata is None and not self.exists(folder):
-                raise IndexStoreError(
-                    f"There is no index in {str(folder)!r}.",
-                    f"Make one: llava-tools index PATHS --to {folder}",
-                )
-            session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
-            database = lancedb.connect(folder, session=session)
-            # `pages` is created last, so if it exists, both tables do.
-            if metadata is not None and not self.exists(folder):
+    def __init__(
+        self, location: IndexLocation | Path, metadata: IndexMetadata | None = None
+    ) -> None:
+        self.location = IndexLocation.of(location)
+        where = shorten(self.location)
+        with self.location.translate_errors():
+            self._database = _connect(self.location)
+            if not self.exists(self.location, self._database):
+                if metadata is None:
+                    raise IndexStoreError(
+                        f"There is no index in {where}.",
+                        f"Make one: llava-tools index PATHS --to {self.location}",
+                    )
+                # `pages` is created last, so if it exists, both tables do.
                 documents, pages = make_schemas(metadata)
-                database.create_table("documents", schema=documents, exist_ok=True)
-                table = database.create_table("pages", schema=pages)
-                _index_text(table)
-            self._documents = database.open_table("documents")
-            self._pages = database.open_table("pages")
-        self.metadata = read_metadata(self._pages.schema, str(folder))
+                self._database.create_table("documents", schema=documents, exist_ok=True)
+                _index_text(self._database.create_table("pages", schema=pages))
+            self._identity = self._read_identity()
+            self._documents = self._database.open_table("documents")
+            self._pages = self._database.open_table("pages")
+            self.metadata = read_metadata(self._pages.schema, str(self.location))
+            schemas = make_schemas(self.metadata)
+            for table, schema in zip((self._documents, self._pages), schemas, strict=True):
+                _check_columns(table, schema, where)
 
     @staticmethod
-    def exists(folder: Path) -> bool:
-        """Return whether a folder holds an index."""
-        return (folder / "pages.lance").is_dir()
+    def exists(location: IndexLocation | Path, database: Any = None) -> bool:
+        """Return whether an index is there."""
+        location = IndexLocation.of(location)
+        if location.folder is not None:
+            return (location.folder / "pages.lance").is_dir()
+        with location.translate_errors():
+            return "pages" in _table_names(database or _connect(location))
+
+    def latest(self) -> Store:
+        """Return this store, or the index as it is now if it was written meanwhile."""
+        with self.location.translate_errors():
+            if self._read_identity() == self._identity:
+                tables = [(self._documents, "documents"), (self._pages, "pages")]
+                if all(self._is_latest(table, name) for table, name in tables):
+                    return self
+        return Store(self.location)
+
+    def _read_identity(self) -> int | None:
+        """Return what differs between a folder's index and another one that replaces it."""
+        if self.location.folder is None or not self.exists(self.location):
+            return None
+        return (self.location.folder / "pages.lance").stat().st_ino
+
+    def _is_latest(self, table: Any, name: str) -> bool:
+        return bool(self._database.open_table(name).version == table.version)
+
+    def _check_sole_writer(self, table: Any, name: str) -> None:
+        """Raise `IndexStoreError` if another process wrote to an index in object storage."""
+        if self.location.folder is None and not self._is_latest(table, name):
+            raise IndexStoreError(
+                f"The index in {shorten(self.location)} is being written by another process.",
+                "Let one process write at a time, then index again: indexed pages are kept.",
+            )
 
     def documents(self) -> dict[str, DocumentRow]:
         """Return every file by its path."""
-        rows = self._documents.to_arrow().to_pylist()
+        with self.location.translate_errors():
+            rows = self._documents.to_arrow().to_pylist()
         return {row["document"]: DocumentRow(**row) for row in rows}
 
     @cached_property
@@ -99,66 +137,94 @@ class Store:
         return sorted(self._digests() - self.sources.keys())
 
     def _digests(self) -> set[str]:
-        column = self._pages.search().select(["digest"]).to_arrow()["digest"]
-        return set(column.unique().to_pylist())
+        with self.location.translate_errors():
+            column = self._pages.search().select(["digest"]).to_arrow()["digest"]
+            return set(column.unique().to_pylist())
 
     def count(self) -> int:
         """Return how many pages are stored."""
-        return int(self._pages.count_rows())
+        with self.location.translate_errors():
+            return int(self._pages.count_rows())
 
     def sample(self, limit: int, *, without_text: bool = False) -> list[dict[str, Any]]:
         """Return text and vector of at most `limit` pages, spread evenly over the index."""
         query = self._pages.search().select(["page"]).with_row_id(True)
         if without_text:
             query = query.where(_WITHOUT_TEXT)
-        ids = query.to_arrow()["_rowid"].to_pylist()
-        ids = ids[:: max(1, -(-len(ids) // limit))]
-        if not ids:
-            return []
-        return list(self._pages.take_row_ids(ids).select(["text", "vector"]).to_list())
+        with self.location.translate_errors():
+            ids = query.to_arrow()["_rowid"].to_pylist()
+            ids = ids[:: max(1, -(-len(ids) // limit))]
+            if not ids:
+                return []
+            return list(self._pages.take_row_ids(ids).select(["text", "vector"]).to_list())
 
     def page_numbers(self, digest: str) -> set[int]:
         """Return the numbers of a content's pages that are stored."""
         query = self._pages.search().where(f"digest = {quoted(digest)}").select(["page"])
-        return {row["page"] for row in query.to_list()}
+        with self.location.translate_errors():
+            return {row["page"] for row in query.to_list()}
 
     def thumbnail(self, digest: str, page: int) -> bytes:
         """Return a page's thumbnail, a JPEG; empty if the page is not stored."""
         where = f"digest = {quoted(digest)} AND page = {page}"
-        rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
+        with self.location.translate_errors():
+            rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
         return bytes(rows[0]["thumbnail"]) if rows else b""
 
     def put_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add files, or replace their rows."""
         if rows:
-            new = to_arrow(rows, self._documents.schema)
-            merge = self._documents.merge_insert("document")
-            with translate_disk_errors(self.folder):
+            with self.location.translate_errors():
+                self._check_sole_writer(self._documents, "documents")
+                new = to_arrow(rows, self._documents.schema)
+                merge = self._documents.merge_insert("document")
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(new)
 
     def add_pages(self, rows: Sequence[PageRow]) -> None:
         """Add pages that are not stored yet."""
         if rows:
-            with translate_disk_errors(self.folder):
+            with self.location.translate_errors():
+                self._check_sole_writer(self._pages, "pages")
                 self._pages.add(to_arrow(rows, self._pages.schema))
 
     def remove(self, documents: Sequence[str]) -> None:
         """Remove files; `clean_up` removes their pages."""
-        with translate_disk_errors(self.folder):
+        with self.location.translate_errors():
             _delete(self._documents, "document", documents)
 
     def clean_up(self) -> None:
         """Remove pages that no file has, and bring the indexes up to date."""
         orphans = sorted(self._digests() - {row.digest for row in self.documents().values()})
-        with translate_disk_errors(self.folder):
+        with self.location.translate_errors():
+            self._check_sole_writer(self._pages, "pages")
             _delete(self._pages, "digest", orphans)
             indexed = {column for index in self._pages.list_indices() for column in index.columns}
             if "text" not in indexed:  # the process was killed between table and index
                 _index_text(self._pages)
             if self.count() >= MIN_INDEXED_PAGES and "vector" not in indexed:
                 _index_vectors(self._pages)
-            self._pages.optimize()
-            self._documents.optimize()
+            self._pages.optimize(cleanup_older_than=KEEP_VERSIONS)
+            self._documents.optimize(cleanup_older_than=KEEP_VERSIONS)
+
+    def value(self, name: str) -> str:
+        """Return a text that `put_value` stored; empty if there is none."""
+        with self.location.translate_errors():
+            if "values" not in _table_names(self._database):
+                return ""
+            query = self._database.open_table("values").search().where(f"name = {quoted(name)}")
+            rows = query.select(["value"]).limit(1).to_list()
+            return str(rows[0]["value"]) if rows else ""
+
+    def put_value(self, name: str, value: str) -> None:
+        """Store a text by a name, in place of what that name had."""
+        import pyarrow
+
+        with self.location.translate_errors():
+            new = pyarrow.table({"name": [name], "value": [value]})
+            table = self._database.create_table("values", schema=new.schema, exist_ok=True)
+            merge = table.merge_insert("name")
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(new)
+            table.optimize(cleanup_older_than=KEEP_VERSIONS)
 
     def nearest(
         self,
@@ -196,29 +262,42 @@ class Store:
             filters = [*filters, f"NOT {is_one_of('digest', self._hidden)}"]
         if filters:
             query = query.where(" AND ".join(filters), prefilter=True)
-        return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
+        with self.location.translate_errors():
+            return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
+
+
+def _connect(location: IndexLocation) -> Any:
+    lancedb = _lancedb()
+    session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
+    options: Mapping[str, str] | None = location.storage_options or None
+    return lancedb.connect(location.path, session=session, storage_options=options)
+
+
+def _table_names(database: Any) -> set[str]:
+    return set(database.list_tables().tables)
+
+
+def _check_columns(table: Any, schema: Any, where: str) -> None:
+    """Raise `IndexStoreError` for a table without the columns of `schema`."""
+    columns = dict(zip(table.schema.names, table.schema.types, strict=True))
+    wrong = [field.name for field in schema if columns.get(field.name) != field.type]
+    if wrong:
+        raise IndexStoreError(
+            f"The index in {where} has other columns than llava-tools writes: "
+            f"{', '.join(wrong)}.",
+            "Index into another folder.",
+        )
 
 
 def _index_text(table: Any) -> None:
-    if _takes_configurations(table):
-        table.create_index("text", config=_lancedb().index.FTS())
-    else:
-        table.create_fts_index("text")
+    table.create_index("text", config=_lancedb().index.FTS())
 
 
 def _index_vectors(table: Any) -> None:
     # All partitions are probed, so their centres matter little: train them quickly.
     options = {"num_partitions": PARTITIONS, "max_iterations": 10, "sample_rate": 64}
-    if _takes_configurations(table):
-        config = _lancedb().index.IvfSq(distance_type="cosine", **options)
-        table.create_index("vector", config=config)
-    else:
-        table.create_index("cosine", vector_column_name="vector", index_type="IVF_SQ", **options)
-
-
-def _takes_configurations(table: Any) -> bool:
-    """Return whether indexes are created by a configuration: in LanceDB from 0.34 on."""
-    return "config" in inspect.signature(table.create_index).parameters
+    config = _lancedb().index.IvfSq(distance_type="cosine", **options)
+    table.create_index("vector", config=config)
 
 
 def _delete(table: Any, column: str, values: Sequence[str]) -> None:

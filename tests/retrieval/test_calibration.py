@@ -96,13 +96,14 @@ def test_update_measures_again_if_the_calibration_is_missing_or_incomplete(tmp_p
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     index.update([write_texts(tmp_path)])
     assert index.calibration.pages == PAGES
-    file = tmp_path / "index" / "calibration.json"
-    file.write_text('{"image_weight": 0.5, "pages": 30}')  # without a noise floor
-    assert VectorCalibration.load(tmp_path / "index") == VectorCalibration(0.5)
-    file.unlink()
-    assert PageIndex(tmp_path / "index").calibration == VectorCalibration()
+    # Without a noise floor.
+    index.store.put_value("calibration", '{"image_weight": 0.5, "pages": 30}')
+    assert VectorCalibration.load(index.store) == VectorCalibration(0.5)
+    for damaged in ("", "[", "[]", "null", '{"noise": 1}', '{"noise": [], "mean_vector": ["x"]}'):
+        index.store.put_value("calibration", damaged)
+        assert PageIndex(tmp_path / "index").calibration == VectorCalibration()
     index.update([tmp_path / "in.pdf"])
-    assert VectorCalibration.load(tmp_path / "index") == index.calibration
+    assert VectorCalibration.load(index.store) == index.calibration
     assert index.calibration.pages == PAGES
 
 

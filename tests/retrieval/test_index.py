@@ -22,6 +22,7 @@ from llava_tools.images import ImageRef
 from llava_tools.images.store import ImageStore
 from llava_tools.retrieval import IndexProgress, IndexReport, PageIndex, ingest, pages
 from llava_tools.retrieval import index as index_module
+from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import FileState, hash_file
 from llava_tools.retrieval.store import Store
@@ -203,7 +204,7 @@ def test_other_embedders_and_second_writers_are_refused(folder: Path, tmp_path: 
     PageIndex(where, ScriptedEmbedder()).update([folder])
     with pytest.raises(IndexStoreError, match="holds vectors of scripted"):
         PageIndex(where, ScriptedEmbedder(dimensions=3)).update([folder])
-    with write_lock(where), pytest.raises(IndexStoreError, match="is being written"):
+    with write_lock(IndexLocation(where)), pytest.raises(IndexStoreError, match="is being written"):
         PageIndex(where, ScriptedEmbedder()).update([folder])
     with pytest.raises(DocumentError, match=r"no file or folder '.*nowhere'"):
         PageIndex(where, ScriptedEmbedder()).update([folder / "nowhere"])
