@@ -1,0 +1,95 @@
+"""Text layers as they are stored and looked up: words parted at a line's end are one word again.
+
+pdfium writes U+FFFE for a hyphen at a line's end, in place of hyphen and line break. Other sources
+write a soft hyphen (U+00AD), or a hyphen and a line break.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+#: A mark of a parted word between two letters or digits, with the line break after it.
+_PARTED = re.compile(
+    r"(?<=\w)(?P<mark>[\ufffe\x02\xad]+(?:[ \t]*[\r\n]+[ \t]*)?|[-\u2010][ \t]*[\r\n]+[ \t]*)(?=\w)"
+)
+_MARKS = "\ufffe\x02\xad"
+_LIGATURES = dict(
+    zip("\ufb00\ufb01\ufb02\ufb03\ufb04", ["ff", "fi", "fl", "ffi", "ffl"], strict=True)
+)
+
+
+def clean_text(text: str) -> str:
+    """Return a text layer with its parted words mended and its white space collapsed."""
+    return "".join(part for part, _ in _pieces(text)).strip()
+
+
+def find_span(text: str, words: str) -> tuple[int, int] | None:
+    """Return start and end of the first place in a text layer that has these words.
+
+    Ignores case, white space and parted words; the words must not be parts of longer ones.
+    """
+    pieces = list(_pieces(text))
+    clean = "".join(part for part, _ in pieces)
+    positions = [position for part, position in pieces for _ in part]
+    wanted = clean_text(words)
+    if not wanted:
+        return None
+    before, after = r"(?<!\w)" * wanted[0].isalnum(), r"(?!\w)" * wanted[-1].isalnum()
+    match = re.search(before + re.escape(wanted) + after, clean, re.IGNORECASE)
+    if match is None and is_unspaced(wanted):
+        match = re.search(re.escape(wanted), clean, re.IGNORECASE)
+    if match is None:
+        return None
+    return positions[match.start()], positions[match.end() - 1] + 1
+
+
+#: Letters of scripts that do not part all words by spaces: Thai, Lao, Myanmar, Khmer; kana, Han,
+#: Hangul. Korean parts words, but joins endings to them.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f"
+)
+_UNSPACED_RUN = re.compile(f"[{UNSPACED}]+")
+
+
+def is_unspaced(text: str) -> bool:
+    """Return whether a text has letters of a script without spaces between words."""
+    return _UNSPACED_RUN.search(text) is not None
+
+
+def unspaced_runs(text: str) -> list[str]:
+    """Return the parts of a text that are in scripts without spaces between words."""
+    return _UNSPACED_RUN.findall(text)
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    """Yield a clean text in parts, each with its position in the raw text."""
+    position, spaced = 0, True
+    while position < len(text):
+        character = text[position]
+        if match := _PARTED.match(text, position):
+            if mark := _kept_mark(text, match):
+                yield mark, position
+            position = match.end()
+            continue
+        if character in _MARKS:
+            pass
+        elif not character.isspace():
+            yield _LIGATURES.get(character, character), position
+            spaced = False
+        elif not spaced:
+            yield " ", position
+            spaced = True
+        position += 1
+
+
+def _kept_mark(text: str, match: re.Match[str]) -> str:
+    """Return the hyphen of a compound such as MS-DOS or Makefile-Dateien; else nothing."""
+    before, after = text[match.start() - 1], text[match.end()]
+    mark = match["mark"]
+    if mark[0] == "\xad":
+        return ""
+    if mark[0] in _MARKS:
+        return "-" if before.islower() and after.isupper() else ""
+    return "" if before.islower() and after.islower() else "-"
