@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llava_tools.errors import IndexStoreError
+from llava_tools.retrieval.text_index import search_columns
 
 #: Version of the tables. An index of another version is refused (`read_metadata`).
 SCHEMA_VERSION = 2
@@ -60,7 +61,7 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
 
     text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
     files = {"document": text, "digest": text, "pages": number, "is_pdf": flag, "complete": flag}
-    pages = dict.fromkeys(("digest", "handle", "text"), text)
+    pages = dict.fromkeys(("digest", "handle", "text", *search_columns("")), text)
     pages |= dict.fromkeys(("page", "width", "height"), number)
     pages["thumbnail"] = pyarrow.binary()
     pages["vector"] = pyarrow.list_(pyarrow.float32(), metadata.dimensions)
@@ -71,9 +72,12 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
 def read_metadata(schema: Any, folder: str) -> IndexMetadata:
     """Return the metadata in the schema of `pages`; `IndexStoreError` if of another version."""
     header = json.loads((schema.metadata or {}).get(b"llava-tools", b"{}"))
-    if header.pop("version", None) != SCHEMA_VERSION:
+    version = header.pop("version", None)
+    if version != SCHEMA_VERSION:
         raise IndexStoreError(
-            f"The index in {folder!r} was made by another version.", "Make it again."
+            f"The index in {folder!r} has schema {version}, and this version of llava-tools reads "
+            f"schema {SCHEMA_VERSION}.",
+            "Index into another folder, or delete this one and index again.",
         )
     return IndexMetadata(**header)
 
@@ -82,7 +86,12 @@ def to_arrow(rows: Sequence[PageRow] | Sequence[DocumentRow], schema: Any) -> An
     """Return rows as an Arrow table."""
     import pyarrow
 
-    return pyarrow.Table.from_pylist([vars(row) for row in rows], schema=schema)
+    return pyarrow.Table.from_pylist([_columns(row) for row in rows], schema=schema)
+
+
+def _columns(row: PageRow | DocumentRow) -> dict[str, Any]:
+    derived = search_columns(row.text) if isinstance(row, PageRow) else {}
+    return vars(row) | derived
 
 
 def is_one_of(column: str, values: Iterable[str | int | float]) -> str:

@@ -28,6 +28,7 @@ from llava_tools.retrieval.schema import (
     read_metadata,
     to_arrow,
 )
+from llava_tools.retrieval.text_index import index_texts, text_query
 
 #: Pages from which vectors get an index; with fewer, a search compares all vectors.
 MIN_INDEXED_PAGES = 10_000
@@ -75,7 +76,7 @@ class Store:
                 # `pages` is created last, so if it exists, both tables do.
                 documents, pages = make_schemas(metadata)
                 self._database.create_table("documents", schema=documents, exist_ok=True)
-                _index_text(self._database.create_table("pages", schema=pages))
+                index_texts(self._database.create_table("pages", schema=pages))
             self._identity = self._read_identity()
             self._documents = self._database.open_table("documents")
             self._pages = self._database.open_table("pages")
@@ -198,9 +199,8 @@ class Store:
         with self.location.translate_errors():
             self._check_sole_writer(self._pages, "pages")
             _delete(self._pages, "digest", orphans)
+            index_texts(self._pages)  # those missing: the process was killed between two steps
             indexed = {column for index in self._pages.list_indices() for column in index.columns}
-            if "text" not in indexed:  # the process was killed between table and index
-                _index_text(self._pages)
             if self.count() >= MIN_INDEXED_PAGES and "vector" not in indexed:
                 _index_vectors(self._pages)
             self._pages.optimize(cleanup_older_than=KEEP_VERSIONS)
@@ -243,9 +243,11 @@ class Store:
     def match_text(
         self, words: str, limit: int, where: PageFilter | None = None
     ) -> list[PageMatch]:
-        """Return the `limit` pages whose text has some of these words (BM25), best first."""
-        match = _lancedb().query.MatchQuery(words, "text")
-        query = self._pages.search(match, query_type="fts")
+        """Return the `limit` pages whose text has some of these words, best first.
+
+        `_score` is the sum of their BM25 scores; see `text_index`.
+        """
+        query = self._pages.search(text_query(words), query_type="fts")
         return self._matches(query, "_score", limit, where, [])
 
     def _matches(
@@ -289,10 +291,6 @@ def _check_columns(table: Any, schema: Any, where: str) -> None:
         )
 
 
-def _index_text(table: Any) -> None:
-    table.create_index("text", config=_lancedb().index.FTS())
-
-
 def _index_vectors(table: Any) -> None:
     # All partitions are probed, so their centres matter little: train them quickly.
     options = {"num_partitions": PARTITIONS, "max_iterations": 10, "sample_rate": 64}
@@ -308,6 +306,5 @@ def _delete(table: Any, column: str, values: Sequence[str]) -> None:
 def _lancedb() -> Any:
     require("lancedb", extra="documents")
     import lancedb.index
-    import lancedb.query
 
     return lancedb

@@ -14,9 +14,7 @@ _PARTED = re.compile(
     r"(?<=\w)(?P<mark>[\ufffe\x02\xad]+(?:[ \t]*[\r\n]+[ \t]*)?|[-\u2010][ \t]*[\r\n]+[ \t]*)(?=\w)"
 )
 _MARKS = "\ufffe\x02\xad"
-_LIGATURES = dict(
-    zip("\ufb00\ufb01\ufb02\ufb03\ufb04", ["ff", "fi", "fl", "ffi", "ffl"], strict=True)
-)
+_LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
 
 
 def clean_text(text: str) -> str:
@@ -58,9 +56,17 @@ def is_unspaced(text: str) -> bool:
     return _UNSPACED_RUN.search(text) is not None
 
 
-def unspaced_runs(text: str) -> list[str]:
-    """Return the parts of a text that are in scripts without spaces between words."""
-    return _UNSPACED_RUN.findall(text)
+def without_unspaced(text: str) -> str:
+    """Return a text with spaces for the letters of such scripts."""
+    return _UNSPACED_RUN.sub(" ", text)
+
+
+def letter_pairs(text: str) -> list[str]:
+    """Return the pairs of neighbouring letters of such scripts, and letters without a neighbour."""
+    pairs: list[str] = []
+    for run in _UNSPACED_RUN.findall(text):
+        pairs += [run[start : start + 2] for start in range(max(1, len(run) - 1))]
+    return pairs
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:

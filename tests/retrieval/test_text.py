@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.retrieval.text import clean_text, find_span, unspaced_runs
+from llava_tools.retrieval.text import clean_text, find_span, letter_pairs
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_clean_text_is_single_spaced_and_stays_as_it_is(raw: str) -> None:
         assert find_span(raw, clean) is not None, word
 
 
-def test_runs_of_scripts_without_spaces() -> None:
-    assert unspaced_runs("USB の設定, 커피 머신 x") == ["の設定", "커피", "머신"]
+def test_pairs_of_letters_of_scripts_without_spaces() -> None:
+    assert letter_pairs("USB の設定, 커피 머신 x 水") == ["の設", "設定", "커피", "머신", "水"]

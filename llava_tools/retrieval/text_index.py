@@ -1,0 +1,90 @@
+"""Full-text search: which indexes a page's text has, and the query of them.
+
+Three columns have an index; BM25 scores of all add up.
+
+- `text`: words as ICU parts them, in every language, stemmed in English; none is left out, so short
+  ones, stop words and part numbers are found. It has positions: pages with the whole query as a
+  phrase gain.
+- `ngrams`: the text again, in runs of four characters: other forms of a word, parts of compounds.
+- `unspaced`: pairs of letters of the scripts without spaces between words. ICU parts Japanese,
+  Chinese and Thai by dictionaries, not always in the query as on the page; words of Korean have
+  endings.
+
+Phrases in quotation marks must be on the page.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from llava_tools.errors import require
+from llava_tools.retrieval.text import clean_text, find_span, letter_pairs
+
+#: The columns of `pages` that are searched for words.
+TEXT_COLUMNS = ("text", "ngrams", "unspaced")
+
+_QUOTED = re.compile(r"[\"“”„]([^\"“”„]+)[\"“”]|«([^«»]+)»")
+
+
+def search_columns(text: str) -> dict[str, str]:
+    """Return the columns that are derived from a page's text."""
+    return {"ngrams": text, "unspaced": " ".join(letter_pairs(text))}
+
+
+def index_texts(table: Any) -> None:
+    """Create the indexes that the table `pages` does not have yet."""
+    present = {column for index in table.list_indices() for column in index.columns}
+    for column in TEXT_COLUMNS:
+        if column not in present:
+            index_text(table, column)
+
+
+def index_text(table: Any, column: str) -> None:
+    """Create the index of a column of the table `pages`, in place of one that it has."""
+    from lancedb.index import FTS
+
+    every_word = {"remove_stop_words": False, "max_token_length": None}
+    match column:
+        case "text":
+            config = FTS(base_tokenizer="icu/split", with_position=True, **every_word)
+        case "ngrams":
+            lengths = {"ngram_min_length": 4, "ngram_max_length": 4}
+            config = FTS(base_tokenizer="ngram", stem=False, **lengths, **every_word)
+        case _:
+            config = FTS(base_tokenizer="whitespace", with_position=True, stem=False, **every_word)
+    table.create_index(column, config=config)
+
+
+def text_query(query: str) -> Any:
+    """Return LanceDB's full-text query of a query's words and phrases."""
+    require("lancedb", extra="documents")
+    from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
+
+    words = clean_text(query)
+    plain = " ".join(_QUOTED.sub(" ", words).split())
+    parts: list[tuple[Occur, Any]] = [
+        (Occur.SHOULD, MatchQuery(words, "text")),
+        (Occur.SHOULD, MatchQuery(words, "ngrams")),
+    ]
+    if pairs := " ".join(letter_pairs(words)):
+        parts.append((Occur.SHOULD, MatchQuery(pairs, "unspaced")))
+    if len(plain.split()) > 1:
+        parts.append((Occur.SHOULD, PhraseQuery(plain, "text")))
+    for phrase in phrases(query):
+        # ICU may part a phrase differently on the page; pairs of letters are always the same.
+        pairs = " ".join(pair for pair in letter_pairs(phrase) if len(pair) > 1)
+        column = "unspaced" if pairs else "text"
+        parts.append((Occur.MUST, PhraseQuery(pairs or phrase, column)))
+    return BooleanQuery(parts)
+
+
+def phrases(query: str) -> list[str]:
+    """Return the phrases in quotation marks that have a letter or a digit."""
+    quoted = [clean_text(one or other) for one, other in _QUOTED.findall(query)]
+    return [phrase for phrase in quoted if re.search(r"\w", phrase)]
+
+
+def has_phrases(query: str, text: str) -> bool:
+    """Return whether a page's text has all phrases of a query, word by word in any case."""
+    return all(find_span(text, phrase) is not None for phrase in phrases(query))
