@@ -13,6 +13,7 @@ read: it measures search and citation without the reading.
 Reported: how often the page was searched, cited, the answer right, and both of the last two.
 
     python -m benchmarks.drawn_documents [--questions 100] [--model tiny] [--by subject] [--no-zoom]
+        [--text]
 """
 
 from __future__ import annotations
@@ -187,6 +188,11 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=3, help="pages per question (3)")
     parser.add_argument("--kinds", nargs="+", choices=(*KINDS, SHAPE), help="all but shape")
     parser.add_argument("--zoom", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--text",
+        action=argparse.BooleanOptionalAction,
+        help="give the model the pages' text, or not (as the model is used by default)",
+    )
     options = parser.parse_args()
     kinds = options.kinds or (KINDS if options.by == "subject" else KINDS[1:])
     cases = draw_cases(options.questions, kinds)
@@ -194,7 +200,8 @@ def main() -> None:
         write_pdfs(Path(work) / "in", cases, options.by)
         index = PageIndex(Path(work) / "index", Embedder(options.model))
         index.update([Path(work) / "in"])
-        results = measure(index, model, cases, options.by, k=options.k, zoom=options.zoom)
+        ask_options = {"k": options.k, "zoom": options.zoom, "with_text": options.text}
+        results = measure(index, model, cases, options.by, **ask_options)
     for kind, figures in results.items():
         print(f"{kind:9}", *(f"{name} {value:<6}" for name, value in figures.items()))
     print(json.dumps({"benchmark": "drawn_documents", **vars(options), **describe(), **results}))

@@ -39,7 +39,7 @@ if __name__ == "__main__":
         )
         model = Llava(options.model)
         for question in options.ask or QUESTIONS:
-            answer = ask(index, question, model, with_text=True)
+            answer = ask(index, question, model)
             print(f"\n{question}  ->  {answer.text}")
             for citation in answer.citations:
                 print(f"  {Path(citation.document).name}, page {citation.page}: {citation.snippet}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llava_tools.cli.documents import SOME_SKIPPED
 from llava_tools.cli.inputs import command, names_file, open_images, split_question
 from llava_tools.cli.options import add_answer_flags, add_command, get_flags
-from llava_tools.cli.output import write, write_json, write_note, write_stream
+from llava_tools.cli.output import write, write_error, write_json, write_note, write_stream
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import RequestError
@@ -36,6 +39,7 @@ def add(commands: Any) -> None:
             'ask before.png after.png "What changed?" --model 7b --json',
             'ask - "What is this?" < photo.jpg',
             'ask --index my-index "What is the total?"',
+            'ask --index my-index "How is it descaled?" --long --export cited/',
         ),
         usage="%(prog)s [FLAG ...] [IMAGE ...] QUESTION",
     )
@@ -46,23 +50,36 @@ def add(commands: Any) -> None:
         help="images (paths, patterns, URLs, or - for standard input), then a question",
     )
     ask.add_argument("--index", metavar="DIR", help="ask the pages of an index")
-    ask.add_argument("-k", type=int, default=3, metavar="N", help="number of its pages (3)")
-    ask.add_argument("--with-text", action="store_true", help="add the pages' text to the prompt")
+    ask.add_argument(
+        "-k", "--top", dest="k", type=int, default=3, metavar="N", help="number of its pages (3)"
+    )
+    ask.add_argument("--mode", default="hybrid", help="search by: hybrid, image or text (hybrid)")
+    ask.add_argument("--rerank", action="store_true", help="the model chooses among 3 times N")
+    ask.add_argument("--long", action="store_true", help="answer in sentences, not in a phrase")
+    ask.add_argument(
+        "--text",
+        action=argparse.BooleanOptionalAction,
+        help="give the model the pages' text, or not (all models but tiny read it)",
+    )
     ask.add_argument("--no-zoom", action="store_true", help="ask whole pages only, which is faster")
+    ask.add_argument(
+        "--export", metavar="DIR", help="write the cited pages there, with their boxes drawn"
+    )
     add_answer_flags(ask)
     ask.add_argument("--json", action="store_true", help="answer, usage and timings as JSON")
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    model = _ask_images(arguments) if arguments.index is None else _ask_index(arguments)
+    model = Llava(**get_flags(arguments, EngineOptions))
+    ask = _ask_images if arguments.index is None else _ask_index
+    code = ask(arguments, model)
     if model.options.model == "tiny" and model.options.base_url is None and not arguments.json:
         write_note(TINY_NOTICE)
-    return 0
+    return code
 
 
-def _ask_images(arguments: argparse.Namespace) -> Llava:
+def _ask_images(arguments: argparse.Namespace, model: Llava) -> int:
     names, question = split_question(arguments.inputs)
-    model = Llava(**get_flags(arguments, EngineOptions))
     images = open_images(names, arguments.allowed_hosts)
     sampling = get_flags(arguments, SamplingParams)
     stream = model.stream(question, images, system=arguments.system, **sampling)
@@ -91,10 +108,10 @@ def _ask_images(arguments: argparse.Namespace) -> Llava:
                 "timings": asdict(answer.timings),
             }
         )
-    return model
+    return 0
 
 
-def _ask_index(arguments: argparse.Namespace) -> Llava:
+def _ask_index(arguments: argparse.Namespace, model: Llava) -> int:
     questions = [word for word in arguments.inputs if not names_file(word)]
     correct = command("ask", "--index", arguments.index, " ".join(questions) or "What is this?")
     if len(arguments.inputs) > 1:
@@ -107,29 +124,54 @@ def _ask_index(arguments: argparse.Namespace) -> Llava:
             "a question about its pages.",
             f"Run: {correct}",
         )
-    from llava_tools.retrieval import PageIndex, ask  # loads slowly
+    answer = _stream_index(arguments, model)
+    images = answer.export(arguments.export) if arguments.export is not None else []
+    if arguments.json:
+        value = answer.as_dict()
+        for citation, path in zip(value["citations"], images, strict=False):
+            citation["exported"] = str(path)
+        write_json(value)
+    else:
+        write(_format_citations(answer, images), end="")
+    for skip in answer.skipped:
+        write_error(f"skipped {skip.document}: {skip.reason}")
+    return SOME_SKIPPED if answer.skipped else 0
 
-    model = Llava(**get_flags(arguments, EngineOptions))
-    answer = ask(
+
+def _stream_index(arguments: argparse.Namespace, model: Llava) -> DocumentAnswer:
+    """Print the answer while it is generated, unless it is for JSON, and return it."""
+    from llava_tools.retrieval import DocumentAnswer, PageIndex, stream  # loads slowly
+
+    options = {"max_tokens": arguments.max_tokens} if hasattr(arguments, "max_tokens") else {}
+    parts = stream(
         PageIndex(arguments.index),
         arguments.inputs[0],
         model,
         k=arguments.k,
-        with_text=arguments.with_text,
+        mode=arguments.mode,
+        rerank=arguments.rerank,
+        short=not arguments.long,
+        with_text=arguments.text,
         zoom=not arguments.no_zoom,
-        max_tokens=getattr(arguments, "max_tokens", 64),
+        **options,
     )
-    if arguments.json:
-        write_json(answer.as_dict())
-    else:
-        write(_format(answer))
-    return model
+    with closing(parts):
+        for part in parts:
+            if isinstance(part, DocumentAnswer):
+                if not arguments.json:
+                    write("")
+                return part
+            if not arguments.json:
+                write(part, end="")
+    raise AssertionError("a stream ends with its answer")
 
 
-def _format(answer: DocumentAnswer) -> str:
-    lines = [answer.text]
-    for citation in answer.citations:
-        place = f"  box {list(citation.box)}" if citation.box else ""
+def _format_citations(answer: DocumentAnswer, images: Sequence[Path]) -> str:
+    lines = []
+    for number, citation in enumerate(answer.citations):
+        width, height = citation.image.size
+        place = f"  box {list(citation.box)} of {width} x {height}" if citation.box else ""
         lines.append(f"  {citation.document}, page {citation.page}{place}")
         lines += [f"    {citation.snippet}"] if citation.snippet else []
-    return "\n".join(lines)
+        lines += [f"    {images[number]}"] if images else []
+    return "".join(f"{line}\n" for line in lines)

@@ -52,7 +52,9 @@ class Parser(argparse.ArgumentParser):
     def _check_flag(self, word: str) -> None:
         flag, names = word.partition("=")[0], flags_of(self)
         if re.fullmatch(r"--[\w-]+", flag) and flag not in names:
-            near = get_close_matches(flag[2:], [name[2:] for name in names], n=1)
+            known = [name[2:] for name in names]
+            swapped = [name for name in known if sorted(name) == sorted(flag[2:])]
+            near = swapped or get_close_matches(flag[2:], known, n=1)
             self.error(
                 f"there is no flag {flag}." + (f" Did you mean --{near[0]}?" if near else "")
             )

@@ -15,7 +15,7 @@ from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.filters import Condition, Conditions
 from llava_tools.retrieval.index import IndexProgress, IndexReport, PageIndex
 from llava_tools.retrieval.loading import LoadedPage, load_pages, page_id
-from llava_tools.retrieval.qa import aask, ask
+from llava_tools.retrieval.qa import aask, ask, astream, stream
 from llava_tools.retrieval.search import Hit
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "Skipped",
     "aask",
     "ask",
+    "astream",
     "load_pages",
     "page_id",
+    "stream",
 ]

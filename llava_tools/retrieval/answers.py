@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
+from llava_tools.images.sources import shorten
+from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.search import Hit
 from llava_tools.tools.display import draw_box
 from llava_tools.tools.geometry import Box
+
+#: The text of an answer without a source.
+NOT_FOUND = "Not in these documents."
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,8 @@ class Citation:
         box: Place of the answer, or the tile of the page that gave it, in pixels of `image`; None
             if no place is known.
         image: The page.
+        snippet: The part of the page's text with the answer, or else the one that matches the
+            question; empty without a text.
     """
 
     hit: Hit
@@ -34,6 +43,7 @@ class Citation:
     thumbnail: bytes = field(repr=False)
     box: Box | None
     image: ImageRef = field(repr=False)
+    snippet: str
 
     @property
     def document(self) -> str:
@@ -46,16 +56,28 @@ class Citation:
         return self.hit.page
 
     @property
-    def snippet(self) -> str:
-        """The part of the page's text that matches the question; empty without a text."""
-        return self.hit.snippet
+    def normalized_box(self) -> tuple[float, float, float, float] | None:
+        """The box as fractions, 0 to 1, of the page's width and height."""
+        if self.box is None:
+            return None
+        width, height = self.image.size
+        x1, y1, x2, y2 = self.box
+        return x1 / width, y1 / height, x2 / width, y2 / height
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, without images."""
+        """Return it as JSON can hold it, without images.
+
+        `box` is in pixels of a page image of `size` (width, height); `normalized_box` fits the page
+        at any size.
+        """
+        normalized = self.normalized_box
         return self.hit.as_dict() | {
+            "snippet": self.snippet,
             "answer": self.answer,
             "certainty": self.certainty,
+            "size": list(self.image.size),
             "box": None if self.box is None else list(self.box),
+            "normalized_box": normalized and [round(edge, 4) for edge in normalized],
         }
 
     def _repr_png_(self) -> bytes:
@@ -68,11 +90,13 @@ class DocumentAnswer:
     """An answer with the pages it comes from. A notebook shows it with these pages and boxes.
 
     Attributes:
-        text: The answer.
-        certainty: Probability of the answer over all pages, 0 to 1 (see `qa.merge_answers`).
-        citations: The pages with this answer, best first; at least one.
-        others: The pages with another answer.
+        text: The answer; `NOT_FOUND` if it has no source.
+        certainty: Probability of the answer over all pages, 0 to 1 (see `merging.merge_answers`).
+        citations: The pages with this answer, best first; none if the documents do not answer the
+            question.
+        others: The pages with another answer, or whose answer was not trusted.
         model: Name of the model.
+        skipped: Files among the matches that are gone, changed or unusable.
     """
 
     text: str
@@ -80,6 +104,12 @@ class DocumentAnswer:
     citations: tuple[Citation, ...]
     others: tuple[Citation, ...]
     model: str
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the documents answer the question."""
+        return bool(self.citations)
 
     def __str__(self) -> str:
         return self.text
@@ -92,15 +122,40 @@ class DocumentAnswer:
         """Return it as JSON can hold it, without images."""
         return {
             "answer": self.text,
+            "found": self.is_found,
             "certainty": self.certainty,
             "model": self.model,
             "citations": [citation.as_dict() for citation in self.citations],
             "others": [citation.as_dict() for citation in self.others],
+            "skipped": [{"document": s.document, "reason": s.reason} for s in self.skipped],
         }
 
-    def _repr_png_(self) -> bytes:
-        """Return the first page cited, with the box."""
-        return self.citations[0]._repr_png_()
+    def export(self, folder: str | Path) -> list[Path]:
+        """Write the cited pages, with their boxes drawn, as PNG files; return their paths in order.
+
+        The folder is created if it is missing; files of the same name are replaced.
+
+        Raises:
+            RequestError: The folder cannot be written to.
+        """
+        folder = Path(folder).expanduser()
+        paths = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, citation in enumerate(self.citations, start=1):
+                stem = re.sub(r"[^\w.-]+", "_", Path(citation.document).stem, flags=re.ASCII)[:60]
+                path = folder / f"{number:02}-{stem}-page-{citation.page}.png"
+                path.write_bytes(draw_box(citation.image, citation.box, max(citation.image.size)))
+                paths.append(path)
+        except OSError as error:
+            raise RequestError(
+                f"{shorten(folder)} cannot be written to: {error.strerror}.", "Use another folder."
+            ) from error
+        return paths
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the first page cited, with the box; None without one."""
+        return self.citations[0]._repr_png_() if self.citations else None
 
     def _repr_html_(self) -> str:
         """Return the answer above the pages that it cites, each with its box."""

@@ -65,10 +65,10 @@ class ImageResult(ToolResult):
         )
 
 
-def draw_box(image: ImageRef, box: Box | None) -> bytes:
-    """Return an image as PNG with a frame around a box, at most `MAX_SIDE` pixels a side."""
+def draw_box(image: ImageRef, box: Box | None, max_side: int = MAX_SIDE) -> bytes:
+    """Return an image as PNG with a frame around a box, at most `max_side` pixels a side."""
     canvas = image.rgb()
-    scale = min(1.0, MAX_SIDE / max(canvas.size))
+    scale = min(1.0, max_side / max(canvas.size))
     if scale < 1:
         canvas = canvas.resize([max(1, round(length * scale)) for length in canvas.size])
     if box is not None:

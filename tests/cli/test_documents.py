@@ -73,6 +73,57 @@ def test_index_search_and_ask(
     assert "embedded model" in output.err
 
 
+def test_ask_exports_cited_pages_and_takes_the_options_of_the_search(
+    backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where, cited = str(tmp_path / "index"), tmp_path / "cited"
+    assert main(["index", str(folder), "--to", where]) == 0
+    capsys.readouterr()
+    flags = ["--mode", "text", "--top", "1", "--no-text", "--no-zoom", "--export", str(cited)]
+    assert main(["ask", "--index", where, "What is the total?", *flags]) == 0
+    out = capsys.readouterr().out
+    (image,) = cited.iterdir()
+    assert out.startswith("42\n")
+    assert " of 1008 x 1344" in out
+    assert f"    {image}\n" in out
+    assert len(backend.requests) == 1
+    assert "OCR token" not in backend.requests[0].messages[-1].text
+
+    assert main(["ask", "--index", where, "What is the total?", *flags, "--long", "--json"]) == 0
+    (citation,) = json.loads(capsys.readouterr().out)["citations"]
+    assert citation["exported"] == str(image)
+    assert (len(citation["normalized_box"]), citation["size"]) == (4, [1008, 1344])
+    assert "phrase" not in backend.requests[-1].messages[-1].text
+    assert main(["ask", "--index", where, "What is the total?", "--rerank", "--no-zoom"]) == 0
+
+
+def test_f5_ask_names_a_skipped_file_and_exits_with_3(
+    backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pdf(folder / "b.pdf", ["The total is unknown"])
+    where = str(tmp_path / "index")
+    assert main(["index", str(folder), "--to", where]) == 0
+    (folder / "b.pdf").unlink()
+    capsys.readouterr()
+    assert main(["ask", "--index", where, "What is the total?"]) == 3
+    output = capsys.readouterr()
+    assert output.out.startswith("42\n")
+    assert f"skipped {folder / 'b.pdf'}: " in output.err
+
+
+def test_ask_prints_that_the_documents_have_no_answer(
+    backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = str(tmp_path / "index")
+    assert main(["index", str(folder), "--to", where]) == 0
+    capsys.readouterr()
+    assert main(["ask", "--index", where, "zebra", "--mode", "text"]) == 0
+    assert capsys.readouterr().out == "Not in these documents.\n"
+    assert main(["ask", "--index", where, "zebra", "--mode", "text", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["found"], value["citations"]) == (False, [])
+
+
 def test_skipped_files_are_listed_and_exit_with_3(
     backend: ScriptedBackend, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
