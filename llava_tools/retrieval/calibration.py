@@ -69,6 +69,14 @@ class VectorCalibration:
         floor += _mean_cosine(vector, self.mean_vector) + _TOLERANCE
         return sum(cosine > floor for cosine in cosines)
 
+    def share_below(self, vector: Sequence[float], cosine: float) -> float:
+        """Return the share of passages whose noise is below a page's margin; see `count_matches`.
+
+        `cosine` is that of the query's `vector` and the page; `noise` must not be empty.
+        """
+        margin = cosine - _mean_cosine(vector, self.mean_vector) - _TOLERANCE
+        return sum(noise < margin for noise in self.noise) / len(self.noise)
+
     def save(self, store: Store) -> None:
         """Write it into an index."""
         store.put_value(_NAME, json.dumps(asdict(self)))

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from llava_tools.retrieval.calibration import MIN_WEIGHT, VectorCalibration
 from llava_tools.retrieval.schema import PageMatch
+from llava_tools.retrieval.text import letter_pairs, without_unspaced
 
 #: Pages, best first, and the ranking's weight.
 Ranking = tuple[Sequence[PageMatch], float]
@@ -30,6 +31,8 @@ DAMPING = 60
 FALSE_POSITIVE_RATE = 0.25
 #: Images above the floor come before the texts if these have at most this share of the words.
 FEW_WORDS = 0.5
+#: An image is near to a query if its margin exceeds the noise of all but this share of passages.
+NEAR_RATE = 0.5
 #: Number of texts, from the best on, in which the words are looked for.
 CHECKED_TEXTS = 5
 
@@ -46,7 +49,10 @@ def weighted_rankings(
     `texts` are the pages whose text has some of the query's words, best first; `nearest` those
     whose vectors are nearest to the query's, nearest first.
     """
+    matched = {(row["digest"], row["page"]) for row in texts}
     pages = [row for row in nearest if row["text"]]
+    if calibration.image_weight <= MIN_WEIGHT:  # vectors by chance order pages and find none
+        pages = [row for row in pages if (row["digest"], row["page"]) in matched]
     images = [row for row in nearest if not row["text"]]
     share = word_share(query, texts[:CHECKED_TEXTS])
     weight = calibration.image_weight
@@ -62,6 +68,24 @@ def weighted_rankings(
         (images[:matches], 1 + weight),
         (images[matches:], MIN_WEIGHT),
     ]
+
+
+def image_probability(
+    calibration: VectorCalibration, vector: Sequence[float], nearest: Sequence[PageMatch]
+) -> float:
+    """Return the probability, 0 to 1, that the nearest page matches by its image.
+
+    It is the share of passages whose noise is below the best margin of the pages without a text;
+    for pages with a text, and without a measurement, the cosine times the weight of the images.
+    Vectors that rank by chance count for nothing.
+    """
+    images = [1 - row["_distance"] for row in nearest if not row["text"]]
+    pages = [1 - row["_distance"] for row in nearest if row["text"]]
+    weight = calibration.image_weight if calibration.image_weight > MIN_WEIGHT else 0.0
+    if not calibration.noise:
+        return max([0.0, *(weight * cosine for cosine in pages), *images])
+    share = calibration.share_below(vector, max(images)) if images else 0.0
+    return max([share if share > 1 - NEAR_RATE else 0.0, *(weight * cosine for cosine in pages)])
 
 
 def fuse(
@@ -95,5 +119,9 @@ def word_share(query: str, rows: Sequence[PageMatch]) -> float:
 
 
 def _words(text: str) -> set[str]:
-    """Return the words of three letters or more, in lower case and without a plural's s."""
-    return {word.removesuffix("s") for word in re.findall(r"\w{3,}", text.lower())}
+    """Return the words of three letters or more, in lower case and without a plural's s.
+
+    In scripts without spaces between words, pairs of letters stand for words.
+    """
+    words = re.findall(r"\w{3,}", without_unspaced(text.lower()))
+    return {word.removesuffix("s") for word in words} | set(letter_pairs(text))

@@ -17,7 +17,7 @@ from llava_tools.retrieval.text import letter_pairs, without_unspaced
 MIN_COVERAGE = 0.25
 #: The page with the highest share among so many, from the best on, decides the score of all.
 CHECKED_PAGES = 5
-#: Other forms of a word count by their runs of so many letters, if the page has half of them.
+#: Length of the runs of letters by which other forms of a word count, and the least share of them.
 _RUN, _MIN_RUNS = 4, 0.5
 
 
@@ -25,13 +25,14 @@ def coverage(query: str, text: str) -> float:
     """Return the share, 0 to 1, of a query's letters that are in words of a text.
 
     Case and accents do not matter. A word of four letters or more counts in other forms too, by
-    the share of its runs of four letters that the text has, from a half on. In scripts without
-    spaces between words, pairs of letters stand for words.
+    the share of its runs of four letters that the text has, if these are half of them and the
+    first one is among them. In scripts without spaces, pairs of letters stand for words.
     """
     query, text = _fold(query), _fold(text)
     words, pairs = re.findall(r"\w+", without_unspaced(query)), letter_pairs(query)
     total = sum(map(len, words)) + sum(map(len, pairs))
-    present = sum(len(word) * _presence(word, text) for word in words)
+    spaced = without_unspaced(text)
+    present = sum(len(word) * _presence(word, spaced) for word in words)
     present += sum(len(pair) for pair in pairs if pair in text)
     return present / total if total else 0.0
 
@@ -48,7 +49,7 @@ def _presence(word: str, text: str) -> float:
         return 0.0
     runs = [word[start : start + _RUN] for start in range(len(word) - _RUN + 1)]
     share = sum(run in text for run in runs) / len(runs)
-    return share if share >= _MIN_RUNS else 0.0
+    return share if share >= _MIN_RUNS and runs[0] in text else 0.0
 
 
 def _fold(text: str) -> str:

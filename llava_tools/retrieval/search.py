@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,11 +12,14 @@ from typing import Any, Literal, get_args
 from llava_tools.core.backend import Encoder
 from llava_tools.core.unicode import well_formed
 from llava_tools.errors import RequestError
+from llava_tools.images import ImageRef
 from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.filters import PageFilter
-from llava_tools.retrieval.fusion import Ranking, fuse, weighted_rankings
+from llava_tools.retrieval.fusion import fuse, image_probability, weighted_rankings
 from llava_tools.retrieval.schema import PageMatch
+from llava_tools.retrieval.scores import MIN_COVERAGE, best_coverage, coverage
 from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.text_index import has_phrases
 
 SearchMode = Literal["hybrid", "image", "text"]
 
@@ -32,7 +36,11 @@ class Hit:
     Attributes:
         document: Path of the file.
         page: Number, from 1.
-        score: The higher the better; comparable within one search only.
+        score: 0 to 1, comparable across searches of one mode. In `text`, the best page has the
+            share of the query's letters in words that are on it (`scores.coverage`), and the others
+            less as BM25 falls. In `image`, it is the cosine of the vectors. In `hybrid`, the best
+            page has the share, or the probability that an image matches if that is higher. With
+            `rerank`, it is the probability that the page shows the query.
         handle: Handle of the page's image.
         snippet: See `make_snippet`; empty without a text.
         text: Its whole text layer.
@@ -60,15 +68,24 @@ class Hit:
         return f"<div><b>{place}</b> ({self.score:.3f})<br><small>{snippet}</small></div>"
 
 
-def check_search(query: str, k: int, mode: str) -> None:
+#: A page of a search's result, with its score.
+_Scored = tuple[PageMatch, float]
+
+
+def check_search(query: str | None, k: int, mode: str, image: ImageRef | None = None) -> None:
     """Raise `RequestError` for a blank query, an impossible `k` or an unknown mode."""
-    if not isinstance(query, str) or not query.strip():
-        raise RequestError(f"query={query!r:.60} has no words.", "Say what to look for.")
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 1000:
         raise RequestError(f"k={k!r} is not possible.", "Use 1 to 1000.")
     if mode not in get_args(SearchMode):
         names = ", ".join(get_args(SearchMode))
         raise RequestError(f"mode={mode!r} is not possible.", f"Use {names}.")
+    if image is not None:
+        if query is not None:
+            raise RequestError("A search has a query or an image, not both.", "Leave out one.")
+        if mode == "text":
+            raise RequestError("An image is not found by text.", "Use mode='image'.")
+    elif not isinstance(query, str) or not query.strip():
+        raise RequestError(f"query={query!r:.60} has no words.", "Say what to look for.")
 
 
 def search_pages(
@@ -83,18 +100,73 @@ def search_pages(
     """Return the `k` best pages that match `where`; ties are ordered by digest and page."""
     query = well_formed(query)
     depth = max(MIN_DEPTH, 4 * k)
-    texts = store.match_text(query, depth, where) if mode != "image" else []
-    rankings: list[Ranking] = [(texts, 1.0)]
-    if mode != "text":
+    texts = match_texts(store, query, depth, where) if mode != "image" else []
+    if mode == "text":
+        scored = _score_texts(query, texts)
+    else:
         (vector,) = encoder.embed_texts([query])
         nearest = store.nearest(vector, depth, where=where)
+        nearest = [row for row in nearest if has_phrases(query, row["text"])]
         if mode == "image":
-            rankings = [(nearest, 1.0)]
+            scored = _score_vectors(nearest)
         else:
-            rankings = weighted_rankings(calibration, query, vector, texts, nearest)
-    scores, rows = fuse(rankings, total_weight=2 if mode == "hybrid" else 1)
-    best = sorted(scores, key=lambda page: (-scores[page], page))[:k]
-    return [_hit(store, rows[page], scores[page], query) for page in best]
+            scored = score_hybrid(calibration, query, vector, texts, nearest)
+    return [_hit(store, row, score, query) for row, score in _best(scored, k)]
+
+
+def search_by_image(
+    store: Store, encoder: Encoder, image: ImageRef, k: int, where: PageFilter | None = None
+) -> list[Hit]:
+    """Return the `k` pages that look most like an image."""
+    (vector,) = encoder.embed_images([image])
+    scored = _score_vectors(store.nearest(vector, max(MIN_DEPTH, k), where=where))
+    return [_hit(store, row, score, "") for row, score in _best(scored, k)]
+
+
+def match_texts(
+    store: Store, query: str, limit: int, where: PageFilter | None = None
+) -> list[PageMatch]:
+    """Return the pages that have all phrases and enough of the words of a query, best first."""
+    return [
+        row
+        for row in store.match_text(query, limit, where)
+        if coverage(query, row["text"]) >= MIN_COVERAGE and has_phrases(query, row["text"])
+    ]
+
+
+def score_hybrid(
+    calibration: VectorCalibration,
+    query: str,
+    vector: Sequence[float],
+    texts: Sequence[PageMatch],
+    nearest: Sequence[PageMatch],
+) -> list[_Scored]:
+    """Fuse both rankings; the best page's score is that of the text or of the image, if higher.
+
+    Without a page that is found by its text or its image, the list is empty.
+    """
+    rankings = weighted_rankings(calibration, query, vector, texts, nearest)
+    scores, rows = fuse(rankings, total_weight=2)
+    best = max(best_coverage(query, texts), image_probability(calibration, vector, nearest))
+    if best == 0:
+        return []
+    scale = best / max(scores.values())
+    return [(rows[page], scale * score) for page, score in scores.items()]
+
+
+def _score_texts(query: str, texts: Sequence[PageMatch]) -> list[_Scored]:
+    """Return scores that fall from the best coverage as BM25 falls."""
+    best = best_coverage(query, texts)
+    return [(row, best * row["_score"] / texts[0]["_score"]) for row in texts]
+
+
+def _score_vectors(nearest: Sequence[PageMatch]) -> list[_Scored]:
+    """Return the cosines; a page at a right angle to the query is not near."""
+    return [(row, 1 - row["_distance"]) for row in nearest if row["_distance"] < 1]
+
+
+def _best(scored: Iterable[_Scored], k: int) -> list[_Scored]:
+    return sorted(scored, key=lambda one: (-one[1], one[0]["digest"], one[0]["page"]))[:k]
 
 
 def make_snippet(text: str, query: str) -> str:

@@ -89,3 +89,35 @@ def test_snippet_contains_the_words_of_the_query() -> None:
     text = "filler " * 100 + "descale the machine every month " + "filler " * 100
     assert "descale the machine" in make_snippet(text, "When to descale my machine?")
     assert make_snippet("short", "nothing") == "short"
+
+
+@pytest.mark.parametrize("mode", ["text", "image", "hybrid"])
+def test_quoted_phrases_must_be_on_the_page(tmp_path: Path, mode: SearchMode) -> None:
+    texts = ["a coffee machine", "machine for coffee", "the coffee   machine"]
+    index = make_index(tmp_path, texts, nearest=2)
+    assert {hit.page for hit in index.search('"coffee machine"', mode=mode)} == {1, 3}
+    assert index.search('"coffee for machine"', mode=mode) == []
+
+
+def test_scores_of_texts_are_comparable_across_searches(tmp_path: Path) -> None:
+    texts = ["descale the coffee machine every month", "the coffee is hot", "other words"]
+    index = make_index(tmp_path, texts, nearest=1)
+
+    def scores(query: str) -> list[float]:
+        return [hit.score for hit in index.search(query, mode="text")]
+
+    assert scores("descale the coffee machine")[0] == 1.0
+    assert scores("DÉSCALE")[0] == 1.0
+    assert 0.5 < scores("coffee machine wombats")[0] < 1.0
+    assert all(0 < score <= 1 for score in scores("the coffee"))
+    assert scores("wombats eat zxqv") == []
+
+
+def test_nothing_is_found_if_nothing_is_near(tmp_path: Path) -> None:
+    pages = [f"machine {page} " + " ".join([f"part{page}"] * 30) for page in range(30)]
+    write_pdf(tmp_path / "in.pdf", pages, (3000, 400))
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())  # vectors by chance
+    index.update([tmp_path / "in.pdf"])
+    assert index.search("machine part7")[0].page == 8
+    assert index.search("wombats") == []
+    assert index.search("wombats", mode="text") == []
