@@ -46,13 +46,19 @@ class PageRow:
 
 @dataclass(frozen=True)
 class DocumentRow:
-    """A row of `documents`; see `pages.Document`. `complete`: all its pages are stored."""
+    """A row of `documents`; see `pages.Document`. `complete`: all its pages are stored.
+
+    `modified` is when the file was last changed when it was indexed, UTC in ISO 8601, to seconds;
+    `metadata` is a JSON object of the user's own fields.
+    """
 
     document: str
     digest: str
     pages: int
     is_pdf: bool
     complete: bool
+    modified: str = ""
+    metadata: str = "{}"
 
 
 def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
@@ -61,6 +67,7 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
 
     text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
     files = {"document": text, "digest": text, "pages": number, "is_pdf": flag, "complete": flag}
+    files |= {"modified": text, "metadata": text}
     pages = dict.fromkeys(("digest", "handle", "text", *search_columns("")), text)
     pages |= dict.fromkeys(("page", "width", "height"), number)
     pages["thumbnail"] = pyarrow.binary()

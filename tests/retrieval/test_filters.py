@@ -9,7 +9,8 @@ from PIL import Image
 
 from llava_tools.errors import RequestError
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.filters import Condition, Conditions, PageFilter
+from llava_tools.retrieval.filters import Condition, Conditions, Operator, PageFilter
+from llava_tools.retrieval.schema import DocumentRow
 from llava_tools.retrieval.search import SearchMode
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
@@ -97,5 +98,59 @@ def test_a_filter_is_applied_before_the_ranking(index: PageIndex) -> None:
     ],
 )
 def test_impossible_conditions_are_refused(field: str, operator: str, value: object) -> None:
+    with pytest.raises(RequestError):
+        Condition(field, operator, value)
+
+
+ROWS = {
+    "/m/a.pdf": DocumentRow(
+        "/m/a.pdf", "a", 1, True, True, "2026-11-28T17:03:59", '{"team": "pumps", "year": 2025}'
+    ),
+    "/m/sub/b.PNG": DocumentRow("/m/sub/b.PNG", "b", 1, False, True, "2026-12-01T00:00:00"),
+    "/mm/c.pdf": DocumentRow("/mm/c.pdf", "c", 1, True, True, "2025-01-31T09:00:00"),
+}
+
+
+@pytest.mark.parametrize(
+    ("condition", "digests"),
+    [
+        (Condition("document", "below", "/m"), "ab"),
+        (Condition("document", "below", "/m/sub/"), "b"),
+        (Condition("document", "below", "/m/a.pdf"), "a"),
+        (Condition("document", "below", "/"), "abc"),
+        (Condition("type", "==", "pdf"), "ac"),
+        (Condition("type", "in", ("png", "jpg")), "b"),
+        (Condition("modified", ">=", "2026-11-28"), "ab"),
+        (Condition("modified", "<=", "2026-11"), "ac"),
+        (Condition("modified", "==", "2026"), "ab"),
+        (Condition("metadata.team", "==", "pumps"), "a"),
+        (Condition("metadata.team", "!=", "pumps"), "bc"),
+        (Condition("metadata.team", "in", ("pumps", "x")), "a"),
+        (Condition("metadata.team", "not in", ("pumps",)), "bc"),
+        (Condition("metadata.team", "contains", "ump"), "a"),
+        (Condition("metadata.team", ">", 3), ""),
+        (Condition("metadata.year", ">=", 2025), "a"),
+        (Condition("metadata.year", "<", 2025), ""),
+    ],
+)
+def test_conditions_on_files(condition: Condition, digests: str) -> None:
+    assert {row.digest for row in ROWS.values() if condition.matches(row)} == set(digests)
+    nested = Conditions((condition,), "none")
+    assert {row.digest for row in ROWS.values() if nested.matches(row)} == set("abc") - set(digests)
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value"),
+    [
+        ("metadata.", "==", "x"),
+        ("page", "below", 3),
+        ("type", "below", "/m"),
+        ("metadata.year", "contains", 3),
+        ("metadata.year", "in", 3),
+    ],
+)
+def test_impossible_conditions_on_files_are_refused(
+    field: str, operator: Operator, value: str | int
+) -> None:
     with pytest.raises(RequestError):
         Condition(field, operator, value)
