@@ -30,13 +30,13 @@ from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_inges
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
+from llava_tools.retrieval.repair import remove_damaged_versions
 from llava_tools.retrieval.schema import IndexMetadata
 from llava_tools.retrieval.search import Hit, SearchMode, check_search, search_pages
-from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.store import Store, connect
 from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.requests import RequestSender, get_certainty, run_requests
-
 
 #: Seconds after which an index in object storage is compared with what is stored there.
 REFRESH_SECONDS = 2.0
@@ -186,7 +186,7 @@ class PageIndex:
         scan = FileScan.of([paths] if isinstance(paths, str | Path) else paths)
         with write_lock(self.location):
             has_embedder = self._embedder is not None
-            store = self._open_or_create()
+            store = self._open_to_write()
             plan = plan_ingest(store, scan.files)
             if has_embedder or plan.jobs:  # an embedder loads its model to return its name
                 self._check_embedder(store)
@@ -197,7 +197,7 @@ class PageIndex:
             unusable = {item.document for item in skipped if not item.keep}
             removed = [path for path in documents if path in unusable or scan.is_gone(path)]
             store.remove(removed)
-            store.clean_up()
+            self._clean_up(store, verify=not added and not removed)
             calibration = VectorCalibration.load(store)
             if added or removed or calibration.pages != store.count():
                 calibration = calibrate(store, self.embedder)
@@ -265,9 +265,7 @@ class PageIndex:
     ) -> list[Hit]:
         if mode != "text":
             self._check_embedder(opened.store)
-        return search_pages(
-            opened.store, opened.calibration, self.embedder, query, k, mode, where
-        )
+        return search_pages(opened.store, opened.calibration, self.embedder, query, k, mode, where)
 
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
         image, _ = open_page(self, hit)
@@ -310,6 +308,22 @@ class PageIndex:
         if digest != row.digest:
             raise DocumentError(f"{name} changed after it was indexed.", "Index again.")
         return Document(row.document, digest, row.pages, state, row.is_pdf)
+
+    def _open_to_write(self) -> Store:
+        try:
+            return self._open_or_create()
+        except IndexStoreError:
+            if not remove_damaged_versions(self.location, connect(self.location)):
+                raise
+        return self._open_or_create()
+
+    def _clean_up(self, store: Store, verify: bool) -> None:
+        try:
+            store.clean_up(verify=verify)
+        except IndexStoreError:  # an old version that LanceDB cannot remove, since it is damaged
+            if not remove_damaged_versions(self.location, connect(self.location)):
+                raise
+            Store(self.location).clean_up(verify=verify)
 
     def _open_or_create(self) -> Store:
         if self._embedder is None and Store.exists(self.location):

@@ -6,6 +6,7 @@ import io
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from PIL import Image
 
@@ -14,6 +15,7 @@ from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
+from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.schema import DocumentRow, PageRow
 from llava_tools.retrieval.store import Store
@@ -26,10 +28,14 @@ THUMBNAIL_SIDE = 256
 
 @dataclass(frozen=True)
 class DocumentJob:
-    """A document to read, except its `stored` pages; `duplicates` are files of the same content."""
+    """A document to read, except its `stored` pages; `duplicates` are files of the same content.
+
+    `metadata` is that of their rows.
+    """
 
     document: Document
     stored: frozenset[int]
+    metadata: str
     duplicates: tuple[str, ...] = ()
 
 
@@ -65,10 +71,16 @@ class IngestBatch:
     skipped_pages: int
 
 
-def plan_ingest(store: Store, files: Sequence[str]) -> IngestPlan:
-    """Compare files with an index by their content."""
+def plan_ingest(store: Store, files: Sequence[str], metadata: str | None = None) -> IngestPlan:
+    """Compare files with an index by their content.
+
+    `metadata` is that of the files; None keeps what they had.
+    """
     rows = store.documents()
-    complete = {row.digest: row for row in rows.values() if row.complete}
+    stored = store.page_counts()  # fewer than a complete file has if an index was mended
+    complete = {
+        row.digest: row for row in rows.values() if row.complete and stored[row.digest] >= row.pages
+    }
     jobs: dict[str, DocumentJob] = {}
     copies: list[DocumentRow] = []
     skipped: list[Skipped] = []
@@ -76,38 +88,45 @@ def plan_ingest(store: Store, files: Sequence[str]) -> IngestPlan:
     for path in files:
         try:
             digest, state = hash_file(path)
+            stored_fields = rows[path].metadata if path in rows else "{}"
+            fields = stored_fields if metadata is None else metadata
             if digest in complete:
-                row = replace(complete[digest], document=path)
-                if rows.get(path) == row:
-                    unchanged += 1
-                else:
+                row = replace(
+                    complete[digest], document=path, modified=_modified(state), metadata=fields
+                )
+                if rows.get(path) != row:
                     copies.append(row)
+                unchanged += path in rows and rows[path].digest == digest and rows[path].complete
             elif digest in jobs:
                 job = jobs[digest]
                 jobs[digest] = replace(job, duplicates=(*job.duplicates, path))
             else:
                 document = open_document(path, digest, state)
-                jobs[digest] = DocumentJob(document, frozenset(store.page_numbers(digest)))
+                jobs[digest] = DocumentJob(document, frozenset(store.page_numbers(digest)), fields)
         except (DocumentError, ImageError, OSError) as error:
             skipped.append(Skipped.from_error(path, error))
     return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
 
 
 def ingest_batches(jobs: Iterable[DocumentJob], encoder: Encoder) -> Generator[IngestBatch]:
-    """Render and encode the pages of documents, each in a thread of its own, ready to write."""
+    """Render and encode the pages of documents, each in a thread of its own, ready to write.
+
+    Closing ends the process that draws PDFs, so that a page that takes long delays no Ctrl-C.
+    """
     with (
-        closing(prefetch(_render_pages(jobs), 2 * BATCH_SIZE)) as events,
-        closing(prefetch(_encode_pages(events, encoder), 2)) as batches,
+        closing(PdfProcess()) as process,
+        closing(prefetch(_render_pages(jobs, process), 2 * BATCH_SIZE)) as events,
+        closing(prefetch(_encode_pages(events, encoder), 2, process.close)) as batches,
     ):
         yield from batches
 
 
-def _render_pages(jobs: Iterable[DocumentJob]) -> Generator[IngestEvent]:
+def _render_pages(jobs: Iterable[DocumentJob], process: PdfProcess) -> Generator[IngestEvent]:
     """Render the pages of documents, each followed by its end or by why it is skipped."""
     for job in jobs:
         remaining = job.document.pages - len(job.stored)
         try:
-            for page in read_pages(job.document, job.stored):
+            for page in read_pages(job.document, job.stored, process):
                 remaining -= 1
                 yield IngestEvent(job, page, make_thumbnail(page.image))
             yield IngestEvent(job)
@@ -143,7 +162,13 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
         if not event.skipped:
             document = event.job.document
             content = (document.digest, document.pages, document.is_pdf)
-            row = started[document.path] = DocumentRow(document.path, *content, complete=False)
+            row = started[document.path] = DocumentRow(
+                document.path,
+                *content,
+                complete=False,
+                modified=_modified(document.state),
+                metadata=event.job.metadata,
+            )
             if event.page is None:
                 paths = (document.path, *event.job.duplicates)
                 complete += [replace(row, document=path, complete=True) for path in paths]
@@ -154,6 +179,12 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
         skipped=[item for event in events for item in event.skipped],
         skipped_pages=sum(event.skipped_pages for event in events),
     )
+
+
+def _modified(state: FileState) -> str:
+    """Return when a file was last changed: UTC in ISO 8601, to seconds."""
+    date = datetime.fromtimestamp(state.mtime_ns // 10**9, UTC)
+    return date.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def make_thumbnail(image: ImageRef) -> bytes:

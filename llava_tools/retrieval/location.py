@@ -22,6 +22,9 @@ SCHEMES = ("s3", "gs", "az")
 #: Names of storage options that hold secrets or identify an account.
 _SECRET = re.compile(r"key|secret|token|password|credential|account|signature", re.IGNORECASE)
 
+#: Parts of LanceDB's messages that say nothing to a user.
+_INNER = re.compile(r"lance error: |LanceError\(\w+\): |,? ?\S+\.rs:\d+(:\d+)?")
+
 
 @dataclass(frozen=True)
 class IndexLocation:
@@ -91,6 +94,8 @@ class _ErrorTranslation:
     A class, since a panic of LanceDB's Rust is a `BaseException` whose class cannot be imported.
     """
 
+    _PANICS = ("PanicException", "RustPanic")
+
     _KINDS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
     def __init__(self, location: IndexLocation) -> None:
@@ -107,7 +112,7 @@ class _ErrorTranslation:
     ) -> None:
         if error is None or isinstance(error, LlavaToolsError):
             return
-        if isinstance(error, self._KINDS) or type(error).__name__ == "PanicException":
+        if isinstance(error, self._KINDS) or type(error).__name__ in self._PANICS:
             translated = _translate(self._location, error)
             # The cause of an error in object storage may repeat the request's secrets.
             raise translated from (error if self._location.folder else None)
@@ -118,6 +123,7 @@ def _translate(location: IndexLocation, error: BaseException) -> IndexStoreError
         reason = os.strerror(error.errno)
     else:
         reason = " ".join(location.without_secrets(str(error)).split())
+        reason = _INNER.sub("", reason)
     reason = shorten(reason, quote=False) or type(error).__name__
     where = shorten(location)
     if _is_full(error):
@@ -129,8 +135,8 @@ def _translate(location: IndexLocation, error: BaseException) -> IndexStoreError
         hint = "Check bucket, region, endpoint and credentials (storage_options)."
     else:
         hint = (
-            "If the disk works, the index is damaged: index again, which mends what it can; "
-            "if that fails, delete the folder first."
+            "If the disk works, it is damaged: index again, which mends what it can; if that "
+            "fails, delete the folder and index again."
         )
     return IndexStoreError(f"The index in {where} cannot be used ({reason}).", hint)
 

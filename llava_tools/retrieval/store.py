@@ -7,6 +7,7 @@ complete files. Each write is one LanceDB commit, so a killed process leaves it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -28,7 +29,11 @@ from llava_tools.retrieval.schema import (
     read_metadata,
     to_arrow,
 )
-from llava_tools.retrieval.text_index import index_texts, text_query
+from llava_tools.retrieval.text_index import (
+    TEXT_COLUMNS,
+    index_text,
+    text_query,
+)
 
 #: Pages from which vectors get an index; with fewer, a search compares all vectors.
 MIN_INDEXED_PAGES = 10_000
@@ -66,7 +71,7 @@ class Store:
         self.location = IndexLocation.of(location)
         where = shorten(self.location)
         with self.location.translate_errors():
-            self._database = _connect(self.location)
+            self._database = connect(self.location)
             if not self.exists(self.location, self._database):
                 if metadata is None:
                     raise IndexStoreError(
@@ -76,10 +81,12 @@ class Store:
                 # `pages` is created last, so if it exists, both tables do.
                 documents, pages = make_schemas(metadata)
                 self._database.create_table("documents", schema=documents, exist_ok=True)
-                index_texts(self._database.create_table("pages", schema=pages))
+                table = self._database.create_table("pages", schema=pages)
+                for column in TEXT_COLUMNS:
+                    index_text(table, column)
             self._identity = self._read_identity()
-            self._documents = self._database.open_table("documents")
-            self._pages = self._database.open_table("pages")
+            self._documents = open_table(self._database, "documents")
+            self._pages = open_table(self._database, "pages")
             self.metadata = read_metadata(self._pages.schema, str(self.location))
             schemas = make_schemas(self.metadata)
             for table, schema in zip((self._documents, self._pages), schemas, strict=True):
@@ -92,7 +99,7 @@ class Store:
         if location.folder is not None:
             return (location.folder / "pages.lance").is_dir()
         with location.translate_errors():
-            return "pages" in _table_names(database or _connect(location))
+            return "pages" in _table_names(database or connect(location))
 
     def latest(self) -> Store:
         """Return this store, or the index as it is now if it was written meanwhile."""
@@ -135,17 +142,18 @@ class Store:
     @cached_property
     def _hidden(self) -> list[str]:
         """Digests whose pages a search must not return: of incomplete or removed files."""
-        return sorted(self._digests() - self.sources.keys())
+        return sorted(self.page_counts().keys() - self.sources.keys())
 
-    def _digests(self) -> set[str]:
+    def page_counts(self) -> Counter[str]:
+        """Return how many pages of each digest are stored."""
         with self.location.translate_errors():
             column = self._pages.search().select(["digest"]).to_arrow()["digest"]
-            return set(column.unique().to_pylist())
+            return Counter(column.to_pylist())
 
-    def count(self) -> int:
+    def count(self, *, without_text: bool = False) -> int:
         """Return how many pages are stored."""
         with self.location.translate_errors():
-            return int(self._pages.count_rows())
+            return int(self._pages.count_rows(_WITHOUT_TEXT if without_text else None))
 
     def sample(self, limit: int, *, without_text: bool = False) -> list[dict[str, Any]]:
         """Return text and vector of at most `limit` pages, spread evenly over the index."""
@@ -193,30 +201,63 @@ class Store:
         with self.location.translate_errors():
             _delete(self._documents, "document", documents)
 
-    def clean_up(self) -> None:
-        """Remove pages that no file has, and bring the indexes up to date."""
-        orphans = sorted(self._digests() - {row.digest for row in self.documents().values()})
+    def clean_up(self, *, verify: bool = False) -> None:
+        """Remove pages that no file has, and bring the indexes up to date.
+
+        `verify` reads the whole indexes, and rebuilds those that are damaged.
+        """
+        digests = {row.digest for row in self.documents().values()}
+        orphans = sorted(self.page_counts().keys() - digests)
         with self.location.translate_errors():
             self._check_sole_writer(self._pages, "pages")
             _delete(self._pages, "digest", orphans)
-            index_texts(self._pages)  # those missing: the process was killed between two steps
-            indexed = {column for index in self._pages.list_indices() for column in index.columns}
-            if self.count() >= MIN_INDEXED_PAGES and "vector" not in indexed:
-                _index_vectors(self._pages)
-            self._pages.optimize(cleanup_older_than=KEEP_VERSIONS)
-            self._documents.optimize(cleanup_older_than=KEEP_VERSIONS)
+            self._complete_indexes(verify)
+            for table in (self._pages, self._documents):
+                table.optimize(cleanup_older_than=KEEP_VERSIONS)
+
+    def _complete_indexes(self, verify: bool) -> None:
+        """Create the indexes that are missing, since the process was killed, and damaged ones."""
+        indexes = {index.columns[0]: index.name for index in self._pages.list_indices()}
+        for column in TEXT_COLUMNS:
+            if column not in indexes or (verify and not self._is_intact(indexes[column])):
+                index_text(self._pages, column)
+        if self.count() >= MIN_INDEXED_PAGES and (
+            "vector" not in indexes or (verify and not self._is_intact(indexes["vector"]))
+        ):
+            _index_vectors(self._pages)
+
+    def _is_intact(self, index: str) -> bool:
+        try:
+            with self.location.translate_errors():
+                self._pages.prewarm_index(index)
+        except IndexStoreError:
+            return False
+        return True
 
     def value(self, name: str) -> str:
-        """Return a text that `put_value` stored; empty if there is none."""
-        with self.location.translate_errors():
-            if "values" not in _table_names(self._database):
-                return ""
-            query = self._database.open_table("values").search().where(f"name = {quoted(name)}")
-            rows = query.select(["value"]).limit(1).to_list()
-            return str(rows[0]["value"]) if rows else ""
+        """Return a text that `put_value` stored; empty if there is none, or it is damaged."""
+        try:
+            with self.location.translate_errors():
+                if "values" not in _table_names(self._database):
+                    return ""
+                query = self._database.open_table("values").search()
+                rows = query.where(f"name = {quoted(name)}").select(["value"]).limit(1).to_list()
+                return str(rows[0]["value"]) if rows else ""
+        except IndexStoreError:
+            if self.location.folder is None:  # the network may be at fault
+                raise
+            return ""
 
     def put_value(self, name: str, value: str) -> None:
         """Store a text by a name, in place of what that name had."""
+        try:
+            self._put_value(name, value)
+        except IndexStoreError:
+            with self.location.translate_errors():
+                self._database.drop_table("values", ignore_missing=True)
+            self._put_value(name, value)
+
+    def _put_value(self, name: str, value: str) -> None:
         import pyarrow
 
         with self.location.translate_errors():
@@ -268,11 +309,22 @@ class Store:
             return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
 
 
-def _connect(location: IndexLocation) -> Any:
+def connect(location: IndexLocation) -> Any:
+    """Return LanceDB's connection to an index, also to one that cannot be opened."""
     lancedb = _lancedb()
     session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
     options: Mapping[str, str] | None = location.storage_options or None
     return lancedb.connect(location.path, session=session, storage_options=options)
+
+
+def open_table(database: Any, name: str, version: int | None = None) -> Any:
+    """Return a table, as it is now or at a version; `ValueError` if it has no columns."""
+    table = database.open_table(name)
+    if version is not None:
+        table.checkout(version)
+    if not table.schema.names:  # what LanceDB reads from a manifest of zeros
+        raise ValueError(f"the table {name} has no columns")
+    return table
 
 
 def _table_names(database: Any) -> set[str]:
@@ -285,8 +337,7 @@ def _check_columns(table: Any, schema: Any, where: str) -> None:
     wrong = [field.name for field in schema if columns.get(field.name) != field.type]
     if wrong:
         raise IndexStoreError(
-            f"The index in {where} has other columns than llava-tools writes: "
-            f"{', '.join(wrong)}.",
+            f"The index in {where} has other columns than llava-tools writes: {', '.join(wrong)}.",
             "Index into another folder.",
         )
 
