@@ -11,6 +11,7 @@ Importing this loads neither a database nor a model; the first `update` or searc
 """
 
 from llava_tools.retrieval.answers import Citation, DocumentAnswer
+from llava_tools.retrieval.contents import IndexedDocument, IndexStats
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.filters import Condition, Conditions
 from llava_tools.retrieval.index import IndexProgress, IndexReport, PageIndex
@@ -26,6 +27,8 @@ __all__ = [
     "Hit",
     "IndexProgress",
     "IndexReport",
+    "IndexStats",
+    "IndexedDocument",
     "LoadedPage",
     "PageIndex",
     "Skipped",

@@ -19,11 +19,20 @@ from typing import Any
 
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
-from llava_tools.errors import DocumentError, IndexStoreError
-from llava_tools.images import ImageRef
+from llava_tools.errors import DocumentError, IndexStoreError, RequestError
+from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.retrieval.calibration import VectorCalibration, calibrate
+from llava_tools.retrieval.contents import (
+    IndexedDocument,
+    IndexStats,
+    Metadata,
+    documents_at,
+    dump_metadata,
+    list_documents,
+    measure_index,
+)
 from llava_tools.retrieval.files import FileScan, Skipped
 from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_ingest
@@ -32,7 +41,13 @@ from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
 from llava_tools.retrieval.repair import remove_damaged_versions
 from llava_tools.retrieval.schema import IndexMetadata
-from llava_tools.retrieval.search import Hit, SearchMode, check_search, search_pages
+from llava_tools.retrieval.search import (
+    Hit,
+    SearchMode,
+    check_search,
+    search_by_image,
+    search_pages,
+)
 from llava_tools.retrieval.store import Store, connect
 from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
@@ -169,25 +184,33 @@ class PageIndex:
         return self._embedder
 
     def update(
-        self, paths: Sequence[str | Path], progress: Callable[[IndexProgress], None] | None = None
+        self,
+        paths: Sequence[str | Path],
+        progress: Callable[[IndexProgress], None] | None = None,
+        *,
+        metadata: Metadata | None = None,
     ) -> IndexReport:
         """Index files and folders: add new ones, keep unchanged ones, remove missing ones.
 
         Args:
             paths: Files (PDFs, images) and folders, named by trusted code.
             progress: Called after each batch is written.
+            metadata: Fields of these files for filters, texts and numbers by name, in place of
+                those that they have; by default they keep them.
 
         Raises:
+            RequestError: `metadata` with other values.
             DocumentError: A path does not exist. A file that cannot be used is skipped instead.
             IndexStoreError: Another embedder's index, in use, or the disk is full.
             ModelError: The embedder cannot be loaded.
         """
         start = time.perf_counter()
+        fields = None if metadata is None else dump_metadata(metadata)
         scan = FileScan.of([paths] if isinstance(paths, str | Path) else paths)
         with write_lock(self.location):
             has_embedder = self._embedder is not None
             store = self._open_to_write()
-            plan = plan_ingest(store, scan.files)
+            plan = plan_ingest(store, scan.files, fields)
             if has_embedder or plan.jobs:  # an embedder loads its model to return its name
                 self._check_embedder(store)
             skipped = [*scan.skipped, *plan.skipped]
@@ -212,20 +235,52 @@ class PageIndex:
             seconds=time.perf_counter() - start,
         )
 
+    def documents(self, where: PageFilter | None = None) -> list[IndexedDocument]:
+        """Return its files by path; `where` has conditions on files only."""
+        return list_documents(self.store, where)
+
+    def remove(self, paths: Sequence[str | Path]) -> list[str]:
+        """Remove files, and all files in folders, from the index; return their paths.
+
+        The files themselves stay. An `update` with their paths adds them again.
+
+        Raises:
+            DocumentError: The index has no such file.
+            IndexStoreError: There is no index, or it is in use.
+        """
+        with write_lock(self.location):
+            store = Store(self.location)
+            chosen = [paths] if isinstance(paths, str | Path) else paths
+            removed = documents_at(store.documents().values(), chosen)
+            store.remove(removed)
+            self._clean_up(store, verify=False)
+            self._opened = None
+        return removed
+
+    def stats(self) -> IndexStats:
+        """Return its size and kind."""
+        opened = self._open()
+        return measure_index(opened.store, opened.calibration.image_weight)
+
     def search(
         self,
-        query: str,
+        query: str | None = None,
         k: int = 5,
         *,
+        image: ImageSource | None = None,
         mode: SearchMode = "hybrid",
         rerank: Llava | RequestSender | None = None,
         where: PageFilter | None = None,
     ) -> list[Hit]:
-        """Return the pages that match a query, best first.
+        """Return the pages that match a query or look like an image, best first.
+
+        Nothing is found if nothing is near: no page has a quarter of the query's letters in its
+        words, and no image exceeds the noise that was measured (`calibration`).
 
         Args:
-            query: Words to look for.
+            query: Words to look for. Phrases in quotation marks must be on the page.
             k: How many pages at most, 1 to 1000.
+            image: An image to look for in place of words, named by trusted code.
             mode: By the pages' images and their texts (`hybrid`), or by one of both (`image`,
                 `text`).
             rerank: A model that looks at the 3 k best pages and orders them by the probability
@@ -234,23 +289,28 @@ class PageIndex:
             where: Conditions that pages must match, see `llava_tools.retrieval.filters`.
 
         Raises:
-            RequestError: An impossible query, number or mode.
+            RequestError: An impossible query, number or mode, both a query and an image, or
+                `rerank` without a query.
+            ImageError: The image cannot be used.
             IndexStoreError: There is no index here, it is damaged, or its vectors are those of
                 another embedder.
             ModelError: The embedder cannot be loaded.
         """
-        check_search(query, k, mode)
+        reference = None if image is None else open_image(image)
+        check_search(query, k, mode, reference)
+        if reference is not None and rerank is not None:
+            raise RequestError("An image cannot be reranked.", "Leave out rerank.")
         depth = 3 * k if rerank else k
         opened = self._open()
         while True:
             try:
-                hits = self._search(opened, query, depth, mode, where)
+                hits = self._search(opened, reference or query or "", depth, mode, where)
                 break
             except IndexStoreError:  # perhaps files that an update has replaced meanwhile
                 failed, opened = opened, self._open(refresh=True)
                 if opened is failed:
                     raise
-        if rerank is None:
+        if rerank is None or query is None:
             return hits
         hits = [replace(hit, score=self._shows(rerank, query, hit)) for hit in hits]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
@@ -258,13 +318,15 @@ class PageIndex:
     def _search(
         self,
         opened: _OpenedStore,
-        query: str,
+        query: str | ImageRef,
         k: int,
         mode: SearchMode,
         where: PageFilter | None,
     ) -> list[Hit]:
         if mode != "text":
             self._check_embedder(opened.store)
+        if isinstance(query, ImageRef):
+            return search_by_image(opened.store, self.embedder, query, k, where)
         return search_pages(opened.store, opened.calibration, self.embedder, query, k, mode, where)
 
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:

@@ -14,7 +14,14 @@ from llava_tools.core.backend import Encoder
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.files import Skipped
-from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
+from llava_tools.retrieval.pages import (
+    Document,
+    FileState,
+    PageImage,
+    hash_file,
+    open_document,
+    read_pages,
+)
 from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.schema import DocumentRow, PageRow
