@@ -1,4 +1,4 @@
-"""`llava-tools index` and `llava-tools search`."""
+"""`llava-tools index`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llava_tools.cli.inputs import expand_patterns
 from llava_tools.cli.options import add_command
 from llava_tools.cli.output import is_quiet, write, write_error, write_json
+from llava_tools.cli.search import split_field
 from llava_tools.embedding import Embedder
 from llava_tools.errors import require
 from llava_tools.images.sources import shorten
@@ -23,7 +24,7 @@ SOME_SKIPPED = 3
 
 
 def add(commands: Any) -> None:
-    """Add both commands to the subparsers of `llava-tools`."""
+    """Add the command to the subparsers of `llava-tools`."""
     index = add_command(
         commands,
         "index",
@@ -40,28 +41,29 @@ def add(commands: Any) -> None:
         help="its vision tower embeds images: tiny (a new index's default), 7b, 13b, a hub id or a "
         "folder",
     )
-    index.add_argument("--json", action="store_true", help="the report as JSON")
-    search = add_command(
-        commands,
-        "search",
-        _search,
-        "find pages in an index",
-        ('search my-index "descaling"', 'search my-index "a red pump" -k 1 --mode image --json'),
+    index.add_argument(
+        "--ocr", action="store_true", help="read pages without a text layer (extra: ocr)"
     )
-    search.add_argument("index", metavar="DIR", help="an index, made by `llava-tools index`")
-    search.add_argument("query", help="what to look for")
-    search.add_argument("-k", type=int, default=5, metavar="N", help="number of pages (5)")
-    search.add_argument("--mode", default="hybrid", help="hybrid, image or text (hybrid)")
-    search.add_argument("--json", action="store_true", help="a list of pages, counted from 1")
+    index.add_argument(
+        "--metadata",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a field of these documents for --where of `search`; may be repeated",
+    )
+    index.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def _index(arguments: argparse.Namespace) -> int:
-    from llava_tools.retrieval import PageIndex
+    from llava_tools.retrieval import PageIndex, RapidOcr
 
+    ocr = RapidOcr() if arguments.ocr else None
     embedder = None if arguments.model is None else Embedder(arguments.model)
     index = PageIndex(arguments.to, embedder)
+    metadata = None if arguments.metadata is None else dict(map(split_field, arguments.metadata))
     with _progress_bar() as show:
-        report = index.update(expand_patterns(arguments.paths), show)
+        report = index.update(
+            expand_patterns(arguments.paths), show, ocr=ocr, metadata=metadata
+        )
     if arguments.json:
         skipped = [{"document": s.document, "reason": s.reason} for s in report.skipped]
         write_json(asdict(report) | {"skipped": skipped})
@@ -74,20 +76,6 @@ def _index(arguments: argparse.Namespace) -> int:
     for skip in report.skipped:
         write_error(f"skipped {skip.document}: {skip.reason}")
     return SOME_SKIPPED if report.skipped else 0
-
-
-def _search(arguments: argparse.Namespace) -> int:
-    from llava_tools.retrieval import PageIndex
-
-    hits = PageIndex(arguments.index).search(arguments.query, arguments.k, mode=arguments.mode)
-    if arguments.json:
-        write_json([hit.as_dict() for hit in hits])
-        return 0
-    for rank, hit in enumerate(hits, start=1):
-        write(f"{rank}. {hit.document}, page {hit.page}  ({hit.score:.3f})")
-        if hit.snippet:
-            write(f"   {hit.snippet}")
-    return 0
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.filters import Condition, Conditions
 from llava_tools.retrieval.index import IndexProgress, IndexReport, PageIndex
 from llava_tools.retrieval.loading import LoadedPage, load_pages, page_id
+from llava_tools.retrieval.ocr import OcrEngine, OcrLine, OcrWord, RapidOcr
 from llava_tools.retrieval.qa import aask, ask, astream, stream
 from llava_tools.retrieval.search import Hit
 
@@ -30,7 +31,11 @@ __all__ = [
     "IndexStats",
     "IndexedDocument",
     "LoadedPage",
+    "OcrEngine",
+    "OcrLine",
+    "OcrWord",
     "PageIndex",
+    "RapidOcr",
     "Skipped",
     "aask",
     "ask",

@@ -38,6 +38,7 @@ from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_ingest
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
+from llava_tools.retrieval.ocr import OcrEngine, find_words, load_lines
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
 from llava_tools.retrieval.repair import remove_damaged_versions
 from llava_tools.retrieval.schema import IndexMetadata
@@ -188,6 +189,7 @@ class PageIndex:
         paths: Sequence[str | Path],
         progress: Callable[[IndexProgress], None] | None = None,
         *,
+        ocr: OcrEngine | None = None,
         metadata: Metadata | None = None,
     ) -> IndexReport:
         """Index files and folders: add new ones, keep unchanged ones, remove missing ones.
@@ -195,6 +197,7 @@ class PageIndex:
         Args:
             paths: Files (PDFs, images) and folders, named by trusted code.
             progress: Called after each batch is written.
+            ocr: Reads the new pages that have no text layer, such as `RapidOcr()`.
             metadata: Fields of these files for filters, texts and numbers by name, in place of
                 those that they have; by default they keep them.
 
@@ -215,7 +218,7 @@ class PageIndex:
                 self._check_embedder(store)
             skipped = [*scan.skipped, *plan.skipped]
             store.put_documents(plan.copies)
-            added = self._add_pages(store, plan.jobs, skipped, progress)
+            added = self._add_pages(store, plan.jobs, skipped, progress, ocr)
             documents = store.documents()
             unusable = {item.document for item in skipped if not item.keep}
             removed = [path for path in documents if path in unusable or scan.is_gone(path)]
@@ -345,8 +348,9 @@ class PageIndex:
         return read_page(self._document(hit), hit.page).image
 
     def locate(self, hit: Hit, text: str) -> Box | None:
-        """Return where a page's text layer has a text, in pixels of `open(hit)`."""
-        return find_text(self._document(hit), hit.page, text, hit.size)
+        """Return where a page's text layer, or OCR, has a text, in pixels of `open(hit)`."""
+        box = find_text(self._document(hit), hit.page, text, hit.size)
+        return box or find_words(load_lines(self.store.words(hit.digest, hit.page)), text)
 
     def thumbnail(self, hit: Hit) -> bytes:
         """Return the stored thumbnail of a page, a JPEG."""
@@ -411,11 +415,12 @@ class PageIndex:
         jobs: Sequence[DocumentJob],
         skipped: list[Skipped],
         progress: Callable[[IndexProgress], None] | None,
+        ocr: OcrEngine | None,
     ) -> int:
         """Render, encode and write pages; return how many, and extend `skipped`."""
         total = sum(job.document.pages - len(job.stored) for job in jobs)
         start, done = time.perf_counter(), 0
-        with closing(ingest_batches(jobs, self.embedder)) as batches:
+        with closing(ingest_batches(jobs, self.embedder, ocr)) as batches:
             for batch in batches:
                 store.put_documents(batch.started)
                 store.add_pages(batch.pages)

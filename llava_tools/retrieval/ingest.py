@@ -14,7 +14,9 @@ from llava_tools.core.backend import Encoder
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.files import Skipped
+from llava_tools.retrieval.ocr import OcrEngine, dump_lines
 from llava_tools.retrieval.pages import (
+    MAX_TEXT,
     Document,
     FileState,
     PageImage,
@@ -26,6 +28,7 @@ from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.schema import DocumentRow, PageRow
 from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.text import clean_text
 
 #: Pages that are encoded and written together.
 BATCH_SIZE = 16
@@ -115,32 +118,46 @@ def plan_ingest(store: Store, files: Sequence[str], metadata: str | None = None)
     return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
 
 
-def ingest_batches(jobs: Iterable[DocumentJob], encoder: Encoder) -> Generator[IngestBatch]:
+def ingest_batches(
+    jobs: Iterable[DocumentJob], encoder: Encoder, ocr: OcrEngine | None = None
+) -> Generator[IngestBatch]:
     """Render and encode the pages of documents, each in a thread of its own, ready to write.
+
+    `ocr` reads the pages that have no text layer.
 
     Closing ends the process that draws PDFs, so that a page that takes long delays no Ctrl-C.
     """
     with (
         closing(PdfProcess()) as process,
-        closing(prefetch(_render_pages(jobs, process), 2 * BATCH_SIZE)) as events,
+        closing(prefetch(_render_pages(jobs, process, ocr), 2 * BATCH_SIZE)) as events,
         closing(prefetch(_encode_pages(events, encoder), 2, process.close)) as batches,
     ):
         yield from batches
 
 
-def _render_pages(jobs: Iterable[DocumentJob], process: PdfProcess) -> Generator[IngestEvent]:
+def _render_pages(
+    jobs: Iterable[DocumentJob], process: PdfProcess, ocr: OcrEngine | None
+) -> Generator[IngestEvent]:
     """Render the pages of documents, each followed by its end or by why it is skipped."""
     for job in jobs:
         remaining = job.document.pages - len(job.stored)
         try:
             for page in read_pages(job.document, job.stored, process):
                 remaining -= 1
+                page = page if ocr is None or page.text else _read_text(page, ocr)
                 yield IngestEvent(job, page, make_thumbnail(page.image))
             yield IngestEvent(job)
         except (DocumentError, ImageError, OSError) as error:
             paths = (job.document.path, *job.duplicates)
             skipped = tuple(Skipped.from_error(path, error) for path in paths)
             yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
+
+
+def _read_text(page: PageImage, ocr: OcrEngine) -> PageImage:
+    """Return a page with the text of its image."""
+    lines = tuple(ocr.read(page.image))
+    text = clean_text("\n".join(line.text for line in lines))[:MAX_TEXT]
+    return replace(page, text=text, lines=lines)
 
 
 def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[IngestBatch]:
@@ -162,7 +179,9 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
     rows = []
     for (page, thumbnail), vector in zip(pages, vectors, strict=True):
         key = (page.digest, page.number, page.image.handle)
-        rows.append(PageRow(*key, *page.image.size, page.text, thumbnail, vector))
+        rows.append(
+            PageRow(*key, *page.image.size, page.text, thumbnail, vector, dump_lines(page.lines))
+        )
     started: dict[str, DocumentRow] = {}
     complete: list[DocumentRow] = []
     for event in events:

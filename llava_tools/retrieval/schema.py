@@ -31,7 +31,8 @@ class PageRow:
     """A row of `pages`: a page of the document with this SHA-256 digest, numbered from 1.
 
     `handle`, `width`, `height` (in pixels) and `vector` are those of the page's image; `text` is
-    its text layer, `thumbnail` a small JPEG.
+    its text layer, `thumbnail` a small JPEG. `words` has the places of a text that OCR read
+    (`ocr.dump_lines`).
     """
 
     digest: str
@@ -42,6 +43,7 @@ class PageRow:
     text: str
     thumbnail: bytes
     vector: Sequence[float]
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
     text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
     files = {"document": text, "digest": text, "pages": number, "is_pdf": flag, "complete": flag}
     files |= {"modified": text, "metadata": text}
-    pages = dict.fromkeys(("digest", "handle", "text", *search_columns("")), text)
+    pages = dict.fromkeys(("digest", "handle", "text", "words", *search_columns("")), text)
     pages |= dict.fromkeys(("page", "width", "height"), number)
     pages["thumbnail"] = pyarrow.binary()
     pages["vector"] = pyarrow.list_(pyarrow.float32(), metadata.dimensions)

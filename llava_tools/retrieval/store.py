@@ -180,6 +180,13 @@ class Store:
             rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
         return bytes(rows[0]["thumbnail"]) if rows else b""
 
+    def words(self, digest: str, page: int) -> str:
+        """Return the places of a page's text if OCR read it, see `ocr.dump_lines`; else empty."""
+        where = f"digest = {quoted(digest)} AND page = {page}"
+        with self.location.translate_errors():
+            rows = self._pages.search().where(where).select(["words"]).limit(1).to_list()
+        return str(rows[0]["words"]) if rows else ""
+
     def put_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add files, or replace their rows."""
         if rows:
