@@ -23,8 +23,8 @@ from llava_tools import __version__
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    answering or training failed, the output could not be written, or `info`
-       is about a model that is not loaded here
+  1    answering or training failed, the output could not be written, `search`
+       found nothing, or `info` is about a model that is not loaded here
   2    the request is impossible; one line on stderr says why
   3    done, without some files that were skipped
   130  interrupted
@@ -104,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         documents,
         finetune,
         info,
+        search,
     )
     from llava_tools.cli.options import Parser
 
@@ -117,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
     last = (convert, chat_template, completion)
-    for command in (ask, chat, documents, info, bench, finetune, *last):
+    for command in (ask, chat, documents, search, info, bench, finetune, *last):
         command.add(commands)
     return parser
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
 from llava_tools.images.ref import ImageRef, ImageSource, open_image
-from llava_tools.images.sources import shorten
+from llava_tools.images.sources import open_path, shorten
 from llava_tools.images.store import ImageStoreLike, open_store
 
 
@@ -92,7 +92,7 @@ class ImageResolver:
             fetcher = Fetcher(allowed_hosts=self._hosts, allowed_only=True)
             image = open_image(name, allow_paths=False, fetcher=fetcher)
         elif self._directories and (path := self._within(name)) is not None:
-            image = open_image(path)
+            image = self._open_within(path)
         else:
             return self._store.get(name)  # raises the error for an unknown handle
         self._store.add(image)
@@ -113,8 +113,8 @@ class ImageResolver:
         )
         allow_paths = trusted or self._allow_local_paths
         if local and not allow_paths and (path := self._within(os.path.abspath(str(source)))):
-            source, allow_paths = path, True
-        if local and not allow_paths:
+            source = self._open_within(path)
+        elif local and not allow_paths:
             raise ImageError(
                 f"An image block names {shorten(str(source))}, which would be a local path, and "
                 "messages may not name those, since a model or a stranger may have written them.",
@@ -125,6 +125,11 @@ class ImageResolver:
         image = open_image(source, allow_paths=allow_paths, fetcher=self._fetcher)
         self._store.add(image)
         return image
+
+    def _open_within(self, path: Path) -> ImageRef:
+        """Open a file of an allowed directory, even if the path leads elsewhere by now."""
+        with open_path(path, self._directories) as file:
+            return open_image(file)
 
     def _within(self, name: str) -> Path | None:
         """Return the path of a name, with links resolved, if it is in an allowed directory."""

@@ -10,6 +10,7 @@ import binascii
 import os
 import re
 import stat
+from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from llava_tools.errors import ImageError
+from llava_tools.images.opening import open_regular, open_regular_within
 
 #: The most encoded bytes that an image may have.
 MAX_BYTES = 50_000_000
@@ -63,6 +65,16 @@ def read_file(file: BinaryIO, name: str) -> bytes:
 
 def read_path(source: str | Path) -> bytes:
     """Read a regular file; the error for a missing one suggests a similar name."""
+    with open_path(source) as file:
+        return read_file(file, shorten(source, quote=False))
+
+
+def open_path(source: str | Path, directories: Iterable[Path] | None = None) -> BinaryIO:
+    """Open a regular file, in one of some directories if these are not None; see `opening`.
+
+    Raises:
+        ImageError: It is missing, too large, no regular file, or may not be read.
+    """
     name = shorten(source)
     try:
         path = Path(source).expanduser()
@@ -72,8 +84,9 @@ def read_path(source: str | Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{name} is a device or a pipe.", "Open it and give its bytes.")
         check_bytes(status.st_size, name)
-        with path.open("rb") as file:
-            return read_file(file, shorten(source, quote=False))
+        if directories is None:
+            return open_regular(path)
+        return open_regular_within(path, directories)
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:

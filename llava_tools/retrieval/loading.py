@@ -82,7 +82,7 @@ def load_pages(
             yield Skipped(path, "It links to a file outside of the allowed directories.")
             continue
         try:
-            document = open_document(path, *hash_file(path))
+            document = open_document(path, *hash_file(path, allowed))
             for page in read_pages(document):
                 yield LoadedPage(document, page)
         except (DocumentError, ImageError, OSError) as error:

@@ -1,26 +1,29 @@
 """Documents as pages: a PDF or an image goes in; images of pages with their text come out.
 
-pypdfium2 renders a PDF page so that its longer side has `SIDE` pixels, whatever its size on paper;
-the page's text is the PDF's text layer. An image is one page without text. One page is in memory at
-a time. pdfium is not thread-safe, so a lock of the process guards every call of it.
+A PDF page is rendered so that its longer side has `SIDE` pixels, whatever its size on paper; the
+page's text is the PDF's text layer. PDFs are opened and drawn in a child process with limits of
+time and memory (`pdf_process`). An image is one page without text. One page is in memory at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-import threading
 import warnings
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from PIL import Image
 
 from llava_tools.core.unicode import well_formed
-from llava_tools.errors import DocumentError, ImageError, require
+from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef, ImageWarning, open_image
+from llava_tools.images.opening import open_regular, open_regular_within
 from llava_tools.images.sources import shorten
+from llava_tools.retrieval.pdf_process import PdfProcess, borrow_process
+from llava_tools.retrieval.text import clean_text, find_span
 from llava_tools.tools.geometry import Box, clip_box
 
 #: Pixels of the longer side of a rendered page: four times what LLaVA sees, for zooming in.
@@ -30,21 +33,23 @@ MAX_PAGES = 5_000
 #: Characters of a page's text that are kept, at most.
 MAX_TEXT = 20_000
 
-_pdfium_lock = threading.RLock()  # the garbage collector may close one iterator inside another
-
 
 class FileState(NamedTuple):
-    """A file's size in bytes, time of change in nanoseconds, and inode; equal if unchanged."""
+    """A file's size in bytes, time of change in nanoseconds, inode and device.
+
+    Equal if it is the same file, unchanged.
+    """
 
     size: int
     mtime_ns: int
     inode: int
+    device: int
 
     @classmethod
     def of(cls, file: str | int) -> FileState:
         """Return the state of a path or a file descriptor."""
         status = os.stat(file)
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
 @dataclass(frozen=True)
@@ -74,95 +79,90 @@ class PageImage:
     text: str
 
 
-def hash_file(path: str) -> tuple[str, FileState]:
-    """Return the SHA-256 of a file's bytes, in hex, and its state; `DocumentError` if empty."""
-    with open(path, "rb") as file:
+def hash_file(path: str, directories: Iterable[Path] | None = None) -> tuple[str, FileState]:
+    """Return the SHA-256 of a file's bytes, in hex, and its state.
+
+    Args:
+        path: A regular file.
+        directories: Folders one of which the file must be in, see `open_regular_within`.
+
+    Raises:
+        DocumentError: It is empty.
+        OSError: It cannot be read, or is no regular file; `PermissionError` outside of the folders.
+    """
+    within = None if directories is None else tuple(directories)
+    with open_regular(path) if within is None else open_regular_within(path, within) as file:
         state = FileState.of(file.fileno())
         if state.size == 0:
             raise DocumentError(f"{shorten(path)} is empty.", "Get the file again.")
         return hashlib.file_digest(file, "sha256").hexdigest(), state
 
 
-def open_document(path: str, digest: str, state: FileState) -> Document:
+def open_document(
+    path: str, digest: str, state: FileState, process: PdfProcess | None = None
+) -> Document:
     """Check that a file's pages can be read, and count them.
 
+    `process` opens PDFs; by default one that is kept for all.
+
     Raises:
-        DocumentError: A PDF that is encrypted, broken, without header or pages, or with too many.
+        DocumentError: A PDF that is encrypted, broken, without header or pages, or with too many;
+            a file that changed after it was hashed.
         ImageError: An image that cannot be used.
         MissingExtraError: pypdfium2 is not installed.
         OSError: It cannot be read.
     """
-    with open(path, "rb") as file:
+    with _open_unchanged(path, state) as file:
         is_pdf = b"%PDF-" in file.read(1024)
-    pages = 1
-    if is_pdf:
-        with _open_pdf(path) as pdf, _pdfium_lock:
-            pages = len(pdf)
-        if not 1 <= pages <= MAX_PAGES:
-            problem, hint = "no pages", "Get the file again."
-            if pages:
-                problem = f"{pages:,} pages, more than the {MAX_PAGES:,} that are read"
-                hint = "Split it."
-            raise DocumentError(f"{shorten(path)} has {problem}.", hint)
-    else:
+    document = Document(path, digest, 1, state, is_pdf)
+    if not is_pdf:
         try:
-            _open_image(path)
+            _open_image(document)
         except ImageError as error:
             if not path.lower().endswith(".pdf"):
                 raise
             raise DocumentError(
                 f"{shorten(path)} is not a PDF: its header is missing.", "Get the file again."
             ) from error
-    return Document(path, digest, pages, state, is_pdf)
+        return document
+    with borrow_process(process) as borrowed:
+        pages = _request(borrowed, document, "count")[0]["pages"]
+    if not 1 <= pages <= MAX_PAGES:
+        problem, hint = "no pages", "Get the file again."
+        if pages:
+            problem = f"{pages:,} pages, more than the {MAX_PAGES:,} that are read"
+            hint = "Split it."
+        raise DocumentError(f"{shorten(path)} has {problem}.", hint)
+    return replace(document, pages=pages)
 
 
-def read_pages(document: Document, skip: Collection[int] = ()) -> Iterator[PageImage]:
+def read_pages(
+    document: Document, skip: Collection[int] = (), process: PdfProcess | None = None
+) -> Iterator[PageImage]:
     """Render a document's pages in order, except the numbers in `skip`.
 
     Raises:
         DocumentError: A page cannot be rendered, or the file changed meanwhile.
         ImageError, OSError: As in `open_document`.
     """
-    numbers = [number for number in range(1, document.pages + 1) if number not in skip]
-    if document.is_pdf and numbers:
-        with _open_pdf(document.path) as pdf:  # once: reading a long file's index takes time
-            for number in numbers:
-                yield _render(pdf, document, number)
-    elif numbers:
-        yield read_page(document, 1)
+    with borrow_process(process) as borrowed:
+        for number in range(1, document.pages + 1):
+            if number not in skip:
+                yield read_page(document, number, borrowed)
     if FileState.of(document.path) != document.state:
-        raise DocumentError(
-            f"{shorten(document.path)} changed while it was read.", "Index it again."
-        )
+        raise _changed(document.path)
 
 
-def read_page(document: Document, number: int) -> PageImage:
+def read_page(document: Document, number: int, process: PdfProcess | None = None) -> PageImage:
     """Render one page, counted from 1; see `read_pages`."""
     if not document.is_pdf:
-        return PageImage(document.digest, number, _open_image(document.path), "")
-    with _open_pdf(document.path) as pdf:
-        return _render(pdf, document, number)
-
-
-def _render(pdf: Any, document: Document, number: int) -> PageImage:
-    # Everything that pdfium and Pillow raise for a page that cannot be rendered.
-    damage = (_pdfium().PdfiumError, ImageError, ValueError, OverflowError, MemoryError)
-    with _pdfium_lock:
-        try:
-            with closing(pdf[number - 1]) as page:
-                scale = SIDE / max(*page.get_size(), 1.0)
-                bitmap = page.render(scale=scale, may_draw_forms=False, rev_byteorder=True)
-                pixels = bitmap.to_pil()
-                with closing(page.get_textpage()) as layer:
-                    text = layer.get_text_range(errors="replace")
-        except damage as error:
-            raise DocumentError(
-                f"{shorten(document.path)}: page {number} cannot be drawn ({error}).",
-                "Repair the file, for example with qpdf.",
-            ) from error
+        return PageImage(document.digest, number, _open_image(document), "")
+    with borrow_process(process) as borrowed:
+        reply, pixels = _request(borrowed, document, "draw", page=number, side=SIDE)
+    drawn = Image.frombytes("RGB", (reply["width"], reply["height"]), pixels)
     source = f"{shorten(document.path, quote=False)}, p. {number}"
-    image = replace(open_image(pixels), source=source)
-    return PageImage(document.digest, number, image, " ".join(text.split())[:MAX_TEXT])
+    image = replace(open_image(drawn), source=source)
+    return PageImage(document.digest, number, image, clean_text(reply["text"])[:MAX_TEXT])
 
 
 def find_text(document: Document, number: int, text: str, size: tuple[int, int]) -> Box | None:
@@ -170,20 +170,19 @@ def find_text(document: Document, number: int, text: str, size: tuple[int, int])
 
     None if the layer does not contain it, and for rotated pages.
     """
-    if not document.is_pdf or not text.strip():
+    words = well_formed(text.strip())
+    if not document.is_pdf or not words:
         return None
-    with _open_pdf(document.path) as pdf, _pdfium_lock:
-        page = pdf[number - 1]
-        layer = page.get_textpage()
-        match = layer.search(well_formed(text.strip()), match_whole_word=True).get_next()
-        if match is None or page.get_rotation() != 0:
+    with borrow_process() as process:
+        layer, _ = _request(process, document, "text", page=number)
+        span = find_span(layer["text"], words)
+        if span is None or layer["rotation"]:
             return None
-        start, length = match
-        boxes = [layer.get_charbox(index) for index in range(start, start + length)]
-        left, bottom, _, _ = page.get_bbox()
-        page_width, page_height = page.get_size()
+        reply, _ = _request(process, document, "boxes", page=number, span=span)
     # Points from the page's lower left corner to pixels from the image's upper left one.
-    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
+    lefts, bottoms, rights, tops = zip(*reply["boxes"], strict=True)
+    left, bottom, _, _ = reply["page_box"]
+    page_width, page_height = reply["page_size"]
     width, height = size
     edges = (
         (min(lefts) - left) / page_width * width,
@@ -194,46 +193,51 @@ def find_text(document: Document, number: int, text: str, size: tuple[int, int])
     return clip_box([round(edge) for edge in edges], size)
 
 
-def _open_image(path: str) -> ImageRef:
+def _request(
+    process: PdfProcess, document: Document, do: str, **arguments: Any
+) -> tuple[dict[str, Any], bytes]:
+    """Send a request about a PDF to the child process; translate what it cannot do."""
+    name = shorten(document.path)
+    reply, pixels = process.request(
+        name, do=do, path=document.path, state=document.state, **arguments
+    )
+    match reply.get("error"):
+        case None:
+            return reply, pixels
+        case "os":
+            raise OSError(reply["errno"], reply["message"], document.path)
+        case "changed":
+            raise _changed(document.path)
+        case "encrypted":
+            raise DocumentError(
+                f"{name} is encrypted.", "Save it without a password, for example with qpdf."
+            )
+        case "page":
+            reason = shorten(reply["message"], quote=False)
+            page = f": page {arguments['page']}" if "page" in arguments else ""
+            raise DocumentError(
+                f"{name}{page} cannot be drawn ({reason}).",
+                "Repair the file, for example with qpdf.",
+            )
+        case _:
+            raise DocumentError(f"{name} is broken, or has no pages.", "Get the file again.")
+
+
+def _open_unchanged(path: str, state: FileState) -> BinaryIO:
+    """Open a file that must be in a state."""
+    file = open_regular(path)
+    if FileState.of(file.fileno()) != state:
+        file.close()
+        raise _changed(path)
+    return file
+
+
+def _changed(path: str) -> DocumentError:
+    return DocumentError(f"{shorten(path)} changed while it was read.", "Index it again.")
+
+
+def _open_image(document: Document) -> ImageRef:
     """Open an image without the warning that only the first of several frames is used."""
-    with warnings.catch_warnings():
+    with _open_unchanged(document.path, document.state) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)
-        return open_image(path)
-
-
-@contextmanager
-def _open_pdf(path: str) -> Iterator[Any]:
-    """Open a PDF; its user must hold `_pdfium_lock` for every call."""
-    pdfium = _pdfium()
-    with _pdfium_lock:
-        try:
-            pdf = pdfium.PdfDocument(path)
-        except pdfium.PdfiumError as error:
-            raise _unopenable(path, str(error)) from error
-    try:
-        yield pdf
-    finally:
-        with _pdfium_lock:
-            pdf.close()  # and its pages
-
-
-def _unopenable(path: str, message: str) -> DocumentError:
-    """Return the error for a PDF that pdfium does not open.
-
-    For a PDF without pages, pdfium repeats the error of the file before; so `encrypted` needs a
-    mark in the file too.
-    """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        encrypted = data.find(b"/Encrypt") >= 0
-    if encrypted and ("assword" in message or "ecurity" in message):
-        return DocumentError(
-            f"{shorten(path)} is encrypted.", "Save it without a password, for example with qpdf."
-        )
-    return DocumentError(f"{shorten(path)} is broken, or has no pages.", "Get the file again.")
-
-
-def _pdfium() -> Any:
-    require("pypdfium2", extra="documents")
-    import pypdfium2
-
-    return pypdfium2
+        return open_image(file)

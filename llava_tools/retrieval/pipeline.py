@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,10 +12,13 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def prefetch(items: Generator[Item], size: int) -> Generator[Item]:
+def prefetch(
+    items: Generator[Item], size: int, stop: Callable[[], None] | None = None
+) -> Generator[Item]:
     """Run a generator in a thread, at most `size` items ahead of the consumer.
 
-    Errors of the generator are raised to the consumer. Closing stops it after its current item.
+    Errors of the generator are raised to the consumer. Closing stops it after its current item;
+    `stop` is called first, and may end that item early.
     """
     pool = ThreadPoolExecutor(1, "llava-tools-prefetch")
     try:
@@ -24,5 +27,7 @@ def prefetch(items: Generator[Item], size: int) -> Generator[Item]:
             ahead.append(pool.submit(next, items, _END))
             yield item  # type: ignore[misc]
     finally:
+        if stop is not None:
+            stop()
         pool.shutdown(cancel_futures=True)
         items.close()

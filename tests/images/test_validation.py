@@ -48,10 +48,10 @@ def test_paths_that_are_no_images_are_refused(
     os.mkfifo(tmp_path / "pipe")
     assert "a device or a pipe" in refusal(tmp_path / "pipe")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert "may not be read" in refusal(tmp_path / "notes.png")
 
 
