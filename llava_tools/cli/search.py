@@ -1,0 +1,179 @@
+"""`llava-tools search` and `llava-tools documents`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from llava_tools.cli.options import add_command
+from llava_tools.cli.output import write, write_error, write_json
+from llava_tools.errors import RequestError
+from llava_tools.images.sources import shorten
+
+if TYPE_CHECKING:
+    from llava_tools.retrieval import Conditions, PageIndex
+
+#: Exit code if no page is found, as of grep.
+NOTHING_FOUND = 1
+
+
+def add(commands: Any) -> None:
+    """Add both commands to the subparsers of `llava-tools`."""
+    search = add_command(
+        commands,
+        "search",
+        _search,
+        "find pages in an index",
+        (
+            'search my-index "descaling"',
+            "search my-index '\"error code\" E17' --folder manuals/ --since 2026-01",
+            'search my-index "a red pump" -k 1 --mode image --json',
+            "search my-index --image photo.jpg",
+        ),
+        "Finds pages in an index. Phrases in quotation marks must be on the page. If nothing is "
+        "near, the exit code is 1.",
+    )
+    search.add_argument("index", metavar="DIR", help="an index, made by `llava-tools index`")
+    search.add_argument("query", nargs="?", help="what to look for")
+    search.add_argument("--image", metavar="FILE", help="find pages that look like this image")
+    search.add_argument("-k", type=int, default=5, metavar="N", help="number of pages (5)")
+    search.add_argument("--mode", default="hybrid", help="hybrid, image or text (hybrid)")
+    _add_filters(search)
+    search.add_argument("--json", action="store_true", help="a list of pages, counted from 1")
+    documents = add_command(
+        commands,
+        "documents",
+        _documents,
+        "list, measure or remove what an index holds",
+        (
+            "documents list my-index --type pdf",
+            "documents stats my-index --json",
+            "documents remove my-index manuals/old.pdf",
+        ),
+    )
+    documents.add_argument("action", choices=("list", "stats", "remove"), help="what to do")
+    documents.add_argument("index", metavar="DIR", help="an index, made by `llava-tools index`")
+    documents.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files and folders to remove from the index"
+    )
+    _add_filters(documents, of_pages=False)
+    documents.add_argument("--json", action="store_true", help="the result as JSON")
+
+
+def _add_filters(parser: argparse.ArgumentParser, *, of_pages: bool = True) -> None:
+    parser.add_argument("--folder", metavar="DIR", help="only documents in this folder")
+    parser.add_argument("--type", metavar="TYPE", help="only documents of a type, such as pdf")
+    parser.add_argument("--since", metavar="DATE", help="changed then or later, as 2026-11-28")
+    parser.add_argument("--until", metavar="DATE", help="changed then or earlier, as 2026-11")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only documents with this metadata; may be repeated",
+    )
+    if of_pages:
+        parser.add_argument("--pages", metavar="A-B", help="only pages of these numbers, as 1-3")
+
+
+def page_filter(arguments: argparse.Namespace) -> Conditions | None:
+    """Return the filter that the flags name, None without any; `RequestError` if impossible."""
+    from llava_tools.retrieval import Condition, Conditions
+
+    parts = []
+    if arguments.folder is not None:
+        parts.append(Condition("document", "below", arguments.folder))
+    if arguments.type is not None:
+        parts.append(Condition("type", "==", arguments.type.lower().removeprefix(".")))
+    if arguments.since is not None:
+        parts.append(Condition("modified", ">=", arguments.since))
+    if arguments.until is not None:
+        parts.append(Condition("modified", "<=", arguments.until))
+    for name, value in map(split_field, arguments.where):
+        # A number may be stored as a text or as a number.
+        values: tuple[str | float, ...] = (value,)
+        if (number := _number(value)) is not None:
+            values = (value, number)
+        parts.append(Condition(f"metadata.{name}", "in", values))
+    if (pages := getattr(arguments, "pages", None)) is not None:
+        first, separator, last = pages.partition("-")
+        ends = (first or "1", last or "1000000") if separator else (first, first)
+        if not all(end.isdecimal() for end in ends):
+            raise RequestError(f"--pages {pages!r:.60} are no pages.", "Use 7, 1-3, -3 or 7-.")
+        parts += [Condition("page", ">=", int(ends[0])), Condition("page", "<=", int(ends[1]))]
+    return Conditions(tuple(parts)) if parts else None
+
+
+def split_field(text: str) -> tuple[str, str]:
+    """Return name and value of a field, NAME=VALUE; `RequestError` for another text."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise RequestError(f"{text!r:.60} is no field.", "Use NAME=VALUE.")
+    return name, value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from llava_tools.retrieval import PageIndex
+
+    hits = PageIndex(arguments.index).search(
+        arguments.query,
+        arguments.k,
+        image=arguments.image,
+        mode=arguments.mode,
+        where=page_filter(arguments),
+    )
+    if arguments.json:
+        write_json([hit.as_dict() for hit in hits])
+    for rank, hit in enumerate(() if arguments.json else hits, start=1):
+        write(f"{rank}. {hit.document}, page {hit.page}  ({hit.score:.3f})")
+        if hit.snippet:
+            write(f"   {hit.snippet}")
+    if not hits:
+        wanted = arguments.image if arguments.query is None else arguments.query
+        write_error(f"nothing found: no page of the index is near to {shorten(wanted)}.")
+        return NOTHING_FOUND
+    return 0
+
+
+def _documents(arguments: argparse.Namespace) -> int:
+    from llava_tools.retrieval import PageIndex
+
+    index = PageIndex(arguments.index)
+    where = page_filter(arguments)
+    if arguments.action == "remove":
+        return _remove(index, arguments, where)
+    if arguments.paths:
+        raise RequestError("Paths are for `remove`.", "Use --folder to list some documents only.")
+    if arguments.action == "stats":
+        stats = index.stats().as_dict()
+        if arguments.json:
+            write_json(stats)
+        else:
+            for name, value in stats.items():
+                write(f"{name.replace('_', ' ')}: {value}")
+        return 0
+    documents = index.documents(where)
+    if arguments.json:
+        write_json([document.as_dict() for document in documents])
+    for document in () if arguments.json else documents:
+        state = "" if document.complete else ", incomplete"
+        write(f"{document.document}  ({document.pages} pages, {document.modified}{state})")
+    return 0
+
+
+def _remove(index: PageIndex, arguments: argparse.Namespace, where: Conditions | None) -> int:
+    if not arguments.paths or where is not None:
+        raise RequestError("`remove` takes paths.", "Name the files or folders to remove.")
+    removed = index.remove(arguments.paths)
+    if arguments.json:
+        write_json(removed)
+    else:
+        write(f"{len(removed)} documents removed from the index; the files stay.")
+    return 0
