@@ -14,11 +14,13 @@ from llava_tools.retrieval.answers import Citation, DocumentAnswer
 from llava_tools.retrieval.contents import IndexedDocument, IndexStats
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.filters import Condition, Conditions
-from llava_tools.retrieval.index import IndexProgress, IndexReport, PageIndex
+from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.loading import LoadedPage, load_pages, page_id
 from llava_tools.retrieval.ocr import OcrEngine, OcrLine, OcrWord, RapidOcr
+from llava_tools.retrieval.planning import IndexPlan
 from llava_tools.retrieval.qa import aask, ask, astream, stream
 from llava_tools.retrieval.search import Hit
+from llava_tools.retrieval.updating import IndexProgress, IndexReport, StepRates
 
 __all__ = [
     "Citation",
@@ -26,6 +28,7 @@ __all__ = [
     "Conditions",
     "DocumentAnswer",
     "Hit",
+    "IndexPlan",
     "IndexProgress",
     "IndexReport",
     "IndexStats",
@@ -37,6 +40,7 @@ __all__ = [
     "PageIndex",
     "RapidOcr",
     "Skipped",
+    "StepRates",
     "aask",
     "ask",
     "astream",

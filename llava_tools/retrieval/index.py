@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
-from llava_tools.errors import DocumentError, IndexStoreError, RequestError
+from llava_tools.errors import DocumentError, ImageError, IndexStoreError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
@@ -33,14 +32,14 @@ from llava_tools.retrieval.contents import (
     list_documents,
     measure_index,
 )
-from llava_tools.retrieval.files import FileScan, Skipped
+from llava_tools.retrieval.files import FileScan
 from llava_tools.retrieval.filters import PageFilter
-from llava_tools.retrieval.ingest import DocumentJob, ingest_batches, plan_ingest
+from llava_tools.retrieval.ingest import plan_ingest
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.ocr import OcrEngine, find_words, load_lines
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
-from llava_tools.retrieval.repair import remove_damaged_versions
+from llava_tools.retrieval.planning import IndexPlan, make_plan
 from llava_tools.retrieval.schema import IndexMetadata
 from llava_tools.retrieval.search import (
     Hit,
@@ -49,54 +48,20 @@ from llava_tools.retrieval.search import (
     search_by_image,
     search_pages,
 )
-from llava_tools.retrieval.store import Store, connect
+from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.updating import (
+    IndexProgress,
+    IndexReport,
+    PageWriter,
+    clean_up,
+    open_to_write,
+)
 from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.requests import RequestSender, get_certainty, run_requests
 
 #: Seconds after which an index in object storage is compared with what is stored there.
 REFRESH_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class IndexProgress:
-    """Progress of an update.
-
-    Attributes:
-        done: Pages written in this run.
-        total: Pages to write in this run.
-        seconds: Since the first page was started.
-    """
-
-    done: int
-    total: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Pages per second."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """Result of an update.
-
-    Attributes:
-        documents: Files in the index now.
-        added: Pages that were encoded and written.
-        unchanged: Files that were stored already.
-        removed: Files that no longer exist or can no longer be used.
-        skipped: Files that were left out, with the reasons.
-        seconds: Time of the whole update.
-    """
-
-    documents: int
-    added: int
-    unchanged: int
-    removed: int
-    skipped: tuple[Skipped, ...]
-    seconds: float
 
 
 class _OpenedStore:
@@ -184,19 +149,46 @@ class PageIndex:
             self._embedder = Embedder(self.store.metadata.model)
         return self._embedder
 
-    def update(
+    def plan(
         self,
         paths: Sequence[str | Path],
+        *,
+        keep_images: bool | None = None,
+        metadata: Metadata | None = None,
+    ) -> IndexPlan:
+        """Return what `update` would do, in which time and space; nothing is written.
+
+        All files are read once, and a few new pages are drawn and encoded to measure.
+
+        Raises:
+            DocumentError: A path does not exist.
+            IndexStoreError: The index is damaged; `update` mends what it can.
+            ModelError: The embedder cannot be loaded.
+        """
+        fields = None if metadata is None else dump_metadata(metadata)
+        scan = FileScan.of(_listed(paths))
+        store = self.store if Store.exists(self.location) else None
+        if store is None and self._embedder is None:
+            self._embedder = Embedder()
+        return make_plan(store, scan, self.embedder, fields, keep_images)
+
+    def update(
+        self,
+        paths: Sequence[str | Path] | IndexPlan,
         progress: Callable[[IndexProgress], None] | None = None,
         *,
+        keep_images: bool | None = None,
         ocr: OcrEngine | None = None,
         metadata: Metadata | None = None,
     ) -> IndexReport:
         """Index files and folders: add new ones, keep unchanged ones, remove missing ones.
 
         Args:
-            paths: Files (PDFs, images) and folders, named by trusted code.
-            progress: Called after each batch is written.
+            paths: Files (PDFs, images) and folders, named by trusted code; or what `plan` returned
+                for them, with which they are not read twice.
+            progress: Called after each batch is written, and when all are.
+            keep_images: Whether a new index keeps the pages' images (JPEGs of some 200 kB each), so
+                that answers need no other files; by default it does not.
             ocr: Reads the new pages that have no text layer, such as `RapidOcr()`.
             metadata: Fields of these files for filters, texts and numbers by name, in place of
                 those that they have; by default they keep them.
@@ -209,21 +201,26 @@ class PageIndex:
         """
         start = time.perf_counter()
         fields = None if metadata is None else dump_metadata(metadata)
-        scan = FileScan.of([paths] if isinstance(paths, str | Path) else paths)
+        scan = paths.scan if isinstance(paths, IndexPlan) else FileScan.of(_listed(paths))
         with write_lock(self.location):
             has_embedder = self._embedder is not None
-            store = self._open_to_write()
-            plan = plan_ingest(store, scan.files, fields)
+            store = open_to_write(self.location, self._new_metadata(), keep_images)
+            if isinstance(paths, IndexPlan) and paths.fits(store, fields):
+                plan = paths.ingest
+            else:
+                plan = plan_ingest(store, scan.files, fields)
             if has_embedder or plan.jobs:  # an embedder loads its model to return its name
                 self._check_embedder(store)
             skipped = [*scan.skipped, *plan.skipped]
             store.put_documents(plan.copies)
-            added = self._add_pages(store, plan.jobs, skipped, progress, ocr)
+            writer = PageWriter(store, self.embedder, skipped, progress, ocr)
+            added = writer.write(plan.jobs)
             documents = store.documents()
             unusable = {item.document for item in skipped if not item.keep}
             removed = [path for path in documents if path in unusable or scan.is_gone(path)]
             store.remove(removed)
-            self._clean_up(store, verify=not added and not removed)
+            writer.report_search_indexes()
+            clean_up(store, verify=not added and not removed)
             calibration = VectorCalibration.load(store)
             if added or removed or calibration.pages != store.count():
                 calibration = calibrate(store, self.embedder)
@@ -253,10 +250,10 @@ class PageIndex:
         """
         with write_lock(self.location):
             store = Store(self.location)
-            chosen = [paths] if isinstance(paths, str | Path) else paths
+            chosen = _listed(paths)
             removed = documents_at(store.documents().values(), chosen)
             store.remove(removed)
-            self._clean_up(store, verify=False)
+            clean_up(store, verify=False)
             self._opened = None
         return removed
 
@@ -339,17 +336,30 @@ class PageIndex:
     def open(self, hit: Hit) -> ImageRef:
         """Return a page's image, rendered from the file that was indexed.
 
-        Its handle is `hit.handle`, unless another version of pdfium renders other pixels.
+        Its handle is `hit.handle`, unless another version of pdfium renders other pixels. If the
+        file is gone or changed, the image is the JPEG that the index keeps, with another handle.
 
         Raises:
             DocumentError: The file is gone, or has another content now.
             ImageError: It cannot be used.
         """
-        return read_page(self._document(hit), hit.page).image
+        try:
+            return read_page(self._document(hit), hit.page).image
+        except (DocumentError, ImageError):
+            kept = self.store.image(hit.digest, hit.page)
+            if not kept:
+                raise
+            source = f"{shorten(hit.document, quote=False)}, p. {hit.page}"
+            return replace(open_image(kept), source=source)
 
     def locate(self, hit: Hit, text: str) -> Box | None:
         """Return where a page's text layer, or OCR, has a text, in pixels of `open(hit)`."""
-        box = find_text(self._document(hit), hit.page, text, hit.size)
+        try:
+            box = find_text(self._document(hit), hit.page, text, hit.size)
+        except DocumentError:
+            if not self.store.image(hit.digest, hit.page):
+                raise
+            box = None  # the image that is kept has no text layer
         return box or find_words(load_lines(self.store.words(hit.digest, hit.page)), text)
 
     def thumbnail(self, hit: Hit) -> bytes:
@@ -375,29 +385,13 @@ class PageIndex:
             raise DocumentError(f"{name} changed after it was indexed.", "Index again.")
         return Document(row.document, digest, row.pages, state, row.is_pdf)
 
-    def _open_to_write(self) -> Store:
-        try:
-            return self._open_or_create()
-        except IndexStoreError:
-            if not remove_damaged_versions(self.location, connect(self.location)):
-                raise
-        return self._open_or_create()
-
-    def _clean_up(self, store: Store, verify: bool) -> None:
-        try:
-            store.clean_up(verify=verify)
-        except IndexStoreError:  # an old version that LanceDB cannot remove, since it is damaged
-            if not remove_damaged_versions(self.location, connect(self.location)):
-                raise
-            Store(self.location).clean_up(verify=verify)
-
-    def _open_or_create(self) -> Store:
+    def _new_metadata(self) -> IndexMetadata | None:
+        """Return what a new index is created with; None if there is one."""
         if self._embedder is None and Store.exists(self.location):
-            return Store(self.location)
+            return None
         embedder = self._embedder = self._embedder or Embedder()
         model = embedder.options.model if isinstance(embedder, Embedder) else embedder.model_name
-        metadata = IndexMetadata(model, embedder.model_name, embedder.dimensions)
-        return Store(self.location, metadata)
+        return IndexMetadata(model, embedder.model_name, embedder.dimensions)
 
     def _check_embedder(self, store: Store) -> None:
         embedder, metadata = self.embedder, store.metadata
@@ -409,25 +403,6 @@ class PageIndex:
                 "Index into another folder, or use that model.",
             )
 
-    def _add_pages(
-        self,
-        store: Store,
-        jobs: Sequence[DocumentJob],
-        skipped: list[Skipped],
-        progress: Callable[[IndexProgress], None] | None,
-        ocr: OcrEngine | None,
-    ) -> int:
-        """Render, encode and write pages; return how many, and extend `skipped`."""
-        total = sum(job.document.pages - len(job.stored) for job in jobs)
-        start, done = time.perf_counter(), 0
-        with closing(ingest_batches(jobs, self.embedder, ocr)) as batches:
-            for batch in batches:
-                store.put_documents(batch.started)
-                store.add_pages(batch.pages)
-                store.put_documents(batch.complete)
-                skipped += batch.skipped
-                done += len(batch.pages)
-                total -= batch.skipped_pages
-                if progress is not None:
-                    progress(IndexProgress(done, total, time.perf_counter() - start))
-        return done
+
+def _listed(paths: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else paths

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +28,7 @@ from llava_tools.retrieval.pages import (
 )
 from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
-from llava_tools.retrieval.schema import DocumentRow, PageRow
+from llava_tools.retrieval.schema import DocumentRow, ImageRow, PageRow
 from llava_tools.retrieval.store import Store
 from llava_tools.retrieval.text import clean_text
 
@@ -34,6 +36,8 @@ from llava_tools.retrieval.text import clean_text
 BATCH_SIZE = 16
 #: Pixels of the longer side of a thumbnail.
 THUMBNAIL_SIDE = 256
+#: JPEG quality of thumbnails and of the pages' images that an index keeps.
+JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -61,33 +65,47 @@ class IngestPlan:
 
 @dataclass(frozen=True)
 class IngestEvent:
-    """A rendered page and its thumbnail; or the end of the job; or why its files are skipped."""
+    """A rendered page and its thumbnail; or the end of the job; or why its files are skipped.
+
+    `jpeg` is the page's image for an index that keeps them; `seconds` is the time of rendering.
+    """
 
     job: DocumentJob
     page: PageImage | None = None
     thumbnail: bytes = b""
+    jpeg: bytes = b""
+    seconds: float = 0.0
     skipped: tuple[Skipped, ...] = ()
     skipped_pages: int = 0
 
 
 @dataclass(frozen=True)
 class IngestBatch:
-    """Rows to write together, in this order, and the files and pages skipped meanwhile."""
+    """Rows to write together, in this order, and the files and pages skipped meanwhile.
+
+    `images` are those of `pages` if the index keeps them; the seconds are those of these pages.
+    """
 
     started: list[DocumentRow]
+    images: list[ImageRow]
     pages: list[PageRow]
     complete: list[DocumentRow]
     skipped: list[Skipped]
     skipped_pages: int
+    render_seconds: float
+    encode_seconds: float
 
 
-def plan_ingest(store: Store, files: Sequence[str], metadata: str | None = None) -> IngestPlan:
-    """Compare files with an index by their content.
+def plan_ingest(
+    store: Store | None, files: Sequence[str], metadata: str | None = None
+) -> IngestPlan:
+    """Compare files with an index, None for a new one, by their content.
 
     `metadata` is that of the files; None keeps what they had.
     """
-    rows = store.documents()
-    stored = store.page_counts()  # fewer than a complete file has if an index was mended
+    rows = store.documents() if store else {}
+    # An index that was mended may have fewer pages than its complete files.
+    stored: Mapping[str, int] = store.page_counts() if store else Counter()
     complete = {
         row.digest: row for row in rows.values() if row.complete and stored[row.digest] >= row.pages
     }
@@ -112,14 +130,18 @@ def plan_ingest(store: Store, files: Sequence[str], metadata: str | None = None)
                 jobs[digest] = replace(job, duplicates=(*job.duplicates, path))
             else:
                 document = open_document(path, digest, state)
-                jobs[digest] = DocumentJob(document, frozenset(store.page_numbers(digest)), fields)
+                numbers = frozenset(store.page_numbers(digest) if store else ())
+                jobs[digest] = DocumentJob(document, numbers, fields)
         except (DocumentError, ImageError, OSError) as error:
             skipped.append(Skipped.from_error(path, error))
     return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
 
 
 def ingest_batches(
-    jobs: Iterable[DocumentJob], encoder: Encoder, ocr: OcrEngine | None = None
+    jobs: Iterable[DocumentJob],
+    encoder: Encoder,
+    ocr: OcrEngine | None = None,
+    keep_images: bool = False,
 ) -> Generator[IngestBatch]:
     """Render and encode the pages of documents, each in a thread of its own, ready to write.
 
@@ -129,23 +151,27 @@ def ingest_batches(
     """
     with (
         closing(PdfProcess()) as process,
-        closing(prefetch(_render_pages(jobs, process, ocr), 2 * BATCH_SIZE)) as events,
+        closing(prefetch(_render_pages(jobs, process, ocr, keep_images), 2 * BATCH_SIZE)) as events,
         closing(prefetch(_encode_pages(events, encoder), 2, process.close)) as batches,
     ):
         yield from batches
 
 
 def _render_pages(
-    jobs: Iterable[DocumentJob], process: PdfProcess, ocr: OcrEngine | None
+    jobs: Iterable[DocumentJob], process: PdfProcess, ocr: OcrEngine | None, keep_images: bool
 ) -> Generator[IngestEvent]:
     """Render the pages of documents, each followed by its end or by why it is skipped."""
     for job in jobs:
         remaining = job.document.pages - len(job.stored)
+        start = time.perf_counter()
         try:
             for page in read_pages(job.document, job.stored, process):
                 remaining -= 1
                 page = page if ocr is None or page.text else _read_text(page, ocr)
-                yield IngestEvent(job, page, make_thumbnail(page.image))
+                jpeg = make_jpeg(page.image) if keep_images else b""
+                thumbnail = make_thumbnail(page.image)
+                yield IngestEvent(job, page, thumbnail, jpeg, time.perf_counter() - start)
+                start = time.perf_counter()
             yield IngestEvent(job)
         except (DocumentError, ImageError, OSError) as error:
             paths = (job.document.path, *job.duplicates)
@@ -175,7 +201,9 @@ def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[
 
 def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
     pages = [(event.page, event.thumbnail) for event in events if event.page is not None]
+    start = time.perf_counter()
     vectors = encoder.embed_images([page.image for page, _ in pages]) if pages else []
+    encode_seconds = time.perf_counter() - start
     rows = []
     for (page, thumbnail), vector in zip(pages, vectors, strict=True):
         key = (page.digest, page.number, page.image.handle)
@@ -200,10 +228,17 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
                 complete += [replace(row, document=path, complete=True) for path in paths]
     return IngestBatch(
         started=list(started.values()),
+        images=[
+            ImageRow(event.page.digest, event.page.number, event.jpeg)
+            for event in events
+            if event.page is not None and event.jpeg
+        ],
         pages=rows,
         complete=complete,
         skipped=[item for event in events for item in event.skipped],
         skipped_pages=sum(event.skipped_pages for event in events),
+        render_seconds=sum(event.seconds for event in events),
+        encode_seconds=encode_seconds,
     )
 
 
@@ -217,6 +252,15 @@ def make_thumbnail(image: ImageRef) -> bytes:
     """Return an image as a small JPEG."""
     small = image.rgb()
     small.thumbnail((THUMBNAIL_SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return _encode_jpeg(small)
+
+
+def make_jpeg(image: ImageRef) -> bytes:
+    """Return an image as a JPEG of its size."""
+    return _encode_jpeg(image.rgb())
+
+
+def _encode_jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

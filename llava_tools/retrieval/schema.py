@@ -63,6 +63,23 @@ class DocumentRow:
     metadata: str = "{}"
 
 
+@dataclass(frozen=True)
+class ImageRow:
+    """A row of `images`, which only an index has that keeps images: a page's image as a JPEG."""
+
+    digest: str
+    page: int
+    image: bytes
+
+
+def image_schema() -> Any:
+    """Return the Arrow schema of `images`."""
+    import pyarrow
+
+    text, number, data = pyarrow.string(), pyarrow.int32(), pyarrow.large_binary()
+    return pyarrow.schema({"digest": text, "page": number, "image": data})
+
+
 def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
     """Return the Arrow schemas of `documents` and of `pages`, which has the index's metadata."""
     import pyarrow
@@ -91,14 +108,16 @@ def read_metadata(schema: Any, folder: str) -> IndexMetadata:
     return IndexMetadata(**header)
 
 
-def to_arrow(rows: Sequence[PageRow] | Sequence[DocumentRow], schema: Any) -> Any:
+def to_arrow(
+    rows: Sequence[PageRow] | Sequence[DocumentRow] | Sequence[ImageRow], schema: Any
+) -> Any:
     """Return rows as an Arrow table."""
     import pyarrow
 
     return pyarrow.Table.from_pylist([_columns(row) for row in rows], schema=schema)
 
 
-def _columns(row: PageRow | DocumentRow) -> dict[str, Any]:
+def _columns(row: PageRow | DocumentRow | ImageRow) -> dict[str, Any]:
     derived = search_columns(row.text) if isinstance(row, PageRow) else {}
     return vars(row) | derived
 

@@ -20,9 +20,11 @@ from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.schema import (
     DocumentRow,
+    ImageRow,
     IndexMetadata,
     PageMatch,
     PageRow,
+    image_schema,
     is_one_of,
     make_schemas,
     quoted,
@@ -47,6 +49,8 @@ REFINE_FACTOR = 2
 METADATA_CACHE_BYTES = 32 << 20
 #: Old versions of the tables are kept this long, for searches that are reading them.
 KEEP_VERSIONS = timedelta(minutes=10)
+#: Files of the table of images, from which it is compacted.
+MAX_FRAGMENTS = 64
 _DELETE_BATCH = 500
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
 #: Pages without a text layer: images, and scans without OCR.
@@ -57,7 +61,7 @@ class Store:
     """An opened index.
 
     Searches see it as it was when opened; `latest` returns it as it is now. If there is no index,
-    `metadata` creates one.
+    `metadata` creates one, which has a table for the images of pages with `keep_images`.
 
     Raises:
         IndexStoreError: There is no index and no `metadata` to create one, or the index is
@@ -66,7 +70,11 @@ class Store:
     """
 
     def __init__(
-        self, location: IndexLocation | Path, metadata: IndexMetadata | None = None
+        self,
+        location: IndexLocation | Path,
+        metadata: IndexMetadata | None = None,
+        *,
+        keep_images: bool = False,
     ) -> None:
         self.location = IndexLocation.of(location)
         where = shorten(self.location)
@@ -81,6 +89,9 @@ class Store:
                 # `pages` is created last, so if it exists, both tables do.
                 documents, pages = make_schemas(metadata)
                 self._database.create_table("documents", schema=documents, exist_ok=True)
+                if keep_images:
+                    schema = image_schema()
+                    self._database.create_table("images", schema=schema, exist_ok=True)
                 table = self._database.create_table("pages", schema=pages)
                 for column in TEXT_COLUMNS:
                     index_text(table, column)
@@ -109,6 +120,11 @@ class Store:
                 if all(self._is_latest(table, name) for table, name in tables):
                     return self
         return Store(self.location)
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Numbers of the last writes that this store sees, of both tables."""
+        return self._documents.version, self._pages.version
 
     def _read_identity(self) -> int | None:
         """Return what differs between a folder's index and another one that replaces it."""
@@ -187,6 +203,22 @@ class Store:
             rows = self._pages.search().where(where).select(["words"]).limit(1).to_list()
         return str(rows[0]["words"]) if rows else ""
 
+    @cached_property
+    def keeps_images(self) -> bool:
+        """Whether it keeps the images of pages, which is so from its creation on."""
+        with self.location.translate_errors():
+            return "images" in _table_names(self._database)
+
+    def image(self, digest: str, page: int) -> bytes:
+        """Return a page's image, a JPEG; empty if it is not kept."""
+        if not self.keeps_images:
+            return b""
+        where = f"digest = {quoted(digest)} AND page = {page}"
+        with self.location.translate_errors():
+            images = open_table(self._database, "images")
+            rows = images.search().where(where).select(["image"]).limit(1).to_list()
+        return bytes(rows[0]["image"]) if rows else b""
+
     def put_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add files, or replace their rows."""
         if rows:
@@ -202,6 +234,14 @@ class Store:
             with self.location.translate_errors():
                 self._check_sole_writer(self._pages, "pages")
                 self._pages.add(to_arrow(rows, self._pages.schema))
+
+    def add_images(self, rows: Sequence[ImageRow]) -> None:
+        """Add images of pages that are not stored; before the pages, so that each has its image."""
+        if rows:
+            with self.location.translate_errors():
+                images = open_table(self._database, "images")
+                merge = images.merge_insert(["digest", "page"])
+                merge.when_not_matched_insert_all().execute(to_arrow(rows, images.schema))
 
     def remove(self, documents: Sequence[str]) -> None:
         """Remove files; `clean_up` removes their pages."""
@@ -221,6 +261,13 @@ class Store:
             self._complete_indexes(verify)
             for table in (self._pages, self._documents):
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
+            if self.keeps_images:
+                images = open_table(self._database, "images")
+                _delete(images, "digest", orphans)
+                # It is large, and compacting it copies all of it.
+                many = images.stats()["fragment_stats"]["num_fragments"] > MAX_FRAGMENTS
+                if orphans or many:
+                    images.optimize(cleanup_older_than=KEEP_VERSIONS)
 
     def _complete_indexes(self, verify: bool) -> None:
         """Create the indexes that are missing, since the process was killed, and damaged ones."""
