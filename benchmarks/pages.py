@@ -33,9 +33,9 @@ PAIRS = Path(__file__).with_name("page_questions.json")
 Pair = tuple[str, frozenset[tuple[str, int]]]
 
 
-def pairs(part: str) -> list[Pair]:
-    """Return the questions of a part with their pages."""
-    rows = json.loads(PAIRS.read_text())[part]
+def pairs(part: str, file: Path = PAIRS) -> list[Pair]:
+    """Return the questions of a part of a file with their pages."""
+    rows = json.loads(file.read_text())[part]
     return [(text, frozenset((name, page) for page in pages)) for name, pages, text in rows]
 
 

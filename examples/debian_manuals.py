@@ -16,10 +16,10 @@ PACKAGES = {
 }
 
 
-def get_manuals(folder: Path) -> Path:
-    """Download missing manuals into a folder; needs Debian or a derivative."""
+def get_manuals(folder: Path, packages: dict[str, list[str]] = PACKAGES) -> Path:
+    """Download missing manuals of packages into a folder; needs Debian or a derivative."""
     folder.mkdir(parents=True, exist_ok=True)
-    for package, names in PACKAGES.items():
+    for package, names in packages.items():
         if all((folder / f"{name}.pdf").is_file() for name in names):
             continue
         with tempfile.TemporaryDirectory() as work:
