@@ -11,6 +11,18 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
 
+#: Characters of an error's text, at most: a server or a file may have written it.
+MAX_MESSAGE = 2_000
+#: Characters that move a terminal's cursor, ring its bell, or reverse the direction of a text: the
+#: control characters except tab and line feed, a carriage return without its line feed, and the
+#: marks of Unicode that override or isolate directions.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+
+
+def escape_controls(text: str) -> str:
+    r"""Return a text that is harmless in a terminal: with `\x1b` in letters for an escape."""
+    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+
 
 class LlavaToolsError(Exception):
     """Base of all errors.
@@ -23,12 +35,23 @@ class LlavaToolsError(Exception):
     retryable = False
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(" ".join(f"{message} {hint}".split()))
+        self.message = _harmless(message)
+        self.hint = _harmless(hint)
+        super().__init__(" ".join(f"{self.message} {self.hint}".split()))
 
     def __reduce__(self) -> tuple[type[LlavaToolsError], tuple[str, ...]]:
         return type(self), (self.message, self.hint)
+
+
+def _harmless(text: str) -> str:
+    """Return a part of a message without control characters, of `MAX_MESSAGE` at most."""
+    return _cut(escape_controls(_cut(text)))
+
+
+def _cut(text: str) -> str:
+    """Return a text without its middle if it is long."""
+    half = MAX_MESSAGE // 2 - 2
+    return text if len(text) <= MAX_MESSAGE else f"{text[:half]} … {text[-half:]}"
 
 
 class RequestError(LlavaToolsError, ValueError):

@@ -16,6 +16,7 @@ from llava_tools.errors import (
     MissingExtraError,
     OutputError,
     RequestError,
+    ServerError,
     install_command,
 )
 
@@ -80,3 +81,14 @@ def test_h9_every_extra_belongs_to_code_that_names_it() -> None:
     pattern = r"""(?:extra=|MissingExtraError\("[\w-]+", )"([\w-]+)\""""
     named = {name for source in sources for name in re.findall(pattern, source)}
     assert extras <= named
+
+
+def test_i7_messages_are_printable_and_bounded() -> None:
+    """A server's reason phrase, a header or a file's name may become part of a message."""
+    error = ServerError(f"The server says \x1b[31m{'x' * 10_000}\u202e\x9b.", "Ask\ragain.\x07")
+    assert len(error.message) <= 2_000
+    assert str(error).startswith(r"The server says \x1b[31mxxx")
+    assert str(error).endswith(r"x\u202e\x9b. Ask\ragain.\x07")
+    for text in (str(error), error.message, error.hint):
+        assert text.isprintable()
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

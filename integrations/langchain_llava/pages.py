@@ -185,7 +185,7 @@ class LlavaPageLoader(BaseLoader):
             for item in load_pages(self.paths):
                 if isinstance(item, Skipped):
                     self.skipped.append(item)
-                    _log.warning("skipped %s: %s", item.document, item.reason)
+                    _log.warning("skipped %s", item)
                     continue
                 page = item.page
                 store.add(page.image)

@@ -134,7 +134,7 @@ def _ask_index(arguments: argparse.Namespace, model: Llava) -> int:
     else:
         write(_format_citations(answer, images), end="")
     for skip in answer.skipped:
-        write_error(f"skipped {skip.document}: {skip.reason}")
+        write_error(f"skipped {skip}")
     return SOME_SKIPPED if answer.skipped else 0
 
 

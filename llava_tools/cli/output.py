@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 
 from llava_tools.core.backend import Stream
 from llava_tools.core.outputs import Chunk
+from llava_tools.errors import escape_controls
 
 
 class WriteError(Exception):
@@ -41,7 +42,7 @@ def replace_unencodable() -> None:
 
 
 def write(text: str, end: str = "\n") -> None:
-    """Print a text.
+    """Print a text; control characters, which documents and models may write, become letters.
 
     Raises:
         BrokenPipeError: The reader of a pipe has stopped.
@@ -50,7 +51,7 @@ def write(text: str, end: str = "\n") -> None:
     try:
         if sys.stdout is None:
             raise WriteError("standard output is closed")
-        print(text, end=end, flush=True)  # noqa: T201
+        print(escape_controls(text), end=end, flush=True)  # noqa: T201
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:  # a closed stream raises ValueError
@@ -60,6 +61,8 @@ def write(text: str, end: str = "\n") -> None:
 def write_json(value: object) -> None:
     """Print a value as JSON, in ASCII if standard output cannot encode it otherwise."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
+    if escape_controls(text) != text:  # JSON's own escapes keep the value
+        text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
@@ -80,7 +83,7 @@ def write_error(text: str) -> None:
     """Print a line on stderr."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # nothing is left to report it on
-            sys.stderr.write(f"llava-tools: {text}\n")
+            sys.stderr.write(f"llava-tools: {escape_controls(text)}\n")
             sys.stderr.flush()
 
 

@@ -1,6 +1,7 @@
 """The files to index: paths go in, files and the skipped ones come out.
 
-Follows links in folders and visits each folder once. Opens folders, and no files.
+Follows links in folders and visits each folder once, without hidden files and folders. Names that
+are not UTF-8 are skipped: neither an index nor JSON can hold them. Opens folders, and no files.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images.sources import shorten
+from llava_tools.retrieval.pdf_process import DrawingLimitError
 
 #: Suffixes of the files that are indexed in folders; a file that is named itself may have any.
 SUFFIXES = frozenset(
@@ -29,18 +32,26 @@ class Skipped:
         document: Its absolute path.
         reason: Why, and what to do about it.
         keep: Whether an index keeps its earlier content: the file could not be read this time.
+        digest: SHA-256 of its content if another attempt would take long and fail, too; or empty.
     """
 
     document: str
     reason: str
     keep: bool = False
+    digest: str = ""
+
+    def __str__(self) -> str:
+        """Return it for a message: `document` in short, and the reason."""
+        return f"{shorten(self.document, quote=False)}: {self.reason}"
 
     @classmethod
-    def from_error(cls, path: str, error: DocumentError | ImageError | OSError) -> Skipped:
-        """Return a file as skipped for an error."""
+    def from_error(
+        cls, path: str, error: DocumentError | ImageError | OSError, digest: str = ""
+    ) -> Skipped:
+        """Return a file as skipped for an error; `digest` is that of its content, if known."""
         if isinstance(error, OSError):
             return cls(path, f"It cannot be read: {error.strerror}.", keep=True)
-        return cls(path, str(error))
+        return cls(path, str(error), digest=digest * isinstance(error, DrawingLimitError))
 
     def renamed(self, path: str) -> Self:
         """Return it for a file that is called `path`, such as one that was copied."""
@@ -79,8 +90,13 @@ class FileScan:
         has_suffix = os.path.splitext(path)[1].lower() in SUFFIXES
         if parents and not has_suffix and not os.path.isdir(path):
             return
+        if well_formed(path) != path:
+            self.skipped.append(Skipped(path, "Its name is not UTF-8. Rename it."))
+            return
         try:
             status = os.stat(path)
+            if parents and _is_hidden(path, status):
+                return
             if not stat.S_ISDIR(status.st_mode):
                 if stat.S_ISREG(status.st_mode):
                     self.files.append(path)
@@ -100,8 +116,11 @@ class FileScan:
         self._visited.add(folder)
         if not parents:
             self.roots.append(path)
+        before = len(self.files) + len(self.skipped)
         for entry in entries:
             self._visit(os.path.join(path, entry), (*parents, folder))
+        if not parents and len(self.files) + len(self.skipped) == before:
+            self.skipped.append(Skipped(path, "There are no PDFs or images in it."))
 
     def is_gone(self, document: str) -> bool:
         """Return whether an indexed document no longer exists.
@@ -117,3 +136,9 @@ class FileScan:
         except OSError:
             return False
         return False
+
+
+def _is_hidden(path: str, status: os.stat_result) -> bool:
+    """Return whether a file or folder is hidden: by its name, or by its attributes on Windows."""
+    attributes = getattr(status, "st_file_attributes", 0)
+    return os.path.basename(path).startswith(".") or bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)

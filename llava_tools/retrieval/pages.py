@@ -22,7 +22,9 @@ from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef, ImageWarning, open_image
 from llava_tools.images.opening import open_regular, open_regular_within
 from llava_tools.images.sources import shorten
+from llava_tools.retrieval.ocr import OcrLine
 from llava_tools.retrieval.pdf_process import PdfProcess, borrow_process
+from llava_tools.retrieval.signatures import not_a_pdf
 from llava_tools.retrieval.text import clean_text, find_span
 from llava_tools.tools.geometry import Box, clip_box
 
@@ -70,13 +72,14 @@ class Document:
 class PageImage:
     """A rendered page, numbered from 1, of the document with this digest.
 
-    `text` is its text layer, empty for an image.
+    `text` is its text layer, empty for an image; or what OCR read, with the places in `lines`.
     """
 
     digest: str
     number: int
     image: ImageRef
     text: str
+    lines: tuple[OcrLine, ...] = ()
 
 
 def hash_file(path: str, directories: Iterable[Path] | None = None) -> tuple[str, FileState]:
@@ -113,7 +116,8 @@ def open_document(
         OSError: It cannot be read.
     """
     with _open_unchanged(path, state) as file:
-        is_pdf = b"%PDF-" in file.read(1024)
+        head = file.read(1024)
+    is_pdf = b"%PDF-" in head
     document = Document(path, digest, 1, state, is_pdf)
     if not is_pdf:
         try:
@@ -121,9 +125,7 @@ def open_document(
         except ImageError as error:
             if not path.lower().endswith(".pdf"):
                 raise
-            raise DocumentError(
-                f"{shorten(path)} is not a PDF: its header is missing.", "Get the file again."
-            ) from error
+            raise not_a_pdf(head, shorten(path)) from error
         return document
     with borrow_process(process) as borrowed:
         pages = _request(borrowed, document, "count")[0]["pages"]

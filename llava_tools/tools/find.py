@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
+from llava_tools.images.sources import shorten
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.requests import RequestGenerator
@@ -143,5 +144,6 @@ def open_page(index: SearchIndex, hit: Any) -> tuple[ImageRef | None, str]:
     try:
         return index.open(hit), ""
     except (DocumentError, ImageError) as error:
-        _log.warning("page %s of %s has no image: %s", hit.page, hit.document, error.message)
+        name = shorten(hit.document, quote=False)
+        _log.warning("page %s of %s has no image: %s", hit.page, name, error.message)
         return None, str(error)

@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 
 from llava_tools.cli.main import main
-from llava_tools.cli.output import write_json
+from llava_tools.cli.output import write, write_error, write_json
 from llava_tools.testing import ScriptedBackend
 
 FULL = Path("/dev/full")
@@ -66,3 +66,40 @@ def test_h5_json_keeps_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
         write_json({"text": "café ☕"})
         assert json.loads(raw.getvalue().decode(encoding)) == {"text": "café ☕"}
+
+
+#: A window title, a cleared screen, a reversed direction, the 8-bit form, a line that is rewritten.
+SEQUENCES = "\x1b]0;title\x07 \x1b[2J \u202egnp.exe \x9b31m good\rbad \x7f"
+SHOWN = r"\x1b]0;title\x07 \x1b[2J \u202egnp.exe \x9b31m good\rbad \x7f"
+
+
+def test_i7_escape_sequences_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"{SEQUENCES}\n\tcafé 👩‍🔬 می‌خواهم\r\n"
+    write(text, end="")
+    write_error(text)
+    shown = f"{SHOWN}\n\tcafé 👩‍🔬 می‌خواهم\r\n"
+    printed = capsys.readouterr()
+    assert printed.out == shown
+    assert printed.err == f"llava-tools: {shown}\n"
+
+
+def test_i7_json_keeps_its_value_without_raw_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = {SEQUENCES: [SEQUENCES, "café"]}
+    write_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert all(character.isprintable() or character == "\n" for character in printed)
+
+
+def test_i7_answers_and_names_of_documents_are_shown_harmlessly(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(backend, "_script", [f"red {SEQUENCES}"])
+    assert main(["ask", "Which colour?"]) == 0
+    assert main(["ask", f"{SEQUENCES}.png", "Which colour?"]) != 0
+    printed = capsys.readouterr()
+    assert "red \\x1b]0;title" in printed.out
+    for text in (printed.out, printed.err):
+        assert all(character.isprintable() or character == "\n" for character in text)

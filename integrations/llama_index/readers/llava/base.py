@@ -25,6 +25,7 @@ from llama_index.core.schema import Document, ImageDocument, MediaResource
 from pydantic import ConfigDict, PrivateAttr, ValidationError
 
 from llava_tools.errors import DocumentError, RequestError
+from llava_tools.images.sources import shorten
 from llava_tools.images.store import open_store
 from llava_tools.model_fields import ImageStoreField
 from llava_tools.options import validation_error
@@ -138,9 +139,9 @@ class LlavaPageReader(BasePydanticReader):
                     yield _text_document(item, extra_info)
                 continue
             if self.raise_on_error:
-                raise DocumentError(f"{item.document} cannot be read: {item.reason}")
+                raise DocumentError(f"{shorten(item.document)} cannot be read: {item.reason}")
             self._skipped.append(item)
-            _log.warning("skipped %s: %s", item.document, item.reason)
+            _log.warning("skipped %s", item)
 
 
 def _image_document(item: LoadedPage, text: str, extra_info: dict[str, Any]) -> ImageDocument:
