@@ -40,7 +40,7 @@ from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.ocr import OcrEngine, find_words, load_lines
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
 from llava_tools.retrieval.planning import IndexPlan, make_plan
-from llava_tools.retrieval.schema import IndexMetadata
+from llava_tools.retrieval.schema import DocumentRow, IndexMetadata
 from llava_tools.retrieval.search import (
     Hit,
     SearchMode,
@@ -367,11 +367,22 @@ class PageIndex:
         return self.store.thumbnail(hit.digest, hit.page)
 
     def _document(self, hit: Hit) -> Document:
-        """Return a page's document, if its file still has the indexed content."""
-        name = shorten(hit.document)
-        row = self.store.sources.get(hit.digest)
-        if row is None:
+        """Return a page's document: the hit's file, or a copy, that still has the content."""
+        rows = self.store.sources.get(hit.digest)
+        if not rows:
+            name = shorten(hit.document)
             raise DocumentError(f"{name} is no longer in the index.", "Search again.")
+        errors = []
+        for row in sorted(rows, key=lambda row: row.document != hit.document):
+            try:
+                return self._open_unchanged(row)
+            except DocumentError as error:
+                errors.append(error)
+        raise errors[0]
+
+    def _open_unchanged(self, row: DocumentRow) -> Document:
+        """Return a document whose file still has the indexed content."""
+        name = shorten(row.document)
         cached = self._hashes.get(row.document)
         try:
             if cached is None or cached[1] != FileState.of(row.document):

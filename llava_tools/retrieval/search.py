@@ -192,7 +192,7 @@ def make_snippet(text: str, query: str) -> str:
 
 def _hit(store: Store, row: PageMatch, score: float, query: str) -> Hit:
     return Hit(
-        document=store.sources[row["digest"]].document,
+        document=store.source(row["digest"]).document,
         page=row["page"],
         score=round(score, 4),
         handle=row["handle"],

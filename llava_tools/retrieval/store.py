@@ -7,6 +7,7 @@ complete files. Each write is one LanceDB commit, so a killed process leaves it 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -79,22 +80,14 @@ class Store:
         self.location = IndexLocation.of(location)
         where = shorten(self.location)
         with self.location.translate_errors():
+            if metadata is None and not self.exists(self.location):  # connecting makes the folder
+                raise IndexStoreError(
+                    f"There is no index in {where}.",
+                    f"Make one: llava-tools index PATHS --to {self.location}",
+                )
             self._database = connect(self.location)
-            if not self.exists(self.location, self._database):
-                if metadata is None:
-                    raise IndexStoreError(
-                        f"There is no index in {where}.",
-                        f"Make one: llava-tools index PATHS --to {self.location}",
-                    )
-                # `pages` is created last, so if it exists, both tables do.
-                documents, pages = make_schemas(metadata)
-                self._database.create_table("documents", schema=documents, exist_ok=True)
-                if keep_images:
-                    schema = image_schema()
-                    self._database.create_table("images", schema=schema, exist_ok=True)
-                table = self._database.create_table("pages", schema=pages)
-                for column in TEXT_COLUMNS:
-                    index_text(table, column)
+            if metadata is not None and not self.exists(self.location, self._database):
+                _create_tables(self._database, metadata, keep_images)
             self._identity = self._read_identity()
             self._documents = open_table(self._database, "documents")
             self._pages = open_table(self._database, "pages")
@@ -150,10 +143,20 @@ class Store:
         return {row["document"]: DocumentRow(**row) for row in rows}
 
     @cached_property
-    def sources(self) -> dict[str, DocumentRow]:
-        """A complete file for each digest that has one: the first by path."""
-        rows = sorted(self.documents().values(), key=lambda row: row.document, reverse=True)
-        return {row.digest: row for row in rows if row.complete}
+    def sources(self) -> dict[str, list[DocumentRow]]:
+        """The complete files of each digest that has one, ordered by path."""
+        sources: dict[str, list[DocumentRow]] = {}
+        for row in sorted(self.documents().values(), key=lambda row: row.document):
+            if row.complete:
+                sources.setdefault(row.digest, []).append(row)
+        return sources
+
+    def source(self, digest: str) -> DocumentRow:
+        """Return a file with a content that has one: the first by path that is still there."""
+        first, *others = self.sources[digest]
+        if not others or os.path.isfile(first.document):
+            return first
+        return next((row for row in others if os.path.isfile(row.document)), first)
 
     @cached_property
     def _hidden(self) -> list[str]:
@@ -369,6 +372,17 @@ def connect(location: IndexLocation) -> Any:
     session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
     options: Mapping[str, str] | None = location.storage_options or None
     return lancedb.connect(location.path, session=session, storage_options=options)
+
+
+def _create_tables(database: Any, metadata: IndexMetadata, keep_images: bool) -> None:
+    """Create an index's tables; `pages` is the last one, so if it exists, all do."""
+    documents, pages = make_schemas(metadata)
+    database.create_table("documents", schema=documents, exist_ok=True)
+    if keep_images:
+        database.create_table("images", schema=image_schema(), exist_ok=True)
+    table = database.create_table("pages", schema=pages)
+    for column in TEXT_COLUMNS:
+        index_text(table, column)
 
 
 def open_table(database: Any, name: str, version: int | None = None) -> Any:
