@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from llava_tools.cli.index_plan import confirm, describe_plan, show_progress, warn_of_toy
 from llava_tools.cli.inputs import expand_patterns
 from llava_tools.cli.options import add_command
-from llava_tools.cli.output import is_quiet, write, write_error, write_json
+from llava_tools.cli.output import write, write_error, write_json, write_note
 from llava_tools.cli.search import split_field
 from llava_tools.embedding import Embedder
-from llava_tools.errors import require
+from llava_tools.errors import IndexStoreError
 from llava_tools.images.sources import shorten
 
 if TYPE_CHECKING:
-    from llava_tools.retrieval import IndexProgress
+    from llava_tools.retrieval import IndexPlan
 
 #: Exit code if some files were left out of an index.
 SOME_SKIPPED = 3
@@ -34,7 +33,10 @@ def add(commands: Any) -> None:
     )
     index.add_argument("paths", nargs="+", metavar="PATH", help="PDFs, images, folders or patterns")
     index.add_argument(
-        "--to", required=True, metavar="DIR", help="folder of the index; created if missing"
+        "--to",
+        required=True,
+        metavar="DIR",
+        help="folder of the index, or s3://BUCKET/NAME; created if missing",
     )
     index.add_argument(
         "--model",
@@ -50,7 +52,17 @@ def add(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="a field of these documents for --where of `search`; may be repeated",
     )
-    index.add_argument("--json", action="store_true", help="the report as JSON")
+    index.add_argument(
+        "--keep-images",
+        action="store_true",
+        default=None,
+        help="a new index keeps JPEGs of the pages (some 200 kB each), and needs no other files",
+    )
+    index.add_argument(
+        "--plan", action="store_true", help="print documents, pages, time and size, and stop"
+    )
+    index.add_argument("-y", "--yes", action="store_true", help="begin without a confirmation")
+    index.add_argument("--json", action="store_true", help="the report, or the plan, as JSON")
 
 
 def _index(arguments: argparse.Namespace) -> int:
@@ -60,10 +72,20 @@ def _index(arguments: argparse.Namespace) -> int:
     embedder = None if arguments.model is None else Embedder(arguments.model)
     index = PageIndex(arguments.to, embedder)
     metadata = None if arguments.metadata is None else dict(map(split_field, arguments.metadata))
-    with _progress_bar() as show:
-        report = index.update(
-            expand_patterns(arguments.paths), show, ocr=ocr, metadata=metadata
-        )
+    paths = expand_patterns(arguments.paths)
+    keep_images = arguments.keep_images
+    try:
+        plan = index.plan(paths, keep_images=keep_images, ocr=ocr, metadata=metadata)
+    except IndexStoreError as error:
+        if arguments.plan:
+            raise
+        write_note(f"{error.message} Trying to mend it.")
+        plan = None
+    if plan is not None and not _approve(plan, arguments):
+        return 0
+    with show_progress() as show:
+        options: Any = {"keep_images": keep_images, "ocr": ocr, "metadata": metadata}
+        report = index.update(paths if plan is None else plan, show, **options)
     if arguments.json:
         skipped = [{"document": s.document, "reason": s.reason} for s in report.skipped]
         write_json(asdict(report) | {"skipped": skipped})
@@ -74,20 +96,23 @@ def _index(arguments: argparse.Namespace) -> int:
             f"{report.removed} removed, {len(report.skipped)} skipped, {report.seconds:.1f} s"
         )
     for skip in report.skipped:
-        write_error(f"skipped {skip.document}: {skip.reason}")
+        write_error(f"skipped {skip}")
     return SOME_SKIPPED if report.skipped else 0
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Any]:
-    """Show pages, pages per second and the time left, if stderr is a terminal."""
-    require("tqdm", extra="documents")
-    from tqdm import tqdm
-
-    with tqdm(unit="page", unit_scale=False, disable=is_quiet() or None, desc="indexing") as bar:
-
-        def show(progress: IndexProgress) -> None:
-            bar.total = progress.total
-            bar.update(progress.done - bar.n)
-
-        yield show
+def _approve(plan: IndexPlan, arguments: argparse.Namespace) -> bool:
+    """Show a plan, and return whether to begin."""
+    if arguments.plan and arguments.json:
+        write_json(plan.as_dict())
+    elif arguments.plan:
+        write("\n".join(describe_plan(plan)))
+    else:
+        for line in describe_plan(plan):
+            write_note(line)
+    warn_of_toy(plan)
+    if arguments.plan:
+        return False
+    if arguments.yes or confirm(plan):
+        return True
+    write_note("nothing was indexed")
+    return False

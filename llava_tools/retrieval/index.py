@@ -154,6 +154,7 @@ class PageIndex:
         paths: Sequence[str | Path],
         *,
         keep_images: bool | None = None,
+        ocr: OcrEngine | None = None,
         metadata: Metadata | None = None,
     ) -> IndexPlan:
         """Return what `update` would do, in which time and space; nothing is written.
@@ -170,7 +171,7 @@ class PageIndex:
         store = self.store if Store.exists(self.location) else None
         if store is None and self._embedder is None:
             self._embedder = Embedder()
-        return make_plan(store, scan, self.embedder, fields, keep_images)
+        return make_plan(store, scan, self.embedder, fields, keep_images, ocr)
 
     def update(
         self,

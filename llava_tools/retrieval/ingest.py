@@ -167,7 +167,7 @@ def _render_pages(
         try:
             for page in read_pages(job.document, job.stored, process):
                 remaining -= 1
-                page = page if ocr is None or page.text else _read_text(page, ocr)
+                page = page if ocr is None or page.text else read_text(page, ocr)
                 jpeg = make_jpeg(page.image) if keep_images else b""
                 thumbnail = make_thumbnail(page.image)
                 yield IngestEvent(job, page, thumbnail, jpeg, time.perf_counter() - start)
@@ -179,7 +179,7 @@ def _render_pages(
             yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
 
 
-def _read_text(page: PageImage, ocr: OcrEngine) -> PageImage:
+def read_text(page: PageImage, ocr: OcrEngine) -> PageImage:
     """Return a page with the text of its image."""
     lines = tuple(ocr.read(page.image))
     text = clean_text("\n".join(line.text for line in lines))[:MAX_TEXT]

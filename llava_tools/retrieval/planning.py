@@ -21,7 +21,9 @@ from llava_tools.retrieval.ingest import (
     make_jpeg,
     make_thumbnail,
     plan_ingest,
+    read_text,
 )
+from llava_tools.retrieval.ocr import OcrEngine
 from llava_tools.retrieval.pages import PageImage, read_pages
 from llava_tools.retrieval.store import Store
 
@@ -84,11 +86,12 @@ def make_plan(
     encoder: Encoder,
     metadata: str | None,
     keep_images: bool | None,
+    ocr: OcrEngine | None,
 ) -> IndexPlan:
     """Compare files with an index, None for a new one, and measure what the new ones cost."""
     ingest = plan_ingest(store, scan.files, metadata)
     keeps_images = bool(keep_images) if store is None else store.keeps_images
-    cost = measure_pages(ingest.jobs, encoder, keeps_images)
+    cost = measure_pages(ingest.jobs, encoder, keeps_images, ocr)
     pages = sum(job.document.pages - len(job.stored) for job in ingest.jobs)
     if store is not None:
         model = store.metadata.model
@@ -120,7 +123,9 @@ class PageCost:
     bytes: float = 0.0
 
 
-def measure_pages(jobs: Sequence[DocumentJob], encoder: Encoder, keep_images: bool) -> PageCost:
+def measure_pages(
+    jobs: Sequence[DocumentJob], encoder: Encoder, keep_images: bool, ocr: OcrEngine | None = None
+) -> PageCost:
     """Draw and encode a few new pages, and return what a page costs.
 
     Drawing and encoding overlap in an update, but share the processor, so their times add up; on a
@@ -130,6 +135,8 @@ def measure_pages(jobs: Sequence[DocumentJob], encoder: Encoder, keep_images: bo
     pages = [page for job in _spread(jobs) if (page := _first_page(job)) is not None]
     if not pages:
         return PageCost()
+    if ocr is not None:
+        pages = [page if page.text else read_text(page, ocr) for page in pages]
     stored = sum(len(make_thumbnail(page.image)) for page in pages)
     if keep_images:
         stored += sum(len(make_jpeg(page.image)) for page in pages)
