@@ -40,7 +40,9 @@ from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.ocr import OcrEngine, find_words, load_lines
 from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
 from llava_tools.retrieval.planning import IndexPlan, make_plan
+from llava_tools.retrieval.refused import remember_refused
 from llava_tools.retrieval.schema import DocumentRow, IndexMetadata
+from llava_tools.retrieval.scores import MIN_COVERAGE
 from llava_tools.retrieval.search import (
     Hit,
     SearchMode,
@@ -216,6 +218,7 @@ class PageIndex:
             store.put_documents(plan.copies)
             writer = PageWriter(store, self.embedder, skipped, progress, ocr)
             added = writer.write(plan.jobs)
+            remember_refused(store, skipped)
             documents = store.documents()
             unusable = {item.document for item in skipped if not item.keep}
             removed = [path for path in documents if path in unusable or scan.is_gone(path)]
@@ -272,6 +275,7 @@ class PageIndex:
         mode: SearchMode = "hybrid",
         rerank: Llava | RequestSender | None = None,
         where: PageFilter | None = None,
+        min_coverage: float = MIN_COVERAGE,
     ) -> list[Hit]:
         """Return the pages that match a query or look like an image, best first.
 
@@ -288,6 +292,8 @@ class PageIndex:
                 that they show the query (VQAScore), 0 for a page whose file is gone or changed; or
                 what sends requests to a model.
             where: Conditions that pages must match, see `llava_tools.retrieval.filters`.
+            min_coverage: The share of the query's letters, 0 to 1, that a page found by its text
+                has in its words, at least. 0 for questions, most of whose words say what is asked.
 
         Raises:
             RequestError: An impossible query, number or mode, both a query and an image, or
@@ -305,7 +311,9 @@ class PageIndex:
         opened = self._open()
         while True:
             try:
-                hits = self._search(opened, reference or query or "", depth, mode, where)
+                hits = self._search(
+                    opened, reference or query or "", depth, mode, where, min_coverage
+                )
                 break
             except IndexStoreError:  # perhaps files that an update has replaced meanwhile
                 failed, opened = opened, self._open(refresh=True)
@@ -323,12 +331,14 @@ class PageIndex:
         k: int,
         mode: SearchMode,
         where: PageFilter | None,
+        min_coverage: float,
     ) -> list[Hit]:
         if mode != "text":
             self._check_embedder(opened.store)
         if isinstance(query, ImageRef):
             return search_by_image(opened.store, self.embedder, query, k, where)
-        return search_pages(opened.store, opened.calibration, self.embedder, query, k, mode, where)
+        store, calibration = opened.store, opened.calibration
+        return search_pages(store, calibration, self.embedder, query, k, mode, where, min_coverage)
 
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
         image, _ = open_page(self, hit)

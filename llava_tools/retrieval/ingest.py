@@ -28,6 +28,7 @@ from llava_tools.retrieval.pages import (
 )
 from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
+from llava_tools.retrieval.refused import load_refused
 from llava_tools.retrieval.schema import DocumentRow, ImageRow, PageRow
 from llava_tools.retrieval.store import Store
 from llava_tools.retrieval.text import clean_text
@@ -109,11 +110,13 @@ def plan_ingest(
     complete = {
         row.digest: row for row in rows.values() if row.complete and stored[row.digest] >= row.pages
     }
+    refused = load_refused(store) if store else {}
     jobs: dict[str, DocumentJob] = {}
     copies: list[DocumentRow] = []
     skipped: list[Skipped] = []
     unchanged = 0
     for path in files:
+        digest = ""
         try:
             digest, state = hash_file(path)
             stored_fields = rows[path].metadata if path in rows else "{}"
@@ -125,6 +128,8 @@ def plan_ingest(
                 if rows.get(path) != row:
                     copies.append(row)
                 unchanged += path in rows and rows[path].digest == digest and rows[path].complete
+            elif digest in refused:
+                skipped.append(Skipped(path, refused[digest], digest=digest))
             elif digest in jobs:
                 job = jobs[digest]
                 jobs[digest] = replace(job, duplicates=(*job.duplicates, path))
@@ -133,7 +138,7 @@ def plan_ingest(
                 numbers = frozenset(store.page_numbers(digest) if store else ())
                 jobs[digest] = DocumentJob(document, numbers, fields)
         except (DocumentError, ImageError, OSError) as error:
-            skipped.append(Skipped.from_error(path, error))
+            skipped.append(Skipped.from_error(path, error, digest))
     return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
 
 
@@ -175,7 +180,8 @@ def _render_pages(
             yield IngestEvent(job)
         except (DocumentError, ImageError, OSError) as error:
             paths = (job.document.path, *job.duplicates)
-            skipped = tuple(Skipped.from_error(path, error) for path in paths)
+            digest = job.document.digest
+            skipped = tuple(Skipped.from_error(path, error, digest) for path in paths)
             yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
 
 
