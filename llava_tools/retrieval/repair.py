@@ -11,12 +11,12 @@ from typing import Any
 
 from llava_tools.errors import IndexStoreError
 from llava_tools.retrieval.location import IndexLocation
-from llava_tools.retrieval.store import open_table
+from llava_tools.retrieval.store import connect, open_table
 
 _MOST_VERSIONS = 2**64 - 1
 
 
-def remove_damaged_versions(location: IndexLocation, database: Any) -> bool:
+def remove_damaged_versions(location: IndexLocation) -> bool:
     """Remove manifests that can be read from the disk, but not by LanceDB; return whether any was.
 
     Only for folders, and only while no other process writes. A table keeps its last manifest.
@@ -24,6 +24,8 @@ def remove_damaged_versions(location: IndexLocation, database: Any) -> bool:
     if location.folder is None:
         return False
     removed = False
+    with location.translate_errors():
+        database = connect(location)
     for table in sorted(location.folder.glob("*.lance")):
         removed |= _mend(location, database, table)
     return removed

@@ -17,7 +17,7 @@ from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.ocr import OcrEngine
 from llava_tools.retrieval.repair import remove_damaged_versions
 from llava_tools.retrieval.schema import IndexMetadata
-from llava_tools.retrieval.store import Store, connect
+from llava_tools.retrieval.store import Store
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def open_to_write(
     try:
         store = Store(location, metadata, keep_images=bool(keep_images))
     except IndexStoreError:
-        if not remove_damaged_versions(location, connect(location)):
+        if not remove_damaged_versions(location):
             raise
         store = Store(location, metadata, keep_images=bool(keep_images))
     if keep_images is not None and keep_images != store.keeps_images:
@@ -110,7 +110,7 @@ def clean_up(store: Store, *, verify: bool) -> None:
     try:
         store.clean_up(verify=verify)
     except IndexStoreError:  # an old version that LanceDB cannot remove, since it is damaged
-        if not remove_damaged_versions(store.location, connect(store.location)):
+        if not remove_damaged_versions(store.location):
             raise
         Store(store.location).clean_up(verify=verify)
 
