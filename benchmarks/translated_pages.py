@@ -3,7 +3,7 @@
 Manuals come from Debian packages that `examples/` does not use. 18 questions for each of four
 languages were written from pages of the Debian Reference, none with the words of its section's
 title on purpose (`page_questions_translated.json`); each language has an index of its own with
-the Maintainers' Guide beside it. `titles` are 53 section titles of the manuals of gnuplot and
+the Maintainers' Guide beside it. `titles` are 52 section titles of the manuals of gnuplot and
 liboctave from their outlines: all of liboctave's, every 24th of gnuplot's.
 
     python -m benchmarks.translated_pages [--parts de fr es ja titles] [--folder manuals]

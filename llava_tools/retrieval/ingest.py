@@ -31,7 +31,7 @@ from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.refused import load_refused
 from llava_tools.retrieval.schema import DocumentRow, ImageRow, PageRow
 from llava_tools.retrieval.store import Store
-from llava_tools.retrieval.text import clean_text
+from llava_tools.retrieval.text import clean_text, headings
 
 #: Pages that are encoded and written together.
 BATCH_SIZE = 16
@@ -188,8 +188,9 @@ def _render_pages(
 def read_text(page: PageImage, ocr: OcrEngine) -> PageImage:
     """Return a page with the text of its image."""
     lines = tuple(ocr.read(page.image))
-    text = clean_text("\n".join(line.text for line in lines))[:MAX_TEXT]
-    return replace(page, text=text, lines=lines)
+    layer = "\n".join(line.text for line in lines)
+    text = clean_text(layer)[:MAX_TEXT]
+    return replace(page, text=text, lines=lines, headings=headings(layer))
 
 
 def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[IngestBatch]:
@@ -214,7 +215,15 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
     for (page, thumbnail), vector in zip(pages, vectors, strict=True):
         key = (page.digest, page.number, page.image.handle)
         rows.append(
-            PageRow(*key, *page.image.size, page.text, thumbnail, vector, dump_lines(page.lines))
+            PageRow(
+                *key,
+                *page.image.size,
+                page.text,
+                thumbnail,
+                vector,
+                dump_lines(page.lines),
+                page.headings,
+            )
         )
     started: dict[str, DocumentRow] = {}
     complete: list[DocumentRow] = []

@@ -25,7 +25,7 @@ from llava_tools.images.sources import shorten
 from llava_tools.retrieval.ocr import OcrLine
 from llava_tools.retrieval.pdf_process import PdfProcess, borrow_process
 from llava_tools.retrieval.signatures import not_a_pdf
-from llava_tools.retrieval.text import clean_text, find_span
+from llava_tools.retrieval.text import clean_text, find_span, headings
 from llava_tools.tools.geometry import Box, clip_box
 
 #: Pixels of the longer side of a rendered page: four times what LLaVA sees, for zooming in.
@@ -73,6 +73,7 @@ class PageImage:
     """A rendered page, numbered from 1, of the document with this digest.
 
     `text` is its text layer, empty for an image; or what OCR read, with the places in `lines`.
+    `headings` has its short lines (`text.headings`).
     """
 
     digest: str
@@ -80,6 +81,7 @@ class PageImage:
     image: ImageRef
     text: str
     lines: tuple[OcrLine, ...] = ()
+    headings: str = ""
 
 
 def hash_file(path: str, directories: Iterable[Path] | None = None) -> tuple[str, FileState]:
@@ -164,7 +166,8 @@ def read_page(document: Document, number: int, process: PdfProcess | None = None
     drawn = Image.frombytes("RGB", (reply["width"], reply["height"]), pixels)
     source = f"{shorten(document.path, quote=False)}, p. {number}"
     image = replace(open_image(drawn), source=source)
-    return PageImage(document.digest, number, image, clean_text(reply["text"])[:MAX_TEXT])
+    text = clean_text(reply["text"])[:MAX_TEXT]
+    return PageImage(document.digest, number, image, text, headings=headings(reply["text"]))
 
 
 def find_text(document: Document, number: int, text: str, size: tuple[int, int]) -> Box | None:

@@ -32,7 +32,7 @@ class PageRow:
 
     `handle`, `width`, `height` (in pixels) and `vector` are those of the page's image; `text` is
     its text layer, `thumbnail` a small JPEG. `words` has the places of a text that OCR read
-    (`ocr.dump_lines`).
+    (`ocr.dump_lines`), `headings` its short lines (`text.headings`).
     """
 
     digest: str
@@ -44,6 +44,7 @@ class PageRow:
     thumbnail: bytes
     vector: Sequence[float]
     words: str = ""
+    headings: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
     text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
     files = {"document": text, "digest": text, "pages": number, "is_pdf": flag, "complete": flag}
     files |= {"modified": text, "metadata": text}
-    pages = dict.fromkeys(("digest", "handle", "text", "words", *search_columns("")), text)
+    pages = dict.fromkeys(
+        ("digest", "handle", "text", "words", "headings", *search_columns("")), text
+    )
     pages |= dict.fromkeys(("page", "width", "height"), number)
     pages["thumbnail"] = pyarrow.binary()
     pages["vector"] = pyarrow.list_(pyarrow.float32(), metadata.dimensions)

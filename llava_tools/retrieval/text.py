@@ -42,6 +42,32 @@ def find_span(text: str, words: str) -> tuple[int, int] | None:
     return positions[match.start()], positions[match.end() - 1] + 1
 
 
+#: Characters of a heading, at most.
+MAX_HEADING = 60
+#: Number of a chapter or section, which a table of contents has and a reader leaves out.
+_NUMBER = re.compile(r"^(?:(?:\d+|[A-Z])(?:\.\d+)*\.?|[IVX]+)\s+(?=\w)")
+_LEADERS = re.compile(r"\.\s?\.\s?\.\s?\.")
+
+
+def headings(text: str) -> str:
+    """Return the short lines of a text layer as `heading_key` writes them, parted by spaces."""
+    keys = (
+        heading_key(line) for line in re.split(r"[\r\n]+", text) if len(line) <= 2 * MAX_HEADING
+    )
+    return " ".join(dict.fromkeys(key for key in keys if len(key) <= MAX_HEADING and key))
+
+
+def heading_key(line: str) -> str:
+    """Return a line as one word: its words in lower case, joined by underscores.
+
+    It is without a section's number, and empty for a line of a table of contents.
+    """
+    line = clean_text(line)
+    if _LEADERS.search(line):
+        return ""
+    return "_".join(re.findall(r"\w+", _NUMBER.sub("", line).lower()))
+
+
 #: Letters of scripts that do not part all words by spaces: Thai, Lao, Myanmar, Khmer; kana, Han,
 #: Hangul. Korean parts words, but joins endings to them.
 UNSPACED = (

@@ -1,6 +1,6 @@
 """Full-text search: which indexes a page's text has, and the query of them.
 
-Three columns have an index; BM25 scores of all add up.
+Four columns have an index; their BM25 scores add up.
 
 - `text`: words as ICU parts them, in every language, stemmed in English; none is left out, so short
   ones, stop words and part numbers are found. It has positions: pages with the whole query as a
@@ -9,8 +9,11 @@ Three columns have an index; BM25 scores of all add up.
 - `unspaced`: pairs of letters of the scripts without spaces between words. ICU parts Japanese,
   Chinese and Thai by dictionaries, not always in the query as on the page; words of Korean have
   endings.
+- `headings`: short lines, each as one word. A page with the whole query as a line of its own is the
+  section of that title, more likely than the table of contents or the alphabetical index.
 
-Phrases in quotation marks must be on the page.
+Stop words are indexed, and left out of a query that has other words. Phrases in quotation marks
+must be on the page.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ import re
 from typing import Any
 
 from llava_tools.errors import require
-from llava_tools.retrieval.text import clean_text, find_span, letter_pairs
+from llava_tools.retrieval.stop_words import STOP_WORDS
+from llava_tools.retrieval.text import clean_text, find_span, heading_key, letter_pairs
 
 #: The columns of `pages` that are searched for words.
-TEXT_COLUMNS = ("text", "ngrams", "unspaced")
+TEXT_COLUMNS = ("text", "ngrams", "unspaced", "headings")
+#: Weights of runs of characters, and of a whole line, beside words; `benchmarks` has the effects.
+NGRAM_WEIGHT, HEADING_WEIGHT = 0.7, 2.0
 
 _QUOTED = re.compile(r"[\"“”„]([^\"“”„]+)[\"“”]|«([^«»]+)»")
 
@@ -51,6 +57,8 @@ def index_text(table: Any, column: str) -> None:
         case "ngrams":
             lengths = {"ngram_min_length": 4, "ngram_max_length": 4}
             config = FTS(base_tokenizer="ngram", stem=False, **lengths, **every_word)
+        case "headings":
+            config = FTS(base_tokenizer="whitespace", stem=False, **every_word)
         case _:
             config = FTS(base_tokenizer="whitespace", with_position=True, stem=False, **every_word)
     table.create_index(column, config=config)
@@ -63,10 +71,13 @@ def text_query(query: str) -> Any:
 
     words = clean_text(query)
     plain = " ".join(_QUOTED.sub(" ", words).split())
+    telling = without_stop_words(words)
     parts: list[tuple[Occur, Any]] = [
-        (Occur.SHOULD, MatchQuery(words, "text")),
-        (Occur.SHOULD, MatchQuery(words, "ngrams")),
+        (Occur.SHOULD, MatchQuery(telling, "text")),
+        (Occur.SHOULD, MatchQuery(telling, "ngrams", boost=NGRAM_WEIGHT)),
     ]
+    if key := heading_key(words):
+        parts.append((Occur.SHOULD, MatchQuery(key, "headings", boost=HEADING_WEIGHT)))
     if pairs := " ".join(letter_pairs(words)):
         parts.append((Occur.SHOULD, MatchQuery(pairs, "unspaced")))
     if len(plain.split()) > 1:
@@ -77,6 +88,23 @@ def text_query(query: str) -> Any:
         column = "unspaced" if pairs else "text"
         parts.append((Occur.MUST, PhraseQuery(pairs or phrase, column)))
     return BooleanQuery(parts)
+
+
+def without_stop_words(query: str) -> str:
+    """Return a query without its stop words; with them, if it has no other word.
+
+    In capitals, as IT, they stay.
+    """
+    capitals = query.isupper()
+
+    def is_stop_word(part: str) -> bool:
+        words = re.findall(r"\w+", part)
+        if not words or (part.isupper() and len(part) > 1 and not capitals):
+            return False
+        return STOP_WORDS.issuperset(map(str.lower, words))
+
+    kept = [part for part in query.split() if not is_stop_word(part)]
+    return " ".join(kept) if re.search(r"\w", "".join(kept)) else query
 
 
 def phrases(query: str) -> list[str]:

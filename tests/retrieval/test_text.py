@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.retrieval.text import clean_text, find_span, letter_pairs
+from llava_tools.retrieval.text import (
+    clean_text,
+    find_span,
+    heading_key,
+    headings,
+    letter_pairs,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +74,25 @@ def test_clean_text_is_single_spaced_and_stays_as_it_is(raw: str) -> None:
 
 def test_pairs_of_letters_of_scripts_without_spaces() -> None:
     assert letter_pairs("USB の設定, 커피 머신 x 水") == ["の設", "設定", "커피", "머신", "水"]
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("3 Arrays", "arrays"),
+        ("2.1.3  Set datafile fortran", "set_datafile_fortran"),
+        ("XIV Options", "options"),
+        ("Überschrift: der Pager", "überschrift_der_pager"),
+        ("Arrays . . . . . . 18", ""),
+        ("Arrays........18", ""),
+        ("7", "7"),
+        ("", ""),
+    ],
+)
+def test_a_heading_is_one_word_without_its_number(line: str, key: str) -> None:
+    assert heading_key(line) == key
+
+
+def test_headings_are_the_short_lines() -> None:
+    text = f"3 Arrays\r\nArrays . . . . 18\r\n{'long words ' * 9}\r\nA new\r\nArrays"
+    assert headings(text) == "arrays new"

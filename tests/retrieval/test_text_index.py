@@ -8,7 +8,7 @@ import pytest
 
 from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
 from llava_tools.retrieval.store import Store
-from llava_tools.retrieval.text_index import has_phrases, phrases
+from llava_tools.retrieval.text_index import has_phrases, phrases, without_stop_words
 
 PART_NUMBER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 2
 TEXTS = {
@@ -80,3 +80,34 @@ def test_phrases_are_what_quotation_marks_enclose() -> None:
     assert has_phrases("no phrase", "")
     assert has_phrases('"multi way"', "A Multi   way valve")
     assert not has_phrases('"way valve"', "multiway valve")
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("How is the pump descaled?", "pump descaled?"),
+        ("Wie wird die Pumpe entkalkt?", "Pumpe entkalkt?"),
+        ("the IT department", "IT department"),
+        ("The Who", "The Who"),
+        ("AT THE PUMP", "PUMP"),
+        ("what is it", "what is it"),
+        ("x & y-axis", "x & y-axis"),
+    ],
+)
+def test_stop_words_are_left_out_beside_others(query: str, kept: str) -> None:
+    assert without_stop_words(query) == kept
+
+
+def test_a_page_with_the_query_as_a_heading_is_first(tmp_path: Path) -> None:
+    store = Store(tmp_path / "index", IndexMetadata("m", "c", 1))
+    texts = ["Arrays 3 Vectors 5 arrays arrays", "Arrays An array is a row", "more on arrays"]
+    rows = [
+        PageRow("d", page, "", 9, 9, text, b"", [1.0], headings=headings)
+        for page, (text, headings) in enumerate(
+            zip(texts, ["contents", "arrays", ""], strict=True), start=1
+        )
+    ]
+    store.add_pages(rows)
+    store.put_documents([DocumentRow("d.pdf", "d", 3, True, True)])
+    store.clean_up()
+    assert [row["page"] for row in Store(tmp_path / "index").match_text("3. Arrays", 1)] == [2]
