@@ -63,6 +63,12 @@ def add(commands: Any) -> None:
     )
     ask.add_argument("--no-zoom", action="store_true", help="ask whole pages only, which is faster")
     ask.add_argument(
+        "--min-evidence",
+        type=float,
+        metavar="N",
+        help="0 to answer even if the pages' texts do not have the question's words (0.36)",
+    )
+    ask.add_argument(
         "--export", metavar="DIR", help="write the cited pages there, with their boxes drawn"
     )
     add_answer_flags(ask)
@@ -142,7 +148,9 @@ def _stream_index(arguments: argparse.Namespace, model: Llava) -> DocumentAnswer
     """Print the answer while it is generated, unless it is for JSON, and return it."""
     from llava_tools.retrieval import DocumentAnswer, PageIndex, stream  # loads slowly
 
-    options = {"max_tokens": arguments.max_tokens} if hasattr(arguments, "max_tokens") else {}
+    names = ("max_tokens", "min_evidence")
+    values = {name: getattr(arguments, name, None) for name in names}
+    options = {name: value for name, value in values.items() if value is not None}
     parts = stream(
         PageIndex(arguments.index),
         arguments.inputs[0],

@@ -8,6 +8,7 @@ deeper for others.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypedDict
@@ -20,6 +21,7 @@ from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.retrieval.answers import NOT_FOUND, Citation, DocumentAnswer
+from llava_tools.retrieval.evidence import MIN_EVIDENCE, text_evidence
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.merging import merge_answers
@@ -64,6 +66,10 @@ class AskOptions(TypedDict, total=False):
         zoom: Whether a page that does not show its answer is questioned again in tiles. This takes
             a dozen requests, needs `use_logprobs`, and needs log-probabilities of prompts from a
             server, as vLLM reports them (True).
+        min_evidence: The least share of the question, 0 to 1, that the texts of the pages must
+            have in one passage (`evidence.text_evidence`); with less, the answer is that it is not
+            in these documents. It counts if the model reads the text of each page; 0 to answer in
+            any case (0.36).
         max_tokens: Of an answer (64; 512 if not `short`).
     """
 
@@ -75,6 +81,7 @@ class AskOptions(TypedDict, total=False):
     with_text: bool | None
     use_logprobs: bool
     zoom: bool
+    min_evidence: float
     max_tokens: int
 
 
@@ -90,6 +97,7 @@ _DEFAULTS = AskOptions(
     with_text=None,
     use_logprobs=True,
     zoom=True,
+    min_evidence=MIN_EVIDENCE,
     max_tokens=SHORT_MAX_TOKENS,
 )
 
@@ -112,6 +120,9 @@ class DocumentQuestion:
                 f"target={target!r} is blank.", "Name what to put the boxes around, or pass None."
             )
         filled = _DEFAULTS | options
+        least = filled["min_evidence"]
+        if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
+            raise RequestError(f"min_evidence={least!r} is not possible.", "Use 0 to 1.")
         if not filled["short"]:
             filled["max_tokens"] = options.get("max_tokens", LONG_MAX_TOKENS)
         return cls(index, question, filled)
@@ -131,6 +142,8 @@ class DocumentQuestion:
         if not pages:
             return DocumentAnswer(NOT_FOUND, 0.0, (), (), model.backend.model_name, skipped)
         texts = [self._passages(hit, model) for hit, _ in pages]
+        if not self._has_evidence([hit for hit, _ in pages], texts):
+            return DocumentAnswer(NOT_FOUND, 0.0, (), (), model.backend.model_name, skipped)
         requests = [self._request(page, text) for (_, page), text in zip(pages, texts, strict=True)]
         page_answers = yield from get_answers(*requests)
         citations = []
@@ -159,7 +172,9 @@ class DocumentQuestion:
         depth, pages = count, list[tuple[Hit, ImageRef]]()
         errors: dict[str, DocumentError | ImageError] = {}
         while True:
-            hits = self.index.search(self.question, depth, mode=options["mode"], rerank=rerank)
+            hits = self.index.search(
+                self.question, depth, mode=options["mode"], rerank=rerank, min_coverage=0
+            )
             opened = {(hit.digest, hit.page) for hit, _ in pages}
             for hit in hits:
                 is_new = (hit.digest, hit.page) not in opened and hit.document not in errors
@@ -175,6 +190,16 @@ class DocumentQuestion:
         if errors and not pages:
             raise next(iter(errors.values()))
         return pages, tuple(Skipped.from_error(path, error) for path, error in errors.items())
+
+    def _has_evidence(self, hits: Sequence[Hit], texts: Sequence[str]) -> bool:
+        """Return whether the pages can answer the question, as far as their texts show it.
+
+        They show it only if the model reads them and all pages have one.
+        """
+        least = self.options["min_evidence"]
+        if least == 0 or not all(texts):
+            return True
+        return text_evidence(self.index, self.question, hits) >= least
 
     def _cite(
         self, hit: Hit, page: ImageRef, whole: Answer, is_written: bool

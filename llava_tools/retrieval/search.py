@@ -96,11 +96,12 @@ def search_pages(
     k: int,
     mode: SearchMode,
     where: PageFilter | None = None,
+    min_coverage: float = MIN_COVERAGE,
 ) -> list[Hit]:
     """Return the `k` best pages that match `where`; ties are ordered by digest and page."""
     query = well_formed(query)
     depth = max(MIN_DEPTH, 4 * k)
-    texts = match_texts(store, query, depth, where) if mode != "image" else []
+    texts = match_texts(store, query, depth, where, min_coverage) if mode != "image" else []
     if mode == "text":
         scored = _score_texts(query, texts)
     else:
@@ -124,13 +125,17 @@ def search_by_image(
 
 
 def match_texts(
-    store: Store, query: str, limit: int, where: PageFilter | None = None
+    store: Store,
+    query: str,
+    limit: int,
+    where: PageFilter | None = None,
+    min_coverage: float = MIN_COVERAGE,
 ) -> list[PageMatch]:
     """Return the pages that have all phrases and enough of the words of a query, best first."""
     return [
         row
         for row in store.match_text(query, limit, where)
-        if coverage(query, row["text"]) >= MIN_COVERAGE and has_phrases(query, row["text"])
+        if coverage(query, row["text"]) >= min_coverage and has_phrases(query, row["text"])
     ]
 
 
