@@ -10,15 +10,15 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 #: To open a folder on the way; O_PATH, where it exists, needs no permission to list it.
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file for reading, without waiting for whoever writes to a pipe.
 
     Raises:
@@ -27,7 +27,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     return open(path, "rb", opener=_open_regular)
 
 
-def open_regular_within(path: str | Path, directories: Iterable[Path]) -> BinaryIO:
+def open_regular_within(path: str | Path, directories: Iterable[Path]) -> BufferedReader:
     """Open a regular file in one of some directories, which have no links in their own paths.
 
     Links in `path` are resolved first. Then each folder is opened by its name in the one before,
@@ -72,7 +72,7 @@ def _open_below(directory: Path, names: tuple[str, ...], flags: int) -> int:
         os.close(folder)
 
 
-def _open_and_compare(resolved: Path) -> BinaryIO:
+def _open_and_compare(resolved: Path) -> BufferedReader:
     file = open_regular(resolved)
     same = Path(os.path.realpath(resolved)) == resolved
     if same and os.path.samestat(os.fstat(file.fileno()), os.lstat(resolved)):

@@ -12,8 +12,9 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -228,7 +229,7 @@ def _request(
             raise DocumentError(f"{name} is broken, or has no pages.", "Get the file again.")
 
 
-def _open_unchanged(path: str, state: FileState) -> BinaryIO:
+def _open_unchanged(path: str, state: FileState) -> BufferedReader:
     """Open a file that must be in a state."""
     file = open_regular(path)
     if FileState.of(file.fileno()) != state:

@@ -52,7 +52,8 @@ SWAPS = [swap_file, swap_folder, swap_pipe]
 
 def after_resolving(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
     """Run an action once, right after a path was resolved and before the file is opened."""
-    realpath, done = os.path.realpath, []
+    realpath = os.path.realpath
+    done: list[str] = []
 
     def resolve(path: str, **options: bool) -> str:
         resolved = realpath(path, **options)

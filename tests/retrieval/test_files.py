@@ -11,6 +11,7 @@ import pytest
 
 from llava_tools.retrieval import LoadedPage, PageIndex, Skipped, load_pages, loading
 from llava_tools.retrieval.files import FileScan
+from llava_tools.retrieval.pages import Document, FileState, hash_file, open_document
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -107,15 +108,14 @@ def test_i10_file_that_is_swapped_after_its_check_is_not_read(
     allowed.mkdir()
     secret = write_pdf(tmp_path / "secret.pdf", ["A secret"])
     path = write_pdf(allowed / "a.pdf", ["Allowed"])
-    hash_file = loading.hash_file
 
-    def swap(name: str, directories: object) -> object:
+    def swap(name: str, directories: list[Path]) -> tuple[str, FileState]:
         path.unlink()
         if kind == "link":
             path.symlink_to(secret)
         else:
             os.mkfifo(path)
-        return hash_file(name, directories)  # type: ignore[arg-type]
+        return hash_file(name, directories)
 
     monkeypatch.setattr(loading, "hash_file", swap)
     texts, reasons = load(allowed, allowed_directories=[allowed])
@@ -133,15 +133,14 @@ def test_i10_file_that_is_swapped_after_it_was_hashed_is_not_read(
     allowed.mkdir()
     secret = write_pdf(tmp_path / "secret.pdf", ["A secret"])
     path = write_pdf(allowed / f"a{suffix}", ["Allowed"])
-    open_document = loading.open_document
 
-    def swap(*arguments: object) -> object:
+    def swap(name: str, digest: str, state: FileState) -> Document:
         path.unlink()
         if kind == "link":
             path.symlink_to(secret)
         else:
             os.mkfifo(path)
-        return open_document(*arguments)  # type: ignore[arg-type]
+        return open_document(name, digest, state)
 
     monkeypatch.setattr(loading, "open_document", swap)
     texts, reasons = load(allowed, allowed_directories=[allowed])
