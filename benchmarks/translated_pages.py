@@ -42,14 +42,16 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PACKAGES, default=list(PACKAGES))
     options = parser.parse_args()
     figures: dict[str, dict[str, dict[str, float]]] = {}
+    weights = {}
     with tempfile.TemporaryDirectory() as work:
         for part in options.parts:
             get_manuals(options.folder / part, PACKAGES[part])
             index = PageIndex(Path(work) / part, Embedder(options.model))
             index.update([options.folder / part])
+            weights[part] = index.stats().image_weight
             figures |= examine(index, "own manuals", {part: pairs(part, QUESTIONS)})
     print(table(figures))
-    print(json.dumps({**describe(), "retrieval": figures}))
+    print(json.dumps({**describe(), "retrieval": figures, "image_weight": weights}))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ two things.
 
 1. How high the vectors rank the right page. A CLIP that reads ranks most pages high; one that was
    trained on other images ranks by chance. Twice the area under the ROC curve less one, from 0
-   (chance) to 1 (always first), less two standard errors, is the weight of the image ranking for
-   pages with a text.
+   (chance) to 1 (always first), less two standard errors, and squared, is the weight of the image
+   ranking for pages with a text.
 2. The noise floor for pages without a text, which are never right for a passage. A query's margin
    over such a page is the cosine of both, less the query's cosine to the mean vector of these
    pages, since some queries are near to all images. The largest margin of each passage is noise; a
@@ -145,8 +145,9 @@ def image_weight(
     behind = (cosines < right).sum(1) + ((cosines == right).sum(1) - 1) / 2
     areas = behind / (len(pages) - 1)
     error = float(areas.std()) / len(targets) ** 0.5
-    weight: float = 2 * (float(areas.mean()) - 2 * error) - 1
-    return min(1.0, max(MIN_WEIGHT, weight))
+    quality = 2 * (float(areas.mean()) - 2 * error) - 1
+    # Squared: a ranking that is little better than chance must not part pages that texts order.
+    return min(1.0, max(MIN_WEIGHT, max(0.0, quality) ** 2))
 
 
 def passage(text: str) -> str:

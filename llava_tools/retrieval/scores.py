@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from llava_tools.retrieval.schema import PageMatch
 from llava_tools.retrieval.text import letter_pairs, without_unspaced
+from llava_tools.retrieval.text_index import without_stop_words
 
 #: A page is found by its text if it has at least this share of the query's letters.
 MIN_COVERAGE = 0.25
@@ -24,11 +25,12 @@ _RUN, _MIN_RUNS = 4, 0.5
 def coverage(query: str, text: str) -> float:
     """Return the share, 0 to 1, of a query's letters that are in words of a text.
 
-    Case and accents do not matter. A word of four letters or more counts in other forms too, by
-    the share of its runs of four letters that the text has, if these are half of them and the
-    first one is among them. In scripts without spaces, pairs of letters stand for words.
+    Case and accents do not matter, and stop words do not count beside others. A word of four
+    letters or more counts in other forms too, by the share of its runs of four letters that the
+    text has, if these are half of them and the first one is among them. In scripts without spaces,
+    pairs of letters stand for words.
     """
-    query, text = _fold(query), _fold(text)
+    query, text = _fold(without_stop_words(query)), _fold(text)
     words, pairs = re.findall(r"\w+", without_unspaced(query)), letter_pairs(query)
     total = sum(map(len, words)) + sum(map(len, pairs))
     spaced = without_unspaced(text)

@@ -130,3 +130,19 @@ def test_margins_are_over_the_mean_cosine_of_the_query() -> None:
     calibration = VectorCalibration(noise=(0.2,), mean_vector=(0.5, 0.0))
     assert calibration.count_matches((3, 0), [0.8, 0.7, 0.6], 0) == 1  # the mean cosine is 0.5
     assert calibration.count_matches((0, 3), [0.8, 0.7, 0.6], 0) == 3  # the mean cosine is 0
+
+
+@pytest.mark.parametrize(("rank", "weight"), [(0, 1.0), (1, 0.64), (4, 0.04), (5, MIN_WEIGHT)])
+def test_weight_falls_faster_than_the_quality_of_the_ranking(rank: int, weight: float) -> None:
+    """Queries with their right page at the same rank, from 0, of eleven."""
+    pages = [[math.cos(angle / 10), math.sin(angle / 10)] for angle in range(11)]
+    assert image_weight([[1.0, 0.0]] * 20, pages, [rank] * 20) == pytest.approx(weight)
+
+
+def test_share_below_counts_the_passages_with_less_noise() -> None:
+    calibration = VectorCalibration(noise=(0.4, 0.3, 0.2, 0.1), mean_vector=(0.5, 0.0))
+    assert [calibration.share_below((3, 0), 0.5 + margin) for margin in (0.05, 0.25, 0.5)] == [
+        0,
+        0.5,
+        1,
+    ]

@@ -23,6 +23,8 @@ from llava_tools.retrieval.scores import best_coverage, coverage
         ("USB 設定", "設定", 2 / 5),
         ("wombat", "combat", 0.0),
         ("?", "what?", 0),
+        ("how is the pump", "a pump", 1),
+        ("how is the pump", "how is the fan", 0),
         ("word", "", 0),
     ],
 )
