@@ -198,7 +198,7 @@ def _read_reply(stream: IO[bytes], side: int) -> tuple[dict[str, Any], bytes] | 
         return None
     header = json.loads(line)
     width, height = header.get("width", 0), header.get("height", 0)
-    if not (0 <= width <= side and 0 <= height <= side):
+    if not (0 <= width <= side + 1 and 0 <= height <= side + 1):  # pdfium's size is rounded up
         return None
     pixels = stream.read(3 * width * height)
     return (header, pixels) if len(pixels) == 3 * width * height else None

@@ -177,6 +177,16 @@ def test_drawing_limits_apply_to_the_side_that_was_requested(
     assert read_page(document, 1, process).image.size == (30, 40)
 
 
+@pytest.mark.parametrize("size", [(300, 300), (595.276, 841.89), (612, 792), (0.5, 0.5), (1, 5000)])
+def test_pages_of_any_size_are_drawn(
+    tmp_path: Path, process: PdfProcess, size: tuple[float, float]
+) -> None:
+    image = read_page(open_pdf(write_pdf(tmp_path / "a.pdf", ["One"], size)), 1, process).image
+    longer = max(size)
+    expected = [max(1.0, side / max(longer, 1) * pages.SIDE) for side in size]
+    assert [abs(a - b) <= 1 for a, b in zip(image.size, expected, strict=True)] == [True, True]
+
+
 PROGRAM = """
 import os, sys
 from llava_tools.retrieval import PageIndex, pdf_process
