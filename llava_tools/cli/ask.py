@@ -175,11 +175,14 @@ def _stream_index(arguments: argparse.Namespace, model: Llava) -> DocumentAnswer
 
 
 def _format_citations(answer: DocumentAnswer, images: Sequence[Path]) -> str:
+    """Return the sources: of each sentence, if the answer is in sentences; then exported images."""
     lines = []
-    for number, citation in enumerate(answer.citations):
+    for citation in answer.claims or answer.citations:
         width, height = citation.image.size
         place = f"  box {list(citation.box)} of {width} x {height}" if citation.box else ""
+        if answer.claims:
+            lines.append(f"  {citation.answer}")
         lines.append(f"  {citation.document}, page {citation.page}{place}")
         lines += [f"    {citation.snippet}"] if citation.snippet else []
-        lines += [f"    {images[number]}"] if images else []
+    lines += [f"    {path}" for path in images]
     return "".join(f"{line}\n" for line in lines)

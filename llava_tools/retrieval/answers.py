@@ -97,6 +97,8 @@ class DocumentAnswer:
         others: The pages with another answer, or whose answer was not trusted.
         model: Name of the model.
         skipped: Files among the matches that are gone, changed or unusable.
+        claims: For an answer in sentences each of them, as the `answer` of a citation of its own:
+            the page, the snippet that supports it, and its box. Empty for a short answer.
     """
 
     text: str
@@ -105,6 +107,7 @@ class DocumentAnswer:
     others: tuple[Citation, ...]
     model: str
     skipped: tuple[Skipped, ...] = ()
+    claims: tuple[Citation, ...] = ()
 
     @property
     def is_found(self) -> bool:
@@ -126,6 +129,7 @@ class DocumentAnswer:
             "certainty": self.certainty,
             "model": self.model,
             "citations": [citation.as_dict() for citation in self.citations],
+            "claims": [citation.as_dict() for citation in self.claims],
             "others": [citation.as_dict() for citation in self.others],
             "skipped": [{"document": s.document, "reason": s.reason} for s in self.skipped],
         }

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
-from dataclasses import replace
 from typing import Unpack
 
 from llava_tools.core import streaming
@@ -80,7 +79,8 @@ def _stream(question: DocumentQuestion, model: Llava) -> Generator[str | Documen
             for chunk in generated:
                 chunks.append(chunk)
                 yield chunk.text
-        answer = _with_text(answer, chunks)
+        check_complete(chunks)
+        answer = question.with_text(answer, "".join(chunk.text for chunk in chunks))
     yield answer
 
 
@@ -100,10 +100,7 @@ async def astream(
             async for chunk in generated:
                 chunks.append(chunk)
                 yield chunk.text
-        answer = _with_text(answer, chunks)
+        check_complete(chunks)
+        text = "".join(chunk.text for chunk in chunks)
+        answer = await asyncio.to_thread(document_question.with_text, answer, text)
     yield answer
-
-
-def _with_text(answer: DocumentAnswer, chunks: list[Chunk]) -> DocumentAnswer:
-    check_complete(chunks)
-    return replace(answer, text="".join(chunk.text for chunk in chunks))

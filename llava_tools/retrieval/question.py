@@ -7,7 +7,6 @@ deeper for others.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.retrieval.answers import NOT_FOUND, Citation, DocumentAnswer
+from llava_tools.retrieval.claims import find_claims, locate_text
 from llava_tools.retrieval.evidence import MIN_EVIDENCE, text_evidence
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.index import PageIndex
@@ -31,8 +31,6 @@ from llava_tools.retrieval.tiling import answer_with_tiles, certainty, statement
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateArguments, locate
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers
-
-_log = logging.getLogger(__name__)
 
 #: Prompt with a page's text, as in LLaVA 1.5's training data (TextCaps, TextVQA).
 PROMPT_WITH_TEXT = "{question}\nReference OCR token: {text}"
@@ -134,7 +132,12 @@ class DocumentQuestion:
         if request is None:
             return answer
         (long,) = yield from get_answers(request)
-        return replace(answer, text=long.text)
+        return self.with_text(answer, long.text)
+
+    def with_text(self, answer: DocumentAnswer, text: str) -> DocumentAnswer:
+        """Return an answer in sentences, with the source of each."""
+        answer = replace(answer, text=text)
+        return replace(answer, claims=find_claims(self.index, answer))
 
     def decide(self, model: Llava) -> RequestGenerator[DocumentAnswer]:
         """Return the short answer, with the pages and places that it comes from."""
@@ -249,11 +252,7 @@ class DocumentQuestion:
     def _locate(self, citation: Citation) -> RequestGenerator[Box | None]:
         """Find the target by the text layer, which is exact, or else by the model."""
         target = self.options["target"]
-        try:
-            box = self.index.locate(citation.hit, target or citation.answer)
-        except DocumentError as error:  # the file is gone or changed since its page was opened
-            _log.warning("no box on page %s: %s", citation.page, error.message)
-            return None
+        box = locate_text(self.index, citation.hit, target or citation.answer)
         if box is not None or target is None:
             return box
         resolver = ImageResolver()
