@@ -23,6 +23,7 @@ from typing import Any
 
 from llava_tools.core.backend import Encoder
 from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.text import is_unspaced
 
 #: Pages among which a passage's own page is ranked, at most.
 SAMPLE_PAGES = 1_000
@@ -100,7 +101,7 @@ def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
 
     pages = store.count()
     sample = store.sample(SAMPLE_PAGES)
-    rows = [row for row in sample if len(row["text"].split()) > 2 * PASSAGE_WORDS]
+    rows = [row for row in sample if _has_passage(row["text"])]
     if len(rows) < MIN_PAGES:
         return VectorCalibration(pages=pages)
     targets = range(0, len(rows), -(-len(rows) // MAX_PASSAGES))
@@ -148,6 +149,12 @@ def image_weight(
     quality = 2 * (float(areas.mean()) - 2 * error) - 1
     # Squared: a ranking that is little better than chance must not part pages that texts order.
     return min(1.0, max(MIN_WEIGHT, max(0.0, quality) ** 2))
+
+
+def _has_passage(text: str) -> bool:
+    """Return whether a text is at least twice a passage: in words, or in a script without spaces."""
+    words = len(text.split()) > 2 * PASSAGE_WORDS
+    return words or (is_unspaced(text) and len(text) > 2 * PASSAGE_CHARACTERS)
 
 
 def passage(text: str) -> str:

@@ -17,10 +17,13 @@ from llava_tools.retrieval.calibration import (
     MIN_WEIGHT,
     PASSAGE_WORDS,
     VectorCalibration,
+    calibrate,
     image_weight,
     passage,
 )
+from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
 from llava_tools.retrieval.search import SearchMode
+from llava_tools.retrieval.store import Store
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -146,3 +149,18 @@ def test_share_below_counts_the_passages_with_less_noise() -> None:
         0.5,
         1,
     ]
+
+
+def test_texts_without_spaces_are_measured(tmp_path: Path) -> None:
+    store = Store(tmp_path / "index", IndexMetadata("m", "c", 2))
+    vectors = [unit(page) for page in range(PAGES)]
+    store.add_pages(
+        [
+            PageRow("d", page, "", 9, 9, "石灰除去は毎月行う" * 40, b"", vectors[page])
+            for page in range(PAGES)
+        ]
+    )
+    store.put_documents([DocumentRow("d.pdf", "d", PAGES, True, True)])
+    store.clean_up()
+    measured = calibrate(Store(tmp_path / "index"), ScriptedEmbedder(lambda text: unit(0)))
+    assert measured.image_weight == MIN_WEIGHT  # all passages are alike, so by chance
