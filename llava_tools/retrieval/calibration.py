@@ -152,7 +152,7 @@ def image_weight(
 
 
 def _has_passage(text: str) -> bool:
-    """Return whether a text is at least twice a passage: in words, or in a script without spaces."""
+    """Return whether a text is twice as long as a passage."""
     words = len(text.split()) > 2 * PASSAGE_WORDS
     return words or (is_unspaced(text) and len(text) > 2 * PASSAGE_CHARACTERS)
 
