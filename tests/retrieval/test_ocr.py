@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from llava_tools import Llava
+from llava_tools.errors import MissingExtraError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.retrieval.ocr import (
@@ -122,6 +124,12 @@ def test_without_ocr_images_have_no_text(folder: Path, tmp_path: Path) -> None:
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     index.update([folder])
     assert index.search("valve", mode="text") == []
+
+
+def test_without_its_package_rapidocr_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(MissingExtraError, match="extra 'ocr'"):
+        RapidOcr()
 
 
 @pytest.fixture(scope="module")
