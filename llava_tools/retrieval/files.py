@@ -41,8 +41,9 @@ class Skipped:
     digest: str = ""
 
     def __str__(self) -> str:
-        """Return it for a message: `document` in short, and the reason."""
-        return f"{shorten(self.document, quote=False)}: {self.reason}"
+        """Return it for a message: the path, printable and on one line, and the reason."""
+        path = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.document)
+        return f"{path}: {self.reason}"
 
     @classmethod
     def from_error(

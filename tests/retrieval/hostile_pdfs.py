@@ -1,4 +1,4 @@
-"""Small PDFs that take hours or all memory to draw, as strangers may send them."""
+"""Small PDFs as strangers may send them: some take hours or all memory to draw."""
 
 from __future__ import annotations
 
@@ -77,6 +77,18 @@ def write_many_shadings(path: Path, times: int = 100_000) -> Path:
     )
     content = _stream(b"", b"/S sh " * times)
     return _write(path, content, b"<< /Shading << /S 5 0 R >> >>", shading)
+
+
+def write_escape_sequences(path: Path) -> Path:
+    """Write a text layer that sets a terminal's title and reverses its direction."""
+    to_unicode = (
+        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap "
+        b"1 begincodespacerange <00> <FF> endcodespacerange "
+        b"2 beginbfchar <41> <001B> <42> <202E> endbfchar endcmap end end"
+    )
+    content = _stream(b"", b"BT /F 12 Tf 20 200 Td (pump A]0;owned B noise) Tj ET")
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>"
+    return _write(path, content, b"<< /Font << /F 5 0 R >> >>", font, _stream(b"", to_unicode))
 
 
 #: Writers of PDFs that exceed the limits, by what they contain.

@@ -47,7 +47,9 @@ def test_f1_names_that_are_not_utf8_are_skipped_and_the_rest_is_indexed(
     )
     named = FileScan.of([os.fsdecode(path)])
     assert named.files == []
-    str(report.skipped[0]).encode()  # messages can be written
+    shown = str(report.skipped[0])
+    assert shown.isprintable()  # messages can be written, on one line
+    assert shown.startswith(str(folder))
 
 
 def test_f9_hidden_files_and_folders_are_left_out_unless_they_are_named(tmp_path: Path) -> None:
