@@ -16,8 +16,8 @@ from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.passages import split_passages, terms
 from llava_tools.retrieval.search import Hit
 
-#: The least evidence. All 36 `tuning` questions of `benchmarks.unanswerable` have it, and a third
-#: of the same questions without the document that answers them.
+#: The least evidence: 35 of the 36 `tuning` questions of `benchmarks.unanswerable` have it, and a
+#: third of the same questions without the manual that answers them.
 MIN_EVIDENCE = 0.36
 #: Pages in which the words of the question are counted.
 COUNTED_PAGES = 50
