@@ -1,7 +1,8 @@
 """Mending an index: versions of its tables that cannot be read are removed.
 
-LanceDB keeps a manifest for each version of a table. Without the newest one, a table is as it was
-one write earlier: `ingest.plan_ingest` compares both tables and reads again what is missing.
+LanceDB keeps a manifest for each version of a table, and the files of the last ten minutes' ones.
+Without the newest versions, a table is as it was some writes earlier: `ingest.plan_ingest` compares
+both tables and reads again what is missing.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ _MOST_VERSIONS = 2**64 - 1
 
 
 def remove_damaged_versions(location: IndexLocation) -> bool:
-    """Remove manifests that can be read from the disk, but not by LanceDB; return whether any was.
+    """Remove versions that can be read from the disk, but not by LanceDB; return whether any was.
 
-    Only for folders, and only while no other process writes. A table keeps its last manifest.
+    Only for folders, and only while no other process writes. A table without a version that can be
+    read keeps all of them.
     """
     if location.folder is None:
         return False
@@ -33,18 +35,25 @@ def remove_damaged_versions(location: IndexLocation) -> bool:
 
 def _mend(location: IndexLocation, database: Any, table: Path) -> bool:
     with location.translate_errors():
-        newest_first = sorted((table / "_versions").glob("*.manifest"), key=_version, reverse=True)
-        removed = False
-        while len(newest_first) > 1 and not _opens(location, database, table.stem):
-            newest_first[0].read_bytes()  # raises if the disk is at fault
-            newest_first.pop(0).unlink()
-            removed = True
-        for manifest in newest_first[1:]:
-            if not _opens(location, database, table.stem, _version(manifest)):
-                manifest.read_bytes()
-                manifest.unlink()
-                removed = True
-    return removed
+        manifests = sorted((table / "_versions").glob("*.manifest"), key=_version, reverse=True)
+        # LanceDB reads the newest manifest first, also for an older version: so they make way.
+        aside: list[Path] = []
+        while not _is_readable(location, database, table.stem):
+            manifest = manifests[len(aside)]
+            manifest.read_bytes()  # raises if the disk is at fault
+            aside.append(manifest.rename(manifest.with_suffix(".damaged")))
+            if len(aside) == len(manifests):
+                for path in aside:
+                    path.rename(path.with_suffix(".manifest"))
+                return False
+        older = [
+            manifest
+            for manifest in manifests[len(aside) + 1 :]
+            if not _is_readable(location, database, table.stem, _version(manifest))
+        ]
+        for path in (*aside, *older):
+            path.unlink()
+    return bool(aside or older)
 
 
 def _version(manifest: Path) -> int:
@@ -53,10 +62,16 @@ def _version(manifest: Path) -> int:
     return _MOST_VERSIONS - number if number > _MOST_VERSIONS // 2 else number
 
 
-def _opens(location: IndexLocation, database: Any, name: str, version: int | None = None) -> bool:
+def _is_readable(
+    location: IndexLocation, database: Any, name: str, version: int | None = None
+) -> bool:
+    """Return whether an old version opens; or whether all rows of the newest one can be read."""
     try:
         with location.translate_errors():
-            open_table(database, name, version)
+            table = open_table(database, name, version)
+            if version is None:
+                for _ in table.search().to_batches():
+                    pass
     except IndexStoreError:
         return False
     return True

@@ -91,11 +91,11 @@ def open_to_write(
         IndexStoreError: It cannot be mended, or is kept in another way than `keep_images`.
     """
     try:
-        store = Store(location, metadata, keep_images=bool(keep_images))
+        store = _open_and_check(location, metadata, keep_images)
     except IndexStoreError:
         if not remove_damaged_versions(location):
             raise
-        store = Store(location, metadata, keep_images=bool(keep_images))
+        store = _open_and_check(location, metadata, keep_images)
     if keep_images is not None and keep_images != store.keeps_images:
         state = "keeps" if store.keeps_images else "does not keep"
         raise IndexStoreError(
@@ -105,14 +105,34 @@ def open_to_write(
     return store
 
 
+def _open_and_check(
+    location: IndexLocation, metadata: IndexMetadata | None, keep_images: bool | None
+) -> Store:
+    store = Store(location, metadata, keep_images=bool(keep_images))
+    store.documents()
+    store.page_counts()  # opens each file of the table
+    return store
+
+
 def clean_up(store: Store, *, verify: bool) -> None:
-    """Run `Store.clean_up`, after mending the index if that fails."""
+    """Run `Store.clean_up`, after mending the index if that fails.
+
+    Raises:
+        IndexStoreError: It cannot be mended, or writes were lost.
+    """
     try:
         store.clean_up(verify=verify)
-    except IndexStoreError:  # an old version that LanceDB cannot remove, since it is damaged
+    except IndexStoreError:  # perhaps an old version that cannot be removed, since it is damaged
         if not remove_damaged_versions(store.location):
             raise
-        Store(store.location).clean_up(verify=verify)
+        mended = Store(store.location)
+        if mended.versions != store.versions:
+            raise IndexStoreError(
+                f"The index in {shorten(store.location)} was damaged, and its last writes are "
+                "removed.",
+                "Index again: they are read again.",
+            ) from None
+        mended.clean_up(verify=verify)
 
 
 @dataclass
