@@ -84,6 +84,13 @@ def test_f5_a_file_that_vanishes_while_the_model_answers_is_cited_without_a_box(
     assert (citation.answer, citation.box) == ("Tea", None)
 
 
+def test_a_long_question_finds_the_page_that_has_few_of_its_words(index: PageIndex) -> None:
+    question = "In the document with the word tea somewhere: which amount stands at the bottom?"
+    assert index.search(question, mode="text") == []
+    answer = ask(index, question, Llava(backend=ScriptedBackend(["7"])), k=1, mode="text")
+    assert (answer.text, len(answer.citations)) == ("7", 1)
+
+
 FILLER = "The valve is closed before the lid comes off. " * 80
 
 
