@@ -12,7 +12,7 @@ from typing import Any
 
 from llava_tools.errors import IndexStoreError
 from llava_tools.retrieval.location import IndexLocation
-from llava_tools.retrieval.store import connect, open_table
+from llava_tools.retrieval.tables import connect, open_table
 
 _MOST_VERSIONS = 2**64 - 1
 

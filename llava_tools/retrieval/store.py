@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llava_tools.errors import IndexStoreError, require
+from llava_tools.errors import IndexStoreError
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.location import IndexLocation
@@ -25,18 +25,21 @@ from llava_tools.retrieval.schema import (
     IndexMetadata,
     PageMatch,
     PageRow,
-    image_schema,
     is_one_of,
     make_schemas,
     quoted,
     read_metadata,
     to_arrow,
 )
-from llava_tools.retrieval.text_index import (
-    TEXT_COLUMNS,
-    index_text,
-    text_query,
+from llava_tools.retrieval.tables import (
+    check_columns,
+    connect,
+    create_tables,
+    delete_rows,
+    open_table,
+    table_names,
 )
+from llava_tools.retrieval.text_index import TEXT_COLUMNS, index_text, text_query
 
 #: Pages from which vectors get an index; with fewer, a search compares all vectors.
 MIN_INDEXED_PAGES = 10_000
@@ -45,14 +48,10 @@ MIN_INDEXED_PAGES = 10_000
 PARTITIONS = 64
 #: A search re-ranks this multiple of `limit` candidates by their full vectors.
 REFINE_FACTOR = 2
-#: Bytes of LanceDB's metadata cache. Its default is 1 GiB, and each batch written adds to it, so
-#: memory would grow with the pages.
-METADATA_CACHE_BYTES = 32 << 20
 #: Old versions of the tables are kept this long, for searches that are reading them.
 KEEP_VERSIONS = timedelta(minutes=10)
 #: Files of the table of images, from which it is compacted.
 MAX_FRAGMENTS = 64
-_DELETE_BATCH = 500
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
 #: Pages without a text layer: images, and scans without OCR.
 _WITHOUT_TEXT = "text = ''"
@@ -87,14 +86,14 @@ class Store:
                 )
             self._database = connect(self.location)
             if metadata is not None and not self.exists(self.location, self._database):
-                _create_tables(self._database, metadata, keep_images)
+                create_tables(self._database, metadata, keep_images)
             self._identity = self._read_identity()
             self._documents = open_table(self._database, "documents")
             self._pages = open_table(self._database, "pages")
             self.metadata = read_metadata(self._pages.schema, str(self.location))
             schemas = make_schemas(self.metadata)
             for table, schema in zip((self._documents, self._pages), schemas, strict=True):
-                _check_columns(table, schema, where)
+                check_columns(table, schema, where)
 
     @staticmethod
     def exists(location: IndexLocation | Path, database: Any = None) -> bool:
@@ -103,7 +102,7 @@ class Store:
         if location.folder is not None:
             return (location.folder / "pages.lance").is_dir()
         with location.translate_errors():
-            return "pages" in _table_names(database or connect(location))
+            return "pages" in table_names(database or connect(location))
 
     def latest(self) -> Store:
         """Return this store, or the index as it is now if it was written meanwhile."""
@@ -210,7 +209,7 @@ class Store:
     def keeps_images(self) -> bool:
         """Whether it keeps the images of pages, which is so from its creation on."""
         with self.location.translate_errors():
-            return "images" in _table_names(self._database)
+            return "images" in table_names(self._database)
 
     def image(self, digest: str, page: int) -> bytes:
         """Return a page's image, a JPEG; empty if it is not kept."""
@@ -249,7 +248,7 @@ class Store:
     def remove(self, documents: Sequence[str]) -> None:
         """Remove files; `clean_up` removes their pages."""
         with self.location.translate_errors():
-            _delete(self._documents, "document", documents)
+            delete_rows(self._documents, "document", documents)
 
     def clean_up(self, *, verify: bool = False) -> None:
         """Remove pages that no file has, and bring the indexes up to date.
@@ -260,13 +259,13 @@ class Store:
         orphans = sorted(self.page_counts().keys() - digests)
         with self.location.translate_errors():
             self._check_sole_writer(self._pages, "pages")
-            _delete(self._pages, "digest", orphans)
+            delete_rows(self._pages, "digest", orphans)
             self._complete_indexes(verify)
             for table in (self._pages, self._documents):
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
             if self.keeps_images:
                 images = open_table(self._database, "images")
-                _delete(images, "digest", orphans)
+                delete_rows(images, "digest", orphans)
                 # It is large, and compacting it copies all of it.
                 many = images.stats()["fragment_stats"]["num_fragments"] > MAX_FRAGMENTS
                 if orphans or many:
@@ -295,7 +294,7 @@ class Store:
         """Return a text that `put_value` stored; empty if there is none, or it is damaged."""
         try:
             with self.location.translate_errors():
-                if "values" not in _table_names(self._database):
+                if "values" not in table_names(self._database):
                     return ""
                 query = self._database.open_table("values").search()
                 rows = query.where(f"name = {quoted(name)}").select(["value"]).limit(1).to_list()
@@ -366,64 +365,10 @@ class Store:
             return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
 
 
-def connect(location: IndexLocation) -> Any:
-    """Return LanceDB's connection to an index, also to one that cannot be opened."""
-    lancedb = _lancedb()
-    session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
-    options: Mapping[str, str] | None = location.storage_options or None
-    return lancedb.connect(location.path, session=session, storage_options=options)
-
-
-def _create_tables(database: Any, metadata: IndexMetadata, keep_images: bool) -> None:
-    """Create an index's tables; `pages` is the last one, so if it exists, all do."""
-    documents, pages = make_schemas(metadata)
-    database.create_table("documents", schema=documents, exist_ok=True)
-    if keep_images:
-        database.create_table("images", schema=image_schema(), exist_ok=True)
-    table = database.create_table("pages", schema=pages)
-    for column in TEXT_COLUMNS:
-        index_text(table, column)
-
-
-def open_table(database: Any, name: str, version: int | None = None) -> Any:
-    """Return a table, as it is now or at a version; `ValueError` if it has no columns."""
-    table = database.open_table(name)
-    if version is not None:
-        table.checkout(version)
-    if not table.schema.names:  # what LanceDB reads from a manifest of zeros
-        raise ValueError(f"the table {name} has no columns")
-    return table
-
-
-def _table_names(database: Any) -> set[str]:
-    return set(database.list_tables().tables)
-
-
-def _check_columns(table: Any, schema: Any, where: str) -> None:
-    """Raise `IndexStoreError` for a table without the columns of `schema`."""
-    columns = dict(zip(table.schema.names, table.schema.types, strict=True))
-    wrong = [field.name for field in schema if columns.get(field.name) != field.type]
-    if wrong:
-        raise IndexStoreError(
-            f"The index in {where} has other columns than llava-tools writes: {', '.join(wrong)}.",
-            "Index into another folder.",
-        )
-
-
 def _index_vectors(table: Any) -> None:
     # All partitions are probed, so their centres matter little: train them quickly.
     options = {"num_partitions": PARTITIONS, "max_iterations": 10, "sample_rate": 64}
-    config = _lancedb().index.IvfSq(distance_type="cosine", **options)
+    from lancedb.index import IvfSq
+
+    config = IvfSq(distance_type="cosine", **options)
     table.create_index("vector", config=config)
-
-
-def _delete(table: Any, column: str, values: Sequence[str]) -> None:
-    for start in range(0, len(values), _DELETE_BATCH):
-        table.delete(is_one_of(column, values[start : start + _DELETE_BATCH]))
-
-
-def _lancedb() -> Any:
-    require("lancedb", extra="documents")
-    import lancedb.index
-
-    return lancedb

@@ -47,7 +47,7 @@ def test_f10_plan_is_printed_and_nothing_is_written(
     assert not (tmp_path / "index").exists()
 
 
-def test_f10_scripts_are_not_asked(
+def test_f10_scripts_need_no_confirmation(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, "--keep-images"]) == 0
@@ -66,7 +66,7 @@ def test_f10_scripts_are_not_asked(
     ("answer", "flags", "indexed"),
     [("\n", [], True), ("y\n", [], True), ("n\n", [], False), ("", ["--yes"], True)],
 )
-def test_f10_a_person_is_asked_before_a_toy_index_is_made(
+def test_f10_terminal_confirms_a_new_index_of_the_toy_vision_tower(
     command: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,7 +83,7 @@ def test_f10_a_person_is_asked_before_a_toy_index_is_made(
     assert ("nothing was indexed" in error.getvalue()) is not indexed
 
 
-def test_damaged_index_is_mended_and_said_so(
+def test_damaged_index_is_mended_with_a_note(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command) == 0

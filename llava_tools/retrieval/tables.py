@@ -1,0 +1,69 @@
+"""LanceDB's connection and tables: opening, creating and checking them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llava_tools.errors import IndexStoreError, require
+from llava_tools.retrieval.location import IndexLocation
+from llava_tools.retrieval.schema import IndexMetadata, image_schema, is_one_of, make_schemas
+from llava_tools.retrieval.text_index import TEXT_COLUMNS, index_text
+
+#: Bytes of LanceDB's metadata cache. Its default is 1 GiB, and each batch written adds to it, so
+#: memory would grow with the pages.
+METADATA_CACHE_BYTES = 32 << 20
+_DELETE_BATCH = 500
+
+
+def connect(location: IndexLocation) -> Any:
+    """Return LanceDB's connection to an index, also to one that cannot be opened."""
+    require("lancedb", extra="documents")
+    import lancedb
+
+    session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
+    options: Mapping[str, str] | None = location.storage_options or None
+    return lancedb.connect(location.path, session=session, storage_options=options)
+
+
+def create_tables(database: Any, metadata: IndexMetadata, keep_images: bool) -> None:
+    """Create an index's tables; `pages` is the last one, so if it exists, all do."""
+    documents, pages = make_schemas(metadata)
+    database.create_table("documents", schema=documents, exist_ok=True)
+    if keep_images:
+        database.create_table("images", schema=image_schema(), exist_ok=True)
+    table = database.create_table("pages", schema=pages)
+    for column in TEXT_COLUMNS:
+        index_text(table, column)
+
+
+def open_table(database: Any, name: str, version: int | None = None) -> Any:
+    """Return a table, as it is now or at a version; `ValueError` if it has no columns."""
+    table = database.open_table(name)
+    if version is not None:
+        table.checkout(version)
+    if not table.schema.names:  # what LanceDB reads from a manifest of zeros
+        raise ValueError(f"the table {name} has no columns")
+    return table
+
+
+def table_names(database: Any) -> set[str]:
+    """Return the names of all tables."""
+    return set(database.list_tables().tables)
+
+
+def check_columns(table: Any, schema: Any, where: str) -> None:
+    """Raise `IndexStoreError` for a table without the columns of `schema`."""
+    columns = dict(zip(table.schema.names, table.schema.types, strict=True))
+    wrong = [field.name for field in schema if columns.get(field.name) != field.type]
+    if wrong:
+        raise IndexStoreError(
+            f"The index in {where} has other columns than llava-tools writes: {', '.join(wrong)}.",
+            "Index into another folder.",
+        )
+
+
+def delete_rows(table: Any, column: str, values: Sequence[str]) -> None:
+    """Delete the rows that have one of these values."""
+    for start in range(0, len(values), _DELETE_BATCH):
+        table.delete(is_one_of(column, values[start : start + _DELETE_BATCH]))
