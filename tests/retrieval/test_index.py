@@ -302,9 +302,9 @@ from llava_tools.testing import ScriptedEmbedder
 remaining = int(sys.argv[3])
 
 def counted(write):
-    def run(*args):
+    def run(*args, **options):
         global remaining
-        write(*args)
+        write(*args, **options)
         remaining -= 1
         if remaining == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -358,9 +358,9 @@ from llava_tools.testing import ScriptedEmbedder
 pages.SIDE, ingest.BATCH_SIZE = 32, 4
 
 def printing(function):
-    def run(*args):
+    def run(*args, **options):
         print(flush=True)
-        return function(*args)
+        return function(*args, **options)
     return run
 
 for name in ("put_documents", "add_pages", "remove", "clean_up"):
