@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,7 +161,6 @@ def _first_page(job: DocumentJob) -> PageImage | None:
     numbers = sorted(set(range(1, job.document.pages + 1)) - job.stored)
     skip = set(range(1, job.document.pages + 1)) - {numbers[len(numbers) // 2]}
     try:
-        with closing(read_pages(job.document, skip)) as pages:
-            return next(pages)
+        return next(read_pages(job.document, skip))
     except (DocumentError, ImageError, OSError):
         return None

@@ -367,7 +367,11 @@ class Store:
 
 def _index_vectors(table: Any) -> None:
     # All partitions are probed, so their centres matter little: train them quickly.
-    options = {"num_partitions": PARTITIONS, "max_iterations": 10, "sample_rate": 64}
+    options: dict[str, Any] = {
+        "num_partitions": PARTITIONS,
+        "max_iterations": 10,
+        "sample_rate": 64,
+    }
     from lancedb.index import IvfSq
 
     config = IvfSq(distance_type="cosine", **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llava_tools.errors import IndexStoreError, require
@@ -22,7 +22,7 @@ def connect(location: IndexLocation) -> Any:
     import lancedb
 
     session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
-    options: Mapping[str, str] | None = location.storage_options or None
+    options = dict(location.storage_options) or None
     return lancedb.connect(location.path, session=session, storage_options=options)
 
 

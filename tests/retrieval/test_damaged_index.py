@@ -176,7 +176,7 @@ FOREIGN: dict[str, Callable[[Path], None]] = {
         b'{"version": %d, "model": "m", "clip": "c", "dimensions": "x"}' % SCHEMA_VERSION
     ),
     "empty folder of a table": lambda folder: (folder / "pages.lance").mkdir(parents=True),
-    "file": lambda folder: folder.write_text("no folder") and None,
+    "file": lambda folder: folder.touch(),
 }
 
 

@@ -26,7 +26,7 @@ SECRET, KEY_ID = "very-secret-key", "AKIAEXAMPLE"
 @pytest.fixture(scope="module")
 def options() -> Iterator[dict[str, str]]:
     """Storage options of a server with an empty bucket named `bucket`."""
-    import boto3
+    boto3 = pytest.importorskip("boto3")
 
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
