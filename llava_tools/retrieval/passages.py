@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from llava_tools.retrieval.text import UNSPACED
+
 #: Characters of a passage, about.
 PASSAGE_LENGTH = 240
 #: Letters from which an answer that a text contains counts as written there.
@@ -21,8 +23,7 @@ GAP = " … "
 
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+|(?<=[\u3002\uff01\uff1f\uff1b])")
 #: Words; in scripts without spaces between words, single characters.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_TERM = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
 def choose_passages(text: str, question: str, tokens: int) -> str:
