@@ -366,13 +366,9 @@ class Store:
 
 
 def _index_vectors(table: Any) -> None:
-    # All partitions are probed, so their centres matter little: train them quickly.
-    options: dict[str, Any] = {
-        "num_partitions": PARTITIONS,
-        "max_iterations": 10,
-        "sample_rate": 64,
-    }
     from lancedb.index import IvfSq
 
-    config = IvfSq(distance_type="cosine", **options)
+    # All partitions are probed, so their centres matter little: train them quickly.
+    options: dict[str, Any] = {"num_partitions": PARTITIONS, "max_iterations": 10}
+    config = IvfSq(distance_type="cosine", sample_rate=64, **options)
     table.create_index("vector", config=config)
