@@ -146,9 +146,9 @@ def image_weight(
     behind = (cosines < right).sum(1) + ((cosines == right).sum(1) - 1) / 2
     areas = behind / (len(pages) - 1)
     error = float(areas.std()) / len(targets) ** 0.5
-    quality = 2 * (float(areas.mean()) - 2 * error) - 1
+    quality: float = 2 * (float(areas.mean()) - 2 * error) - 1
     # Squared: a ranking that is little better than chance must not part pages that texts order.
-    return min(1.0, max(MIN_WEIGHT, max(0.0, quality) ** 2))
+    return float(min(1.0, max(MIN_WEIGHT, max(0.0, quality) ** 2)))
 
 
 def _has_passage(text: str) -> bool:

@@ -79,8 +79,8 @@ def image_probability(
     for pages with a text, and without a measurement, the cosine times the weight of the images.
     Vectors that rank by chance count for nothing.
     """
-    images = [1 - row["_distance"] for row in nearest if not row["text"]]
-    pages = [1 - row["_distance"] for row in nearest if row["text"]]
+    images: list[float] = [1 - row["_distance"] for row in nearest if not row["text"]]
+    pages: list[float] = [1 - row["_distance"] for row in nearest if row["text"]]
     weight = calibration.image_weight if calibration.image_weight > MIN_WEIGHT else 0.0
     if not calibration.noise:
         return max([0.0, *(weight * cosine for cosine in pages), *images])

@@ -48,8 +48,7 @@ def index_texts(table: Any) -> None:
 
 def index_text(table: Any, column: str) -> None:
     """Create the index of a column of the table `pages`, in place of one that it has."""
-    from lancedb.index import FTS
-
+    FTS = _lancedb().index.FTS  # noqa: N806
     every_word = {"remove_stop_words": False, "max_token_length": None}
     match column:
         case "text":
@@ -66,28 +65,27 @@ def index_text(table: Any, column: str) -> None:
 
 def text_query(query: str) -> Any:
     """Return LanceDB's full-text query of a query's words and phrases."""
-    require("lancedb", extra="documents")
-    from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
-
+    lance = _lancedb().query
+    match, phrase_match, should = lance.MatchQuery, lance.PhraseQuery, lance.Occur.SHOULD
     words = clean_text(query)
     plain = " ".join(_QUOTED.sub(" ", words).split())
     telling = without_stop_words(words)
-    parts: list[tuple[Occur, Any]] = [
-        (Occur.SHOULD, MatchQuery(telling, "text")),
-        (Occur.SHOULD, MatchQuery(telling, "ngrams", boost=NGRAM_WEIGHT)),
+    parts: list[tuple[Any, Any]] = [
+        (should, match(telling, "text")),
+        (should, match(telling, "ngrams", boost=NGRAM_WEIGHT)),
     ]
     if key := heading_key(words):
-        parts.append((Occur.SHOULD, MatchQuery(key, "headings", boost=HEADING_WEIGHT)))
+        parts.append((should, match(key, "headings", boost=HEADING_WEIGHT)))
     if pairs := " ".join(letter_pairs(words)):
-        parts.append((Occur.SHOULD, MatchQuery(pairs, "unspaced")))
+        parts.append((should, match(pairs, "unspaced")))
     if len(plain.split()) > 1:
-        parts.append((Occur.SHOULD, PhraseQuery(plain, "text")))
+        parts.append((should, phrase_match(plain, "text")))
     for phrase in phrases(query):
         # ICU may part a phrase differently on the page; pairs of letters are always the same.
         pairs = " ".join(pair for pair in letter_pairs(phrase) if len(pair) > 1)
         column = "unspaced" if pairs else "text"
-        parts.append((Occur.MUST, PhraseQuery(pairs or phrase, column)))
-    return BooleanQuery(parts)
+        parts.append((lance.Occur.MUST, phrase_match(pairs or phrase, column)))
+    return lance.BooleanQuery(parts)
 
 
 def without_stop_words(query: str) -> str:
@@ -116,3 +114,11 @@ def phrases(query: str) -> list[str]:
 def has_phrases(query: str, text: str) -> bool:
     """Return whether a page's text has all phrases of a query, word by word in any case."""
     return all(find_span(text, phrase) is not None for phrase in phrases(query))
+
+
+def _lancedb() -> Any:
+    require("lancedb", extra="documents")
+    import lancedb.index
+    import lancedb.query
+
+    return lancedb

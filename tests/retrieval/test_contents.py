@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def index(tmp_path: Path, folder: Path) -> PageIndex:
     def images(image: ImageRef) -> tuple[float, float]:
-        red, _, _ = image.rgb().getpixel((0, 0))  # type: ignore[misc]
+        red, _, _ = image.rgb().getpixel((0, 0))
         return (1.0, 0.0) if image.size == (40, 30) and red == 255 else (0.5, 0.8)
 
     index = PageIndex(tmp_path / "index", ScriptedEmbedder(images=images))
