@@ -48,7 +48,9 @@ def _described(**options: Any) -> list[dict[str, Any]]:
 
 def _called(name: str, arguments: dict[str, Any], *script: str, **options: Any) -> dict[str, Any]:
     backend = scripted(*script)
-    kit = LlavaToolkit(llm=Llava(backend=backend), image_store=known_images(), index=Shelf(), **options)
+    kit = LlavaToolkit(
+        llm=Llava(backend=backend), image_store=known_images(), index=Shelf(), **options
+    )
     call = Called(name=name, args=arguments_of(name, arguments), id="c1", type="tool_call")
 
     def run() -> dict[str, Any]:
