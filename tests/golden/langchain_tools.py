@@ -55,7 +55,7 @@ def _called(name: str, arguments: dict[str, Any], *script: str, **options: Any) 
 
     def run() -> dict[str, Any]:
         (tool,) = [tool for tool in kit.get_tools() if tool.name == name]
-        message = tool.invoke(call)
+        message = tool.invoke(call, {"max_concurrency": 1})  # the script is in order
         return {
             "content": message.content,
             "status": message.status,
