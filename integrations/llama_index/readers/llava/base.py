@@ -24,7 +24,7 @@ from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document, ImageDocument, MediaResource
 from pydantic import ConfigDict, PrivateAttr, ValidationError
 
-from llava_tools.errors import DocumentError, RequestError
+from llava_tools.errors import DocumentError, RequestError, refuse_unknown
 from llava_tools.images.store import open_store
 from llava_tools.model_fields import ImageStoreField
 from llava_tools.options import validation_error
@@ -77,6 +77,7 @@ class LlavaPageReader(BasePydanticReader):
     _skipped: list[Skipped] = PrivateAttr(default_factory=list)
 
     def __init__(self, **options: Any) -> None:
+        refuse_unknown(options, {*type(self).model_fields, "class_name"}, "LlavaPageReader")
         try:
             super().__init__(**options)
         except ValidationError as error:
