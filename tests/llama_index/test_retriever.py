@@ -132,12 +132,13 @@ async def test_a_query_engine_shows_the_pages_to_the_model(index: PageIndex) -> 
         assert max(image.size) == 1344
 
 
-def test_reranking_and_texts_only(index: PageIndex) -> None:
+@pytest.mark.parametrize("model_type", [Model, Llava])
+def test_reranking_and_texts_only(index: PageIndex, model_type: Any) -> None:
     def scores(request: Any, label: str) -> float:
         image = request.messages[-1].images[0]
         return 0.0 if ("es" in label) == (image.size == (50, 30)) else -5.0
 
-    model = Model(backend=ScriptedBackend(scores=scores))
+    model = model_type(backend=ScriptedBackend(scores=scores))
     retriever = LlavaPageRetriever(index, similarity_top_k=2, rerank=model, with_images=False)
     best, _ = retriever.retrieve("coffee")
     assert best.metadata["document"].endswith("red.png")
