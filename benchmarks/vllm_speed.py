@@ -6,6 +6,8 @@ are new images, follow-up questions, decoding, and eight requests at once: in wa
 with `--clock processor` in CPU seconds of all of the server's processes or of this one, on which a
 busy machine has less effect.
 
+With `--quantization` further engines, whose weights are rounded, take part in the same run.
+
     python -m benchmarks.vllm_speed --python VENV/bin/python [--rounds 3] [--dtype float32]
 """
 
@@ -138,6 +140,7 @@ def main() -> None:
     parser.add_argument(
         "--dtype", default="float32", choices=["float32", "bfloat16"], help="of vLLM"
     )
+    parser.add_argument("--quantization", nargs="*", default=[], choices=["4bit", "8bit"])
     parser.add_argument("--clock", default="wall", choices=["wall", "processor"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, default=8)
@@ -170,29 +173,31 @@ def main() -> None:
             "agreed": count_agreements(local, remote),
         }
         wall = options.clock == "wall"
+        own = time.perf_counter if wall else ProcessorTime()
         contenders: dict[str, tuple[Contender, Clock]] = {
-            "vllm": (
-                BackendContender("vllm", remote),
-                time.perf_counter if wall else ProcessorTime(server.pid),
-            ),
-            "engine": (
-                BackendContender("engine", local),
-                time.perf_counter if wall else ProcessorTime(),
-            ),
+            "vllm": (BackendContender("vllm", remote), own if wall else ProcessorTime(server.pid)),
+            "engine": (BackendContender("engine", local), own),
         }
+        for kind in options.quantization:
+            rounded = stack.enter_context(Llava(str(source), quantization=kind)).backend
+            contenders[kind] = (BackendContender(kind, rounded), own)
         results = {
             name: summarize(seconds)
             for name, seconds in measure(contenders, options.rounds, options.at_once).items()
         }
     ratios = {
-        f"{name}_ratio": results["engine"][name] / value for name, value in results["vllm"].items()
+        contender: {name: value / results["vllm"][name] for name, value in result.items()}
+        for contender, result in results.items()
+        if contender != "vllm"
     }
     for name in results["vllm"]:
         columns = "".join(f"{result[name]:>10.3f}" for result in results.values())
-        print(f"{name:16}{columns}{ratios[name + '_ratio']:>10.2f}")
-    print(f"vLLM, the engine, the engine to vLLM; {options.clock}, the minimum of all rounds")
+        quotients = "".join(f"{ratio[name]:>10.2f}" for ratio in ratios.values())
+        print(f"{name:16}{columns}{quotients}")
+    print(f"{', '.join(results)}, then each to vLLM; {options.clock}, the minimum of all rounds")
     print(f"the same greedy tokens: {header['agreed']} of {QUESTIONS} answers")
-    print(json.dumps({**header, "rounds": options.rounds, **describe(), **results, **ratios}))
+    report = {**header, "rounds": options.rounds, **describe(), **results, "to_vllm": ratios}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -189,6 +189,18 @@ def refuse_unknown(names: Iterable[str], known: Collection[str], where: str) -> 
             raise unknown_option(name, known, where)
 
 
+def check_count(name: str, value: object, minimum: int = 1) -> None:
+    """Check that an argument is a whole number of at least `minimum`.
+
+    Raises:
+        RequestError: It is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise RequestError(
+            f"{name}={value!r:.80} is not possible.", f"Use a whole number of at least {minimum}."
+        )
+
+
 def install_command(package: str, extra: str) -> str:
     """Return a command that installs a package and all others that an extra lacks.
 

@@ -285,10 +285,18 @@ def sampling_params(options: Mapping[str, Any], where: str) -> SamplingParams:
 
 def validation_error(error: ValidationError, where: str) -> LlavaToolsError:
     """Return a one-line error for pydantic's first error, without the values of other fields."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = errors[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, LlavaToolsError):
         return cause
     name = ".".join(str(part) for part in first["loc"][:1]) or where
+    if first["type"] == "missing":
+        return RequestError(f"{where} needs {name}.", f"Set {name}=….")
+    rule = first["msg"]
+    contexts = [item.get("ctx", {}) for item in errors if item["loc"][:1] == first["loc"][:1]]
+    classes = [item.get("class", item.get("class_name", "")) for item in contexts]
+    if all(classes):
+        rule = f"Use an instance of {' or '.join(classes)}"
     value = f"={first['input']!r:.80}" if first["loc"] else ""
-    return RequestError(f"{name}{value} is not possible.", f"{first['msg']}.")
+    return RequestError(f"{name}{value} is not possible.", f"{rule}.")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from langchain_core.messages import BaseMessage
 
 from langchain_llava.errors import translated_errors
-from llava_tools.errors import ImageError
+from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStoreLike, open_store
@@ -64,10 +64,12 @@ def with_handles(
         allowed_hosts: Hosts ("host" or "host:port") in private networks that URLs may lead to.
 
     Raises:
+        RequestError: `messages` is one message, a text or a state.
         ImageError: A block names an image that is not allowed or not usable.
         ImageStoreError: The folder of the store cannot be used.
     """
     with translated_errors():
+        _check_messages(messages)
         resolver = ImageResolver(image_store, allowed_hosts=allowed_hosts)
         return [
             map_blocks(message, lambda block: to_handle(block, resolver)) for message in messages
@@ -88,10 +90,12 @@ def with_inline_images(
         image_store: Where handles are looked up; as in `with_handles`.
 
     Raises:
+        RequestError: `messages` is one message, a text or a state.
         ImageError: The store does not hold an image.
         ImageStoreError: The folder of the store cannot be used.
     """
     with translated_errors():
+        _check_messages(messages)
         store = open_store(image_store)
 
         def inline(block: Block) -> Block:
@@ -99,6 +103,15 @@ def with_inline_images(
             return block if handle is None else _inline_block(store.get(handle))
 
         return [map_blocks(message, inline) for message in messages]
+
+
+def _check_messages(messages: object) -> None:
+    # A BaseMessage can be iterated too: it yields its fields.
+    if isinstance(messages, str | Mapping | BaseMessage) or not isinstance(messages, Iterable):
+        raise RequestError(
+            f"messages is a {type(messages).__name__}.",
+            'Pass a list of messages, such as state["messages"].',
+        )
 
 
 def map_blocks(message: AnyMessage, convert: Callable[[Block], Block]) -> AnyMessage:

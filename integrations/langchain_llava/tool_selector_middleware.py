@@ -15,7 +15,7 @@ except ImportError as error:
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
 from langchain_llava.selector import LlavaSelector
-from llava_tools.errors import RequestError
+from llava_tools.errors import check_count
 from llava_tools.label_scoring import Classification
 
 
@@ -42,9 +42,8 @@ class LlavaToolSelectorMiddleware(AgentMiddleware[Any, Any]):
         always_include: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        if max_tools < 1:
-            with translated_errors():
-                raise RequestError(f"max_tools={max_tools} is not possible.", "Use 1 or more.")
+        with translated_errors():
+            check_count("max_tools", max_tools)
         self.llm = ChatLlava() if llm is None else llm
         self.max_tools = max_tools
         self.always_include = frozenset(always_include)

@@ -21,6 +21,7 @@ ANY_OBJECT: Schema = {"type": "object"}
 
 _WRAPPERS = ("function", "json_schema", "toolSpec")
 _SCHEMA_KEYS = ("parameters", "schema", "input_schema", "inputSchema")
+_OUTPUT_KEYS = ("outputSchema", "output_schema")
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$defs", "definitions"})
 
 
@@ -28,7 +29,8 @@ def tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
     """Return the tool of a dict; see above for the forms.
 
     Raises:
-        RequestError: It has no name, or is a tool that the API's provider runs itself.
+        RequestError: It has no name, has its schema under an unknown key, or is a tool that the
+            API's provider runs itself.
     """
     function = _unwrapped(tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -38,8 +40,20 @@ def tool_spec(tool: Mapping[str, Any]) -> ToolSpec:
             "provider runs do not exist here.",
         )
     parameters = _inner_schema(function)
+    if parameters is None:
+        _check_no_other_schema(function)
     options = {} if parameters is None else {"parameters": parameters}
     return ToolSpec(function["name"], str(function.get("description") or ""), **options)
+
+
+def _check_no_other_schema(function: Mapping[str, Any]) -> None:
+    """Refuse a tool whose schema would be ignored, since its key is misspelled."""
+    for key, value in function.items():
+        if key not in _OUTPUT_KEYS and isinstance(value, Mapping) and "properties" in value:
+            raise RequestError(
+                f"The tool {function['name']!r} has a schema under {key!r:.80}, which is not read.",
+                f"Use one of: {', '.join(_SCHEMA_KEYS)}.",
+            )
 
 
 def is_wrapped(schema: Mapping[str, Any]) -> bool:

@@ -58,8 +58,11 @@ def check_repeat_limit(limit: int) -> int:
     Raises:
         RequestError: It is less than 1.
     """
-    if limit < 1:
-        raise RequestError(f"A limit of {limit} equal results is not possible.", "Use 1 or more.")
+    if not isinstance(limit, int) or limit < 1:
+        raise RequestError(
+            f"A limit of {limit!r} equal results is not possible.",
+            "Use a whole number of at least 1.",
+        )
     return limit
 
 

@@ -55,6 +55,6 @@ def of_class(cls: Any) -> dict[str, Any]:
     except (PydanticUserError, RecursionError) as error:
         reason = error.message if isinstance(error, PydanticUserError) else str(error)
         raise SchemaError(
-            f"{getattr(cls, '__name__', cls)} has no JSON schema: {reason}",
+            f"{getattr(cls, '__name__', cls)} has no JSON schema: {reason.rstrip('.')}.",
             "Give every field a type that JSON can hold.",
         ) from error

@@ -165,7 +165,7 @@ def check_schema(schema: object, name: str) -> None:
         text.encode()  # fails for lone surrogates
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(
-            f"{subject} cannot be written as JSON: {error}",
+            f"{subject} cannot be written as JSON: {error}.",
             "Use plain dicts, lists, strings, numbers, booleans and None.",
         ) from None
     if len(text) > MAX_SCHEMA_LENGTH:

@@ -103,8 +103,10 @@ def _choose_temperature(options: dict[str, Any], sampled: object) -> None:
     """Apply transformers' `do_sample`: without a temperature, it is 1 or 0.
 
     Raises:
-        RequestError: The temperature contradicts it.
+        RequestError: It is neither True nor False, or the temperature contradicts it.
     """
+    if not isinstance(sampled, bool):
+        raise RequestError(f"do_sample={sampled!r:.80} is not possible.", "Use True or False.")
     temperature = options.setdefault("temperature", 1.0 if sampled else 0.0)
     if temperature is None:
         options["temperature"] = 1.0 if sampled else 0.0

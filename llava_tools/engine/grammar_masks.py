@@ -82,10 +82,10 @@ class GrammarCache:
                 if not failed:
                     best_effort |= not complete
                     return prepared
+            checked = ", or set strict=False: the answer is then checked afterwards"
             raise SchemaError(
                 f"{description} cannot be enforced: {_one_line('; '.join(messages))}.",
-                "Leave that out of the schema, or set strict=False: the answer is then checked "
-                "afterwards.",
+                f"Leave that out of the schema{checked if constraint.strict else ''}.",
             )
 
         grammar = LLMatcher.grammar_from_lark(write_grammar(constraint, enforceable))

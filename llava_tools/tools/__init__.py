@@ -69,6 +69,8 @@ def select_tools(
     Raises:
         RequestError: An unknown name, or `find` without an index.
     """
+    if isinstance(names, str):
+        raise RequestError(f"tools={names!r:.80} is not possible.", "Use a list of names.")
     tools = TOOLS if index is None else {**TOOLS, "find": make_find_tool(index)}
     names = list(tools if names is None else names)
     for name in names:

@@ -92,3 +92,18 @@ def test_dict_that_holds_no_schema_raises(schema: dict[str, Any]) -> None:
         plain_schema(schema)
     with pytest.raises(RequestError):
         answer_schema(schema)
+
+
+@pytest.mark.parametrize("key", ["shema", "params", "args_schema"])
+def test_tool_with_its_schema_under_an_unknown_key_raises(key: str) -> None:
+    tools: list[dict[str, Any]] = [
+        {"name": "f", key: PLACE},
+        {"type": "function", "function": {"name": "f", key: PLACE}},
+    ]
+    for tool in tools:
+        with pytest.raises(RequestError, match=f"schema under '{key}'"):
+            tool_spec(tool)
+
+
+def test_tool_without_arguments_may_describe_its_output() -> None:
+    assert tool_spec({"name": "f", "outputSchema": PLACE}) == tool_spec({"name": "f"})

@@ -46,6 +46,8 @@ def test_the_limit_is_the_number_of_equal_results(limit: int) -> None:
 def test_an_impossible_limit_raises() -> None:
     with pytest.raises(RequestError, match="0 equal results"):
         planning.check_repeat_limit(0)
+    with pytest.raises(RequestError, match="'2' equal results"):
+        planning.check_repeat_limit("2")
 
 
 def test_the_model_reads_its_own_words_shortened() -> None:

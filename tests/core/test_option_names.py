@@ -80,6 +80,11 @@ def test_do_sample_is_a_temperature(options: dict[str, Any], temperature: float)
     assert _normalized(**options)["temperature"] == temperature
 
 
+def test_do_sample_is_true_or_false() -> None:
+    with pytest.raises(RequestError, match="do_sample='no' is not possible"):
+        normalize({"do_sample": "no"}, ("temperature",), "A call", {})
+
+
 @pytest.mark.parametrize(
     "options", [{"do_sample": False, "temperature": 0.7}, {"do_sample": True, "temperature": 0}]
 )

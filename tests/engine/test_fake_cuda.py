@@ -232,5 +232,5 @@ def test_planted_faults_are_found(
     )
     with fake_cuda():
         runner = make_runner("llama", "cuda:1", torch.bfloat16)
-        with pytest.raises(PLANTED[fault]):  # type: ignore[index]
+        with pytest.raises(PLANTED[fault]):
             run_checked(runner, answers("cuda:1", torch.bfloat16), monkeypatch)

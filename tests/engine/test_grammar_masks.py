@@ -162,6 +162,14 @@ def test_without_strict_a_pattern_that_can_only_be_checked_is_left_out(
     assert not vocabulary.allows(constraint, "{}")
 
 
+def test_without_strict_the_hint_does_not_name_strict(vocabulary: Vocabulary) -> None:
+    schema = {"type": "string", "minLength": 2**63}
+    for strict in (True, False):
+        with pytest.raises(SchemaError, match="cannot be enforced") as caught:
+            vocabulary.grammars.matcher(Constraint(schema=schema, strict=strict))
+        assert ("strict=False" in str(caught.value)) is strict
+
+
 def test_objects_are_closed_if_that_refuses_no_valid_answer() -> None:
     inner = {"type": "object", "properties": {"a": {"type": "integer"}}}
     assert prepare_schema(inner)["additionalProperties"] is False

@@ -48,12 +48,14 @@ def _described(**options: Any) -> list[dict[str, Any]]:
 
 def _called(name: str, arguments: dict[str, Any], *script: str, **options: Any) -> dict[str, Any]:
     backend = scripted(*script)
-    kit = LlavaToolkit(llm=Llava(backend=backend), image_store=known_images(), index=Shelf(), **options)
+    kit = LlavaToolkit(
+        llm=Llava(backend=backend), image_store=known_images(), index=Shelf(), **options
+    )
     call = Called(name=name, args=arguments_of(name, arguments), id="c1", type="tool_call")
 
     def run() -> dict[str, Any]:
         (tool,) = [tool for tool in kit.get_tools() if tool.name == name]
-        message = tool.invoke(call)
+        message = tool.invoke(call, {"max_concurrency": 1})  # the script is in order
         return {
             "content": message.content,
             "status": message.status,

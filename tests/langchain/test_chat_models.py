@@ -38,6 +38,7 @@ def test_public_names() -> None:
         "LlavaEmbeddings",
         "LlavaPageLoader",
         "LlavaPageRetriever",
+        "LlavaSelector",
         "LlavaToolkit",
         "__version__",
         "image_block",

@@ -100,6 +100,11 @@ def test_states_become_text_and_images(
     assert len(message.images) == images
 
 
+def test_unknown_arguments_are_refused() -> None:
+    with pytest.raises(RequestError, match="LlavaDecisionModel takes no option 'lm'"):
+        LlavaDecisionModel(lm=ChatLlava())
+
+
 def test_boxes_are_refused(model: LlavaDecisionModel) -> None:
     with pytest.raises(RequestError, match="no 'box' question"):
         model.invoke({"state": "", "questions": {"where": Box(instructions="The cat.")}})

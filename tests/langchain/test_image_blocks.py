@@ -18,6 +18,7 @@ from PIL import Image
 
 from langchain_llava import ChatLlava, image_block, with_handles, with_inline_images
 from langchain_llava import compat as langchain
+from llava_tools.errors import RequestError
 from llava_tools.images import open_image
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
@@ -102,6 +103,13 @@ def test_messages_of_every_form_and_back(wrap: Any) -> None:
 )
 def test_messages_without_images_are_the_same(message: Any) -> None:
     assert with_handles([message]) == with_inline_images([message]) == [message]
+
+
+@pytest.mark.parametrize("messages", ["hello", {"messages": []}, HumanMessage("hello"), None])
+def test_what_is_no_list_of_messages_is_refused(messages: Any) -> None:
+    for convert in (with_handles, with_inline_images):
+        with pytest.raises(RequestError, match="Pass a list of messages"):
+            convert(messages)
 
 
 def test_d5_a_history_with_handles_goes_to_other_providers() -> None:

@@ -23,6 +23,7 @@ from llava_tools.images import open_image
 from llava_tools.images.store import ImageStore, shared_store
 from llava_tools.model import Llava
 from llava_tools.testing import ScriptedBackend
+from tests.langchain.loading import LOADING
 from tests.strategies import encoded, make_image
 
 SECRET = encoded(Image.new("RGB", (6, 6), "purple"), "PNG")
@@ -165,7 +166,7 @@ def test_image_block_of_one_store_is_not_in_the_others(tmp_path: Path) -> None:
 
 def test_written_options_name_the_folder_and_never_another_store(tmp_path: Path) -> None:
     model = ChatLlava(image_store=tmp_path)
-    again = loads(dumps(model), valid_namespaces=["langchain_llava"], allowed_objects=[ChatLlava])
+    again = loads(dumps(model), **LOADING)
     assert again.image_store == model.image_store == str(tmp_path)
     with pytest.raises(NotImplementedError):
         loads(dumps(ChatLlava(image_store=ImageStore())))

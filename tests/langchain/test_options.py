@@ -17,6 +17,7 @@ from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import ModelError, RequestError
 from llava_tools.testing import ScriptedBackend
 from tests.fake_server import FakeServer
+from tests.langchain.loading import LOADING
 from tests.scripted_engines import Engines
 
 SERVER = "http://localhost:1/v1"
@@ -249,8 +250,7 @@ def test_nothing_that_is_written_down_has_a_secret() -> None:
     again = loads(
         dumps(model),
         secrets_map={"LLAVA_API_KEY": "k"},
-        valid_namespaces=["langchain_llava"],
-        allowed_objects=[ChatLlava],
+        **LOADING,
     )
     assert again.base_url == SERVER
     assert "priority" in ChatLlava(base_url=SERVER, extra_body={"priority": 1})._get_llm_string()

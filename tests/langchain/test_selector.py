@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RouterRunnable, RunnableLambda, RunnablePassthrough
 from langgraph.graph import END, START, MessagesState, StateGraph
 from PIL import Image
-from pydantic import ValidationError
 
 from langchain_llava import ChatLlava, LlavaSelector, image_block
+from llava_tools import Llava
 from llava_tools.core.requests import Request
 from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
@@ -118,8 +119,22 @@ def test_impossible_inputs_raise(selector: LlavaSelector) -> None:
             selector.invoke(empty)
     with pytest.raises(RequestError, match="'temperature'"):
         selector.invoke("maps", temperature=1)
-    with pytest.raises(ValidationError, match="options"):
-        LlavaSelector(options={})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "LlavaSelector needs options. Set options=…."),
+        ({"options": {}}, "options={} is not possible. Dictionary should have at least 1 item"),
+        ({"options": ["mail"]}, "options=['mail'] is not possible."),
+        ({"options": OPTIONS, "abstan": 0.9}, "no option 'abstan'. Did you mean 'abstain'?"),
+        ({"options": OPTIONS, "llm": Llava()}, "llm=Llava('tiny') is not possible."),
+    ],
+)
+def test_wrong_arguments_are_errors_of_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(message)) as caught:
+        LlavaSelector(**options)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

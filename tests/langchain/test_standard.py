@@ -98,8 +98,8 @@ class TestEmbeddedModel(Flags, ChatModelIntegrationTests):
         question = "Tell me a long story about a cat. " * 10
         model.invoke(question, max_tokens=1)
         message = reduce(add, model.stream(question)) if stream else model.invoke(question)
-        details = (message.usage_metadata or {}).get("input_token_details", {})
-        assert details["cache_read"] > 100
+        assert message.usage_metadata is not None
+        assert message.usage_metadata["input_token_details"]["cache_read"] > 100
         return message
 
 

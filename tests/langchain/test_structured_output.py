@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from langchain_core import exceptions as langchain
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from langchain_llava import ChatLlava
+from langchain_llava import compat as langchain
 from llava_tools.errors import OutputError, SchemaError
 from llava_tools.testing import ScriptedBackend
 from tests.langchain.tools import OPENAI, PLACE, Look, LookDict, LookV1, call

@@ -18,6 +18,7 @@ from llava_tools.errors import ImageError
 from llava_tools.images import open_image
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
+from tests.llama_index.releases import since
 from tests.strategies import encoded
 
 PNG = encoded(Image.new("RGB", (5, 4), "green"), "PNG")
@@ -67,6 +68,7 @@ def test_dicts_and_citations_and_messages_without_images() -> None:
     assert with_handles([plain])[0] is with_inline_images([plain])[0] is plain
 
 
+@since("0.14.16", "messages with images have no token estimates")
 def test_handles_are_small_and_survive_json_and_token_estimates() -> None:
     store = ImageStore()
     block = image_block(Image.effect_noise((300, 300), 90), store)

@@ -275,7 +275,8 @@ def test_serializing_and_copying() -> None:
     assert Llava.from_dict(llm.to_dict()).to_dict() == llm.to_dict()
     assert pickle.loads(pickle.dumps(llm)).to_dict() == llm.to_dict()
     assert llm.model_copy(update={"seed": 1}).seed == 1
-    assert "temperature" not in llm.to_payload()
+    if hasattr(llm, "to_payload"):  # from 0.14.23 on
+        assert "temperature" not in llm.to_payload()
 
 
 class EventRecorder(BaseEventHandler):

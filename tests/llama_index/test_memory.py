@@ -113,6 +113,20 @@ def test_other_llms_get_bytes_or_names(image_inputs: bool) -> None:
     assert message.blocks == [inline if image_inputs else name, TextBlock(text="What is it?")]
 
 
+def test_a_memory_can_be_shown_and_copied() -> None:
+    llm = Llava(backend=ScriptedBackend(), image_store=ImageStore())
+    memory = LlavaMemory.from_defaults(llm)
+    assert "LlavaMemory(" in repr(memory)
+    assert memory.tokenizer_fn("one two") == [0, 1]
+    assert memory.model_copy().tokenizer_fn("one two") == [0, 1]
+
+
+@pytest.mark.parametrize("number", [-1, "2", None])
+def test_an_impossible_number_of_kept_images_raises(number: Any) -> None:
+    with pytest.raises(RequestError, match="kept_images="):
+        LlavaMemory.from_defaults(kept_images=number)
+
+
 def test_other_llms_need_the_argument() -> None:
     with pytest.raises(RequestError, match=r"MockLLM takes images.*image_inputs=True or False"):
         LlavaMemory.from_defaults(MockLLM())

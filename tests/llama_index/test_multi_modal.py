@@ -30,6 +30,7 @@ from llava_tools.core.requests import Request
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
+from tests.llama_index.releases import since
 from tests.retrieval.documents import write_pdf
 
 
@@ -120,6 +121,7 @@ SIZES = ((1008, 1344), (50, 30))
 PAGES = {SIZES, SIZES[::-1]}
 
 
+@since("0.14.22", "query engines show the model no images")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_query_engines_of_a_multi_modal_index(index: MultiModalVectorStoreIndex) -> None:
     llm, backend = _llm()
@@ -139,6 +141,7 @@ async def test_query_engines_of_a_multi_modal_index(index: MultiModalVectorStore
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@since("0.14.16", "condensing chat engines show the model no images")
 @pytest.mark.parametrize("mode", [ChatMode.CONTEXT, ChatMode.CONDENSE_PLUS_CONTEXT])
 async def test_chat_engines_of_a_multi_modal_index(
     index: MultiModalVectorStoreIndex, mode: ChatMode

@@ -61,8 +61,8 @@ def _error(kind: type[Exception], work: Callable[[], object]) -> str:
 
 def test_handles_are_the_same() -> None:
     image = _image()
-    (block, _) = _langchain(image).content
-    handles = [block["file_id"], *handles_in(_llama_index(image))]  # type: ignore[index]
+    block: Any = _langchain(image).content[0]
+    handles = [block["file_id"], *handles_in(_llama_index(image))]
     assert handles == [open_image(image).handle] * 2
 
 
@@ -140,7 +140,8 @@ def test_dicts_are_taken_alike() -> None:
     image, store = _image(), ImageStore()
     url = "data:image/png;base64," + base64.b64encode(image).decode()
     part = {"type": "image_url", "image_url": {"url": url}}
-    (one,) = lc.with_handles([{"role": "user", "content": [part]}], store)
+    message: Any = {"role": "user", "content": [part]}
+    (one,) = lc.with_handles([message], store)
     block = {"block_type": "image", "url": url}
     (other,) = li.with_handles([{"role": "user", "blocks": [block]}], store)
     assert one["content"][0]["file_id"] == open_image(image).handle

@@ -289,3 +289,5 @@ def test_missing_paths_and_unknown_arguments_raise(folder: Path) -> None:
     for option in options:
         with pytest.raises(RequestError, match=r"is not possible|image_store"):
             LlavaPageReader(**option)
+    with pytest.raises(RequestError, match=r"no option 'layot'\. Did you mean 'layout'"):
+        LlavaPageReader(layot="text")

@@ -27,6 +27,7 @@ from llava_tools.errors import IndexStoreError, RequestError
 from llava_tools.images.store import shared_store
 from llava_tools.retrieval import PageIndex
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
+from tests.llama_index.releases import since
 from tests.retrieval.documents import write_pdf
 
 PAGES = ["A coffee machine", "How to descale it", "Coffee beans", "Warranty"]
@@ -115,6 +116,7 @@ def test_filters_that_pages_do_not_have_are_refused(index: PageIndex, part: Meta
         LlavaPageRetriever(index, filters=MetadataFilters(filters=[part]))
 
 
+@since("0.14.22", "query engines show the model no images")
 async def test_a_query_engine_shows_the_pages_to_the_model(index: PageIndex) -> None:
     backend = ScriptedBackend(["Every month."])
     engine = RetrieverQueryEngine.from_args(
@@ -130,12 +132,13 @@ async def test_a_query_engine_shows_the_pages_to_the_model(index: PageIndex) -> 
         assert max(image.size) == 1344
 
 
-def test_reranking_and_texts_only(index: PageIndex) -> None:
+@pytest.mark.parametrize("model_type", [Model, Llava])
+def test_reranking_and_texts_only(index: PageIndex, model_type: Any) -> None:
     def scores(request: Any, label: str) -> float:
         image = request.messages[-1].images[0]
         return 0.0 if ("es" in label) == (image.size == (50, 30)) else -5.0
 
-    model = Model(backend=ScriptedBackend(scores=scores))
+    model = model_type(backend=ScriptedBackend(scores=scores))
     retriever = LlavaPageRetriever(index, similarity_top_k=2, rerank=model, with_images=False)
     best, _ = retriever.retrieve("coffee")
     assert best.metadata["document"].endswith("red.png")

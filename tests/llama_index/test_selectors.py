@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from llama_index.core.base.base_selector import BaseSelector
+from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import (
     CustomQueryEngine,
     RouterQueryEngine,
@@ -19,6 +20,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.tools import QueryEngineTool, RetrieverTool, ToolMetadata
 from PIL import Image
 
+import llava_tools
 from llama_index.llms.llava import Llava
 from llama_index.selectors.llava import LlavaMultiSelector, LlavaSelection, LlavaSingleSelector
 from llava_tools.core.requests import Request
@@ -100,8 +102,12 @@ async def test_the_querys_image_is_seen(tmp_path: Path) -> None:
 
 
 def test_impossible_options_raise() -> None:
-    with pytest.raises(RequestError, match="max_outputs=0"):
-        LlavaMultiSelector(max_outputs=0)
+    for number in (0, "2"):
+        with pytest.raises(RequestError, match=f"max_outputs={number!r}"):
+            LlavaMultiSelector(max_outputs=number)
+    for other in (MockLLM(), llava_tools.Llava()):
+        with pytest.raises(RequestError, match=r"Use a llama_index\.llms\.llava\.Llava"):
+            LlavaSingleSelector(other)
     with pytest.raises(RequestError, match="no option"):
         LlavaSingleSelector(_llm()).select([], "Go.")
     prompts: Any = {"prompt": None}

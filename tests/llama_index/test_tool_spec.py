@@ -14,6 +14,7 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
+from llama_index.core.llms import MockLLM
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from llama_index_instrumentation import get_dispatcher
@@ -100,6 +101,14 @@ def test_wrong_arguments_and_unknown_tools_raise() -> None:
         _spec(tools=["lock"])
     with pytest.raises(RequestError, match="lock"):
         _spec().to_tool_list(["lock"])
+    with pytest.raises(RequestError, match="tools='look' is not possible"):
+        LlavaToolSpec(tools="look")
+
+
+@pytest.mark.parametrize("llm", [MockLLM(), 7], ids=["another LLM", "a number"])
+def test_another_model_is_not_replaced_by_the_embedded_one(llm: Any) -> None:
+    with pytest.raises(RequestError, match=f"llm is a .*{type(llm).__name__}"):
+        LlavaToolSpec(llm)
 
 
 def test_metadata_can_be_replaced() -> None:

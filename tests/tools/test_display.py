@@ -33,6 +33,7 @@ def test_notebook_displays_results_with_their_image() -> None:
 
 def test_restored_result_shows_its_image_from_the_store_of_the_process() -> None:
     scene = Scene("[0.25, 0.5, 0.5, 0.75]")
+    shared_store().remove(scene.wide)  # other tests add it
     located = scene.call("locate", thing="x")
     again = LocateResult.model_validate_json(located.model_dump_json())
     assert again == LocateResult(

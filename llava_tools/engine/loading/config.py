@@ -61,7 +61,6 @@ def _forget_code(config: PreTrainedConfig) -> None:
     for part in parts:
         if part is not None:
             vars(part).pop("auto_map", None)
-    config._attn_implementation = "sdpa"  # that of its parts, too
 
 
 def _check_generation_config(folder: Path, name: str) -> None:

@@ -22,14 +22,16 @@ def in_memory(embeddings: Embeddings, folder: Path) -> VectorStore:
 
 def chroma(embeddings: Embeddings, folder: Path) -> VectorStore:
     module = pytest.importorskip("langchain_chroma")
-    return module.Chroma(f"store-{uuid.uuid4()}", embeddings)
+    store: VectorStore = module.Chroma(f"store-{uuid.uuid4()}", embeddings)
+    return store
 
 
 def faiss(embeddings: Embeddings, folder: Path) -> VectorStore:
     index = pytest.importorskip("faiss").IndexFlatIP(DIMENSIONS)
     docstore = pytest.importorskip("langchain_community.docstore.in_memory")
     stores = pytest.importorskip("langchain_community.vectorstores")
-    return stores.FAISS(embeddings, index, docstore.InMemoryDocstore(), {})
+    store: VectorStore = stores.FAISS(embeddings, index, docstore.InMemoryDocstore(), {})
+    return store
 
 
 def qdrant(embeddings: Embeddings, folder: Path) -> VectorStore:
@@ -41,7 +43,8 @@ def qdrant(embeddings: Embeddings, folder: Path) -> VectorStore:
 
 def lancedb(embeddings: Embeddings, folder: Path) -> VectorStore:
     stores = pytest.importorskip("langchain_community.vectorstores")
-    return stores.LanceDB(uri=str(folder / "lance"), embedding=embeddings)
+    store: VectorStore = stores.LanceDB(uri=str(folder / "lance"), embedding=embeddings)
+    return store
 
 
 STORES: dict[str, Callable[[Embeddings, Path], VectorStore]] = {

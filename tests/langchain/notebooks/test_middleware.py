@@ -60,7 +60,7 @@ class Decisions(BaseDecisionModel):
 
 def _run(planner: ChatLlava, *middlewares: Any, question: Any = TEA, **options: Any) -> Any:
     tools = options.pop("tools", [get_price])
-    agent = create_agent(planner, tools, middleware=middlewares, **options)
+    agent: Any = create_agent(planner, tools, middleware=middlewares, **options)
     return agent.invoke({"messages": [HumanMessage(question)]}, {"recursion_limit": 30})
 
 
@@ -156,7 +156,7 @@ def test_the_embedded_model_answers_about_an_image(
 @pytest.mark.parametrize("name", NEUTRAL)
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 async def test_the_embedded_model_calls_a_tool(name: str, model: ChatLlava, tmp_path: Path) -> None:
-    agent = create_agent(model, [get_price], middleware=[NEUTRAL[name](model, tmp_path)])
+    agent: Any = create_agent(model, [get_price], middleware=[NEUTRAL[name](model, tmp_path)])
     result = await agent.ainvoke({"messages": [HumanMessage(TEA)]}, {"recursion_limit": 30})
     _, call, price, answer = result["messages"]
     assert [(c["name"], c["args"]) for c in call.tool_calls] == [("get_price", {"item": "tea"})]
@@ -191,7 +191,7 @@ def test_summaries_replace_the_oldest_messages(model: ChatLlava, night: Path) ->
         trigger=("messages", 5),
         keep=("messages", 1),
     )
-    agent = create_agent(model, [], middleware=[summarize])
+    agent: Any = create_agent(model, [], middleware=[summarize])
     summary, question, answer = agent.invoke({"messages": history})["messages"]
     assert "There is a star." in summary.text
     assert (question.text, answer.text) == (STAR, "yellow")
@@ -203,7 +203,7 @@ def test_a_fraction_of_the_context_triggers_the_summary() -> None:
     summarize = middleware.SummarizationMiddleware(
         planner, trigger=("fraction", 0.5), keep=("messages", 1)
     )
-    agent = create_agent(planner, [], middleware=[summarize])
+    agent: Any = create_agent(planner, [], middleware=[summarize])
     history = [HumanMessage("word " * 900), AIMessage("yes"), HumanMessage("Hello!")]
     summary, question, answer = agent.invoke({"messages": history})["messages"]
     assert "A summary." in summary.text
@@ -212,7 +212,7 @@ def test_a_fraction_of_the_context_triggers_the_summary() -> None:
 
 @pytest.mark.parametrize("decision", ["approve", "edit", "reject"])
 def test_a_person_decides_about_a_call(decision: str) -> None:
-    agent = create_agent(
+    agent: Any = create_agent(
         ChatLlava(backend=ScriptedBackend(_calls("get_price", item="tea"))),
         [get_price],
         middleware=[middleware.HumanInTheLoopMiddleware({"get_price": True})],
@@ -298,7 +298,7 @@ def test_old_results_of_tools_are_cleared(night: Path) -> None:
         history += [AIMessage("", tool_calls=[call]), ToolMessage("4.20", tool_call_id=call["id"])]
     edit = middleware.ClearToolUsesEdit(trigger=100, keep=1)
     clear = middleware.ContextEditingMiddleware(edits=[edit], token_count_method="model")
-    agent = create_agent(ChatLlava(backend=backend), [get_price], middleware=[clear])
+    agent: Any = create_agent(ChatLlava(backend=backend), [get_price], middleware=[clear])
     agent.invoke({"messages": history})
     results = [m.text for m in backend.requests[-1].messages if m.role == "tool"]
     assert results == ["[cleared]", "4.20"]

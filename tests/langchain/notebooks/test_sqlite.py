@@ -51,7 +51,7 @@ async def test_turns_of_one_process_share_a_thread(
 ) -> None:
     thread: Any = {"configurable": {"thread_id": "1"}}
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "a.sqlite")) as saver:
-        agent = create_agent(model, [], checkpointer=saver)
+        agent: Any = create_agent(model, [], checkpointer=saver)
         question = HumanMessage([image_block(night), "Describe the picture."])
         await agent.ainvoke({"messages": [question]}, thread)
         result = await agent.ainvoke({"messages": ["What colour is the star?"]}, thread)

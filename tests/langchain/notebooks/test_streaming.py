@@ -141,7 +141,9 @@ class TestEventsV3:
     def test_the_models_text_streams_sync(self, model: ChatLlava, question: HumanMessage) -> None:
         stream = model.stream_events([question], version="v3")
         assert "".join(stream.text) == DESCRIPTION
-        assert stream.output.usage_metadata["output_tokens"] > 5
+        usage = stream.output.usage_metadata
+        assert usage is not None
+        assert usage["output_tokens"] > 5
 
     async def test_an_agents_messages_stream(self, agent: Any) -> None:
         inputs = {"messages": [HumanMessage(TEA)]}

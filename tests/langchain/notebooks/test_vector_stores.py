@@ -49,7 +49,7 @@ def test_multi_vector_retriever_finds_images_by_their_summaries(
     summaries = summarize.batch(image_paths)
     assert summaries[1] == "a yellow star and a white circle on a black background"
 
-    retriever = MultiVectorRetriever(
+    retriever: Any = MultiVectorRetriever(
         vectorstore=STORES[name](embeddings, tmp_path),
         docstore=InMemoryStore(),
         id_key="image",
@@ -76,9 +76,9 @@ def test_multi_vector_retriever_finds_images_by_their_summaries(
 def test_multi_vector_retriever_keeps_documents_with_handles_as_bytes(
     embeddings: LlavaEmbeddings, night: Path, model: ChatLlava
 ) -> None:
-    retriever = MultiVectorRetriever(
-        vectorstore=InMemoryVectorStore(embeddings), byte_store=InMemoryByteStore(), id_key="id"
-    )
+    options: Any = {"byte_store": InMemoryByteStore(), "id_key": "id"}
+    store = InMemoryVectorStore(embeddings)
+    retriever = MultiVectorRetriever(vectorstore=store, **options)
     block = image_block(night)
     retriever.vectorstore.add_documents([Document("a yellow star", metadata={"id": "1"})])
     retriever.docstore.mset([("1", Document("night", metadata={"handle": block["file_id"]}))])

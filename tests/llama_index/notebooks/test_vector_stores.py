@@ -52,12 +52,12 @@ def test_texts_and_images_are_found(index: MultiModalVectorStoreIndex, night: Pa
     retriever = index.as_retriever(similarity_top_k=1, image_similarity_top_k=1)
     for query, name in SHAPES:
         text, image = retriever.retrieve(query)
-        assert text.node.text in TEXTS
+        assert text.text in TEXTS
         assert isinstance(image.node, ImageNode)
         assert _names([image]) == [name]
         assert _names(retriever.text_to_image_retrieve(query)) == [name]
     (text,) = retriever.text_retrieve("the purple square")
-    assert text.node.text == TEXTS[1]
+    assert text.text == TEXTS[1]
     found = retriever.image_to_image_retrieve(QueryBundle("", image_path=str(night)))
     assert _names(found) == ["night.png"]
 
@@ -68,7 +68,7 @@ async def test_images_are_found_async(index: MultiModalVectorStoreIndex) -> None
     retriever = index.as_retriever(similarity_top_k=1, image_similarity_top_k=2)
     found = await retriever.atext_to_image_retrieve("a yellow star")
     assert _names(found)[0] == "night.png"
-    assert found[0].score > found[1].score
+    assert found[0].get_score() > found[1].get_score()
 
 
 def test_the_query_engine_answers_from_the_image(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import ContentBlock, ImageBlock, MessageRole, TextBlock
@@ -29,7 +30,7 @@ from llama_index.llms.llava.image_handles import (
 from llama_index.llms.llava.images import image_handle
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
-from llava_tools.errors import RequestError
+from llava_tools.errors import RequestError, check_count
 from llava_tools.images.store import ImageStore, open_store
 from llava_tools.model_fields import ImageStoreField
 
@@ -87,9 +88,11 @@ class LlavaMemory(Memory):
             **options: Those of `Memory.from_defaults`.
 
         Raises:
-            RequestError: It is not known whether the LLM takes images; an impossible store.
+            RequestError: It is not known whether the LLM takes images; an impossible store or
+                number.
             ImageError: An image of `chat_history` cannot be used.
         """
+        check_count("kept_images", kept_images, 0)
         options.setdefault("image_token_size_estimate", IMAGE_TOKENS)
         if llm is not None:
             room = llm.metadata.context_window - max(llm.metadata.num_output, 0)
@@ -103,7 +106,7 @@ class LlavaMemory(Memory):
             if llm.base_url is None:
                 memory._llm = llm
                 if "tokenizer_fn" not in options:
-                    memory.tokenizer_fn = memory._token_ids
+                    memory.tokenizer_fn = partial(_token_ids, llm)
         elif llm is not None:
             if image_inputs is None:
                 raise RequestError(
@@ -142,9 +145,6 @@ class LlavaMemory(Memory):
     def _backend(self) -> Backend:
         assert self._llm is not None
         return self._llm._loader()()
-
-    def _token_ids(self, text: str) -> list[int]:
-        return self._backend.token_ids(text)
 
     def _named(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         named = with_handles(messages, self.image_store)
@@ -187,6 +187,10 @@ class LlavaMemory(Memory):
         if self.image_form == "name":
             return [map_images(message, _to_name) for message in messages]
         return messages
+
+
+def _token_ids(llm: Llava, text: str) -> list[int]:
+    return llm._loader()().token_ids(text)
 
 
 def _to_name(block: ImageBlock) -> ContentBlock:

@@ -14,7 +14,6 @@ from typing import cast
 
 from llama_index.core.base.llms.types import (
     AudioBlock,
-    BaseContentBlock,
     CachePoint,
     CitableBlock,
     CitationBlock,
@@ -49,7 +48,7 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-_HINTS: dict[type[BaseContentBlock], str] = {
+_HINTS: dict[type[BaseModel], str] = {
     AudioBlock: "Transcribe it and send the text.",
     VideoBlock: "Send single frames of it as ImageBlocks.",
     DocumentBlock: "Turn its pages into images and send those, or send its text.",
@@ -106,7 +105,7 @@ def _message(message: ChatMessage, resolver: ImageResolver) -> Message:
 
 
 def _content(
-    blocks: Iterable[BaseContentBlock], role: Role, resolver: ImageResolver
+    blocks: Iterable[BaseModel], role: Role, resolver: ImageResolver
 ) -> Iterator[str | ImageRef]:
     after_text = False
     for block in blocks:
@@ -116,8 +115,10 @@ def _content(
         elif isinstance(block, ImageBlock):
             yield open_image_block(block, resolver)
             after_text = False
-        elif isinstance(block, CitableBlock | CitationBlock):
-            yield from _content(block.nested_blocks, role, resolver)
+        elif isinstance(block, CitableBlock):
+            yield from _content(block.content, role, resolver)
+        elif isinstance(block, CitationBlock):
+            yield from _content([block.cited_content], role, resolver)
         elif not isinstance(block, ThinkingBlock | CachePoint | ToolCallBlock):
             raise RequestError(
                 f"The {role} message has a block of type {type(block).__name__}, and LLaVA takes "

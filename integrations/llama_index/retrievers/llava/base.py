@@ -16,7 +16,9 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores.types import MetadataFilters
 
+from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llama_index.retrievers.llava.filters import to_page_filter
+from llama_index.tools.llava.request_sender import LlmSender
 from llava_tools.images.store import ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import Hit, PageIndex, page_id
@@ -60,7 +62,7 @@ class LlavaPageRetriever(BaseRetriever):
         filters: Conditions on `document`, `page`, `handle`, `width` and `height`. Pages that do not
             match are left out before the ranking.
         rerank: A model that looks at the best pages, three times as many, and puts those first that
-            show the query.
+            show the query. With a `llama_index.llms.llava.Llava`, its callbacks see the requests.
         with_images: Render each page, and keep its image in the image store under its handle.
         image_store: An `ImageStore` or the folder of one; by default the store of the process.
         callback_manager: LlamaIndex's callbacks.
@@ -79,7 +81,7 @@ class LlavaPageRetriever(BaseRetriever):
         similarity_top_k: int = 5,
         mode: SearchMode = "hybrid",
         filters: MetadataFilters | None = None,
-        rerank: Llava | None = None,
+        rerank: Llava | LlamaIndexLlava | None = None,
         with_images: bool = True,
         image_store: ImageStoreLike = None,
         callback_manager: CallbackManager | None = None,
@@ -90,7 +92,7 @@ class LlavaPageRetriever(BaseRetriever):
         self._top_k = similarity_top_k
         self._mode: SearchMode = mode
         self._where = None if filters is None else to_page_filter(filters)
-        self._rerank = rerank
+        self._rerank = LlmSender(rerank) if isinstance(rerank, LlamaIndexLlava) else rerank
         self._with_images = with_images
         self._image_store = image_store
         super().__init__(callback_manager=callback_manager, verbose=verbose)

@@ -17,7 +17,7 @@ from llama_index.core.schema import QueryBundle
 from llama_index.core.tools.types import ToolMetadata
 
 from llama_index.llms.llava import Llava
-from llava_tools.errors import RequestError, refuse_unknown
+from llava_tools.errors import RequestError, check_count, refuse_unknown
 from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.selection import aselect_option, select_option
 
@@ -38,9 +38,17 @@ class LlavaSelector(BaseSelector):
 
     Args:
         llm: The model that selects; the embedded one by default.
+
+    Raises:
+        RequestError: `llm` is no `Llava` of LlamaIndex.
     """
 
     def __init__(self, llm: Llava | None = None) -> None:
+        if not isinstance(llm, Llava | None):
+            raise RequestError(
+                f"llm is a {type(llm).__module__}.{type(llm).__name__}, which cannot score labels.",
+                "Use a llama_index.llms.llava.Llava.",
+            )
         self._llm = Llava() if llm is None else llm
 
     def _get_prompts(self) -> PromptDictType:
@@ -89,13 +97,13 @@ class LlavaMultiSelector(LlavaSelector):
         max_outputs: Maximum number of selected options, at least 1; None for no maximum.
 
     Raises:
-        RequestError: An impossible maximum.
+        RequestError: An impossible maximum, or `llm` is no `Llava` of LlamaIndex.
     """
 
     def __init__(self, llm: Llava | None = None, max_outputs: int | None = None) -> None:
         super().__init__(llm)
-        if max_outputs is not None and max_outputs < 1:
-            raise RequestError(f"max_outputs={max_outputs} is not possible.", "Use 1 or more.")
+        if max_outputs is not None:
+            check_count("max_outputs", max_outputs)
         self._max_outputs = max_outputs
 
     def _count(self, probabilities: list[float]) -> int:

@@ -12,7 +12,7 @@ from llama_index.core.tools import BaseTool
 
 from llama_index.llms.llava import Llava
 from llama_index.selectors.llava.base import LlavaMultiSelector, LlavaSelection
-from llava_tools.errors import RequestError
+from llava_tools.errors import RequestError, check_count
 
 
 class LlavaToolRetriever(ObjectRetriever[BaseTool]):
@@ -34,8 +34,7 @@ class LlavaToolRetriever(ObjectRetriever[BaseTool]):
     def __init__(
         self, tools: Sequence[BaseTool], llm: Llava | None = None, *, max_tools: int = 3
     ) -> None:
-        if max_tools < 1:
-            raise RequestError(f"max_tools={max_tools} is not possible.", "Use 1 or more.")
+        check_count("max_tools", max_tools)
         names = [tool.metadata.get_name() for tool in tools]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise RequestError(f"Two tools are named {repeated[0]!r}.", "Rename one of them.")

@@ -18,6 +18,7 @@ from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSp
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llama_index.tools.llava.functions import add_signature
 from llama_index.tools.llava.request_sender import LlmSender
+from llava_tools.errors import RequestError
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStoreLike
@@ -54,7 +55,7 @@ class LlavaToolSpec(BaseToolSpec):
             without one there is no such tool.
 
     Raises:
-        RequestError: An unknown tool, or a folder or host that cannot be allowed.
+        RequestError: An unknown tool, a folder or host that cannot be allowed, or another `llm`.
     """
 
     def __init__(
@@ -70,10 +71,18 @@ class LlavaToolSpec(BaseToolSpec):
         selected = select_tools(tools, index)
         self.spec_functions = [tool.name for tool in selected]
         self._index = index
-        self._model: Llava | LlmSender = llm if isinstance(llm, Llava) else Llava()
+        if not isinstance(llm, Llava | LlamaIndexLlava | None):
+            raise RequestError(
+                f"llm is a {type(llm).__module__}.{type(llm).__name__}, and LLaVA looks at the "
+                "images.",
+                "Pass a Llava of llava_tools or llama_index.llms.llava; the agent has the planner.",
+            )
+        self._model: Llava | LlmSender
         if isinstance(llm, LlamaIndexLlava):
             self._model = LlmSender(llm)
             image_store = llm.image_store if image_store is None else image_store
+        else:
+            self._model = Llava() if llm is None else llm
         self._resolver = ImageResolver(image_store, allowed_directories, allowed_hosts)
         self._functions: dict[str, Callable[..., Any]] = {}
         for tool in selected:
