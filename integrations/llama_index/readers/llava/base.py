@@ -24,12 +24,8 @@ from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document, ImageDocument, MediaResource
 from pydantic import ConfigDict, PrivateAttr, ValidationError
 
-<<<<<<< HEAD
-from llava_tools.errors import DocumentError, RequestError
-from llava_tools.images.sources import shorten
-=======
 from llava_tools.errors import DocumentError, RequestError, refuse_unknown
->>>>>>> agents
+from llava_tools.images.sources import shorten
 from llava_tools.images.store import open_store
 from llava_tools.model_fields import ImageStoreField
 from llava_tools.options import validation_error
