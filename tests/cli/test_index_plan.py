@@ -20,7 +20,7 @@ from tests.retrieval.documents import write_pdf
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command that indexes a PDF of two pages."""
-    load = model_cache.ModelCache(lambda options: _Embedder())
+    load: Any = model_cache.ModelCache(lambda options: _Embedder())
     monkeypatch.setattr(model_cache, "embeddings", load)
     write_pdf(tmp_path / "a.pdf", ["A cover page", "The total is 42 euro"])
     return ["index", str(tmp_path / "a.pdf"), "--to", str(tmp_path / "index")]

@@ -54,7 +54,7 @@ def found(capsys: Output, *arguments: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("mode", ["text", "hybrid"])
-def test_nothing_found_is_said_and_exits_with_1(
+def test_nothing_found_is_reported_and_exits_with_1(
     index: str, mode: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = "zxqv" if mode == "text" else '"total cover"'
