@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -21,13 +20,12 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import patch_config
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
-from langchain_llava.options import option_errors
+from langchain_llava.options import CheckedOptions
 from langchain_llava.request_sender import ChatSender, chat_model
-from llava_tools.errors import refuse_unknown
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import Hit, PageIndex, Skipped, load_pages, page_id
@@ -37,7 +35,7 @@ from llava_tools.tools.find import open_page
 _log = logging.getLogger(__name__)
 
 
-class LlavaPageRetriever(BaseRetriever):
+class LlavaPageRetriever(CheckedOptions, BaseRetriever):
     """Retriever of the pages in an index that match a query, best first.
 
     The metadata of a document are `document`, `source`, `page` (from 1), `score`, `handle` and
@@ -84,17 +82,6 @@ class LlavaPageRetriever(BaseRetriever):
     """An `ImageStore` or the folder of one; by default the store of the process."""
 
     _opened: PageIndex | None = PrivateAttr(None)
-
-    def __init__(self, **options: Any) -> None:
-        with option_errors("LlavaPageRetriever"):
-            super().__init__(**options)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, options: Any) -> Any:
-        if isinstance(options, dict):
-            refuse_unknown(options, cls.model_fields, cls.__name__)
-        return options
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
