@@ -104,21 +104,12 @@ class LlavaPageRetriever(CheckedOptions, BaseRetriever):
                 config = patch_config(None, callbacks=run_manager.get_child())
                 judge = ChatSender(chat_model(self.rerank), config, self.image_store)
             hits = index.search(query, limit, mode=self.mode, rerank=judge)
-            metadata = [self._metadata(index, hit) for hit in hits]
+            store = open_store(self.image_store) if self.with_images else None
+            metadata = [_metadata(index, hit, store) for hit in hits]
         return [
             _document(hit.text, hit.digest, hit.page, data)
             for hit, data in zip(hits, metadata, strict=True)
         ]
-
-    def _metadata(self, index: PageIndex, hit: Hit) -> dict[str, object]:
-        metadata = hit.as_dict()
-        if self.with_images:
-            image, note = open_page(index, hit)
-            if image is None:
-                del metadata["handle"]
-                return {**metadata, "note": note}
-            metadata["handle"] = open_store(self.image_store).add(image)
-        return metadata
 
     def _index(self) -> PageIndex:
         if isinstance(self.index, PageIndex):
@@ -177,6 +168,18 @@ class LlavaPageLoader(BaseLoader):
                 page = item.page
                 store.add(page.image)
                 yield _document(page.text, page.digest, page.number, item.metadata)
+
+
+def _metadata(index: PageIndex, hit: Hit, store: ImageStore | None) -> dict[str, object]:
+    """Return the metadata of a hit's document; with a store, the page's image goes there."""
+    metadata = hit.as_dict()
+    if store is not None:
+        image, note = open_page(index, hit)
+        if image is None:
+            del metadata["handle"]
+            return {**metadata, "note": note}
+        metadata["handle"] = store.add(image)
+    return metadata
 
 
 def _document(text: str, digest: str, page: int, metadata: Mapping[str, object]) -> Document:
