@@ -61,10 +61,13 @@ class Clocks:
         return result
 
 
-def measure(rounds: int, dtype: str, at_once: int) -> dict[str, float]:
-    """Return seconds, and ratios of the engine's to `generate`'s."""
+def measure(folder: Path, rounds: int, dtype: str, at_once: int) -> dict[str, float]:
+    """Return seconds, and ratios of the engine's to `generate`'s.
+
+    Weights go into an empty folder.
+    """
     # 16-bit weights, as released ones are.
-    folder = write_checkpoint(Path(tempfile.mkdtemp()), shape=SHAPE, dtype=torch.bfloat16)
+    write_checkpoint(folder, shape=SHAPE, dtype=torch.bfloat16)
     model = Llava(str(folder))
     engine = model.backend
     assert isinstance(engine, LlavaEngine)
@@ -139,7 +142,8 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=8, help="requests; 0 leaves this out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    figures = measure(options.rounds, options.dtype, options.at_once)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), options.rounds, options.dtype, options.at_once)
     for name, value in figures.items():
         print(f"{name:36}{value:>10}")
     print(json.dumps({"benchmark": "follow_up", **vars(options), **describe(), **figures}))

@@ -105,14 +105,15 @@ def converse(model: ChatLlava, images: list[bytes], *, handles: bool) -> Convers
 def measure(rounds: int, shape_name: str) -> dict[str, Any]:
     """Return sizes of checkpoints, tokens and CPU seconds."""
     shape = Geometry(SHAPE.vision, LANGUAGE[shape_name], image=336, context_length=4096)
-    folder = write_checkpoint(Path(tempfile.mkdtemp()), shape=shape, dtype=torch.bfloat16)
-    model = ChatLlava(model=str(folder), max_tokens=MAX_TOKENS, temperature=0)
-    runs = [
-        converse(model, [make_image(3 * number + n) for n in range(3)], handles=True)
-        for number in range(rounds + 1)  # the first round warms up
-    ]
-    inline = converse(model, [make_image(3 * rounds + n) for n in range(3)], handles=False)
-    model.close()
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), shape=shape, dtype=torch.bfloat16)
+        model = ChatLlava(model=folder, max_tokens=MAX_TOKENS, temperature=0)
+        runs = [
+            converse(model, [make_image(3 * number + n) for n in range(3)], handles=True)
+            for number in range(rounds + 1)  # the first round warms up
+        ]
+        inline = converse(model, [make_image(3 * rounds + n) for n in range(3)], handles=False)
+        model.close()
     seconds = [min(run.first_token_s[turn] for run in runs[1:]) for turn in range(TURNS)]
     handles = runs[-1]
     return {

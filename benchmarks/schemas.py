@@ -90,18 +90,19 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=300)
     options = parser.parse_args()
     figures: dict[str, Any] = {}
-    folder = write_checkpoint(Path(tempfile.mkdtemp()))
-    for name, source in (("embedded", "tiny"), ("random weights", str(folder))):
-        with Llava(source) as model:
-            engine = model.backend
-            assert isinstance(engine, LlavaEngine)
-            if name == "embedded":
-                tokenizer = engine.loaded.tokenizer.tokenizer
-                figures["compiled"] = compile_all(GrammarCache(tokenizer, len(tokenizer)))
-            for temperature in (0.0, 1.0):
-                figures[f"{name}, temperature {temperature:g}"] = count_outcomes(
-                    engine, options.requests, options.max_tokens, temperature
-                )
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder))
+        for name, source in (("embedded", "tiny"), ("random weights", folder)):
+            with Llava(source) as model:
+                engine = model.backend
+                assert isinstance(engine, LlavaEngine)
+                if name == "embedded":
+                    tokenizer = engine.loaded.tokenizer.tokenizer
+                    figures["compiled"] = compile_all(GrammarCache(tokenizer, len(tokenizer)))
+                for temperature in (0.0, 1.0):
+                    figures[f"{name}, temperature {temperature:g}"] = count_outcomes(
+                        engine, options.requests, options.max_tokens, temperature
+                    )
     print(json.dumps({"benchmark": "schemas", **vars(options), **figures, **describe()}))
 
 

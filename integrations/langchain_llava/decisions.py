@@ -37,14 +37,14 @@ from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
 from langchain_llava.image_blocks import open_image_block
 from langchain_llava.messages import to_messages
-from langchain_llava.options import option_errors
-from llava_tools.errors import RequestError, refuse_unknown
+from langchain_llava.options import CheckedOptions
+from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.label_scoring import YES_OR_NO
 from llava_tools.tools.selection import select_option
 
 
-class LlavaDecisionModel(BaseDecisionModel):
+class LlavaDecisionModel(CheckedOptions, BaseDecisionModel):
     """Answers `Choice`, `Noul` and `Score` questions about text, messages with images, or JSON.
 
         classifier = LlavaDecisionModel(llm=ChatLlava(model="7b"))
@@ -61,17 +61,6 @@ class LlavaDecisionModel(BaseDecisionModel):
     """The model that decides."""
     model: str = ""
     """Name of the model in traces; by default that of `llm`."""
-
-    def __init__(self, **options: Any) -> None:
-        with option_errors("LlavaDecisionModel"):
-            super().__init__(**options)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, options: Any) -> Any:
-        if isinstance(options, dict):
-            refuse_unknown(options, cls.model_fields, cls.__name__)
-        return options
 
     @model_validator(mode="after")
     def _name_model(self) -> LlavaDecisionModel:

@@ -12,7 +12,6 @@ LLAVA_IMAGE_STORE for all), or the images once more through `image_block`, with 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -22,6 +21,7 @@ from langchain_llava.errors import translated_errors
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, ImageSource
 from llava_tools.images.access import ImageResolver
+from llava_tools.images.ref import is_handle
 from llava_tools.images.store import ImageStoreLike, open_store
 
 Block = Mapping[str, object]
@@ -29,7 +29,6 @@ Block = Mapping[str, object]
 AnyMessage = TypeVar("AnyMessage", bound=BaseMessage | Mapping[str, Any] | tuple[str, Any] | str)
 
 _IMAGE_TYPES = ("image", "image_url", "input_image")
-_HANDLE = re.compile(r"img_[0-9a-f]{24}")
 
 
 def image_block(source: ImageSource, image_store: ImageStoreLike = None) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def handle_block(handle: str) -> dict[str, Any]:
 def block_handle(block: Block) -> str | None:
     """Return the handle in an image block; None for other blocks, and ids of other providers."""
     handle = _handle(block) if block.get("type") in _IMAGE_TYPES else None
-    return handle if handle is not None and _HANDLE.fullmatch(handle) else None
+    return handle if is_handle(handle) else None
 
 
 def open_image_block(block: Block, resolver: ImageResolver) -> ImageRef | None:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -21,13 +20,12 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import patch_config
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
-from langchain_llava.options import option_errors
+from langchain_llava.options import CheckedOptions
 from langchain_llava.request_sender import ChatSender, chat_model
-from llava_tools.errors import refuse_unknown
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import Hit, PageIndex, Skipped, load_pages, page_id
@@ -37,7 +35,7 @@ from llava_tools.tools.find import open_page
 _log = logging.getLogger(__name__)
 
 
-class LlavaPageRetriever(BaseRetriever):
+class LlavaPageRetriever(CheckedOptions, BaseRetriever):
     """Retriever of the pages in an index that match a query, best first.
 
     The metadata of a document are `document`, `source`, `page` (from 1), `score`, `handle` and
@@ -85,17 +83,6 @@ class LlavaPageRetriever(BaseRetriever):
 
     _opened: PageIndex | None = PrivateAttr(None)
 
-    def __init__(self, **options: Any) -> None:
-        with option_errors("LlavaPageRetriever"):
-            super().__init__(**options)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, options: Any) -> Any:
-        if isinstance(options, dict):
-            refuse_unknown(options, cls.model_fields, cls.__name__)
-        return options
-
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
@@ -117,21 +104,12 @@ class LlavaPageRetriever(BaseRetriever):
                 config = patch_config(None, callbacks=run_manager.get_child())
                 judge = ChatSender(chat_model(self.rerank), config, self.image_store)
             hits = index.search(query, limit, mode=self.mode, rerank=judge)
-            metadata = [self._metadata(index, hit) for hit in hits]
+            store = open_store(self.image_store) if self.with_images else None
+            metadata = [_metadata(index, hit, store) for hit in hits]
         return [
             _document(hit.text, hit.digest, hit.page, data)
             for hit, data in zip(hits, metadata, strict=True)
         ]
-
-    def _metadata(self, index: PageIndex, hit: Hit) -> dict[str, object]:
-        metadata = hit.as_dict()
-        if self.with_images:
-            image, note = open_page(index, hit)
-            if image is None:
-                del metadata["handle"]
-                return {**metadata, "note": note}
-            metadata["handle"] = open_store(self.image_store).add(image)
-        return metadata
 
     def _index(self) -> PageIndex:
         if isinstance(self.index, PageIndex):
@@ -190,6 +168,18 @@ class LlavaPageLoader(BaseLoader):
                 page = item.page
                 store.add(page.image)
                 yield _document(page.text, page.digest, page.number, item.metadata)
+
+
+def _metadata(index: PageIndex, hit: Hit, store: ImageStore | None) -> dict[str, object]:
+    """Return the metadata of a hit's document; with a store, the page's image goes there."""
+    metadata = hit.as_dict()
+    if store is not None:
+        image, note = open_page(index, hit)
+        if image is None:
+            del metadata["handle"]
+            return {**metadata, "note": note}
+        metadata["handle"] = store.add(image)
+    return metadata
 
 
 def _document(text: str, digest: str, page: int, metadata: Mapping[str, object]) -> Document:

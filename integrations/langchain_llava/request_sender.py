@@ -23,6 +23,7 @@ from langchain_llava.image_blocks import handle_block
 from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.core.streaming import gather
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.options import SAMPLING_OPTIONS
@@ -87,12 +88,7 @@ class ChatSender:
             async with running:
                 return results.to_answer(await self._ainvoke(request))
 
-        tasks = [asyncio.ensure_future(send(request)) for request in requests]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await gather(send(request) for request in requests)
 
     async def ascore(self, request: ScoringRequest) -> Sequence[float]:
         """See `RequestSender.ascore`."""

@@ -10,12 +10,12 @@ from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackMa
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
 from langchain_llava.messages import to_messages
-from langchain_llava.options import option_errors
+from langchain_llava.options import CheckedOptions
 from langchain_llava.request_sender import ChatSender
 from llava_tools.core.requests import Message
 from llava_tools.errors import RequestError, refuse_unknown
@@ -23,7 +23,7 @@ from llava_tools.label_scoring import Classification
 from llava_tools.tools.selection import aselect_option, select_option
 
 
-class LlavaSelector(RunnableSerializable[Any, Classification]):
+class LlavaSelector(CheckedOptions, RunnableSerializable[Any, Classification]):
     """Selects one of several options for the user's last message, with its images.
 
     The options' names are scored as answers, so that even a small model always returns one of them;
@@ -58,17 +58,6 @@ class LlavaSelector(RunnableSerializable[Any, Classification]):
     """Names of the options, and what each is for. Speaking names help: they are what is scored."""
     abstain: float | None = None
     """The minimum probability, 0 to 1, of the selected option, below which the label is None."""
-
-    def __init__(self, **options: Any) -> None:
-        with option_errors("LlavaSelector"):
-            super().__init__(**options)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, options: Any) -> Any:
-        if isinstance(options, dict):
-            refuse_unknown(options, cls.model_fields, cls.__name__)
-        return options
 
     @property
     def route(self) -> Runnable[Any, str | None]:

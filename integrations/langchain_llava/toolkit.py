@@ -22,9 +22,9 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.errors import translated_errors
-from langchain_llava.options import option_errors
+from langchain_llava.options import CheckedOptions
 from langchain_llava.request_sender import ChatSender, chat_model
-from llava_tools.errors import OutputError, RequestError, refuse_unknown
+from llava_tools.errors import OutputError, RequestError
 from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
@@ -76,7 +76,7 @@ class LlavaTool(BaseTool):
         return str(result), cast(ToolResult, result)
 
 
-class LlavaToolkit(BaseToolkit):
+class LlavaToolkit(CheckedOptions, BaseToolkit):
     """Vision for an agent: look, describe, read_text, locate, count, compare, choose, zoom.
 
     The first call of a tool loads the model. With an `index` there is also the tool `find`, whose
@@ -127,17 +127,6 @@ class LlavaToolkit(BaseToolkit):
     """What `find` searches, such as a `llava_tools.retrieval.PageIndex`."""
     raise_errors: bool = False
     """Raise errors that the planner could correct as `ToolException`."""
-
-    def __init__(self, **options: Any) -> None:
-        with option_errors("LlavaToolkit"):
-            super().__init__(**options)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, options: Any) -> Any:
-        if isinstance(options, dict):
-            refuse_unknown(options, cls.model_fields, cls.__name__)
-        return options
 
     @model_validator(mode="after")
     def _check_tools(self) -> Self:

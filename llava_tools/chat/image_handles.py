@@ -14,13 +14,14 @@ from typing import Any
 
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.core.requests import Message
+from llava_tools.images.ref import HANDLE_PATTERN
 
 #: The form of `ImageRef.handle`.
-PATTERN = "^img_[0-9a-f]{24}$"
+PATTERN = f"^{HANDLE_PATTERN}$"
 #: Schema of an argument that takes an image.
 ARGUMENT: Schema = {"type": "string", "pattern": PATTERN}
 
-_HANDLE = re.compile(r"\bimg_[0-9a-f]{24}\b")
+_HANDLE = re.compile(rf"\b{HANDLE_PATTERN}\b")
 
 
 def takes_images(constraint: Constraint) -> bool:

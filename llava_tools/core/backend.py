@@ -69,6 +69,42 @@ class Backend(Protocol):
         """Fail the running requests and free the model's memory. Safe to call more than once."""
 
 
+class WrappedBackend:
+    """A backend that answers through another one; a subclass overrides what differs.
+
+    Attributes:
+        backend: The other backend.
+    """
+
+    backend: Backend
+
+    @property
+    def model_name(self) -> str:
+        """See `Backend.model_name`."""
+        return self.backend.model_name
+
+    @property
+    def context_length(self) -> int:
+        """See `Backend.context_length`."""
+        return self.backend.context_length
+
+    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
+        """See `Backend.score`."""
+        return self.backend.score(request, labels)
+
+    def count_tokens(self, request: Request) -> int:
+        """See `Backend.count_tokens`."""
+        return self.backend.count_tokens(request)
+
+    def token_ids(self, text: str) -> list[int]:
+        """See `Backend.token_ids`."""
+        return self.backend.token_ids(text)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self.backend.close()
+
+
 class Encoder(Protocol):
     """Embeds texts and images. All methods are thread-safe."""
 

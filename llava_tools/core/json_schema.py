@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from llava_tools.core import patterns, validators
 from llava_tools.core.constraints import Constraint, Schema
@@ -117,11 +118,22 @@ def _allowed_values(schema: Any) -> list[str]:
     return [json.dumps(value, sort_keys=True) for value in allowed]
 
 
+def _is_address(value: object) -> bool:
+    """Return whether a value can be the address of a dialect; jsonschema splits it."""
+    if not isinstance(value, str):
+        return False
+    try:
+        urlsplit(value)
+    except ValueError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=256)  # agents send the same schemas with every request
 def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
     """Return the fault of a schema and a hint, or two empty strings."""
     schema = json.loads(text)
-    if not isinstance(schema.get("$schema", ""), str):
+    if not _is_address(schema.get("$schema", "")):
         return f"names its dialect by {schema['$schema']!r:.80}", "Leave '$schema' out."
     try:
         for error in validators.metaschema_validator(schema).iter_errors(schema):

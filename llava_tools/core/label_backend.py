@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from llava_tools.core.backend import Backend, Stream, check_labels
+from llava_tools.core.backend import Backend, Stream, WrappedBackend, check_labels
 from llava_tools.core.outputs import Chunk, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import Request
 
 
-class LabelBackend:
+class LabelBackend(WrappedBackend):
     """A backend whose answers are labels, chosen by the log-probabilities of whole labels.
 
     An answer is one chunk. Its only log-probability is the label's, with all labels as the
@@ -27,18 +27,8 @@ class LabelBackend:
 
     def __init__(self, backend: Backend, labels: Sequence[str]) -> None:
         check_labels(labels)
-        self._backend = backend
+        self.backend = backend
         self._labels = tuple(labels)
-
-    @property
-    def model_name(self) -> str:
-        """See `Backend.model_name`."""
-        return self._backend.model_name
-
-    @property
-    def context_length(self) -> int:
-        """See `Backend.context_length`."""
-        return self._backend.context_length
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
@@ -59,22 +49,6 @@ class LabelBackend:
             usage=Usage(prompt_tokens=self.count_tokens(request)),
             timings=Timings(first_token=seconds, total=seconds),
         )
-
-    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """See `Backend.score`."""
-        return self._backend.score(request, labels)
-
-    def count_tokens(self, request: Request) -> int:
-        """See `Backend.count_tokens`."""
-        return self._backend.count_tokens(request)
-
-    def token_ids(self, text: str) -> list[int]:
-        """See `Backend.token_ids`."""
-        return self._backend.token_ids(text)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._backend.close()
 
 
 class LabelStream:

@@ -8,11 +8,11 @@ a chunk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from llava_tools.core.backend import Backend, Stream
+from llava_tools.core.backend import Backend, Stream, WrappedBackend
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
 from llava_tools.core.time_limit import TimeLimitedStream
@@ -30,7 +30,7 @@ def with_retries(backend: Backend, timeout: float | None, max_retries: int) -> B
 
 
 @dataclass(frozen=True)
-class RetryingBackend:
+class RetryingBackend(WrappedBackend):
     """A backend with a time limit and retries.
 
     Attributes:
@@ -43,38 +43,12 @@ class RetryingBackend:
     timeout: float | None
     max_retries: int
 
-    @property
-    def model_name(self) -> str:
-        """See `Backend.model_name`."""
-        return self.backend.model_name
-
-    @property
-    def context_length(self) -> int:
-        """See `Backend.context_length`."""
-        return self.backend.context_length
-
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`."""
         start = partial(self.backend.stream, request)
         if self.timeout is None:
             return RetryingStream(start, self.max_retries)
         return TimeLimitedStream(lambda: RetryingStream(start, self.max_retries), self.timeout)
-
-    def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """See `Backend.score`."""
-        return self.backend.score(request, labels)
-
-    def count_tokens(self, request: Request) -> int:
-        """See `Backend.count_tokens`."""
-        return self.backend.count_tokens(request)
-
-    def token_ids(self, text: str) -> list[int]:
-        """See `Backend.token_ids`."""
-        return self.backend.token_ids(text)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self.backend.close()
 
 
 class RetryingStream:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import ExitStack, aclosing, closing, suppress
 from functools import cache
+from typing import Any, TypeVar
 
 from llava_tools.core.backend import Backend, Stream
 from llava_tools.core.outputs import Answer, Chunk, collect
 from llava_tools.core.requests import Request
+
+T = TypeVar("T")
 
 
 def answer(backend: Backend, request: Request) -> Answer:
@@ -41,7 +44,12 @@ async def aanswer(load: Callable[[], Backend], request: Request) -> Answer:
 
 async def aanswer_all(load: Callable[[], Backend], requests: Iterable[Request]) -> list[Answer]:
     """`answer_all` without blocking the event loop; see `astream` for `load`."""
-    tasks = [asyncio.ensure_future(aanswer(load, request)) for request in requests]
+    return await gather(aanswer(load, request) for request in requests)
+
+
+async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines at once and return their results; if one fails, cancel the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 import time
 import uuid
@@ -23,10 +22,9 @@ from typing import BinaryIO
 
 from llava_tools.errors import ImageError, ImageStoreError
 from llava_tools.images.memory import MemoryImages
-from llava_tools.images.ref import ImageRef, restore_image
+from llava_tools.images.ref import ImageRef, is_handle, restore_image
 from llava_tools.images.sources import check_bytes, read_file, shorten
 
-_HANDLE = re.compile(r"img_[0-9a-f]{24}")
 _LOCK = ".lock"
 #: With more files than this, one in `_SHARE` of the bytes is freed at once, so that files are not
 #: listed at every addition.
@@ -123,9 +121,7 @@ class DirectoryImages:
             _write_total(lock, 0)
 
     def __contains__(self, handle: object) -> bool:
-        if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
-            return False
-        return _size(self._directory / handle) is not None
+        return is_handle(handle) and _size(self._directory / handle) is not None
 
     def __len__(self) -> int:
         with self._store_errors("read"):
@@ -196,7 +192,7 @@ class DirectoryImages:
         found = []
         with os.scandir(self._directory) as entries:
             for entry in entries:
-                if _HANDLE.fullmatch(entry.name):
+                if is_handle(entry.name):
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:

@@ -16,7 +16,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias, cast
+from typing import BinaryIO, Protocol, TypeAlias, TypeGuard, cast
 
 from PIL import Image, ImageFile
 
@@ -43,6 +43,8 @@ from llava_tools.images.validation import (
     too_many_pixels,
 )
 
+#: The form of `ImageRef.handle`, as a regular expression.
+HANDLE_PATTERN = "img_[0-9a-f]{24}"
 #: Pixels of the longer side of an image in a notebook.
 SHOWN_SIZE = 400
 #: Media types that models of all providers take.
@@ -209,6 +211,11 @@ def open_image(
         f"{shorten(repr(source), quote=False)} ({type(source).__name__}) is not an image.",
         "Give a path, a URL, bytes, a PIL image or a uint8 array.",
     )
+
+
+def is_handle(value: object) -> TypeGuard[str]:
+    """Return whether a value has the form of an image's handle."""
+    return isinstance(value, str) and re.fullmatch(HANDLE_PATTERN, value) is not None
 
 
 def restore_image(data: bytes, handle: str) -> ImageRef:

@@ -104,6 +104,7 @@ def test_disjoint_branches(branches: list[Any], disjoint: bool) -> None:
         ({"type": "integer", "minimum": 2**63}, "needs the number 9223372036854775808"),
         ({"type": "integer", "exclusiveMaximum": -(2**63)}, "needs the number -92233720"),
         ({"$schema": []}, "names its dialect by"),
+        ({"$schema": "http://["}, "names its dialect by"),
         ({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema"}}}, "within"),
         ({"items": {"$schema": "x", "type": []}}, "not a valid JSON schema"),
     ],

@@ -16,7 +16,7 @@ from llava_tools.engine import memory_plan, vision_stream
 
 @dataclass
 class FakeGpu:
-    """What a GPU was asked for.
+    """What a GPU was to do.
 
     Attributes:
         calls: Names and arguments, in order.

@@ -1,4 +1,4 @@
-"""Images are encoded beside the language model: which streams and events CUDA is asked for."""
+"""Images are encoded beside the language model: the streams and events of CUDA that are used."""
 
 from __future__ import annotations
 

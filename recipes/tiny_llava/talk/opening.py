@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from PIL import Image
 
 from llava_tools.chat.formats import SYSTEM
 from llava_tools.chat.image_handles import ARGUMENT
 from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.requests import Message
-from llava_tools.images import ImageRef
+from llava_tools.images import ImageRef, open_image
 from recipes.tiny_llava.manners import spoken
 from recipes.tiny_llava.phrasings import phrase
 from recipes.tiny_llava.questions import ask
@@ -22,7 +21,6 @@ from .families import some_tools
 from .kit import Tool, new_tool, string
 from .names import named
 from .talks import Lecture, Talk
-from .values import handle
 
 _ASKS = (
     "<asked> {See|Look at|Open|It is in|I mean|The picture is} <handle>{|.}",
@@ -35,13 +33,13 @@ _ONLY = (
 )
 
 
-def opened(rng: np.random.Generator, count: int, scene: Scene, picture: ImageRef) -> Lecture:
+def opened(rng: np.random.Generator, count: int, scene: Scene, _picture: ImageRef) -> Lecture:
     """One conversation, whatever ``count``: its picture stands behind the call, shared by no other.
 
     The tool gives the picture back, at times with the question beside it; the answer is about it.
     """
     tool = _tool(rng)
-    picture = replace(picture, handle=handle(rng))
+    picture = _unlike_others(rng)
     question = ask(scene, rng)
     words = spoken(question, rng)
     beside = rng.random() < 0.6
@@ -59,6 +57,11 @@ def opened(rng: np.random.Generator, count: int, scene: Scene, picture: ImageRef
     specs = tuple({t.spec.name: t.spec for t in (tool, *others)}.values())
     talk = Talk(messages, {1: "call natural", 3: question.kind})
     return Lecture(SYSTEM, Constraint(specs), (talk,))
+
+
+def _unlike_others(rng: np.random.Generator) -> ImageRef:
+    """A picture with a handle of its own, which stands for the scene in the conversation."""
+    return open_image(Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)))
 
 
 def _tool(rng: np.random.Generator) -> Tool:

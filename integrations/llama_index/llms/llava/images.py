@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from io import IOBase
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,13 +19,12 @@ from pydantic import AnyUrl
 from llava_tools.errors import ImageError
 from llava_tools.images import ImageRef, ImageSource
 from llava_tools.images.access import ImageResolver
+from llava_tools.images.ref import is_handle
 
 #: LlamaIndex's classes that hold an image or name one; a `Node` in its `image_resource`.
 ImageInput = ImageBlock | ImageNode | Node
 #: Media type of an `ImageBlock` that holds an image's handle instead of its bytes.
 HANDLE_TYPE = "application/x-llava-handle"
-
-_HANDLE = re.compile(rb"img_[0-9a-f]{24}")
 
 
 def open_image_block(item: ImageInput, resolver: ImageResolver) -> ImageRef:
@@ -44,12 +42,13 @@ def image_handle(item: ImageInput) -> str | None:
     if not isinstance(item, ImageBlock) or item.image_mimetype != HANDLE_TYPE:
         return None
     content = _image_bytes(item.image) if isinstance(item.image, bytes) else None
-    if not isinstance(content, bytes) or not _HANDLE.fullmatch(content):
+    handle = content.decode("ascii", "replace") if isinstance(content, bytes) else None
+    if not is_handle(handle):
         raise ImageError(
             f"An image block of type {HANDLE_TYPE} holds no handle.",
             "Make it with image_block or with_handles.",
         )
-    return content.decode()
+    return handle
 
 
 def image_source(item: ImageInput) -> ImageSource:

@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.types import MetadataFilters
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llama_index.retrievers.llava.filters import to_page_filter
 from llama_index.tools.llava.request_sender import LlmSender
-from llava_tools.images.store import ImageStoreLike, open_store
+from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.retrieval import Hit, PageIndex, page_id
 from llava_tools.retrieval.search import SearchMode, check_search
@@ -105,19 +105,20 @@ class LlavaPageRetriever(BaseRetriever):
             rerank=self._rerank,
             where=self._where,
         )
-        return [NodeWithScore(node=self._node(hit), score=hit.score) for hit in hits]
+        store = open_store(self._image_store) if self._with_images else None
+        return [NodeWithScore(node=self._node(hit, store), score=hit.score) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
-    def _node(self, hit: Hit) -> TextNode:
-        if not self._with_images:
+    def _node(self, hit: Hit, store: ImageStore | None) -> TextNode:
+        if store is None:
             return TextNode(**_fields(hit, handle=hit.handle))
         image, note = open_page(self._index, hit)
         if image is None:
             return TextNode(**_fields(hit, note=note))
         return ImageNode(
-            **_fields(hit, handle=open_store(self._image_store).add(image)),
+            **_fields(hit, handle=store.add(image)),
             image=base64.b64encode(image.data).decode(),
             image_mimetype=image.media_type,
         )

@@ -20,7 +20,7 @@ from llama_index.llms.llava.image_handles import handle_block
 from llama_index.llms.llava.results import to_response
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
-from llava_tools.core.streaming import aanswer, answer
+from llava_tools.core.streaming import aanswer, answer, gather
 from llava_tools.tools.requests import ScoringRequest
 
 
@@ -52,12 +52,7 @@ class LlmSender:
 
     async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """See `RequestSender.aanswer`."""
-        tasks = [asyncio.ensure_future(self._aanswer(request)) for request in requests]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await gather(self._aanswer(request) for request in requests)
 
     async def ascore(self, request: ScoringRequest) -> Sequence[float]:
         """See `RequestSender.ascore`. The scoring itself cannot be stopped."""
