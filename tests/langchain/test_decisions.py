@@ -102,7 +102,7 @@ def test_states_become_text_and_images(
 
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(RequestError, match="LlavaDecisionModel takes no option 'lm'"):
-        LlavaDecisionModel(lm=ChatLlava())
+        LlavaDecisionModel(**{"lm": ChatLlava()})
 
 
 def test_boxes_are_refused(model: LlavaDecisionModel) -> None:
