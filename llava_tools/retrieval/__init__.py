@@ -18,9 +18,9 @@ from llava_tools.retrieval.index import PageIndex
 from llava_tools.retrieval.loading import LoadedPage, load_pages, page_id
 from llava_tools.retrieval.ocr import OcrEngine, OcrLine, OcrWord, RapidOcr
 from llava_tools.retrieval.planning import IndexPlan
+from llava_tools.retrieval.progress import IndexProgress, IndexReport, StepRates
 from llava_tools.retrieval.qa import aask, ask, astream, stream
 from llava_tools.retrieval.search import Hit
-from llava_tools.retrieval.updating import IndexProgress, IndexReport, StepRates
 
 __all__ = [
     "Citation",

@@ -131,7 +131,7 @@ class DocumentAnswer:
             "citations": [citation.as_dict() for citation in self.citations],
             "claims": [citation.as_dict() for citation in self.claims],
             "others": [citation.as_dict() for citation in self.others],
-            "skipped": [{"document": s.document, "reason": s.reason} for s in self.skipped],
+            "skipped": [item.as_dict() for item in self.skipped],
         }
 
     def export(self, folder: str | Path) -> list[Path]:

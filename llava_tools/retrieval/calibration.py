@@ -80,13 +80,13 @@ class VectorCalibration:
 
     def save(self, store: Store) -> None:
         """Write it into an index."""
-        store.put_value(_NAME, json.dumps(asdict(self)))
+        store.values.put(_NAME, json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, store: Store) -> VectorCalibration:
         """Return the calibration of an index; the defaults if it has none that can be read."""
         try:
-            fields = json.loads(store.value(_NAME) or "{}")
+            fields = json.loads(store.values.get(_NAME) or "{}")
             if "noise" not in fields:  # incomplete: the next update measures again
                 return cls(float(fields.get("image_weight", 1.0)))
             lists = {name: tuple(map(float, fields[name])) for name in ("noise", "mean_vector")}

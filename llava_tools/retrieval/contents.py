@@ -44,7 +44,7 @@ class IndexedDocument:
     def of(cls, row: DocumentRow) -> IndexedDocument:
         """Return a row of the table `documents`."""
         fields = (row.document, row.pages, row.digest, row.complete, row.modified)
-        return cls(*fields, json.loads(row.metadata))
+        return cls(*fields, row.fields)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -64,7 +64,7 @@ class IndexStats:
         model: The LLaVA whose vision tower makes its vectors.
         clip: The CLIP that this tower comes from.
         dimensions: Numbers of a vector.
-        image_weight: How much the vectors count for pages with a text, 0.01 (chance) to 1.
+        image_weight: How much the vectors count for pages with a text, 0 (chance) to 1.
         schema: Version of its tables.
     """
 

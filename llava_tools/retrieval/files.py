@@ -54,6 +54,10 @@ class Skipped:
             return cls(path, f"It cannot be read: {error.strerror}.", keep=True)
         return cls(path, str(error), digest=digest * isinstance(error, DrawingLimitError))
 
+    def as_dict(self) -> dict[str, str]:
+        """Return document and reason, as JSON can hold them."""
+        return {"document": self.document, "reason": self.reason}
+
     def renamed(self, path: str) -> Self:
         """Return it for a file that is called `path`, such as one that was copied."""
         return replace(self, document=path)

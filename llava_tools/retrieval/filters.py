@@ -11,7 +11,6 @@ many.
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import os
@@ -113,8 +112,7 @@ class Condition:
 
     def _value(self, document: DocumentRow) -> str | int | float | None:
         if self.field.startswith(_METADATA):
-            fields: dict[str, str | int | float] = json.loads(document.metadata)
-            return fields.get(self.field.removeprefix(_METADATA))
+            return document.fields.get(self.field.removeprefix(_METADATA))
         if self.field == "type":
             return os.path.splitext(document.document)[1].lower().removeprefix(".")
         return document.modified if self.field == "modified" else document.document

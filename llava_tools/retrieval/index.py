@@ -12,17 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
-from llava_tools.errors import DocumentError, ImageError, IndexStoreError, RequestError
+from llava_tools.errors import IndexStoreError, RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
 from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
-from llava_tools.retrieval.calibration import VectorCalibration, calibrate
+from llava_tools.retrieval.calibration import VectorCalibration
+from llava_tools.retrieval.changes import find_changes
 from llava_tools.retrieval.contents import (
     IndexedDocument,
     IndexStats,
@@ -34,14 +33,14 @@ from llava_tools.retrieval.contents import (
 )
 from llava_tools.retrieval.files import FileScan
 from llava_tools.retrieval.filters import PageFilter
-from llava_tools.retrieval.ingest import plan_ingest
+from llava_tools.retrieval.hit_pages import HitPages
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
-from llava_tools.retrieval.ocr import OcrEngine, find_words, load_lines
-from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
+from llava_tools.retrieval.ocr import OcrEngine
 from llava_tools.retrieval.planning import IndexPlan, make_plan
-from llava_tools.retrieval.refused import remember_refused
-from llava_tools.retrieval.schema import DocumentRow, IndexMetadata
+from llava_tools.retrieval.progress import IndexProgress, IndexReport
+from llava_tools.retrieval.repair import clean_up, open_to_write
+from llava_tools.retrieval.schema import IndexMetadata
 from llava_tools.retrieval.scores import MIN_COVERAGE
 from llava_tools.retrieval.search import (
     Hit,
@@ -50,32 +49,14 @@ from llava_tools.retrieval.search import (
     search_by_image,
     search_pages,
 )
+from llava_tools.retrieval.snapshots import LatestSnapshot, Snapshot
 from llava_tools.retrieval.store import Store
-from llava_tools.retrieval.updating import (
-    IndexProgress,
-    IndexReport,
-    PageWriter,
-    clean_up,
-    open_to_write,
-)
+from llava_tools.retrieval.tables import index_exists
+from llava_tools.retrieval.updating import run_update
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.tools.find import open_page
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.requests import RequestSender, get_certainty, run_requests
-
-#: Seconds after which an index in object storage is compared with what is stored there.
-REFRESH_SECONDS = 2.0
-
-
-class _OpenedStore:
-    """A store with its calibration, and when it was last compared with the index."""
-
-    def __init__(self, store: Store, checked: float) -> None:
-        self.store = store
-        self.checked = checked
-
-    @cached_property
-    def calibration(self) -> VectorCalibration:
-        return VectorCalibration.load(self.store)
 
 
 class PageIndex:
@@ -106,43 +87,27 @@ class PageIndex:
     ) -> None:
         self.location = IndexLocation.of(folder, storage_options)
         self._embedder = embedder
-        self._hashes: dict[str, tuple[str, FileState]] = {}
-        self._opened: _OpenedStore | None = None
+        self._latest = LatestSnapshot(self.location)
+        self._pages = HitPages()
 
     def __repr__(self) -> str:
         return f"PageIndex({str(self.location)!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Its tables, which are open files, are opened anew where it is unpickled.
-        return vars(self) | {"_opened": None}
 
     @property
     def store(self) -> Store:
         """The index's tables as they are now, also if another process updated them.
 
-        In object storage, they are read anew after `REFRESH_SECONDS`.
+        In object storage, they are read anew after `snapshots.REFRESH_SECONDS`.
 
         Raises:
             IndexStoreError: There is no index, or it is damaged, or another version's.
         """
-        return self._open().store
+        return self._latest.get().store
 
     @property
     def calibration(self) -> VectorCalibration:
         """Reliability of the vectors, measured when pages were last added or removed."""
-        return self._open().calibration
-
-    def _open(self, *, refresh: bool = False) -> _OpenedStore:
-        opened, now = self._opened, time.monotonic()
-        if opened is None:
-            opened = _OpenedStore(Store(self.location), now)
-        elif refresh or self.location.folder or now - opened.checked > REFRESH_SECONDS:
-            store = opened.store.latest()
-            if store is not opened.store:
-                opened = _OpenedStore(store, now)
-            opened.checked = now
-        self._opened = opened
-        return opened
+        return self._latest.get().calibration
 
     @property
     def embedder(self) -> Encoder:
@@ -170,7 +135,7 @@ class PageIndex:
         """
         fields = None if metadata is None else dump_metadata(metadata)
         scan = FileScan.of(_listed(paths))
-        store = self.store if Store.exists(self.location) else None
+        store = self.store if index_exists(self.location) else None
         if store is None and self._embedder is None:
             self._embedder = Embedder()
         return make_plan(store, scan, self.embedder, fields, keep_images, ocr)
@@ -203,41 +168,21 @@ class PageIndex:
             ModelError: The embedder cannot be loaded.
         """
         start = time.perf_counter()
+        plan = paths if isinstance(paths, IndexPlan) else None
         fields = None if metadata is None else dump_metadata(metadata)
-        scan = paths.scan if isinstance(paths, IndexPlan) else FileScan.of(_listed(paths))
+        scan = plan.scan if plan else FileScan.of(_listed(paths))
         with write_lock(self.location):
             has_embedder = self._embedder is not None
             store = open_to_write(self.location, self._new_metadata(), keep_images)
-            if isinstance(paths, IndexPlan) and paths.fits(store, fields):
-                plan = paths.ingest
+            if plan is not None:
+                changes = plan.find_changes(store, fields)
             else:
-                plan = plan_ingest(store, scan.files, fields)
-            if has_embedder or plan.jobs:  # an embedder loads its model to return its name
+                changes = find_changes(store, scan.files, fields)
+            if has_embedder or changes.jobs:  # an embedder loads its model to return its name
                 self._check_embedder(store)
-            skipped = [*scan.skipped, *plan.skipped]
-            store.put_documents(plan.copies)
-            writer = PageWriter(store, self.embedder, skipped, progress, ocr)
-            added = writer.write(plan.jobs)
-            remember_refused(store, skipped)
-            documents = store.documents()
-            unusable = {item.document for item in skipped if not item.keep}
-            removed = [path for path in documents if path in unusable or scan.is_gone(path)]
-            store.remove(removed)
-            writer.report_search_indexes()
-            clean_up(store, verify=not added and not removed)
-            calibration = VectorCalibration.load(store)
-            if added or removed or calibration.pages != store.count():
-                calibration = calibrate(store, self.embedder)
-                calibration.save(store)
-            self._opened = None  # it has cached its state before the update
-        return IndexReport(
-            documents=len(documents) - len(removed),
-            added=added,
-            unchanged=plan.unchanged,
-            removed=len(removed),
-            skipped=tuple(skipped),
-            seconds=time.perf_counter() - start,
-        )
+            report = run_update(store, self.embedder, scan, changes, ocr, progress, start)
+            self._latest.forget()
+        return report
 
     def documents(self, where: PageFilter | None = None) -> list[IndexedDocument]:
         """Return its files by path; `where` has conditions on files only."""
@@ -252,19 +197,19 @@ class PageIndex:
             DocumentError: The index has no such file.
             IndexStoreError: There is no index, or it is in use.
         """
+        self._latest.get()  # raises without an index, before the lock makes its folder
         with write_lock(self.location):
-            store = Store(self.location)
-            chosen = _listed(paths)
-            removed = documents_at(store.documents().values(), chosen)
+            store = WritableStore(self.location)
+            removed = documents_at(store.documents().values(), _listed(paths))
             store.remove(removed)
             clean_up(store, verify=False)
-            self._opened = None
+            self._latest.forget()
         return removed
 
     def stats(self) -> IndexStats:
         """Return its size and kind."""
-        opened = self._open()
-        return measure_index(opened.store, opened.calibration.image_weight)
+        latest = self._latest.get()
+        return measure_index(latest.store, latest.calibration.image_weight)
 
     def search(
         self,
@@ -308,16 +253,16 @@ class PageIndex:
         if reference is not None and rerank is not None:
             raise RequestError("An image cannot be reranked.", "Leave out rerank.")
         depth = 3 * k if rerank else k
-        opened = self._open()
+        snapshot = self._latest.get()
         while True:
             try:
                 hits = self._search(
-                    opened, reference or query or "", depth, mode, where, min_coverage
+                    snapshot, reference or query or "", depth, mode, where, min_coverage
                 )
                 break
             except IndexStoreError:  # perhaps files that an update has replaced meanwhile
-                failed, opened = opened, self._open(refresh=True)
-                if opened is failed:
+                failed, snapshot = snapshot, self._latest.get(refresh=True)
+                if snapshot is failed:
                     raise
         if rerank is None or query is None:
             return hits
@@ -326,18 +271,20 @@ class PageIndex:
 
     def _search(
         self,
-        opened: _OpenedStore,
+        snapshot: Snapshot,
         query: str | ImageRef,
         k: int,
         mode: SearchMode,
         where: PageFilter | None,
         min_coverage: float,
     ) -> list[Hit]:
-        if mode != "text":
-            self._check_embedder(opened.store)
+        store, calibration = snapshot.store, snapshot.calibration
+        by_text = mode == "text" or (mode == "hybrid" and not snapshot.has_useful_vectors)
+        if isinstance(query, str) and by_text:  # without loading the embedder
+            return search_pages(store, calibration, None, query, k, mode, where, min_coverage)
+        self._check_embedder(store)
         if isinstance(query, ImageRef):
-            return search_by_image(opened.store, self.embedder, query, k, where)
-        store, calibration = opened.store, opened.calibration
+            return search_by_image(store, self.embedder, query, k, where)
         return search_pages(store, calibration, self.embedder, query, k, mode, where, min_coverage)
 
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
@@ -354,66 +301,29 @@ class PageIndex:
             DocumentError: The file is gone, or has another content now.
             ImageError: It cannot be used.
         """
-        try:
-            return read_page(self._document(hit), hit.page).image
-        except (DocumentError, ImageError):
-            kept = self.store.image(hit.digest, hit.page)
-            if not kept:
-                raise
-            source = f"{shorten(hit.document, quote=False)}, p. {hit.page}"
-            return replace(open_image(kept), source=source)
+        return self._pages.open(self.store, hit)
 
     def locate(self, hit: Hit, text: str) -> Box | None:
-        """Return where a page's text layer, or OCR, has a text, in pixels of `open(hit)`."""
-        try:
-            box = find_text(self._document(hit), hit.page, text, hit.size)
-        except DocumentError:
-            if not self.store.image(hit.digest, hit.page):
-                raise
-            box = None  # the image that is kept has no text layer
-        return box or find_words(load_lines(self.store.words(hit.digest, hit.page)), text)
+        """Return where a page's text layer, or OCR, has a text, in pixels of `open(hit)`.
+
+        If the file is gone or changed, the index has the places if it keeps images.
+
+        Raises:
+            DocumentError: The file is gone, or has another content now.
+        """
+        return self._pages.locate(self.store, hit, text)
 
     def thumbnail(self, hit: Hit) -> bytes:
         """Return the stored thumbnail of a page, a JPEG."""
         return self.store.thumbnail(hit.digest, hit.page)
 
-    def _document(self, hit: Hit) -> Document:
-        """Return a page's document: the hit's file, or a copy, that still has the content."""
-        rows = self.store.sources.get(hit.digest)
-        if not rows:
-            name = shorten(hit.document)
-            raise DocumentError(f"{name} is no longer in the index.", "Search again.")
-        errors = []
-        for row in sorted(rows, key=lambda row: row.document != hit.document):
-            try:
-                return self._open_unchanged(row)
-            except DocumentError as error:
-                errors.append(error)
-        raise errors[0]
-
-    def _open_unchanged(self, row: DocumentRow) -> Document:
-        """Return a document whose file still has the indexed content."""
-        name = shorten(row.document)
-        cached = self._hashes.get(row.document)
-        try:
-            if cached is None or cached[1] != FileState.of(row.document):
-                cached = self._hashes[row.document] = hash_file(row.document)
-        except OSError as error:
-            raise DocumentError(
-                f"{name} cannot be read any more: {error.strerror}.", "Index again."
-            ) from error
-        digest, state = cached
-        if digest != row.digest:
-            raise DocumentError(f"{name} changed after it was indexed.", "Index again.")
-        return Document(row.document, digest, row.pages, state, row.is_pdf)
-
     def _new_metadata(self) -> IndexMetadata | None:
         """Return what a new index is created with; None if there is one."""
-        if self._embedder is None and Store.exists(self.location):
-            return None
-        embedder = self._embedder = self._embedder or Embedder()
-        model = embedder.options.model if isinstance(embedder, Embedder) else embedder.model_name
-        return IndexMetadata(model, embedder.model_name, embedder.dimensions)
+        if self._embedder is None:
+            if index_exists(self.location):
+                return None
+            self._embedder = Embedder()
+        return IndexMetadata.of(self._embedder)
 
     def _check_embedder(self, store: Store) -> None:
         embedder, metadata = self.embedder, store.metadata

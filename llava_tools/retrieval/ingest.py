@@ -1,72 +1,31 @@
-"""Indexing up to the writes: plans which documents to read, renders and encodes their pages."""
+"""Documents to read go in; batches of rows come out: rendered, encoded, ready to write."""
 
 from __future__ import annotations
 
-import io
 import time
-from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-
-from PIL import Image
 
 from llava_tools.core.backend import Encoder
 from llava_tools.errors import DocumentError, ImageError
-from llava_tools.images import ImageRef
+from llava_tools.retrieval.changes import DocumentJob
 from llava_tools.retrieval.files import Skipped
+from llava_tools.retrieval.jpegs import make_jpeg, make_thumbnail
 from llava_tools.retrieval.ocr import OcrEngine, dump_lines
-from llava_tools.retrieval.pages import (
-    MAX_TEXT,
-    Document,
-    FileState,
-    PageImage,
-    hash_file,
-    open_document,
-    read_pages,
-)
+from llava_tools.retrieval.pages import MAX_TEXT, PageImage, read_pages
 from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
-from llava_tools.retrieval.refused import load_refused
 from llava_tools.retrieval.schema import DocumentRow, ImageRow, PageRow
-from llava_tools.retrieval.store import Store
 from llava_tools.retrieval.text import clean_text, headings
 
 #: Pages that are encoded and written together.
 BATCH_SIZE = 16
-#: Pixels of the longer side of a thumbnail.
-THUMBNAIL_SIDE = 256
-#: JPEG quality of thumbnails and of the pages' images that an index keeps.
-JPEG_QUALITY = 80
-
-
-@dataclass(frozen=True)
-class DocumentJob:
-    """A document to read, except its `stored` pages; `duplicates` are files of the same content.
-
-    `metadata` is that of their rows.
-    """
-
-    document: Document
-    stored: frozenset[int]
-    metadata: str
-    duplicates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class IngestPlan:
-    """Documents to read, new files whose content is stored, and files without work."""
-
-    jobs: list[DocumentJob]
-    copies: list[DocumentRow]
-    unchanged: int
-    skipped: list[Skipped]
 
 
 @dataclass(frozen=True)
 class IngestEvent:
-    """A rendered page and its thumbnail; or the end of the job; or why its files are skipped.
+    """A rendered page with its JPEGs; or the end of the job; or why its files are skipped.
 
     `jpeg` is the page's image for an index that keeps them; `seconds` is the time of rendering.
     """
@@ -97,51 +56,6 @@ class IngestBatch:
     encode_seconds: float
 
 
-def plan_ingest(
-    store: Store | None, files: Sequence[str], metadata: str | None = None
-) -> IngestPlan:
-    """Compare files with an index, None for a new one, by their content.
-
-    `metadata` is that of the files; None keeps what they had.
-    """
-    rows = store.documents() if store else {}
-    # An index that was mended may have fewer pages than its complete files.
-    stored: Mapping[str, int] = store.page_counts() if store else Counter()
-    complete = {
-        row.digest: row for row in rows.values() if row.complete and stored[row.digest] >= row.pages
-    }
-    refused = load_refused(store) if store else {}
-    jobs: dict[str, DocumentJob] = {}
-    copies: list[DocumentRow] = []
-    skipped: list[Skipped] = []
-    unchanged = 0
-    for path in files:
-        digest = ""
-        try:
-            digest, state = hash_file(path)
-            stored_fields = rows[path].metadata if path in rows else "{}"
-            fields = stored_fields if metadata is None else metadata
-            if digest in complete:
-                row = replace(
-                    complete[digest], document=path, modified=_modified(state), metadata=fields
-                )
-                if rows.get(path) != row:
-                    copies.append(row)
-                unchanged += path in rows and rows[path].digest == digest and rows[path].complete
-            elif digest in refused:
-                skipped.append(Skipped(path, refused[digest], digest=digest))
-            elif digest in jobs:
-                job = jobs[digest]
-                jobs[digest] = replace(job, duplicates=(*job.duplicates, path))
-            else:
-                document = open_document(path, digest, state)
-                numbers = frozenset(store.page_numbers(digest) if store else ())
-                jobs[digest] = DocumentJob(document, numbers, fields)
-        except (DocumentError, ImageError, OSError) as error:
-            skipped.append(Skipped.from_error(path, error, digest))
-    return IngestPlan(list(jobs.values()), copies, unchanged, skipped)
-
-
 def ingest_batches(
     jobs: Iterable[DocumentJob],
     encoder: Encoder,
@@ -167,7 +81,7 @@ def _render_pages(
 ) -> Generator[IngestEvent]:
     """Render the pages of documents, each followed by its end or by why it is skipped."""
     for job in jobs:
-        remaining = job.document.pages - len(job.stored)
+        remaining = job.missing_pages
         start = time.perf_counter()
         try:
             for page in read_pages(job.document, job.stored, process):
@@ -179,9 +93,8 @@ def _render_pages(
                 start = time.perf_counter()
             yield IngestEvent(job)
         except (DocumentError, ImageError, OSError) as error:
-            paths = (job.document.path, *job.duplicates)
             digest = job.document.digest
-            skipped = tuple(Skipped.from_error(path, error, digest) for path in paths)
+            skipped = tuple(Skipped.from_error(path, error, digest) for path in job.paths)
             yield IngestEvent(job, skipped=skipped, skipped_pages=remaining)
 
 
@@ -207,48 +120,20 @@ def _encode_pages(events: Iterable[IngestEvent], encoder: Encoder) -> Generator[
 
 
 def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
-    pages = [(event.page, event.thumbnail) for event in events if event.page is not None]
+    pages = [(event, event.page) for event in events if event.page is not None]
     start = time.perf_counter()
-    vectors = encoder.embed_images([page.image for page, _ in pages]) if pages else []
+    vectors = encoder.embed_images([page.image for _, page in pages]) if pages else []
     encode_seconds = time.perf_counter() - start
-    rows = []
-    for (page, thumbnail), vector in zip(pages, vectors, strict=True):
-        key = (page.digest, page.number, page.image.handle)
-        rows.append(
-            PageRow(
-                *key,
-                *page.image.size,
-                page.text,
-                thumbnail,
-                vector,
-                dump_lines(page.lines),
-                page.headings,
-            )
-        )
-    started: dict[str, DocumentRow] = {}
-    complete: list[DocumentRow] = []
-    for event in events:
-        if not event.skipped:
-            document = event.job.document
-            content = (document.digest, document.pages, document.is_pdf)
-            row = started[document.path] = DocumentRow(
-                document.path,
-                *content,
-                complete=False,
-                modified=_modified(document.state),
-                metadata=event.job.metadata,
-            )
-            if event.page is None:
-                paths = (document.path, *event.job.duplicates)
-                complete += [replace(row, document=path, complete=True) for path in paths]
+    started, complete = _document_rows(events)
     return IngestBatch(
-        started=list(started.values()),
+        started=started,
         images=[
-            ImageRow(event.page.digest, event.page.number, event.jpeg)
-            for event in events
-            if event.page is not None and event.jpeg
+            ImageRow(page.digest, page.number, event.jpeg) for event, page in pages if event.jpeg
         ],
-        pages=rows,
+        pages=[
+            _page_row(page, event.thumbnail, vector)
+            for (event, page), vector in zip(pages, vectors, strict=True)
+        ],
         complete=complete,
         skipped=[item for event in events for item in event.skipped],
         skipped_pages=sum(event.skipped_pages for event in events),
@@ -257,25 +142,39 @@ def _encode(events: Sequence[IngestEvent], encoder: Encoder) -> IngestBatch:
     )
 
 
-def _modified(state: FileState) -> str:
-    """Return when a file was last changed: UTC in ISO 8601, to seconds."""
-    date = datetime.fromtimestamp(state.mtime_ns // 10**9, UTC)
-    return date.strftime("%Y-%m-%dT%H:%M:%S")
+def _page_row(page: PageImage, thumbnail: bytes, vector: Sequence[float]) -> PageRow:
+    width, height = page.image.size
+    return PageRow(
+        digest=page.digest,
+        page=page.number,
+        handle=page.image.handle,
+        width=width,
+        height=height,
+        text=page.text,
+        thumbnail=thumbnail,
+        vector=vector,
+        words=dump_lines(page.lines),
+        headings=page.headings,
+    )
 
 
-def make_thumbnail(image: ImageRef) -> bytes:
-    """Return an image as a small JPEG."""
-    small = image.rgb()
-    small.thumbnail((THUMBNAIL_SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return _encode_jpeg(small)
-
-
-def make_jpeg(image: ImageRef) -> bytes:
-    """Return an image as a JPEG of its size."""
-    return _encode_jpeg(image.rgb())
-
-
-def _encode_jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
+def _document_rows(events: Iterable[IngestEvent]) -> tuple[list[DocumentRow], list[DocumentRow]]:
+    """Return the rows of documents whose pages come now, and those of whose pages all have come."""
+    started: dict[str, DocumentRow] = {}
+    complete: list[DocumentRow] = []
+    for event in events:
+        if event.skipped:
+            continue
+        document = event.job.document
+        row = started[document.path] = DocumentRow(
+            document=document.path,
+            digest=document.digest,
+            pages=document.pages,
+            is_pdf=document.is_pdf,
+            complete=False,
+            modified=document.state.modified,
+            metadata=event.job.metadata,
+        )
+        if event.page is None:
+            complete += [replace(row, document=path, complete=True) for path in event.job.paths]
+    return list(started.values()), complete

@@ -91,12 +91,13 @@ class IndexLocation:
 class _ErrorTranslation:
     """Turns errors of the storage into `IndexStoreError`; ours pass.
 
-    A class, since a panic of LanceDB's Rust is a `BaseException` whose class cannot be imported.
+    It is a class, since a panic of LanceDB's Rust is a `BaseException` that cannot be imported.
     """
 
+    #: What LanceDB (RuntimeError, ValueError), Arrow (ValueError) and the disk raise for damaged or
+    #: foreign data. Others, as TypeError, are faults of this package.
+    _KINDS = (OSError, RuntimeError, ValueError)
     _PANICS = ("PanicException", "RustPanic")
-
-    _KINDS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
     def __init__(self, location: IndexLocation) -> None:
         self._location = location

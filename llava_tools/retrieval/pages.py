@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,12 @@ class FileState(NamedTuple):
         """Return the state of a path or a file descriptor."""
         status = os.stat(file)
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+
+    @property
+    def modified(self) -> str:
+        """When the file was last changed: UTC in ISO 8601, to seconds."""
+        date = datetime.fromtimestamp(self.mtime_ns // 10**9, UTC)
+        return date.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(frozen=True)

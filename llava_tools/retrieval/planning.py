@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llava_tools.core.backend import Encoder
-from llava_tools.embedding import Embedder
 from llava_tools.errors import DocumentError, ImageError
+from llava_tools.retrieval.changes import DocumentJob, IndexChanges, find_changes
 from llava_tools.retrieval.files import FileScan, Skipped
-from llava_tools.retrieval.ingest import (
-    DocumentJob,
-    IngestPlan,
-    make_jpeg,
-    make_thumbnail,
-    plan_ingest,
-    read_text,
-)
-from llava_tools.retrieval.ocr import OcrEngine
+from llava_tools.retrieval.ingest import read_text
+from llava_tools.retrieval.jpegs import make_jpeg, make_thumbnail
+from llava_tools.retrieval.ocr import OcrEngine, dump_lines
 from llava_tools.retrieval.pages import PageImage, read_pages
+from llava_tools.retrieval.refused import refused_reasons
+from llava_tools.retrieval.schema import llava_name
 from llava_tools.retrieval.store import Store
 
 #: Pages that are drawn and encoded to measure.
@@ -62,19 +58,26 @@ class IndexPlan:
     seconds: float
     bytes: int
     scan: FileScan = field(repr=False, compare=False)
-    ingest: IngestPlan = field(repr=False, compare=False)
+    changes: IndexChanges = field(repr=False, compare=False)
     metadata: str | None = field(repr=False)
     versions: tuple[int, int] | None = field(repr=False)
 
-    def fits(self, store: Store, metadata: str | None) -> bool:
-        """Return whether an index, and the fields of its files, are those of the plan."""
-        unchanged = not store.documents() if self.versions is None else False
-        return self.metadata == metadata and (unchanged or self.versions == store.versions)
+    def find_changes(self, store: Store, metadata: str | None) -> IndexChanges:
+        """Return what to write: as planned, if the index and the fields of files are as they were.
+
+        If not, files are compared again; those that the plan refuses are not drawn again.
+        """
+        same = self.versions == store.versions
+        if self.versions is None:  # there was no index
+            same = not store.documents()
+        if same and self.metadata == metadata:
+            return self.changes
+        return find_changes(store, self.scan.files, metadata, refused_reasons(self.skipped))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         names = ("documents", "pages", "unchanged", "model", "clip", "is_toy", "keeps_images")
-        skipped = [{"document": item.document, "reason": item.reason} for item in self.skipped]
+        skipped = [item.as_dict() for item in self.skipped]
         figures = {"seconds": round(self.seconds, 1), "bytes": self.bytes, "skipped": skipped}
         return {name: getattr(self, name) for name in names} | figures
 
@@ -88,29 +91,64 @@ def make_plan(
     ocr: OcrEngine | None,
 ) -> IndexPlan:
     """Compare files with an index, None for a new one, and measure what the new ones cost."""
-    ingest = plan_ingest(store, scan.files, metadata)
+    changes = find_changes(store, scan.files, metadata)
     keeps_images = bool(keep_images) if store is None else store.keeps_images
-    cost = measure_pages(ingest.jobs, encoder, keeps_images, ocr)
-    pages = sum(job.document.pages - len(job.stored) for job in ingest.jobs)
-    if store is not None:
-        model = store.metadata.model
-    else:
-        model = encoder.options.model if isinstance(encoder, Embedder) else encoder.model_name
+    sample = draw_sample(changes.jobs, keeps_images)
+    changes = without_refused(changes, sample.refused)
+    cost = measure_pages(sample, encoder, keeps_images, ocr)
+    model = llava_name(encoder) if store is None else store.metadata.model
     return IndexPlan(
-        documents=sum(1 + len(job.duplicates) for job in ingest.jobs) + len(ingest.copies),
-        pages=pages,
-        unchanged=ingest.unchanged,
-        skipped=(*scan.skipped, *ingest.skipped),
+        documents=sum(len(job.paths) for job in changes.jobs) + len(changes.copies),
+        pages=changes.pages,
+        unchanged=changes.unchanged,
+        skipped=(*scan.skipped, *changes.skipped),
         model=model,
-        clip=encoder.model_name if ingest.jobs else "",
+        clip=encoder.model_name if changes.jobs else "",
         is_toy=model == "tiny",
         keeps_images=keeps_images,
-        seconds=cost.seconds * pages,
-        bytes=round(cost.bytes * pages),
+        seconds=cost.seconds * changes.pages,
+        bytes=round(cost.bytes * changes.pages),
         scan=scan,
-        ingest=ingest,
+        changes=changes,
         metadata=metadata,
         versions=None if store is None else store.versions,
+    )
+
+
+@dataclass
+class PageSample:
+    """A few new pages, the seconds that drawing them took, and files that cannot be drawn."""
+
+    pages: list[PageImage] = field(default_factory=list)
+    seconds: float = 0.0
+    refused: list[Skipped] = field(default_factory=list)
+
+
+def draw_sample(jobs: Sequence[DocumentJob], with_words: bool) -> PageSample:
+    """Draw the page in the middle of what is to be read of a few documents."""
+    sample = PageSample()
+    for job in jobs[:: max(1, -(-len(jobs) // SAMPLE_PAGES))]:
+        numbers = set(range(1, job.document.pages + 1))
+        missing = sorted(numbers - job.stored)
+        start = time.perf_counter()
+        try:
+            sample.pages += read_pages(job.document, numbers - {missing[len(missing) // 2]})
+        except (DocumentError, ImageError, OSError) as error:
+            digest = job.document.digest
+            skipped = [Skipped.from_error(path, error, digest) for path in job.paths]
+            sample.refused += [item for item in skipped if item.digest]
+        else:
+            sample.seconds += time.perf_counter() - start
+    return sample
+
+
+def without_refused(changes: IndexChanges, refused: Sequence[Skipped]) -> IndexChanges:
+    """Return changes in which some files are skipped, since another attempt would fail, too."""
+    digests = {item.digest for item in refused}
+    return replace(
+        changes,
+        jobs=[job for job in changes.jobs if job.document.digest not in digests],
+        skipped=[*changes.skipped, *refused],
     )
 
 
@@ -123,44 +161,29 @@ class PageCost:
 
 
 def measure_pages(
-    jobs: Sequence[DocumentJob], encoder: Encoder, keep_images: bool, ocr: OcrEngine | None = None
+    sample: PageSample, encoder: Encoder, keep_images: bool, ocr: OcrEngine | None
 ) -> PageCost:
-    """Draw and encode a few new pages, and return what a page costs.
+    """Encode a few pages, and return what a page costs.
 
     Drawing and encoding overlap in an update, but share the processor, so their times add up; on a
     GPU they do not, and the update is faster.
     """
-    start = time.perf_counter()
-    pages = [page for job in _spread(jobs) if (page := _first_page(job)) is not None]
-    if not pages:
+    if not sample.pages:
         return PageCost()
+    start = time.perf_counter()
+    pages = sample.pages
     if ocr is not None:
         pages = [page if page.text else read_text(page, ocr) for page in pages]
-    stored = sum(len(make_thumbnail(page.image)) for page in pages)
+    size = sum(len(make_thumbnail(page.image)) for page in pages)
     if keep_images:
-        stored += sum(len(make_jpeg(page.image)) for page in pages)
-    seconds = time.perf_counter() - start
+        size += sum(len(make_jpeg(page.image)) for page in pages)
+    seconds = sample.seconds + time.perf_counter() - start
     images = [page.image for page in pages]
     encoder.embed_images(images[:1])  # loads the model
     start = time.perf_counter()
     vectors = encoder.embed_images(images)
     seconds += time.perf_counter() - start
-    texts = sum(len(page.text.encode()) for page in pages)
-    size = stored + _BYTES_PER_TEXT * texts
+    size += sum(_BYTES_PER_TEXT * len(page.text.encode()) for page in pages)
+    size += sum(len(dump_lines(page.lines).encode()) for page in pages)
     fixed = 4 * len(vectors[0]) + _BYTES_PER_ROW
     return PageCost(seconds / len(pages), size / len(pages) + fixed)
-
-
-def _spread(jobs: Sequence[DocumentJob]) -> list[DocumentJob]:
-    """Return a few jobs, spread evenly."""
-    return list(jobs[:: max(1, -(-len(jobs) // SAMPLE_PAGES))])
-
-
-def _first_page(job: DocumentJob) -> PageImage | None:
-    """Return the page in the middle of what is to be read; None if it cannot be drawn."""
-    numbers = sorted(set(range(1, job.document.pages + 1)) - job.stored)
-    skip = set(range(1, job.document.pages + 1)) - {numbers[len(numbers) // 2]}
-    try:
-        return next(read_pages(job.document, skip))
-    except (DocumentError, ImageError, OSError):
-        return None

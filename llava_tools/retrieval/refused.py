@@ -19,22 +19,27 @@ _NAME = "refused"
 
 
 def load_refused(store: Store) -> dict[str, str]:
-    """Return the reasons by the digests of the files' content."""
+    """Return the reasons by the digests of the files' content; none if the list is damaged."""
     try:
-        stored = json.loads(store.value(_NAME) or "{}")
-        if stored.get("limits") != _limits():
-            return {}
-        return {str(digest): str(reason) for digest, reason in stored["reasons"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):  # damaged: they are tried again
+        stored = json.loads(store.values.get(_NAME) or "{}")
+    except ValueError:
         return {}
+    if not isinstance(stored, dict) or stored.get("limits") != _limits():
+        return {}
+    reasons = stored.get("reasons")
+    return dict(reasons) if isinstance(reasons, dict) else {}
+
+
+def refused_reasons(skipped: Iterable[Skipped]) -> dict[str, str]:
+    """Return those of the skipped files that are not to be tried again, by their digests."""
+    return {item.digest: item.reason for item in skipped if item.digest}
 
 
 def remember_refused(store: Store, skipped: Iterable[Skipped]) -> None:
     """Add the files among the skipped ones that are not to be tried again."""
-    known = load_refused(store)
-    new = {item.digest: item.reason for item in skipped if item.digest}
+    known, new = load_refused(store), refused_reasons(skipped)
     if new.keys() - known.keys():
-        store.put_value(_NAME, json.dumps({"limits": _limits(), "reasons": known | new}))
+        store.values.put(_NAME, json.dumps({"limits": _limits(), "reasons": known | new}))
 
 
 def _limits() -> list[object]:

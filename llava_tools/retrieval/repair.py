@@ -1,8 +1,8 @@
 """Mending an index: versions of its tables that cannot be read are removed.
 
 LanceDB keeps a manifest for each version of a table, and the files of the last ten minutes' ones.
-Without the newest versions, a table is as it was some writes earlier: `ingest.plan_ingest` compares
-both tables and reads again what is missing.
+Without the newest versions, a table is as it was some writes earlier: `changes.find_changes`
+compares both tables, so an update reads again what is missing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,69 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import IndexStoreError
+from llava_tools.images.sources import shorten
 from llava_tools.retrieval.location import IndexLocation
+from llava_tools.retrieval.schema import ForeignIndexError, IndexMetadata
 from llava_tools.retrieval.tables import connect, open_table
+from llava_tools.retrieval.writable_store import WritableStore
 
 _MOST_VERSIONS = 2**64 - 1
+
+
+def open_to_write(
+    location: IndexLocation, metadata: IndexMetadata | None, keep_images: bool | None
+) -> WritableStore:
+    """Open an index after mending it, or create it; only while no other process writes.
+
+    Raises:
+        IndexStoreError: It cannot be mended, or is kept in another way than `keep_images`; a
+            `ForeignIndexError` for an index that is left alone.
+    """
+    try:
+        store = _open_and_check(location, metadata, keep_images)
+    except ForeignIndexError:
+        raise
+    except IndexStoreError:
+        if not remove_damaged_versions(location):
+            raise
+        store = _open_and_check(location, metadata, keep_images)
+    if keep_images is not None and keep_images != store.keeps_images:
+        state = "keeps" if store.keeps_images else "does not keep"
+        raise IndexStoreError(
+            f"The index in {shorten(location)} {state} the images of pages, from its creation on.",
+            "Index into another folder to change that.",
+        )
+    return store
+
+
+def _open_and_check(
+    location: IndexLocation, metadata: IndexMetadata | None, keep_images: bool | None
+) -> WritableStore:
+    store = WritableStore(location, metadata, keep_images=bool(keep_images))
+    store.documents()
+    store.page_counts()  # opens each file of the table
+    return store
+
+
+def clean_up(store: WritableStore, *, verify: bool) -> None:
+    """Run `WritableStore.clean_up`, after mending the index if that fails.
+
+    Raises:
+        IndexStoreError: It cannot be mended, or writes were lost.
+    """
+    try:
+        store.clean_up(verify=verify)
+    except IndexStoreError:  # perhaps an old version that cannot be removed, since it is damaged
+        if not remove_damaged_versions(store.location):
+            raise
+        mended = WritableStore(store.location)
+        if mended.versions != store.versions:
+            raise IndexStoreError(
+                f"The index in {shorten(store.location)} was damaged, and its last writes are "
+                "removed.",
+                "Index again: they are read again.",
+            ) from None
+        mended.clean_up(verify=verify)
 
 
 def remove_damaged_versions(location: IndexLocation) -> bool:
@@ -28,7 +87,8 @@ def remove_damaged_versions(location: IndexLocation) -> bool:
     removed = False
     with location.translate_errors():
         database = connect(location)
-    for table in sorted(location.folder.glob("*.lance")):
+        tables = sorted(location.folder.glob("*.lance"))
+    for table in tables:
         removed |= _mend(location, database, table)
     return removed
 
@@ -39,13 +99,13 @@ def _mend(location: IndexLocation, database: Any, table: Path) -> bool:
         # LanceDB reads the newest manifest first, also for an older version: so they make way.
         aside: list[Path] = []
         while not _is_readable(location, database, table.stem):
-            manifest = manifests[len(aside)]
-            manifest.read_bytes()  # raises if the disk is at fault
-            aside.append(manifest.rename(manifest.with_suffix(".damaged")))
             if len(aside) == len(manifests):
                 for path in aside:
                     path.rename(path.with_suffix(".manifest"))
                 return False
+            manifest = manifests[len(aside)]
+            manifest.read_bytes()  # raises if the disk is at fault
+            aside.append(manifest.rename(manifest.with_suffix(".damaged")))
         older = [
             manifest
             for manifest in manifests[len(aside) + 1 :]

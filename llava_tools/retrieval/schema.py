@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llava_tools.core.backend import Encoder
+from llava_tools.embedding import Embedder
 from llava_tools.errors import IndexStoreError
+from llava_tools.images.sources import shorten
 from llava_tools.retrieval.text_index import search_columns
 
 #: Version of the tables. An index of another version is refused (`read_metadata`).
@@ -15,6 +18,17 @@ SCHEMA_VERSION = 2
 
 #: A row of `pages` that a search returned; a vector search adds `_distance`, 1 - cosine.
 PageMatch = dict[str, Any]
+
+
+class ForeignIndexError(IndexStoreError):
+    """An index of another program, or of another version: nothing in it is mended or removed."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "Index into another folder: llava-tools index PATHS --to FOLDER",
+    ) -> None:
+        super().__init__(message, hint)
 
 
 @dataclass(frozen=True)
@@ -25,14 +39,24 @@ class IndexMetadata:
     clip: str
     dimensions: int
 
+    @classmethod
+    def of(cls, encoder: Encoder) -> IndexMetadata:
+        """Return those of the index that an encoder creates; an `Embedder` loads its model."""
+        return cls(llava_name(encoder), encoder.model_name, encoder.dimensions)
+
+
+def llava_name(encoder: Encoder) -> str:
+    """Return the name of the LLaVA whose vision tower an encoder is; loads nothing."""
+    return encoder.options.model if isinstance(encoder, Embedder) else encoder.model_name
+
 
 @dataclass(frozen=True)
 class PageRow:
     """A row of `pages`: a page of the document with this SHA-256 digest, numbered from 1.
 
     `handle`, `width`, `height` (in pixels) and `vector` are those of the page's image; `text` is
-    its text layer, `thumbnail` a small JPEG. `words` has the places of a text that OCR read
-    (`ocr.dump_lines`), `headings` its short lines (`text.headings`).
+    its text, `headings` its short lines (`text.headings`), `thumbnail` a small JPEG. `words` has
+    the places of the words that OCR read (`ocr.dump_lines`).
     """
 
     digest: str
@@ -62,6 +86,20 @@ class DocumentRow:
     complete: bool
     modified: str = ""
     metadata: str = "{}"
+
+    @property
+    def fields(self) -> dict[str, str | int | float | bool]:
+        """The user's own fields; `IndexStoreError` if the row is damaged."""
+        try:
+            fields = json.loads(self.metadata)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise IndexStoreError(
+                f"The index's row of {shorten(self.document)} is damaged.",
+                "Remove the file from the index, and index it again.",
+            )
+        return fields
 
 
 @dataclass(frozen=True)
@@ -98,17 +136,30 @@ def make_schemas(metadata: IndexMetadata) -> tuple[Any, Any]:
     return pyarrow.schema(files), pyarrow.schema(pages, metadata={"llava-tools": header})
 
 
-def read_metadata(schema: Any, folder: str) -> IndexMetadata:
-    """Return the metadata in the schema of `pages`; `IndexStoreError` if of another version."""
-    header = json.loads((schema.metadata or {}).get(b"llava-tools", b"{}"))
+def read_metadata(schema: Any, where: str) -> IndexMetadata:
+    """Return the metadata in the schema of `pages`.
+
+    Raises:
+        ForeignIndexError: Another program wrote the table, or another version of llava-tools.
+    """
+    try:
+        header = json.loads((schema.metadata or {}).get(b"llava-tools", b"null"))
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise ForeignIndexError(f"llava-tools did not write the index in {where}.")
     version = header.pop("version", None)
     if version != SCHEMA_VERSION:
-        raise IndexStoreError(
-            f"The index in {folder!r} has schema {version}, and this version of llava-tools reads "
+        raise ForeignIndexError(
+            f"The index in {where} has schema {version}, and this version of llava-tools reads "
             f"schema {SCHEMA_VERSION}.",
-            "Index into another folder, or delete this one and index again.",
+            f"Delete it and index again: llava-tools index PATHS --to {where}",
         )
-    return IndexMetadata(**header)
+    match header:
+        case {"model": str(model), "clip": str(clip), "dimensions": int(dimensions), **others}:
+            if not others and dimensions > 0:
+                return IndexMetadata(model, clip, dimensions)
+    raise ForeignIndexError(f"The index in {where} does not name its model.")
 
 
 def to_arrow(

@@ -1,8 +1,8 @@
-"""An index's tables in LanceDB: pages stored by content, and the files that have that content.
+"""`Store`: reads an index's tables in LanceDB.
 
 `pages` has a row for each page of each content (the document's digest). `documents` has one for
 each file, which records whether all pages of its content are stored. A search returns only pages of
-complete files. Each write is one LanceDB commit, so a killed process leaves it complete or absent.
+complete files. `WritableStore` writes them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,90 +18,59 @@ from llava_tools.errors import IndexStoreError
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.location import IndexLocation
+from llava_tools.retrieval.ocr import OcrLine, load_lines
 from llava_tools.retrieval.schema import (
     DocumentRow,
-    ImageRow,
-    IndexMetadata,
     PageMatch,
-    PageRow,
     is_one_of,
     make_schemas,
     quoted,
     read_metadata,
-    to_arrow,
 )
 from llava_tools.retrieval.tables import (
     check_columns,
     connect,
-    create_tables,
-    delete_rows,
+    index_exists,
     open_table,
     table_names,
 )
-from llava_tools.retrieval.text_index import TEXT_COLUMNS, index_text, text_query
+from llava_tools.retrieval.text_index import text_query
+from llava_tools.retrieval.value_table import ValueTable
+from llava_tools.retrieval.vector_index import vector_query
 
-#: Pages from which vectors get an index; with fewer, a search compares all vectors.
-MIN_INDEXED_PAGES = 10_000
-#: Partitions of that index. A search probes all of them, so it also finds pages added after the
-#: index was built; only the 8-bit codes save time.
-PARTITIONS = 64
-#: A search re-ranks this multiple of `limit` candidates by their full vectors.
-REFINE_FACTOR = 2
-#: Old versions of the tables are kept this long, for searches that are reading them.
-KEEP_VERSIONS = timedelta(minutes=10)
-#: Files of the table of images, from which it is compacted.
-MAX_FRAGMENTS = 64
+#: Columns of a `PageMatch`, besides its score.
 _COLUMNS = ["digest", "page", "handle", "width", "height", "text"]
 #: Pages without a text layer: images, and scans without OCR.
 _WITHOUT_TEXT = "text = ''"
 
 
 class Store:
-    """An opened index.
-
-    Searches see it as it was when opened; `latest` returns it as it is now. If there is no index,
-    `metadata` creates one, which has a table for the images of pages with `keep_images`.
+    """An index as it was when it was opened; `latest` returns it as it is now.
 
     Raises:
-        IndexStoreError: There is no index and no `metadata` to create one, or the index is
-            damaged, or another version's, or another program's.
+        IndexStoreError: There is no index, or it is damaged; a `ForeignIndexError` if it is another
+            version's or another program's.
         MissingExtraError: LanceDB is not installed.
     """
 
-    def __init__(
-        self,
-        location: IndexLocation | Path,
-        metadata: IndexMetadata | None = None,
-        *,
-        keep_images: bool = False,
-    ) -> None:
+    def __init__(self, location: IndexLocation | Path) -> None:
         self.location = IndexLocation.of(location)
         where = shorten(self.location)
+        if not index_exists(self.location):
+            raise IndexStoreError(
+                f"There is no index in {where}.",
+                f"Make one: llava-tools index PATHS --to {self.location}",
+            )
         with self.location.translate_errors():
-            if metadata is None and not self.exists(self.location):  # connecting makes the folder
-                raise IndexStoreError(
-                    f"There is no index in {where}.",
-                    f"Make one: llava-tools index PATHS --to {self.location}",
-                )
             self._database = connect(self.location)
-            if metadata is not None and not self.exists(self.location, self._database):
-                create_tables(self._database, metadata, keep_images)
             self._identity = self._read_identity()
             self._documents = open_table(self._database, "documents")
             self._pages = open_table(self._database, "pages")
-            self.metadata = read_metadata(self._pages.schema, str(self.location))
+            self.metadata = read_metadata(self._pages.schema, where)
             schemas = make_schemas(self.metadata)
             for table, schema in zip((self._documents, self._pages), schemas, strict=True):
                 check_columns(table, schema, where)
-
-    @staticmethod
-    def exists(location: IndexLocation | Path, database: Any = None) -> bool:
-        """Return whether an index is there."""
-        location = IndexLocation.of(location)
-        if location.folder is not None:
-            return (location.folder / "pages.lance").is_dir()
-        with location.translate_errors():
-            return "pages" in table_names(database or connect(location))
+        self.values = ValueTable(self.location, self._database)
 
     def latest(self) -> Store:
         """Return this store, or the index as it is now if it was written meanwhile."""
@@ -120,20 +88,12 @@ class Store:
 
     def _read_identity(self) -> int | None:
         """Return what differs between a folder's index and another one that replaces it."""
-        if self.location.folder is None or not self.exists(self.location):
+        if self.location.folder is None or not index_exists(self.location):
             return None
         return (self.location.folder / "pages.lance").stat().st_ino
 
     def _is_latest(self, table: Any, name: str) -> bool:
         return bool(self._database.open_table(name).version == table.version)
-
-    def _check_sole_writer(self, table: Any, name: str) -> None:
-        """Raise `IndexStoreError` if another process wrote to an index in object storage."""
-        if self.location.folder is None and not self._is_latest(table, name):
-            raise IndexStoreError(
-                f"The index in {shorten(self.location)} is being written by another process.",
-                "Let one process write at a time, then index again: indexed pages are kept.",
-            )
 
     def documents(self) -> dict[str, DocumentRow]:
         """Return every file by its path."""
@@ -166,7 +126,7 @@ class Store:
         """Return how many pages of each digest are stored."""
         with self.location.translate_errors():
             column = self._pages.search().select(["digest"]).to_arrow()["digest"]
-            return Counter(column.to_pylist())
+        return Counter(column.to_pylist())
 
     def count(self, *, without_text: bool = False) -> int:
         """Return how many pages are stored."""
@@ -193,17 +153,13 @@ class Store:
 
     def thumbnail(self, digest: str, page: int) -> bytes:
         """Return a page's thumbnail, a JPEG; empty if the page is not stored."""
-        where = f"digest = {quoted(digest)} AND page = {page}"
-        with self.location.translate_errors():
-            rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
-        return bytes(rows[0]["thumbnail"]) if rows else b""
+        return bytes(self._page_value("pages", "thumbnail", digest, page) or b"")
 
-    def words(self, digest: str, page: int) -> str:
-        """Return the places of a page's text if OCR read it, see `ocr.dump_lines`; else empty."""
-        where = f"digest = {quoted(digest)} AND page = {page}"
-        with self.location.translate_errors():
-            rows = self._pages.search().where(where).select(["words"]).limit(1).to_list()
-        return str(rows[0]["words"]) if rows else ""
+    def lines(self, digest: str, page: int) -> list[OcrLine]:
+        """Return a page's words with their places, if it stores them (`schema.PageRow`)."""
+        stored = str(self._page_value("pages", "words", digest, page) or "")
+        with self.location.translate_errors():  # damaged rows have other texts
+            return load_lines(stored)
 
     @cached_property
     def keeps_images(self) -> bool:
@@ -215,113 +171,16 @@ class Store:
         """Return a page's image, a JPEG; empty if it is not kept."""
         if not self.keeps_images:
             return b""
+        return bytes(self._page_value("images", "image", digest, page) or b"")
+
+    def _page_value(self, table_name: str, column: str, digest: str, page: int) -> Any:
+        """Return what a column has for a page; None if the page is not stored."""
         where = f"digest = {quoted(digest)} AND page = {page}"
         with self.location.translate_errors():
-            images = open_table(self._database, "images")
-            rows = images.search().where(where).select(["image"]).limit(1).to_list()
-        return bytes(rows[0]["image"]) if rows else b""
-
-    def put_documents(self, rows: Sequence[DocumentRow]) -> None:
-        """Add files, or replace their rows."""
-        if rows:
-            with self.location.translate_errors():
-                self._check_sole_writer(self._documents, "documents")
-                new = to_arrow(rows, self._documents.schema)
-                merge = self._documents.merge_insert("document")
-                merge.when_matched_update_all().when_not_matched_insert_all().execute(new)
-
-    def add_pages(self, rows: Sequence[PageRow]) -> None:
-        """Add pages that are not stored yet."""
-        if rows:
-            with self.location.translate_errors():
-                self._check_sole_writer(self._pages, "pages")
-                self._pages.add(to_arrow(rows, self._pages.schema))
-
-    def add_images(self, rows: Sequence[ImageRow]) -> None:
-        """Add images of pages that are not stored; before the pages, so that each has its image."""
-        if rows:
-            with self.location.translate_errors():
-                images = open_table(self._database, "images")
-                merge = images.merge_insert(["digest", "page"])
-                merge.when_not_matched_insert_all().execute(to_arrow(rows, images.schema))
-
-    def remove(self, documents: Sequence[str]) -> None:
-        """Remove files; `clean_up` removes their pages."""
-        with self.location.translate_errors():
-            delete_rows(self._documents, "document", documents)
-
-    def clean_up(self, *, verify: bool = False) -> None:
-        """Remove pages that no file has, and bring the indexes up to date.
-
-        `verify` reads the whole indexes, and rebuilds those that are damaged.
-        """
-        digests = {row.digest for row in self.documents().values()}
-        orphans = sorted(self.page_counts().keys() - digests)
-        with self.location.translate_errors():
-            self._check_sole_writer(self._pages, "pages")
-            delete_rows(self._pages, "digest", orphans)
-            self._complete_indexes(verify)
-            for table in (self._pages, self._documents):
-                table.optimize(cleanup_older_than=KEEP_VERSIONS)
-            if self.keeps_images:
-                images = open_table(self._database, "images")
-                delete_rows(images, "digest", orphans)
-                # It is large, and compacting it copies all of it.
-                many = images.stats()["fragment_stats"]["num_fragments"] > MAX_FRAGMENTS
-                if orphans or many:
-                    images.optimize(cleanup_older_than=KEEP_VERSIONS)
-
-    def _complete_indexes(self, verify: bool) -> None:
-        """Create the indexes that are missing, since the process was killed, and damaged ones."""
-        indexes = {index.columns[0]: index.name for index in self._pages.list_indices()}
-        for column in TEXT_COLUMNS:
-            if column not in indexes or (verify and not self._is_intact(indexes[column])):
-                index_text(self._pages, column)
-        if self.count() >= MIN_INDEXED_PAGES and (
-            "vector" not in indexes or (verify and not self._is_intact(indexes["vector"]))
-        ):
-            _index_vectors(self._pages)
-
-    def _is_intact(self, index: str) -> bool:
-        try:
-            with self.location.translate_errors():
-                self._pages.prewarm_index(index)
-        except IndexStoreError:
-            return False
-        return True
-
-    def value(self, name: str) -> str:
-        """Return a text that `put_value` stored; empty if there is none, or it is damaged."""
-        try:
-            with self.location.translate_errors():
-                if "values" not in table_names(self._database):
-                    return ""
-                query = self._database.open_table("values").search()
-                rows = query.where(f"name = {quoted(name)}").select(["value"]).limit(1).to_list()
-                return str(rows[0]["value"]) if rows else ""
-        except IndexStoreError:
-            if self.location.folder is None:  # the network may be at fault
-                raise
-            return ""
-
-    def put_value(self, name: str, value: str) -> None:
-        """Store a text by a name, in place of what that name had."""
-        try:
-            self._put_value(name, value)
-        except IndexStoreError:
-            with self.location.translate_errors():
-                self._database.drop_table("values", ignore_missing=True)
-            self._put_value(name, value)
-
-    def _put_value(self, name: str, value: str) -> None:
-        import pyarrow
-
-        with self.location.translate_errors():
-            new = pyarrow.table({"name": [name], "value": [value]})
-            table = self._database.create_table("values", schema=new.schema, exist_ok=True)
-            merge = table.merge_insert("name")
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(new)
-            table.optimize(cleanup_older_than=KEEP_VERSIONS)
+            is_open = table_name == "pages"
+            table = self._pages if is_open else open_table(self._database, table_name)
+            rows = table.search().where(where).select([column]).limit(1).to_list()
+        return rows[0][column] if rows else None
 
     def nearest(
         self,
@@ -332,8 +191,7 @@ class Store:
         without_text: bool = False,
     ) -> list[PageMatch]:
         """Return the `limit` pages nearest to a vector of any length above 0, best first."""
-        query = self._pages.search(list(vector), vector_column_name="vector")
-        query = query.distance_type("cosine").nprobes(PARTITIONS).refine_factor(REFINE_FACTOR)
+        query = vector_query(self._pages, vector)
         filters = [_WITHOUT_TEXT] if without_text else []
         return self._matches(query, "_distance", limit, where, filters)
 
@@ -363,12 +221,3 @@ class Store:
             query = query.where(" AND ".join(filters), prefilter=True)
         with self.location.translate_errors():
             return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
-
-
-def _index_vectors(table: Any) -> None:
-    from lancedb.index import IvfSq
-
-    # All partitions are probed, so their centres matter little: train them quickly.
-    options: dict[str, Any] = {"num_partitions": PARTITIONS, "max_iterations": 10}
-    config = IvfSq(distance_type="cosine", sample_rate=64, **options)
-    table.create_index("vector", config=config)

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from llava_tools.errors import IndexStoreError, require
+from llava_tools.errors import require
 from llava_tools.retrieval.location import IndexLocation
-from llava_tools.retrieval.schema import IndexMetadata, image_schema, is_one_of, make_schemas
+from llava_tools.retrieval.schema import (
+    ForeignIndexError,
+    IndexMetadata,
+    image_schema,
+    is_one_of,
+    make_schemas,
+)
 from llava_tools.retrieval.text_index import TEXT_COLUMNS, index_text
 
 #: Bytes of LanceDB's metadata cache. Its default is 1 GiB, and each batch written adds to it, so
 #: memory would grow with the pages.
 METADATA_CACHE_BYTES = 32 << 20
+#: Old versions of the tables are kept this long, for searches that are reading them.
+KEEP_VERSIONS = timedelta(minutes=10)
 _DELETE_BATCH = 500
 
 
 def connect(location: IndexLocation) -> Any:
-    """Return LanceDB's connection to an index, also to one that cannot be opened."""
+    """Return LanceDB's connection to an index, also to one that cannot be opened.
+
+    Connecting creates the folder.
+    """
     require("lancedb", extra="documents")
     import lancedb
 
     session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
     options = dict(location.storage_options) or None
     return lancedb.connect(location.path, session=session, storage_options=options)
+
+
+def index_exists(location: IndexLocation) -> bool:
+    """Return whether an index is there; `IndexStoreError` if object storage does not answer."""
+    with location.translate_errors():
+        if location.folder is not None:
+            return (location.folder / "pages.lance").is_dir()
+        return "pages" in table_names(connect(location))
 
 
 def create_tables(database: Any, metadata: IndexMetadata, keep_images: bool) -> None:
@@ -53,13 +73,12 @@ def table_names(database: Any) -> set[str]:
 
 
 def check_columns(table: Any, schema: Any, where: str) -> None:
-    """Raise `IndexStoreError` for a table without the columns of `schema`."""
+    """Raise `ForeignIndexError` for a table without the columns of `schema`."""
     columns = dict(zip(table.schema.names, table.schema.types, strict=True))
     wrong = [field.name for field in schema if columns.get(field.name) != field.type]
     if wrong:
-        raise IndexStoreError(
-            f"The index in {where} has other columns than llava-tools writes: {', '.join(wrong)}.",
-            "Index into another folder.",
+        raise ForeignIndexError(
+            f"The index in {where} has other columns than llava-tools writes: {', '.join(wrong)}."
         )
 
 
@@ -67,3 +86,8 @@ def delete_rows(table: Any, column: str, values: Sequence[str]) -> None:
     """Delete the rows that have one of these values."""
     for start in range(0, len(values), _DELETE_BATCH):
         table.delete(is_one_of(column, values[start : start + _DELETE_BATCH]))
+
+
+def compact(table: Any) -> None:
+    """Join a table's small files, bring its indexes up to date, and remove old versions."""
+    table.optimize(cleanup_older_than=KEEP_VERSIONS)

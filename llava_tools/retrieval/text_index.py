@@ -38,14 +38,6 @@ def search_columns(text: str) -> dict[str, str]:
     return {"ngrams": text, "unspaced": " ".join(letter_pairs(text))}
 
 
-def index_texts(table: Any) -> None:
-    """Create the indexes that the table `pages` does not have yet."""
-    present = {column for index in table.list_indices() for column in index.columns}
-    for column in TEXT_COLUMNS:
-        if column not in present:
-            index_text(table, column)
-
-
 def index_text(table: Any, column: str) -> None:
     """Create the index of a column of the table `pages`, in place of one that it has."""
     FTS = _lancedb().index.FTS  # noqa: N806

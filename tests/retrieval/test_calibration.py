@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.calibration import (
-    MIN_WEIGHT,
     PASSAGE_WORDS,
     VectorCalibration,
     calibrate,
@@ -24,6 +20,7 @@ from llava_tools.retrieval.calibration import (
 from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
 from llava_tools.retrieval.search import SearchMode
 from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -34,24 +31,24 @@ def unit(angle: float) -> tuple[float, float]:
     return math.cos(angle), math.sin(angle)
 
 
-def test_image_weight_is_one_for_a_perfect_ranking_and_minimal_for_chance() -> None:
+def test_image_weight_is_one_for_a_perfect_ranking_and_zero_for_chance() -> None:
     pages = [unit(math.pi * page / PAGES) for page in range(PAGES)]
     assert image_weight(pages, pages, range(PAGES)) == 1.0
     same = [unit(1.0)] * PAGES
-    assert image_weight(same, pages, range(PAGES)) == MIN_WEIGHT  # one page is nearest to all
-    assert image_weight(pages, same, range(PAGES)) == MIN_WEIGHT  # all pages look alike
+    assert image_weight(same, pages, range(PAGES)) == 0  # one page is nearest to all
+    assert image_weight(pages, same, range(PAGES)) == 0  # all pages look alike
     shuffled = random.Random(1).sample(pages, PAGES)
-    assert image_weight(shuffled, pages, range(PAGES)) == MIN_WEIGHT
+    assert image_weight(shuffled, pages, range(PAGES)) == 0
 
 
 def test_image_weight_falls_with_noise() -> None:
     noise = random.Random(2)
     pages = [unit(math.pi * page / PAGES) for page in range(PAGES)]
     weights = []
-    for blur in (0.2, 0.5, 1.0):
+    for blur in (0.1, 0.2, 0.3, 1.0):
         queries = [unit(math.pi * page / PAGES + noise.gauss(0, blur)) for page in range(PAGES)]
         weights.append(image_weight(queries, pages, range(PAGES)))
-    assert 1 > weights[0] > weights[1] > weights[2] > MIN_WEIGHT
+    assert 1 > weights[0] > weights[1] > weights[2] > weights[3] == 0
 
 
 def test_passage_is_short_and_from_the_middle() -> None:
@@ -83,7 +80,7 @@ def test_hybrid_search_uses_the_image_weight(tmp_path: Path, reliable: bool) -> 
     index = PageIndex(tmp_path / "index", ScriptedEmbedder(texts, images))
     index.update([write_texts(tmp_path)])
     assert (index.calibration.image_weight == 1.0) is reliable
-    assert (index.calibration.image_weight == MIN_WEIGHT) is not reliable
+    assert (index.calibration.image_weight == 0) is not reliable
     ranks = {
         mode: [hit.page for hit in index.search("coffee", PAGES, mode=mode)]
         for mode in get_args(SearchMode)
@@ -92,7 +89,7 @@ def test_hybrid_search_uses_the_image_weight(tmp_path: Path, reliable: bool) -> 
     if reliable:
         assert ranks["hybrid"].index(6) < ranks["text"].index(6)
     else:
-        assert ranks["hybrid"][:5] == ranks["text"][:5]
+        assert ranks["hybrid"] == ranks["text"]
 
 
 def test_update_measures_again_if_the_calibration_is_missing_or_incomplete(tmp_path: Path) -> None:
@@ -100,59 +97,40 @@ def test_update_measures_again_if_the_calibration_is_missing_or_incomplete(tmp_p
     index.update([write_texts(tmp_path)])
     assert index.calibration.pages == PAGES
     # Without a noise floor.
-    index.store.put_value("calibration", '{"image_weight": 0.5, "pages": 30}')
+    index.store.values.put("calibration", '{"image_weight": 0.5, "pages": 30}')
     assert VectorCalibration.load(index.store) == VectorCalibration(0.5)
-    for damaged in ("", "[", "[]", "null", '{"noise": 1}', '{"noise": [], "mean_vector": ["x"]}'):
-        index.store.put_value("calibration", damaged)
+    for damaged in ("", "[", "[]", "null", '{"noise_mean": 1}', '{"noise_mean": "x"}'):
+        index.store.values.put("calibration", damaged)
         assert PageIndex(tmp_path / "index").calibration == VectorCalibration()
     index.update([tmp_path / "in.pdf"])
     assert VectorCalibration.load(index.store) == index.calibration
     assert index.calibration.pages == PAGES
 
 
-margins = st.lists(st.floats(0, 1), min_size=1, max_size=20)
-descending_cosines = st.lists(st.floats(-1, 1), max_size=9).map(lambda x: sorted(x, reverse=True))
-rates = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
+def test_evidence_is_the_margin_over_the_mean_cosine_in_deviations_of_the_noise() -> None:
+    calibration = VectorCalibration(1.0, 0.2, 0.1, (0.5, 0.0), 30)
+    near = pytest.approx
+    assert calibration.evidence((3, 0), 0.7) == near(0, abs=1e-3)  # the mean cosine is 0.5
+    assert calibration.evidence((3, 0), 1.0) == near(1, abs=1e-3)
+    assert calibration.evidence((0, 3), 0.5) == near(1, abs=1e-3)  # the mean cosine is 0
+    assert calibration.evidence((0, 3), 0.05) == near(-0.5, abs=1e-3)
 
 
-@given(margins, descending_cosines, rates)
-def test_lower_false_positive_rates_match_fewer_pages(
-    noise: list[float], cosines: list[float], rates: list[float]
-) -> None:
-    calibration = VectorCalibration(
-        noise=tuple(sorted(noise, reverse=True)), mean_vector=(0.0, 0.0)
-    )
-    few, many = (calibration.count_matches((0, 2), cosines, rate) for rate in rates)
-    assert few <= many
-    # The share of passages with such a margin is within the rate.
-    for cosine in cosines[:few]:
-        assert sum(margin >= cosine for margin in noise) <= rates[0] * len(noise)
+def test_any_margin_above_noise_that_is_always_the_same_is_certain() -> None:
+    calibration = VectorCalibration(1.0, 0.2, 0.0, (0.5, 0.0), 30)
+    assert calibration.evidence((0, 3), 0.21) > 1
+    assert -1 < calibration.evidence((0, 3), 0.2) <= 0
 
 
-def test_margins_are_over_the_mean_cosine_of_the_query() -> None:
-    calibration = VectorCalibration(noise=(0.2,), mean_vector=(0.5, 0.0))
-    assert calibration.count_matches((3, 0), [0.8, 0.7, 0.6], 0) == 1  # the mean cosine is 0.5
-    assert calibration.count_matches((0, 3), [0.8, 0.7, 0.6], 0) == 3  # the mean cosine is 0
-
-
-@pytest.mark.parametrize(("rank", "weight"), [(0, 1.0), (1, 0.64), (4, 0.04), (5, MIN_WEIGHT)])
-def test_weight_falls_faster_than_the_quality_of_the_ranking(rank: int, weight: float) -> None:
+@pytest.mark.parametrize(("rank", "weight"), [(0, 1.0), (1, 0.0281), (2, 0.0), (5, 0.0)])
+def test_weight_falls_much_faster_than_the_quality_of_the_ranking(rank: int, weight: float) -> None:
     """Queries with their right page at the same rank, from 0, of eleven."""
     pages = [[math.cos(angle / 10), math.sin(angle / 10)] for angle in range(11)]
-    assert image_weight([[1.0, 0.0]] * 20, pages, [rank] * 20) == pytest.approx(weight)
-
-
-def test_share_below_counts_the_passages_with_less_noise() -> None:
-    calibration = VectorCalibration(noise=(0.4, 0.3, 0.2, 0.1), mean_vector=(0.5, 0.0))
-    assert [calibration.share_below((3, 0), 0.5 + margin) for margin in (0.05, 0.25, 0.5)] == [
-        0,
-        0.5,
-        1,
-    ]
+    assert image_weight([[1.0, 0.0]] * 20, pages, [rank] * 20) == pytest.approx(weight, abs=1e-4)
 
 
 def test_texts_without_spaces_are_measured(tmp_path: Path) -> None:
-    store = Store(tmp_path / "index", IndexMetadata("m", "c", 2))
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", 2))
     vectors = [unit(page) for page in range(PAGES)]
     store.add_pages(
         [
@@ -163,4 +141,4 @@ def test_texts_without_spaces_are_measured(tmp_path: Path) -> None:
     store.put_documents([DocumentRow("d.pdf", "d", PAGES, True, True)])
     store.clean_up()
     measured = calibrate(Store(tmp_path / "index"), ScriptedEmbedder(lambda text: unit(0)))
-    assert measured.image_weight == MIN_WEIGHT  # all passages are alike, so by chance
+    assert measured.image_weight == 0  # all passages are alike, so by chance

@@ -13,8 +13,7 @@ import pyarrow
 import pytest
 
 from llava_tools.errors import IndexStoreError
-from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval import store as store_module
+from llava_tools.retrieval import PageIndex, vector_index
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.schema import SCHEMA_VERSION
 from llava_tools.testing import ScriptedEmbedder
@@ -31,8 +30,8 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pdf(folder / "in" / "a.pdf", ["Invoice total 42", "Descaling the machine", "The end"])
     write_long_pdf(folder / "in" / "long.pdf", 60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "MIN_INDEXED_PAGES", 40)
-        patch.setattr(store_module, "PARTITIONS", 2)
+        patch.setattr(vector_index, "MIN_INDEXED_PAGES", 40)
+        patch.setattr(vector_index, "PARTITIONS", 2)
         index = PageIndex(folder / "index", embedder())
         index.update([folder / "in"])
         write_pdf(folder / "in" / "b.pdf", ["A new total"])
@@ -133,8 +132,8 @@ def test_i8_damaged_versions_of_tables_are_mended(
 def test_i8_damaged_search_indexes_are_rebuilt(
     intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "MIN_INDEXED_PAGES", 40)
-    monkeypatch.setattr(store_module, "PARTITIONS", 2)
+    monkeypatch.setattr(vector_index, "MIN_INDEXED_PAGES", 40)
+    monkeypatch.setattr(vector_index, "PARTITIONS", 2)
     folder = shutil.copytree(intact / "index", tmp_path / "index")
     for path in (folder / "pages.lance" / "_indices").rglob("*.*"):
         path.write_bytes(path.read_bytes()[:20])

@@ -20,8 +20,15 @@ from PIL import Image
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.images import ImageRef
 from llava_tools.images.store import ImageStore
-from llava_tools.retrieval import IndexProgress, IndexReport, PageIndex, ingest, pages
-from llava_tools.retrieval import index as index_module
+from llava_tools.retrieval import (
+    IndexProgress,
+    IndexReport,
+    PageIndex,
+    changes,
+    hit_pages,
+    ingest,
+    pages,
+)
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.pages import FileState, hash_file
@@ -137,7 +144,7 @@ def test_unreadable_files_stay_indexed(
     def refuse(path: str) -> tuple[str, FileState]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(ingest, "hash_file", refuse)
+    monkeypatch.setattr(changes, "hash_file", refuse)
     report = index.update([folder])
     assert counts(report) == (2, 0, 0, 0, 2)
     assert "Permission denied" in report.skipped[0].reason
@@ -219,7 +226,7 @@ def test_open_hashes_a_file_once_per_state(
         hashed.append(os.path.basename(path))
         return hash_file(path)
 
-    monkeypatch.setattr(index_module, "hash_file", count)
+    monkeypatch.setattr(hit_pages, "hash_file", count)
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     index.update([folder])
     hits = {(bool(hit.text), hit.page): hit for hit in index.search("invoice")}
@@ -296,7 +303,8 @@ def test_progress_is_reported_per_batch(folder: Path, tmp_path: Path) -> None:
 CHILD = """
 import os, signal, sys
 from lancedb.table import LanceTable
-from llava_tools.retrieval import PageIndex, store
+from llava_tools.retrieval import PageIndex
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.testing import ScriptedEmbedder
 
 remaining = int(sys.argv[3])
@@ -312,7 +320,7 @@ def counted(write):
 
 for name in ("add", "delete", "optimize", "create_index"):
     setattr(LanceTable, name, counted(getattr(LanceTable, name)))
-store.Store.put_documents = counted(store.Store.put_documents)
+WritableStore.put_documents = counted(WritableStore.put_documents)
 PageIndex(sys.argv[1], ScriptedEmbedder()).update([sys.argv[2]])
 """
 
@@ -352,7 +360,8 @@ def test_kill_after_every_write_loses_and_doubles_nothing(tmp_path: Path) -> Non
 
 PRINTING_CHILD = """
 import sys
-from llava_tools.retrieval import PageIndex, ingest, pages, store
+from llava_tools.retrieval import PageIndex, ingest, pages
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.testing import ScriptedEmbedder
 
 pages.SIDE, ingest.BATCH_SIZE = 32, 4
@@ -364,7 +373,7 @@ def printing(function):
     return run
 
 for name in ("put_documents", "add_pages", "remove", "clean_up"):
-    setattr(store.Store, name, printing(getattr(store.Store, name)))
+    setattr(WritableStore, name, printing(getattr(WritableStore, name)))
 embedder = ScriptedEmbedder(images=printing(lambda image: (1.0, 0.0)))
 PageIndex(sys.argv[1], embedder).update([sys.argv[2]])
 print("done", flush=True)

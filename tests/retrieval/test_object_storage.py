@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from llava_tools.errors import IndexStoreError, RequestError
-from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval import index as index_module
+from llava_tools.retrieval import PageIndex, snapshots
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -62,7 +61,7 @@ def files(tmp_path: Path) -> Path:
 def test_one_writer_and_many_readers(
     files: Path, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(snapshots, "REFRESH_SECONDS", 0.0)
     where = "s3://bucket/shared"
     writer = PageIndex(where, ScriptedEmbedder(), storage_options=options)
     assert writer.plan([files]).pages == 3

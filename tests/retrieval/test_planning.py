@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from llava_tools.errors import DocumentError, IndexStoreError
-from llava_tools.retrieval import IndexPlan, IndexProgress, PageIndex, ingest, planning
+from llava_tools.retrieval import IndexPlan, IndexProgress, PageIndex, changes, planning
 from llava_tools.retrieval import index as index_module
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_long_pdf, write_pdf
@@ -63,10 +63,10 @@ def test_update_with_a_plan_reads_files_once(
     def count(*arguments: object) -> object:
         nonlocal calls
         calls += 1
-        return ingest.plan_ingest(*arguments)
+        return changes.find_changes(*arguments)
 
     for module in (index_module, planning):
-        monkeypatch.setattr(module, "plan_ingest", count)
+        monkeypatch.setattr(module, "find_changes", count)
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     plan = index.plan([folder])
     report = index.update(plan)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from llava_tools.errors import DocumentError, IndexStoreError
-from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval import store as store_module
+from llava_tools.retrieval import PageIndex, tables
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
@@ -62,7 +61,7 @@ def test_store_is_opened_once_until_the_index_changes(files: Path, tmp_path: Pat
 def test_f6_hits_of_removed_pages_say_so_after_a_clean_up(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "KEEP_VERSIONS", timedelta(milliseconds=1))
+    monkeypatch.setattr(tables, "KEEP_VERSIONS", timedelta(milliseconds=1))
     writer, reader = (PageIndex(tmp_path / "index", ScriptedEmbedder()) for _ in range(2))
     writer.update([files])
     hits = reader.search("total")
@@ -79,7 +78,7 @@ def test_f6_hits_of_removed_pages_say_so_after_a_clean_up(
 def test_f6_search_is_repeated_if_its_files_are_removed_meanwhile(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "KEEP_VERSIONS", timedelta(milliseconds=1))
+    monkeypatch.setattr(tables, "KEEP_VERSIONS", timedelta(milliseconds=1))
     writer = PageIndex(tmp_path / "index", ScriptedEmbedder())
     writer.update([files])
     updates = 0

@@ -86,5 +86,5 @@ def test_damaged_list_is_an_empty_one(tmp_path: Path, value: str) -> None:
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     write_pdf(tmp_path / "a.pdf", ["A page"])
     index.update([tmp_path / "a.pdf"])
-    index.store.put_value("refused", value)
+    index.store.values.put("refused", value)
     assert load_refused(index.store) == {}

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llava_tools.retrieval import store as store_module
+from llava_tools.retrieval import vector_index
 from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
 from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.writable_store import WritableStore
 
 DIMENSIONS, MIN_INDEXED_PAGES = 24, 400
 
@@ -31,9 +32,9 @@ def ranked(vectors: Any, query: Any) -> list[int]:
 def test_vector_index_finds_the_nearest_pages_even_if_added_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "MIN_INDEXED_PAGES", MIN_INDEXED_PAGES)
+    monkeypatch.setattr(vector_index, "MIN_INDEXED_PAGES", MIN_INDEXED_PAGES)
     rng = np.random.default_rng(1)
-    store = Store(tmp_path / "index", IndexMetadata("m", "c", DIMENSIONS))
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", DIMENSIONS))
     vectors = np.empty((0, DIMENSIONS), np.float32)
     for round_ in range(3):  # each around another centre than those the index was built from
         shape = (MIN_INDEXED_PAGES // 2 + 1, DIMENSIONS)
@@ -43,7 +44,7 @@ def test_vector_index_finds_the_nearest_pages_even_if_added_later(
         vectors = np.concatenate([vectors, new.astype(np.float32)])
         store.put_documents([DocumentRow("d.pdf", "d", len(vectors), True, True)])
         store.clean_up()
-        store = Store(tmp_path / "index")
+        store = WritableStore(tmp_path / "index")
         indexed = [index.columns for index in store._pages.list_indices()]
         assert (["vector"] in indexed) is (len(vectors) >= MIN_INDEXED_PAGES)
         for query in rng.standard_normal((10, DIMENSIONS)).astype(np.float32):
@@ -55,7 +56,7 @@ def test_vector_index_finds_the_nearest_pages_even_if_added_later(
 
 
 def test_distance_is_one_minus_cosine_for_vectors_of_any_length(tmp_path: Path) -> None:
-    store = Store(tmp_path / "index", IndexMetadata("m", "c", 2))
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", 2))
     store.add_pages(pages(1, np.array([[1.0, 0.0], [0.6, 0.8]])))
     store.put_documents([DocumentRow("d.pdf", "d", 2, True, True)])
     rows = Store(tmp_path / "index").nearest([3.0, 0.0], 5)
@@ -63,7 +64,7 @@ def test_distance_is_one_minus_cosine_for_vectors_of_any_length(tmp_path: Path) 
 
 
 def test_sample_is_spread_evenly(tmp_path: Path) -> None:
-    store = Store(tmp_path / "index", IndexMetadata("m", "c", 1))
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", 1))
     assert store.sample(5) == store.sample(5, without_text=True) == []
     store.add_pages(pages(1, np.arange(1.0, 31.0)[:, None]))
 

@@ -9,6 +9,7 @@ import pytest
 from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
 from llava_tools.retrieval.store import Store
 from llava_tools.retrieval.text_index import has_phrases, phrases, without_stop_words
+from llava_tools.retrieval.writable_store import WritableStore
 
 PART_NUMBER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 2
 TEXTS = {
@@ -26,7 +27,7 @@ TEXTS = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     location = Path(tmp_path_factory.mktemp("index"))
-    store = Store(location, IndexMetadata("m", "c", 1))
+    store = WritableStore(location, IndexMetadata("m", "c", 1))
     rows = [
         PageRow("d", number, name, 9, 9, text, b"", [1.0])
         for number, (name, text) in enumerate(TEXTS.items(), start=1)
@@ -70,7 +71,9 @@ def test_what_no_page_has_finds_none(store: Store, query: str) -> None:
         ('Größe "Part"', ["part"]),
     ],
 )
-def test_phrases_in_quotes_must_be_on_the_page(store: Store, query: str, names: list[str]) -> None:
+def test_phrases_in_quotes_must_be_on_the_page(
+    store: WritableStore, query: str, names: list[str]
+) -> None:
     rows = [row for row in store.match_text(query, 5) if has_phrases(query, row["text"])]
     assert [row["handle"] for row in rows] == names
 
@@ -99,7 +102,7 @@ def test_stop_words_are_left_out_beside_others(query: str, kept: str) -> None:
 
 
 def test_a_page_with_the_query_as_a_heading_is_first(tmp_path: Path) -> None:
-    store = Store(tmp_path / "index", IndexMetadata("m", "c", 1))
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", 1))
     texts = ["Arrays 3 Vectors 5 arrays arrays", "Arrays An array is a row", "more on arrays"]
     rows = [
         PageRow("d", page, "", 9, 9, text, b"", [1.0], headings=headings)
