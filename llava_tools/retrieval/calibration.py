@@ -5,12 +5,12 @@ two things.
 
 1. How high the vectors rank the right page. A CLIP that reads ranks most pages high; one that was
    trained on other images ranks by chance. Twice the area under the ROC curve less one, from 0
-   (chance) to 1 (always first), less two standard errors, and squared, is the weight of the image
-   ranking for pages with a text.
-2. The noise floor for pages without a text, which are never right for a passage. A query's margin
-   over such a page is the cosine of both, less the query's cosine to the mean vector of these
-   pages, since some queries are near to all images. The largest margin of each passage is noise; a
-   match must exceed it.
+   (chance) to 1 (always first), less two standard errors, and raised to a high power, is the weight
+   of the image ranking for pages with a text.
+2. The noise of pages without a text, which are never right for a passage. A query's margin over
+   such a page is the cosine of both, less the query's cosine to the mean vector of these pages,
+   since some queries are near to all images. The largest margin of each passage is noise; the mean
+   and the deviation of the noise say what a margin is worth as evidence.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ MAX_PASSAGES = 64
 MIN_PAGES = 20
 #: Words and characters of a passage, at most: as long as a question, below CLIP's 77 tokens.
 PASSAGE_WORDS, PASSAGE_CHARACTERS = 12, 70
-#: Weight of a ranking by chance: it orders pages that rank the same by their texts, and no others.
+#: A measured weight below it is 0, that of a ranking by chance.
 MIN_WEIGHT = 0.01
+#: Power of the quality that comes nearest to the best weight; see `benchmarks.image_weight`.
+POWER = 16
+#: An image whose margin is so many standard deviations above the mean noise is certain to match.
+DEVIATIONS = 3.0
 #: Cosines that differ by less are equal: they are computed in single precision and rounded.
 _TOLERANCE = 1e-5
 _NAME = "calibration"
@@ -46,37 +50,33 @@ class VectorCalibration:
     """Measurements of an index's vectors. The defaults are those of an index without any.
 
     Attributes:
-        image_weight: Weight of the image ranking for pages with a text, `MIN_WEIGHT` to 1.
-        noise: The largest margin of each passage over pages without a text, descending; empty if
-            nothing was measured.
-        mean_vector: Mean of the vectors of such pages, each scaled to length one.
+        image_weight: Weight of the image ranking for pages with a text, 0 (chance) to 1.
+        noise_mean: Mean of the passages' largest margins over pages without a text.
+        noise_deviation: Their standard deviation.
+        mean_vector: Mean of the vectors of such pages, each scaled to length one; empty if no noise
+            was measured.
         pages: Number of pages in the index when it was measured, -1 for never.
     """
 
     image_weight: float = 1.0
-    noise: tuple[float, ...] = ()
+    noise_mean: float = 0.0
+    noise_deviation: float = 0.0
     mean_vector: tuple[float, ...] = ()
     pages: int = -1
 
-    def count_matches(
-        self, vector: Sequence[float], cosines: Sequence[float], false_positive_rate: float
-    ) -> int:
-        """Return how many pages without a text exceed the noise floor; `noise` must not be empty.
+    def evidence(self, vector: Sequence[float], cosine: float) -> float:
+        """Return the evidence that a page without a text matches a query.
 
-        `vector` is the query's, of any length above 0; `cosines` are those of the query and the
-        pages; `false_positive_rate` is the share of passages whose noise may exceed the floor.
-        """
-        floor = self.noise[min(int(false_positive_rate * len(self.noise)), len(self.noise) - 1)]
-        floor += _mean_cosine(vector, self.mean_vector) + _TOLERANCE
-        return sum(cosine > floor for cosine in cosines)
+        It is 0 for the mean noise of passages and 1 at `DEVIATIONS` standard deviations above it;
+        noise that always is the same counts as if it had a deviation of `_TOLERANCE`.
 
-    def share_below(self, vector: Sequence[float], cosine: float) -> float:
-        """Return the share of passages whose noise is below a page's margin; see `count_matches`.
-
-        `cosine` is that of the query's `vector` and the page; `noise` must not be empty.
+        Args:
+            vector: The query's, of any length above 0; `mean_vector` must not be empty.
+            cosine: That of the query and the page.
         """
         margin = cosine - _mean_cosine(vector, self.mean_vector) - _TOLERANCE
-        return sum(noise < margin for noise in self.noise) / len(self.noise)
+        deviation = max(self.noise_deviation, _TOLERANCE)
+        return (margin - self.noise_mean) / (DEVIATIONS * deviation)
 
     def save(self, store: Store) -> None:
         """Write it into an index."""
@@ -87,10 +87,12 @@ class VectorCalibration:
         """Return the calibration of an index; the defaults if it has none that can be read."""
         try:
             fields = json.loads(store.values.get(_NAME) or "{}")
-            if "noise" not in fields:  # incomplete: the next update measures again
-                return cls(float(fields.get("image_weight", 1.0)))
-            lists = {name: tuple(map(float, fields[name])) for name in ("noise", "mean_vector")}
-            return cls(**fields | lists)
+            weight = float(fields.get("image_weight", 1.0))
+            if "noise_mean" not in fields:  # incomplete: the next update measures again
+                return cls(weight)
+            mean, deviation = float(fields["noise_mean"]), float(fields["noise_deviation"])
+            vector = tuple(map(float, fields["mean_vector"]))
+            return cls(weight, mean, deviation, vector, int(fields["pages"]))
         except (ValueError, TypeError, KeyError, AttributeError):  # the next update measures again
             return cls()
 
@@ -119,8 +121,8 @@ def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
         nearest = store.nearest(query, 1, without_text=True)
         cosine = _mean_cosine(query, mean)
         margins.append(max((1 - row["_distance"] for row in nearest), default=cosine) - cosine)
-    noise = tuple(round(margin, 6) for margin in sorted(margins, reverse=True))
-    return VectorCalibration(weight, noise, tuple(round(x, 6) for x in mean), pages)
+    noise = round(float(np.mean(margins)), 6), round(float(np.std(margins)), 6)
+    return VectorCalibration(weight, *noise, tuple(round(x, 6) for x in mean), pages)
 
 
 def _mean_cosine(vector: Sequence[float], mean_vector: Sequence[float]) -> float:
@@ -147,8 +149,9 @@ def image_weight(
     areas = behind / (len(pages) - 1)
     error = float(areas.std()) / len(targets) ** 0.5
     quality: float = 2 * (float(areas.mean()) - 2 * error) - 1
-    # Squared: a ranking that is little better than chance must not part pages that texts order.
-    return float(min(1.0, max(MIN_WEIGHT, max(0.0, quality) ** 2)))
+    # Texts rank most right pages first: a ranking that is worse displaces more than it finds.
+    weight = min(1.0, max(0.0, quality) ** POWER)
+    return weight if weight >= MIN_WEIGHT else 0.0
 
 
 def _has_passage(text: str) -> bool:

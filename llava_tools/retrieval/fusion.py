@@ -3,22 +3,21 @@
 Scores of the two cannot be compared, ranks can: reciprocal rank fusion (Cormack et al. 2009).
 
 Pages with a text are in both rankings. Their vectors have the weight that was measured on this
-index (`calibration`). Pages without a text (images, for short) have only their vectors, and neither
-ranking shows whether the query means an image or a text. So images above the noise floor are ranked
-once with the weight of both rankings. They come between the texts, or before them if the texts
-contain at most half of the query's words; a smaller share of the words lowers the floor. The other
-images come after the texts. Without a measurement, the weight of the images grows as that share
-falls.
+index (`calibration`), which is 0 for vectors by chance. Pages without a text (images, for short)
+have only their vectors, and neither ranking shows whether the query means an image or a text. So
+the evidence for each image is compared with the evidence for the texts, which is the share of the
+query's letters that they have (`scores.coverage`). Images with more evidence come before the texts,
+those with at least half as much between them, the others after them. An image that is less near
+than one of the best texts has no evidence: if vectors see the right page, it is the nearest one.
+Without a measurement, the weight of the images grows as the texts' share falls.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from llava_tools.retrieval.calibration import MIN_WEIGHT, VectorCalibration
+from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.schema import PageMatch
-from llava_tools.retrieval.text import letter_pairs, without_unspaced
 
 #: Pages, best first, and the ranking's weight.
 Ranking = tuple[Sequence[PageMatch], float]
@@ -27,65 +26,71 @@ PageKey = tuple[str, int]
 
 #: Keeps the first ranks from deciding alone; the value of the paper.
 DAMPING = 60
-#: Share of passages whose noise may exceed the floor if the texts have none of the query's words.
-FALSE_POSITIVE_RATE = 0.25
-#: Images above the floor come before the texts if these have at most this share of the words.
-FEW_WORDS = 0.5
-#: An image is near to a query if its margin exceeds the noise of all but this share of passages.
-NEAR_RATE = 0.5
-#: Number of texts, from the best on, in which the words are looked for.
+#: Images with this share of the texts' evidence, or more, come between the texts.
+BETWEEN_SHARE = 0.5
+#: Number of texts, from the best on, that an image has to be nearer than.
 CHECKED_TEXTS = 5
+#: Puts the first image between the first text and the second one, the second after that, and so on.
+_HALF_RANK = (DAMPING + 1) / (DAMPING + 1.5)
+#: Weight of a ranking whose pages come after all others.
+_LAST_WEIGHT = 0.01
 
 
 def weighted_rankings(
     calibration: VectorCalibration,
-    query: str,
-    vector: Sequence[float],
+    coverage: float,
     texts: Sequence[PageMatch],
     nearest: Sequence[PageMatch],
+    evidence: Sequence[float],
 ) -> list[Ranking]:
     """Return the rankings of a hybrid search with their weights; a page is in at most two.
 
-    `texts` are the pages whose text has some of the query's words, best first; `nearest` those
-    whose vectors are nearest to the query's, nearest first.
+    Args:
+        calibration: The index's.
+        coverage: Evidence for the texts, 0 to 1: see `scores.best_coverage`.
+        texts: The pages whose text has enough of the query's words, best first.
+        nearest: Those whose vectors are nearest to the query's, nearest first.
+        evidence: `image_evidence` of these.
     """
-    matched = {(row["digest"], row["page"]) for row in texts}
-    pages = [row for row in nearest if row["text"]]
-    if calibration.image_weight <= MIN_WEIGHT:  # vectors by chance order pages and find none
-        pages = [row for row in pages if (row["digest"], row["page"]) in matched]
-    images = [row for row in nearest if not row["text"]]
-    share = word_share(query, texts[:CHECKED_TEXTS])
     weight = calibration.image_weight
-    if not calibration.noise:
-        return [(texts, 1.0), (pages, weight), (images, 1 + weight * (1 - share))]
-    cosines = [1 - row["_distance"] for row in images]
-    matches = calibration.count_matches(vector, cosines, FALSE_POSITIVE_RATE * (1 - share))
-    # With half the weight, texts come after all matching images; with the full one, between them.
-    text_weight = 0.5 if matches and share <= FEW_WORDS else 1.0
+    pages = [row for row in nearest if row["text"]] if weight else []
+    images = [row for row in nearest if not row["text"]]
+    if not calibration.mean_vector:
+        return [(texts, 1.0), (pages, weight), (images, 1 + weight * (1 - coverage))]
+    before = sum(value > coverage for value in evidence)
+    between = max(before, sum(value > BETWEEN_SHARE * coverage for value in evidence))
+    # With half the weight, all texts come after the images before them.
+    text_weight = 0.5 if before else 1.0
     return [
         (texts, text_weight),
         (pages, text_weight * weight),
-        (images[:matches], 1 + weight),
-        (images[matches:], MIN_WEIGHT),
+        (images[:before], 1 + weight),
+        (images[before:between], text_weight * (1 + weight) * _HALF_RANK),
+        (images[between:], _LAST_WEIGHT),
     ]
 
 
-def image_probability(
-    calibration: VectorCalibration, vector: Sequence[float], nearest: Sequence[PageMatch]
-) -> float:
-    """Return the probability, 0 to 1, that the nearest page matches by its image.
+def image_evidence(
+    calibration: VectorCalibration,
+    vector: Sequence[float],
+    texts: Sequence[PageMatch],
+    nearest: Sequence[PageMatch],
+) -> list[float]:
+    """Return the evidence that each page of `nearest` without a text matches by its image.
 
-    It is the share of passages whose noise is below the best margin of the pages without a text;
-    for pages with a text, and without a measurement, the cosine times the weight of the images.
-    Vectors that rank by chance count for nothing.
+    See `VectorCalibration.evidence`; it is the cosine if no noise was measured. The list ends with
+    the first page that is less near than one of the best texts.
     """
-    images: list[float] = [1 - row["_distance"] for row in nearest if not row["text"]]
-    pages: list[float] = [1 - row["_distance"] for row in nearest if row["text"]]
-    weight = calibration.image_weight if calibration.image_weight > MIN_WEIGHT else 0.0
-    if not calibration.noise:
-        return max([0.0, *(weight * cosine for cosine in pages), *images])
-    share = calibration.share_below(vector, max(images)) if images else 0.0
-    return max([share if share > 1 - NEAR_RATE else 0.0, *(weight * cosine for cosine in pages)])
+    best = {(row["digest"], row["page"]) for row in texts[:CHECKED_TEXTS]}
+    evidence = []
+    for row in nearest:
+        cosine = 1 - row["_distance"]
+        if calibration.mean_vector and (row["digest"], row["page"]) in best:
+            break
+        if not row["text"]:
+            measured = bool(calibration.mean_vector)
+            evidence.append(calibration.evidence(vector, cosine) if measured else cosine)
+    return evidence
 
 
 def fuse(
@@ -104,24 +109,3 @@ def fuse(
             score = weight * (DAMPING + 1) / (DAMPING + rank) / total_weight
             scores[page] = scores.get(page, 0.0) + score
     return scores, rows
-
-
-def word_share(query: str, rows: Sequence[PageMatch]) -> float:
-    """Return the largest share, 0 to 1, of a query's words that one page's text contains.
-
-    Words of one or two letters do not count. If the query has no others, the share is 1 with any
-    page and 0 without.
-    """
-    words = _words(query)
-    if not words:
-        return float(bool(rows))
-    return max((len(words & _words(row["text"])) / len(words) for row in rows), default=0.0)
-
-
-def _words(text: str) -> set[str]:
-    """Return the words of three letters or more, in lower case and without a plural's s.
-
-    In scripts without spaces between words, pairs of letters stand for words.
-    """
-    words = re.findall(r"\w{3,}", without_unspaced(text.lower()))
-    return {word.removesuffix("s") for word in words} | set(letter_pairs(text))

@@ -15,7 +15,7 @@ from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.filters import PageFilter
-from llava_tools.retrieval.fusion import fuse, image_probability, weighted_rankings
+from llava_tools.retrieval.fusion import fuse, image_evidence, weighted_rankings
 from llava_tools.retrieval.schema import PageMatch
 from llava_tools.retrieval.scores import MIN_COVERAGE, best_coverage, coverage
 from llava_tools.retrieval.store import Store
@@ -39,7 +39,7 @@ class Hit:
         score: 0 to 1, comparable across searches of one mode. In `text`, the best page has the
             share of the query's letters in words that are on it (`scores.coverage`), and the others
             less as BM25 falls. In `image`, it is the cosine of the vectors. In `hybrid`, the best
-            page has the share, or the probability that an image matches if that is higher. With
+            page has the share, or the evidence for an image (`fusion`) if that is higher. With
             `rerank`, it is the probability that the page shows the query.
         handle: Handle of the page's image.
         snippet: See `make_snippet`; empty without a text.
@@ -58,9 +58,9 @@ class Hit:
     digest: str = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return document, page, score, handle and snippet, as JSON can hold them."""
+        """Return document, page, score, handle, snippet and size, as JSON can hold them."""
         names = ("document", "page", "score", "handle", "snippet")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"size": list(self.size)}
 
     def _repr_html_(self) -> str:
         place = html.escape(f"{Path(self.document).name}, page {self.page}")
@@ -91,19 +91,24 @@ def check_search(query: str | None, k: int, mode: str, image: ImageRef | None = 
 def search_pages(
     store: Store,
     calibration: VectorCalibration,
-    encoder: Encoder,
+    encoder: Encoder | None,
     query: str,
     k: int,
     mode: SearchMode,
     where: PageFilter | None = None,
     min_coverage: float = MIN_COVERAGE,
 ) -> list[Hit]:
-    """Return the `k` best pages that match `where`; ties are ordered by digest and page."""
+    """Return the `k` best pages that match `where`; ties are ordered by digest and page.
+
+    Without an `encoder`, a search by `mode` "hybrid" uses no vectors; "image" needs it.
+    """
     query = well_formed(query)
     depth = max(MIN_DEPTH, 4 * k)
     texts = match_texts(store, query, depth, where, min_coverage) if mode != "image" else []
     if mode == "text":
         scored = _score_texts(query, texts)
+    elif encoder is None:
+        scored = score_hybrid(calibration, query, (), texts, [])
     else:
         (vector,) = encoder.embed_texts([query])
         nearest = store.nearest(vector, depth, where=where)
@@ -150,9 +155,13 @@ def score_hybrid(
 
     Without a page that is found by its text or its image, the list is empty.
     """
-    rankings = weighted_rankings(calibration, query, vector, texts, nearest)
+    share = best_coverage(query, texts)
+    evidence = image_evidence(calibration, vector, texts, nearest)
+    rankings = weighted_rankings(calibration, share, texts, nearest, evidence)
     scores, rows = fuse(rankings, total_weight=2)
-    best = max(best_coverage(query, texts), image_probability(calibration, vector, nearest))
+    weight = calibration.image_weight
+    cosines = [weight * (1 - row["_distance"]) for row in nearest if row["text"]]
+    best = max(share, *(min(1.0, value) for value in [*evidence[:1], *cosines[:1], 0.0]))
     if best == 0:
         return []
     scale = best / max(scores.values())

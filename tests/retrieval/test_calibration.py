@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.calibration import (
@@ -45,7 +46,7 @@ def test_image_weight_falls_with_noise() -> None:
     noise = random.Random(2)
     pages = [unit(math.pi * page / PAGES) for page in range(PAGES)]
     weights = []
-    for blur in (0.1, 0.2, 0.3, 1.0):
+    for blur in (0.03, 0.1, 0.2, 1.0):
         queries = [unit(math.pi * page / PAGES + noise.gauss(0, blur)) for page in range(PAGES)]
         weights.append(image_weight(queries, pages, range(PAGES)))
     assert 1 > weights[0] > weights[1] > weights[2] > weights[3] == 0

@@ -13,14 +13,16 @@ from PIL import Image
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.calibration import MIN_WEIGHT, VectorCalibration
-from llava_tools.retrieval.fusion import fuse, weighted_rankings, word_share
+from llava_tools.retrieval.calibration import VectorCalibration
+from llava_tools.retrieval.fusion import fuse, image_evidence, weighted_rankings
+from llava_tools.retrieval.scores import best_coverage
 from llava_tools.retrieval.search import SearchMode
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
-#: Vectors by chance, and passages of which one in ten has a margin of 0.9 or more.
-UNRELIABLE = VectorCalibration(MIN_WEIGHT, tuple(1 - n / 10 for n in range(10)), (0.0, 0.0), 99)
+#: A cosine of 0.1 is mean noise, and 0.4 three standard deviations more. Vectors rank pages with a
+#: text by chance, or well.
+CHANCE, RELIABLE = (VectorCalibration(weight, 0.1, 0.1, (0.0, 0.0), 99) for weight in (0.0, 0.6))
 QUERY = "descaling the coffee machine"
 
 rankings = st.permutations(range(9)).map(lambda pages: pages[:6])
@@ -33,13 +35,20 @@ def row(page: int, text: str, cosine: float = 0.0) -> dict[str, Any]:
 
 
 def hybrid_order(
-    texts: list[int], nearest: list[int], images: list[float], words: str = QUERY
+    texts: list[int],
+    nearest: list[int],
+    images: list[float],
+    words: str = QUERY,
+    calibration: VectorCalibration = CHANCE,
 ) -> list[tuple[str, int]]:
     """The order of a hybrid search for `QUERY`, if the first text contains `words`."""
     matches = [row(page, words if rank == 0 else "no") for rank, page in enumerate(texts)]
-    neighbours = [row(page, "no") for page in nearest]
-    neighbours += [row(page, "", x) for page, x in enumerate(sorted(images, reverse=True))]
-    scores, _ = fuse(weighted_rankings(UNRELIABLE, QUERY, (0, 1), matches, neighbours), 2)
+    neighbours = [row(page, "", x) for page, x in enumerate(sorted(images, reverse=True))]
+    neighbours += [row(page, "no") for page in nearest]
+    evidence = image_evidence(calibration, (0, 1), matches, neighbours)
+    share = best_coverage(QUERY, matches)
+    rankings = weighted_rankings(calibration, share, matches, neighbours, evidence)
+    scores, _ = fuse(rankings, 2)
     assert all(0 < score <= 1 + 1e-9 for score in scores.values())
     return sorted(scores, key=lambda page: -scores[page])
 
@@ -53,68 +62,79 @@ def test_pages_ahead_in_every_ranking_score_higher(orders: list[list[int]]) -> N
                 assert scores["text", page] > scores["text", other]
 
 
-@given(rankings, rankings, cosines, st.sampled_from([QUERY, "coffee machine", "nothing"]))
+@given(
+    rankings,
+    rankings,
+    cosines,
+    st.sampled_from([QUERY, "coffee machine", "nothing"]),
+    st.sampled_from([CHANCE, RELIABLE]),
+)
 def test_images_do_not_change_the_order_of_texts(
-    texts: list[int], nearest: list[int], images: list[float], words: str
+    texts: list[int],
+    nearest: list[int],
+    images: list[float],
+    words: str,
+    calibration: VectorCalibration,
 ) -> None:
-    order = hybrid_order(texts, nearest, images, words)
-    without_images = hybrid_order(texts, nearest, [], words)
+    order = hybrid_order(texts, nearest, images, words, calibration)
+    without_images = hybrid_order(texts, nearest, [], words, calibration)
     assert [page for page in order if page[0] == "text"] == without_images
 
 
+@given(rankings, rankings)
+def test_vectors_by_chance_do_not_count_for_pages_with_a_text(
+    texts: list[int], nearest: list[int]
+) -> None:
+    assert hybrid_order(texts, nearest, []) == [("text", page) for page in texts]
+
+
 @given(rankings, rankings, cosines)
-def test_images_below_the_noise_floor_come_after_matching_texts(
+def test_images_of_mean_noise_come_after_matching_texts(
     texts: list[int], nearest: list[int], images: list[float]
 ) -> None:
-    noisy = [min(cosine, 0.7) for cosine in images]  # three passages in ten have as much
+    noisy = [min(cosine, 0.1) for cosine in images]
     for words in (QUERY, "coffee", "nothing"):
         first = hybrid_order(texts, nearest, noisy, words)[: len(texts)]
         assert {page for digest, page in first if digest == "text"} == set(texts)
 
 
 @pytest.mark.parametrize(
-    ("words", "order"),
+    ("words", "cosine", "order"),
     [
-        # All words are in a text: images above the noise of every passage come between the texts.
-        (QUERY, "text image text image"),
-        ("descaling the coffee", "text image text image"),
-        ("descale a coffee-machine", "image image text text"),
-        ("nothing", "image image text text"),
+        # Evidence of the texts; of the images: 1.1, 0.7 and 0.4.
+        (QUERY, 0.43, "image image text text"),  # 1
+        (QUERY, 0.31, "text image text image"),
+        (QUERY, 0.22, "text text text image"),
+        ("coffee machine", 0.31, "image image text text"),  # 13 of 22 letters
+        ("coffee machine", 0.22, "text image text image"),
+        ("coffee", 0.22, "image image text text"),  # 6 of 22
+        ("nothing", 0.22, "image image text text"),  # 0
     ],
 )
-def test_images_above_the_noise_floor_come_between_or_before_texts(words: str, order: str) -> None:
-    pages = hybrid_order([1, 2, 3], [1, 2, 3], [1.01, 1.005, 0.2], words)[:4]
+def test_images_come_before_between_or_after_texts_by_their_evidence(
+    words: str, cosine: float, order: str
+) -> None:
+    pages = hybrid_order([1, 2, 3], [], [cosine, cosine], words)[:4]
     assert " ".join(digest for digest, _ in pages) == order
 
 
-def test_noise_floor_is_lower_if_texts_contain_fewer_words() -> None:
-    ranks = [hybrid_order([1, 2], [], [0.85], words).index(("image", 0)) for words in ("no", QUERY)]
-    assert ranks == [0, 2]
+def test_an_image_less_near_than_one_of_the_best_texts_has_no_evidence() -> None:
+    texts = [row(page, "coffee") for page in range(6)]
+    nearest = [row(9, "no", 0.9), row(0, "", 0.8), row(4, "no", 0.7), row(1, "", 0.6)]
+    assert image_evidence(CHANCE, (0, 1), texts, nearest) == pytest.approx([0.7 / 0.3], rel=1e-3)
+    sixth = [row(5, "no", 0.9), row(0, "", 0.8)]
+    assert len(image_evidence(CHANCE, (0, 1), texts, sixth)) == 1
+    # Without a measurement, evidence is the cosine.
+    assert image_evidence(VectorCalibration(), (0, 1), texts, nearest) == pytest.approx([0.8, 0.6])
 
 
-@pytest.mark.parametrize(("words", "weight"), [("a", 2.0), ("coffee", 5 / 3), (QUERY, 1.0)])
-def test_without_calibration_images_weigh_more_if_texts_contain_fewer_words(
-    words: str, weight: float
+@pytest.mark.parametrize(("coverage", "weight"), [(0.0, 2.0), (0.25, 1.75), (1.0, 1.0)])
+def test_without_calibration_images_weigh_more_if_texts_contain_less_of_the_query(
+    coverage: float, weight: float
 ) -> None:
-    query = "descaling coffee machine"
-    weighted = weighted_rankings(
-        VectorCalibration(), query, (0, 1), [row(1, words)], [row(0, ""), row(2, "b")]
-    )
+    nearest = [row(0, ""), row(2, "b")]
+    weighted = weighted_rankings(VectorCalibration(), coverage, [row(1, "a")], nearest, [0.0])
     assert [weight for _, weight in weighted] == pytest.approx([1.0, 1.0, weight])
-
-
-@given(st.text(max_size=40), st.lists(st.text(max_size=40), max_size=4))
-def test_word_share_is_a_share(query: str, texts: list[str]) -> None:
-    rows = [row(0, text) for text in texts]
-    assert 0 <= word_share(query, rows) <= 1
-    assert word_share(query, [*rows, row(0, query)]) == 1
-
-
-def test_word_share_ignores_case_plural_and_short_words() -> None:
-    rows = [row(0, "A Red circle."), row(1, "the end")]
-    assert word_share("the red circles", rows) == pytest.approx(2 / 3)
-    assert word_share("a", [row(0, "x")]) == 1
-    assert word_share("a", []) == word_share("word", []) == 0
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "image"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.errors import RequestError
@@ -121,3 +122,37 @@ def test_nothing_is_found_if_nothing_is_near(tmp_path: Path) -> None:
     assert index.search("machine part7")[0].page == 8
     assert index.search("wombats") == []
     assert index.search("wombats", mode="text") == []
+
+
+def test_hybrid_search_embeds_no_query_if_vectors_cannot_change_the_order(tmp_path: Path) -> None:
+    """Vectors by chance, and no page without a text: the embedder's model is not needed."""
+    queries: list[str] = []
+
+    def texts(text: str) -> tuple[float, float]:
+        queries.append(text)
+        return 1.0, 0.0
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pages = [f"coffee {page} " + " ".join([f"n{page}"] * 30) for page in range(20)]
+    write_pdf(folder / "manual.pdf", pages, (3000, 400))
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder(texts))
+    index.update([folder])
+    assert index.calibration.image_weight == 0
+
+    def embedded_for(mode: SearchMode) -> bool:
+        queries.clear()
+        assert index.search("coffee", mode=mode)
+        return queries == ["coffee"]
+
+    assert [embedded_for(mode) for mode in ("hybrid", "image", "text")] == [False, True, False]
+    orders = [
+        [hit.page for hit in index.search("coffee n7", 20, mode=mode)]
+        for mode in ("hybrid", "text")
+    ]
+    assert orders[0] == orders[1]
+    Image.new("RGB", (20, 20)).save(folder / "image.png")
+    index.update([folder])
+    assert embedded_for("hybrid")
+    index.remove([folder / "image.png"])
+    assert not embedded_for("hybrid")
