@@ -173,6 +173,7 @@ class LlavaPageLoader(BaseLoader):
 def _metadata(index: PageIndex, hit: Hit, store: ImageStore | None) -> dict[str, object]:
     """Return the metadata of a hit's document; with a store, the page's image goes there."""
     metadata = hit.as_dict()
+    metadata["width"], metadata["height"] = metadata.pop("size")  # vector stores take no lists
     if store is not None:
         image, note = open_page(index, hit)
         if image is None:

@@ -10,10 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_tools.cli.documents import SOME_SKIPPED
 from llava_tools.cli.inputs import command, names_file, open_images, split_question
 from llava_tools.cli.options import add_answer_flags, add_command, get_flags
-from llava_tools.cli.output import write, write_error, write_json, write_note, write_stream
+from llava_tools.cli.output import (
+    SOME_SKIPPED,
+    write,
+    write_error,
+    write_json,
+    write_note,
+    write_stream,
+)
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import RequestError

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 from llava_tools.cli.index_plan import confirm, describe_plan, show_progress, warn_of_toy
 from llava_tools.cli.inputs import expand_patterns
 from llava_tools.cli.options import add_command
-from llava_tools.cli.output import write, write_error, write_json, write_note
+from llava_tools.cli.output import SOME_SKIPPED, write, write_error, write_json, write_note
 from llava_tools.cli.search import split_field
 from llava_tools.embedding import Embedder
-from llava_tools.errors import IndexStoreError
+from llava_tools.errors import ForeignIndexError, IndexStoreError
 from llava_tools.images.sources import shorten
 
 if TYPE_CHECKING:
     from llava_tools.retrieval import IndexPlan
-
-#: Exit code if some files were left out of an index.
-SOME_SKIPPED = 3
 
 
 def add(commands: Any) -> None:
@@ -77,7 +74,7 @@ def _index(arguments: argparse.Namespace) -> int:
     try:
         plan = index.plan(paths, keep_images=keep_images, ocr=ocr, metadata=metadata)
     except IndexStoreError as error:
-        if arguments.plan:
+        if arguments.plan or isinstance(error, ForeignIndexError):
             raise
         write_note(f"{error.message} Trying to mend it.")
         plan = None
@@ -87,7 +84,7 @@ def _index(arguments: argparse.Namespace) -> int:
         options: Any = {"keep_images": keep_images, "ocr": ocr, "metadata": metadata}
         report = index.update(paths if plan is None else plan, show, **options)
     if arguments.json:
-        skipped = [{"document": s.document, "reason": s.reason} for s in report.skipped]
+        skipped = [item.as_dict() for item in report.skipped]
         write_json(asdict(report) | {"skipped": skipped})
     else:
         write(

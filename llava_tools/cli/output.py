@@ -12,6 +12,9 @@ from llava_tools.core.backend import Stream
 from llava_tools.core.outputs import Chunk
 from llava_tools.errors import escape_controls
 
+#: Exit code if some files were left out.
+SOME_SKIPPED = 3
+
 
 class WriteError(Exception):
     """Standard output takes no more: a full disk, or a stream that is closed."""

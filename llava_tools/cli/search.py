@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from llava_tools.cli.options import add_command
-from llava_tools.cli.output import write, write_error, write_json
-from llava_tools.errors import RequestError
+from llava_tools.cli.output import SOME_SKIPPED, write, write_error, write_json
+from llava_tools.errors import DocumentError, ImageError, RequestError
 from llava_tools.images.sources import shorten
 
 if TYPE_CHECKING:
-    from llava_tools.retrieval import Conditions, PageIndex
+    from llava_tools.retrieval import Conditions, Hit, PageIndex, Skipped
+    from llava_tools.retrieval.exporting import PageView
 
 #: Exit code if no page is found, as of grep.
 NOTHING_FOUND = 1
@@ -29,6 +31,7 @@ def add(commands: Any) -> None:
             "search my-index '\"error code\" E17' --folder manuals/ --since 2026-01",
             'search my-index "a red pump" -k 1 --mode image --json',
             "search my-index --image photo.jpg",
+            "search my-index 'pump housing' --export found/",
         ),
         "Finds pages in an index. Phrases in quotation marks must be on the page. If nothing is "
         "near, the exit code is 1.",
@@ -39,6 +42,9 @@ def add(commands: Any) -> None:
     search.add_argument("-k", type=int, default=5, metavar="N", help="number of pages (5)")
     search.add_argument("--mode", default="hybrid", help="hybrid, image or text (hybrid)")
     _add_filters(search)
+    search.add_argument(
+        "--export", metavar="DIR", help="write the pages there, with the query's words framed"
+    )
     search.add_argument("--json", action="store_true", help="a list of pages, counted from 1")
     documents = add_command(
         commands,
@@ -122,24 +128,68 @@ def _number(text: str) -> float | None:
 def _search(arguments: argparse.Namespace) -> int:
     from llava_tools.retrieval import PageIndex
 
-    hits = PageIndex(arguments.index).search(
+    index = PageIndex(arguments.index)
+    hits = index.search(
         arguments.query,
         arguments.k,
         image=arguments.image,
         mode=arguments.mode,
         where=page_filter(arguments),
     )
+    values = [hit.as_dict() for hit in hits]
+    skipped = [] if arguments.export is None else _export(index, hits, values, arguments)
     if arguments.json:
-        write_json([hit.as_dict() for hit in hits])
-    for rank, hit in enumerate(() if arguments.json else hits, start=1):
-        write(f"{rank}. {hit.document}, page {hit.page}  ({hit.score:.3f})")
-        if hit.snippet:
-            write(f"   {hit.snippet}")
+        write_json(values)
+    for rank, value in enumerate(() if arguments.json else values, start=1):
+        write(f"{rank}. {value['document']}, page {value['page']}  ({value['score']:.3f})")
+        for line in (value["snippet"], value.get("exported")):
+            if line:
+                write(f"   {line}")
+    for skip in skipped:
+        write_error(f"skipped {skip}")
     if not hits:
         wanted = arguments.image if arguments.query is None else arguments.query
         write_error(f"nothing found: no page of the index is near to {shorten(wanted)}.")
         return NOTHING_FOUND
-    return 0
+    return SOME_SKIPPED if skipped else 0
+
+
+def _export(
+    index: PageIndex, hits: list[Hit], values: list[dict[str, Any]], arguments: argparse.Namespace
+) -> list[Skipped]:
+    """Write pages, and add their boxes and files to `values`; return the files without a page."""
+    from llava_tools.retrieval import Skipped
+    from llava_tools.retrieval.exporting import box_fields, export_pages
+
+    exported: list[dict[str, Any]] = []
+    skipped: dict[str, Skipped] = {}
+
+    def views() -> Iterator[PageView]:  # one at a time is in memory
+        for hit, value in zip(hits, values, strict=True):
+            value["exported"] = None
+            try:
+                view = _view(index, hit, arguments.query or "")
+            except (DocumentError, ImageError) as error:
+                skipped[hit.document] = Skipped.from_error(hit.document, error)
+                continue
+            value |= box_fields(view.box, view.image.size)
+            exported.append(value)
+            yield view
+
+    paths = export_pages(views(), arguments.export)
+    for value, path in zip(exported, paths, strict=True):
+        value["exported"] = str(path)
+    return list(skipped.values())
+
+
+def _view(index: PageIndex, hit: Hit, query: str) -> PageView:
+    """Return a page with the place of the first phrase in quotation marks, or of the query."""
+    from llava_tools.retrieval.exporting import PageView
+    from llava_tools.retrieval.text_index import phrases
+
+    image = index.open(hit)
+    (text, *_) = phrases(query) or [query]
+    return PageView(hit.document, hit.page, image, index.locate(hit, text) if text else None)
 
 
 def _documents(arguments: argparse.Namespace) -> int:

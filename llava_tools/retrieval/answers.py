@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
-from llava_tools.images.sources import shorten
+from llava_tools.retrieval.exporting import PageView, box_fields, export_pages
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.search import Hit
 from llava_tools.tools.display import draw_box
@@ -70,14 +68,11 @@ class Citation:
         `box` is in pixels of a page image of `size` (width, height); `normalized_box` fits the page
         at any size.
         """
-        normalized = self.normalized_box
         return self.hit.as_dict() | {
             "snippet": self.snippet,
             "answer": self.answer,
             "certainty": self.certainty,
-            "size": list(self.image.size),
-            "box": None if self.box is None else list(self.box),
-            "normalized_box": normalized and [round(edge, 4) for edge in normalized],
+            **box_fields(self.box, self.image.size),
         }
 
     def _repr_png_(self) -> bytes:
@@ -142,20 +137,8 @@ class DocumentAnswer:
         Raises:
             RequestError: The folder cannot be written to.
         """
-        folder = Path(folder).expanduser()
-        paths = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for number, citation in enumerate(self.citations, start=1):
-                stem = re.sub(r"[^\w.-]+", "_", Path(citation.document).stem, flags=re.ASCII)[:60]
-                path = folder / f"{number:02}-{stem}-page-{citation.page}.png"
-                path.write_bytes(draw_box(citation.image, citation.box, max(citation.image.size)))
-                paths.append(path)
-        except OSError as error:
-            raise RequestError(
-                f"{shorten(folder)} cannot be written to: {error.strerror}.", "Use another folder."
-            ) from error
-        return paths
+        views = (PageView(c.document, c.page, c.image, c.box) for c in self.citations)
+        return export_pages(views, folder)
 
     def _repr_png_(self) -> bytes | None:
         """Return the first page cited, with the box; None without one."""

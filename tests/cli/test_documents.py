@@ -55,7 +55,7 @@ def test_index_search_and_ask(
 
     assert main(["search", where, "total euro", "--json", "-k", "1"]) == 0
     (hit,) = json.loads(capsys.readouterr().out)
-    assert set(hit) == {"document", "page", "score", "handle", "snippet"}
+    assert set(hit) == {"document", "page", "score", "handle", "snippet", "size"}
     assert (hit["document"], hit["page"]) == (str(folder / "a.pdf"), 2)
     assert main(["search", where, "total euro", "--mode", "text"]) == 0
     assert "page 2" in (out := capsys.readouterr().out)

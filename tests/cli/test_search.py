@@ -104,6 +104,75 @@ def test_an_image_finds_pages(index: str, folder: Path, capsys: Output) -> None:
     assert "no words" in capsys.readouterr().err
 
 
+def test_f7_pages_found_are_exported_with_the_words_framed(
+    index: str, folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    assert main(["search", index, "total", "--mode", "text", "--json"]) == 0
+    pages = json.loads(capsys.readouterr().out)
+    assert [page["size"] for page in pages] == [[1008, 1344]] * 2
+    assert not any("box" in page for page in pages)
+
+    flags = ["--mode", "text", "--export", str(tmp_path / "new" / "found")]
+    assert main(["search", index, '"total is"', *flags, "--json"]) == 0
+    (page,) = json.loads(capsys.readouterr().out)
+    file = tmp_path / "new" / "found" / "01-a-page-2.png"
+    assert (page["exported"], page["size"]) == (str(file), [1008, 1344])
+    image = Image.open(file).convert("RGB")
+    assert image.size == (1008, 1344)
+    x1, y1, x2, y2 = page["box"]
+    assert image.getpixel((x1 - 2, (y1 + y2) // 2)) == (255, 0, 0)
+    scaled = [
+        edge * side for edge, side in zip(page["normalized_box"], (1008, 1344) * 2, strict=True)
+    ]
+    assert scaled == pytest.approx([x1, y1, x2, y2], abs=0.1)
+
+    assert main(["search", index, "total", *flags]) == 0
+    assert f"\n   {file.with_name('02-a-page-2.png')}\n" in capsys.readouterr().out
+    image_flags = ["--image", str(folder / "sub" / "red.png"), "-k", "3", "--type", "png"]
+    assert main(["search", index, *image_flags, *flags[2:], "--json"]) == 0
+    (page,) = json.loads(capsys.readouterr().out)
+    assert (page["box"], page["normalized_box"], page["size"]) == (None, None, [30, 20])
+    assert Image.open(page["exported"]).size == (30, 20)
+
+
+def test_a_page_that_cannot_be_exported_is_skipped_and_exits_with_3(
+    index: str, folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    (folder / "sub" / "b.pdf").unlink()
+    flags = ["--mode", "text", "--export", str(tmp_path / "found"), "--json"]
+    assert main(["search", index, "total", *flags]) == 3
+    output = capsys.readouterr()
+    exported = {Path(p["document"]).name: p["exported"] for p in json.loads(output.out)}
+    assert exported["b.pdf"] is None
+    assert Path(exported["a.pdf"]).parent == tmp_path / "found"
+    assert len(list((tmp_path / "found").iterdir())) == 1
+    assert output.err.startswith(f"llava-tools: skipped {folder / 'sub' / 'b.pdf'}: ")
+
+    (tmp_path / "file").write_text("")
+    assert main(["search", index, "total", "--export", str(tmp_path / "file" / "x")]) == 2
+    assert "cannot be written to: Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "nowhere", "x"],
+        ["search", "nowhere", "x", "--mode", "text", "--export", "nowhere"],
+        ["ask", "--index", "nowhere", "what is this?"],
+        ["documents", "list", "nowhere"],
+        ["documents", "stats", "nowhere"],
+        ["documents", "remove", "nowhere", "x.pdf"],
+    ],
+)
+def test_an_index_that_does_not_exist_is_not_created(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert "There is no index in 'nowhere'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_documents_are_listed_measured_and_removed(
     index: str, folder: Path, capsys: Output
 ) -> None:

@@ -66,6 +66,7 @@ def test_documents_name_their_pages(index: PageIndex, folder: Path) -> None:
     assert document.metadata["page"] == 2
     assert document.metadata["snippet"] == "How to descale it"
     assert document.metadata["score"] > 0
+    assert (document.metadata["width"], document.metadata["height"]) == (1008, 1344)
     assert document.metadata["handle"] in shared_store()
 
 

@@ -16,6 +16,8 @@ def write_pdf(path: Path, texts: Sequence[str], size: tuple[float, float] = (300
     font = pdfium.FPDFText_LoadStandardFont(pdf.raw, b"Helvetica")
     for text in texts:
         page = pdf.new_page(*size)
+        if not text:  # old releases of pdfium abort on an empty text
+            continue
         line = pdfium.FPDFPageObj_CreateTextObj(pdf.raw, font, ctypes.c_float(12))
         wide = ctypes.create_string_buffer((text + "\0").encode("utf-16-le"))
         pdfium.FPDFText_SetText(line, ctypes.cast(wide, pdfium.FPDF_WIDESTRING))
