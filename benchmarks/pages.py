@@ -7,6 +7,7 @@ index, and captions to the queries: of all that an image shows, and of a part, w
 may show too. `--decide` uses the `tuning` questions and other images than the reported ones.
 
     python -m benchmarks.pages [--mixed] [--decide] [--folder manuals] [--model tiny]
+        [--indexes DIR]
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -24,9 +26,10 @@ from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.search import SearchMode
-from recipes.tiny_llava.retrieve import trial
+from recipes.tiny_llava.retrieve import Trial, trial
 
 K = 5
+INDEXES_HELP = "folder that keeps the indexes for further runs; by default they are removed"
 PAIRS = Path(__file__).with_name("page_questions.json")
 
 #: A query, and its right pages: names of documents without ending, and numbers.
@@ -55,12 +58,16 @@ def measure(index: PageIndex, queries: Sequence[Pair], mode: SearchMode) -> dict
 
 def draw_images(folder: Path, count: int, seed: int) -> dict[str, list[Pair]]:
     """Draw images that no model was trained on; return captions of each and of a part of it."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     images = trial("own", count, seed)
     names = [f"drawn{number}" for number in range(count)]
     for name, image in zip(names, images.images, strict=True):
         image.save(folder / f"{name}.png")
-    pages = [(name, 1) for name in names]
+    return make_pairs(images, [(name, 1) for name in names])
+
+
+def make_pairs(images: Trial, pages: Sequence[tuple[str, int]]) -> dict[str, list[Pair]]:
+    """Return captions of each image and of a part of it, with the pages that have such images."""
     wholes = [
         (caption.text, frozenset({page}))
         for caption, page in zip(images.wholes, pages, strict=True)
@@ -73,11 +80,23 @@ def draw_images(folder: Path, count: int, seed: int) -> dict[str, list[Pair]]:
     return {"captions": wholes, "captions of a part": parts}
 
 
+@contextmanager
+def index_folder(folder: Path | None) -> Iterator[Path]:
+    """Yield a folder for indexes: this one, or a new one that is removed at the end."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as work:
+        yield Path(work)
+
+
 def main() -> None:
     """Measure, print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("manuals"))
     parser.add_argument("--model", default="tiny")
+    parser.add_argument("--indexes", type=Path, help=INDEXES_HELP)
     parser.add_argument("--mixed", action="store_true", help="add drawn images to the index")
     parser.add_argument("--decide", action="store_true", help="use the tuning questions and images")
     parser.add_argument("--images", type=int, default=100, help="number of drawn images (100)")
@@ -87,15 +106,16 @@ def main() -> None:
     queries = {f"{part} questions": pairs(part) for part in parts}
     figures: dict[str, dict[str, dict[str, float]]] = {}
     weights = {}
-    with tempfile.TemporaryDirectory() as work:
-        index = PageIndex(Path(work) / "index", Embedder(options.model))
+    with index_folder(options.indexes) as work:
+        index = PageIndex(work / "manuals", Embedder(options.model))
         index.update([folder])
         weights["manuals"] = index.calibration.image_weight
         figures |= examine(index, "manuals", queries)
         if options.mixed:
-            seed = 11 if options.decide else 0
-            queries |= draw_images(Path(work) / "drawn", options.images, seed)
-            index.update([Path(work) / "drawn"])
+            name = f"drawn{options.images}{'_decide' if options.decide else ''}"
+            queries |= draw_images(work / name, options.images, 11 if options.decide else 0)
+            index = PageIndex(work / f"manuals_{name}", Embedder(options.model))
+            index.update([folder, work / name])
             weights["with images"] = index.calibration.image_weight
             figures |= examine(index, "with images", queries)
     print(table(figures))

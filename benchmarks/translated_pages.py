@@ -7,17 +7,17 @@ the Maintainers' Guide beside it. `titles` are 52 section titles of the manuals 
 liboctave from their outlines: all of liboctave's, every 24th of gnuplot's.
 
     python -m benchmarks.translated_pages [--parts de fr es ja titles] [--folder manuals]
+        [--indexes DIR]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
 from benchmarks.machine import describe
-from benchmarks.pages import examine, pairs, table
+from benchmarks.pages import INDEXES_HELP, examine, index_folder, pairs, table
 from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
@@ -38,15 +38,16 @@ def main() -> None:
     """Measure, print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("manuals"))
+    parser.add_argument("--indexes", type=Path, help=INDEXES_HELP)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--parts", nargs="+", choices=PACKAGES, default=list(PACKAGES))
     options = parser.parse_args()
     figures: dict[str, dict[str, dict[str, float]]] = {}
     weights = {}
-    with tempfile.TemporaryDirectory() as work:
+    with index_folder(options.indexes) as work:
         for part in options.parts:
             get_manuals(options.folder / part, PACKAGES[part])
-            index = PageIndex(Path(work) / part, Embedder(options.model))
+            index = PageIndex(work / part, Embedder(options.model))
             index.update([options.folder / part])
             weights[part] = index.stats().image_weight
             figures |= examine(index, "own manuals", {part: pairs(part, QUESTIONS)})
