@@ -105,6 +105,17 @@ class IndexStoreError(LlavaToolsError):
     """An index cannot be opened or written: missing, another model's, in use, disk full."""
 
 
+class ForeignIndexError(IndexStoreError):
+    """An index of another program, or of another version: nothing in it is mended or removed."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "Index into another folder: llava-tools index PATHS --to FOLDER",
+    ) -> None:
+        super().__init__(message, hint)
+
+
 class EngineError(LlavaToolsError):
     """The engine could not finish the request."""
 

@@ -155,8 +155,9 @@ class PageIndex:
             paths: Files (PDFs, images) and folders, named by trusted code; or what `plan` returned
                 for them, with which they are not read twice.
             progress: Called after each batch is written, and when all are.
-            keep_images: Whether a new index keeps the pages' images (JPEGs of some 200 kB each), so
-                that answers need no other files; by default it does not.
+            keep_images: Whether a new index keeps the pages' images (JPEGs of some 150 kB each) and
+                the places of their words, so that answers need no other files; by default it does
+                not.
             ocr: Reads the new pages that have no text layer, such as `RapidOcr()`.
             metadata: Fields of these files for filters, texts and numbers by name, in place of
                 those that they have; by default they keep them.
@@ -306,7 +307,7 @@ class PageIndex:
     def locate(self, hit: Hit, text: str) -> Box | None:
         """Return where a page's text layer, or OCR, has a text, in pixels of `open(hit)`.
 
-        If the file is gone or changed, the index has the places if it keeps images.
+        If the file is gone or changed, an index that keeps images has the places, too.
 
         Raises:
             DocumentError: The file is gone, or has another content now.

@@ -13,7 +13,7 @@ from llava_tools.retrieval.changes import DocumentJob
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.jpegs import make_jpeg, make_thumbnail
 from llava_tools.retrieval.ocr import OcrEngine, dump_lines
-from llava_tools.retrieval.pages import MAX_TEXT, PageImage, read_pages
+from llava_tools.retrieval.pages import MAX_TEXT, PageImage, read_pages, read_words
 from llava_tools.retrieval.pdf_process import PdfProcess
 from llava_tools.retrieval.pipeline import prefetch
 from llava_tools.retrieval.schema import DocumentRow, ImageRow, PageRow
@@ -86,7 +86,10 @@ def _render_pages(
         try:
             for page in read_pages(job.document, job.stored, process):
                 remaining -= 1
-                page = page if ocr is None or page.text else read_text(page, ocr)
+                if ocr is not None and not page.text:
+                    page = read_text(page, ocr)
+                elif keep_images:  # with its words' places, citations have boxes without the file
+                    page = read_words(job.document, page, process)
                 jpeg = make_jpeg(page.image) if keep_images else b""
                 thumbnail = make_thumbnail(page.image)
                 yield IngestEvent(job, page, thumbnail, jpeg, time.perf_counter() - start)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BufferedReader
@@ -24,10 +25,10 @@ from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef, ImageWarning, open_image
 from llava_tools.images.opening import open_regular, open_regular_within
 from llava_tools.images.sources import shorten
-from llava_tools.retrieval.ocr import OcrLine
+from llava_tools.retrieval.ocr import OcrLine, OcrWord
 from llava_tools.retrieval.pdf_process import PdfProcess, borrow_process
 from llava_tools.retrieval.signatures import not_a_pdf
-from llava_tools.retrieval.text import clean_text, find_span, headings
+from llava_tools.retrieval.text import WORD, clean_text, find_span, headings
 from llava_tools.tools.geometry import Box, clip_box
 
 #: Pixels of the longer side of a rendered page: four times what LLaVA sees, for zooming in.
@@ -36,6 +37,7 @@ SIDE = 1344
 MAX_PAGES = 5_000
 #: Characters of a page's text that are kept, at most.
 MAX_TEXT = 20_000
+_LINE = re.compile(r"[^\r\n]+")
 
 
 class FileState(NamedTuple):
@@ -80,7 +82,8 @@ class Document:
 class PageImage:
     """A rendered page, numbered from 1, of the document with this digest.
 
-    `text` is its text layer, empty for an image; or what OCR read, with the places in `lines`.
+    `text` is its text layer, empty for an image, or what OCR read. `lines` has the places of the
+    words if OCR or `read_words` read them.
     `headings` has its short lines (`text.headings`).
     """
 
@@ -183,27 +186,67 @@ def find_text(document: Document, number: int, text: str, size: tuple[int, int])
 
     None if the layer does not contain it, and for rotated pages.
     """
-    words = well_formed(text.strip())
-    if not document.is_pdf or not words:
+    wanted = well_formed(text.strip())
+    if not document.is_pdf or not wanted:
         return None
     with borrow_process() as process:
         layer, _ = _request(process, document, "text", page=number)
-        span = find_span(layer["text"], words)
+        span = find_span(layer["text"], wanted)
         if span is None or layer["rotation"]:
             return None
-        reply, _ = _request(process, document, "boxes", page=number, span=span)
+        (box,) = _read_boxes(process, document, number, [span], size)
+    return box
+
+
+def read_words(document: Document, page: PageImage, process: PdfProcess | None = None) -> PageImage:
+    """Return a page with the places of its text layer's words, as `OcrEngine` returns them.
+
+    An image has none, and a rotated page.
+    """
+    if not document.is_pdf:
+        return page
+    with borrow_process(process) as borrowed:
+        layer, _ = _request(borrowed, document, "text", page=page.number)
+        if layer["rotation"]:
+            return page
+        text = layer["text"][:MAX_TEXT]
+        spans = [match.span() for match in WORD.finditer(text)]
+        boxes = _read_boxes(borrowed, document, page.number, spans, page.image.size)
+    words = {
+        start: OcrWord(text[start:end], box)
+        for (start, end), box in zip(spans, boxes, strict=True)
+        if box is not None
+    }
+    lines = [
+        OcrLine(line[0], tuple(words[start] for start in range(*line.span()) if start in words))
+        for line in _LINE.finditer(text)
+    ]
+    return replace(page, lines=tuple(lines))
+
+
+def _read_boxes(
+    process: PdfProcess,
+    document: Document,
+    number: int,
+    spans: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+) -> list[Box | None]:
+    """Return the boxes of spans of a text layer, as pixels of an image of that size."""
+    reply, _ = _request(process, document, "boxes", page=number, spans=spans)
     # Points from the page's lower left corner to pixels from the image's upper left one.
-    lefts, bottoms, rights, tops = zip(*reply["boxes"], strict=True)
-    left, bottom, _, _ = reply["page_box"]
+    page_left, page_bottom, _, _ = reply["page_box"]
     page_width, page_height = reply["page_size"]
     width, height = size
-    edges = (
-        (min(lefts) - left) / page_width * width,
-        (1 - (max(tops) - bottom) / page_height) * height,
-        (max(rights) - left) / page_width * width,
-        (1 - (min(bottoms) - bottom) / page_height) * height,
-    )
-    return clip_box([round(edge) for edge in edges], size)
+    boxes = []
+    for left, bottom, right, top in reply["boxes"]:
+        edges = (
+            (left - page_left) / page_width * width,
+            (1 - (top - page_bottom) / page_height) * height,
+            (right - page_left) / page_width * width,
+            (1 - (bottom - page_bottom) / page_height) * height,
+        )
+        boxes.append(clip_box([round(edge) for edge in edges], size))
+    return boxes
 
 
 def _request(

@@ -131,7 +131,7 @@ def _serve(opened: OpenedPdf, request: dict[str, Any]) -> _Reply:
         if request["do"] == "text":
             return _read_text(pdf, request["page"]), b""
         if request["do"] == "boxes":
-            return _boxes(pdf, request["page"], range(*request["span"])), b""
+            return _read_boxes(pdf, request["page"], request["spans"]), b""
         return _draw(pdf, request["page"], request["side"])
     except RequestFailedError as error:
         return {"error": error.kind, "message": error.message}, b""
@@ -171,10 +171,13 @@ def _read_text(pdf: Any, number: int) -> dict[str, Any]:
         return {"text": text, "rotation": page.get_rotation()}
 
 
-def _boxes(pdf: Any, number: int, characters: range) -> dict[str, Any]:
-    """Return the boxes of characters of a text layer in points, and the page's box and size."""
+def _read_boxes(pdf: Any, number: int, spans: list[list[int]]) -> dict[str, Any]:
+    """Return the box in points around each span of a text layer, and the page's box and size."""
     with closing(pdf[number - 1]) as page, closing(page.get_textpage()) as layer:
-        boxes = [layer.get_charbox(index) for index in characters]
+        boxes = []
+        for span in spans:
+            lefts, bottoms, rights, tops = zip(*map(layer.get_charbox, range(*span)), strict=True)
+            boxes.append([min(lefts), min(bottoms), max(rights), max(tops)])
         return {"boxes": boxes, "page_box": page.get_bbox(), "page_size": page.get_size()}
 
 

@@ -17,7 +17,7 @@ from llava_tools.retrieval.files import FileScan, Skipped
 from llava_tools.retrieval.ingest import read_text
 from llava_tools.retrieval.jpegs import make_jpeg, make_thumbnail
 from llava_tools.retrieval.ocr import OcrEngine, dump_lines
-from llava_tools.retrieval.pages import PageImage, read_pages
+from llava_tools.retrieval.pages import PageImage, read_page, read_words
 from llava_tools.retrieval.refused import refused_reasons
 from llava_tools.retrieval.schema import llava_name
 from llava_tools.retrieval.store import Store
@@ -124,15 +124,16 @@ class PageSample:
     refused: list[Skipped] = field(default_factory=list)
 
 
-def draw_sample(jobs: Sequence[DocumentJob], with_words: bool) -> PageSample:
+def draw_sample(jobs: Sequence[DocumentJob], keep_images: bool) -> PageSample:
     """Draw the page in the middle of what is to be read of a few documents."""
     sample = PageSample()
+    jobs = [job for job in jobs if job.missing_pages]
     for job in jobs[:: max(1, -(-len(jobs) // SAMPLE_PAGES))]:
-        numbers = set(range(1, job.document.pages + 1))
-        missing = sorted(numbers - job.stored)
+        missing = sorted(set(range(1, job.document.pages + 1)) - job.stored)
         start = time.perf_counter()
         try:
-            sample.pages += read_pages(job.document, numbers - {missing[len(missing) // 2]})
+            page = read_page(job.document, missing[len(missing) // 2])
+            sample.pages.append(read_words(job.document, page) if keep_images else page)
         except (DocumentError, ImageError, OSError) as error:
             digest = job.document.digest
             skipped = [Skipped.from_error(path, error, digest) for path in job.paths]
@@ -170,8 +171,8 @@ def measure_pages(
     """
     if not sample.pages:
         return PageCost()
-    start = time.perf_counter()
     pages = sample.pages
+    start = time.perf_counter()
     if ocr is not None:
         pages = [page if page.text else read_text(page, ocr) for page in pages]
     size = sum(len(make_thumbnail(page.image)) for page in pages)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llava_tools.errors import IndexStoreError
+from llava_tools.errors import ForeignIndexError, IndexStoreError
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.location import IndexLocation
-from llava_tools.retrieval.schema import ForeignIndexError, IndexMetadata
+from llava_tools.retrieval.schema import IndexMetadata
 from llava_tools.retrieval.tables import connect, open_table
 from llava_tools.retrieval.writable_store import WritableStore
 

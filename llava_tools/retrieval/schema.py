@@ -9,7 +9,7 @@ from typing import Any
 
 from llava_tools.core.backend import Encoder
 from llava_tools.embedding import Embedder
-from llava_tools.errors import IndexStoreError
+from llava_tools.errors import ForeignIndexError, IndexStoreError
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.text_index import search_columns
 
@@ -18,17 +18,6 @@ SCHEMA_VERSION = 2
 
 #: A row of `pages` that a search returned; a vector search adds `_distance`, 1 - cosine.
 PageMatch = dict[str, Any]
-
-
-class ForeignIndexError(IndexStoreError):
-    """An index of another program, or of another version: nothing in it is mended or removed."""
-
-    def __init__(
-        self,
-        message: str,
-        hint: str = "Index into another folder: llava-tools index PATHS --to FOLDER",
-    ) -> None:
-        super().__init__(message, hint)
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,8 @@ class PageRow:
 
     `handle`, `width`, `height` (in pixels) and `vector` are those of the page's image; `text` is
     its text, `headings` its short lines (`text.headings`), `thumbnail` a small JPEG. `words` has
-    the places of the words that OCR read (`ocr.dump_lines`).
+    the places (`ocr.dump_lines`) of the words that OCR read, or of those of the text layer if
+    the index keeps images.
     """
 
     digest: str

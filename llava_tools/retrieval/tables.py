@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from llava_tools.errors import require
+from llava_tools.errors import ForeignIndexError, require
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.schema import (
-    ForeignIndexError,
     IndexMetadata,
     image_schema,
     is_one_of,

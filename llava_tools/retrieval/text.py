@@ -74,6 +74,8 @@ UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f"
 )
+#: A word, a letter of such a script, or punctuation: a character, once or in a row.
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|([^\w\s{_MARKS}])\1*")
 _UNSPACED_RUN = re.compile(f"[{UNSPACED}]+")
 
 

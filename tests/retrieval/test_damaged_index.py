@@ -6,16 +6,18 @@ import random
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import lancedb
 import pyarrow
 import pytest
 
-from llava_tools.errors import IndexStoreError
+from llava_tools.errors import ForeignIndexError, IndexStoreError
 from llava_tools.retrieval import PageIndex, vector_index
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.schema import SCHEMA_VERSION
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_long_pdf, write_pdf
 
@@ -177,6 +179,64 @@ FOREIGN: dict[str, Callable[[Path], None]] = {
     "empty folder of a table": lambda folder: (folder / "pages.lance").mkdir(parents=True),
     "file": lambda folder: folder.touch(),
 }
+
+
+def test_indexes_of_other_programs_are_left_as_they_are(tmp_path: Path) -> None:
+    """Nothing is mended in them, although they have versions that LanceDB cannot read."""
+    write_pdf(tmp_path / "a.pdf", ["A page"])
+    folder = tmp_path / "database"
+    table_with(None)(folder)
+    lancedb.connect(folder).open_table("pages").add([{"a": "row"}])
+    oldest = sorted((folder / "pages.lance" / "_versions").glob("*.manifest"))[-1]
+    oldest.write_bytes(b"")
+    with pytest.raises(ForeignIndexError, match="did not write the index in"):
+        PageIndex(folder, embedder()).update([tmp_path / "a.pdf"])
+    assert oldest.exists()
+
+
+def test_index_of_schema_1_is_refused_with_the_command_that_makes_it_again(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", ["A page"])
+    text, number, flag = pyarrow.string(), pyarrow.int32(), pyarrow.bool_()
+    files = {"document": text, "digest": text, "pages": number, "is_pdf": flag, "complete": flag}
+    pages = dict.fromkeys(("digest", "handle", "text"), text)
+    pages |= dict.fromkeys(("page", "width", "height"), number)
+    pages |= {"thumbnail": pyarrow.binary(), "vector": pyarrow.list_(pyarrow.float32(), 8)}
+    header = b'{"model": "scripted", "clip": "scripted", "dimensions": 8, "version": 1}'
+    database = lancedb.connect(tmp_path / "index")
+    database.create_table("documents", schema=pyarrow.schema(files))
+    schema = pyarrow.schema(pages, metadata={b"llava-tools": header})
+    database.create_table("pages", schema=schema)
+    index = PageIndex(tmp_path / "index", embedder())
+    calls = (
+        lambda: index.search("page"),
+        lambda: index.plan([tmp_path / "a.pdf"]),
+        lambda: index.update([tmp_path / "a.pdf"]),
+        index.documents,
+    )
+    for call in calls:
+        with pytest.raises(
+            ForeignIndexError, match=f"schema 1, .* reads schema {SCHEMA_VERSION}"
+        ) as caught:
+            call()
+        command = f"llava-tools index PATHS --to '{tmp_path / 'index'}'"
+        assert caught.value.hint == f"Delete it and index again: {command}"
+
+
+def test_damaged_fields_of_a_document_are_an_index_store_error(
+    intact: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(intact / "index", tmp_path / "index")
+    store = WritableStore(folder)
+    rows = [replace(row, metadata="{") for row in store.documents().values()]
+    store.put_documents(rows)
+    with pytest.raises(IndexStoreError, match=r"row of '.*pdf' is damaged"):
+        PageIndex(folder, embedder()).documents()
+
+
+def test_faults_of_this_package_are_not_called_damage(tmp_path: Path) -> None:
+    for error in (TypeError("x"), KeyError("x"), AttributeError("x"), IndexError("x")):
+        with pytest.raises(type(error)), IndexLocation.of(tmp_path).translate_errors():
+            raise error
 
 
 @pytest.mark.parametrize("kind", FOREIGN)

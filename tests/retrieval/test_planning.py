@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image, ImageChops
 from llava_tools.errors import DocumentError, IndexStoreError
 from llava_tools.retrieval import IndexPlan, IndexProgress, PageIndex, changes, planning
 from llava_tools.retrieval import index as index_module
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_long_pdf, write_pdf
 
@@ -89,6 +91,19 @@ def test_sample_covers_several_documents(tmp_path: Path) -> None:
     assert embedder.embedded == planning.SAMPLE_PAGES + 1  # and one that loads the model
 
 
+def test_documents_of_which_all_pages_are_stored_are_planned(tmp_path: Path) -> None:
+    """As after a process that was killed between the last page and its document's row."""
+    write_pdf(tmp_path / "a.pdf", ["A page"])
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([tmp_path / "a.pdf"])
+    store = WritableStore(tmp_path / "index")
+    store.put_documents([replace(row, complete=False) for row in store.documents().values()])
+    plan = index.plan([tmp_path / "a.pdf"])
+    assert (figures(plan), plan.seconds) == ((1, 0, 0, 0), 0.0)
+    assert index.update(plan).documents == 1
+    assert [document.complete for document in index.documents()] == [True]
+
+
 def test_progress_has_rates_of_the_steps_and_the_time_left(folder: Path, tmp_path: Path) -> None:
     write_long_pdf(folder / "long.pdf", 40)
     reports: list[IndexProgress] = []
@@ -111,14 +126,16 @@ def test_index_that_keeps_images_needs_no_files(folder: Path, tmp_path: Path) ->
     page = hits[".pdf", 2]
     before = index.open(page)
     assert before.handle == page.handle
-    assert index.locate(page, "Descaling") is not None
+    box = index.locate(page, "Descaling")
+    assert box is not None
     for path in folder.iterdir():
         path.unlink()
     kept = index.open(page)
     assert kept.size == before.size == page.size
     difference = ImageChops.difference(kept.rgb().resize((40, 40)), before.rgb().resize((40, 40)))
     assert max(high for _, high in difference.getextrema()) < 30
-    assert index.locate(page, "Descaling") is None
+    assert index.locate(page, "Descaling") == box
+    assert index.locate(page, "Invoice") is None
     assert index.open(hits[".png", 1]).size == (50, 30)
     index.update([folder])
     assert index.store.image(page.digest, 2) == b""

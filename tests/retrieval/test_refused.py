@@ -69,6 +69,32 @@ def test_i1_hostile_file_is_named_once_tried_and_the_rest_is_indexed(
     assert drawn == ["b.pdf"]
 
 
+@pytest.mark.parametrize("index_changes", [False, True])
+def test_file_that_a_plan_refuses_is_not_drawn_again(
+    tmp_path: Path, drawn: list[str], index_changes: bool
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_pdf(folder / "a.pdf", ["Before"])
+    write_dense_pattern(folder / "b.pdf")
+    shutil.copyfile(folder / "b.pdf", folder / "copy.pdf")
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    plan = index.plan([folder])
+    assert (plan.documents, plan.pages) == (1, 1)
+    assert [Path(item.document).name for item in plan.skipped] == ["b.pdf", "copy.pdf"]
+    assert drawn == ["a.pdf", "b.pdf"]
+
+    drawn.clear()
+    if index_changes:  # then files are compared again
+        write_pdf(tmp_path / "c.pdf", ["Another"])
+        index.update([tmp_path / "c.pdf"])
+    report = index.update(plan)
+    assert (report.documents, report.skipped) == (1 + index_changes, plan.skipped)
+    index.update([folder])
+    assert "b.pdf" not in drawn
+    assert drawn[-1] == "a.pdf"
+
+
 def test_file_that_becomes_hostile_leaves_the_index(tmp_path: Path) -> None:
     index = PageIndex(tmp_path / "index", ScriptedEmbedder())
     write_pdf(tmp_path / "a.pdf", ["Harmless"])
