@@ -7,10 +7,10 @@ two things.
    trained on other images ranks by chance. Twice the area under the ROC curve less one, from 0
    (chance) to 1 (always first), less two standard errors, and raised to a high power, is the weight
    of the image ranking for pages with a text.
-2. The noise of pages without a text, which are never right for a passage. A query's margin over
-   such a page is the cosine of both, less the query's cosine to the mean vector of these pages,
-   since some queries are near to all images. The largest margin of each passage is noise; the mean
-   and the deviation of the noise say what a margin is worth as evidence.
+2. The noise of the pages that are not right for a passage: of those with a text, and of those
+   without one. A query's margin over a page is the cosine of both, less the query's cosine to the
+   mean vector of such pages, since some queries are near to all of them. The largest margin of each
+   passage is noise; its mean and its deviation say what a margin is worth as evidence.
 """
 
 from __future__ import annotations
@@ -38,11 +38,36 @@ PASSAGE_WORDS, PASSAGE_CHARACTERS = 12, 70
 MIN_WEIGHT = 0.01
 #: Power of the quality that comes nearest to the best weight; see `benchmarks.image_weight`.
 POWER = 16
-#: An image whose margin is so many standard deviations above the mean noise is certain to match.
+#: A page whose margin is so many standard deviations above the mean noise is certain to match.
 DEVIATIONS = 3.0
 #: Cosines that differ by less are equal: they are computed in single precision and rounded.
 _TOLERANCE = 1e-5
 _NAME = "calibration"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How near passages are to pages that are not right for them.
+
+    Attributes:
+        mean: Mean of the passages' largest margins.
+        deviation: Their standard deviation.
+        mean_vector: Mean of the pages' vectors, each scaled to length one.
+    """
+
+    mean: float
+    deviation: float
+    mean_vector: tuple[float, ...]
+
+    def evidence(self, vector: Sequence[float], cosine: float) -> float:
+        """Return the evidence that a page matches a query.
+
+        It is 0 for mean noise and 1 at `DEVIATIONS` standard deviations above it; noise that always
+        is the same counts as if its deviation were `_TOLERANCE`. `vector` is the query's, of any
+        length above 0; `cosine` that of the query and the page.
+        """
+        margin = cosine - _mean_cosine(vector, self.mean_vector) - _TOLERANCE
+        return (margin - self.mean) / (DEVIATIONS * max(self.deviation, _TOLERANCE))
 
 
 @dataclass(frozen=True)
@@ -51,32 +76,15 @@ class VectorCalibration:
 
     Attributes:
         image_weight: Weight of the image ranking for pages with a text, 0 (chance) to 1.
-        noise_mean: Mean of the passages' largest margins over pages without a text.
-        noise_deviation: Their standard deviation.
-        mean_vector: Mean of the vectors of such pages, each scaled to length one; empty if no noise
-            was measured.
+        texts: Noise of pages with a text; None if nothing was measured.
+        images: Noise of pages without a text; that of the others if there are none.
         pages: Number of pages in the index when it was measured, -1 for never.
     """
 
     image_weight: float = 1.0
-    noise_mean: float = 0.0
-    noise_deviation: float = 0.0
-    mean_vector: tuple[float, ...] = ()
+    texts: Noise | None = None
+    images: Noise | None = None
     pages: int = -1
-
-    def evidence(self, vector: Sequence[float], cosine: float) -> float:
-        """Return the evidence that a page without a text matches a query.
-
-        It is 0 for the mean noise of passages and 1 at `DEVIATIONS` standard deviations above it;
-        noise that always is the same counts as if it had a deviation of `_TOLERANCE`.
-
-        Args:
-            vector: The query's, of any length above 0; `mean_vector` must not be empty.
-            cosine: That of the query and the page.
-        """
-        margin = cosine - _mean_cosine(vector, self.mean_vector) - _TOLERANCE
-        deviation = max(self.noise_deviation, _TOLERANCE)
-        return (margin - self.noise_mean) / (DEVIATIONS * deviation)
 
     def save(self, store: Store) -> None:
         """Write it into an index."""
@@ -88,11 +96,10 @@ class VectorCalibration:
         try:
             fields = json.loads(store.values.get(_NAME) or "{}")
             weight = float(fields.get("image_weight", 1.0))
-            if "noise_mean" not in fields:  # incomplete: the next update measures again
+            if "texts" not in fields:  # incomplete: the next update measures again
                 return cls(weight)
-            mean, deviation = float(fields["noise_mean"]), float(fields["noise_deviation"])
-            vector = tuple(map(float, fields["mean_vector"]))
-            return cls(weight, mean, deviation, vector, int(fields["pages"]))
+            texts, images = (_load_noise(fields[name]) for name in ("texts", "images"))
+            return cls(weight, texts, images, int(fields["pages"]))
         except (ValueError, TypeError, KeyError, AttributeError):  # the next update measures again
             return cls()
 
@@ -108,21 +115,46 @@ def calibrate(store: Store, encoder: Encoder) -> VectorCalibration:
         return VectorCalibration(pages=pages)
     targets = range(0, len(rows), -(-len(rows) // MAX_PASSAGES))
     queries = encoder.embed_texts([passage(rows[target]["text"]) for target in targets])
-    weight = round(image_weight(queries, [row["vector"] for row in rows], targets), 4)
+    vectors = _unit_vectors(rows)
+    weight = round(image_weight(queries, vectors, targets), 4)
+    cosines = np.asarray(queries, np.float32) @ vectors.T
+    cosines[np.arange(len(targets)), list(targets)] = -1  # a passage's own page is right
+    texts = _measure_noise(queries, vectors, cosines.max(1).tolist())
     without_text = store.sample(SAMPLE_PAGES, without_text=True)
     if not without_text:
-        return VectorCalibration(weight, pages=pages)
-    images = without_text if len(without_text) >= MIN_PAGES else sample
-    vectors = np.asarray([row["vector"] for row in images], np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    mean: list[float] = vectors.mean(0).tolist()
-    margins = []
-    for query in queries:
-        nearest = store.nearest(query, 1, without_text=True)
-        cosine = _mean_cosine(query, mean)
-        margins.append(max((1 - row["_distance"] for row in nearest), default=cosine) - cosine)
-    noise = round(float(np.mean(margins)), 6), round(float(np.std(margins)), 6)
-    return VectorCalibration(weight, *noise, tuple(round(x, 6) for x in mean), pages)
+        return VectorCalibration(weight, texts, texts, pages)
+    images = _unit_vectors(without_text if len(without_text) >= MIN_PAGES else sample)
+    nearest = [store.nearest(query, 1, without_text=True) for query in queries]
+    # None is found if all such pages belong to documents that are not complete.
+    found = [1 - matches[0]["_distance"] if matches else 0.0 for matches in nearest]
+    return VectorCalibration(weight, texts, _measure_noise(queries, images, found), pages)
+
+
+def _unit_vectors(rows: Sequence[dict[str, Any]]) -> Any:
+    import numpy as np
+
+    vectors = np.asarray([row["vector"] for row in rows], np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _measure_noise(
+    queries: Sequence[Sequence[float]], vectors: Any, cosines: Sequence[float]
+) -> Noise:
+    """Return the noise of queries whose nearest pages that are not right have these cosines."""
+    import numpy as np
+
+    mean = tuple(round(x, 6) for x in vectors.mean(0).tolist())
+    margins = [
+        cosine - _mean_cosine(query, mean) for query, cosine in zip(queries, cosines, strict=True)
+    ]
+    return Noise(round(float(np.mean(margins)), 6), round(float(np.std(margins)), 6), mean)
+
+
+def _load_noise(fields: dict[str, Any] | None) -> Noise | None:
+    if fields is None:
+        return None
+    mean_vector = tuple(map(float, fields["mean_vector"]))
+    return Noise(float(fields["mean"]), float(fields["deviation"]), mean_vector)
 
 
 def _mean_cosine(vector: Sequence[float], mean_vector: Sequence[float]) -> float:

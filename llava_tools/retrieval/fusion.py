@@ -4,12 +4,12 @@ Scores of the two cannot be compared, ranks can: reciprocal rank fusion (Cormack
 
 Pages with a text are in both rankings. Their vectors have the weight that was measured on this
 index (`calibration`), which is 0 for vectors by chance. Pages without a text (images, for short)
-have only their vectors, and neither ranking shows whether the query means an image or a text. So
-the evidence for each image is compared with the evidence for the texts, which is the share of the
-query's letters that they have (`scores.coverage`). Images with more evidence come before the texts,
-those with at least half as much between them, the others after them. An image that is less near
-than one of the best texts has no evidence: if vectors see the right page, it is the nearest one.
-Without a measurement, the weight of the images grows as the texts' share falls.
+have only their vectors. Neither ranking shows whether the query means what is written on a page or
+what is seen there, so the evidence for both is compared: the margin of a page over noise, and the
+share of the query's letters that the texts have (`scores.coverage`). Images, and pages that the
+texts found, come first if their image has more evidence than the texts, the most evident one first.
+Images with at least half as much come between the texts, the others after them. Without a
+measurement, the weight of the images grows as the texts' share falls.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from llava_tools.retrieval.schema import PageMatch
 
 #: Pages, best first, and the ranking's weight.
 Ranking = tuple[Sequence[PageMatch], float]
+#: Evidence that a page matches by its image, and the page.
+Candidate = tuple[float, PageMatch]
 #: Digest of a document and number of a page.
 PageKey = tuple[str, int]
 
@@ -28,8 +30,6 @@ PageKey = tuple[str, int]
 DAMPING = 60
 #: Images with this share of the texts' evidence, or more, come between the texts.
 BETWEEN_SHARE = 0.5
-#: Number of texts, from the best on, that an image has to be nearer than.
-CHECKED_TEXTS = 5
 #: Puts the first image between the first text and the second one, the second after that, and so on.
 _HALF_RANK = (DAMPING + 1) / (DAMPING + 1.5)
 #: Weight of a ranking whose pages come after all others.
@@ -41,7 +41,7 @@ def weighted_rankings(
     coverage: float,
     texts: Sequence[PageMatch],
     nearest: Sequence[PageMatch],
-    evidence: Sequence[float],
+    candidates: Sequence[Candidate],
 ) -> list[Ranking]:
     """Return the rankings of a hybrid search with their weights; a page is in at most two.
 
@@ -50,47 +50,55 @@ def weighted_rankings(
         coverage: Evidence for the texts, 0 to 1: see `scores.best_coverage`.
         texts: The pages whose text has enough of the query's words, best first.
         nearest: Those whose vectors are nearest to the query's, nearest first.
-        evidence: `image_evidence` of these.
+        candidates: `match_images` of these.
     """
     weight = calibration.image_weight
     pages = [row for row in nearest if row["text"]] if weight else []
-    images = [row for row in nearest if not row["text"]]
-    if not calibration.mean_vector:
+    if calibration.images is None:
+        images = [row for row in nearest if not row["text"]]
         return [(texts, 1.0), (pages, weight), (images, 1 + weight * (1 - coverage))]
-    before = sum(value > coverage for value in evidence)
-    between = max(before, sum(value > BETWEEN_SHARE * coverage for value in evidence))
-    # With half the weight, all texts come after the images before them.
-    text_weight = 0.5 if before else 1.0
+    first = [row for evidence, row in candidates if evidence > coverage]
+    images = [(evidence, row) for evidence, row in candidates[len(first) :] if not row["text"]]
+    between = [row for evidence, row in images if evidence > BETWEEN_SHARE * coverage]
+    last = [row for _, row in images[len(between) :]]
+    keys = {page_key(row) for row in first}
+    # With half the weight, all texts come after the first pages.
+    text_weight = 0.5 if first else 1.0
     return [
-        (texts, text_weight),
-        (pages, text_weight * weight),
-        (images[:before], 1 + weight),
-        (images[before:between], text_weight * (1 + weight) * _HALF_RANK),
-        (images[between:], _LAST_WEIGHT),
+        (first, 1 + weight),
+        ([row for row in texts if page_key(row) not in keys], text_weight),
+        ([row for row in pages if page_key(row) not in keys], text_weight * weight),
+        (between, text_weight * (1 + weight) * _HALF_RANK),
+        (last, _LAST_WEIGHT),
     ]
 
 
-def image_evidence(
+def match_images(
     calibration: VectorCalibration,
     vector: Sequence[float],
     texts: Sequence[PageMatch],
     nearest: Sequence[PageMatch],
-) -> list[float]:
-    """Return the evidence that each page of `nearest` without a text matches by its image.
+) -> list[Candidate]:
+    """Return the pages without a text and those of `texts` that are near, the most evident first.
 
-    See `VectorCalibration.evidence`; it is the cosine if no noise was measured. The list ends with
-    the first page that is less near than one of the best texts.
+    Without a measurement, these are the pages without a text, and evidence is the cosine.
     """
-    best = {(row["digest"], row["page"]) for row in texts[:CHECKED_TEXTS]}
-    evidence = []
+    texts_noise, images_noise = calibration.texts, calibration.images
+    found = {page_key(row) for row in texts}
+    candidates = []
     for row in nearest:
         cosine = 1 - row["_distance"]
-        if calibration.mean_vector and (row["digest"], row["page"]) in best:
-            break
         if not row["text"]:
-            measured = bool(calibration.mean_vector)
-            evidence.append(calibration.evidence(vector, cosine) if measured else cosine)
-    return evidence
+            evidence = images_noise.evidence(vector, cosine) if images_noise else cosine
+            candidates.append((evidence, row))
+        elif texts_noise and page_key(row) in found:
+            candidates.append((texts_noise.evidence(vector, cosine), row))
+    return sorted(candidates, key=lambda candidate: -candidate[0])
+
+
+def page_key(row: PageMatch) -> PageKey:
+    """Return what identifies a page."""
+    return row["digest"], row["page"]
 
 
 def fuse(
@@ -104,7 +112,7 @@ def fuse(
     rows: dict[PageKey, PageMatch] = {}
     for ranking, weight in rankings:
         for rank, row in enumerate(ranking, start=1):
-            page = (row["digest"], row["page"])
+            page = page_key(row)
             rows[page] = row
             score = weight * (DAMPING + 1) / (DAMPING + rank) / total_weight
             scores[page] = scores.get(page, 0.0) + score

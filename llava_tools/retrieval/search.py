@@ -15,7 +15,7 @@ from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.filters import PageFilter
-from llava_tools.retrieval.fusion import fuse, image_evidence, weighted_rankings
+from llava_tools.retrieval.fusion import fuse, match_images, weighted_rankings
 from llava_tools.retrieval.schema import PageMatch
 from llava_tools.retrieval.scores import MIN_COVERAGE, best_coverage, coverage
 from llava_tools.retrieval.store import Store
@@ -156,12 +156,12 @@ def score_hybrid(
     Without a page that is found by its text or its image, the list is empty.
     """
     share = best_coverage(query, texts)
-    evidence = image_evidence(calibration, vector, texts, nearest)
-    rankings = weighted_rankings(calibration, share, texts, nearest, evidence)
+    candidates = match_images(calibration, vector, texts, nearest)
+    rankings = weighted_rankings(calibration, share, texts, nearest, candidates)
     scores, rows = fuse(rankings, total_weight=2)
-    weight = calibration.image_weight
-    cosines = [weight * (1 - row["_distance"]) for row in nearest if row["text"]]
-    best = max(share, *(min(1.0, value) for value in [*evidence[:1], *cosines[:1], 0.0]))
+    images = [min(1.0, evidence) for evidence, _ in candidates[:1]]
+    pages = [calibration.image_weight * (1 - row["_distance"]) for row in nearest if row["text"]]
+    best = max(0.0, share, *images, *pages[:1])
     if best == 0:
         return []
     scale = best / max(scores.values())

@@ -13,6 +13,7 @@ from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.calibration import (
     PASSAGE_WORDS,
+    Noise,
     VectorCalibration,
     calibrate,
     image_weight,
@@ -100,7 +101,7 @@ def test_update_measures_again_if_the_calibration_is_missing_or_incomplete(tmp_p
     # Without a noise floor.
     index.store.values.put("calibration", '{"image_weight": 0.5, "pages": 30}')
     assert VectorCalibration.load(index.store) == VectorCalibration(0.5)
-    for damaged in ("", "[", "[]", "null", '{"noise_mean": 1}', '{"noise_mean": "x"}'):
+    for damaged in ("", "[", "[]", "null", '{"texts": 1}', '{"texts": {"mean": "x"}}'):
         index.store.values.put("calibration", damaged)
         assert PageIndex(tmp_path / "index").calibration == VectorCalibration()
     index.update([tmp_path / "in.pdf"])
@@ -109,18 +110,49 @@ def test_update_measures_again_if_the_calibration_is_missing_or_incomplete(tmp_p
 
 
 def test_evidence_is_the_margin_over_the_mean_cosine_in_deviations_of_the_noise() -> None:
-    calibration = VectorCalibration(1.0, 0.2, 0.1, (0.5, 0.0), 30)
+    noise = Noise(0.2, 0.1, (0.5, 0.0))
     near = pytest.approx
-    assert calibration.evidence((3, 0), 0.7) == near(0, abs=1e-3)  # the mean cosine is 0.5
-    assert calibration.evidence((3, 0), 1.0) == near(1, abs=1e-3)
-    assert calibration.evidence((0, 3), 0.5) == near(1, abs=1e-3)  # the mean cosine is 0
-    assert calibration.evidence((0, 3), 0.05) == near(-0.5, abs=1e-3)
+    assert noise.evidence((3, 0), 0.7) == near(0, abs=1e-3)  # the mean cosine is 0.5
+    assert noise.evidence((3, 0), 1.0) == near(1, abs=1e-3)
+    assert noise.evidence((0, 3), 0.5) == near(1, abs=1e-3)  # the mean cosine is 0
+    assert noise.evidence((0, 3), 0.05) == near(-0.5, abs=1e-3)
 
 
 def test_any_margin_above_noise_that_is_always_the_same_is_certain() -> None:
-    calibration = VectorCalibration(1.0, 0.2, 0.0, (0.5, 0.0), 30)
-    assert calibration.evidence((0, 3), 0.21) > 1
-    assert -1 < calibration.evidence((0, 3), 0.2) <= 0
+    noise = Noise(0.2, 0.0, (0.5, 0.0))
+    assert noise.evidence((0, 3), 0.21) > 1
+    assert -1 < noise.evidence((0, 3), 0.2) <= 0
+
+
+def test_noise_is_of_pages_that_are_not_right_for_a_passage(tmp_path: Path) -> None:
+    """Of pages with a text without the passage's own, and of pages without a text."""
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", 3))
+    text = "{0} " * (2 * PASSAGE_WORDS + 1)
+    angles = [0.1 * page for page in range(PAGES)]
+    rows = [
+        PageRow("d", page, "", 9, 9, text.format(f"n{page}"), b"", (*unit(angle), 0.0))
+        for page, angle in enumerate(angles)
+    ]
+    rows += [PageRow("e", page, "", 9, 9, "", b"", (0.0, 0.6, 0.8)) for page in range(PAGES)]
+    store.add_pages(rows)
+    store.put_documents([DocumentRow(f"{name}.pdf", name, PAGES, True, True) for name in "de"])
+    store.clean_up()
+
+    def texts(query: str) -> tuple[float, float, float]:
+        return (*unit(angles[int(query.split()[0][1:])]), 0.0)
+
+    measured = calibrate(Store(tmp_path / "index"), ScriptedEmbedder(texts, dimensions=3))
+    assert measured.image_weight == 1.0
+    assert measured.texts is not None
+    assert measured.images is not None
+    x, y = (sum(values) / PAGES for values in zip(*map(unit, angles), strict=True))
+    assert measured.texts.mean_vector == pytest.approx((x, y, 0), abs=1e-5)
+    assert measured.images.mean_vector == pytest.approx((0, 0.6, 0.8), abs=1e-5)
+    # The nearest wrong page is 0.1 away.
+    margins = [math.cos(0.1) - math.cos(angle) * x - math.sin(angle) * y for angle in angles]
+    assert measured.texts.mean == pytest.approx(sum(margins) / PAGES, abs=1e-4)
+    assert measured.images.mean == pytest.approx(0, abs=1e-4)  # the pages are all alike
+    assert measured.images.deviation == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize(("rank", "weight"), [(0, 1.0), (1, 0.0281), (2, 0.0), (5, 0.0)])

@@ -13,16 +13,17 @@ from PIL import Image
 
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import PageIndex
-from llava_tools.retrieval.calibration import VectorCalibration
-from llava_tools.retrieval.fusion import fuse, image_evidence, weighted_rankings
+from llava_tools.retrieval.calibration import Noise, VectorCalibration
+from llava_tools.retrieval.fusion import fuse, match_images, weighted_rankings
 from llava_tools.retrieval.scores import best_coverage
 from llava_tools.retrieval.search import SearchMode
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 
-#: A cosine of 0.1 is mean noise, and 0.4 three standard deviations more. Vectors rank pages with a
-#: text by chance, or well.
-CHANCE, RELIABLE = (VectorCalibration(weight, 0.1, 0.1, (0.0, 0.0), 99) for weight in (0.0, 0.6))
+#: A cosine of 0.1 is mean noise, and 0.4 three standard deviations more.
+NOISE = Noise(0.1, 0.1, (0.0, 0.0))
+#: Vectors that rank pages with a text by chance, and well.
+CHANCE, RELIABLE = (VectorCalibration(weight, NOISE, NOISE, 99) for weight in (0.0, 0.6))
 QUERY = "descaling the coffee machine"
 
 rankings = st.permutations(range(9)).map(lambda pages: pages[:6])
@@ -45,9 +46,9 @@ def hybrid_order(
     matches = [row(page, words if rank == 0 else "no") for rank, page in enumerate(texts)]
     neighbours = [row(page, "", x) for page, x in enumerate(sorted(images, reverse=True))]
     neighbours += [row(page, "no") for page in nearest]
-    evidence = image_evidence(calibration, (0, 1), matches, neighbours)
+    candidates = match_images(calibration, (0, 1), matches, neighbours)
     share = best_coverage(QUERY, matches)
-    rankings = weighted_rankings(calibration, share, matches, neighbours, evidence)
+    rankings = weighted_rankings(calibration, share, matches, neighbours, candidates)
     scores, _ = fuse(rankings, 2)
     assert all(0 < score <= 1 + 1e-9 for score in scores.values())
     return sorted(scores, key=lambda page: -scores[page])
@@ -118,14 +119,33 @@ def test_images_come_before_between_or_after_texts_by_their_evidence(
     assert " ".join(digest for digest, _ in pages) == order
 
 
-def test_an_image_less_near_than_one_of_the_best_texts_has_no_evidence() -> None:
-    texts = [row(page, "coffee") for page in range(6)]
-    nearest = [row(9, "no", 0.9), row(0, "", 0.8), row(4, "no", 0.7), row(1, "", 0.6)]
-    assert image_evidence(CHANCE, (0, 1), texts, nearest) == pytest.approx([0.7 / 0.3], rel=1e-3)
-    sixth = [row(5, "no", 0.9), row(0, "", 0.8)]
-    assert len(image_evidence(CHANCE, (0, 1), texts, sixth)) == 1
-    # Without a measurement, evidence is the cosine.
-    assert image_evidence(VectorCalibration(), (0, 1), texts, nearest) == pytest.approx([0.8, 0.6])
+def test_candidates_are_images_and_pages_that_the_texts_found() -> None:
+    texts = [row(page, "coffee") for page in (4, 5)]
+    nearest = [row(9, "no", 0.9), row(0, "", 0.7), row(4, "coffee", 0.6), row(1, "", 0.4)]
+    other = Noise(0.1, 0.05, (0.0, 0.0))
+    calibration = VectorCalibration(0.0, other, NOISE, 99)
+    candidates = match_images(calibration, (0, 1), texts, nearest)
+    assert [(found["digest"], found["page"]) for _, found in candidates] == [
+        ("text", 4),  # each kind of pages has its own noise
+        ("image", 0),
+        ("image", 1),
+    ]
+    assert [value for value, _ in candidates] == pytest.approx([0.5 / 0.15, 2, 1], rel=1e-3)
+    # Without a measurement, images alone, and evidence is the cosine.
+    unmeasured = match_images(VectorCalibration(), (0, 1), texts, nearest)
+    assert [value for value, _ in unmeasured] == pytest.approx([0.7, 0.4])
+
+
+def test_a_text_whose_image_has_more_evidence_comes_before_images_and_texts() -> None:
+    texts = [row(page, "coffee") for page in (1, 2, 3)]
+    nearest = [row(3, "coffee", 0.9), row(0, "", 0.6), row(2, "coffee", 0.15), row(1, "", 0.1)]
+    for calibration in (CHANCE, RELIABLE):
+        candidates = match_images(calibration, (0, 1), texts, nearest)
+        scores, _ = fuse(weighted_rankings(calibration, 0.5, texts, nearest, candidates), 2)
+        order = sorted(scores, key=lambda page: -scores[page])
+        assert order[:2] == [("text", 3), ("image", 0)]
+        assert set(order[2:4]) == {("text", 1), ("text", 2)}
+        assert order[4] == ("image", 1)
 
 
 @pytest.mark.parametrize(("coverage", "weight"), [(0.0, 2.0), (0.25, 1.75), (1.0, 1.0)])
@@ -133,7 +153,7 @@ def test_without_calibration_images_weigh_more_if_texts_contain_less_of_the_quer
     coverage: float, weight: float
 ) -> None:
     nearest = [row(0, ""), row(2, "b")]
-    weighted = weighted_rankings(VectorCalibration(), coverage, [row(1, "a")], nearest, [0.0])
+    weighted = weighted_rankings(VectorCalibration(), coverage, [row(1, "a")], nearest, [])
     assert [weight for _, weight in weighted] == pytest.approx([1.0, 1.0, weight])
 
 
