@@ -15,10 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from llava_tools.core.backend import Encoder
-from llava_tools.embedding import Embedder
-from llava_tools.errors import IndexStoreError, RequestError
+from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef, ImageSource, open_image
-from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.changes import find_changes
@@ -34,6 +32,7 @@ from llava_tools.retrieval.contents import (
 from llava_tools.retrieval.files import FileScan
 from llava_tools.retrieval.filters import PageFilter
 from llava_tools.retrieval.hit_pages import HitPages
+from llava_tools.retrieval.index_encoder import IndexEncoder
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.locking import write_lock
 from llava_tools.retrieval.ocr import OcrEngine
@@ -86,7 +85,7 @@ class PageIndex:
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self.location = IndexLocation.of(folder, storage_options)
-        self._embedder = embedder
+        self._encoder = IndexEncoder(embedder)
         self._latest = LatestSnapshot(self.location)
         self._pages = HitPages()
 
@@ -112,9 +111,7 @@ class PageIndex:
     @property
     def embedder(self) -> Encoder:
         """The encoder of its vectors; by default the one that `store` names."""
-        if self._embedder is None:
-            self._embedder = Embedder(self.store.metadata.model)
-        return self._embedder
+        return self._encoder.known or self._encoder.of(self.store)
 
     def plan(
         self,
@@ -136,9 +133,8 @@ class PageIndex:
         fields = None if metadata is None else dump_metadata(metadata)
         scan = FileScan.of(_listed(paths))
         store = self.store if index_exists(self.location) else None
-        if store is None and self._embedder is None:
-            self._embedder = Embedder()
-        return make_plan(store, scan, self.embedder, fields, keep_images, ocr)
+        encoder = self._encoder.of(store) if store else self._encoder.of_new_index()
+        return make_plan(store, scan, encoder, fields, keep_images, ocr)
 
     def update(
         self,
@@ -173,15 +169,17 @@ class PageIndex:
         fields = None if metadata is None else dump_metadata(metadata)
         scan = plan.scan if plan else FileScan.of(_listed(paths))
         with write_lock(self.location):
-            has_embedder = self._embedder is not None
-            store = open_to_write(self.location, self._new_metadata(), keep_images)
+            is_new = not index_exists(self.location)
+            creation = IndexMetadata.of(self._encoder.of_new_index()) if is_new else None
+            store = open_to_write(self.location, creation, keep_images)
             if plan is not None:
                 changes = plan.find_changes(store, fields)
             else:
                 changes = find_changes(store, scan.files, fields)
-            if has_embedder or changes.jobs:  # an embedder loads its model to return its name
-                self._check_embedder(store)
-            report = run_update(store, self.embedder, scan, changes, ocr, progress, start)
+            if self._encoder.known or changes.jobs:
+                self._encoder.check(store)  # loads its model, which is not always needed
+            encoder = self._encoder.of(store)
+            report = run_update(store, encoder, scan, changes, ocr, progress, start)
             self._latest.forget()
         return report
 
@@ -254,17 +252,10 @@ class PageIndex:
         if reference is not None and rerank is not None:
             raise RequestError("An image cannot be reranked.", "Leave out rerank.")
         depth = 3 * k if rerank else k
-        snapshot = self._latest.get()
-        while True:
-            try:
-                hits = self._search(
-                    snapshot, reference or query or "", depth, mode, where, min_coverage
-                )
-                break
-            except IndexStoreError:  # perhaps files that an update has replaced meanwhile
-                failed, snapshot = snapshot, self._latest.get(refresh=True)
-                if snapshot is failed:
-                    raise
+        wanted = reference or query or ""
+        hits = self._latest.read(
+            lambda snapshot: self._search(snapshot, wanted, depth, mode, where, min_coverage)
+        )
         if rerank is None or query is None:
             return hits
         hits = [replace(hit, score=self._shows(rerank, query, hit)) for hit in hits]
@@ -283,10 +274,10 @@ class PageIndex:
         by_text = mode == "text" or (mode == "hybrid" and not snapshot.has_useful_vectors)
         if isinstance(query, str) and by_text:  # without loading the embedder
             return search_pages(store, calibration, None, query, k, mode, where, min_coverage)
-        self._check_embedder(store)
+        encoder = self._encoder.check(store)
         if isinstance(query, ImageRef):
-            return search_by_image(store, self.embedder, query, k, where)
-        return search_pages(store, calibration, self.embedder, query, k, mode, where, min_coverage)
+            return search_by_image(store, encoder, query, k, where)
+        return search_pages(store, calibration, encoder, query, k, mode, where, min_coverage)
 
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
         image, _ = open_page(self, hit)
@@ -316,25 +307,7 @@ class PageIndex:
 
     def thumbnail(self, hit: Hit) -> bytes:
         """Return the stored thumbnail of a page, a JPEG."""
-        return self.store.thumbnail(hit.digest, hit.page)
-
-    def _new_metadata(self) -> IndexMetadata | None:
-        """Return what a new index is created with; None if there is one."""
-        if self._embedder is None:
-            if index_exists(self.location):
-                return None
-            self._embedder = Embedder()
-        return IndexMetadata.of(self._embedder)
-
-    def _check_embedder(self, store: Store) -> None:
-        embedder, metadata = self.embedder, store.metadata
-        if (embedder.model_name, embedder.dimensions) != (metadata.clip, metadata.dimensions):
-            raise IndexStoreError(
-                f"The index in {shorten(self.location)} holds vectors of {metadata.clip} "
-                f"({metadata.dimensions} numbers), not of {embedder.model_name} "
-                f"({embedder.dimensions}).",
-                "Index into another folder, or use that model.",
-            )
+        return self._latest.read(lambda latest: latest.store.thumbnail(hit.digest, hit.page))
 
 
 def _listed(paths: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
+from llava_tools.errors import IndexStoreError
 from llava_tools.retrieval.calibration import VectorCalibration
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.store import Store
+
+Result = TypeVar("Result")
 
 #: Seconds after which an index in object storage is compared with what is stored there.
 REFRESH_SECONDS = 2.0
@@ -62,6 +67,20 @@ class LatestSnapshot:
             self._checked = now
         self._snapshot = snapshot
         return snapshot
+
+    def read(self, function: Callable[[Snapshot], Result]) -> Result:
+        """Return what a function reads of the latest snapshot.
+
+        If that fails since an update removed its files meanwhile, the function reads the next one.
+        """
+        snapshot = self.get()
+        while True:
+            try:
+                return function(snapshot)
+            except IndexStoreError:
+                failed, snapshot = snapshot, self.get(refresh=True)
+                if snapshot is failed:
+                    raise
 
     def forget(self) -> None:
         """Let the next `get` open the index, whose calibration may have changed."""
