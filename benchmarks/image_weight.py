@@ -29,9 +29,10 @@ WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 FIRST_RANKS, OTHER_RANKS = (0.67, 0.12, 0.07, 0.05, 0.03), 0.06
 
 Scores = NDArray[np.float64]
+Columns = NDArray[np.int64]
 
 
-def rank_scores(pages: int, queries: int, quality: float) -> tuple[Scores, Scores, Scores]:
+def rank_scores(pages: int, queries: int, quality: float) -> tuple[Scores, Scores, Columns]:
     """Return the reciprocal ranks by text and by image, and the column of each right page."""
     rng = np.random.default_rng(1)
     others = MIN_DEPTH - len(FIRST_RANKS)
@@ -40,13 +41,13 @@ def rank_scores(pages: int, queries: int, quality: float) -> tuple[Scores, Score
     cosines = rng.normal(size=(queries, pages))
     cosines[np.arange(queries), right] += 2**0.5 * NormalDist().inv_cdf((1 + quality) / 2)
     ranks = (-cosines).argsort(1).argsort(1) + 1
-    images = np.where(ranks <= MIN_DEPTH, (DAMPING + 1) / (DAMPING + ranks), 0.0)
+    images: Scores = np.where(ranks <= MIN_DEPTH, (DAMPING + 1) / (DAMPING + ranks), 0.0)
     texts = np.zeros(pages)
     texts[:MIN_DEPTH] = (DAMPING + 1) / (DAMPING + 1 + np.arange(MIN_DEPTH))
     return texts, images, right
 
 
-def ndcg(texts: Scores, images: Scores, right: Scores, weight: float) -> float:
+def ndcg(texts: Scores, images: Scores, right: Columns, weight: float) -> float:
     """Return the mean nDCG@5 of the fused order."""
     scores = texts + weight * images
     own = scores[np.arange(len(right)), right][:, None]

@@ -58,9 +58,9 @@ def weighted_rankings(
         images = [row for row in nearest if not row["text"]]
         return [(texts, 1.0), (pages, weight), (images, 1 + weight * (1 - coverage))]
     first = [row for evidence, row in candidates if evidence > coverage]
-    images = [(evidence, row) for evidence, row in candidates[len(first) :] if not row["text"]]
-    between = [row for evidence, row in images if evidence > BETWEEN_SHARE * coverage]
-    last = [row for _, row in images[len(between) :]]
+    others = [(evidence, row) for evidence, row in candidates[len(first) :] if not row["text"]]
+    between = [row for evidence, row in others if evidence > BETWEEN_SHARE * coverage]
+    last = [row for _, row in others[len(between) :]]
     keys = {page_key(row) for row in first}
     # With half the weight, all texts come after the first pages.
     text_weight = 0.5 if first else 1.0
