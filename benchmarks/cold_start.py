@@ -1,4 +1,6 @@
-"""Cold start: imports, `info` and the embedded model's first token, each in a fresh process.
+"""Cold start: imports, `info`, a search for words, the embedded model's first token.
+
+Each in a fresh process.
 
     python -m benchmarks.cold_start [--rounds 5] [--threads 2] [--python VENV/bin/python]
         [--other FOLDER]
@@ -18,11 +20,15 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.drawn_pdf import DrawnPage, TextLine, write_pages
 from benchmarks.machine import describe
+from llava_tools.retrieval import PageIndex
+from llava_tools.testing import ScriptedEmbedder
 
 ROOT = Path(__file__).parent.parent
 IMAGE = ROOT / "examples" / "images" / "night.png"
@@ -36,11 +42,25 @@ PROGRAMS = {
     "import torch, transformers": "import torch; from transformers import AutoModelForCausalLM",
     "info": "from llava_tools.info import report; report()",
     "info tiny": "from llava_tools.info import describe; describe('tiny')",
+    "search for words": "import os\n"
+    "from llava_tools.cli.main import main\n"
+    "main(['search', os.environ['INDEX'], 'word7', '--mode', 'text'])",
     "first token": "from llava_tools import Llava\n"
     f"stream = Llava().stream('What colour is the star?', {str(IMAGE)!r})\n"
     "next(stream)\n"
     "import os; os._exit(0)",
 }
+
+
+def write_index(folder: Path) -> None:
+    """Write an index of 300 pages, and name it in the environment."""
+    pages = [
+        DrawnPage((595, 842), [TextLine(f"word{number % 100} on page {number}", 60, 700)])
+        for number in range(300)
+    ]
+    pdf = write_pages(folder / "300.pdf", pages)
+    PageIndex(folder / "index", ScriptedEmbedder()).update([pdf])
+    os.environ["INDEX"] = str(folder / "index")
 
 
 def run(python: str, program: str, threads: int, root: Path) -> tuple[float, float]:
@@ -49,7 +69,8 @@ def run(python: str, program: str, threads: int, root: Path) -> tuple[float, flo
     begin = time.perf_counter()
     path = os.pathsep.join([str(root), str(root / "integrations")])
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
-    subprocess.run([python, "-c", program], check=True, env=environment)
+    command = [python, "-c", program]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -89,7 +110,9 @@ def main() -> None:
     parser.add_argument("--other", type=Path, help="checkout of another version")
     options = parser.parse_args()
     roots = [ROOT, *([options.other] if options.other else [])]
-    figures = measure(options.python, options.rounds, options.threads, roots)
+    with tempfile.TemporaryDirectory() as folder:
+        write_index(Path(folder))
+        figures = measure(options.python, options.rounds, options.threads, roots)
     for root, seconds in zip(roots, figures, strict=True):
         print(f"{root.name:32}{'wall, s':>10}{'least':>10}{'cpu, s':>10}")
         for name, times in seconds.items():

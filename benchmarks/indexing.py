@@ -7,7 +7,8 @@ Three measurements; `--part` selects one:
   (ViT-L/14-336), without `--model`. Measured in wall time, with half of the forward passes before
   the indexing and half after it, and in CPU time of the process. On a busy machine without a GPU,
   read the CPU time: there, overlapping steps still compete for the CPU.
-- `memory`: memory of the process while many pages are indexed, with random vectors.
+- `memory`: memory of the process while many pages are indexed, with random vectors; the size of the
+  index, the time to index the unchanged files again, and searches in it.
 - `search`: milliseconds over random vectors of the released CLIP's length, and recall of the ten
   nearest; random vectors have no structure that an index could use.
 
@@ -144,7 +145,7 @@ def time_forward(embedding: ClipEmbedding, batches: Sequence[torch.Tensor]) -> t
 
 
 def index_memory(work: Path, pages: int) -> dict[str, float]:
-    """Return the most memory during each quarter of the pages, and memory at the end."""
+    """Return the most memory during each quarter of the pages, sizes, and times of what follows."""
     write_pdfs(work / "in", pages)
     rng = np.random.default_rng(1)
     embedder = ScriptedEmbedder(
@@ -159,7 +160,13 @@ def index_memory(work: Path, pages: int) -> dict[str, float]:
         samples.append((progress.done / progress.total, process.memory_info().rss))
 
     cpu_start = time.process_time()
-    report = PageIndex(work / "index", embedder).update([work / "in"], sample)
+    index = PageIndex(work / "index", embedder)
+    report = index.update([work / "in"], sample)
+    cpu_seconds = time.process_time() - cpu_start
+    memory_after = process.memory_info().rss
+    again = index.update([work / "in"])
+    chosen = random.Random(3)
+    words = [f"word{chosen.randrange(10_000)} word{chosen.randrange(10_000)}" for _ in range(50)]
     quarters = [
         max(rss for done, rss in samples if quarter / 4 < done <= (quarter + 1) / 4)
         for quarter in range(4)
@@ -167,9 +174,13 @@ def index_memory(work: Path, pages: int) -> dict[str, float]:
     return {
         "pages": float(report.added),
         "pages_s": round(report.added / report.seconds, 1),
-        "cpu_s_per_page": round((time.process_time() - cpu_start) / report.added, 4),
+        "cpu_s_per_page": round(cpu_seconds / report.added, 4),
         **{f"memory_mb_at_{25 * n}%": round(rss / 1e6) for n, rss in enumerate(quarters, start=1)},
-        "memory_mb_after": round(process.memory_info().rss / 1e6),
+        "memory_mb_after": round(memory_after / 1e6),
+        "index_mb": round((index.stats().bytes or 0) / 1e6),
+        "again_s": round(again.seconds, 1),
+        **time_searches("text", partial(_search, index, words, "text")),
+        **time_searches("hybrid", partial(_search, index, words, "hybrid")),
     }
 
 
