@@ -224,7 +224,7 @@ class PageIndex:
         """Return the pages that match a query or look like an image, best first.
 
         Nothing is found if nothing is near: no page has a quarter of the query's letters in its
-        words, and no image exceeds the noise that was measured (`calibration`).
+        words, and no image is nearer than noise is on average (`calibration`).
 
         Args:
             query: Words to look for. Phrases in quotation marks must be on the page.
