@@ -19,6 +19,21 @@ from llava_tools.images.sources import open_path, shorten
 from llava_tools.images.store import ImageStoreLike, open_store
 
 
+def resolve_directories(directories: Iterable[str | Path]) -> tuple[Path, ...]:
+    """Return `allowed_directories` as absolute paths without links.
+
+    Raises:
+        RequestError: One string instead of several, or a directory that does not exist.
+    """
+    if isinstance(directories, str):
+        raise RequestError(f"allowed_directories={directories!r} is one string.", "Give a list.")
+    resolved = tuple(Path(path).expanduser().resolve() for path in directories)
+    for directory in resolved:
+        if not directory.is_dir():
+            raise RequestError(f"There is no folder {shorten(directory)}.", "Allow folders only.")
+    return resolved
+
+
 class ImageResolver:
     """Opens the images that messages and tool calls name, and keeps them in a store.
 
@@ -45,16 +60,10 @@ class ImageResolver:
         *,
         allow_local_paths: bool = False,
     ) -> None:
-        for name, values in (("directories", allowed_directories), ("hosts", allowed_hosts)):
-            if isinstance(values, str):
-                raise RequestError(f"allowed_{name}={values!r} is one string.", "Give a list.")
+        if isinstance(allowed_hosts, str):
+            raise RequestError(f"allowed_hosts={allowed_hosts!r} is one string.", "Give a list.")
         self._store = open_store(image_store)
-        self._directories = tuple(Path(path).expanduser().resolve() for path in allowed_directories)
-        for directory in self._directories:
-            if not directory.is_dir():
-                raise RequestError(
-                    f"There is no folder {shorten(directory)}.", "Allow folders only."
-                )
+        self._directories = resolve_directories(allowed_directories)
         self._hosts = frozenset(allowed_hosts)
         self._fetcher = Fetcher(allowed_hosts=self._hosts)
         self._allow_local_paths = allow_local_paths

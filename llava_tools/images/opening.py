@@ -39,13 +39,18 @@ def open_regular_within(path: str | Path, directories: Iterable[Path]) -> Buffer
         OSError: It cannot be opened, or is no regular file.
     """
     resolved = Path(os.path.realpath(path))
-    above = [folder for folder in directories if resolved.is_relative_to(folder)]
-    if not above or resolved in above:
+    above = directory_of(resolved, directories)
+    if above is None or resolved == above:
         raise PermissionError(errno.EACCES, "It is outside of the allowed directories", str(path))
     if os.open not in os.supports_dir_fd:
         return _open_and_compare(resolved)
-    names = resolved.relative_to(above[0]).parts
-    return open(resolved, "rb", opener=lambda _, flags: _open_below(above[0], names, flags))
+    names = resolved.relative_to(above).parts
+    return open(resolved, "rb", opener=lambda _, flags: _open_below(above, names, flags))
+
+
+def directory_of(path: Path, directories: Iterable[Path]) -> Path | None:
+    """Return the directory that a path is in, or is; None without one. No path has links."""
+    return next((folder for folder in directories if path.is_relative_to(folder)), None)
 
 
 def _open_regular(path: str | Path, flags: int, folder: int | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.images import ImageRef
-from llava_tools.retrieval.exporting import PageView, box_fields, export_pages
+from llava_tools.retrieval.exporting import PageView, box_fields, export_pages, normalize_box
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.search import Hit
 from llava_tools.tools.display import draw_box
@@ -56,11 +56,7 @@ class Citation:
     @property
     def normalized_box(self) -> tuple[float, float, float, float] | None:
         """The box as fractions, 0 to 1, of the page's width and height."""
-        if self.box is None:
-            return None
-        width, height = self.image.size
-        x1, y1, x2, y2 = self.box
-        return x1 / width, y1 / height, x2 / width, y2 / height
+        return None if self.box is None else normalize_box(self.box, self.image.size)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it, without images.

@@ -34,16 +34,18 @@ class PageView:
 
 def box_fields(box: Box | None, size: tuple[int, int]) -> dict[str, Any]:
     """Return a box as JSON can hold it: in pixels, and as fractions of the page's size."""
-    width, height = size
-    lengths = (width, height, width, height)
-    normalized = box and [
-        round(edge / length, 4) for edge, length in zip(box, lengths, strict=True)
-    ]
+    edges = None if box is None else normalize_box(box, size)
     return {
         "size": list(size),
         "box": None if box is None else list(box),
-        "normalized_box": normalized,
+        "normalized_box": edges and [round(edge, 4) for edge in edges],
     }
+
+
+def normalize_box(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return a box as fractions, 0 to 1, of the width and height of its image."""
+    width, height = size
+    return box.x1 / width, box.y1 / height, box.x2 / width, box.y2 / height
 
 
 def export_pages(pages: Iterable[PageView], folder: str | Path) -> list[Path]:

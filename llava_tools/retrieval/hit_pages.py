@@ -12,7 +12,14 @@ from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.ocr import find_words
-from llava_tools.retrieval.pages import Document, FileState, find_text, hash_file, read_page
+from llava_tools.retrieval.pages import (
+    Document,
+    FileState,
+    find_text,
+    hash_file,
+    page_source,
+    read_page,
+)
 from llava_tools.retrieval.schema import DocumentRow
 from llava_tools.retrieval.search import Hit
 from llava_tools.retrieval.store import Store
@@ -33,8 +40,7 @@ class HitPages:
             kept = store.image(hit.digest, hit.page)
             if not kept:
                 raise
-            source = f"{shorten(hit.document, quote=False)}, p. {hit.page}"
-            return replace(open_image(kept), source=source)
+            return replace(open_image(kept), source=page_source(hit.document, hit.page))
 
     def locate(self, store: Store, hit: Hit, text: str) -> Box | None:
         """Return where a page has a text; see `PageIndex.locate`."""

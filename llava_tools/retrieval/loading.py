@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from llava_tools.errors import DocumentError, ImageError
+from llava_tools.images.access import resolve_directories
+from llava_tools.images.opening import directory_of
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.files import FileScan, Skipped
 from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
@@ -66,11 +68,12 @@ def load_pages(
     Raises:
         DocumentError: A path does not exist, or is outside of the allowed directories; a file below
             it that a link leads out of them is skipped instead.
+        RequestError: An allowed directory does not exist.
         MissingExtraError: pypdfium2 is not installed.
     """
-    allowed = None if allowed_directories is None else tuple(map(_resolve, allowed_directories))
+    allowed = None if allowed_directories is None else resolve_directories(allowed_directories)
     for root in paths:
-        if not _is_within(root, allowed):
+        if not _is_allowed(root, allowed):
             raise DocumentError(
                 f"{shorten(root)} is outside of the allowed directories.",
                 "Name a file in one of allowed_directories.",
@@ -78,7 +81,7 @@ def load_pages(
     scan = FileScan.of(paths)
     yield from scan.skipped
     for path in scan.files:
-        if not _is_within(path, allowed):
+        if not _is_allowed(path, allowed):
             yield Skipped(path, "It links to a file outside of the allowed directories.")
             continue
         try:
@@ -89,10 +92,8 @@ def load_pages(
             yield Skipped.from_error(path, error)
 
 
-def _is_within(path: str | Path, folders: Sequence[Path] | None) -> bool:
-    return folders is None or any(_resolve(path).is_relative_to(folder) for folder in folders)
-
-
-def _resolve(path: str | Path) -> Path:
-    """Return the absolute path without links."""
-    return Path(os.path.realpath(Path(path).expanduser()))
+def _is_allowed(path: str | Path, directories: Sequence[Path] | None) -> bool:
+    if directories is None:
+        return True
+    resolved = Path(os.path.realpath(Path(path).expanduser()))
+    return directory_of(resolved, directories) is not None

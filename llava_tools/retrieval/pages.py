@@ -175,10 +175,14 @@ def read_page(document: Document, number: int, process: PdfProcess | None = None
     with borrow_process(process) as borrowed:
         reply, pixels = _request(borrowed, document, "draw", page=number, side=SIDE)
     drawn = Image.frombytes("RGB", (reply["width"], reply["height"]), pixels)
-    source = f"{shorten(document.path, quote=False)}, p. {number}"
-    image = replace(open_image(drawn), source=source)
+    image = replace(open_image(drawn), source=page_source(document.path, number))
     text = clean_text(reply["text"])[:MAX_TEXT]
     return PageImage(document.digest, number, image, text, headings=headings(reply["text"]))
+
+
+def page_source(path: str, number: int) -> str:
+    """Return the `source` of a page's image, which messages name."""
+    return f"{shorten(path, quote=False)}, p. {number}"
 
 
 def find_text(document: Document, number: int, text: str, size: tuple[int, int]) -> Box | None:
