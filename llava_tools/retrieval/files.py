@@ -52,7 +52,7 @@ class Skipped:
         """Return a file as skipped for an error; `digest` is that of its content, if known."""
         if isinstance(error, OSError):
             return cls(path, f"It cannot be read: {error.strerror}.", keep=True)
-        return cls(path, str(error), digest=digest * isinstance(error, DrawingLimitError))
+        return cls(path, str(error), digest=digest if isinstance(error, DrawingLimitError) else "")
 
     def as_dict(self) -> dict[str, str]:
         """Return document and reason, as JSON can hold them."""

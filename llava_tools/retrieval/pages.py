@@ -205,9 +205,9 @@ def find_text(document: Document, number: int, text: str, size: tuple[int, int])
 def read_words(document: Document, page: PageImage, process: PdfProcess | None = None) -> PageImage:
     """Return a page with the places of its text layer's words, as `OcrEngine` returns them.
 
-    An image has none, and a rotated page.
+    A rotated page has none, and one without a text layer.
     """
-    if not document.is_pdf:
+    if not document.is_pdf or not page.text:
         return page
     with borrow_process(process) as borrowed:
         layer, _ = _request(borrowed, document, "text", page=page.number)

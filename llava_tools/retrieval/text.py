@@ -33,7 +33,8 @@ def find_span(text: str, words: str) -> tuple[int, int] | None:
     wanted = clean_text(words)
     if not wanted:
         return None
-    before, after = r"(?<!\w)" * wanted[0].isalnum(), r"(?!\w)" * wanted[-1].isalnum()
+    before = r"(?<!\w)" if wanted[0].isalnum() else ""
+    after = r"(?!\w)" if wanted[-1].isalnum() else ""
     match = re.search(before + re.escape(wanted) + after, clean, re.IGNORECASE)
     if match is None and is_unspaced(wanted):
         match = re.search(re.escape(wanted), clean, re.IGNORECASE)

@@ -25,8 +25,20 @@ from llava_tools.errors import require
 from llava_tools.retrieval.stop_words import STOP_WORDS
 from llava_tools.retrieval.text import clean_text, find_span, heading_key, letter_pairs
 
+#: LanceDB's options of each index.
+_TOKENIZERS: dict[str, dict[str, Any]] = {
+    "text": {"base_tokenizer": "icu/split", "with_position": True},
+    "ngrams": {
+        "base_tokenizer": "ngram",
+        "ngram_min_length": 4,
+        "ngram_max_length": 4,
+        "stem": False,
+    },
+    "unspaced": {"base_tokenizer": "whitespace", "with_position": True, "stem": False},
+    "headings": {"base_tokenizer": "whitespace", "stem": False},
+}
 #: The columns of `pages` that are searched for words.
-TEXT_COLUMNS = ("text", "ngrams", "unspaced", "headings")
+TEXT_COLUMNS = tuple(_TOKENIZERS)
 #: Weights of runs of characters, and of a whole line, beside words; `benchmarks` has the effects.
 NGRAM_WEIGHT, HEADING_WEIGHT = 0.7, 2.0
 
@@ -40,19 +52,8 @@ def search_columns(text: str) -> dict[str, str]:
 
 def index_text(table: Any, column: str) -> None:
     """Create the index of a column of the table `pages`, in place of one that it has."""
-    FTS = _lancedb().index.FTS  # noqa: N806
-    every_word = {"remove_stop_words": False, "max_token_length": None}
-    match column:
-        case "text":
-            config = FTS(base_tokenizer="icu/split", with_position=True, **every_word)
-        case "ngrams":
-            lengths = {"ngram_min_length": 4, "ngram_max_length": 4}
-            config = FTS(base_tokenizer="ngram", stem=False, **lengths, **every_word)
-        case "headings":
-            config = FTS(base_tokenizer="whitespace", stem=False, **every_word)
-        case _:
-            config = FTS(base_tokenizer="whitespace", with_position=True, stem=False, **every_word)
-    table.create_index(column, config=config)
+    options = {"remove_stop_words": False, "max_token_length": None} | _TOKENIZERS[column]
+    table.create_index(column, config=_lancedb().index.FTS(**options))
 
 
 def text_query(query: str) -> Any:
