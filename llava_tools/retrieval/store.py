@@ -220,4 +220,7 @@ class Store:
         if filters:
             query = query.where(" AND ".join(filters), prefilter=True)
         with self.location.translate_errors():
-            return list(query.select([*_COLUMNS, score_column]).limit(limit).to_list())
+            rows = query.select([*_COLUMNS, score_column]).limit(limit).to_list()
+        sign = 1 if score_column == "_distance" else -1
+        # LanceDB returns pages of the same score in any order.
+        return sorted(rows, key=lambda row: (sign * row[score_column], row["digest"], row["page"]))

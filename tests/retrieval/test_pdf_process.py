@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,10 @@ def test_one_child_draws_all_pages_and_keeps_no_pillow_or_torch(
     if sys.platform == "linux":
         loaded = Path(f"/proc/{process.pid}/maps").read_text()
         assert "pdfium" in loaded
-        assert not [name for name in ("torch", "numpy", "PIL", "lance") if f"/{name}" in loaded]
+        unneeded = ["torch", "lance"]
+        if int(version("pypdfium2").partition(".")[0]) >= 5:  # pypdfium2 4 imports both itself
+            unneeded += ["numpy", "PIL"]
+        assert not [name for name in unneeded if f"/{name}" in loaded]
 
 
 def test_drawing_limits_apply_to_the_side_that_was_requested(

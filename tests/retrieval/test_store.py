@@ -76,3 +76,14 @@ def test_sample_is_spread_evenly(tmp_path: Path) -> None:
     assert sample(99, without_text=True) == list(range(3, 31, 3))
     assert sample(5, without_text=True) == [3, 9, 15, 21, 27]
     assert sample(5, without_text=False) == [1, 7, 13, 19, 25]
+
+
+def test_pages_of_the_same_score_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    store = WritableStore(tmp_path / "index", IndexMetadata("m", "c", 2))
+    order = [7, 2, 9, 1, 4]
+    store.add_pages([PageRow("d", page, "", 9, 9, "tea", b"", (1.0, 0.0)) for page in order])
+    store.put_documents([DocumentRow("d.pdf", "d", len(order), True, True)])
+    store.clean_up()
+    opened = Store(tmp_path / "index")
+    assert [row["page"] for row in opened.nearest([1.0, 0.0], 9)] == sorted(order)
+    assert [row["page"] for row in opened.match_text("tea", 9)] == sorted(order)
