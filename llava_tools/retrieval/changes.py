@@ -5,14 +5,13 @@ Files are compared by their content, so a file that moved or was copied is not r
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.retrieval.files import Skipped
 from llava_tools.retrieval.pages import Document, hash_file, open_document
-from llava_tools.retrieval.refused import load_refused
+from llava_tools.retrieval.refused import load_refused, refused_reasons
 from llava_tools.retrieval.schema import DocumentRow
 from llava_tools.retrieval.store import Store
 
@@ -70,11 +69,7 @@ def find_changes(
         refused: Reasons, by digest, of files that are not tried again, besides the index's own.
     """
     rows = store.documents() if store else {}
-    # An index that was mended may have fewer pages than its complete files.
-    stored: Mapping[str, int] = store.page_counts() if store else Counter()
-    complete = {
-        row.digest: row for row in rows.values() if row.complete and stored[row.digest] >= row.pages
-    }
+    complete = _complete_contents(store, rows.values()) if store else {}
     reasons = (load_refused(store) if store else {}) | dict(refused or {})
     jobs: dict[str, DocumentJob] = {}
     copies: list[DocumentRow] = []
@@ -102,4 +97,14 @@ def find_changes(
                 jobs[digest] = DocumentJob(document, numbers, fields)
         except (DocumentError, ImageError, OSError) as error:
             skipped.append(Skipped.from_error(path, error, digest))
+            reasons |= refused_reasons(skipped[-1:])  # copies fail the same way
     return IndexChanges(list(jobs.values()), copies, unchanged, skipped)
+
+
+def _complete_contents(store: Store, rows: Iterable[DocumentRow]) -> dict[str, DocumentRow]:
+    """Return a row of each digest of which all pages are stored.
+
+    An index that was mended may have fewer pages than its complete files.
+    """
+    stored = store.page_counts()
+    return {row.digest: row for row in rows if row.complete and stored[row.digest] >= row.pages}

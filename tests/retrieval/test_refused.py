@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools.retrieval import PageIndex, pdf_process
-from llava_tools.retrieval.pdf_process import close_idle_processes
+from llava_tools.retrieval import PageIndex, changes, pdf_process
+from llava_tools.retrieval.pages import Document
+from llava_tools.retrieval.pdf_process import DrawingLimitError, close_idle_processes
 from llava_tools.retrieval.refused import load_refused
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
@@ -93,6 +94,26 @@ def test_file_that_a_plan_refuses_is_not_drawn_again(
     index.update([folder])
     assert "b.pdf" not in drawn
     assert drawn[-1] == "a.pdf"
+
+
+def test_copies_of_a_file_that_exceeds_the_limits_are_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def refuse(path: str, *_: object) -> Document:
+        opened.append(path)
+        raise DrawingLimitError("It takes too long.")
+
+    monkeypatch.setattr(changes, "open_document", refuse)
+    first = str(write_pdf(tmp_path / "a.pdf", ["A page"]))
+    second = str(shutil.copyfile(first, tmp_path / "b.pdf"))
+    skipped = changes.find_changes(None, [first, second]).skipped
+    assert [(item.document, item.reason) for item in skipped] == [
+        (first, "It takes too long."),
+        (second, "It takes too long."),
+    ]
+    assert opened == [first]
 
 
 def test_file_that_becomes_hostile_leaves_the_index(tmp_path: Path) -> None:
