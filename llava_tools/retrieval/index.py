@@ -165,15 +165,14 @@ class PageIndex:
             ModelError: The embedder cannot be loaded.
         """
         start = time.perf_counter()
-        plan = paths if isinstance(paths, IndexPlan) else None
         fields = None if metadata is None else dump_metadata(metadata)
-        scan = plan.scan if plan else FileScan.of(_listed(paths))
+        scan = paths.scan if isinstance(paths, IndexPlan) else FileScan.of(_listed(paths))
         with write_lock(self.location):
             is_new = not index_exists(self.location)
             creation = IndexMetadata.of(self._encoder.of_new_index()) if is_new else None
             store = open_to_write(self.location, creation, keep_images)
-            if plan is not None:
-                changes = plan.find_changes(store, fields)
+            if isinstance(paths, IndexPlan):
+                changes = paths.find_changes(store, fields)
             else:
                 changes = find_changes(store, scan.files, fields)
             if self._encoder.known or changes.jobs:
