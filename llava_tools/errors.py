@@ -24,6 +24,11 @@ def escape_controls(text: str) -> str:
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def on_one_line(text: str) -> str:
+    r"""Return a text that is harmless as a part of a line: `\n` in letters for a line feed, too."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class LlavaToolsError(Exception):
     """Base of all errors.
 

@@ -22,7 +22,7 @@ from llava_tools.cli.output import (
 )
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
-from llava_tools.errors import RequestError
+from llava_tools.errors import RequestError, on_one_line
 from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.options import TINY_NOTICE, EngineOptions
@@ -188,7 +188,8 @@ def _format_citations(answer: DocumentAnswer, images: Sequence[Path]) -> str:
         place = f"  box {list(citation.box)} of {width} x {height}" if citation.box else ""
         if answer.claims:
             lines.append(f"  {citation.answer}")
-        lines.append(f"  {citation.document}, page {citation.page}{place}")
+        name = on_one_line(citation.document)
+        lines.append(f"  {name}, page {citation.page}{place}")
         lines += [f"    {citation.snippet}"] if citation.snippet else []
     lines += [f"    {path}" for path in images]
     return "".join(f"{line}\n" for line in lines)

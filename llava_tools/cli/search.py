@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llava_tools.cli.options import add_command
 from llava_tools.cli.output import SOME_SKIPPED, write, write_error, write_json
-from llava_tools.errors import DocumentError, ImageError, RequestError
+from llava_tools.errors import DocumentError, ImageError, RequestError, on_one_line
 from llava_tools.images.sources import shorten
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(values)
     for rank, value in enumerate(() if arguments.json else values, start=1):
-        write(f"{rank}. {value['document']}, page {value['page']}  ({value['score']:.3f})")
+        name = on_one_line(value["document"])
+        write(f"{rank}. {name}, page {value['page']}  ({value['score']:.3f})")
         for line in (value["snippet"], value.get("exported")):
             if line:
                 write(f"   {line}")
@@ -229,7 +230,8 @@ def _documents(arguments: argparse.Namespace) -> int:
         write_json([document.as_dict() for document in documents])
     for document in () if arguments.json else documents:
         state = "" if document.complete else ", incomplete"
-        write(f"{document.document}  ({document.pages} pages, {document.modified}{state})")
+        name = on_one_line(document.document)
+        write(f"{name}  ({document.pages} pages, {document.modified}{state})")
     return 0
 
 

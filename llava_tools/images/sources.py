@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from llava_tools.errors import ImageError
+from llava_tools.errors import ImageError, on_one_line
 from llava_tools.images.opening import open_regular, open_regular_within
 
 #: The most encoded bytes that an image may have.
@@ -31,7 +31,7 @@ def shorten(value: object, *, quote: bool = True) -> str:
     text = str(value)
     if len(text) > 80:
         text = f"{text[:40]}…{text[-39:]}"
-    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    safe = on_one_line(text)
     return repr(safe) if quote else safe
 
 

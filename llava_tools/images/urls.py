@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from llava_tools.errors import ImageError
+from llava_tools.errors import ImageError, on_one_line
 
 
 def display_url(url: str) -> str:
@@ -17,7 +17,7 @@ def display_url(url: str) -> str:
         scheme, _, rest = url.partition("?")[0].partition("://")
         text = f"{scheme}://{rest.rpartition('@')[2]}"
     text = text if len(text) <= 100 else text[:60] + "…" + text[-39:]
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return on_one_line(text)
 
 
 @dataclass(frozen=True)

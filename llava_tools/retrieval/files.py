@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from llava_tools.core.unicode import well_formed
-from llava_tools.errors import DocumentError, ImageError
+from llava_tools.errors import DocumentError, ImageError, on_one_line
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.pdf_process import DrawingLimitError
 
@@ -42,8 +42,7 @@ class Skipped:
 
     def __str__(self) -> str:
         """Return it for a message: the path, printable and on one line, and the reason."""
-        path = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.document)
-        return f"{path}: {self.reason}"
+        return f"{on_one_line(self.document)}: {self.reason}"
 
     @classmethod
     def from_error(

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from llava_tools import Llava
+from llava_tools.cli.ask import _format_citations
 from llava_tools.cli.main import main
-from llava_tools.retrieval import PageIndex
-from llava_tools.testing import ScriptedEmbedder
+from llava_tools.retrieval import PageIndex, ask
+from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.hostile_pdfs import write_escape_sequences
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
@@ -33,6 +35,29 @@ def test_f8_text_layers_and_names_of_files_are_shown_harmlessly(
     assert r"a\x1b[31mred\x07.pdf, page 1" in shown
     assert r"pump \x1b]0;owned \u202e noise" in shown
     assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_f8_names_with_line_feeds_stay_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name cannot pass itself off as another result."""
+    folder, where = tmp_path / "in", str(tmp_path / "index")
+    folder.mkdir()
+    name = "a\n2. b\u2028\r\n.pdf"
+    write_escape_sequences(folder / name)
+    PageIndex(where, ScriptedEmbedder()).update([folder])
+    assert main(["search", where, "pump", "--mode", "text"]) == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[0]
+        .startswith(rf"1. {folder}/a\n2. b\u2028\r\n.pdf, page 1")
+    )
+    assert main(["documents", "list", where]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    backend = ScriptedBackend(["42"])
+    answer = ask(PageIndex(where, ScriptedEmbedder()), "pump?", Llava(backend=backend), mode="text")
+    (line, _) = _format_citations(answer, []).splitlines()
+    assert line.strip() == rf"{folder}/a\n2. b\u2028\r\n.pdf, page 1"
 
 
 def test_f8_json_has_the_text_itself_in_escapes(
