@@ -135,6 +135,44 @@ def test_full_disk_raises_and_the_next_update_continues(tmp_path: Path) -> None:
     assert [hit.page for hit in index.search("119", mode="text")] == [119]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB in memory, which only root on Linux can mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs root on Linux")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_disk_without_space_keeps_what_is_indexed(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches go on, and the next update with space continues."""
+    monkeypatch.setattr("llava_tools.retrieval.pages.SIDE", 128)
+    where, files = small_disk / "index", tmp_path / "in"
+    files.mkdir()
+    for number in range(12):
+        write_long_pdf(files / f"{number}.pdf", 60 + number)
+    for _ in range(2):
+        with pytest.raises(IndexStoreError, match=r"No space left on device.* Free some space"):
+            PageIndex(where, ScriptedEmbedder()).update([files])
+        found = len(PageIndex(where, ScriptedEmbedder()).search("1", 99, mode="text"))
+        assert 0 < found < 12
+    subprocess.run(["mount", "-o", "remount,size=9m", str(small_disk)], check=True)
+    index = PageIndex(where, ScriptedEmbedder())
+    report = index.update([files])
+    assert (report.documents, report.skipped) == (12, ())
+    assert 0 < report.unchanged < 12
+    assert index.store.count() == sum(range(60, 72))
+    assert len(index.search("1", 99, mode="text")) == 12
+
+
 def move(path: Path) -> None:
     path.rename(path.with_name("moved.pdf"))
 
