@@ -83,7 +83,6 @@ async def test_retrievers_return_the_same_pages(
         nodes = []
         for hit in hits:
             text, metadata = _llama_index(hit.node)
-            del metadata["width"], metadata["height"]
             nodes.append((text, {**metadata, "score": hit.score}))
         assert nodes == documents
     assert any("note" in metadata for _, metadata in documents)  # of the deleted file
