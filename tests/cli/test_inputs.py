@@ -155,7 +155,8 @@ def test_h3_indexing_a_bad_pdf_says_what_is_wrong(
     (folder / "bad.pdf").write_bytes(b"%PDF-1.7 junk")
     (folder / "text.pdf").write_bytes(b"only words")
     assert main(["index", "bad.pdf", "text.pdf", "--to", "index"]) == 3
-    bad, text = capsys.readouterr().err.splitlines()
+    plan, bad, text = capsys.readouterr().err.splitlines()
+    assert "0 documents to index, 0 unchanged, 2 skipped" in plan
     assert "bad.pdf' is broken, or has no pages" in bad
     assert "text.pdf' is not a PDF: its header is missing" in text
 
