@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from llava_tools.cli.options import add_command
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Exit code if no page is found, as of grep.
 NOTHING_FOUND = 1
+_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d){0,2})?)?)?", re.ASCII)
 
 
 def add(commands: Any) -> None:
@@ -94,9 +97,9 @@ def page_filter(arguments: argparse.Namespace) -> Conditions | None:
     if arguments.type is not None:
         parts.append(Condition("type", "==", arguments.type.lower().removeprefix(".")))
     if arguments.since is not None:
-        parts.append(Condition("modified", ">=", arguments.since))
+        parts.append(Condition("modified", ">=", _date("--since", arguments.since)))
     if arguments.until is not None:
-        parts.append(Condition("modified", "<=", arguments.until))
+        parts.append(Condition("modified", "<=", _date("--until", arguments.until)))
     for name, value in map(split_field, arguments.where):
         # A number may be stored as a text or as a number.
         values: tuple[str | float, ...] = (value,)
@@ -106,10 +109,19 @@ def page_filter(arguments: argparse.Namespace) -> Conditions | None:
     if (pages := getattr(arguments, "pages", None)) is not None:
         first, separator, last = pages.partition("-")
         ends = (first or "1", last or "1000000") if separator else (first, first)
-        if not all(end.isdecimal() for end in ends):
+        if not all(end.isdecimal() for end in ends) or not 1 <= int(ends[0]) <= int(ends[1]):
             raise RequestError(f"--pages {pages!r:.60} are no pages.", "Use 7, 1-3, -3 or 7-.")
         parts += [Condition("page", ">=", int(ends[0])), Condition("page", "<=", int(ends[1]))]
     return Conditions(tuple(parts)) if parts else None
+
+
+def _date(flag: str, text: str) -> str:
+    """Return a date, of which the day, or month and day, may be missing; or raise."""
+    with suppress(ValueError):
+        if _DATE.fullmatch(text):
+            date.fromisoformat(text[:10] + "-01-01"[len(text) - 4 :])
+            return text
+    raise RequestError(f"{flag} {shorten(text)} is no date.", "Use 2026, 2026-11 or 2026-11-28.")
 
 
 def split_field(text: str) -> tuple[str, str]:
@@ -152,7 +164,9 @@ def _search(arguments: argparse.Namespace) -> int:
         where=page_filter(arguments),
     )
     values = [hit.as_dict() for hit in hits]
-    skipped = [] if arguments.export is None else _export(index, hits, values, arguments)
+    skipped = (
+        [] if arguments.export is None or not hits else _export(index, hits, values, arguments)
+    )
     if arguments.json:
         write_json(values)
     for rank, value in enumerate(() if arguments.json else values, start=1):

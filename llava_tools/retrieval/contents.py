@@ -109,7 +109,7 @@ def documents_at(rows: Iterable[DocumentRow], paths: Sequence[str | Path]) -> li
     names = [row.document for row in rows]
     found: set[str] = set()
     for path in paths:
-        absolute = os.path.abspath(Path(path).expanduser())
+        absolute = os.path.abspath(os.path.expanduser(path))
         below = [n for n in names if n == absolute or n.startswith(os.path.join(absolute, ""))]
         if not below:
             raise DocumentError(

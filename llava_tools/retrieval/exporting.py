@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,11 +57,17 @@ def export_pages(pages: Iterable[PageView], folder: str | Path) -> list[Path]:
     Raises:
         RequestError: The folder cannot be written to.
     """
-    folder = Path(folder).expanduser()
+    if folder == "":
+        raise RequestError("The name of the folder is empty.", "Name a folder to write to.")
+    folder = Path(os.path.expanduser(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [page.export(folder, rank) for rank, page in enumerate(pages, start=1)]
     except OSError as error:
         raise RequestError(
             f"{shorten(folder)} cannot be written to: {error.strerror}.", "Use another folder."
+        ) from error
+    except ValueError as error:  # a null byte
+        raise RequestError(
+            f"{shorten(folder)} is no name of a folder.", "Use another folder."
         ) from error

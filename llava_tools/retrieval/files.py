@@ -80,8 +80,8 @@ class FileScan:
         """Find the files to index at and below paths; `DocumentError` if a path does not exist."""
         scan = cls()
         for path in paths:
-            absolute = os.path.abspath(Path(path).expanduser())
-            if not os.path.lexists(absolute):
+            absolute = os.path.abspath(os.path.expanduser(path))
+            if path == "" or not os.path.lexists(absolute):
                 raise DocumentError(
                     f"There is no file or folder {shorten(path)}.", "Check the name."
                 )

@@ -42,11 +42,13 @@ class IndexLocation:
         """Return the location that a folder or a URI names.
 
         Raises:
-            RequestError: A URI of another kind, one with credentials in it, or options of object
-                storage for a folder.
+            RequestError: An empty name, a URI of another kind, one with credentials in it, or
+                options of object storage for a folder.
         """
         if isinstance(folder, IndexLocation):
             return folder
+        if folder == "":  # as of a shell's variable without a value
+            raise RequestError("The name of the index is empty.", "Name its folder.")
         scheme, separator, _ = str(folder).partition("://")
         if isinstance(folder, Path) or not separator:
             if storage_options:
@@ -54,7 +56,7 @@ class IndexLocation:
                     f"storage_options are for object storage, and {shorten(folder)} is a folder.",
                     "Leave them out, or name a URI such as s3://bucket/index.",
                 )
-            return cls(Path(folder).expanduser())
+            return cls(Path(os.path.expanduser(folder)))
         if scheme not in SCHEMES:
             raise RequestError(
                 f"An index cannot be kept at {shorten(scheme + '://')}.",

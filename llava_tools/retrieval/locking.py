@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from llava_tools.errors import IndexStoreError, require
 from llava_tools.images.sources import shorten
@@ -24,7 +25,7 @@ def write_lock(location: IndexLocation) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with location.translate_errors():
-        location.folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(location.folder)
         lock = FileLock(location.folder / "lock", timeout=0)
         try:
             lock.acquire()
@@ -37,3 +38,13 @@ def write_lock(location: IndexLocation) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise IndexStoreError(
+            f"The folder {shorten(folder)} cannot be made: {error.strerror}.",
+            "Index into another folder.",
+        ) from error

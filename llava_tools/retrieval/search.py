@@ -25,6 +25,8 @@ SearchMode = Literal["hybrid", "image", "text"]
 
 #: Pages of each ranking that are read, at least.
 MIN_DEPTH = 50
+#: Characters of a query, at most: its words are compared with those of each page.
+MAX_QUERY = 10_000
 #: Characters of a snippet, about.
 SNIPPET_LENGTH = 200
 
@@ -73,7 +75,7 @@ _Scored = tuple[PageMatch, float]
 
 
 def check_search(query: str | None, k: int, mode: str, image: ImageRef | None = None) -> None:
-    """Raise `RequestError` for a blank query, an impossible `k` or an unknown mode."""
+    """Raise `RequestError` for a blank or long query, an impossible `k` or an unknown mode."""
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 1000:
         raise RequestError(f"k={k!r} is not possible.", "Use 1 to 1000.")
     if mode not in get_args(SearchMode):
@@ -86,6 +88,12 @@ def check_search(query: str | None, k: int, mode: str, image: ImageRef | None = 
             raise RequestError("An image is not found by text.", "Use mode='image'.")
     elif not isinstance(query, str) or not query.strip():
         raise RequestError(f"query={query!r:.60} has no words.", "Say what to look for.")
+    elif len(query) > MAX_QUERY:
+        raise RequestError(
+            f"The query has {len(query):,} characters, more than the {MAX_QUERY:,} that are "
+            "looked for.",
+            "Shorten it.",
+        )
 
 
 def search_pages(

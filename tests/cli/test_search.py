@@ -80,6 +80,7 @@ def test_nothing_found_is_reported_and_exits_with_1(
         (["--type", "png"], []),
         (["--since", "2020-01-01"], [("a.pdf", 2), ("b.pdf", 1)]),
         (["--until", "2020"], []),
+        (["--since", "2020-01-01T10:30"], [("a.pdf", 2), ("b.pdf", 1)]),
     ],
 )
 def test_flags_filter_pages(
@@ -197,11 +198,29 @@ def test_documents_are_listed_measured_and_removed(
         (["documents", "list", "INDEX", "x.pdf"], "for `remove`"),
         (["search", "INDEX", "x", "--where", "team"], "NAME=VALUE"),
         (["search", "INDEX", "x", "--pages", "one"], "are no pages"),
+        (["search", "INDEX", "x", "--pages", "5-2"], "are no pages"),
+        (["search", "INDEX", "x", "--pages", "0"], "are no pages"),
+        (["search", "INDEX", "x", "--since", "yesterday"], "--since 'yesterday' is no date"),
+        (["search", "INDEX", "x", "--until", "2026-02-30"], "--until '2026-02-30' is no date"),
+        (["search", "INDEX", "x", "--until", "2026-1"], "is no date"),
+        (["search", "INDEX", "total", "--mode", "text", "--export", ""], "folder is empty"),
+        (["search", "INDEX", "total", "--mode", "text", "--export", "a\0"], "no name of a folder"),
+        (["search", "", "x"], "name of the index is empty"),
+        (["ask", "--index", "", "x"], "name of the index is empty"),
+        (["search", "~nobody-here/x", "x"], "no index in '~nobody-here/x'"),
+        (["index", "", "--to", "other"], "no file or folder ''"),
+        (["index", "~nobody-here/x", "--to", "other"], "no file or folder '~nobody-here/x'"),
     ],
 )
 def test_impossible_requests_are_refused(
-    index: str, arguments: list[str], message: str, capsys: Output
+    index: str,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = [index if word == "INDEX" else word for word in arguments]
     assert main(words) == 2
     assert message in capsys.readouterr().err

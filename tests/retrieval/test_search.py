@@ -75,6 +75,8 @@ def test_impossible_searches_are_refused(tmp_path: Path) -> None:
     for arguments in (("",), ("x", 0), ("x", True), ("x", 1001)):
         with pytest.raises(RequestError):
             index.search(*arguments)
+    with pytest.raises(RequestError, match="10,001 characters, more than the 10,000"):
+        index.search("x" * 10_001)
     with pytest.raises(RequestError, match="mode='smell'"):
         index.search("x", mode="smell")
 

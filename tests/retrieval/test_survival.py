@@ -173,6 +173,16 @@ def test_disk_without_space_keeps_what_is_indexed(
     assert len(index.search("1", 99, mode="text")) == 12
 
 
+@pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/x", "Not a dir")])
+def test_index_in_place_of_a_file_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    """It is not called damaged: deleting that file is no way out."""
+    (tmp_path / "file").write_text("mine")
+    write_pdf(tmp_path / "a.pdf", ["tea"])
+    with pytest.raises(IndexStoreError, match=rf"cannot be made: {reason}.* another folder\.$"):
+        PageIndex(tmp_path / name, ScriptedEmbedder()).update([tmp_path / "a.pdf"])
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def move(path: Path) -> None:
     path.rename(path.with_name("moved.pdf"))
 
