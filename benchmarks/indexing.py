@@ -46,7 +46,7 @@ from llava_tools.retrieval.ingest import BATCH_SIZE
 from llava_tools.retrieval.pages import hash_file, open_document, read_pages
 from llava_tools.retrieval.schema import DocumentRow, IndexMetadata, PageRow
 from llava_tools.retrieval.search import SearchMode
-from llava_tools.retrieval.store import Store
+from llava_tools.retrieval.writable_store import WritableStore
 from llava_tools.testing import ScriptedEmbedder
 from tests.checkpoints import clip_like_tokenizer
 
@@ -201,7 +201,7 @@ def search_times(folder: Path, vectors: int) -> dict[str, float]:
 
     `nearest` is the vector search alone; its ten best are compared to those of all vectors.
     """
-    store = Store(folder, IndexMetadata("random", "random", DIMENSIONS))
+    store = WritableStore(folder, IndexMetadata("random", "random", DIMENSIONS))
     for batch in page_rows(vectors, 1):
         store.add_pages(batch)
     store.put_documents([DocumentRow("d.pdf", "d", vectors, True, True)])
