@@ -201,7 +201,7 @@ def search_times(folder: Path, vectors: int) -> dict[str, float]:
 
     `nearest` is the vector search alone; its ten best are compared to those of all vectors.
     """
-    store = WritableStore(folder, IndexMetadata("random", "random", DIMENSIONS))
+    store = WritableStore(folder, IndexMetadata("scripted", "scripted", DIMENSIONS))
     for batch in page_rows(vectors, 1):
         store.add_pages(batch)
     store.put_documents([DocumentRow("d.pdf", "d", vectors, True, True)])
