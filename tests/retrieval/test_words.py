@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pypdfium2
@@ -52,7 +53,7 @@ def test_images_and_rotated_pages_have_no_words(tmp_path: Path) -> None:
     Image.new("RGB", (50, 30), "red").save(tmp_path / "r.png")
     assert read(tmp_path / "r.png")[1].lines == ()
     write_pdf(tmp_path / "a.pdf", [TEXT])
-    with pypdfium2.PdfDocument(tmp_path / "a.pdf") as pdf:
+    with closing(pypdfium2.PdfDocument(tmp_path / "a.pdf")) as pdf:
         pdf[0].set_rotation(90)
         pdf.save(tmp_path / "rotated.pdf")
     document, page = read(tmp_path / "rotated.pdf")
