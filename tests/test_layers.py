@@ -38,6 +38,7 @@ LAYERS = (
     "tools",
     "retrieval",
     "finetune",
+    "server",
     "cli",
     "__main__",
 )
@@ -119,6 +120,7 @@ def test_the_root_holds_few_modules() -> None:
         ("llava_tools/remote", HEAVY),
         ("llava_tools/tools", HEAVY),
         ("llava_tools/retrieval", ("torch", "transformers", "llava_tools.engine")),
+        ("llava_tools/server", (*HEAVY, "llava_tools.engine")),
         ("llava_tools/cli", (*HEAVY, "llava_tools.engine")),
         ("integrations/langchain_llava", ("llava_tools.engine", "llama_index", *HEAVY)),
         ("integrations/llama_index", ("llava_tools.engine", "langchain", *HEAVY)),

@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         finetune,
         info,
         search,
+        serve,
     )
     from llava_tools.cli.options import Parser
 
@@ -118,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
     last = (convert, chat_template, completion)
-    for command in (ask, chat, documents, search, info, bench, finetune, *last):
+    for command in (ask, chat, documents, search, serve, info, bench, finetune, *last):
         command.add(commands)
     return parser
 

@@ -11,7 +11,7 @@ from llava_tools.errors import RequestError
 
 #: Names of headers, and values that HTTP can carry (RFC 9110).
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PROXY = re.compile(r"(?:https?|socks5h?)://[^\s/?#]+/?")
 
 #: Fields of a request's body that options or the request itself set.
@@ -45,6 +45,15 @@ WRITTEN_FIELDS = frozenset(
 )
 
 
+def without_credentials(url: str) -> str:
+    """Return a URL without a user's name and password, which no message and no repr may show."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.rpartition("@")[2]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def check_connection(base_url: str | None, options: Mapping[str, object]) -> None:
     """Check the options of a connection; a None is not set.
 
@@ -73,7 +82,7 @@ def _check_headers(headers: object) -> None:
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise RequestError(f"default_headers has the name {name!r:.60}.", hint)
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
             raise RequestError(f"The value of {name!r:.60} in default_headers is no text.", hint)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from llava_tools.chat.formats import VICUNA_V1, ConversationFormat
@@ -24,11 +25,12 @@ from llava_tools.errors import (
 )
 from llava_tools.options import CONTEXT_LENGTHS
 from llava_tools.remote import protocol, scoring
-from llava_tools.remote.client import READ_TIMEOUT, RETRY_DELAYS, Client, Connection
+from llava_tools.remote.client import ANSWER_TIMEOUT, READ_TIMEOUT, RETRY_DELAYS, Client
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
 from llava_tools.remote.stream import RemoteStream
+from llava_tools.remote.transport import Connection
 from llava_tools.structured.constrained_stream import constrained
 
 #: Context of LLaVA 1.5, for servers that do not report theirs.
@@ -49,6 +51,7 @@ class RemoteBackend:
         retry_delays: Seconds to wait before each further attempt of a request that met a busy or
             failing server. A request is repeated only before the first chunk of its answer.
         read_timeout: Seconds without data from the server after which a request fails.
+        answer_timeout: Seconds after which an answer that has not ended fails.
         conversation: Format that the server's model was trained on: its system sentence, and the
             end of an answer that is scored. The server's own chat template writes the rest.
         connection: Headers, further fields, proxy and HTTP client; None for none.
@@ -70,6 +73,7 @@ class RemoteBackend:
         image_size: int = IMAGE_SIZE,
         retry_delays: Sequence[float] = RETRY_DELAYS,
         read_timeout: float = READ_TIMEOUT,
+        answer_timeout: float = ANSWER_TIMEOUT,
         conversation: ConversationFormat = VICUNA_V1,
         connection: Connection | None = None,
     ) -> None:
@@ -77,7 +81,14 @@ class RemoteBackend:
         self._conversation = conversation
         self._max_concurrent_requests = max_concurrent_requests
         self._slots = threading.BoundedSemaphore(max_concurrent_requests)
-        self._client = Client(url, api_key, retry_delays, read_timeout, connection or Connection())
+        self._client = Client(
+            url,
+            api_key,
+            retry_delays,
+            connection or Connection(),
+            read_timeout=read_timeout,
+            answer_timeout=answer_timeout,
+        )
         try:
             self._model = self._client.run(self._discover_model(model, context_length))
         except LlavaToolsError:
@@ -167,16 +178,15 @@ class RemoteBackend:
         arrived: float,
     ) -> AsyncGenerator[Chunk]:
         """Yield an answer's chunks. Failures before the first chunk are retried."""
-        fields = protocol.request_fields(request, self._model, messages)
-        extra = {**fields["extra_body"], **encoding.fields.get("extra_body", {})}
-        fields |= {**encoding.fields, "extra_body": extra}
+        fields = protocol.request_fields(request, self._model, messages) | encoding.fields
         sent = time.perf_counter()
 
         async def start() -> tuple[Chunk, AsyncGenerator[Chunk]]:
             parser = protocol.ChunkParser(
                 request, arrived, sent, untagged_call=encoding.untagged_call
             )
-            chunks = self._client.stream(parser, fields)
+            max_tokens = fields.get("max_tokens", self._model.context_length)
+            chunks = self._client.stream(parser, fields, max_tokens)
             try:
                 return await anext(chunks), chunks
             except ContextOverflowError:
@@ -195,54 +205,60 @@ class RemoteBackend:
         """Send a short request with the fields of a constraint; return the answer's text."""
         name = self._model.name
         answer = await self._client.complete(name, _PROBE_MESSAGES, max_tokens=48, **fields)
-        return str(answer.choices[0].message.content or "")
+        return protocol.answer_text(answer)
 
     async def _discover_model(
         self, name: str | None, context_length: int | None
     ) -> protocol.ServedModel:
         """Look the model up: its name, its context length, and whether the server is a vLLM."""
         name, entry = _select_model(await self._client.list_models(), name, self._client.url)
-        limit = getattr(entry, "max_model_len", None)
-        if not isinstance(limit, int):
+        limit = entry.get("max_model_len")
+        if not isinstance(limit, int) or limit < 1:
             limit = None
         elif context_length is not None and context_length > limit:
             raise RequestError(
                 f"context_length={context_length} is more than {name} is served with ({limit}).",
                 f"Use at most {limit}.",
             )
-        is_vllm = getattr(entry, "owned_by", None) == "vllm" or await self._is_vllm(name)
+        is_vllm = entry.get("owned_by") == "vllm" or await self._is_vllm(name)
         context_length = context_length or limit or CONTEXT_LENGTHS.get(name, _DEFAULT_CONTEXT)
         return protocol.ServedModel(name, context_length, is_vllm, self._conversation)
 
     async def _is_vllm(self, name: str) -> bool:
         """Request a field that only vLLM returns. Behind Ray Serve, `owned_by` is not vLLM's."""
         try:
-            answer = await self._client.complete(
-                name, _PROBE_MESSAGES, extra_body={"return_token_ids": True}
-            )
+            answer = await self._client.complete(name, _PROBE_MESSAGES, return_token_ids=True)
         except RequestError:
             return False
-        return isinstance(getattr(answer, "prompt_token_ids", None), list)
+        return isinstance(answer.get("prompt_token_ids"), list)
 
 
-def _select_model(models: list[Any] | None, name: str | None, url: str) -> tuple[str, Any]:
-    """Return the model's name and its entry in the server's list, None if there is no list."""
+def _select_model(
+    models: list[dict[str, Any]] | None, name: str | None, url: str
+) -> tuple[str, dict[str, Any]]:
+    """Return the model's name and its entry in the server's list, empty if there is no list."""
     if models is None:
         if name is None:
             raise ModelNotFoundError(
                 f"The server at {url} does not list its models.",
                 "Check base_url, which usually ends in /v1, or set model=….",
             )
-        return name, None
-    entries = {model.id: model for model in models}
-    if name is None and len(models) == 1:
-        name = models[0].id
-    if name in entries:
-        return str(name), entries[name]
-    close = get_close_matches(name or "", entries, n=1)
+        return name, {}
+    entries = {str(model["id"]): model for model in models}
+    if name is None and len(entries) == 1:
+        name = next(iter(entries))
+    for listed in (name, f"{name}:latest"):  # Ollama lists the tag that a name without one means
+        if name is not None and listed in entries:
+            return name, entries[listed]
+    close = get_close_matches(name or "", _short_names(entries), n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     problem = f"has no {name!r}" if name else "does not serve exactly one model: set model=…"
     raise ModelNotFoundError(
         f"The server at {url} {problem}.",
-        f"{hint}It serves: {', '.join(list(entries)[:20]) or 'nothing'}.",
+        f"{hint}It serves: {', '.join(_short_names(entries)[:20]) or 'nothing'}.",
     )
+
+
+def _short_names(names: Iterable[str]) -> list[str]:
+    """Return the names that are worth comparing and showing: a server may list anything."""
+    return [name for name in islice(names, 1000) if len(name) <= 200]

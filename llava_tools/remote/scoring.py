@@ -17,12 +17,12 @@ _VLLM_FIELDS = {"add_special_tokens": True}
 
 async def count_tokens(client: Client, model: ServedModel, messages: list[dict[str, Any]]) -> int:
     """Return how many tokens a prompt has; the server prefills it and generates one token."""
-    answer = await client.complete(
-        model.name, messages, extra_body=_VLLM_FIELDS if model.is_vllm else {}
-    )
-    if answer.usage is None:
+    answer = await client.complete(model.name, messages, **(_VLLM_FIELDS if model.is_vllm else {}))
+    with client.translated_errors():
+        count = (answer.get("usage") or {}).get("prompt_tokens")
+    if not isinstance(count, int):
         raise not_reported("how long the prompt is")
-    return int(answer.usage.prompt_tokens)
+    return count
 
 
 async def score(
@@ -49,14 +49,12 @@ async def _score_label(
     answer = await client.complete(
         model.name,
         [*messages, {"role": "assistant", "content": expected}],
-        extra_body={
-            **_VLLM_FIELDS,
-            "add_generation_prompt": False,
-            "continue_final_message": True,
-            "prompt_logprobs": 0,
-        },
+        **_VLLM_FIELDS,
+        add_generation_prompt=False,
+        continue_final_message=True,
+        prompt_logprobs=0,
     )
-    positions = getattr(answer, "prompt_logprobs", None)
+    positions = answer.get("prompt_logprobs")
     if not isinstance(positions, list):
         raise not_reported("the probabilities of a prompt's tokens")
     with client.translated_errors():

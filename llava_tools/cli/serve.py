@@ -1,0 +1,127 @@
+"""`llava-tools serve`: the server for OpenAI's and Ollama's clients and for the page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
+from llava_tools.cli.output import write_note
+from llava_tools.errors import RequestError, require
+from llava_tools.model import Llava
+from llava_tools.options import EngineOptions
+
+#: Environment variable with one API key.
+KEY_VARIABLE = "LLAVA_SERVER_API_KEY"
+#: Seconds that running requests get when the server is stopped.
+GRACE_SECONDS = 30
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `llava-tools`."""
+    serve = add_command(
+        commands,
+        "serve",
+        _serve,
+        "answer OpenAI's and Ollama's clients, and show a page",
+        (
+            "serve --model 7b",
+            "serve --model 7b --index my-index --port 8080",
+            "serve --host 0.0.0.0 --api-key-file keys.txt",
+        ),
+    )
+    add_server_flags(serve)
+
+
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the server, its model and its access."""
+    add_flags(
+        parser,
+        EngineOptions,
+        model="tiny, 0.5b, 7b, 13b, a hub id or a folder",
+        base_url="pass requests on to an OpenAI-compatible server",
+        keep_alive="unload the model after this time without a request, like 5m",
+        max_concurrent_requests="requests that run at once",
+        **ENGINE_HELP,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 for a free one (8000)")
+    parser.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        help=f"API keys, one a line; one more may be in {KEY_VARIABLE}",
+    )
+    parser.add_argument(
+        "--allow-anyone",
+        action="store_true",
+        help="listen for other machines without a key",
+    )
+    parser.add_argument("--index", metavar="DIR", help="an index that the page may search")
+    parser.add_argument(
+        "--allow-urls", action="store_true", help="fetch images from public links in requests"
+    )
+    repeated = {
+        "model_names": ("--model-name", "NAME", "a further name of the model, like gpt-4o"),
+        "allowed_hosts": ("--allow-host", "HOST", "a private host whose images are fetched"),
+        "allowed_origins": ("--allow-origin", "URL", "a site whose pages may use the server"),
+    }
+    for name, (flag, metavar, text) in repeated.items():
+        text = f"{text}; may be passed repeatedly"
+        parser.add_argument(
+            flag, dest=name, action="append", default=[], metavar=metavar, help=text
+        )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    require("starlette", "uvicorn", "sse_starlette", "prometheus_client", extra="serve")
+    import uvicorn
+
+    from llava_tools.server.app import create_app
+    from llava_tools.server.options import ServerOptions
+
+    options = ServerOptions(
+        host=arguments.host,
+        port=arguments.port,
+        api_keys=read_api_keys(arguments.api_key_file),
+        allow_anyone=arguments.allow_anyone,
+        model_names=tuple(arguments.model_names),
+        allow_urls=arguments.allow_urls,
+        allowed_hosts=tuple(arguments.allowed_hosts),
+        allowed_origins=tuple(arguments.allowed_origins),
+        index=arguments.index,
+    )
+    app = create_app(options, Llava(**get_flags(arguments, EngineOptions)))
+    config = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    write_note(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
+    uvicorn.Server(config).run()
+    return 0
+
+
+def read_api_keys(file: str | None) -> tuple[str, ...]:
+    """Return the API keys of a file and of the environment.
+
+    Raises:
+        RequestError: The file cannot be read, or a key is not possible.
+    """
+    from llava_tools.server.options import read_keys
+
+    lines = [os.environ.get(KEY_VARIABLE, "")]
+    if file is not None:
+        try:
+            lines += Path(file).expanduser().read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"The key file {file} cannot be read: {error}.") from None
+    keys = read_keys(lines)
+    if file is not None and not keys:
+        raise RequestError(f"The key file {file} holds no key.", "Write one a line.")
+    return keys
