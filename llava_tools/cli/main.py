@@ -104,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         documents,
         finetune,
         info,
+        mcp,
         search,
         serve,
     )
@@ -119,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
     last = (convert, chat_template, completion)
-    for command in (ask, chat, documents, search, serve, info, bench, finetune, *last):
+    for command in (ask, chat, documents, search, serve, mcp, info, bench, finetune, *last):
         command.add(commands)
     return parser
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 from llava_tools.core.backend import Backend
@@ -51,8 +52,7 @@ class Progress:
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait({self._task})
 
     async def _run(self) -> None:
         while True:
@@ -77,13 +77,14 @@ class ProgressSender(BackendSender):
         return await super().ascore(request)
 
     async def _aanswer(self, request: Request) -> Answer:
+        load = cache(self._load)  # at the end, the model may be unloaded
         chunks = []
-        async with aclosing(astream(self._load, request)) as stream:
+        async with aclosing(astream(load, request)) as stream:
             async for chunk in stream:
                 chunks.append(chunk)
                 self.progress.state = "answering"
                 self.progress.tokens += len(chunk.token_ids)
-        return collect(chunks, self.model.backend.model_name)
+        return collect(chunks, load().model_name)
 
     def _load(self) -> Backend:
         self.progress.state = "loading the model"
