@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from llava_tools.errors import RequestError
 
@@ -52,6 +54,32 @@ def without_credentials(url: str) -> str:
         return url.rpartition("@")[2]
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def authorization(url: str) -> dict[str, str]:
+    """Return the header for the user's name and password in a URL; none for a URL without them."""
+    host = url.partition("://")[2].partition("/")[0]
+    user, separator, _ = host.rpartition("@")
+    if not separator:
+        return {}
+    name, _, password = user.partition(":")
+    plain = f"{unquote(name)}:{unquote(password)}"
+    return {"Authorization": f"Basic {base64.b64encode(plain.encode()).decode()}"}
+
+
+def move_credentials(options: dict[str, Any]) -> None:
+    """Move a user's name and password from `base_url` to `default_headers`, which are not shown.
+
+    A header that is set already stays.
+    """
+    url, headers = options.get("base_url"), options.get("default_headers")
+    if not isinstance(url, str) or not (header := authorization(url)):
+        return
+    options["base_url"] = without_credentials(url)
+    if headers is None:
+        options["default_headers"] = header
+    elif isinstance(headers, Mapping) and "authorization" not in map(str.lower, map(str, headers)):
+        options["default_headers"] = {**headers, **header}
 
 
 def check_connection(base_url: str | None, options: Mapping[str, object]) -> None:

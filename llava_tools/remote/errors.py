@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from llava_tools.core.connection import without_credentials
@@ -97,7 +97,7 @@ def translated_errors(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
         if str(clean) == str(error):
             raise
         raise clean from None
-    except (StatusError, AnswerTooLongError, TimeoutError, *_transport_errors()) as error:
+    except _exchange_errors() as error:
         cause = None if _has_secret(error, secrets) else error
         raise _without_secrets(translate(error, url), secrets) from cause
     except (AttributeError, TypeError, LookupError, ValueError, OverflowError) as error:
@@ -115,8 +115,9 @@ def _http_modules() -> list[Any]:
     return [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
-    return tuple(module.TransportError for module in _http_modules())
+def _exchange_errors() -> tuple[type[Exception], ...]:
+    own: tuple[type[Exception], ...] = (StatusError, AnswerTooLongError, TimeoutError)
+    return (*own, *(module.TransportError for module in _http_modules()))
 
 
 def _timeouts() -> tuple[type[Exception], ...]:
@@ -189,10 +190,8 @@ def _server_message(body: str) -> str:
     It is not shortened: a key that is cut in two could not be found in it.
     """
     value: Any = body
-    try:
+    with suppress(ValueError):  # of plain text or HTML
         value = parse_json(body)
-    except ValueError:
-        pass  # plain text, or HTML
     for name in ("error", "message", "detail"):
         if isinstance(value, dict) and value.get(name):
             value = value[name]

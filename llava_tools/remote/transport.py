@@ -15,14 +15,13 @@ import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from llava_tools.core.connection import HEADER_VALUE, without_credentials
+from llava_tools.core.connection import HEADER_VALUE, authorization, without_credentials
 from llava_tools.core.unicode import well_formed
 from llava_tools.remote.errors import AnswerTooLongError, StatusError, connection_closed
 from llava_tools.remote.server_events import MAX_EVENT_BYTES, read_events
@@ -37,6 +36,8 @@ _MAX_ERROR_BYTES = 64 * 2**10
 _TOKEN_BYTES, _TOKEN_EVENTS = 16 * 2**10, 4
 #: Events beside those: roles, usage, progress, empty ones.
 _FURTHER_EVENTS = 1024
+#: Seconds for the end of a body whose last event has come.
+_DRAIN_TIMEOUT = 0.5
 #: Characters of a value that is a secret; shorter ones may be part of any message.
 _SHORTEST_SECRET = 6
 
@@ -135,6 +136,7 @@ class Transport:
                 if count > max_events:
                     raise AnswerTooLongError(f"{max_events} events")
                 yield parse_json(event)
+            await _drain(pieces)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -181,11 +183,10 @@ async def _pieces(
         AnswerTooLongError: There are more than `max_bytes`.
         ValueError: They are compressed, which was not accepted: few bytes could become many.
     """
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("", "identity"):
+    if coding := _compression(response):
         raise ValueError(f"compressed as {coding}, which was not accepted")
     size = 0
-    pieces = response.aiter_raw()
+    pieces = response.aiter_bytes()
     while True:
         async with asyncio.timeout_at(deadline):
             piece = await anext(pieces, None)
@@ -197,15 +198,30 @@ async def _pieces(
         yield piece
 
 
+async def _drain(pieces: AsyncGenerator[bytes]) -> None:
+    """Read what comes after the last event, so that the connection can be used again."""
+    with suppress(TimeoutError):  # then it is closed
+        async with asyncio.timeout(_DRAIN_TIMEOUT):
+            async for _ in pieces:
+                pass
+
+
 async def _status_error(response: Any) -> StatusError:
     """Return the error for a status that is no success, with the beginning of its body."""
     body = b""
-    async for piece in response.aiter_raw():
-        body += piece
-        if len(body) >= _MAX_ERROR_BYTES:
-            break
+    if not _compression(response):
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) >= _MAX_ERROR_BYTES:
+                break
     text = body[:_MAX_ERROR_BYTES].decode(errors="replace")
     return StatusError(response.status_code, text, response.headers)
+
+
+def _compression(response: Any) -> str:
+    """Return how a body is compressed, empty if it is not."""
+    coding = str(response.headers.get("content-encoding", "")).strip().lower()
+    return "" if coding == "identity" else coding
 
 
 def _media_type(response: Any) -> str:
@@ -225,29 +241,26 @@ def _headers(
         if not HEADER_VALUE.fullmatch(api_key):
             raise ValueError("api_key has a character that HTTP cannot carry")
         headers["authorization"] = f"Bearer {api_key}"
-    if user := _credentials(base_url):
-        headers["authorization"] = f"Basic {_basic(user)}"
-    headers |= {name.lower(): value for name, value in default_headers.items()}
+    for own in (authorization(base_url), default_headers):
+        headers |= {name.lower(): value for name, value in own.items()}
     return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
 
 
-def _credentials(url: str) -> str:
-    """Return `user:password` of a URL; empty if it has none."""
-    user, separator, _ = urlsplit(url).netloc.rpartition("@")
-    return user if separator else ""
-
-
-def _basic(user: str) -> str:
-    name, _, password = user.partition(":")
-    return base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
-
-
 def _secrets(url: str, api_key: str | None, connection: Connection) -> tuple[str, ...]:
-    values = [api_key, *connection.default_headers.values()]
-    for user in (_credentials(url), _credentials(connection.proxy or "")):
-        password = user.partition(":")[2]
-        values += [_basic(user) if user else "", password, unquote(password)]
-    secrets = {value for value in values if value and len(value) >= _SHORTEST_SECRET}
+    """Return the key, headers' values, and passwords in them and in URLs."""
+    headers = [
+        *connection.default_headers.values(),
+        *authorization(url).values(),
+        *authorization(connection.proxy or "").values(),
+    ]
+    values = [api_key or "", *headers]
+    for scheme, _, credentials in (header.partition(" ") for header in headers):
+        values.append(credentials)
+        if scheme.lower() == "basic":
+            with suppress(ValueError):  # of a header that only begins like one
+                plain = base64.b64decode(credentials).decode()
+                values += [plain, plain.partition(":")[2]]
+    secrets = {value for value in values if len(value) >= _SHORTEST_SECRET}
     return tuple(sorted(secrets, key=len, reverse=True))  # one may be a part of another
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import certifi
 import httpx
-import openai
 import pytest
 
 from llava_tools import Llava
@@ -16,7 +15,7 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.errors import LlavaToolsError, ModelError, RequestError, ServerError
 from llava_tools.options import EngineOptions
 from llava_tools.remote import connect as connect_options
-from llava_tools.remote.errors import translated_errors
+from llava_tools.remote.errors import StatusError, translated_errors
 from tests.fake_server import FakeServer
 from tests.remote.requests import QUESTION, Serve, full_answer
 
@@ -110,7 +109,7 @@ def test_authorities_of_the_environment_are_used(
 
 @pytest.mark.parametrize("module", ["httpx", "httpx2"])
 def test_an_async_client_sends_the_requests(serve: Serve, module: str) -> None:
-    """Releases of openai use the one or the other."""
+    """Releases of other packages use the one or the other."""
     server = serve("ok")
     client = pytest.importorskip(module).AsyncClient(headers={"X-Own": "client"}, trust_env=False)
     backend = _connected(server, http_async_client=client)
@@ -149,7 +148,7 @@ def test_no_message_shows_a_key_or_a_header(serve: Serve) -> None:
 
 @pytest.mark.parametrize("length", range(270, 300))
 def test_a_message_that_is_shortened_within_a_key_shows_none_of_it(length: int) -> None:
-    error = openai.APIError("x" * length + KEY, httpx.Request("POST", "http://h"), body=None)
+    error = StatusError(500, "x" * length + KEY)
     with pytest.raises(LlavaToolsError) as caught, translated_errors("http://h/v1", [KEY]):
         raise error
     assert "key-" not in str(caught.value)
