@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -190,7 +191,9 @@ def _print_config(arguments: argparse.Namespace) -> int:
         config = hosts.command_config(name, command_words(arguments))
     else:
         options = _server_options(arguments)
-        url = f"{_address(options.host, options.port)}/mcp"
+        everywhere = options.host in ("0.0.0.0", "::")
+        host = socket.gethostname() if everywhere else options.host
+        url = f"{_address(host, options.port)}/mcp"
         config = hosts.url_config(name, url, with_key=bool(options.api_keys))
     write_json(config)
     write_note(f"for {hosts.HOSTS[name].file}")

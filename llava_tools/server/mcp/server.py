@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp.server import Server, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult
 from mcp_types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
@@ -22,6 +24,7 @@ from mcp_types import (
     ReadResourceResult,
     TextContent,
 )
+from pydantic import ValidationError
 
 from llava_tools import __version__
 from llava_tools.errors import LlavaToolsError
@@ -100,6 +103,7 @@ class McpServer(Server[Any]):
             store = ImageStore(store_bytes)
             return Session(store, ImageResolver(store, directories, hosts))
 
+        self.middleware.append(_hide_errors)
         self.sessions = Sessions(make_session)
         self._model = model
         self._tools = make_tools(tools, make_session().resolver, index, model)
@@ -145,3 +149,14 @@ class McpServer(Server[Any]):
     ) -> ReadResourceResult:
         store = self.sessions.find(context).store
         return await asyncio.to_thread(resources.read_image, store, params.uri)
+
+
+async def _hide_errors(context: _Context, call_next: CallNext) -> HandlerResult:
+    """Log unforeseen errors, and show clients none of their text, which may have secrets."""
+    try:
+        return await call_next(context)
+    except (MCPError, ValidationError):  # texts for clients
+        raise
+    except Exception as error:
+        _log.exception("%s failed", context.method)
+        raise MCPError(INTERNAL_ERROR, "The server failed; its log says why.") from error

@@ -1,8 +1,8 @@
 """`Sessions`: the images of each client, apart from those of the others.
 
-A session is what `initialize` opens, over HTTP under a random id. Protocol version 2026-07-28 has no
-sessions: over HTTP its clients are told apart by their API keys. A client over stdio has the process
-to itself.
+A session is what `initialize` opens, over HTTP under a random id. Protocol version 2026-07-28 has
+no sessions: over HTTP its clients are told apart by their API keys. A client over stdio has the
+process to itself.
 """
 
 from __future__ import annotations
