@@ -19,7 +19,7 @@ from llava_tools import __version__
 from llava_tools.embedding import Embedder
 from llava_tools.errors import LlavaToolsError
 from llava_tools.model import Llava
-from llava_tools.server import openai
+from llava_tools.server import ollama, openai
 from llava_tools.server.access import AccessMiddleware
 from llava_tools.server.errors import respond_to_error
 from llava_tools.server.options import ServerOptions
@@ -66,6 +66,7 @@ def _routes() -> list[BaseRoute]:
         Route("/health", _health),
         Route("/version", _version),
         *openai.ROUTES,
+        *ollama.ROUTES,
     ]
 
 

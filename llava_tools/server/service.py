@@ -34,6 +34,7 @@ class Service:
         model: Answers the requests.
         users: Those who may use the server.
         admission: Counts the requests that wait or run.
+        context_length: Most tokens of prompt and answer together; 0 until the model is loaded.
     """
 
     def __init__(
@@ -46,13 +47,17 @@ class Service:
         self._embedder = embedder
         self._loaded = threading.Event()
         self._loaded_name = ""
+        self.context_length = 0
         self._load_error: LlavaToolsError | None = None
 
     def load(self) -> None:
-        """Load the model. Requests are refused until it is loaded."""
+        """Load the model, once. Requests are refused until it is loaded."""
+        if self._loaded.is_set():
+            return
         try:
             self.model.warm_up()
-            self._loaded_name = self.model.backend.model_name
+            backend = self.model.backend
+            self._loaded_name, self.context_length = backend.model_name, backend.context_length
             _log.info("model %s is ready", self.model_name)
         except LlavaToolsError as error:
             self._load_error = error
