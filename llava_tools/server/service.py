@@ -34,7 +34,6 @@ class Service:
         model: Answers the requests.
         users: Those who may use the server.
         admission: Counts the requests that wait or run.
-        context_length: Most tokens of prompt and answer together; 0 until the model is loaded.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Service:
         self._embedder = embedder
         self._loaded = threading.Event()
         self._loaded_name = ""
-        self.context_length = 0
+        self._context_length = 0
         self._load_error: LlavaToolsError | None = None
 
     def load(self) -> None:
@@ -57,7 +56,7 @@ class Service:
         try:
             self.model.warm_up()
             backend = self.model.backend
-            self._loaded_name, self.context_length = backend.model_name, backend.context_length
+            self._loaded_name, self._context_length = backend.model_name, backend.context_length
             _log.info("model %s is ready", self.model_name)
         except LlavaToolsError as error:
             self._load_error = error
@@ -93,6 +92,17 @@ class Service:
         own = () if options.base_url else (options.source, options.model)
         loaded = (self._loaded_name,) if self._loaded_name else ()
         return tuple(dict.fromkeys((*self.options.model_names, *loaded, *own))) or ("llava",)
+
+    @property
+    def context_length(self) -> int:
+        """Maximum number of tokens of prompt and answer together, without loading a model again.
+
+        Raises:
+            ModelLoadingError: The model is being loaded.
+            ModelError: It cannot be loaded.
+        """
+        self.check_loaded()
+        return self._context_length
 
     def check_model(self, name: str) -> None:
         """Check the model that a client requests.
