@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -44,6 +44,18 @@ async def answer(service: Service, user: User, request: Request) -> Answer:
     async with aclosing(generate(service, user, request)) as stream:
         chunks = [chunk async for chunk in stream]
     return collect(chunks, service.model_name)
+
+
+async def run(service: Service, user: User, work: Callable[[], T]) -> T:
+    """Return the result of work that yields no chunks, such as scores; it runs in a thread.
+
+    Raises:
+        QueueFullError: Too many requests are running.
+        EngineError: The engine could not finish, or is not loaded yet.
+    """
+    service.check_loaded()
+    with service.admission.admit(user):
+        return await asyncio.to_thread(work)
 
 
 async def while_connected(http: HttpRequest, work: Coroutine[Any, Any, T]) -> T:

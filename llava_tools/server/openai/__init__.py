@@ -4,7 +4,13 @@
 answers and chunks; the modules with `ROUTES` connect both with `generation`.
 """
 
-from llava_tools.server.openai import chat
+from llava_tools.server.openai import chat, embeddings, models, score, tokenize
 
 #: Routes of this API.
-ROUTES = [*chat.ROUTES]
+ROUTES = [
+    *chat.ROUTES,
+    *embeddings.ROUTES,
+    *models.ROUTES,
+    *score.ROUTES,
+    *tokenize.ROUTES,
+]

@@ -39,13 +39,43 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class ChatBody(Body):
+class ConversationBody(Body):
+    """A conversation and the form of its answer; the base of bodies with messages."""
+
+    ignored: ClassVar[frozenset[str]] = HARMLESS
+
+    model: str | None = None
+    messages: list[ChatMessage] = Field(min_length=1)
+    tools: list[FunctionTool] | None = None
+    tool_choice: Choice = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    describe: bool = True
+
+    def to_request(self, user: User) -> Request:
+        """Return the request, with its images opened.
+
+        Raises:
+            RequestError: A value that is not possible.
+        """
+        constraint = to_constraint(
+            self.tools or (),
+            self.tool_choice,
+            self.response_format,
+            parallel=self.parallel_tool_calls,
+            describe=self.describe,
+        )
+        return Request(to_messages(self.messages, user), self._sampling(), constraint)
+
+    def _sampling(self) -> SamplingParams:
+        return SamplingParams()
+
+
+class ChatBody(ConversationBody):
     """The body of `POST /v1/chat/completions`."""
 
     ignored: ClassVar[frozenset[str]] = HARMLESS | {"reasoning_effort", "verbosity"}
 
-    model: str | None = None
-    messages: list[ChatMessage] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -58,35 +88,12 @@ class ChatBody(Body):
     stop: str | list[str] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[FunctionTool] | None = None
-    tool_choice: Choice = None
-    parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
-    describe: bool = True
     return_token_ids: bool = False
     n: Literal[1, None] = None
     frequency_penalty: Literal[0, None] = None
     presence_penalty: Literal[0, None] = None
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
     modalities: list[Literal["text"]] | None = None
-
-    def to_request(self, user: User) -> Request:
-        """Return the request, with its images opened.
-
-        Raises:
-            RequestError: A value that is not possible.
-        """
-        return Request(
-            to_messages(self.messages, user),
-            self._sampling(),
-            to_constraint(
-                self.tools or (),
-                self.tool_choice,
-                self.response_format,
-                parallel=self.parallel_tool_calls,
-                describe=self.describe,
-            ),
-        )
 
     def _sampling(self) -> SamplingParams:
         max_tokens = self.max_completion_tokens

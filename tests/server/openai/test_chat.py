@@ -1,41 +1,21 @@
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.outputs import Chunk
 from llava_tools.errors import ContextOverflowError, MemoryExhaustedError
-from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
 from tests.server.conftest import MakeClient
+from tests.server.openai.requests import IMAGE, LOOK, URL, conversation
 
 PATH = "/v1/chat/completions"
-IMAGE = open_image(open_image(Image.new("RGB", (8, 8), "red")).data)
-URL = f"data:image/png;base64,{base64.b64encode(IMAGE.data).decode()}"
-LOOK = {
-    "type": "function",
-    "function": {
-        "name": "look",
-        "description": "Looks.",
-        "parameters": {
-            "type": "object",
-            "properties": {"question": {"type": "string"}},
-            "required": ["question"],
-        },
-    },
-}
 ZOOM = {"type": "function", "function": {"name": "zoom"}}
 CALL = write_call(ToolCall("", "look", {"question": "What?"}))
-
-
-def body(content: Any = "What?", **fields: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": content}], **fields}
 
 
 def events(response: Any) -> list[Any]:
@@ -48,7 +28,7 @@ def events(response: Any) -> list[Any]:
 
 
 def test_an_answer_has_openai_form(make_client: MakeClient) -> None:
-    response = make_client(ScriptedBackend(["a red ball"])).post(PATH, json=body())
+    response = make_client(ScriptedBackend(["a red ball"])).post(PATH, json=conversation())
     answer = response.json()
     assert response.status_code == 200
     assert answer["id"].startswith("chatcmpl-")
@@ -69,7 +49,7 @@ def test_an_answer_has_openai_form(make_client: MakeClient) -> None:
 
 def test_a_stream_has_role_content_and_end(make_client: MakeClient) -> None:
     client = make_client(ScriptedBackend(["a red ball"]))
-    chunks = events(client.post(PATH, json=body(stream=True)))
+    chunks = events(client.post(PATH, json=conversation(stream=True)))
     choices = [chunk["choices"][0] for chunk in chunks]
     assert [choice["delta"] for choice in choices] == [
         {"role": "assistant", "content": ""},
@@ -87,7 +67,7 @@ def test_a_stream_has_role_content_and_end(make_client: MakeClient) -> None:
 def test_a_stream_with_usage_ends_with_a_chunk_of_it(make_client: MakeClient) -> None:
     client = make_client(ScriptedBackend(["a red ball"]))
     options = {"include_usage": True}
-    chunks = events(client.post(PATH, json=body(stream=True, stream_options=options)))
+    chunks = events(client.post(PATH, json=conversation(stream=True, stream_options=options)))
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] == 3
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
@@ -104,11 +84,11 @@ def test_images_are_opened(make_client: MakeClient, block: dict[str, Any]) -> No
     backend = ScriptedBackend()
     client = make_client(backend)
     content = [{"type": "text", "text": "What?"}, block]
-    assert client.post(PATH, json=body(content)).status_code == 200
+    assert client.post(PATH, json=conversation(content)).status_code == 200
     assert backend.requests[-1].messages[0].content == ("What?", IMAGE)
     # The user's store keeps it, so that its handle names it from now on.
     again = [{"type": "image_url", "image_url": {"url": IMAGE.handle}}]
-    assert client.post(PATH, json=body(again)).status_code == 200
+    assert client.post(PATH, json=conversation(again)).status_code == 200
     assert backend.requests[-1].messages[0].content == (IMAGE,)
 
 
@@ -123,7 +103,7 @@ def test_images_are_opened(make_client: MakeClient, block: dict[str, Any]) -> No
 )
 def test_unusable_images_are_refused(make_client: MakeClient, url: str, message: str) -> None:
     content = [{"type": "image_url", "image_url": {"url": url}}]
-    response = make_client().post(PATH, json=body(content))
+    response = make_client().post(PATH, json=conversation(content))
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (400, "invalid_image")
     assert message in error["message"]
@@ -177,7 +157,7 @@ def test_sampling_parameters_are_passed_on(make_client: MakeClient) -> None:
         "logprobs": True,
         "top_logprobs": 2,
     }
-    assert make_client(backend).post(PATH, json=body(**fields)).status_code == 200
+    assert make_client(backend).post(PATH, json=conversation(**fields)).status_code == 200
     sampling = backend.requests[-1].sampling
     expected = {name: value for name, value in fields.items() if name != "max_completion_tokens"}
     expected |= {"max_tokens": 7, "stop": ("\n",)}
@@ -196,8 +176,8 @@ def test_harmless_fields_and_nulls_change_nothing(make_client: MakeClient) -> No
     nulls = dict.fromkeys(
         ("stop", "seed", "max_tokens", "tools", "tool_choice", "response_format", "logprobs")
     )
-    assert client.post(PATH, json=body(**harmless, **nulls)).status_code == 200
-    assert client.post(PATH, json=body()).status_code == 200
+    assert client.post(PATH, json=conversation(**harmless, **nulls)).status_code == 200
+    assert client.post(PATH, json=conversation()).status_code == 200
     assert backend.requests[-1] == backend.requests[-2]
 
 
@@ -219,7 +199,9 @@ def test_harmless_fields_and_nulls_change_nothing(make_client: MakeClient) -> No
 def test_impossible_fields_are_named(
     make_client: MakeClient, fields: dict[str, Any], param: str
 ) -> None:
-    response = make_client().post(PATH, json=body(**{"messages": body()["messages"]} | fields))
+    response = make_client().post(
+        PATH, json=conversation(**{"messages": conversation()["messages"]} | fields)
+    )
     error = response.json()["error"]
     assert response.status_code == 400
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
@@ -245,12 +227,12 @@ def test_tools_and_their_choice_constrain_the_answer(
 ) -> None:
     backend = ScriptedBackend(["ok" if expected in ("auto", "none") else CALL])
     fields = {"tools": [LOOK, ZOOM], "tool_choice": choice, "parallel_tool_calls": False}
-    response = make_client(backend).post(PATH, json=body(**fields))
+    response = make_client(backend).post(PATH, json=conversation(**fields))
     assert response.status_code == 200, response.text
     constraint = backend.requests[-1].constraint
     assert (constraint.tool_choice, [tool.name for tool in constraint.tools]) == (expected, names)
     assert not constraint.parallel_tool_calls
-    assert constraint.tools[0].parameters == LOOK["function"]["parameters"]  # type: ignore[index]
+    assert constraint.tools[0].parameters == LOOK["function"]["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -264,13 +246,13 @@ def test_tools_and_their_choice_constrain_the_answer(
     ],
 )
 def test_a_choice_that_names_no_tool_is_refused(make_client: MakeClient, choice: Any) -> None:
-    response = make_client().post(PATH, json=body(tool_choice=choice))
+    response = make_client().post(PATH, json=conversation(tool_choice=choice))
     assert response.status_code == 400, response.text
 
 
 def test_a_tool_call_is_returned_whole_and_in_chunks(make_client: MakeClient) -> None:
     client = make_client(ScriptedBackend([CALL]))
-    fields = body(tools=[LOOK], tool_choice="required")
+    fields = conversation(tools=[LOOK], tool_choice="required")
     choice = client.post(PATH, json=fields).json()["choices"][0]
     (call,) = choice["message"]["tool_calls"]
     assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
@@ -297,7 +279,7 @@ def test_a_json_schema_constrains_the_answer(
     )
     backend = ScriptedBackend(['{"a": 1}'])
     fields = {"response_format": {"type": "json_schema", "json_schema": named}}
-    response = make_client(backend).post(PATH, json=body(**fields))
+    response = make_client(backend).post(PATH, json=conversation(**fields))
     assert response.json()["choices"][0]["message"]["content"] == '{"a": 1}'
     constraint = backend.requests[-1].constraint
     assert (constraint.schema, constraint.strict) == (schema, expected)
@@ -308,13 +290,15 @@ def test_a_json_schema_constrains_the_answer(
 )
 def test_other_formats(make_client: MakeClient, form: dict[str, Any], schema: Any) -> None:
     backend = ScriptedBackend(["{}"])
-    assert make_client(backend).post(PATH, json=body(response_format=form)).status_code == 200
+    assert (
+        make_client(backend).post(PATH, json=conversation(response_format=form)).status_code == 200
+    )
     assert backend.requests[-1].constraint.schema == schema
 
 
 def test_log_probabilities_have_bytes(make_client: MakeClient) -> None:
     client = make_client(ScriptedBackend(["é b"]))
-    fields = body(logprobs=True)
+    fields = conversation(logprobs=True)
     choice = client.post(PATH, json=fields).json()["choices"][0]
     expected = [
         {"token": "é", "logprob": 0.0, "bytes": [195, 169], "top_logprobs": []},
@@ -328,7 +312,7 @@ def test_log_probabilities_have_bytes(make_client: MakeClient) -> None:
 
 def test_token_ids_are_returned_on_request(make_client: MakeClient) -> None:
     client = make_client(ScriptedBackend(["a b"]))
-    fields = body(return_token_ids=True)
+    fields = conversation(return_token_ids=True)
     assert client.post(PATH, json=fields).json()["choices"][0]["token_ids"] == [0, 1]
     chunks = events(client.post(PATH, json={**fields, "stream": True}))
     ids = [chunk["choices"][0].get("token_ids", []) for chunk in chunks]
@@ -342,7 +326,7 @@ def test_only_the_served_model_may_be_requested(
     make_client: MakeClient, name: str, status: int
 ) -> None:
     client = make_client(model_names=("gpt-4o",))
-    response = client.post(PATH, json=body(model=name))
+    response = client.post(PATH, json=conversation(model=name))
     assert response.status_code == status
     if status == 200:
         assert response.json()["model"] == name
@@ -383,7 +367,7 @@ def test_an_error_before_the_first_token_has_a_status(
 ) -> None:
     client = make_client()
     _replace_backend(client, _Failing([], ContextOverflowError("Too long.", "Shorten it.")))
-    response = client.post(PATH, json=body(stream=stream))
+    response = client.post(PATH, json=conversation(stream=stream))
     assert (response.status_code, response.json()["error"]) == (
         400,
         {
@@ -398,7 +382,7 @@ def test_an_error_before_the_first_token_has_a_status(
 def test_an_error_after_the_first_token_is_an_event(make_client: MakeClient) -> None:
     client = make_client()
     _replace_backend(client, _Failing([Chunk("a", (1,))], MemoryExhaustedError("Full.")))
-    chunks = events(client.post(PATH, json=body(stream=True)))
+    chunks = events(client.post(PATH, json=conversation(stream=True)))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks[:-1]] == ["", "a"]
     assert chunks[-1]["error"]["code"] == "out_of_memory"
 
