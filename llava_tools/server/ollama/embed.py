@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar, Literal
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from llava_tools.server.bodies import Body, read_body
 from llava_tools.server.errors import InvalidFieldError
+from llava_tools.server.generation import run
 from llava_tools.server.ollama.answer_writer import nanoseconds
 from llava_tools.server.ollama.names import check_model
 from llava_tools.server.service import Service
@@ -63,8 +63,7 @@ async def embed_prompt(http: HttpRequest) -> Response:
 async def _embed(http: HttpRequest, model: str, texts: list[str]) -> list[list[float]]:
     service: Service = http.app.state.service
     check_model(service, model)
-    with service.admission.admit(http.state.user):
-        return await run_in_threadpool(service.embedder.embed_texts, texts)
+    return await run(service, http.state.user, lambda: service.embedder.embed_texts(texts))
 
 
 ROUTES = [
