@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -101,6 +102,8 @@ def _mcp(arguments: argparse.Namespace) -> int:
         if arguments.preload:
             threading.Thread(target=_preload, args=(model,), daemon=True).start()
         if options is None:
+            # Nothing interrupts the thread that reads stdin. The default action ends the process.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             asyncio.run(_run_stdio(server))
         else:
             _run_http(server, options)

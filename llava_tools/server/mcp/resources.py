@@ -44,9 +44,9 @@ def list_templates() -> ListResourceTemplatesResult:
 
 def list_images(store: ImageStore) -> ListResourcesResult:
     """Return the images of a session, the last used first."""
-    return ListResourcesResult(
-        resources=[_describe(store, handle) for handle in store.handles()[: -MAX_LISTED - 1 : -1]]
-    )
+    # In this order, since each image that is read counts as used.
+    listed = [_describe(store, handle) for handle in store.handles()[-MAX_LISTED:]]
+    return ListResourcesResult(resources=listed[::-1])
 
 
 def read_image(store: ImageStore, uri: str) -> ReadResourceResult:
