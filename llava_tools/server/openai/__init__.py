@@ -4,13 +4,14 @@
 answers and chunks; the modules with `ROUTES` connect both with `generation`.
 """
 
-from llava_tools.server.openai import chat, embeddings, models, score, tokenize
+from llava_tools.server.openai import chat, embeddings, models, responses, score, tokenize
 
 #: Routes of this API.
 ROUTES = [
     *chat.ROUTES,
     *embeddings.ROUTES,
     *models.ROUTES,
+    *responses.ROUTES,
     *score.ROUTES,
     *tokenize.ROUTES,
 ]

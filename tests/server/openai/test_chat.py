@@ -11,6 +11,7 @@ from llava_tools.core.outputs import Chunk
 from llava_tools.errors import ContextOverflowError, MemoryExhaustedError
 from llava_tools.testing import ScriptedBackend
 from tests.server.conftest import MakeClient
+from tests.server.openai.failing_backend import FailingBackend, replace_backend
 from tests.server.openai.requests import IMAGE, LOOK, URL, conversation
 
 PATH = "/v1/chat/completions"
@@ -334,39 +335,12 @@ def test_only_the_served_model_may_be_requested(
         assert response.json()["error"]["code"] == "model_not_found"
 
 
-class _Failing(ScriptedBackend):
-    """A backend whose streams yield some chunks and then fail."""
-
-    def __init__(self, chunks: list[Chunk], error: Exception) -> None:
-        super().__init__()
-        self._items, self._error = chunks, error
-
-    def stream(self, request: Any) -> Any:
-        return _FailingStream(self._items, self._error)
-
-
-class _FailingStream:
-    def __init__(self, chunks: list[Chunk], error: Exception) -> None:
-        self._left, self._error = list(chunks), error
-
-    def __iter__(self) -> Any:
-        return self
-
-    def __next__(self) -> Chunk:
-        if not self._left:
-            raise self._error
-        return self._left.pop(0)
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_before_the_first_token_has_a_status(
     make_client: MakeClient, stream: bool
 ) -> None:
     client = make_client()
-    _replace_backend(client, _Failing([], ContextOverflowError("Too long.", "Shorten it.")))
+    replace_backend(client, FailingBackend([], ContextOverflowError("Too long.", "Shorten it.")))
     response = client.post(PATH, json=conversation(stream=stream))
     assert (response.status_code, response.json()["error"]) == (
         400,
@@ -381,11 +355,7 @@ def test_an_error_before_the_first_token_has_a_status(
 
 def test_an_error_after_the_first_token_is_an_event(make_client: MakeClient) -> None:
     client = make_client()
-    _replace_backend(client, _Failing([Chunk("a", (1,))], MemoryExhaustedError("Full.")))
+    replace_backend(client, FailingBackend([Chunk("a", (1,))], MemoryExhaustedError("Full.")))
     chunks = events(client.post(PATH, json=conversation(stream=True)))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks[:-1]] == ["", "a"]
     assert chunks[-1]["error"]["code"] == "out_of_memory"
-
-
-def _replace_backend(client: Any, backend: ScriptedBackend) -> None:
-    client.app.state.service.model._backend = backend

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +16,9 @@ from llava_tools import Llava
 from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Request
-from llava_tools.testing import ScriptedBackend
+from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.server.live_server import LiveServer
-from tests.server.openai.requests import IMAGE_BLOCK, LOOK, TEXT_BLOCK
+from tests.server.openai.requests import IMAGE_BLOCK, LOOK, TEXT_BLOCK, URL
 
 openai = pytest.importorskip("openai")
 
@@ -39,7 +41,8 @@ def _script(request: Request) -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    with LiveServer(Llava(backend=ScriptedBackend(_script)), api_keys=("first-key",)) as running:
+    model = Llava(backend=ScriptedBackend(_script))
+    with LiveServer(model, ScriptedEmbedder(), api_keys=("first-key",)) as running:
         yield running
 
 
@@ -198,6 +201,78 @@ def test_log_probabilities(client: Any) -> None:
     tokens = answer.choices[0].logprobs.content
     assert "".join(token.token for token in tokens) == answer.choices[0].message.content
     assert bytes(tokens[0].bytes).decode() == tokens[0].token
+
+
+RESPONSE_INPUTS: list[tuple[Any, str]] = [
+    ("one two", "user has 0 images and 2 words"),
+    ([{"role": "user", "content": "one two"}], "user has 0 images and 2 words"),
+    (
+        [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "one"},
+                    {"type": "input_image", "image_url": URL, "detail": "auto"},
+                ],
+            }
+        ],
+        "user has 1 images and 1 words",
+    ),
+]
+FLAT_TOOL: Any = {"type": "function", **LOOK["function"]}
+
+
+@pytest.mark.parametrize(("items", "expected"), RESPONSE_INPUTS)
+def test_responses(client: Any, items: Any, expected: str) -> None:
+    response = client.responses.create(model="scripted", input=items)
+    assert (response.output_text, response.status) == (expected, "completed")
+    events = list(client.responses.create(model="scripted", input=items, stream=True))
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == expected
+    assert events[-1].response.output_text == expected
+
+
+@pytest.mark.parametrize(("items", "expected"), RESPONSE_INPUTS)
+async def test_responses_in_an_event_loop(async_client: Any, items: Any, expected: str) -> None:
+    response = await async_client.responses.create(model="scripted", input=items)
+    assert response.output_text == expected
+    stream = await async_client.responses.create(model="scripted", input=items, stream=True)
+    events = [event async for event in stream]
+    assert events[-1].response.output_text == expected
+
+
+def test_responses_with_tools_can_be_continued(client: Any) -> None:
+    first = client.responses.create(
+        model="scripted", input="What?", tools=[FLAT_TOOL], tool_choice="required"
+    )
+    (call,) = first.output
+    assert json.loads(call.arguments) == {"question": "What?"}
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "a ball"}
+    items = [{"role": "user", "content": "What?"}, *first.output, result]
+    second = client.responses.create(model="scripted", input=items, tools=[FLAT_TOOL])
+    assert second.output_text == "tool has 0 images and 2 words"
+
+
+def test_responses_are_parsed_into_pydantic_models(client: Any) -> None:
+    response = client.responses.parse(model="scripted", input="What?", text_format=Ball)
+    assert response.output_parsed == Ball(colour="red", size=3)
+    with client.responses.stream(model="scripted", input="What?", text_format=Ball) as stream:
+        assert stream.get_final_response().output_parsed == Ball(colour="red", size=3)
+
+
+def test_models_are_listed(client: Any) -> None:
+    assert "scripted" in [model.id for model in client.models.list()]
+    assert client.models.retrieve("scripted").owned_by == "llava-tools"
+
+
+@pytest.mark.parametrize("encoding_format", ["float", "base64", None])
+def test_embeddings(client: Any, encoding_format: Any) -> None:
+    options = {"encoding_format": encoding_format} if encoding_format else {}
+    answer = client.embeddings.create(model="scripted", input=["a", "bb"], **options)
+    vectors = [item.embedding for item in answer.data]
+    if encoding_format == "base64":
+        vectors = [list(struct.unpack("<2f", base64.b64decode(vector))) for vector in vectors]
+    assert vectors == [[1, 0], [1, 0]]
 
 
 @pytest.mark.parametrize(
