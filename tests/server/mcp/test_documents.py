@@ -17,7 +17,7 @@ from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 from tests.server.mcp.scene import data_of, error_of, images_of, links_of, make_backend
 
-QUESTION = "How often is coffee descaled?"
+QUESTION = "How often to descale coffee machines?"
 
 
 @pytest.fixture(scope="module")
