@@ -35,6 +35,8 @@ from llava_tools.structured.constrained_stream import constrained
 
 #: Context of LLaVA 1.5, for servers that do not report theirs.
 _DEFAULT_CONTEXT = 4096
+#: What servers call themselves in their list of models.
+_SERVERS: dict[str, protocol.ServerKind] = {"vllm": "vllm", "llamacpp": "llama.cpp"}
 _PROBE_MESSAGES = [{"role": "user", "content": "Hello."}]
 
 
@@ -122,7 +124,7 @@ class RemoteBackend:
         """
         arrived = time.perf_counter()
         prepared = self._prepare(request)
-        messages = protocol.encode_messages(prepared, self._encode_image)
+        messages = self._messages(prepared)
         encoding = ConstraintEncoding()
         if not prepared.constraint.unconstrained:
             encoding = self._client.run(self._constraint_encoder.encode(prepared.constraint))
@@ -148,12 +150,12 @@ class RemoteBackend:
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`; `ServerError` if the server is not a vLLM."""
         check_labels(labels)
-        messages = protocol.encode_messages(self._prepare(request), self._encode_image)
+        messages = self._messages(self._prepare(request))
         return self._client.run(scoring.score(self._client, self._model, messages, labels))
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. The server prefills the prompt, and may cache it."""
-        messages = protocol.encode_messages(self._prepare(request), self._encode_image)
+        messages = self._messages(self._prepare(request))
         return self._client.run(scoring.count_tokens(self._client, self._model, messages))
 
     def token_ids(self, text: str) -> list[int]:
@@ -169,6 +171,12 @@ class RemoteBackend:
         if self._client.is_forked:  # the locks behind this may be held by the parent's threads
             raise forked()
         return prepare(request, self._conversation)
+
+    def _messages(self, prepared: PreparedRequest) -> list[dict[str, Any]]:
+        after_image = ""
+        if self._model.server == "llama.cpp":  # it puts images into texts before its template runs
+            after_image = "".join(map(str, self._conversation.image.after))
+        return protocol.encode_messages(prepared, self._encode_image, after_image)
 
     async def _chunks(
         self,
@@ -212,7 +220,10 @@ class RemoteBackend:
     ) -> protocol.ServedModel:
         """Look the model up: its name, its context length, and whether the server is a vLLM."""
         name, entry = _select_model(await self._client.list_models(), name, self._client.url)
-        limit = entry.get("max_model_len")
+        meta = entry.get("meta")
+        limit = entry.get("max_model_len") or (
+            meta.get("n_ctx") if isinstance(meta, dict) else None
+        )
         if not isinstance(limit, int) or limit < 1:
             limit = None
         elif context_length is not None and context_length > limit:
@@ -220,9 +231,11 @@ class RemoteBackend:
                 f"context_length={context_length} is more than {name} is served with ({limit}).",
                 f"Use at most {limit}.",
             )
-        is_vllm = entry.get("owned_by") == "vllm" or await self._is_vllm(name)
         context_length = context_length or limit or CONTEXT_LENGTHS.get(name, _DEFAULT_CONTEXT)
-        return protocol.ServedModel(name, context_length, is_vllm, self._conversation)
+        server = _SERVERS.get(str(entry.get("owned_by"))) or (
+            "vllm" if await self._is_vllm(name) else "other"
+        )
+        return protocol.ServedModel(name, context_length, server, self._conversation)
 
     async def _is_vllm(self, name: str) -> bool:
         """Request a field that only vLLM returns. Behind Ray Serve, `owned_by` is not vLLM's."""

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from llava_tools.chat.formats import ConversationFormat
 from llava_tools.chat.prepare import PreparedRequest
@@ -54,23 +54,33 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 
+#: `vllm` takes fields that OpenAI's API does not have. `llama.cpp` leaves out what a chat template
+#: writes beside an image.
+ServerKind = Literal["vllm", "llama.cpp", "other"]
+
+
 @dataclass(frozen=True)
 class ServedModel:
-    """A model behind a server. A vLLM takes fields that OpenAI's API does not have.
-
-    `context_length` counts the tokens of prompt and answer together.
-    """
+    """A model behind a server. `context_length` counts the tokens of prompt and answer together."""
 
     name: str
     context_length: int
-    is_vllm: bool
+    server: ServerKind
     conversation: ConversationFormat
+
+    @property
+    def is_vllm(self) -> bool:
+        """Whether the server takes a vLLM's fields."""
+        return self.server == "vllm"
 
 
 def encode_messages(
-    prepared: PreparedRequest, encode_image: Callable[[ImageRef], str]
+    prepared: PreparedRequest, encode_image: Callable[[ImageRef], str], after_image: str = ""
 ) -> list[dict[str, Any]]:
-    """Return the conversation that `prompt.build` writes, as chat messages with data URLs."""
+    """Return the conversation that `prompt.build` writes, as chat messages with data URLs.
+
+    `after_image` is sent after each image, for servers whose chat template does not write it.
+    """
     messages: list[dict[str, Any]] = []
     if prepared.system:
         messages.append({"role": "system", "content": escape_special_tokens(prepared.system)})
@@ -78,9 +88,12 @@ def encode_messages(
         text = escape_special_tokens(turn.text)
         content: str | list[dict[str, Any]] = text
         if turn.images:
-            urls = [{"url": encode_image(image)} for image in turn.images]
-            content = [{"type": "image_url", "image_url": url} for url in urls]
-            content += [{"type": "text", "text": text}] if text else []
+            content = []
+            for image in turn.images:
+                content.append({"type": "image_url", "image_url": {"url": encode_image(image)}})
+                content.append({"type": "text", "text": after_image})
+            content[-1]["text"] += text  # in one part: servers join two by a line feed
+            content = [part for part in content if part.get("text") != ""]
         messages.append({"role": turn.role, "content": content})
     return messages
 
@@ -110,14 +123,15 @@ def request_fields(
         fields["top_k"] = sampling.top_k
     if (penalty := sampling.repetition_penalty) != 1:
         fields["repetition_penalty"] = penalty
-        if not model.is_vllm:  # llama.cpp's names; -1: over the whole context, as elsewhere
-            fields |= {"repeat_penalty": penalty, "repeat_last_n": -1}
+        if not model.is_vllm:  # llama.cpp's names; over the whole context, as elsewhere
+            fields |= {"repeat_penalty": penalty, "repeat_last_n": model.context_length}
     if sampling.seed is not None:
         fields["seed"] = sampling.seed
     if sampling.stop:
         fields["stop"] = list(sampling.stop)
     if sampling.logprobs:
-        fields |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+        least = 1 if model.server == "llama.cpp" else 0  # for 0 it reports not even the token's
+        fields |= {"logprobs": True, "top_logprobs": max(sampling.top_logprobs, least)}
     return fields
 
 
@@ -132,6 +146,7 @@ class ChunkParser:
         self, request: Request, arrived: float, sent: float, *, untagged_call: bool
     ) -> None:
         self._wants_logprobs = request.sampling.logprobs
+        self._alternatives = request.sampling.top_logprobs
         self._images = sum(len(message.images) for message in request.messages)
         self._stop_filter = StopStringFilter(request.sampling.stop)
         self._arrived = arrived
@@ -163,7 +178,9 @@ class ChunkParser:
             self._finish_reason = text_of(reason, "finish_reason") or self._finish_reason
         if isinstance(stop := choice.get("stop_reason"), str):  # a vLLM's
             self._stop_reason = stop
-        logprobs = _parse_logprobs(choice) if self._wants_logprobs else ()
+        logprobs = ()
+        if self._wants_logprobs:
+            logprobs = _parse_logprobs(choice.get("logprobs"), self._alternatives)
         self._has_logprobs |= bool(logprobs)
         token_ids = tuple(int(token) for token in choice.get("token_ids") or ())
         # A whole answer, of servers that do not stream, has a message; some last chunks nothing.
@@ -257,13 +274,14 @@ def _count(usage: Any, name: str) -> int:
     return count
 
 
-def _parse_logprobs(choice: Any) -> tuple[TokenLogprob, ...]:
-    logprobs = choice.get("logprobs") or {}
+def _parse_logprobs(logprobs: Any, alternatives: int) -> tuple[TokenLogprob, ...]:
+    """Return each token's log-probability, with so many alternatives at most."""
     return tuple(
         TokenLogprob(
-            *_token(entry), tuple(_token(other) for other in entry.get("top_logprobs") or ())
+            *_token(entry),
+            tuple(_token(other) for other in (entry.get("top_logprobs") or ())[:alternatives]),
         )
-        for entry in logprobs.get("content") or ()
+        for entry in (logprobs or {}).get("content") or ()
     )
 
 

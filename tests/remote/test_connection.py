@@ -57,7 +57,7 @@ def test_extra_fields_go_with_every_request_for_an_answer(serve: Serve) -> None:
     ("kind", "names"),
     [
         ("vllm", {"repetition_penalty": 1.2}),
-        ("minimal", {"repetition_penalty": 1.2, "repeat_penalty": 1.2, "repeat_last_n": -1}),
+        ("minimal", {"repetition_penalty": 1.2, "repeat_penalty": 1.2, "repeat_last_n": 4096}),
     ],
 )
 def test_a_repetition_penalty_has_the_servers_name(
