@@ -184,6 +184,10 @@ class Client:
                 raise
             return [int(token) for token in answer["tokens"]]
 
+    async def post_to_root(self, path: str, fields: dict[str, Any]) -> Any:
+        """Return the JSON of an address beside the API's, `/v1` left out."""
+        return await self.retry(lambda: self._transport.post_to_root(path, fields))
+
     def _body(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the body of a request for an answer, with the connection's further fields."""
         return {**self._extra_body, **fields}

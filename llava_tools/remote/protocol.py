@@ -167,10 +167,10 @@ class ChunkParser:
         `TypeError` or `ValueError` if it is malformed.
         """
         if error := chunk.get("error"):
-            raise _stream_error(error)
+            raise stream_error(error)
         self._has_chunks = True
         if (usage := chunk.get("usage")) is not None:
-            self._usage = _parse_usage(usage, self._images)
+            self._usage = parse_usage(usage, IMAGE_TOKENS * self._images)
         if not (choices := chunk.get("choices")):
             return None
         choice = choices[0]
@@ -178,9 +178,9 @@ class ChunkParser:
             self._finish_reason = text_of(reason, "finish_reason") or self._finish_reason
         if isinstance(stop := choice.get("stop_reason"), str):  # a vLLM's
             self._stop_reason = stop
-        logprobs = ()
+        logprobs: tuple[TokenLogprob, ...] = ()
         if self._wants_logprobs:
-            logprobs = _parse_logprobs(choice.get("logprobs"), self._alternatives)
+            logprobs = parse_logprobs(choice.get("logprobs"), self._alternatives)
         self._has_logprobs |= bool(logprobs)
         token_ids = tuple(int(token) for token in choice.get("token_ids") or ())
         # A whole answer, of servers that do not stream, has a message; some last chunks nothing.
@@ -246,7 +246,7 @@ def text_of(value: Any, name: str) -> str:
     return value
 
 
-def _stream_error(error: Any) -> Exception:
+def stream_error(error: Any) -> Exception:
     """Return the error that a server sent in place of a chunk; some say its HTTP status."""
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and 400 <= code < 500:
@@ -256,13 +256,13 @@ def _stream_error(error: Any) -> Exception:
     return ServerError(f"The server failed while it answered: {shown}")
 
 
-def _parse_usage(usage: Any, images: int) -> Usage:
+def parse_usage(usage: Any, image_tokens: int) -> Usage:
     """Return a server's usage, 0 for each count that it does not report."""
     prompt_tokens = _count(usage, "prompt_tokens")
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=_count(usage, "completion_tokens"),
-        image_tokens=min(IMAGE_TOKENS * images, prompt_tokens),
+        image_tokens=min(image_tokens, prompt_tokens),
         cached_tokens=_count(usage.get("prompt_tokens_details") or {}, "cached_tokens"),
     )
 
@@ -274,7 +274,7 @@ def _count(usage: Any, name: str) -> int:
     return count
 
 
-def _parse_logprobs(logprobs: Any, alternatives: int) -> tuple[TokenLogprob, ...]:
+def parse_logprobs(logprobs: Any, alternatives: int) -> tuple[TokenLogprob, ...]:
     """Return each token's log-probability, with so many alternatives at most."""
     return tuple(
         TokenLogprob(
