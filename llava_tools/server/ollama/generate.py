@@ -54,10 +54,9 @@ class GenerateBody(GenerationBody):
         Raises:
             RequestError: An image that cannot be used.
         """
-        content = (*open_images(self.images or (), user), self.prompt or "")
-        messages = (Message("user", content),)
-        if self.system:
-            messages = (Message("system", (self.system,)), *messages)
+        images = open_images(self.images or (), user)
+        system = (Message("system", (self.system,)),) if self.system else ()
+        messages = (*system, Message("user", (*images, self.prompt or "")))
         return Request(messages, constraint=Constraint(schema=self.answer_schema))
 
 

@@ -55,7 +55,7 @@ def to_messages(messages: Iterable[ChatMessage], user: User) -> tuple[Message, .
     Raises:
         RequestError: An image that cannot be used, or a result without a call.
     """
-    translated = []
+    translated: list[Message] = []
     open_calls: list[ToolCall] = []
     for message in messages:
         calls = tuple(
@@ -68,11 +68,11 @@ def to_messages(messages: Iterable[ChatMessage], user: User) -> tuple[Message, .
         )
         open_calls += calls
         result = _take_call(open_calls, message) if message.role == "tool" else None
-        content = (*open_images(message.images or (), user), message.content or "")
+        images = open_images(message.images or (), user)
         translated.append(
             Message(
                 message.role,
-                content,
+                (*images, message.content or ""),
                 calls,
                 tool_call_id=result.id if result else "",
                 name=result.name if result else "",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from llava_tools.chat.formats import FORMATS, Marker, Markers, SpecialToken
+from collections.abc import Mapping
+
+from llava_tools.chat.formats import FORMATS, ConversationName, Marker, Markers, SpecialToken
 from llava_tools.server.ollama.names import size_of
 from llava_tools.server.service import Service
 
 #: Formats of the models with short names; that of others is in their checkpoint.
-_FORMATS = {"tiny": "vicuna_v1", "0.5b": "chatml", "7b": "vicuna_v1", "13b": "vicuna_v1"}
+_FORMATS: Mapping[str, ConversationName] = {
+    "tiny": "vicuna_v1",
+    "0.5b": "chatml",
+    "7b": "vicuna_v1",
+    "13b": "vicuna_v1",
+}
 
 
 def write_template(service: Service) -> str:

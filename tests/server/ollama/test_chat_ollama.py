@@ -106,7 +106,7 @@ def test_tools(model: ChatOllama) -> None:
 def test_structured_output(model: ChatOllama, method: Any) -> None:
     if method == "function_calling":
         # Ollama has no tool_choice; the model may answer in words, which gives None.
-        structured = model.with_structured_output(look.args_schema, method=method)  # type: ignore[arg-type]
+        structured = model.with_structured_output(look.args_schema, method=method)
         assert structured.invoke("What is it?").question == "What?"  # type: ignore[union-attr]
         return
     structured = model.with_structured_output(Ball, method=method)

@@ -26,7 +26,7 @@ def server() -> Iterator[LiveServer]:
 def test_answers_are_equal(server: LiveServer) -> None:
     expected = Llava().ask(QUESTION, NIGHT, logprobs=True)
     client = ollama.Client(server.url)
-    response = client.generate("llava:tiny", QUESTION, images=[NIGHT], logprobs=True)
+    response = client.generate("llava:tiny", QUESTION, images=[NIGHT.read_bytes()], logprobs=True)
     assert response.response == expected.text == "yellow"
     assert response.prompt_eval_count == expected.usage.prompt_tokens
     assert response.eval_count == expected.usage.completion_tokens

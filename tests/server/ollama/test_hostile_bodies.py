@@ -53,7 +53,7 @@ def client() -> Iterator[TestClient]:
         return "{}" if request.constraint.schema is not None else "ok"
 
     model = Llava(backend=ScriptedBackend(answer))
-    app = create_app(ServerOptions(), model, ScriptedEmbedder())  # type: ignore[arg-type]
+    app = create_app(ServerOptions(), model, ScriptedEmbedder())
     app.state.service.load()
     with TestClient(app, "http://localhost", raise_server_exceptions=False) as connected:
         yield connected

@@ -124,7 +124,13 @@ def test_the_start_of_ollama_run(make_client: MakeClient) -> None:
     assert client.head("/").status_code == 200
     shown = client.post("/api/show", json={"model": "llava", "system": "", "verbose": False})
     assert "vision" in shown.json()["capabilities"]
-    body = {"model": "llava", "prompt": "", "suffix": "", "system": "", "template": ""}
+    body: dict[str, Any] = {
+        "model": "llava",
+        "prompt": "",
+        "suffix": "",
+        "system": "",
+        "template": "",
+    }
     body |= {"options": None, "_debug_render_only": False}
     assert client.post("/api/generate", json=body).json()["done_reason"] == "load"
 
