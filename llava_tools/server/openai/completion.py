@@ -71,6 +71,8 @@ class CompletionWriter:
             ending: dict[str, Any] = {"finish_reason": chunk.finish_reason}
             if chunk.best_effort:
                 ending["best_effort"] = True
+            if chunk.stop_string:  # as in vLLM
+                ending["stop_reason"] = chunk.stop_string
             written.append(self._chunk({}, ending))
             if self._usage:
                 usage = write_usage(chunk.usage or Usage())

@@ -98,7 +98,7 @@ def _item(item: Input | int | list[int], user: User) -> str | ImageRef:
             named = ":" in source[:10] or is_handle(source)
             return user.open_image(source if named else f"data:image/*;base64,{source}")
         case ImageBlock():
-            return user.open_image(item.source)
+            return item.open(user)
         case _:
             raise InvalidFieldError("input holds token ids.", "Send texts, not tokens.", "input")
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
 from llava_tools.images import ImageRef
+from llava_tools.images.ref import restore_image
 from llava_tools.server.bodies import Body
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.users import User
@@ -34,11 +35,15 @@ class RefusalBlock(Body):
 
 
 class ImageUrl(Body):
-    """An image: a data URL, the handle of an earlier image, or where allowed a link."""
+    """An image: a data URL, the handle of an earlier image, or where allowed a link.
+
+    `handle` is the image's handle at the client, where pixels may have no file.
+    """
 
     ignored: ClassVar[frozenset[str]] = frozenset({"detail", "format"})
 
     url: str
+    handle: str | None = None
 
 
 class ImageBlock(Body):
@@ -49,10 +54,14 @@ class ImageBlock(Body):
     type: Literal["image_url"]
     image_url: ImageUrl | str
 
-    @property
-    def source(self) -> str:
-        """The URL."""
-        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+    def open(self, user: User) -> ImageRef:
+        """Return the image; see `User.open_image` for errors."""
+        if isinstance(self.image_url, str):
+            return user.open_image(self.image_url)
+        image, handle = user.open_image(self.image_url.url), self.image_url.handle
+        if handle in (None, image.handle):
+            return image
+        return user.resolver.get(user.resolver.add(restore_image(image.data, handle)))
 
 
 UserBlock = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
@@ -112,12 +121,16 @@ class AssistantMessage(_Message):
     function_call: FunctionCall | None = None
 
 
-class ToolMessage(_Message):
+class ToolMessage(Body):
     """The result of a tool call: text, and images that the model then sees."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"cache_control"})
 
     role: Literal["tool"]
     content: str | list[UserBlock]
     tool_call_id: str
+    name: str | None = None
+    is_error: bool = False
 
 
 class FunctionMessage(Body):
@@ -155,7 +168,13 @@ def _message(message: ChatMessage, index: int, user: User) -> Message:
             calls = tuple(_calls(message, f"messages.{index}"))
             return Message("assistant", (*content, *refusal), calls)
         case ToolMessage():
-            return Message("tool", content, tool_call_id=message.tool_call_id)
+            return Message(
+                "tool",
+                content,
+                tool_call_id=message.tool_call_id,
+                name=message.name or "",
+                is_error=message.is_error,
+            )
         case FunctionMessage():
             return Message("tool", content, name=message.name)
         case SystemMessage():
@@ -181,7 +200,7 @@ def _part(block: Block, user: User) -> str | ImageRef:
         case RefusalBlock():
             return block.refusal
         case ImageBlock():
-            return user.open_image(block.source)
+            return block.open(user)
 
 
 def _calls(message: AssistantMessage, path: str) -> Iterable[ToolCall]:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from llava_tools.chat.tool_calls import write_call
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.outputs import Chunk
 from llava_tools.errors import ContextOverflowError, MemoryExhaustedError
+from llava_tools.images import open_image
 from llava_tools.testing import ScriptedBackend
 from tests.server.conftest import MakeClient
 from tests.server.openai.failing_backend import FailingBackend, replace_backend
@@ -359,3 +362,38 @@ def test_an_error_after_the_first_token_is_an_event(make_client: MakeClient) -> 
     chunks = events(client.post(PATH, json=conversation(stream=True)))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks[:-1]] == ["", "a"]
     assert chunks[-1]["error"]["code"] == "out_of_memory"
+
+
+def test_an_image_of_pixels_keeps_its_handle(make_client: MakeClient) -> None:
+    backend = ScriptedBackend()
+    client = make_client(backend)
+    pixels = open_image(Image.new("RGB", (8, 8), "blue"))
+    url = f"data:image/png;base64,{base64.b64encode(pixels.data).decode()}"
+    block = {"type": "image_url", "image_url": {"url": url, "handle": pixels.handle}}
+    assert client.post(PATH, json=conversation([block])).status_code == 200
+    assert backend.requests[-1].messages[0].content == (pixels,)
+    again = {"type": "image_url", "image_url": pixels.handle}
+    assert client.post(PATH, json=conversation([again])).status_code == 200
+    forged = {"type": "image_url", "image_url": {"url": URL, "handle": pixels.handle}}
+    assert client.post(PATH, json=conversation([forged])).status_code == 400
+
+
+def test_the_result_of_a_tool_may_be_an_error(make_client: MakeClient) -> None:
+    backend = ScriptedBackend()
+    result = {
+        "role": "tool",
+        "tool_call_id": "",
+        "name": "look",
+        "content": "No.",
+        "is_error": True,
+    }
+    response = make_client(backend).post(PATH, json={"messages": [result]})
+    assert response.status_code == 200, response.text
+    message = backend.requests[-1].messages[0]
+    assert (message.name, message.is_error) == ("look", True)
+
+
+def test_the_stop_string_is_named(make_client: MakeClient) -> None:
+    client = make_client(ScriptedBackend(["one END two"]))
+    chunks = events(client.post(PATH, json=conversation(stream=True, stop=["END"])))
+    assert chunks[-1]["choices"][0]["stop_reason"] == "END"
