@@ -57,6 +57,12 @@ def add(commands: Any) -> None:
         "--tools", metavar="NAMES", help="names of tools, with commas between; all by default"
     )
     mcp.add_argument("--preload", action="store_true", help="load the model before the first call")
+    mcp.add_argument(
+        "--no-images", action="store_true", help="results without images, for a host that sees none"
+    )
+    mcp.add_argument(
+        "--resource-links", action="store_true", help="results with links to their images"
+    )
     _add_repeated(mcp, "--allow-directory", "DIR", "a folder whose images calls may name")
     _add_repeated(mcp, "--allow-host", "HOST", "a host, or HOST:PORT, whose URLs calls may name")
     mcp.add_argument("--http", metavar="HOST:PORT", help="serve at http://HOST:PORT/mcp")
@@ -86,7 +92,7 @@ def _mcp(arguments: argparse.Namespace) -> int:
     require("mcp", extra="mcp")
     if arguments.print_config is not None:
         return _print_config(arguments)
-    from llava_tools.server.mcp import McpServer
+    from llava_tools.server.mcp import ContentOptions, McpServer
 
     options = None if arguments.http is None else _server_options(arguments)
     with Llava(**get_flags(arguments, EngineOptions)) as model:
@@ -96,6 +102,7 @@ def _mcp(arguments: argparse.Namespace) -> int:
             index=_open_index(arguments.index),
             allowed_directories=arguments.allow_directory,
             allowed_hosts=arguments.allow_host,
+            content=ContentOptions(not arguments.no_images, arguments.resource_links),
         )
         if model.options.model == "tiny" and model.options.base_url is None:
             write_note(TINY_NOTICE)
@@ -222,9 +229,12 @@ def command_words(arguments: argparse.Namespace) -> list[str]:
         ]
     if arguments.tools is not None:
         words += ["--tools", arguments.tools]
-    if arguments.preload:
-        words.append("--preload")
-    return words
+    flags = {
+        "--preload": arguments.preload,
+        "--no-images": arguments.no_images,
+        "--resource-links": arguments.resource_links,
+    }
+    return words + [flag for flag, is_set in flags.items() if is_set]
 
 
 def _absolute(path: str) -> str:

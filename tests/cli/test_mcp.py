@@ -29,7 +29,16 @@ def test_the_printed_command_is_absolute_and_starts_the_same_server(
     monkeypatch.chdir(tmp_path)
     for folder in ("model", "images", "index"):
         (tmp_path / folder).mkdir()
-    flags = ["--model", "model", "--index", "index", "--tools", "look,find", "--preload"]
+    flags = [
+        "--model",
+        "model",
+        "--index",
+        "index",
+        "--tools",
+        "look,find",
+        "--preload",
+        "--no-images",
+    ]
     flags += ["--allow-directory", "images", "--allow-host", "a.example", "--local-files-only"]
     config = _config([*flags, "--print-config", "claude-desktop"], capsys)
     server = config["mcpServers"]["llava"]
@@ -41,6 +50,7 @@ def test_the_printed_command_is_absolute_and_starts_the_same_server(
     assert parsed.allow_directory == [str(tmp_path / "images")]
     assert parsed.allow_host == ["a.example"]
     assert (parsed.tools, parsed.preload, parsed.local_files_only) == ("look,find", True, True)
+    assert (parsed.no_images, parsed.resource_links) == (True, False)
     assert command_words(parsed)[1:] == server["args"]
 
 

@@ -14,6 +14,7 @@ The way of a call:
 `resources` are the images of a session; `hosts` writes the configuration of a host.
 """
 
+from llava_tools.server.mcp.content import ContentOptions
 from llava_tools.server.mcp.server import McpServer
 
-__all__ = ["McpServer"]
+__all__ = ["ContentOptions", "McpServer"]

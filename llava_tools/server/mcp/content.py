@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
@@ -24,18 +25,34 @@ from llava_tools.tools.spec import ToolResult
 LINKS_VERSION = "2025-06-18"
 
 
-def to_call_result(result: ToolResult, protocol_version: str) -> CallToolResult:
+@dataclass(frozen=True)
+class ContentOptions:
+    """What results have beside data and text.
+
+    Attributes:
+        images: Images, for planners that see.
+        links: Links to images as resources, for hosts that show them. LangChain's MCP adapters make
+            file blocks of links, which chat models refuse.
+    """
+
+    images: bool = True
+    links: bool = False
+
+
+def to_call_result(
+    result: ToolResult, protocol_version: str, options: ContentOptions
+) -> CallToolResult:
     """Return the result of a tool for a client; its images are as small as they must be."""
     data = result.model_dump(mode="json", exclude=result.program_only)
     content: list[ContentBlock] = [TextContent(type="text", text=str(result))]
-    if is_version_at_least(protocol_version, LINKS_VERSION):
+    if options.links and is_version_at_least(protocol_version, LINKS_VERSION):
         handles = dict.fromkeys(_handles(result.model_dump(mode="json")))
         content += [
             ResourceLink(type="resource_link", uri=image_uri(handle), name=handle)
             for handle in handles
         ]
     call_result = CallToolResult(content=content, structured_content=data)
-    images = result.displayed if isinstance(result, ImageResult) else ()
+    images = result.displayed if options.images and isinstance(result, ImageResult) else ()
     used = len(json.dumps(call_result.model_dump(mode="json", by_alias=True)))
     call_result.content += _image_blocks(images, MAX_RESULT_BYTES - used)
     return call_result

@@ -32,7 +32,7 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.model import Llava
 from llava_tools.server.mcp import resources
-from llava_tools.server.mcp.content import to_call_result
+from llava_tools.server.mcp.content import ContentOptions, to_call_result
 from llava_tools.server.mcp.progress import Progress, ProgressSender
 from llava_tools.server.mcp.sessions import Session, Sessions
 from llava_tools.server.mcp.tools import describe_tool, make_tools, parse_arguments
@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 
 #: Bytes that the images of a session may take.
 STORE_BYTES = 256 << 20
+
+#: What results have beside data and text.
+DEFAULT_CONTENT = ContentOptions()
 
 INSTRUCTIONS = (
     "Tools that look at images with LLaVA. Images are named by handles (img_...), which add_image "
@@ -67,6 +70,7 @@ class McpServer(Server[Any]):
         allowed_directories: Folders whose files calls may name; a relative path starts there.
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs calls may name.
         store_bytes: Bytes that the images of a session may take in memory, >= 1.
+        content: What results have beside data and text; images by default.
 
     Attributes:
         sessions: The images of the clients.
@@ -85,6 +89,7 @@ class McpServer(Server[Any]):
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
         store_bytes: int = STORE_BYTES,
+        content: ContentOptions = DEFAULT_CONTENT,
     ) -> None:
         super().__init__(
             "llava-tools",
@@ -106,6 +111,7 @@ class McpServer(Server[Any]):
         self.middleware.append(_hide_errors)
         self.sessions = Sessions(make_session)
         self._model = model
+        self._content = content
         self._tools = make_tools(tools, make_session().resolver, index, model)
         self._descriptions = [
             describe_tool(tool, open_world=bool(hosts)) for tool in self._tools.values()
@@ -127,7 +133,8 @@ class McpServer(Server[Any]):
             async with Progress(context.session.report_progress) as progress:
                 sender = ProgressSender(self._model, progress)
                 result = await tool.arun(sender, arguments, resolver)
-            return await asyncio.to_thread(to_call_result, result, context.protocol_version)
+            version = context.protocol_version
+            return await asyncio.to_thread(to_call_result, result, version, self._content)
         except LlavaToolsError as error:
             _log.info("%s: %s", params.name, error)
             return CallToolResult(

@@ -16,7 +16,7 @@ from mcp import Client, MCPError
 
 from llava_tools import Llava, tools
 from llava_tools.errors import RequestError
-from llava_tools.server.mcp import McpServer
+from llava_tools.server.mcp import ContentOptions, McpServer
 from llava_tools.testing import ScriptedBackend
 from tests.images.fetching.site import Site, redirect, send
 from tests.server.mcp.scene import (
@@ -87,7 +87,7 @@ async def test_results_satisfy_their_schema_and_have_the_text_of_planners(name: 
 
 
 async def test_locate_and_zoom_show_the_image() -> None:
-    server = make_server()
+    server = make_server(content=ContentOptions(links=True))
     async with Client(server) as client:
         wide = await add(client)
         located = await client.call_tool("locate", {"image": wide, "thing": "the car"})

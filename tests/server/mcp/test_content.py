@@ -13,15 +13,17 @@ from PIL import Image
 from llava_tools import open_image
 from llava_tools.images import ImageRef
 from llava_tools.server.mcp.add_image import AddImageResult
-from llava_tools.server.mcp.content import to_call_result
+from llava_tools.server.mcp.content import ContentOptions, to_call_result
 from llava_tools.server.mcp.documents import AskDocumentsResult, CitedPage
 from llava_tools.server.mcp.jpeg import fit_jpeg
 from llava_tools.tools import Box
 from llava_tools.tools.find import FindResult, FoundPage
 from llava_tools.tools.locate import LocateResult
+from llava_tools.tools.zoom import ZoomResult
 from tests.server.mcp.scene import images_of, links_of, text_of
 
 VERSION = "2025-11-25"
+ALL = ContentOptions(images=True, links=True)
 #: What Claude Desktop and the client of the SDK accept.
 LIMIT = 1_048_576
 
@@ -60,7 +62,7 @@ def test_a_large_image_is_shrunk_below_the_limit() -> None:
     located = LocateResult(
         box=Box(0, 0, 1500, 1000), certainty=1.0, width=3000, height=2000, image=image.handle
     ).with_image(image)
-    result = to_call_result(located, VERSION)
+    result = to_call_result(located, VERSION, ALL)
     assert 400_000 < _size(result) < LIMIT
     (shown,) = images_of(result)
     assert max(shown.size) <= 1024
@@ -84,7 +86,7 @@ def test_ten_large_pages_with_long_texts_stay_below_the_limit() -> None:
     ]
     answer = AskDocumentsResult(answer="答え", certainty=0.5, citations=cited)
     answer._pages = tuple((page, Box(0, 0, 600, 800)) for page in pages)
-    result = to_call_result(answer, VERSION)
+    result = to_call_result(answer, VERSION, ALL)
     assert _size(result) < LIMIT
     assert len(images_of(result)) == len(links_of(result)) == 10
     assert len(result.structured_content["citations"]) == 10
@@ -93,7 +95,7 @@ def test_ten_large_pages_with_long_texts_stay_below_the_limit() -> None:
 def test_what_is_for_the_program_alone_is_not_sent() -> None:
     page = FoundPage(image="img_" + 24 * "0", document="a.pdf", page=1, path="/home/me/a.pdf")
     unusable = FoundPage(document="b.pdf", page=2, note="gone")
-    result = to_call_result(FindResult(pages=(page, unusable)), VERSION)
+    result = to_call_result(FindResult(pages=(page, unusable)), VERSION, ALL)
     assert "/home/me" not in result.model_dump_json()
     assert text_of(result) == str(FindResult(pages=(page, unusable)))
     assert links_of(result) == [f"image://{page.image}"]
@@ -102,6 +104,20 @@ def test_what_is_for_the_program_alone_is_not_sent() -> None:
 @pytest.mark.parametrize(("version", "links"), [("2025-03-26", 0), ("2025-06-18", 1)])
 def test_links_are_sent_to_clients_that_know_them(version: str, links: int) -> None:
     added = AddImageResult(image="img_" + 24 * "0", width=1, height=1)
-    result = to_call_result(added, version)
+    result = to_call_result(added, version, ALL)
     assert len(links_of(result)) == links
     assert not [block for block in result.content if isinstance(block, ImageContent)]
+
+
+@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("links", [True, False])
+def test_images_and_links_can_be_left_out(images: bool, links: bool) -> None:
+    image = open_image(Image.new("RGB", (30, 20)))
+    zoomed = ZoomResult(image=image.handle, width=30, height=20).with_image(image)
+    result = to_call_result(zoomed, VERSION, ContentOptions(images, links))
+    assert (len(images_of(result)), len(links_of(result))) == (images, links)
+    assert result.structured_content["image"] == image.handle
+
+
+def test_images_are_there_by_default_and_links_are_not() -> None:
+    assert ContentOptions() == ContentOptions(images=True, links=False)

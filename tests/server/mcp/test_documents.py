@@ -12,7 +12,7 @@ from mcp import Client
 from llava_tools import Llava
 from llava_tools.core.requests import Request
 from llava_tools.retrieval import PageIndex
-from llava_tools.server.mcp import McpServer
+from llava_tools.server.mcp import ContentOptions, McpServer
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
 from tests.server.mcp.scene import data_of, error_of, images_of, links_of, make_backend
@@ -39,7 +39,9 @@ def _server(index: PageIndex) -> McpServer:
         (image,) = request.messages[-1].images
         return "90 days" if pages.get(image.handle) == 2 else "nothing"
 
-    return McpServer(Llava(backend=make_backend(script)), index=index)
+    return McpServer(
+        Llava(backend=make_backend(script)), index=index, content=ContentOptions(links=True)
+    )
 
 
 async def test_the_tools_of_an_index_are_listed(index: PageIndex, mode: Any) -> None:
