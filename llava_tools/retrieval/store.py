@@ -198,6 +198,13 @@ class Store:
             rows = self._pages.search().where(where).select(["thumbnail"]).limit(1).to_list()
         return bytes(rows[0]["thumbnail"]) if rows else b""
 
+    def find_page(self, handle: str) -> dict[str, Any] | None:
+        """Return a page by its image's handle, the first one that a search may return."""
+        query = self._pages.search().where(f"handle = {quoted(handle)}").select(_COLUMNS)
+        with self.location.translate_errors():
+            rows = query.to_list()
+        return next((row for row in rows if row["digest"] in self.sources), None)
+
     def words(self, digest: str, page: int) -> str:
         """Return the places of a page's text if OCR read it, see `ocr.dump_lines`; else empty."""
         where = f"digest = {quoted(digest)} AND page = {page}"

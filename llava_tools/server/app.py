@@ -19,11 +19,16 @@ from llava_tools import __version__
 from llava_tools.embedding import Embedder
 from llava_tools.errors import LlavaToolsError
 from llava_tools.model import Llava
-from llava_tools.server import ollama, openai
+from llava_tools.server import ollama, openai, page
 from llava_tools.server.access import AccessMiddleware
 from llava_tools.server.errors import respond_to_error
+from llava_tools.server.logs import log_request
+from llava_tools.server.metrics import ROUTES as METRICS_ROUTES
+from llava_tools.server.metrics import Metrics
 from llava_tools.server.options import ServerOptions
+from llava_tools.server.recording import RecordMiddleware
 from llava_tools.server.service import Service
+from llava_tools.server.tracing import span_sink
 
 
 def create_app(options: ServerOptions, model: Llava, embedder: Embedder | None = None) -> Starlette:
@@ -49,15 +54,19 @@ def create_app(options: ServerOptions, model: Llava, embedder: Embedder | None =
         allow_headers=["*"],
     )
     access = Middleware(AccessMiddleware, options=options, users=service.users)
+    routes, metrics = _routes(), Metrics(service)
+    sinks = [metrics.observe, log_request, *([sink] if (sink := span_sink()) else [])]
+    recording = Middleware(RecordMiddleware, routes=routes, sinks=sinks)
     errors = (LlavaToolsError, HTTPException, Exception)
     app = Starlette(
-        routes=_routes(),
-        middleware=[access, cors],
+        routes=routes,
+        middleware=[recording, access, cors],
         exception_handlers=dict.fromkeys(errors, respond_to_error)
         | {ClientDisconnect: _respond_to_nobody},
         lifespan=lifespan,
     )
     app.state.service = service
+    app.state.metrics = metrics
     return app
 
 
@@ -65,8 +74,10 @@ def _routes() -> list[BaseRoute]:
     return [
         Route("/health", _health),
         Route("/version", _version),
+        *METRICS_ROUTES,
         *openai.ROUTES,
         *ollama.ROUTES,
+        *page.ROUTES,
     ]
 
 
