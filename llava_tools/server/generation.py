@@ -15,6 +15,7 @@ from llava_tools.core.outputs import Answer, Chunk, collect
 from llava_tools.core.requests import Request
 from llava_tools.core.streaming import astream
 from llava_tools.errors import AnswerTimeoutError, RequestError
+from llava_tools.server.record import current_record
 from llava_tools.server.service import Service
 from llava_tools.server.users import User
 
@@ -33,9 +34,11 @@ async def generate(service: Service, user: User, request: Request) -> AsyncGener
     check_images(request, service.options.max_images)
     service.check_loaded()
     deadline = time.monotonic() + service.options.timeout
-    with service.admission.admit(user):
+    record = current_record()
+    with service.admission.admit(user), record.answering(request):
         async with aclosing(astream(lambda: service.model.backend, request)) as stream:
             while (chunk := await _next(stream, deadline, service.options.timeout)) is not None:
+                record.add_chunk(chunk)
                 yield chunk
 
 
