@@ -158,12 +158,12 @@ class McpServer(Server[Any]):
         return await asyncio.to_thread(resources.read_image, store, params.uri)
 
 
-async def _hide_errors(context: _Context, call_next: CallNext) -> HandlerResult:
+async def _hide_errors(ctx: _Context, call_next: CallNext) -> HandlerResult:
     """Log unforeseen errors, and show clients none of their text, which may have secrets."""
     try:
-        return await call_next(context)
+        return await call_next(ctx)
     except (MCPError, ValidationError):  # texts for clients
         raise
     except Exception as error:
-        _log.exception("%s failed", context.method)
+        _log.exception("%s failed", ctx.method)
         raise MCPError(INTERNAL_ERROR, "The server failed; its log says why.") from error

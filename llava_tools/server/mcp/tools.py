@@ -36,7 +36,8 @@ def make_tools(
     Raises:
         RequestError: An unknown name, or one of a tool that needs an index, without one.
     """
-    tools = {"add_image": make_add_image(handles_only=resolver.handles_only)}
+    tools: dict[str, VisualTool[Any, Any]] = {}
+    tools["add_image"] = make_add_image(handles_only=resolver.handles_only)
     tools |= {tool.name: tool.for_resolver(resolver) for tool in select_tools(index=index)}
     if index is not None:
         from llava_tools.server.mcp.documents import make_ask_documents  # loads slowly

@@ -94,7 +94,19 @@ def data_of(result: Any) -> dict[str, Any]:
     assert isinstance(result, CallToolResult)
     assert not result.is_error, result.content
     assert result.structured_content is not None
-    return result.structured_content
+    data: dict[str, Any] = result.structured_content
+    return data
+
+
+async def tools_of(client: Client) -> dict[str, Any]:
+    """Return the tools that a server lists, by name."""
+    return {tool.name: tool for tool in (await client.list_tools()).tools}
+
+
+async def read(client: Client, handle: str) -> Any:
+    """Return the contents of an image as a resource."""
+    (contents,) = (await client.read_resource(f"image://{handle}")).contents
+    return contents
 
 
 def text_of(result: Any) -> str:

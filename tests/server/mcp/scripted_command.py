@@ -23,5 +23,5 @@ def _make_model(**_: Any) -> Llava:
 
 
 if __name__ == "__main__":
-    mcp.Llava = _make_model  # type: ignore[misc, assignment]
+    setattr(mcp, "Llava", _make_model)  # noqa: B010
     sys.exit(main.main())

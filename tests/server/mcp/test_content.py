@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from typing import Any
 
 import pytest
 from mcp_types import ImageContent
@@ -33,7 +34,7 @@ def _noise(width: int, height: int) -> ImageRef:
     return open_image(Image.merge("RGB", pixels))
 
 
-def _size(result: object) -> int:
+def _size(result: Any) -> int:
     return len(json.dumps(result.model_dump(mode="json", by_alias=True)))
 
 

@@ -15,7 +15,15 @@ from llava_tools.retrieval import PageIndex
 from llava_tools.server.mcp import ContentOptions, McpServer
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
-from tests.server.mcp.scene import data_of, error_of, images_of, links_of, make_backend
+from tests.server.mcp.scene import (
+    data_of,
+    error_of,
+    images_of,
+    links_of,
+    make_backend,
+    read,
+    tools_of,
+)
 
 QUESTION = "How often to descale coffee machines?"
 
@@ -46,7 +54,7 @@ def _server(index: PageIndex) -> McpServer:
 
 async def test_the_tools_of_an_index_are_listed(index: PageIndex, mode: Any) -> None:
     async with Client(_server(index), mode=mode) as client:
-        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+        listed = await tools_of(client)
     assert {"find", "ask_documents"} <= set(listed)
     for name in ("find", "ask_documents"):
         Draft202012Validator.check_schema(listed[name].output_schema)
@@ -58,7 +66,7 @@ async def test_an_answer_has_citations_with_document_page_snippet_box_and_image(
     async with Client(_server(index), mode=mode) as client:
         arguments = {"question": QUESTION, "k": 1}
         result = await client.call_tool("ask_documents", arguments)
-        (tool,) = [t for t in (await client.list_tools()).tools if t.name == "ask_documents"]
+        tool = (await tools_of(client))["ask_documents"]
         data = data_of(result)
         (cited,) = data["citations"]
         looked = await client.call_tool("look", {"image": cited["image"], "question": "What?"})
@@ -102,12 +110,13 @@ async def test_found_pages_can_be_looked_at_and_show_no_path(
     async with Client(_server(index)) as client:
         result = await client.call_tool("find", {"query": "descale", "k": 1})
         (page,) = data_of(result)["pages"]
-        read = await client.read_resource(links_of(result)[0])
+        contents = await read(client, page["image"])
     assert (page["document"], page["page"]) == ("coffee.pdf", 2)
     assert "path" not in page
     assert str(tmp_path.parent) not in result.model_dump_json()
     assert len(images_of(result)) == 1
-    assert read.contents[0].mime_type.startswith("image/")
+    assert contents.mime_type.startswith("image/")
+    assert links_of(result) == [f"image://{page['image']}"]
 
 
 async def test_an_index_that_cannot_be_read_is_an_error_with_a_hint(tmp_path: Path) -> None:

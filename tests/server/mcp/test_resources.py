@@ -12,7 +12,7 @@ from PIL import Image
 from llava_tools import open_image
 from llava_tools.images.store import ImageStore
 from llava_tools.server.mcp.resources import MAX_LISTED, list_images
-from tests.server.mcp.scene import TALL, WIDE, add, make_server
+from tests.server.mcp.scene import TALL, WIDE, add, make_server, read
 from tests.strategies import encoded
 
 
@@ -31,7 +31,7 @@ async def test_images_are_listed_the_last_used_first(mode: Any) -> None:
 
 async def test_an_image_is_read_as_it_is(mode: Any) -> None:
     async with Client(make_server(), mode=mode) as client:
-        (contents,) = (await client.read_resource(f"image://{await add(client)}")).contents
+        contents = await read(client, await add(client))
     assert base64.b64decode(contents.blob) == WIDE
     assert contents.mime_type == "image/png"
 
@@ -39,7 +39,7 @@ async def test_an_image_is_read_as_it_is(mode: Any) -> None:
 async def test_a_format_that_few_models_take_becomes_png() -> None:
     bitmap = encoded(Image.new("RGB", (30, 20), "red"), "BMP")
     async with Client(make_server()) as client:
-        (contents,) = (await client.read_resource(f"image://{await add(client, bitmap)}")).contents
+        contents = await read(client, await add(client, bitmap))
     assert contents.mime_type == "image/png"
     assert base64.b64decode(contents.blob).startswith(b"\x89PNG")
 
