@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--index", metavar="DIR", help="an index that the page may search")
     parser.add_argument(
+        "--log-format",
+        choices=("text", "json", "none"),
+        default="text",
+        help="lines of the log, one for each request, without contents (text)",
+    )
+    parser.add_argument(
         "--allow-urls", action="store_true", help="fetch images from public links in requests"
     )
     repeated = {
@@ -79,6 +86,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from llava_tools.server.app import create_app
+    from llava_tools.server.logs import logs_on_stderr
     from llava_tools.server.options import ServerOptions
 
     options = ServerOptions(
@@ -95,16 +103,37 @@ def _serve(arguments: argparse.Namespace) -> int:
     app = create_app(options, Llava(**get_flags(arguments, EngineOptions)))
     config = uvicorn.Config(
         app,
-        host=options.host,
-        port=options.port,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    write_note(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
-    uvicorn.Server(config).run()
+    with listen(options.host, options.port) as listener, logs_on_stderr(arguments.log_format):
+        write_note(f"{url_of(listener)} (Ctrl-C ends it)")
+        uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address; port 0 takes a free one.
+
+    Raises:
+        RequestError: The address is not this machine's, or another program has the port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise RequestError(
+            f"The server cannot listen on {host}, port {port}: {error.strerror or error}.",
+            "Pass another --port or --host.",
+        ) from None
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL of a socket that listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def read_api_keys(file: str | None) -> tuple[str, ...]:
