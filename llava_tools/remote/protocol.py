@@ -18,7 +18,7 @@ from llava_tools.core.requests import DEFAULT_MAX_TOKENS, Request
 from llava_tools.core.unicode import well_formed
 from llava_tools.errors import OutputError, ServerError
 from llava_tools.images import ImageRef
-from llava_tools.remote.errors import StatusError
+from llava_tools.remote.errors import ERRORS_BY_CODE, StatusError
 from llava_tools.structured.stop_strings import StopStringFilter
 
 #: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
@@ -55,8 +55,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 
 #: `vllm` takes fields that OpenAI's API does not have. `llama.cpp` leaves out what a chat template
-#: writes beside an image.
-ServerKind = Literal["vllm", "llama.cpp", "other"]
+#: writes beside an image. `llava-tools` is ours; see `llava_server`.
+ServerKind = Literal["vllm", "llama.cpp", "llava-tools", "other"]
 
 
 @dataclass(frozen=True)
@@ -251,6 +251,8 @@ def stream_error(error: Any) -> Exception:
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and 400 <= code < 500:
         return StatusError(code, json.dumps({"error": error}))
+    if code in ERRORS_BY_CODE:
+        return StatusError(500, json.dumps({"error": error}))
     text = " ".join(str(error.get("message") if isinstance(error, dict) else error).split())
     shown = text if len(text) <= 300 else f"{text[:300]}…"
     return ServerError(f"The server failed while it answered: {shown}")
@@ -286,8 +288,12 @@ def parse_logprobs(logprobs: Any, alternatives: int) -> tuple[TokenLogprob, ...]
 
 
 def _token(entry: Any) -> tuple[str, float]:
-    """Return a token and its log-probability, which may be none of a number like 1e999."""
-    token, logprob = text_of(entry["token"], "token"), float(entry["logprob"])
-    if not math.isfinite(logprob):
-        raise ValueError(f"the log-probability of {token!r} is {logprob}")
-    return well_formed(token), logprob
+    return well_formed(text_of(entry["token"], "token")), finite(entry["logprob"])
+
+
+def finite(value: Any) -> float:
+    """Return a number; `ValueError` or `TypeError` for others and for those like 1e999."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no log-probability")
+    return number

@@ -10,7 +10,7 @@ from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ServerError
 from llava_tools.remote.client import Client
 from llava_tools.remote.errors import not_reported
-from llava_tools.remote.protocol import ServedModel, escape_special_tokens
+from llava_tools.remote.protocol import ServedModel, escape_special_tokens, finite, parse_usage
 
 _VLLM_FIELDS = {"add_special_tokens": True}
 
@@ -19,10 +19,10 @@ async def count_tokens(client: Client, model: ServedModel, messages: list[dict[s
     """Return how many tokens a prompt has; the server prefills it and generates one token."""
     answer = await client.complete(model.name, messages, **(_VLLM_FIELDS if model.is_vllm else {}))
     with client.translated_errors():
-        count = (answer.get("usage") or {}).get("prompt_tokens")
-    if not isinstance(count, int):
+        usage = parse_usage(answer.get("usage") or {}, 0)
+    if not usage.prompt_tokens:
         raise not_reported("how long the prompt is")
-    return count
+    return usage.prompt_tokens
 
 
 async def score(
@@ -58,12 +58,19 @@ async def _score_label(
     if not isinstance(positions, list):
         raise not_reported("the probabilities of a prompt's tokens")
     with client.translated_errors():
-        tokens = [next(iter(position.values())) for position in positions[start:]]
+        tokens = [_token(position) for position in positions[start:]]
         text = "".join(str(token["decoded_token"]) for token in tokens)
-        total = sum(float(token["logprob"]) for token in tokens)
+        total = sum(finite(token["logprob"]) for token in tokens)
     if "".join(text.split()) != "".join(expected.split()):
         raise ServerError(
             f"The server reads the label {label!r} as {text!r}.",
             "Serve the model with this project's chat template.",
         )
     return total
+
+
+def _token(position: Any) -> Any:
+    """Return the token at a position of the prompt, the first of those reported there."""
+    for token in position.values():
+        return token
+    raise ValueError("a position of the prompt has no token")

@@ -25,38 +25,39 @@ async def read_events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """
     data: list[bytes] = []
     size = 0
-    async for line in _lines(pieces):
-        if line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-            size += len(line)
-            if size > MAX_EVENT_BYTES:
-                raise _too_long()
-        elif not line and data:
-            event, data, size = b"\n".join(data), [], 0
-            if event.strip() == _END:
-                return
-            yield event
+    async for lines in _lines(pieces):
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+                size += len(line)
+                if size > MAX_EVENT_BYTES:
+                    raise _too_long()
+            elif not line and data:
+                event, data, size = b"\n".join(data), [], 0
+                if event.strip() == _END:
+                    return
+                yield event
     if data and data[0].strip() != _END:
         yield b"\n".join(data)
 
 
-async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    r"""Yield lines without their ends, which are `\n`, `\r\n` or `\r`."""
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
+    r"""Yield the lines that each piece completes, without their ends: `\n`, `\r\n` or `\r`."""
     held = bytearray()
     ended_with_return = False  # a line feed that follows is part of the same end
     async for piece in pieces:
         if ended_with_return and piece.startswith(b"\n"):
             piece = piece[1:]
         ended_with_return = piece.endswith(b"\r")
-        lines = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        held += lines[0]
-        for line in lines[1:]:
-            yield bytes(held)
-            held = bytearray(line)
+        first, *lines = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        held += first
+        if lines:
+            yield [bytes(held), *lines[:-1]]
+            held = bytearray(lines[-1])
         if len(held) > MAX_EVENT_BYTES:
             raise _too_long()
     if held:
-        yield bytes(held)
+        yield [bytes(held)]
 
 
 def _too_long() -> AnswerTooLongError:

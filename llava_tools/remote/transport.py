@@ -17,6 +17,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpx
@@ -46,9 +47,9 @@ _SHORTEST_SECRET = 6
 class Connection:
     """How requests get to a server; see `llava_tools.options.EngineOptions`."""
 
-    default_headers: Mapping[str, str] = field(default_factory=dict)
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
-    proxy: str | None = None
+    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    proxy: str | None = field(default=None, repr=False)
     http_async_client: Any = None
 
 
@@ -264,11 +265,15 @@ def _secrets(url: str, api_key: str | None, connection: Connection) -> tuple[str
     return tuple(sorted(secrets, key=len, reverse=True))  # one may be a part of another
 
 
-def _certificates() -> ssl.SSLContext | bool:
-    """Return the authorities that the environment names, True for the default ones."""
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+def _certificates() -> ssl.SSLContext:
+    """Return the authorities that the environment names, else the default ones."""
+    return _read_certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache  # reading them takes longer than connecting
+def _read_certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
     if not file and not folder:
-        return True
+        return httpx.create_ssl_context(trust_env=False)
     return ssl.create_default_context(cafile=file or None, capath=folder or None)
 
 
