@@ -64,7 +64,7 @@ class AskDocumentsResult(ImageResult):
         certainty: Of the answer over all pages, 0 to 1.
         citations: The pages with this answer.
         claims: For an answer in sentences, the page that supports each.
-        skipped: Files among the matches that are gone, changed or unusable.
+        skipped: Names of files among the matches that are gone, changed or unusable.
     """
 
     answer: str
@@ -134,7 +134,7 @@ def _result(answer: DocumentAnswer, resolver: ImageResolver) -> AskDocumentsResu
         certainty=round(answer.certainty, 3),
         citations=tuple(map(cite, answer.citations)),
         claims=tuple(map(cite, answer.claims)),
-        skipped=tuple(f"{names[skip.document]}: {skip.reason}" for skip in answer.skipped),
+        skipped=tuple(names[skip.document] for skip in answer.skipped),
     )
     result._pages = tuple((citation.image, citation.box) for citation in answer.citations)
     return result

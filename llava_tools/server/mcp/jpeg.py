@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 
 from llava_tools.images import ImageRef
 from llava_tools.tools.display import draw_frame
@@ -22,11 +23,13 @@ def fit_jpeg(image: ImageRef, box: Box | None, max_bytes: int, max_side: int = M
 
     It has at most `max_side` pixels a side, and fewer where it would exceed `max_bytes` in base64.
     """
-    side = max_side
+    canvas = draw_frame(image, box, max_side)
     while True:
         buffer = io.BytesIO()
-        draw_frame(image, box, side).save(buffer, "JPEG", quality=_QUALITY)
+        canvas.save(buffer, "JPEG", quality=_QUALITY)
         data = base64.b64encode(buffer.getvalue()).decode()
-        if len(data) <= max_bytes or side == 1:
+        if len(data) <= max_bytes or canvas.size == (1, 1):
             return data
-        side = max(1, side * 3 // 4)
+        # The bytes grow about as the pixels do.
+        scale = min(0.9, math.sqrt(max(1, max_bytes) / len(data)))
+        canvas = canvas.resize([max(1, int(scale * side)) for side in canvas.size])

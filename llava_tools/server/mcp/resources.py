@@ -32,6 +32,12 @@ def image_uri(handle: str) -> str:
     return f"image://{handle}"
 
 
+def handle_of(name: object) -> object:
+    """Return the handle in the URI of an image, and anything else as it is."""
+    match = _URI.fullmatch(name) if isinstance(name, str) else None
+    return name if match is None else match[1]
+
+
 def list_templates() -> ListResourceTemplatesResult:
     """Return the form of all URIs."""
     template = ResourceTemplate(

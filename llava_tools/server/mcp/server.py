@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Bytes that the images of a session may take.
-STORE_BYTES = 256 << 20
+STORE_BYTES = 128 << 20
 
 #: What results have beside data and text.
 DEFAULT_CONTENT = ContentOptions()

@@ -22,7 +22,7 @@ from llava_tools.images.store import ImageStore
 #: The header of a session's id, checked by the SDK in all requests but the first.
 SESSION_HEADER = "mcp-session-id"
 #: Sessions whose images are kept; beyond, those of the least recently used one go.
-MAX_SESSIONS = 16
+MAX_SESSIONS = 32
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mcp_types import Tool, ToolAnnotations
@@ -13,6 +14,7 @@ from llava_tools.errors import RequestError, unknown_option
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.server.mcp.add_image import AddImageResult, make_add_image
+from llava_tools.server.mcp.resources import handle_of
 from llava_tools.tools import RESULT_TYPES, VisualTool, select_tools
 
 if TYPE_CHECKING:
@@ -69,7 +71,9 @@ def describe_tool(tool: VisualTool[Any, Any], *, open_world: bool) -> Tool:
 
 
 def parse_arguments(tool: VisualTool[Any, Any], arguments: Mapping[str, Any] | None) -> BaseModel:
-    """Check the arguments of a call. A list may be written as JSON, as Claude Desktop does.
+    """Check the arguments of a call, in the forms in which planners write them over MCP.
+
+    A list may be written as JSON, as Claude Desktop does, and an image by the URI of its resource.
 
     Raises:
         RequestError: Arguments that do not fit; the message names them.
@@ -78,10 +82,12 @@ def parse_arguments(tool: VisualTool[Any, Any], arguments: Mapping[str, Any] | N
     parsed = dict(arguments or {})
     for name, value in parsed.items():
         if isinstance(value, str) and properties.get(name, {}).get("type") == "array":
-            try:
+            with suppress(ValueError):  # the check of the arguments names it
                 parsed[name] = json.loads(value)
-            except ValueError:
-                continue  # the check of the arguments names it
+    if "image" in parsed:
+        parsed["image"] = handle_of(parsed["image"])
+    if isinstance(parsed.get("images"), list):
+        parsed["images"] = list(map(handle_of, parsed["images"]))
     result: BaseModel = tool.parse(parsed)
     return result
 

@@ -116,6 +116,18 @@ async def test_a_list_may_be_written_as_json() -> None:
     assert "zoom: box: Input should be a valid list" in error_of(wrong)
 
 
+async def test_an_image_may_be_named_by_its_resource() -> None:
+    async with Client(make_server()) as client:
+        wide, tall = f"image://{await add(client)}", f"image://{await add(client, TALL)}"
+        looked = await client.call_tool("look", {"image": wide, "question": "What is it?"})
+        images = {"images": [wide, tall], "question": "What is it?"}
+        compared = await client.call_tool("compare", images)
+        wrong = await client.call_tool("look", {"image": "image:///etc/passwd", "question": "?"})
+    assert data_of(looked)["text"] == "blue"
+    assert data_of(compared)["same"] is True
+    assert "There is no picture" in error_of(wrong)
+
+
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
 async def test_an_image_is_added_as_base64_or_data_url(prefix: str, mode: Any) -> None:
     async with Client(make_server(), mode=mode) as client:

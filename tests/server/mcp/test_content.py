@@ -71,7 +71,8 @@ def test_a_large_image_is_shrunk_below_the_limit() -> None:
 
 
 def test_ten_large_pages_with_long_texts_stay_below_the_limit() -> None:
-    pages = [_noise(1200 + number, 1600) for number in range(10)]
+    noise = _noise(1200, 1600).rgb()
+    pages = [open_image(noise.rotate(36 * number)) for number in range(10)]
     cited = [
         CitedPage(
             image=page.handle,

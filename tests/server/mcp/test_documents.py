@@ -119,6 +119,20 @@ async def test_found_pages_can_be_looked_at_and_show_no_path(
     assert links_of(result) == [f"image://{page['image']}"]
 
 
+async def test_a_file_that_is_gone_is_named_without_its_path(tmp_path: Path) -> None:
+    for name in ("gone", "coffee"):
+        write_pdf(tmp_path / f"{name}.pdf", [f"Descale coffee machines every 90 days, {name}"])
+    index = PageIndex(tmp_path / "index", ScriptedEmbedder())
+    index.update([tmp_path / "gone.pdf", tmp_path / "coffee.pdf"])
+    (tmp_path / "gone.pdf").unlink()
+    server = McpServer(Llava(backend=make_backend(lambda _: "90 days")), index=index)
+    async with Client(server) as client:
+        result = await client.call_tool("ask_documents", {"question": QUESTION})
+    assert data_of(result)["skipped"] == ["gone.pdf"]
+    assert [cited["document"] for cited in data_of(result)["citations"]] == ["coffee.pdf"]
+    assert str(tmp_path) not in result.model_dump_json()
+
+
 async def test_an_index_that_cannot_be_read_is_an_error_with_a_hint(tmp_path: Path) -> None:
     server = McpServer(Llava(backend=ScriptedBackend()), index=PageIndex(tmp_path / "none"))
     async with Client(server) as client:
