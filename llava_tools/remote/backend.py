@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from difflib import get_close_matches
-from itertools import islice
+from functools import cached_property, partial
 from typing import Any
 
 from llava_tools.chat.formats import VICUNA_V1, ConversationFormat
@@ -19,16 +18,22 @@ from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
     LlavaToolsError,
-    ModelNotFoundError,
     QueueFullError,
     RequestError,
 )
 from llava_tools.options import CONTEXT_LENGTHS
-from llava_tools.remote import protocol, scoring
-from llava_tools.remote.client import ANSWER_TIMEOUT, READ_TIMEOUT, RETRY_DELAYS, Client
+from llava_tools.remote import llava_server, protocol, scoring
+from llava_tools.remote.client import (
+    ANSWER_TIMEOUT,
+    READ_TIMEOUT,
+    RETRY_DELAYS,
+    AnswerParser,
+    Client,
+)
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
+from llava_tools.remote.model_selection import select_model
 from llava_tools.remote.stream import RemoteStream
 from llava_tools.remote.transport import Connection
 from llava_tools.structured.constrained_stream import constrained
@@ -36,7 +41,13 @@ from llava_tools.structured.constrained_stream import constrained
 #: Context of LLaVA 1.5, for servers that do not report theirs.
 _DEFAULT_CONTEXT = 4096
 #: What servers call themselves in their list of models.
-_SERVERS: dict[str, protocol.ServerKind] = {"vllm": "vllm", "llamacpp": "llama.cpp"}
+_SERVERS: dict[str, protocol.ServerKind] = {
+    "vllm": "vllm",
+    "llamacpp": "llama.cpp",
+    llava_server.OWNER: "llava-tools",
+}
+#: Creates the parser of an answer, for the time at which its request is ready to be sent.
+_MakeParser = Callable[[float], AnswerParser]
 _PROBE_MESSAGES = [{"role": "user", "content": "Hello."}]
 
 
@@ -99,6 +110,11 @@ class RemoteBackend:
         self._constraint_encoder = ConstraintEncoder(self._probe)
 
     @property
+    def _is_own(self) -> bool:
+        """Whether the server is this project's, which builds the prompt itself."""
+        return self._model.server == "llava-tools"
+
+    @property
     def model_name(self) -> str:
         """The server's name for the model."""
         return self._model.name
@@ -124,10 +140,27 @@ class RemoteBackend:
         """
         arrived = time.perf_counter()
         prepared = self._prepare(request)
+        if self._is_own:
+            fields = llava_server.request_fields(request, self._model.name)
+            own_parser = partial(llava_server.LlavaChunkParser, request, arrived)
+            return self._open(request, fields, own_parser)
         messages = self._messages(prepared)
         encoding = ConstraintEncoding()
         if not prepared.constraint.unconstrained:
             encoding = self._client.run(self._constraint_encoder.encode(prepared.constraint))
+        fields = protocol.request_fields(request, self._model, messages) | encoding.fields
+        parser = partial(
+            protocol.ChunkParser, request, arrived, untagged_call=encoding.untagged_call
+        )
+        return constrained(
+            self._open(request, fields, parser),
+            prepared.constraint,
+            best_effort=encoding.best_effort,
+            stop=request.sampling.stop,
+        )
+
+    def _open(self, request: Request, fields: Fields, make_parser: _MakeParser) -> Stream:
+        """Return the stream of a request that is sent in a task of its own."""
         if not self._slots.acquire(blocking=False):
             limit = self._max_concurrent_requests
             raise QueueFullError(
@@ -135,33 +168,48 @@ class RemoteBackend:
                 "Try again later, or raise max_concurrent_requests.",
             )
         try:
-            chunks = self._chunks(request, messages, encoding, arrived)
-            stream = RemoteStream(chunks, self._client.start, self._slots.release)
+            chunks = self._chunks(request, fields, make_parser)
+            return RemoteStream(chunks, self._client.start, self._slots.release)
         except EngineClosedError:
             self._slots.release()
             raise
-        return constrained(
-            stream,
-            prepared.constraint,
-            best_effort=encoding.best_effort,
-            stop=request.sampling.stop,
-        )
+
+    @property
+    def scores_labels(self) -> bool:
+        """Whether the server can score labels; see `llava_tools.core.backend.scores_labels`."""
+        return self._model.server in ("vllm", "llava-tools")
+
+    @cached_property
+    def reports_logprobs(self) -> bool:
+        """Whether answers have log-probabilities on request; the first use asks the server."""
+        if self._model.server != "other":
+            return True
+        name = self._model.name
+        return self._client.run(scoring.reports_logprobs(self._client, name, _PROBE_MESSAGES))
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """See `Backend.score`; `ServerError` if the server is not a vLLM."""
+        """See `Backend.score`; `ServerError` if the server is neither a vLLM nor ours."""
         check_labels(labels)
-        messages = self._messages(self._prepare(request))
+        prepared = self._prepare(request)
+        if self._is_own:
+            own = llava_server.score(self._client, self._model.name, request, labels)
+            return self._client.run(own)
+        messages = self._messages(prepared)
         return self._client.run(scoring.score(self._client, self._model, messages, labels))
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. The server prefills the prompt, and may cache it."""
-        messages = self._messages(self._prepare(request))
+        prepared = self._prepare(request)
+        if self._is_own:
+            own = llava_server.count_tokens(self._client, self._model.name, request)
+            return self._client.run(own)
+        messages = self._messages(prepared)
         return self._client.run(scoring.count_tokens(self._client, self._model, messages))
 
     def token_ids(self, text: str) -> list[int]:
         """See `Backend.token_ids`; `ServerError` if the server has no endpoint for tokenizing."""
-        escaped = protocol.escape_special_tokens(text)
-        return self._client.run(self._client.tokenize(self._model.name, escaped))
+        text = text if self._is_own else protocol.escape_special_tokens(text)
+        return self._client.run(self._client.tokenize(self._model.name, text))
 
     def close(self) -> None:
         """Fail the requests in flight and close the connections."""
@@ -181,18 +229,14 @@ class RemoteBackend:
     async def _chunks(
         self,
         request: Request,
-        messages: list[dict[str, Any]],
-        encoding: ConstraintEncoding,
-        arrived: float,
+        fields: Fields,
+        make_parser: _MakeParser,
     ) -> AsyncGenerator[Chunk]:
         """Yield an answer's chunks. Failures before the first chunk are retried."""
-        fields = protocol.request_fields(request, self._model, messages) | encoding.fields
         sent = time.perf_counter()
 
         async def start() -> tuple[Chunk, AsyncGenerator[Chunk]]:
-            parser = protocol.ChunkParser(
-                request, arrived, sent, untagged_call=encoding.untagged_call
-            )
+            parser = make_parser(sent)
             max_tokens = fields.get("max_tokens", self._model.context_length)
             chunks = self._client.stream(parser, fields, max_tokens)
             try:
@@ -219,12 +263,12 @@ class RemoteBackend:
         self, name: str | None, context_length: int | None
     ) -> protocol.ServedModel:
         """Look the model up: its name, its context length, and whether the server is a vLLM."""
-        name, entry = _select_model(await self._client.list_models(), name, self._client.url)
+        name, entry = select_model(await self._client.list_models(), name, self._client.url)
         meta = entry.get("meta")
         limit = entry.get("max_model_len") or (
             meta.get("n_ctx") if isinstance(meta, dict) else None
         )
-        if not isinstance(limit, int) or limit < 1:
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             limit = None
         elif context_length is not None and context_length > limit:
             raise RequestError(
@@ -244,34 +288,3 @@ class RemoteBackend:
         except RequestError:
             return False
         return isinstance(answer.get("prompt_token_ids"), list)
-
-
-def _select_model(
-    models: list[dict[str, Any]] | None, name: str | None, url: str
-) -> tuple[str, dict[str, Any]]:
-    """Return the model's name and its entry in the server's list, empty if there is no list."""
-    if models is None:
-        if name is None:
-            raise ModelNotFoundError(
-                f"The server at {url} does not list its models.",
-                "Check base_url, which usually ends in /v1, or set model=….",
-            )
-        return name, {}
-    entries = {str(model["id"]): model for model in models}
-    if name is None and len(entries) == 1:
-        name = next(iter(entries))
-    for listed in (name, f"{name}:latest"):  # Ollama lists the tag that a name without one means
-        if name is not None and listed in entries:
-            return name, entries[listed]
-    close = get_close_matches(name or "", _short_names(entries), n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    problem = f"has no {name!r}" if name else "does not serve exactly one model: set model=…"
-    raise ModelNotFoundError(
-        f"The server at {url} {problem}.",
-        f"{hint}It serves: {', '.join(_short_names(entries)[:20]) or 'nothing'}.",
-    )
-
-
-def _short_names(names: Iterable[str]) -> list[str]:
-    """Return the names that are worth comparing and showing: a server may list anything."""
-    return [name for name in islice(names, 1000) if len(name) <= 200]

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, aclosing
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llava_tools.core.connection import without_credentials
 from llava_tools.core.outputs import Chunk
@@ -25,7 +25,7 @@ from llava_tools.remote.errors import (
     retry_after,
     translated_errors,
 )
-from llava_tools.remote.protocol import ChunkParser, answer_text
+from llava_tools.remote.protocol import answer_text
 from llava_tools.remote.transport import Connection, Transport
 
 _T = TypeVar("_T")
@@ -41,6 +41,16 @@ _LIST_TIMEOUT = 60.0
 #: Statuses of servers that have no list of models, and refuse the request for it.
 _WITHOUT_LIST = (400, 404, 405, 410, 422, 501)
 _COMPLETIONS = "chat/completions"
+
+
+class AnswerParser(Protocol):
+    """Parses the chat completion chunks of one answer."""
+
+    def feed(self, chunk: Any) -> Chunk | None:
+        """Return what the server's next chunk, as JSON, adds to the answer; None if nothing."""
+
+    def end(self) -> Chunk:
+        """Return the final chunk."""
 
 
 class Client:
@@ -138,7 +148,7 @@ class Client:
         return await self.retry(attempt)
 
     async def stream(
-        self, parser: ChunkParser, fields: dict[str, Any], max_tokens: int
+        self, parser: AnswerParser, fields: dict[str, Any], max_tokens: int
     ) -> AsyncGenerator[Chunk]:
         """Yield the parsed chunks of a chat completion; closing the generator ends the request.
 

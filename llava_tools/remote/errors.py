@@ -9,14 +9,18 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from llava_tools.core.connection import without_credentials
+from llava_tools.core.constraints import ToolCall
 from llava_tools.errors import (
     AnswerTimeoutError,
     ContextOverflowError,
     EngineClosedError,
     EngineError,
+    ImageError,
     LlavaToolsError,
+    MemoryExhaustedError,
     ModelError,
     ModelNotFoundError,
+    OutputError,
     QueueFullError,
     RequestError,
     SchemaError,
@@ -47,6 +51,16 @@ _STATUS_ERRORS: dict[int, tuple[type[LlavaToolsError], str, str]] = {
     408: (ServerError, "failed (408)", "See its log, then try again."),
     425: (ServerError, "failed (425)", "See its log, then try again."),
     429: (QueueFullError, "is overloaded", "Try again later, or send fewer requests."),
+}
+#: Errors by the codes of OpenAI's API, and of `llava-tools serve`, which has them all.
+ERRORS_BY_CODE: dict[str, type[LlavaToolsError]] = {
+    "context_length_exceeded": ContextOverflowError,
+    "invalid_image": ImageError,
+    "invalid_json_schema": SchemaError,
+    "invalid_output": OutputError,
+    "out_of_memory": MemoryExhaustedError,
+    "shutting_down": EngineClosedError,
+    "timeout": AnswerTimeoutError,
 }
 #: Most seconds of a server's `Retry-After` that are respected.
 MAX_RETRY_AFTER = 30.0
@@ -80,6 +94,8 @@ class StatusError(Exception):
         self.location = (headers or {}).get("location", "")
         self.retry_after = (headers or {}).get("retry-after", "")
         self.server_message = _server_message(body)
+        self.details = _error_details(body)
+        self.code = str(self.details.get("code") or "")
         super().__init__(f"{status}: {self.server_message}")
 
 
@@ -134,6 +150,8 @@ def _without_secrets(error: LlavaToolsError, secrets: Sequence[str]) -> LlavaToo
         message, hint = message.replace(secret, "***"), hint.replace(secret, "***")
         for length in range(len(secret) - 1, 0, -1):  # what a shortened message leaves of it
             message = message.replace(f"{secret[:length]}…", "***…")
+    if (message, hint) == (error.message, error.hint):
+        return error
     return type(error)(message, hint)
 
 
@@ -165,6 +183,8 @@ def _status_error(error: StatusError, url: str) -> LlavaToolsError:
             f"The server at {url} redirects to {target}, and redirects are not followed.",
             "If that is the right address, set base_url to it.",
         )
+    if (kind := ERRORS_BY_CODE.get(error.code)) is not None:
+        return _error_by_code(kind, f"The server did not answer: {message}", error.details)
     if status in (400, 413, 422):
         if _OVERFLOW.search(message):
             return ContextOverflowError(
@@ -196,6 +216,32 @@ def _server_message(body: str) -> str:
         if isinstance(value, dict) and value.get(name):
             value = value[name]
     return " ".join(str(value).split())
+
+
+def _error_by_code(
+    kind: type[LlavaToolsError], message: str, details: Mapping[str, Any]
+) -> LlavaToolsError:
+    """Return an error of a class; with what the model had written if it is of the answer."""
+    if not issubclass(kind, OutputError):
+        return kind(message)
+    calls = [call for call in details.get("tool_calls") or () if isinstance(call, dict)]
+    return OutputError(
+        message,
+        text=str(details.get("text") or ""),
+        tool_calls=tuple(
+            ToolCall(str(call.get("id")), str(call.get("name")), call.get("arguments") or {})
+            for call in calls
+        ),
+    )
+
+
+def _error_details(body: str) -> Mapping[str, Any]:
+    """Return the error of a body in OpenAI's form; empty for none."""
+    value: Any = None
+    with suppress(ValueError):
+        value = parse_json(body)
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else {}
 
 
 def retry_after(error: LlavaToolsError) -> float:

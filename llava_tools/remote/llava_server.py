@@ -109,8 +109,14 @@ def _constraint_fields(constraint: Constraint) -> dict[str, Any]:
         fields["tool_choice"] = modes.get(constraint.tool_choice, named)
         fields["parallel_tool_calls"] = constraint.parallel_tool_calls
     if constraint.schema is not None:
-        named = {"name": "answer", "schema": constraint.schema, "strict": constraint.strict}
-        fields["response_format"] = {"type": "json_schema", "json_schema": named}
+        fields["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "answer",
+                "schema": constraint.schema,
+                "strict": constraint.strict,
+            },
+        }
         fields["describe"] = constraint.describe
     return fields
 

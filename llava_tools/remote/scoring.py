@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llava_tools.core.unicode import well_formed
-from llava_tools.errors import ServerError
+from llava_tools.errors import RequestError, ServerError
 from llava_tools.remote.client import Client
 from llava_tools.remote.errors import not_reported
 from llava_tools.remote.protocol import ServedModel, escape_special_tokens, finite, parse_usage
@@ -23,6 +23,16 @@ async def count_tokens(client: Client, model: ServedModel, messages: list[dict[s
     if not usage.prompt_tokens:
         raise not_reported("how long the prompt is")
     return usage.prompt_tokens
+
+
+async def reports_logprobs(client: Client, model: str, messages: list[dict[str, Any]]) -> bool:
+    """Return whether a server reports log-probabilities; some refuse the field, or ignore it."""
+    try:
+        answer = await client.complete(model, messages, logprobs=True, top_logprobs=1)
+    except RequestError:
+        return False
+    with client.translated_errors():
+        return bool((answer["choices"][0].get("logprobs") or {}).get("content"))
 
 
 async def score(

@@ -89,6 +89,7 @@ class HttpError:
         code: OpenAI's code, if there is one.
         param: Path of the field of the body that is wrong, if it is one.
         headers: Further headers.
+        written: For an invalid answer, what the model had written, for `RemoteBackend`.
     """
 
     status: int
@@ -96,6 +97,7 @@ class HttpError:
     code: str | None = None
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def type(self) -> str:
@@ -111,6 +113,7 @@ class HttpError:
             "type": self.type,
             "param": self.param,
             "code": self.code,
+            **self.written,
         }
         return {"error": error}
 
@@ -133,7 +136,17 @@ def to_http(error: Exception) -> HttpError:
         ((s, c) for kind, s, c in _STATUSES if isinstance(error, kind)), (500, None)
     )
     param = getattr(error, "param", None)
-    return HttpError(status, str(error), code, param, _headers(status, error))
+    return HttpError(status, str(error), code, param, _headers(status, error), _written(error))
+
+
+def _written(error: LlavaToolsError) -> dict[str, Any]:
+    if not isinstance(error, OutputError):
+        return {}
+    calls = [
+        {"id": call.id, "name": call.name, "arguments": dict(call.arguments)}
+        for call in error.tool_calls
+    ]
+    return {"text": error.text, "tool_calls": calls}
 
 
 def _headers(status: int, error: LlavaToolsError) -> dict[str, str]:
