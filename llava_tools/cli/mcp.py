@@ -109,6 +109,10 @@ def _mcp(arguments: argparse.Namespace) -> int:
         if arguments.preload:
             threading.Thread(target=_preload, args=(model,), daemon=True).start()
         if options is None:
+            if sys.stdin is None or sys.stdout is None:
+                raise RequestError("Standard input or output is closed.", "Use --http HOST:PORT.")
+            if sys.stdin.isatty():
+                write_note("waiting for an MCP host on standard input; see --print-config HOST")
             # Nothing interrupts the thread that reads stdin. The default action ends the process.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             asyncio.run(_run_stdio(server))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 
 from llava_tools import Llava
 from llava_tools.server.mcp import McpServer
@@ -68,6 +68,20 @@ async def test_a_call_cancelled_over_http_stops_its_generation(keys: tuple[str, 
         connect("auto", *keys) as client,
     ):
         await _cancel_a_call(client, backend, pause)
+
+
+async def test_the_end_of_a_session_stops_its_generations() -> None:
+    pause = Pause()
+    backend = ScriptedBackend(("a long answer",), pause=pause)
+    async with serve(McpServer(Llava(backend=backend))) as connect:
+        async with connect("legacy") as client:
+            look = {"image": await add(client), "question": "What?"}
+            call = asyncio.create_task(client.call_tool("look", look))
+            assert await asyncio.to_thread(pause.reached.wait, 30)
+        await until(lambda: backend.closed_early == 1)
+        pause.released.set()
+        with pytest.raises(MCPError):
+            await call
 
 
 async def test_a_call_reports_its_progress(mode: Any) -> None:
