@@ -160,7 +160,7 @@ def _stream_index(arguments: argparse.Namespace, model: Llava) -> DocumentAnswer
         rerank=arguments.rerank,
         short=not arguments.long,
         with_text=arguments.text,
-        zoom=not arguments.no_zoom,
+        zoom=False if arguments.no_zoom else None,
         **options,
     )
     with closing(parts):

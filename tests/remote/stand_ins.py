@@ -87,6 +87,9 @@ class OllamaServer(FakeServer):
             return JSONResponse({"error": {**error, "param": None, "code": None}}, status_code=404)
         return await super()._chat(request)
 
+    def _completion(self, body: dict[str, Any], text: str, tokens: int) -> Response:
+        return super()._completion({**body, "logprobs": False}, text, tokens)
+
     async def _chunks(
         self, body: dict[str, Any], text: str, tokens: int, limit: int, fault: Any
     ) -> AsyncIterator[str]:
