@@ -42,6 +42,7 @@ export class Composer {
   choose(name) {
     this.#mode = this.#modes.find((mode) => mode.name === name);
     for (const radio of byId("modes").querySelectorAll("input")) radio.checked = radio.value === name;
+    showChip(byId("modes").querySelector("input:checked").parentElement);
     this.question.placeholder = this.#mode.placeholder;
     this.question.readOnly = !this.#mode.text;
     if (!this.#mode.text) this.question.value = "";
@@ -166,6 +167,13 @@ export class Composer {
     if (!(error instanceof ApiError)) throw error;
     show(byId("problem"), error.message);
   }
+}
+
+/** Scroll the row of modes, on narrow screens, so that one is in sight. */
+function showChip(chip) {
+  const { offsetLeft, offsetWidth, parentElement: row } = chip;
+  const left = Math.max(0, offsetLeft + offsetWidth - row.clientWidth / 2);
+  if (row.scrollWidth > row.clientWidth) row.scrollTo({ left });
 }
 
 /** Take files that are dropped anywhere on the page. */

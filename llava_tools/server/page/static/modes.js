@@ -11,11 +11,11 @@
 
 const ASK = { name: "ask", label: "Ask", placeholder: "Ask about the image", text: true, images: 0 };
 const TOOLS = [
-  { name: "locate", label: "Where is", placeholder: "What to find, like “the star”", text: true, images: 1 },
-  { name: "count", label: "How many", placeholder: "What to count, like “red circles”", text: true, images: 1 },
-  { name: "describe", label: "Describe", placeholder: "No words needed: press Enter", text: false, images: 1 },
-  { name: "read_text", label: "Read text", placeholder: "No words needed: press Enter", text: false, images: 1 },
-  { name: "compare", label: "Compare", placeholder: "One question about each image", text: true, images: 2 },
+  { name: "locate", label: "Where is", placeholder: "Like: the star", text: true, images: 1 },
+  { name: "count", label: "How many", placeholder: "Like: red circles", text: true, images: 1 },
+  { name: "describe", label: "Describe", placeholder: "Press Enter", text: false, images: 1 },
+  { name: "read_text", label: "Read text", placeholder: "Press Enter", text: false, images: 1 },
+  { name: "compare", label: "Compare", placeholder: "Ask about each image", text: true, images: 2 },
 ];
 const DOCUMENTS = [
   { name: "documents", label: "Documents", placeholder: "Ask the documents", text: true, images: 0 },
