@@ -109,13 +109,7 @@ def _mcp(arguments: argparse.Namespace) -> int:
         if arguments.preload:
             threading.Thread(target=_preload, args=(model,), daemon=True).start()
         if options is None:
-            if sys.stdin is None or sys.stdout is None:
-                raise RequestError("Standard input or output is closed.", "Use --http HOST:PORT.")
-            if sys.stdin.isatty():
-                write_note("waiting for an MCP host on standard input; see --print-config HOST")
-            # Nothing interrupts the thread that reads stdin. The default action ends the process.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            asyncio.run(_run_stdio(server))
+            _run_stdio(server)
         else:
             _run_http(server, options)
     return 0
@@ -142,11 +136,20 @@ def _preload(model: Llava) -> None:
         _log.error("the model cannot be loaded: %s", error)  # calls report it, too
 
 
-async def _run_stdio(server: McpServer) -> None:
+def _run_stdio(server: McpServer) -> None:
     from mcp.server.stdio import stdio_server
 
-    async with stdio_server() as (read_stream, write_stream):
-        await server.run(read_stream, write_stream, server.create_initialization_options())
+    async def serve() -> None:
+        async with stdio_server() as (read_stream, write_stream):
+            await server.run(read_stream, write_stream, server.create_initialization_options())
+
+    if sys.stdin is None or sys.stdout is None:
+        raise RequestError("Standard input or output is closed.", "Use --http HOST:PORT.")
+    if sys.stdin.isatty():
+        write_note("waiting for an MCP host on standard input; see --print-config HOST")
+    # Nothing interrupts the thread that reads stdin. The default action ends the process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    asyncio.run(serve())
 
 
 def _run_http(server: McpServer, options: ServerOptions) -> None:
