@@ -6,7 +6,7 @@ import argparse
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
 from llava_tools.cli.output import write_note
@@ -14,8 +14,13 @@ from llava_tools.errors import RequestError, require
 from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
 
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
 #: Environment variable with one API key.
 KEY_VARIABLE = "LLAVA_SERVER_API_KEY"
+#: What the extra `serve` installs.
+PACKAGES = ("starlette", "uvicorn", "sse_starlette", "prometheus_client")
 #: Seconds that running requests get when the server is stopped.
 GRACE_SECONDS = 30
 
@@ -82,9 +87,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    require("starlette", "uvicorn", "sse_starlette", "prometheus_client", extra="serve")
-    import uvicorn
-
+    require(*PACKAGES, extra="serve")
     from llava_tools.server.app import create_app
     from llava_tools.server.logs import logs_on_stderr
     from llava_tools.server.options import ServerOptions
@@ -101,6 +104,16 @@ def _serve(arguments: argparse.Namespace) -> int:
         index=arguments.index,
     )
     app = create_app(options, Llava(**get_flags(arguments, EngineOptions)))
+    with listen(options.host, options.port) as listener, logs_on_stderr(arguments.log_format):
+        write_note(f"{url_of(listener)} (Ctrl-C ends it)")
+        run_app(app, listener)
+    return 0
+
+
+def run_app(app: Starlette, listener: socket.socket) -> None:
+    """Run an application on a socket until it is stopped."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -108,10 +121,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    with listen(options.host, options.port) as listener, logs_on_stderr(arguments.log_format):
-        write_note(f"{url_of(listener)} (Ctrl-C ends it)")
-        uvicorn.Server(config).run(sockets=[listener])
-    return 0
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -122,12 +132,15 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise RequestError(
             f"The server cannot listen on {host}, port {port}: {error.strerror or error}.",
             "Pass another --port or --host.",
         ) from None
+    # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it, some responses
+    # wait 40 ms for an acknowledgement.
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def url_of(listener: socket.socket) -> str:

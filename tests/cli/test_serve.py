@@ -99,6 +99,7 @@ def test_the_url_has_the_port_that_was_free(host: str) -> None:
     with listener:
         port = listener.getsockname()[1]
         assert url_of(listener) == f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        assert listener.proto == socket.IPPROTO_TCP  # then asyncio sets TCP_NODELAY
 
 
 def test_keys_come_from_file_and_environment(
