@@ -14,6 +14,7 @@ from llava_tools.cli.documents import SOME_SKIPPED
 from llava_tools.cli.inputs import command, names_file, open_images, split_question
 from llava_tools.cli.options import add_answer_flags, add_command, get_flags
 from llava_tools.cli.output import write, write_error, write_json, write_note, write_stream
+from llava_tools.core.backend import scores_labels
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import RequestError
@@ -141,6 +142,8 @@ def _ask_index(arguments: argparse.Namespace, model: Llava) -> int:
         write(_format_citations(answer, images), end="")
     for skip in answer.skipped:
         write_error(f"skipped {skip}")
+    if not arguments.no_zoom and not scores_labels(model.backend):
+        write_note("The server does not score labels: whole pages were used, without zooming in.")
     return SOME_SKIPPED if answer.skipped else 0
 
 

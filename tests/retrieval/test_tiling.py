@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools import Llava
+from llava_tools import Embedder, Llava
+from llava_tools.cli.main import main
 from llava_tools.core.requests import Request
 from llava_tools.errors import OutputError, ServerError
 from llava_tools.retrieval import DocumentAnswer, PageIndex, aask, ask, astream
@@ -130,6 +131,22 @@ def test_servers_without_logprobs_are_asked_without(index: PageIndex) -> None:
         assert ask_server(index, kind, use_logprobs=False) == ("hot", 1)
     with pytest.raises(OutputError, match="ignored logprobs"):
         ask_server(index, "minimal", use_logprobs=True, zoom=False)
+
+
+@pytest.mark.slow  # it loads an embedder
+def test_the_command_asks_servers_without_logprobs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pdf(tmp_path / "in.pdf", ["Tea is brewed here"])
+    with FakeServer(("hot",), "minimal") as server, Embedder() as embedder:
+        PageIndex(tmp_path / "index", embedder).update([tmp_path / "in.pdf"])
+        command = ["ask", "--index", str(tmp_path / "index"), "How hot?", "--base-url", server.url]
+        assert main(command) == 0
+        output = capsys.readouterr()
+        assert output.out.startswith("hot\n")
+        assert "whole pages were used" in output.err
+        assert main([*command, "--no-zoom"]) == 0
+        assert capsys.readouterr().err == ""
 
 
 async def test_servers_without_logprobs_are_asked_without_in_tasks(index: PageIndex) -> None:
