@@ -25,6 +25,7 @@ from llava_tools.server.errors import respond_to_error
 from llava_tools.server.logs import log_request
 from llava_tools.server.metrics import ROUTES as METRICS_ROUTES
 from llava_tools.server.metrics import Metrics
+from llava_tools.server.openapi import make_route
 from llava_tools.server.options import ServerOptions
 from llava_tools.server.recording import RecordMiddleware
 from llava_tools.server.service import Service
@@ -71,7 +72,7 @@ def create_app(options: ServerOptions, model: Llava, embedder: Embedder | None =
 
 
 def _routes() -> list[BaseRoute]:
-    return [
+    routes = [
         Route("/health", _health),
         Route("/version", _version),
         *METRICS_ROUTES,
@@ -79,6 +80,7 @@ def _routes() -> list[BaseRoute]:
         *ollama.ROUTES,
         *page.ROUTES,
     ]
+    return [*routes, make_route(routes)]
 
 
 async def _health(http: HttpRequest) -> Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
@@ -23,6 +25,16 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ignored: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of the body, with its ignored fields."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        ignored = {name: {"description": "Ignored."} for name in sorted(cls.ignored)}
+        schema["properties"] = {**ignored, **schema.get("properties", {})}
+        return schema
 
     @model_validator(mode="before")
     @classmethod

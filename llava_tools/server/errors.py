@@ -50,7 +50,7 @@ _STATUSES: tuple[tuple[type[LlavaToolsError], int, str | None], ...] = (
     (MissingExtraError, 501, None),
     (QueueFullError, 429, "rate_limit_exceeded"),
     (AnswerTimeoutError, 504, "timeout"),
-    (OutputError, 500, "invalid_output"),
+    (OutputError, 422, "invalid_output"),
     (ServerError, 502, "upstream_error"),
     (MemoryExhaustedError, 503, "out_of_memory"),
     (EngineClosedError, 503, "shutting_down"),
