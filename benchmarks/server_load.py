@@ -93,7 +93,7 @@ class Client:
     async def _openai(self) -> None:
         image, question = self._question()
         url = f"data:image/png;base64,{self._expected.base64[image]}"
-        blocks = [
+        blocks: list[dict[str, Any]] = [
             {"type": "image_url", "image_url": {"url": url}},
             {"type": "text", "text": question},
         ]
@@ -103,14 +103,16 @@ class Client:
 
     async def _ollama(self) -> None:
         image, question = self._question()
-        message = {"role": "user", "content": question, "images": [self._expected.base64[image]]}
+        message: dict[str, Any] = {"role": "user", "content": question}
+        message |= {"images": [self._expected.base64[image]]}
         body = {"model": "llava", "messages": [message], "options": {"num_predict": 24}}
         text = await self._answer("/api/chat", body, lambda item: item["message"]["content"])
         self._check("ollama", text, self._expected.answers[image, question])
 
     async def _generate(self) -> None:
         image, question = self._question()
-        body = {"model": "llava", "prompt": question, "images": [self._expected.base64[image]]}
+        images = [self._expected.base64[image]]
+        body: dict[str, Any] = {"model": "llava", "prompt": question, "images": images}
         body |= {"options": {"num_predict": 24}}
         text = await self._answer("/api/generate", body, lambda item: item["response"])
         self._check("generate", text, self._expected.answers[image, question])
