@@ -38,6 +38,8 @@ def make_tools(
     Raises:
         RequestError: An unknown name, or one of a tool that needs an index, without one.
     """
+    if isinstance(names, str):
+        raise RequestError(f"tools={names!r:.80} is not possible.", "Use a list of names.")
     tools: dict[str, VisualTool[Any, Any]] = {}
     tools["add_image"] = make_add_image(handles_only=resolver.handles_only)
     tools |= {tool.name: tool.for_resolver(resolver) for tool in select_tools(index=index)}
