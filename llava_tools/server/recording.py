@@ -14,7 +14,13 @@ from llava_tools.server.record import RequestRecord, set_current
 Sink = Callable[[RequestRecord], None]
 
 #: Protocols by the beginning of their paths.
-_PROTOCOLS = {"/v1/": "openai", "/api/": "ollama", "/llava/": "page", "/static/": "page"}
+_PROTOCOLS = {
+    "/v1/": "openai",
+    "/tokenize": "openai",
+    "/api/": "ollama",
+    "/llava/": "page",
+    "/static/": "page",
+}
 #: Headers that name the trace of the caller (W3C Trace Context).
 _TRACE_HEADERS = ("traceparent", "tracestate")
 

@@ -70,7 +70,6 @@ def test_no_body_makes_the_server_fail(client: TestClient, data: st.DataObject) 
         if path == "/api/chat" and data.draw(st.booleans()):
             body["messages"] = [{"role": "user", "content": "?"} | message]
     response = client.post(path, content=json.dumps(body).encode())
-    # An answer may break a schema that a body invents; a scripted one knows no grammar.
-    assert response.status_code < 500 or "schema" in response.text, response.text
+    assert response.status_code < 500, response.text
     if response.status_code >= 400:
         assert response.json().keys() == {"error"}
