@@ -13,7 +13,12 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
 from llava_tools.chat.formats import FORMATS, ConversationName
-from llava_tools.core.connection import CONNECTION_OPTIONS, check_connection, move_credentials
+from llava_tools.core.connection import (
+    CONNECTION_OPTIONS,
+    check_connection,
+    move_credentials,
+    without_credentials,
+)
 from llava_tools.core.duration import parse_duration
 from llava_tools.core.known_models import ALIASES as ALIASES
 from llava_tools.core.known_models import CLIP as CLIP
@@ -209,8 +214,10 @@ class EngineOptions(LoadOptions):
     def _check_remote(self) -> None:
         """Check the URL, and that no option is set that the server determines."""
         if not isinstance(self.base_url, str) or not _URL.fullmatch(self.base_url):
+            url = self.base_url
+            shown = without_credentials(url) if isinstance(url, str) else url
             raise RequestError(
-                f"base_url={self.base_url!r} is not possible.",
+                f"base_url={shown!r} is not possible.",
                 "Write the address of the server's API, like 'http://localhost:8000/v1'.",
             )
         for item in fields(self):

@@ -12,15 +12,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from llava_tools.chat.tool_calls import write_json
+from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG, SEPARATOR, write_json
 from llava_tools.core.constraints import Constraint, ToolCall
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, ToolCallChunk, Usage
 from llava_tools.core.requests import Message, Request
 from llava_tools.core.unicode import well_formed
-from llava_tools.errors import ServerError
+from llava_tools.errors import OutputError, ServerError
 from llava_tools.images import ImageRef
 from llava_tools.remote.client import Client
-from llava_tools.remote.protocol import parse_logprobs, parse_usage, stream_error
+from llava_tools.remote.protocol import finite, parse_logprobs, parse_usage, stream_error, text_of
+from llava_tools.structured.parser import ToolCallParser
 
 #: `owned_by` of its models.
 OWNER = "llava-tools"
@@ -122,9 +123,13 @@ def _constraint_fields(constraint: Constraint) -> dict[str, Any]:
 
 
 class LlavaChunkParser:
-    """Parses the chunks of one answer, whose text the server has parsed; see `ChunkParser`."""
+    """Parses the chunks of one answer, whose text the server has parsed; see `ChunkParser`.
+
+    The answer is checked once more at its end: any server can call itself this project's.
+    """
 
     def __init__(self, request: Request, arrived: float, sent: float) -> None:
+        self._check = _AnswerCheck(request.constraint)
         self._alternatives = request.sampling.top_logprobs
         self._arrived = arrived
         self._sent = sent
@@ -144,22 +149,30 @@ class LlavaChunkParser:
         if choice.get("finish_reason") is not None:
             self._ending = choice
         delta = choice["delta"]
-        text = delta.get("content") or ""
+        text = well_formed(text_of(delta.get("content") or "", "content"))
         token_ids = tuple(int(token) for token in choice.get("token_ids") or ())
         calls = tuple(_call_chunk(call) for call in delta.get("tool_calls") or ())
         if not (text or token_ids or calls):
             return None
+        self._check.add(text, calls)
         self._first_token = self._first_token or time.perf_counter()
         logprobs = parse_logprobs(choice.get("logprobs"), self._alternatives)
         return Chunk(text, token_ids, logprobs, tool_call_chunks=calls)
 
     def end(self) -> Chunk:
-        """Return the final chunk. Raises `ServerError` if the answer is not complete."""
+        """Return the final chunk.
+
+        Raises:
+            ServerError: The answer is not complete.
+            OutputError: It violates the constraint.
+        """
         if not self._ending:
             raise ServerError("The server ended the answer before it was finished.", "Try again.")
         now = time.perf_counter()
+        finish_reason = _FINISH_REASONS[self._ending["finish_reason"]]
+        self._check.finish(finish_reason)
         return Chunk(
-            finish_reason=_FINISH_REASONS[self._ending["finish_reason"]],
+            finish_reason=finish_reason,
             usage=self._usage,
             timings=Timings(
                 prepare=self._sent - self._arrived,
@@ -167,25 +180,67 @@ class LlavaChunkParser:
                 total=now - self._arrived,
             ),
             best_effort=self._ending.get("best_effort") is True,
-            stop_string=self._ending.get("stop_reason") or "",
+            stop_string=text_of(self._ending.get("stop_reason") or "", "stop_reason"),
         )
 
 
+class _AnswerCheck:
+    """Checks calls and text that a server has parsed, as if the model had written them here."""
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._constraint = constraint
+        self._texts: list[str] = []
+        self._calls: dict[int, list[ToolCallChunk]] = {}
+
+    def add(self, text: str, calls: Sequence[ToolCallChunk]) -> None:
+        """Add what a chunk adds to the answer."""
+        self._texts.append(text)
+        for call in calls:
+            self._calls.setdefault(call.index, []).append(call)
+
+    def finish(self, reason: FinishReason) -> None:
+        """Check the whole answer; `OutputError` if it violates the constraint."""
+        parser = ToolCallParser(self._constraint)
+        written = "".join(self._texts)
+        if self._calls:
+            written += SEPARATOR.join(map(_written_call, self._calls.values()))
+            if written and not self._constraint.callable_tools:
+                raise OutputError("The server called a tool, and the request has none.")
+        parser.feed(written)
+        parser.finish(reason)
+
+
+def _written_call(chunks: Sequence[ToolCallChunk]) -> str:
+    arguments = "".join(chunk.arguments for chunk in chunks)
+    name = write_json(chunks[0].name)
+    return f'{OPEN_TAG}{{"name": {name}, "arguments": {arguments}}}{CLOSE_TAG}'
+
+
 def _call_chunk(call: Any) -> ToolCallChunk:
-    function = call["function"]
+    function, id_ = call["function"], call.get("id")
+    name = function.get("name")
     return ToolCallChunk(
-        int(call["index"]), function["arguments"], call.get("id"), function.get("name")
+        int(call["index"]),
+        well_formed(text_of(function["arguments"], "arguments")),
+        None if id_ is None else text_of(id_, "id"),
+        None if name is None else text_of(name, "name"),
     )
 
 
 async def count_tokens(client: Client, model: str, request: Request) -> int:
     """Return the number of tokens of a prompt."""
     fields = {"model": model, **conversation_fields(request)}
-    return int((await client.post_to_root("tokenize", fields))["count"])
+    answer = await client.post_to_root("tokenize", fields)
+    with client.translated_errors():
+        return int(answer["count"])
 
 
 async def score(client: Client, model: str, request: Request, labels: Sequence[str]) -> list[float]:
     """Return the log-probability of each label as the whole answer."""
     fields = {"model": model, **conversation_fields(request), "labels": list(labels)}
-    scores = (await client.post_to_root("llava/score", fields))["scores"]
-    return [float(score) for score in scores]
+    answer = await client.post_to_root("llava/score", fields)
+    with client.translated_errors():
+        scores = [finite(score) for score in answer["scores"]]
+        if len(scores) != len(labels):
+            raise ValueError(f"{len(scores)} scores for {len(labels)} labels")
+        return scores

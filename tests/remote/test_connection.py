@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ import pytest
 from llava_tools import Llava
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Request, SamplingParams
-from llava_tools.errors import LlavaToolsError, ModelError, RequestError, ServerError
+from llava_tools.errors import (
+    EngineClosedError,
+    LlavaToolsError,
+    ModelError,
+    RequestError,
+    ServerError,
+)
 from llava_tools.options import EngineOptions
 from llava_tools.remote import connect as connect_options
 from llava_tools.remote.errors import StatusError, translated_errors
@@ -94,6 +101,26 @@ def test_proxies_of_the_environment_are_not_used(
     backend.close()
 
 
+def test_keys_and_headers_of_the_environment_are_not_sent(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "BASE_URL", "WEBHOOK_SECRET")
+    for name in names:
+        monkeypatch.setenv(f"OPENAI_{name}", f"http://of-the-environment/{name}")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Custom: of-the-environment")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password of-the-environment\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = serve("ok")
+    backend = _connected(server)
+    assert full_answer(backend, REQUEST).text == "ok"
+    backend.close()
+    for headers in server.headers:
+        assert "of-the-environment" not in str(headers)
+        assert "authorization" not in headers
+        assert not [name for name in headers if name.startswith(("x-stainless", "openai"))]
+        assert headers["user-agent"] == "llava-tools"
+
+
 def test_authorities_of_the_environment_are_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Serve
 ) -> None:
@@ -153,6 +180,30 @@ def test_a_message_that_is_shortened_within_a_key_shows_none_of_it(length: int) 
         raise error
     assert "key-" not in str(caught.value)
     assert "***" in str(caught.value)
+
+
+def test_an_authorization_of_the_headers_counts_before_a_password(serve: Serve) -> None:
+    server = serve("ok")
+    url = server.url.replace("http://", "http://me:pass-word@")
+    backend = _connected(server, base_url=url, default_headers={"AUTHORIZATION": "Own x"})
+    backend.close()
+    assert {headers["authorization"] for headers in server.headers} == {"Own x"}
+
+
+@pytest.mark.parametrize("key", ["secret\nkey", "secret\u2026key", "secret\x00key"])
+def test_a_key_that_http_cannot_carry_is_refused(serve: Serve, key: str) -> None:
+    with pytest.raises(RequestError, match="api_key has a character") as caught:
+        _connected(serve("ok"), api_key=key)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_closed_client_of_the_users_is_an_error(serve: Serve) -> None:
+    client = httpx.AsyncClient(trust_env=False)
+    backend = _connected(serve("ok"), http_async_client=client)
+    asyncio.run(client.aclose())
+    with pytest.raises(EngineClosedError):
+        full_answer(backend, REQUEST)
+    backend.close()
 
 
 def test_no_message_shows_a_password(serve: Serve) -> None:
