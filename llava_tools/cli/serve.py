@@ -13,6 +13,7 @@ from llava_tools.cli.output import write_note
 from llava_tools.errors import RequestError, require
 from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
+from llava_tools.server.options import ServerOptions, read_keys
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "LLAVA_SERVER_API_KEY"
 #: What the extra `serve` installs.
 PACKAGES = ("starlette", "uvicorn", "sse_starlette", "prometheus_client")
+#: Limits of the server, with their help.
+_LIMITS = {
+    "max_body_bytes": "most bytes of a request",
+    "max_images": "most images of a request",
+    "max_pending": "most requests that wait or run; further ones get 429",
+    "max_pending_per_key": "the same for one API key",
+    "store_bytes": "bytes that the images of one API key may take in memory",
+    "timeout": "most seconds of an answer",
+}
 #: Seconds that running requests get when the server is stopped.
 GRACE_SECONDS = 30
 
@@ -74,6 +84,15 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-urls", action="store_true", help="fetch images from public links in requests"
     )
+    for name, text in _LIMITS.items():
+        default = getattr(ServerOptions, name)
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            type=type(default),
+            default=default,
+            metavar="N",
+            help=f"{text} ({default})",
+        )
     repeated = {
         "model_names": ("--model-name", "NAME", "a further name of the model, like gpt-4o"),
         "allowed_hosts": ("--allow-host", "HOST", "a private host whose images are fetched"),
@@ -90,7 +109,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     require(*PACKAGES, extra="serve")
     from llava_tools.server.app import create_app
     from llava_tools.server.logs import logs_on_stderr
-    from llava_tools.server.options import ServerOptions
 
     options = ServerOptions(
         host=arguments.host,
@@ -102,6 +120,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         allowed_hosts=tuple(arguments.allowed_hosts),
         allowed_origins=tuple(arguments.allowed_origins),
         index=arguments.index,
+        **{name: getattr(arguments, name) for name in _LIMITS},
     )
     app = create_app(options, Llava(**get_flags(arguments, EngineOptions)))
     with listen(options.host, options.port) as listener, logs_on_stderr(arguments.log_format):
@@ -155,8 +174,6 @@ def read_api_keys(file: str | None) -> tuple[str, ...]:
     Raises:
         RequestError: The file cannot be read, or a key is not possible.
     """
-    from llava_tools.server.options import read_keys
-
     lines = [os.environ.get(KEY_VARIABLE, "")]
     if file is not None:
         try:

@@ -63,6 +63,27 @@ def test_it_answers_until_it_is_stopped(number: signal.Signals) -> None:
     assert any("is ready" in line["message"] for line in lines)
 
 
+@pytest.mark.slow
+def test_a_running_stream_ends_before_the_server_does() -> None:
+    body = {
+        "messages": [{"role": "user", "content": "Tell a long story."}],
+        "response_format": {"type": "json_object"},  # long answers of the embedded model
+        "temperature": 1.0,
+        "max_tokens": 400,
+        "seed": 1,
+        "stream": True,
+    }
+    with _serving() as (process, url):
+        _wait_until_ready(url)
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+            events = (line for line in answer.iter_lines() if line.startswith("data: "))
+            next(events)
+            process.send_signal(signal.SIGTERM)
+            rest = list(events)
+        assert process.wait(60) in (-signal.SIGTERM, 0)
+    assert rest[-1] == "data: [DONE]"
+
+
 def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -80,6 +101,8 @@ def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         ("--host", "203.0.113.7", "--allow-anyone"),
         ("--port", "70000"),
         ("--api-key-file", "nowhere.txt"),
+        ("--max-images", "0"),
+        ("--timeout", "-1"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(
