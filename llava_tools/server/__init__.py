@@ -10,6 +10,7 @@ The way of a request:
    stops the generation when the client leaves or the time is up.
 5. The route writes the chunks as its protocol does, streamed or collected.
 6. `errors` gives each error its HTTP status and the form of the path's protocol.
+7. `recording` measures all of it, without contents, for `metrics`, `logs` and `tracing`.
 
 The protocols translate and decide nothing; all of them run on any `Backend`. `mcp` is a server of
 its own for the Model Context Protocol.
