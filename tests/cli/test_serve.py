@@ -65,12 +65,11 @@ def test_it_answers_until_it_is_stopped(number: signal.Signals) -> None:
 
 @pytest.mark.slow
 def test_a_running_stream_ends_before_the_server_does() -> None:
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 40, "maxItems": 40}
     body = {
-        "messages": [{"role": "user", "content": "Tell a long story."}],
-        "response_format": {"type": "json_object"},  # long answers of the embedded model
-        "temperature": 1.0,
-        "max_tokens": 400,
-        "seed": 1,
+        "messages": [{"role": "user", "content": "Count."}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": numbers}},
+        "max_tokens": 500,
         "stream": True,
     }
     with _serving() as (process, url):

@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 from llava_tools.errors import LlavaToolsError
 from llava_tools.server.errors import to_http
 
+#: Seconds that a running stream gets when the server is stopped; less than the server itself waits.
+_GRACE_SECONDS = 29.0
 #: The last event of a chat completion.
 DONE = b"data: [DONE]\n\n"
 
@@ -25,7 +27,7 @@ class EventStream(EventSourceResponse):
     """
 
     def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        super().__init__(events)
+        super().__init__(events, shutdown_grace_period=_GRACE_SECONDS)
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
