@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,6 +17,7 @@ from llava_tools.server.app import create_app
 from llava_tools.server.options import ServerOptions
 from tests.scripted_engines import Engines
 from tests.server.conftest import MakeClient
+from tests.server.live_server import LiveServer
 from tests.server.ollama.samples import chat_body, prompt_body
 
 EMPTY = [("/api/generate", {"model": "llava"}), ("/api/chat", {"model": "llava", "messages": []})]
@@ -119,3 +122,15 @@ def test_a_server_without_keep_alive_unloads_nothing(make_client: MakeClient) ->
     assert (response.status_code, "--keep-alive" in response.json()["error"]) == (409, True)
     answer = client.post("/api/generate", json=prompt_body(keep_alive=0, stream=False)).json()
     assert (answer["response"], answer["done_reason"]) == ("ok", "stop")
+
+
+def test_unloading_beside_others_fails_no_request(engines: Engines) -> None:
+    def send(number: int) -> str:
+        body = prompt_body(f"Number {number}?", stream=number % 2 == 0, keep_alive=0)
+        response = httpx.post(f"{server.url}/api/generate", json=body, timeout=60)
+        return "three" if response.is_success and "three" in response.text else response.text
+
+    with LiveServer(Llava(keep_alive="5m")) as server, ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(send, range(60))) == {"three"}
+        assert server.service.admission.pending == 0
+    assert engines.loads > 1
