@@ -9,8 +9,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llava_tools.server.bodies import Body, read_body
-from llava_tools.server.errors import InvalidFieldError
+from llava_tools.server.bodies import read_body
+from llava_tools.server.ollama.named_body import NamedBody
 from llava_tools.server.ollama.names import check_model
 
 _PATHS = {
@@ -22,22 +22,16 @@ _PATHS = {
 }
 
 
-class PullBody(Body):
+class PullBody(NamedBody):
     """The body of `POST /api/pull`."""
 
     ignored: ClassVar[frozenset[str]] = frozenset({"insecure", "stream", "username", "password"})
-
-    model: str | None = None
-    name: str | None = None
 
 
 async def pull(http: HttpRequest) -> Response:
     """Succeed for the model that is served; clients pull before the first request."""
     body = await read_body(http, PullBody)
-    name = body.model or body.name
-    if not name:
-        raise InvalidFieldError("The field model is missing.", "Add it.", "model")
-    check_model(http.app.state.service, name)
+    check_model(http.app.state.service, body.model_name)
     return JSONResponse({"status": "success"}, media_type="application/x-ndjson")
 
 

@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS, SamplingParams
-from llava_tools.server.bodies import Body, read_body
-from llava_tools.server.errors import InvalidFieldError
+from llava_tools.server.bodies import read_body
 from llava_tools.server.ollama.answer_writer import timestamp
 from llava_tools.server.ollama.loading import expiry
+from llava_tools.server.ollama.named_body import NamedBody
 from llava_tools.server.ollama.names import check_model, listed_names, main_name, size_of
 from llava_tools.server.ollama.template import write_template
 from llava_tools.server.service import Service
@@ -27,15 +27,12 @@ CAPABILITIES = ("completion", "vision", "tools")
 _ARCHITECTURE = "llava"
 
 
-class ShowBody(Body):
+class ShowBody(NamedBody):
     """The body of `POST /api/show`."""
 
     ignored: ClassVar[frozenset[str]] = frozenset(
         {"verbose", "runner", "system", "template", "options"}
     )
-
-    model: str | None = None
-    name: str | None = None
 
 
 async def version(http: HttpRequest) -> Response:
@@ -58,10 +55,7 @@ async def show_model(http: HttpRequest) -> Response:
     """Describe the model."""
     service: Service = http.app.state.service
     body = await read_body(http, ShowBody)
-    name = body.model or body.name
-    if not name:
-        raise InvalidFieldError("The field model is missing.", "Add it.", "model")
-    check_model(service, name)
+    check_model(service, body.model_name)
     service.check_loaded()
     started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
     parameters = {
