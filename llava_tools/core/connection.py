@@ -144,7 +144,8 @@ def _check_proxy(proxy: object) -> None:
 
 
 def _check_async_client(client: Any) -> None:
-    if not callable(getattr(client, "aclose", None)) or not callable(getattr(client, "send", None)):
+    names = ("aclose", "build_request", "send")
+    if not all(callable(getattr(client, name, None)) for name in names):
         raise RequestError(
             f"http_async_client is a {type(client).__name__}.",
             "Use an httpx.AsyncClient: all requests run on one event loop, those of invoke too.",

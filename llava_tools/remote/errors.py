@@ -176,7 +176,7 @@ def translate(error: Exception, url: str) -> LlavaToolsError:
 
 
 def _status_error(error: StatusError, url: str) -> LlavaToolsError:
-    message, status = _one_line(error.server_message or "no message"), error.status
+    message, status = _sentence(error.server_message or "no message"), error.status
     if 300 <= status < 400:
         target = _one_line(without_credentials(error.location) or "nowhere")
         return RequestError(
@@ -268,6 +268,11 @@ def forked() -> EngineError:
 def not_reported(value: str) -> ServerError:
     """Return the error for a server whose answer lacks a requested value."""
     return ServerError(f"The server did not report {value}.", "Use a vLLM server.")
+
+
+def _sentence(value: object) -> str:
+    text = _one_line(value)
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def _one_line(value: object) -> str:

@@ -146,13 +146,14 @@ def test_an_async_client_sends_the_requests(serve: Serve, module: str) -> None:
     assert client.is_closed
 
 
-def test_redirects_are_not_followed(serve: Serve) -> None:
+@pytest.mark.parametrize("follow", [False, True])
+def test_redirects_are_not_followed(serve: Serve, follow: bool) -> None:
     other = serve("elsewhere")
     transport = httpx.MockTransport(
         lambda request: httpx.Response(307, headers={"location": other.url})
     )
-    client = httpx.AsyncClient(transport=transport)
-    with pytest.raises(LlavaToolsError):
+    client = httpx.AsyncClient(transport=transport, follow_redirects=follow)
+    with pytest.raises(LlavaToolsError, match="redirects are not followed"):
         _connected(other, http_async_client=client)
     assert other.headers == []
 
