@@ -125,7 +125,7 @@ def test_servers_are_tiled_only_if_they_report_logprobs_of_prompts(index: PageIn
     assert ask_server(index, "schemas", zoom=False) == ("hot", 1)
 
 
-def test_servers_without_logprobs_are_asked_without(index: PageIndex) -> None:
+def test_questions_do_without_logprobs_that_a_server_lacks(index: PageIndex) -> None:
     for kind in ("minimal", "strict"):
         assert ask_server(index, kind) == ("hot", 1)
         assert ask_server(index, kind, use_logprobs=False) == ("hot", 1)
@@ -149,7 +149,7 @@ def test_the_command_asks_servers_without_logprobs(
         assert capsys.readouterr().err == ""
 
 
-async def test_servers_without_logprobs_are_asked_without_in_tasks(index: PageIndex) -> None:
+async def test_async_questions_do_without_logprobs_that_a_server_lacks(index: PageIndex) -> None:
     with FakeServer(("hot",), "minimal") as server, Llava(base_url=server.url) as model:
         assert (await aask(index, "How hot?", model, k=1)).text == "hot"
         parts = [part async for part in astream(index, "How hot?", model, k=1, short=False)]
