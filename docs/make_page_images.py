@@ -14,9 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 from PIL import Image
@@ -29,7 +30,7 @@ from llava_tools.server.options import ServerOptions
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-DESKTOP, PHONE = (1280, 800), (390, 844)
+TALL, DESKTOP, PHONE = (1280, 980), (1280, 800), (390, 844)
 #: Colours of a saved image, enough for flat surfaces and text.
 COLOURS = 128
 
@@ -41,13 +42,10 @@ def main() -> None:
         PageIndex(folder).update([ROOT / "examples" / "signs.pdf"])
         with serve(folder) as address:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            for name, scheme, size, show in (
-                ("page", "light", DESKTOP, show_box),
-                ("page_documents", "dark", DESKTOP, show_documents),
-                ("page_phone", "light", PHONE, show_welcome),
-                ("page_phone_dark", "dark", PHONE, show_comparison),
-            ):
-                save(browser, address, name, scheme, size, show)
+            save(browser, address, "page", "light", TALL, show_box)
+            save(browser, address, "page_documents", "dark", DESKTOP, show_documents)
+            save(browser, address, "page_phone", "light", PHONE, show_welcome)
+            save(browser, address, "page_phone_dark", "dark", PHONE, show_comparison)
             browser.close()
 
 
@@ -66,13 +64,22 @@ def serve(index: str) -> Iterator[str]:
         thread.join()
 
 
-def save(browser: Browser, address: str, name: str, scheme: str, size: tuple, show) -> None:
+def save(
+    browser: Browser,
+    address: str,
+    name: str,
+    scheme: Literal["light", "dark"],
+    size: tuple[int, int],
+    show: Callable[[Page], None],
+) -> None:
     """Open the page, do what `show` does, and save the window."""
     width, height = size
-    viewport = {"width": width, "height": height}
     is_phone = size == PHONE
     context = browser.new_context(
-        viewport=viewport, color_scheme=scheme, is_mobile=is_phone, has_touch=is_phone
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        is_mobile=is_phone,
+        has_touch=is_phone,
     )
     page = context.new_page()
     page.goto(address)

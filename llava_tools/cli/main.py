@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         chat_template,
         completion,
         convert,
+        demo,
         documents,
         finetune,
         info,
@@ -120,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
     last = (convert, chat_template, completion)
-    for command in (ask, chat, documents, search, serve, mcp, info, bench, finetune, *last):
+    for command in (ask, chat, documents, search, demo, serve, mcp, info, bench, finetune, *last):
         command.add(commands)
     return parser
 

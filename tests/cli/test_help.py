@@ -15,6 +15,7 @@ COMMANDS = (
     "chat",
     "index",
     "search",
+    "demo",
     "mcp",
     "info",
     "bench",

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,20 +111,23 @@ class Server:
 
 
 @contextmanager
-def run_server(index: Any = None, **options: Any) -> Iterator[Server]:
-    """Run a server in a thread."""
+def run_server(index: Any = None, *, is_loaded: bool = True, **options: Any) -> Iterator[Server]:
+    """Run a server in a thread; its model is loaded, or is so once `pause` opens."""
     pause = Pause()
+    if not is_loaded:
+        pause.close()
     backend = ScriptedBackend(script, pause=pause, scores=probability)
     app = create_app(ServerOptions(**options), Llava(backend=backend))
     if index is not None:
         app.state.service.index = index
-    app.state.service.load()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
+        while is_loaded and not app.state.service.is_loaded:
+            time.sleep(0.01)
         try:
             yield Server(address, backend, pause, app)
         finally:

@@ -12,7 +12,7 @@ import pytest
 from llava_tools.retrieval import PageIndex
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
-from tests.server.page.browser import BOX, EXAMPLES, HOSTILE, Server, Visit, run_server
+from tests.server.page.browser import EXAMPLES, HOSTILE, Server, Visit, run_server
 from tests.server.page.browser import find_chromium as _find_chromium
 
 api = pytest.importorskip("playwright.sync_api")
@@ -93,7 +93,7 @@ DISPATCH = """([type, files]) => {
 }"""
 
 
-def test_an_image_is_chosen_and_asked_about(visit: Visit, server: Server) -> None:
+def test_a_question_about_a_chosen_image_is_answered(visit: Visit, server: Server) -> None:
     visit.add(STAR)
     turn = visit.ask("What colour is the star?")
     assert turn.locator(".text").inner_text() == "yellow"
@@ -320,8 +320,9 @@ def test_copy_copies_the_answer(visit: Visit) -> None:
 
 def test_examples_run(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Where is the triangle?").click()
-    visit.page.locator(".turn svg .box").wait_for()
-    assert BOX  # of the scripted model
+    box = visit.page.locator(".turn svg .box")
+    box.wait_for()
+    assert box.get_attribute("x") == "70"  # a quarter of 280
 
 
 @pytest.fixture
@@ -356,6 +357,18 @@ def test_a_server_with_keys_asks_for_one(open_page: Any) -> None:
         visit = Visit(page)
         visit.add(STAR)
         assert visit.ask("What colour is the star?").locator(".text").inner_text() == "yellow"
+
+
+def test_a_model_that_is_being_loaded_is_waited_for(open_page: Any) -> None:
+    with run_server(is_loaded=False) as server:
+        page = open_page(server.address)
+        api.expect(page.locator("#banner")).to_have_text(
+            "The model is being loaded. Ask in a moment."
+        )
+        server.pause.open()
+        api.expect(page.locator("#banner")).to_be_hidden()
+        turn = Visit(page).ask("Tell me")
+        assert turn.locator(".text").inner_text() == "one two three four five six"
 
 
 def test_an_image_above_the_limit_is_refused_with_the_limit(open_page: Any) -> None:
