@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -22,41 +23,35 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses that would be opened in a browser."""
-    opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", opened.append)
-
-    class SameThread:
-        def __init__(self, target: Any, args: Any, daemon: bool) -> None:
-            self.start = lambda: target(*args)
-
-    monkeypatch.setattr(demo.threading, "Thread", SameThread)
+def opened(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
+    """The addresses that would be opened in a browser, by another thread."""
+    opened: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(webbrowser, "open", opened.put)
     return opened
 
 
 def test_it_opens_the_page_of_this_machine(
-    runs: list[tuple[Any, str]], opened: list[str], capsys: pytest.CaptureFixture[str]
+    runs: list[tuple[Any, str]], opened: SimpleQueue[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo"]) == 0
     ((app, url),) = runs
-    assert opened == [url]
+    assert opened.get(timeout=10) == url
     assert url.startswith("http://127.0.0.1:")
     assert f"{url} (Ctrl-C ends it)" in capsys.readouterr().err
     assert app.state.service.model.options.model == "tiny"
 
 
 def test_flags_choose_model_and_index_and_leave_the_browser(
-    runs: list[tuple[Any, str]], opened: list[str], tmp_path: Any
+    runs: list[tuple[Any, str]], opened: SimpleQueue[str], tmp_path: Any
 ) -> None:
     assert main(["demo", "--model", "7b", "--index", str(tmp_path), "--no-browser"]) == 0
     ((app, _),) = runs
-    assert opened == []
+    assert opened.empty()
     assert app.state.service.model.options.model == "7b"
     assert app.state.service.options.index == str(tmp_path)
 
 
-def test_its_server_has_the_page(monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
+def test_its_server_has_the_page(monkeypatch: pytest.MonkeyPatch, opened: SimpleQueue[str]) -> None:
     pages = []
 
     def run(app: Any, listener: Any) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from llava_tools import Llava
-from llava_tools.info import LLAVA_NOTICE, TINY_NOTICE
+from llava_tools.info import LLAVA_NOTICE
+from llava_tools.options import TINY_NOTICE
 from llava_tools.server.app import create_app
 from llava_tools.server.options import ServerOptions
 from llava_tools.server.page.api import describe_service

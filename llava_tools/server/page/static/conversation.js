@@ -51,6 +51,7 @@ export class Conversation {
   /** Forget all turns. */
   clear() {
     this.stop();
+    this.#turns.flatMap((turn) => turn.images).forEach((image) => image.release());
     this.#turns = [];
     this.list.replaceChildren();
   }

@@ -31,6 +31,11 @@ export class UserImage {
     return this.#upload;
   }
 
+  /** Free the memory of the image on the page. */
+  release() {
+    URL.revokeObjectURL(this.url);
+  }
+
   /** Have `upload` send it again: the server needed its room for others, or was started anew. */
   forget() {
     this.#upload = null;
