@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from llava_tools.retrieval import PageIndex
 from llava_tools.testing import ScriptedEmbedder
@@ -180,6 +181,39 @@ def test_where_is_draws_a_box(visit: Visit, mode: str, text: str) -> None:
     assert drawn["width"] == pytest.approx(image["width"] / 2, abs=4)
 
 
+@pytest.mark.parametrize(
+    ("text", "thing"),
+    [
+        ("Where is the star?", "the star"),
+        ("where's my  red cup", "my red cup"),
+        ("Where are the two dogs in the picture?", "the two dogs"),
+        ("Where is a café’s sign?", "a café’s sign"),
+        ("Where is this?", None),
+        ("Where are we?", None),
+        ("Where was this taken?", None),
+        ("Where is the photo taken?", None),
+        ("Where is the man going?", None),
+        ("Where is the star, and what colour is it?", None),
+        ("What is where?", None),
+    ],
+)
+def test_only_questions_for_a_thing_get_a_box(visit: Visit, text: str, thing: str | None) -> None:
+    program = "text => import('/static/modes.js').then(modes => modes.thingToLocate(text))"
+    assert visit.page.evaluate(program, text) == thing
+
+
+def test_an_image_that_the_browser_does_not_know_is_shown(visit: Visit, tmp_path: Path) -> None:
+    with Image.open(EXAMPLES / STAR) as image:
+        image.save(tmp_path / "star.tiff")
+    visit.page.set_input_files("#files", tmp_path / "star.tiff")
+    small = visit.page.locator("#tray img")
+    api.expect(small).to_have_js_property("naturalWidth", 240)
+    assert small.get_attribute("alt") == "star.tiff"
+    turn = visit.ask("What colour is the star?")
+    assert turn.locator(".text").inner_text() == "yellow"
+    assert turn.locator(".thumbnail img").evaluate("image => image.naturalWidth") == 240
+
+
 def test_no_box_is_drawn_for_what_is_hardly_there(visit: Visit) -> None:
     visit.add(STAR)
     turn = visit.ask("the unicorn", "locate")
@@ -219,6 +253,20 @@ def test_documents_answer_with_the_page_and_the_box(visit: Visit, server: Server
     assert visit.page.locator("#viewer .box").is_visible()
     visit.page.keyboard.press("Escape")
     assert not visit.page.locator("#viewer").is_visible()
+
+
+def test_the_answer_of_a_document_is_stopped(visit: Visit, server: Server) -> None:
+    server.pause.close()
+    turn = visit.ask("How often are coffee machines descaled?", "documents", wait=False)
+    admission = server.app.state.service.admission
+    while not server.backend.requests:
+        visit.page.wait_for_timeout(10)
+    assert admission.pending == 1
+    visit.page.locator("#stop").click()
+    api.expect(turn.locator(".note")).to_have_text("Stopped.")
+    while admission.pending:
+        visit.page.wait_for_timeout(10)
+    assert turn.locator(".text").inner_text() == ""
 
 
 def test_pages_are_found_and_enlarged(visit: Visit) -> None:

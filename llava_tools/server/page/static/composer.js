@@ -138,7 +138,9 @@ export class Composer {
 
   #addImage(image) {
     this.#setImages([...this.#images, image]);
-    image.upload().catch((error) => {
+    const { url } = image;
+    const show = () => image.url !== url && this.#setImages(this.#images);
+    image.upload().then(show, (error) => {
       this.#setImages(this.#images.filter((other) => other !== image));
       this.#showError(error);
     });

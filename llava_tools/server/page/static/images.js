@@ -1,6 +1,9 @@
 // Images that the user adds: checked against the limits, sent once, then named by their handle.
 
-import { ApiError, fetchJson } from "./api.js";
+import { ApiError, fetchImage, fetchJson } from "./api.js";
+
+/** Media types that browsers show; the server returns others, such as TIFF, as PNG. */
+const SHOWN = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"];
 
 /** An image of the conversation. */
 export class UserImage {
@@ -21,14 +24,16 @@ export class UserImage {
    * @throws {ApiError} It is no usable image.
    */
   upload() {
-    this.#upload ??= fetchJson("/llava/images", { body: this.file }).then(
-      (sent) => Object.assign(this, sent),
-      (error) => {
-        this.#upload = null;
-        throw error;
-      },
-    );
+    this.#upload ??= this.#send().catch((error) => {
+      this.#upload = null;
+      throw error;
+    });
     return this.#upload;
+  }
+
+  async #send() {
+    Object.assign(this, await fetchJson("/llava/images", { body: this.file }));
+    if (!SHOWN.includes(this.file.type)) this.url = await fetchImage(`/llava/images/${this.handle}`);
   }
 
   /** Free the memory of the image on the page. */

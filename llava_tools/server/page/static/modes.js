@@ -31,10 +31,15 @@ export function listModes(info) {
 /** Return whether a mode is about the documents of the server, not about the user's images. */
 export const isAboutDocuments = (mode) => DOCUMENTS.includes(mode);
 
+const WHERE = /^where(?:['’]s| is| are) (.+?)(?: (?:in|on) (?:the|this) (?:image|picture|photo))?\s*\?*$/i;
+const THING = /^(?:the|an?|my|our|your|his|her|its|their|all)(?: [\p{L}\d'’-]+){1,6}$/iu;
+/** "Where is the photo taken?" is about more than the image shows. */
+const PLACE = /\b(?:taken|made|shot|from|located|going|photo|picture|image|scene)\b/i;
+
 /** Return what a question like "Where is the star?" looks for, or null. */
 export function thingToLocate(text) {
-  const match = /^\s*where(?:['’]s| is| are)\s+(.+?)(?:\s+in the (?:image|picture|photo))?\s*\??\s*$/i.exec(text);
-  return match ? match[1] : null;
+  const thing = WHERE.exec(text.trim().replace(/\s+/g, " "))?.[1];
+  return thing && THING.test(thing) && !PLACE.test(thing) ? thing : null;
 }
 
 /** Return what a turn still lacks, or an empty text. */
