@@ -224,13 +224,14 @@ def _error_by_code(
     """Return an error of a class; with what the model had written if it is of the answer."""
     if not issubclass(kind, OutputError):
         return kind(message)
-    calls = [call for call in details.get("tool_calls") or () if isinstance(call, dict)]
+    calls = details.get("tool_calls")
     return OutputError(
         message,
         text=str(details.get("text") or ""),
         tool_calls=tuple(
-            ToolCall(str(call.get("id")), str(call.get("name")), call.get("arguments") or {})
-            for call in calls
+            ToolCall(str(call.get("id")), str(call.get("name")), call["arguments"])
+            for call in (calls if isinstance(calls, list) else ())
+            if isinstance(call, dict) and isinstance(call.get("arguments"), dict)
         ),
     )
 

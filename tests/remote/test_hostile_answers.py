@@ -10,6 +10,7 @@ import pytest
 
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError, ServerError
+from llava_tools.remote.errors import ERRORS_BY_CODE
 from tests.remote.hostile_answers import BROKEN, GZIP, READ, SLOW
 from tests.remote.hostile_server import (
     DEEP,
@@ -179,3 +180,26 @@ def test_a_client_that_has_enough_leaves(serve_bytes: ServeBytes) -> None:
         full_answer(backend, Request(QUESTION))
     assert server.closed.wait(10)
     backend.close()
+
+
+@pytest.mark.parametrize("code", [*ERRORS_BY_CODE, 5, 429, [], {}, None, True, 1e300, "x" * 9000])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"tool_calls": 5},
+        {"tool_calls": "x"},
+        {"tool_calls": [5, {"arguments": 5}, {"arguments": "{}"}], "text": 5},
+        {"message": []},
+        {"message": {"a": 1}},
+    ],
+)
+def test_errors_with_strange_codes_are_errors(
+    ask: Ask, code: object, fields: dict[str, Any]
+) -> None:
+    error = {"error": {"message": "busy", "code": code, **fields}}
+    whole = json.dumps(error)
+    for answer in (http(whole, "400 Bad"), http(whole, "500 X"), events(error)):
+        with pytest.raises(LlavaToolsError) as caught:
+            ask(answer)
+        assert getattr(caught.value, "tool_calls", ()) == ()
