@@ -35,6 +35,8 @@ MAX_ANSWER_BYTES = 64 * 2**20
 _MAX_ERROR_BYTES = 64 * 2**10
 #: Bytes and events of a stream for each token that it may hold, with 20 alternatives to it.
 _TOKEN_BYTES, _TOKEN_EVENTS = 16 * 2**10, 4
+#: Most tokens of an answer, whatever context a server claims to have.
+MAX_TOKENS = 65_536
 #: Events beside those: roles, usage, progress, empty ones.
 _FURTHER_EVENTS = 1024
 #: Seconds for the end of a body whose last event has come.
@@ -124,6 +126,7 @@ class Transport:
         An answer that is no stream but one JSON document is its only event.
         """
         deadline = asyncio.get_running_loop().time() + self._answer_timeout
+        max_tokens = min(max_tokens, MAX_TOKENS)
         max_bytes = MAX_EVENT_BYTES + _TOKEN_BYTES * max_tokens
         max_events = _FURTHER_EVENTS + _TOKEN_EVENTS * max_tokens
         async with self._opened("POST", f"{self._base}/{path}", body, deadline) as response:

@@ -11,7 +11,7 @@ from llava_tools.core.requests import Request
 from llava_tools.errors import EngineError, ModelNotFoundError, ServerError
 from llava_tools.remote import transport
 from tests.remote.hostile_answers import NO_LIST
-from tests.remote.hostile_server import chunk, endless, head, http
+from tests.remote.hostile_server import chunk, endless, event, head, http, words
 from tests.remote.requests import QUESTION, ServeBytes, connect_url, full_answer
 
 
@@ -48,6 +48,18 @@ def test_strange_fields_of_a_model_are_passed_over(
     server = serve_bytes(http(json.dumps(whole)), http(json.dumps(models)))
     backend = connect_url(server.url)
     assert backend.context_length == 4096
+    backend.close()
+
+
+def test_a_context_without_end_does_not_lift_the_bounds(
+    serve_bytes: ServeBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_TOKENS", 100)
+    models = {"data": [{"id": "llava", "owned_by": "llava-tools", "max_model_len": 10**18}]}
+    server = serve_bytes(endless(event(words()) * 100), http(json.dumps(models)))
+    backend = connect_url(server.url)
+    with pytest.raises(ServerError, match="more than 1424 events"):
+        full_answer(backend, Request(QUESTION))
     backend.close()
 
 
