@@ -8,6 +8,7 @@ The embedded model answers. Needs the extras `torch`, `documents`, `serve` and t
 
 from __future__ import annotations
 
+import ctypes
 import io
 import socket
 import sys
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import pypdfium2
+import pypdfium2.raw as raw
 import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -39,14 +42,33 @@ def main() -> None:
     """Start a server, use its page, and save what it shows."""
     program = sys.argv[1] if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        PageIndex(folder).update([ROOT / "examples" / "signs.pdf"])
-        with serve(folder) as address:
+        index = f"{folder}/index"
+        PageIndex(index).update([write_signs(Path(folder) / "door-signs.pdf")])
+        with serve(index) as address:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
             save(browser, address, "page", "light", TALL, show_box)
             save(browser, address, "page_documents", "dark", DESKTOP, show_documents)
             save(browser, address, "page_phone", "light", PHONE, show_welcome)
             save(browser, address, "page_phone_dark", "dark", PHONE, show_comparison)
             browser.close()
+
+
+def write_signs(path: Path) -> Path:
+    """Write a PDF with a sign on each page, whose text layer has the places of its words."""
+    pdf = pypdfium2.PdfDocument.new()
+    font = raw.FPDFText_LoadStandardFont(pdf.raw, b"Helvetica-Bold")
+    for name, number, left in (("Gate", "38", 85), ("Platform", "5", 115), ("Room", "21", 85)):
+        page = pdf.new_page(300, 300)
+        for text, size, x, y in ((name, 22, 24, 255), (number, 110, left, 100)):
+            line = raw.FPDFPageObj_CreateTextObj(pdf.raw, font, ctypes.c_float(size))
+            wide = ctypes.create_string_buffer(f"{text}\0".encode("utf-16-le"))
+            raw.FPDFText_SetText(line, ctypes.cast(wide, raw.FPDF_WIDESTRING))
+            raw.FPDFPageObj_Transform(line, 1, 0, 0, 1, x, y)
+            raw.FPDFPage_InsertObject(page.raw, line)
+        raw.FPDFPage_GenerateContent(page.raw)
+    pdf.save(path)
+    pdf.close()
+    return path
 
 
 @contextmanager
@@ -103,7 +125,7 @@ def show_box(page: Page) -> None:
 
 def show_documents(page: Page) -> None:
     """Ask the documents."""
-    ask(page, "documents", "What colour is the cross of the first aid sign?")
+    ask(page, "documents", "What number is the gate?")
 
 
 def show_comparison(page: Page) -> None:

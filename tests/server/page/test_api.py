@@ -59,18 +59,19 @@ def test_info_needs_the_key_and_says_so(make_client: MakeClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "notice"),
+    ("model", "notice", "passes_on"),
     [
-        (Llava(), TINY_NOTICE),
-        (Llava("7b"), LLAVA_NOTICE),
-        (Llava("llava-hf/llava-1.5-7b-hf"), LLAVA_NOTICE),
-        (Llava("someone/else"), ""),
-        (Llava(base_url="http://127.0.0.1:9/v1"), ""),
+        (Llava(), TINY_NOTICE, False),
+        (Llava("7b"), LLAVA_NOTICE, False),
+        (Llava("llava-hf/llava-1.5-7b-hf"), LLAVA_NOTICE, False),
+        (Llava("someone/else"), "", False),
+        (Llava(base_url="http://127.0.0.1:9/v1"), "", True),
     ],
     ids=["tiny", "7b", "hub id", "unknown", "server"],
 )
-def test_the_notice_is_that_of_the_model(model: Llava, notice: str) -> None:
-    assert describe_service(Service(ServerOptions(), model))["notice"] == notice
+def test_the_notice_is_that_of_the_model(model: Llava, notice: str, passes_on: bool) -> None:
+    info = describe_service(Service(ServerOptions(), model))
+    assert (info["notice"], info["passes_on"]) == (notice, passes_on)
 
 
 def test_an_index_that_cannot_be_used_is_named(make_client: MakeClient, tmp_path: Any) -> None:

@@ -419,6 +419,20 @@ def test_a_model_that_is_being_loaded_is_waited_for(open_page: Any) -> None:
         assert turn.locator(".text").inner_text() == "one two three four five six"
 
 
+def test_a_server_that_passes_images_on_says_so(open_page: Any) -> None:
+    with run_server() as server:
+        page = open_page("about:blank")
+
+        def pass_on(route: Any) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, json=response.json() | {"passes_on": True})
+
+        page.route("**/llava/info", pass_on)
+        page.goto(server.address)
+        api.expect(page.locator("#lead")).to_contain_text("from there to its model server")
+        assert "on to a model server" in page.locator("#about-privacy").text_content()
+
+
 def test_an_image_above_the_limit_is_refused_with_the_limit(open_page: Any) -> None:
     with run_server(max_body_bytes=2000) as server:
         page = open_page(server.address)

@@ -33,7 +33,11 @@ async function start() {
   if (!info.loaded) await waitForModel();
 }
 
-function describe({ model, notice, requires_key, limits, index }) {
+function describe({ model, notice, passes_on, requires_key, limits, index }) {
+  if (passes_on) {
+    show(byId("lead"), "Drop, paste or choose an image. It goes to this server, and from there to its model server.");
+    show(byId("about-privacy"), "This server passes images and questions on to a model server.");
+  }
   show(byId("model"), model);
   show(byId("notice"), notice);
   show(byId("about-notice"), notice);
