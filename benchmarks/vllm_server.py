@@ -106,7 +106,7 @@ def serve(
             start_new_session=True,  # so that its workers end with it
         )
     try:
-        _wait(server, f"http://127.0.0.1:{port}/health", log)
+        wait_for(server, f"http://127.0.0.1:{port}/health", log)
         yield server
     finally:
         kill(server)
@@ -118,7 +118,8 @@ def version(port: int) -> str:
         return str(json.load(answer)["version"])
 
 
-def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def wait_for(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until a server answers at `url`; `RuntimeError` with the end of its log if it ends."""
     end = time.monotonic() + START_TIMEOUT
     while time.monotonic() < end and server.poll() is None:
         try:
@@ -126,7 +127,7 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
                 return
         except (URLError, OSError):
             time.sleep(1)
-    raise RuntimeError(f"vLLM did not start; {log} ends with:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"The server did not start; {log} ends with:\n{log.read_text()[-2000:]}")
 
 
 def kill(server: subprocess.Popen[bytes]) -> None:

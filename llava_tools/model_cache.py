@@ -186,6 +186,35 @@ class ModelCache(Generic[_Options, _Model]):
             elif entry.model is not None:
                 self._look_later(entry, self._keep_alive(entry))
 
+    def unload(self, options: _Options) -> bool:
+        """Unload a model that answers nothing; the next lease loads it again.
+
+        Returns:
+            Whether it is not loaded now. False also if a user keeps it for ever.
+        """
+        with self._lock:
+            entry = self._entries.get(options)
+        if entry is None:
+            return True
+        with entry.lock:
+            busy = entry.leases or not getattr(entry.model, "idle", True)
+            if entry.model is not None and (busy or math.isinf(self._keep_alive(entry))):
+                return False
+            self._close(entry)
+            self._free()
+            return True
+
+    def seconds_left(self, options: _Options) -> float | None:
+        """Return the seconds until a model is unloaded if no request comes.
+
+        Infinity if a user keeps it for ever; None if it is not loaded.
+        """
+        with self._lock:
+            entry = self._entries.get(options)
+        if entry is None or entry.model is None:
+            return None
+        return max(entry.last_use + self._keep_alive(entry) - self._clock(), 0.0)
+
     def loaded(self) -> dict[_Options, _Model]:
         """Return the models that are loaded now."""
         with self._lock:

@@ -13,7 +13,12 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
 from llava_tools.chat.formats import FORMATS, ConversationName
-from llava_tools.core.connection import CONNECTION_OPTIONS, check_connection
+from llava_tools.core.connection import (
+    CONNECTION_OPTIONS,
+    check_connection,
+    move_credentials,
+    without_credentials,
+)
 from llava_tools.core.duration import parse_duration
 from llava_tools.core.known_models import ALIASES as ALIASES
 from llava_tools.core.known_models import CLIP as CLIP
@@ -150,7 +155,8 @@ class EngineOptions(LoadOptions):
             it again. Seconds, or a text like `5m`; None or a negative value: never. Of objects that
             share an engine the longest counts.
         base_url: URL of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
-            instead; `tiny`, the default, is then the model that it serves.
+            instead; `tiny`, the default, is then the model that it serves. A user's name and
+            password in it move to `default_headers`.
         api_key: API key for that server; by default the environment variable LLAVA_API_KEY.
         default_headers: HTTP headers of every request to that server.
         extra_body: Further fields of the JSON of every request for an answer.
@@ -196,7 +202,10 @@ class EngineOptions(LoadOptions):
 
     def _check_connection(self) -> None:
         """Check the options of the connection, and copy what could be changed from outside."""
-        values = {name: getattr(self, name) for name in CONNECTION_OPTIONS}
+        values = {name: getattr(self, name) for name in ("base_url", *CONNECTION_OPTIONS)}
+        move_credentials(values)
+        object.__setattr__(self, "base_url", values.pop("base_url"))
+        object.__setattr__(self, "default_headers", values["default_headers"])
         check_connection(self.base_url, values)
         for name, value in values.items():
             if isinstance(value, Mapping):
@@ -205,8 +214,10 @@ class EngineOptions(LoadOptions):
     def _check_remote(self) -> None:
         """Check the URL, and that no option is set that the server determines."""
         if not isinstance(self.base_url, str) or not _URL.fullmatch(self.base_url):
+            url = self.base_url
+            shown = without_credentials(url) if isinstance(url, str) else url
             raise RequestError(
-                f"base_url={self.base_url!r} is not possible.",
+                f"base_url={shown!r} is not possible.",
                 "Write the address of the server's API, like 'http://localhost:8000/v1'.",
             )
         for item in fields(self):
@@ -266,6 +277,7 @@ def validate_options(
     normalized = normalize(options, names, where, synonyms)
     if isinstance(normalized.get("stop"), str):
         normalized["stop"] = [normalized["stop"]]
+    move_credentials(normalized)
     sampling_params({n: normalized[n] for n in SAMPLING_OPTIONS if n in normalized}, where)
     engine = {name: normalized[name] for name in ENGINE_OPTIONS if name in normalized}
     model = normalized.get("model", "tiny")

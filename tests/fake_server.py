@@ -217,6 +217,9 @@ class FakeServer:
             ],
             "usage": {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1},
         }
+        if body.get("logprobs") and self._kind != "minimal":
+            entry = {"token": text, "logprob": 0.0, "bytes": None, "top_logprobs": []}
+            answer["choices"][0]["logprobs"] = {"content": [entry]}
         if self._vllm and body.get("return_token_ids"):
             answer["prompt_token_ids"] = list(range(tokens))
         if self._vllm and "prompt_logprobs" in body:

@@ -38,6 +38,7 @@ LAYERS = (
     "tools",
     "retrieval",
     "finetune",
+    "server",
     "cli",
     "__main__",
 )
@@ -119,6 +120,7 @@ def test_the_root_holds_few_modules() -> None:
         ("llava_tools/remote", HEAVY),
         ("llava_tools/tools", HEAVY),
         ("llava_tools/retrieval", ("torch", "transformers", "llava_tools.engine")),
+        ("llava_tools/server", (*HEAVY, "llava_tools.engine")),
         ("llava_tools/cli", (*HEAVY, "llava_tools.engine")),
         ("integrations/langchain_llava", ("llava_tools.engine", "llama_index", *HEAVY)),
         ("integrations/llama_index", ("llava_tools.engine", "langchain", *HEAVY)),
@@ -182,7 +184,7 @@ def test_nothing_heavy_is_loaded_before_the_first_request(program: str) -> None:
 
 def test_a_server_needs_its_extra_only_at_the_first_request() -> None:
     program = (
-        "import sys; sys.modules['openai'] = None\n"
+        "import sys; sys.modules['httpx'] = None\n"
         "from llava_tools import Llava\n"
         "model = Llava(base_url='http://127.0.0.1:9/v1')\n"
         "try: model.ask('What?')\n"
@@ -191,7 +193,7 @@ def test_a_server_needs_its_extra_only_at_the_first_request() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("MissingExtraError openai is not installed")
+    assert done.stdout.startswith("MissingExtraError httpx is not installed")
     assert "the extra 'remote'. Run: python -m pip install" in done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -243,3 +244,49 @@ def test_timers_do_not_keep_the_interpreter_alive(timers: list[threading.Timer])
     assert timer.interval <= threading.TIMEOUT_MAX
     cache.release(EngineOptions(), user)
     assert timer.finished.is_set()
+
+
+def test_an_idle_model_is_unloaded_on_request(engines: Engines) -> None:
+    model = Llava(keep_alive=300)
+    assert model.ask("?").text == "one two three"
+    assert engines.cache.unload(model.options)
+    assert (engines.loaded, engines.freed) == (False, 1)
+    assert model.ask("?").text == "one two three"
+    assert engines.loads == 2
+    engines.timer.pass_time(300)
+    assert not engines.loaded
+
+
+def test_a_running_answer_is_not_unloaded_on_request(engines: Engines) -> None:
+    model = Llava(keep_alive=300)
+    stream = model.stream("?")
+    next(stream)
+    assert not engines.cache.unload(model.options)
+    assert engines.loaded
+    stream.close()
+    assert engines.cache.unload(model.options)
+
+
+def test_a_model_that_a_user_keeps_is_not_unloaded_on_request(engines: Engines) -> None:
+    first, second = Llava(keep_alive=300), Llava()
+    first.ask("?")
+    second.ask("?")
+    assert not engines.cache.unload(first.options)
+    assert engines.cache.seconds_left(first.options) == math.inf
+    assert engines.loaded
+
+
+def test_a_model_that_is_not_loaded_needs_no_unloading(engines: Engines) -> None:
+    options = EngineOptions()
+    assert engines.cache.unload(options)
+    assert engines.cache.seconds_left(options) is None
+
+
+def test_the_rest_of_the_wait_is_known(engines: Engines) -> None:
+    model = Llava(keep_alive=300)
+    model.ask("?")
+    assert engines.cache.seconds_left(model.options) == 300
+    engines.timer.pass_time(100)
+    assert engines.cache.seconds_left(model.options) == 200
+    engines.timer.pass_time(200)
+    assert engines.cache.seconds_left(model.options) is None

@@ -20,6 +20,7 @@ from llava_tools.cli.output import (
     write_note,
     write_stream,
 )
+from llava_tools.core.backend import scores_labels
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import RequestError, on_one_line
@@ -147,6 +148,8 @@ def _ask_index(arguments: argparse.Namespace, model: Llava) -> int:
         write(_format_citations(answer, images), end="")
     for skip in answer.skipped:
         write_error(f"skipped {skip}")
+    if not arguments.no_zoom and not scores_labels(model.backend):
+        write_note("The server does not score labels: whole pages were used, without zooming in.")
     return SOME_SKIPPED if answer.skipped else 0
 
 
@@ -166,7 +169,7 @@ def _stream_index(arguments: argparse.Namespace, model: Llava) -> DocumentAnswer
         rerank=arguments.rerank,
         short=not arguments.long,
         with_text=arguments.text,
-        zoom=not arguments.no_zoom,
+        zoom=False if arguments.no_zoom else None,
         **options,
     )
     with closing(parts):

@@ -101,10 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
         chat_template,
         completion,
         convert,
+        demo,
         documents,
         finetune,
         info,
+        mcp,
         search,
+        serve,
     )
     from llava_tools.cli.options import Parser
 
@@ -118,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
     last = (convert, chat_template, completion)
-    for command in (ask, chat, documents, search, info, bench, finetune, *last):
+    for command in (ask, chat, documents, search, demo, serve, mcp, info, bench, finetune, *last):
         command.add(commands)
     return parser
 

@@ -88,6 +88,16 @@ class WrappedBackend:
         """See `Backend.context_length`."""
         return self.backend.context_length
 
+    @property
+    def reports_logprobs(self) -> bool:
+        """See `reports_logprobs`."""
+        return reports_logprobs(self.backend)
+
+    @property
+    def scores_labels(self) -> bool:
+        """See `scores_labels`."""
+        return scores_labels(self.backend)
+
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
         return self.backend.score(request, labels)
@@ -103,6 +113,19 @@ class WrappedBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         self.backend.close()
+
+
+def reports_logprobs(backend: Backend) -> bool:
+    """Return whether answers have log-probabilities on request.
+
+    A backend has them unless its attribute `reports_logprobs` is False, as with some servers.
+    """
+    return bool(getattr(backend, "reports_logprobs", True))
+
+
+def scores_labels(backend: Backend) -> bool:
+    """Return whether `Backend.score` works, unless the attribute `scores_labels` is False."""
+    return bool(getattr(backend, "scores_labels", True))
 
 
 class Encoder(Protocol):

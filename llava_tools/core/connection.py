@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from llava_tools.errors import RequestError
 
 #: Names of headers, and values that HTTP can carry (RFC 9110).
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PROXY = re.compile(r"(?:https?|socks5h?)://[^\s/?#]+/?")
 
 #: Fields of a request's body that options or the request itself set.
@@ -45,6 +47,41 @@ WRITTEN_FIELDS = frozenset(
 )
 
 
+def without_credentials(url: str) -> str:
+    """Return a URL without a user's name and password, which no message and no repr may show."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.rpartition("@")[2]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def authorization(url: str) -> dict[str, str]:
+    """Return the header for the user's name and password in a URL; none for a URL without them."""
+    host = url.partition("://")[2].partition("/")[0]
+    user, separator, _ = host.rpartition("@")
+    if not separator:
+        return {}
+    name, _, password = user.partition(":")
+    plain = f"{unquote(name)}:{unquote(password)}"
+    return {"Authorization": f"Basic {base64.b64encode(plain.encode()).decode()}"}
+
+
+def move_credentials(options: dict[str, Any]) -> None:
+    """Move a user's name and password from `base_url` to `default_headers`, which are not shown.
+
+    A header that is set already stays.
+    """
+    url, headers = options.get("base_url"), options.get("default_headers")
+    if not isinstance(url, str) or not (header := authorization(url)):
+        return
+    options["base_url"] = without_credentials(url)
+    if headers is None:
+        options["default_headers"] = header
+    elif isinstance(headers, Mapping) and "authorization" not in map(str.lower, map(str, headers)):
+        options["default_headers"] = {**headers, **header}
+
+
 def check_connection(base_url: str | None, options: Mapping[str, object]) -> None:
     """Check the options of a connection; a None is not set.
 
@@ -73,7 +110,7 @@ def _check_headers(headers: object) -> None:
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise RequestError(f"default_headers has the name {name!r:.60}.", hint)
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
             raise RequestError(f"The value of {name!r:.60} in default_headers is no text.", hint)
 
 
@@ -107,7 +144,8 @@ def _check_proxy(proxy: object) -> None:
 
 
 def _check_async_client(client: Any) -> None:
-    if not callable(getattr(client, "aclose", None)) or not callable(getattr(client, "send", None)):
+    names = ("aclose", "build_request", "send")
+    if not all(callable(getattr(client, name, None)) for name in names):
         raise RequestError(
             f"http_async_client is a {type(client).__name__}.",
             "Use an httpx.AsyncClient: all requests run on one event loop, those of invoke too.",

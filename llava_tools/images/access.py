@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
-from llava_tools.images.ref import ImageRef, ImageSource, open_image
+from llava_tools.images.ref import ImageRef, ImageSource, is_handle, open_image
 from llava_tools.images.sources import open_path, shorten
 from llava_tools.images.store import ImageStoreLike, open_store
 
@@ -102,8 +102,14 @@ class ImageResolver:
             image = open_image(name, allow_paths=False, fetcher=fetcher)
         elif self._directories and (path := self._within(name)) is not None:
             image = self._open_within(path)
-        else:
+        elif self.handles_only or is_handle(name):
             return self._store.get(name)  # raises the error for an unknown handle
+        else:
+            raise ImageError(
+                f"There is no picture {shorten(name)} here: it is not in an allowed directory, and "
+                "not on an allowed host.",
+                "Name one that is, or a picture of this conversation by its handle (img_…).",
+            )
         self._store.add(image)
         return image
 

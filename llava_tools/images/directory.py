@@ -120,6 +120,15 @@ class DirectoryImages:
             self._remove_leftovers()
             _write_total(lock, 0)
 
+    def handles(self) -> list[str]:
+        """Return the handles of all images, the least recently used first.
+
+        Raises:
+            ImageStoreError: The directory cannot be read.
+        """
+        with self._store_errors("read"):
+            return [handle for _, _, handle in sorted(self._files())]
+
     def __contains__(self, handle: object) -> bool:
         return is_handle(handle) and _size(self._directory / handle) is not None
 

@@ -50,6 +50,11 @@ class MemoryImages:
             self._images.clear()
             self._total = 0
 
+    def handles(self) -> list[str]:
+        """Return the handles of all images, the least recently used first."""
+        with self._lock:
+            return list(self._images)
+
     def __contains__(self, handle: object) -> bool:
         with self._lock:
             return handle in self._images

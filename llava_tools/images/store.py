@@ -117,6 +117,14 @@ class ImageStore:
         """
         self._images.clear()
 
+    def handles(self) -> list[str]:
+        """Return the handles of all images, the least recently used first.
+
+        Raises:
+            ImageStoreError: The directory cannot be read.
+        """
+        return self._images.handles()
+
     def __contains__(self, handle: object) -> bool:
         return handle in self._images
 

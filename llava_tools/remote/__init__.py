@@ -17,11 +17,11 @@ from llava_tools.options import EngineOptions
 
 try:
     from llava_tools.remote.backend import RemoteBackend
-    from llava_tools.remote.client import Connection
+    from llava_tools.remote.transport import Connection
 except ModuleNotFoundError as error:
-    if error.name != "openai":
+    if error.name != "httpx":
         raise
-    raise MissingExtraError("openai", "remote") from error
+    raise MissingExtraError("httpx", "remote") from error
 
 __all__ = ["RemoteBackend", "connect"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from difflib import get_close_matches
+from functools import cached_property, partial
 from typing import Any
 
 from llava_tools.chat.formats import VICUNA_V1, ConversationFormat
@@ -18,21 +18,36 @@ from llava_tools.errors import (
     ContextOverflowError,
     EngineClosedError,
     LlavaToolsError,
-    ModelNotFoundError,
     QueueFullError,
     RequestError,
 )
 from llava_tools.options import CONTEXT_LENGTHS
-from llava_tools.remote import protocol, scoring
-from llava_tools.remote.client import READ_TIMEOUT, RETRY_DELAYS, Client, Connection
+from llava_tools.remote import llava_server, protocol, scoring
+from llava_tools.remote.client import (
+    ANSWER_TIMEOUT,
+    READ_TIMEOUT,
+    RETRY_DELAYS,
+    AnswerParser,
+    Client,
+)
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
+from llava_tools.remote.model_selection import select_model
 from llava_tools.remote.stream import RemoteStream
+from llava_tools.remote.transport import Connection
 from llava_tools.structured.constrained_stream import constrained
 
 #: Context of LLaVA 1.5, for servers that do not report theirs.
 _DEFAULT_CONTEXT = 4096
+#: What servers call themselves in their list of models.
+_SERVERS: dict[str, protocol.ServerKind] = {
+    "vllm": "vllm",
+    "llamacpp": "llama.cpp",
+    llava_server.OWNER: "llava-tools",
+}
+#: Creates the parser of an answer, for the time at which its request is ready to be sent.
+_MakeParser = Callable[[float], AnswerParser]
 _PROBE_MESSAGES = [{"role": "user", "content": "Hello."}]
 
 
@@ -49,6 +64,7 @@ class RemoteBackend:
         retry_delays: Seconds to wait before each further attempt of a request that met a busy or
             failing server. A request is repeated only before the first chunk of its answer.
         read_timeout: Seconds without data from the server after which a request fails.
+        answer_timeout: Seconds after which an answer that has not ended fails.
         conversation: Format that the server's model was trained on: its system sentence, and the
             end of an answer that is scored. The server's own chat template writes the rest.
         connection: Headers, further fields, proxy and HTTP client; None for none.
@@ -70,6 +86,7 @@ class RemoteBackend:
         image_size: int = IMAGE_SIZE,
         retry_delays: Sequence[float] = RETRY_DELAYS,
         read_timeout: float = READ_TIMEOUT,
+        answer_timeout: float = ANSWER_TIMEOUT,
         conversation: ConversationFormat = VICUNA_V1,
         connection: Connection | None = None,
     ) -> None:
@@ -77,13 +94,25 @@ class RemoteBackend:
         self._conversation = conversation
         self._max_concurrent_requests = max_concurrent_requests
         self._slots = threading.BoundedSemaphore(max_concurrent_requests)
-        self._client = Client(url, api_key, retry_delays, read_timeout, connection or Connection())
+        self._client = Client(
+            url,
+            api_key,
+            retry_delays,
+            connection or Connection(),
+            read_timeout=read_timeout,
+            answer_timeout=answer_timeout,
+        )
         try:
             self._model = self._client.run(self._discover_model(model, context_length))
         except LlavaToolsError:
             self._client.close()
             raise
         self._constraint_encoder = ConstraintEncoder(self._probe)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the server is this project's, which builds the prompt itself."""
+        return self._model.server == "llava-tools"
 
     @property
     def model_name(self) -> str:
@@ -111,10 +140,27 @@ class RemoteBackend:
         """
         arrived = time.perf_counter()
         prepared = self._prepare(request)
-        messages = protocol.encode_messages(prepared, self._encode_image)
+        if self._is_own:
+            fields = llava_server.request_fields(request, self._model.name)
+            own_parser = partial(llava_server.LlavaChunkParser, request, arrived)
+            return self._open(request, fields, own_parser)
+        messages = self._messages(prepared)
         encoding = ConstraintEncoding()
         if not prepared.constraint.unconstrained:
             encoding = self._client.run(self._constraint_encoder.encode(prepared.constraint))
+        fields = protocol.request_fields(request, self._model, messages) | encoding.fields
+        parser = partial(
+            protocol.ChunkParser, request, arrived, untagged_call=encoding.untagged_call
+        )
+        return constrained(
+            self._open(request, fields, parser),
+            prepared.constraint,
+            best_effort=encoding.best_effort,
+            stop=request.sampling.stop,
+        )
+
+    def _open(self, request: Request, fields: Fields, make_parser: _MakeParser) -> Stream:
+        """Return the stream of a request that is sent in a task of its own."""
         if not self._slots.acquire(blocking=False):
             limit = self._max_concurrent_requests
             raise QueueFullError(
@@ -122,33 +168,48 @@ class RemoteBackend:
                 "Try again later, or raise max_concurrent_requests.",
             )
         try:
-            chunks = self._chunks(request, messages, encoding, arrived)
-            stream = RemoteStream(chunks, self._client.start, self._slots.release)
+            chunks = self._chunks(request, fields, make_parser)
+            return RemoteStream(chunks, self._client.start, self._slots.release)
         except EngineClosedError:
             self._slots.release()
             raise
-        return constrained(
-            stream,
-            prepared.constraint,
-            best_effort=encoding.best_effort,
-            stop=request.sampling.stop,
-        )
+
+    @property
+    def scores_labels(self) -> bool:
+        """Whether the server can score labels; see `llava_tools.core.backend.scores_labels`."""
+        return self._model.server in ("vllm", "llava-tools")
+
+    @cached_property
+    def reports_logprobs(self) -> bool:
+        """Whether answers have log-probabilities on request; the first use asks the server."""
+        if self._model.server != "other":
+            return True
+        name = self._model.name
+        return self._client.run(scoring.reports_logprobs(self._client, name, _PROBE_MESSAGES))
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
-        """See `Backend.score`; `ServerError` if the server is not a vLLM."""
+        """See `Backend.score`; `ServerError` if the server is neither a vLLM nor ours."""
         check_labels(labels)
-        messages = protocol.encode_messages(self._prepare(request), self._encode_image)
+        prepared = self._prepare(request)
+        if self._is_own:
+            own = llava_server.score(self._client, self._model.name, request, labels)
+            return self._client.run(own)
+        messages = self._messages(prepared)
         return self._client.run(scoring.score(self._client, self._model, messages, labels))
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. The server prefills the prompt, and may cache it."""
-        messages = protocol.encode_messages(self._prepare(request), self._encode_image)
+        prepared = self._prepare(request)
+        if self._is_own:
+            own = llava_server.count_tokens(self._client, self._model.name, request)
+            return self._client.run(own)
+        messages = self._messages(prepared)
         return self._client.run(scoring.count_tokens(self._client, self._model, messages))
 
     def token_ids(self, text: str) -> list[int]:
         """See `Backend.token_ids`; `ServerError` if the server has no endpoint for tokenizing."""
-        escaped = protocol.escape_special_tokens(text)
-        return self._client.run(self._client.tokenize(self._model.name, escaped))
+        text = text if self._is_own else protocol.escape_special_tokens(text)
+        return self._client.run(self._client.tokenize(self._model.name, text))
 
     def close(self) -> None:
         """Fail the requests in flight and close the connections."""
@@ -159,24 +220,25 @@ class RemoteBackend:
             raise forked()
         return prepare(request, self._conversation)
 
+    def _messages(self, prepared: PreparedRequest) -> list[dict[str, Any]]:
+        after_image = ""
+        if self._model.server == "llama.cpp":  # it puts images into texts before its template runs
+            after_image = "".join(map(str, self._conversation.image.after))
+        return protocol.encode_messages(prepared, self._encode_image, after_image)
+
     async def _chunks(
         self,
         request: Request,
-        messages: list[dict[str, Any]],
-        encoding: ConstraintEncoding,
-        arrived: float,
+        fields: Fields,
+        make_parser: _MakeParser,
     ) -> AsyncGenerator[Chunk]:
         """Yield an answer's chunks. Failures before the first chunk are retried."""
-        fields = protocol.request_fields(request, self._model, messages)
-        extra = {**fields["extra_body"], **encoding.fields.get("extra_body", {})}
-        fields |= {**encoding.fields, "extra_body": extra}
         sent = time.perf_counter()
 
         async def start() -> tuple[Chunk, AsyncGenerator[Chunk]]:
-            parser = protocol.ChunkParser(
-                request, arrived, sent, untagged_call=encoding.untagged_call
-            )
-            chunks = self._client.stream(parser, fields)
+            parser = make_parser(sent)
+            max_tokens = fields.get("max_tokens", self._model.context_length)
+            chunks = self._client.stream(parser, fields, max_tokens)
             try:
                 return await anext(chunks), chunks
             except ContextOverflowError:
@@ -195,54 +257,34 @@ class RemoteBackend:
         """Send a short request with the fields of a constraint; return the answer's text."""
         name = self._model.name
         answer = await self._client.complete(name, _PROBE_MESSAGES, max_tokens=48, **fields)
-        return str(answer.choices[0].message.content or "")
+        return protocol.answer_text(answer)
 
     async def _discover_model(
         self, name: str | None, context_length: int | None
     ) -> protocol.ServedModel:
         """Look the model up: its name, its context length, and whether the server is a vLLM."""
-        name, entry = _select_model(await self._client.list_models(), name, self._client.url)
-        limit = getattr(entry, "max_model_len", None)
-        if not isinstance(limit, int):
+        name, entry = select_model(await self._client.list_models(), name, self._client.url)
+        meta = entry.get("meta")
+        limit = entry.get("max_model_len") or (
+            meta.get("n_ctx") if isinstance(meta, dict) else None
+        )
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             limit = None
         elif context_length is not None and context_length > limit:
             raise RequestError(
                 f"context_length={context_length} is more than {name} is served with ({limit}).",
                 f"Use at most {limit}.",
             )
-        is_vllm = getattr(entry, "owned_by", None) == "vllm" or await self._is_vllm(name)
         context_length = context_length or limit or CONTEXT_LENGTHS.get(name, _DEFAULT_CONTEXT)
-        return protocol.ServedModel(name, context_length, is_vllm, self._conversation)
+        server = _SERVERS.get(str(entry.get("owned_by"))) or (
+            "vllm" if await self._is_vllm(name) else "other"
+        )
+        return protocol.ServedModel(name, context_length, server, self._conversation)
 
     async def _is_vllm(self, name: str) -> bool:
         """Request a field that only vLLM returns. Behind Ray Serve, `owned_by` is not vLLM's."""
         try:
-            answer = await self._client.complete(
-                name, _PROBE_MESSAGES, extra_body={"return_token_ids": True}
-            )
+            answer = await self._client.complete(name, _PROBE_MESSAGES, return_token_ids=True)
         except RequestError:
             return False
-        return isinstance(getattr(answer, "prompt_token_ids", None), list)
-
-
-def _select_model(models: list[Any] | None, name: str | None, url: str) -> tuple[str, Any]:
-    """Return the model's name and its entry in the server's list, None if there is no list."""
-    if models is None:
-        if name is None:
-            raise ModelNotFoundError(
-                f"The server at {url} does not list its models.",
-                "Check base_url, which usually ends in /v1, or set model=….",
-            )
-        return name, None
-    entries = {model.id: model for model in models}
-    if name is None and len(models) == 1:
-        name = models[0].id
-    if name in entries:
-        return str(name), entries[name]
-    close = get_close_matches(name or "", entries, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    problem = f"has no {name!r}" if name else "does not serve exactly one model: set model=…"
-    raise ModelNotFoundError(
-        f"The server at {url} {problem}.",
-        f"{hint}It serves: {', '.join(list(entries)[:20]) or 'nothing'}.",
-    )
+        return isinstance(answer.get("prompt_token_ids"), list)

@@ -1,35 +1,32 @@
-"""The `openai` client on its own event loop, so that any request can be cancelled at any time.
+"""Requests to a server on an event loop of their own, so that any can be cancelled at any time.
 
 Another thread cannot interrupt a blocking read, but it can cancel a task. Every request is a task
-on one loop in one thread, and all requests share the client's connections.
+on one loop in one thread, and all requests share the connections of one `Transport`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from contextlib import AbstractContextManager, aclosing
+from typing import Any, Protocol, TypeVar
 
-import openai
-
+from llava_tools.core.connection import without_credentials
 from llava_tools.core.outputs import Chunk
-from llava_tools.core.unicode import well_formed
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError
 from llava_tools.remote.errors import (
+    StatusError,
     connection_closed,
     forked,
     not_reported,
     retry_after,
     translated_errors,
 )
-from llava_tools.remote.protocol import ChunkParser
+from llava_tools.remote.protocol import answer_text
+from llava_tools.remote.transport import Connection, Transport
 
 _T = TypeVar("_T")
 
@@ -37,19 +34,23 @@ _T = TypeVar("_T")
 RETRY_DELAYS = (0.5, 1.0, 2.0)
 #: Seconds without data after which a request fails. Long, since busy servers queue requests.
 READ_TIMEOUT = 600.0
-_CONNECT_TIMEOUT = 5.0
-#: Characters of a value that is a secret; shorter ones may be part of any message.
-_SHORTEST_SECRET = 6
+#: Seconds after which an answer that has not ended fails.
+ANSWER_TIMEOUT = 3600.0
+#: Seconds for a server's list of models.
+_LIST_TIMEOUT = 60.0
+#: Statuses of servers that have no list of models, and refuse the request for it.
+_WITHOUT_LIST = (400, 404, 405, 410, 422, 501)
+_COMPLETIONS = "chat/completions"
 
 
-@dataclass(frozen=True)
-class Connection:
-    """How requests get to a server; see `llava_tools.options.EngineOptions`."""
+class AnswerParser(Protocol):
+    """Parses the chat completion chunks of one answer."""
 
-    default_headers: Mapping[str, str] = field(default_factory=dict)
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
-    proxy: str | None = None
-    http_async_client: Any = None
+    def feed(self, chunk: Any) -> Chunk | None:
+        """Return what the server's next chunk, as JSON, adds to the answer; None if nothing."""
+
+    def end(self) -> Chunk:
+        """Return the final chunk."""
 
 
 class Client:
@@ -66,39 +67,23 @@ class Client:
         url: str,
         api_key: str | None,
         retry_delays: Sequence[float],
-        read_timeout: float,
         connection: Connection,
+        *,
+        read_timeout: float,
+        answer_timeout: float,
     ) -> None:
-        self.url = _without_credentials(url)
-        self._root = url.rstrip("/").removesuffix("/v1")
+        self.url = without_credentials(url)
         self._retry_delays = retry_delays
         self._extra_body = dict(connection.extra_body)
-        self._secrets = _secrets(url, api_key, connection)
-        timeout = openai.Timeout(read_timeout, connect=_CONNECT_TIMEOUT)
-        own_client = connection.http_async_client
         try:
-            self._client = openai.AsyncOpenAI(
-                base_url=url,
-                api_key=api_key or "none",  # for None it would send OPENAI_API_KEY
-                # A client of the user's has timeouts of its own.
-                timeout=timeout if own_client is None else own_client.timeout,
-                max_retries=0,  # see `retry`
-                default_headers=connection.default_headers,
-                # Without the environment's proxies, and without redirects, which could lead the
-                # prompt, its images and the headers to another host.
-                http_client=own_client
-                or openai.DefaultAsyncHttpxClient(
-                    timeout=timeout,
-                    proxy=connection.proxy,
-                    verify=_certificates(),
-                    trust_env=False,
-                    follow_redirects=False,
-                ),
+            self._transport = Transport(
+                url, api_key, connection, read_timeout=read_timeout, answer_timeout=answer_timeout
             )
-        except (openai.OpenAIError, OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise RequestError(
-                f"base_url={self.url!r} is not possible: {error}", "Write http://host:port/v1."
-            ) from error
+                f"The connection to {self.url} is not possible: {error}.",
+                "Write base_url like http://host:port/v1.",
+            ) from None
         self._closed = False
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -110,12 +95,7 @@ class Client:
 
     def translated_errors(self) -> AbstractContextManager[None]:
         """See `errors.translated_errors`; no message has a key, a header or a password."""
-        return translated_errors(self.url, self._secrets)
-
-    def _body(self, fields: dict[str, Any]) -> Any:
-        """Return the arguments of a request for an answer, with the connection's `extra_body`."""
-        extra = {**self._extra_body, **fields.get("extra_body", {})}
-        return _encodable({**fields, "extra_body": extra})
+        return translated_errors(self.url, self._transport.secrets)
 
     @property
     def is_forked(self) -> bool:
@@ -157,40 +137,47 @@ class Client:
                 await asyncio.sleep(max(delay, retry_after(error)))
 
     async def complete(self, model: str, messages: list[dict[str, Any]], **fields: Any) -> Any:
-        """Return a whole chat completion; by default one greedy token."""
+        """Return a whole chat completion, as JSON; by default one greedy token."""
         defaults = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0}
 
         async def attempt() -> Any:
-            answer = await self._client.chat.completions.create(**self._body(defaults | fields))
-            _ = answer.choices[0].message.content  # raises if it is no chat completion
+            answer = await self._transport.post(_COMPLETIONS, self._body(defaults | fields))
+            answer_text(answer)  # raises if it is no chat completion
             return answer
 
         return await self.retry(attempt)
 
-    async def stream(self, parser: ChunkParser, fields: dict[str, Any]) -> AsyncGenerator[Chunk]:
+    async def stream(
+        self, parser: AnswerParser, fields: dict[str, Any], max_tokens: int
+    ) -> AsyncGenerator[Chunk]:
         """Yield the parsed chunks of a chat completion; closing the generator ends the request.
 
-        The request is not retried.
+        `max_tokens` is the most that the answer can have. The request is not retried.
         """
         with self.translated_errors():
-            chunks = await self._client.chat.completions.create(**self._body(fields))
-            if not isinstance(chunks, openai.AsyncStream):
-                raise TypeError("no stream")
-            async with chunks:
-                async for chunk in chunks:
-                    if (parsed := parser.feed(chunk)) is not None:
-                        yield parsed
+            events = self._transport.events(_COMPLETIONS, self._body(fields), max_tokens)
+            async with aclosing(events):
+                async for event in events:
+                    if (chunk := parser.feed(event)) is not None:
+                        yield chunk
                 yield parser.end()
 
-    async def list_models(self) -> list[Any] | None:
+    async def list_models(self) -> list[dict[str, Any]] | None:
         """Return the models that the server lists; None if it has no list."""
 
-        async def attempt() -> list[Any] | None:
+        async def attempt() -> list[dict[str, Any]] | None:
             try:
-                models = await self._client.models.list()
-            except (openai.NotFoundError, openai.UnprocessableEntityError):
+                answer = await self._transport.get("models", _LIST_TIMEOUT)
+            except StatusError as error:
+                if error.status in _WITHOUT_LIST:
+                    return None
+                raise
+            except ValueError:  # a page of HTML
                 return None
-            return [model for model in models.data if isinstance(model.id, str)]
+            models = answer.get("data") if isinstance(answer, dict) else None
+            if not isinstance(models, list):
+                return None
+            return [m for m in models if isinstance(m, dict) and isinstance(m.get("id"), str)]
 
         return await self.retry(attempt)
 
@@ -200,14 +187,20 @@ class Client:
         fields = {"model": model, "prompt": text, "content": text, "add_special_tokens": False}
         with self.translated_errors():
             try:
-                answer: Any = await self._client.post(
-                    f"{self._root}/tokenize", cast_to=object, body=_encodable(fields)
-                )
-            except openai.APIStatusError as error:
-                if error.status_code in (404, 405, 501):
+                answer = await self._transport.post_to_root("tokenize", fields)
+            except StatusError as error:
+                if error.status in (404, 405, 501):
                     raise not_reported("the ids of a text") from error
                 raise
             return [int(token) for token in answer["tokens"]]
+
+    async def post_to_root(self, path: str, fields: dict[str, Any]) -> Any:
+        """Return the JSON of an address beside the API's, `/v1` left out."""
+        return await self.retry(lambda: self._transport.post_to_root(path, fields))
+
+    def _body(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of a request for an answer, with the connection's further fields."""
+        return {**self._extra_body, **fields}
 
     def close(self) -> None:
         """Cancel all tasks and close the connections. Repeated calls have no effect."""
@@ -227,38 +220,7 @@ class Client:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close()
+        await self._transport.close()
         await asyncio.get_running_loop().shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # generators that ended just now
         await asyncio.gather(*left, return_exceptions=True)
-
-
-def _certificates() -> ssl.SSLContext | bool:
-    """Return the authorities that the environment names, True for the default ones."""
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not file and not folder:
-        return True
-    return ssl.create_default_context(cafile=file or None, capath=folder or None)
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _secrets(url: str, api_key: str | None, connection: Connection) -> tuple[str, ...]:
-    """Return what error messages must not show: the key, headers' values, passwords of URLs."""
-    passwords = [urlsplit(item).password for item in (url, connection.proxy or "")]
-    values = [api_key, *connection.default_headers.values(), *passwords]
-    return tuple(value for value in values if value and len(value) >= _SHORTEST_SECRET)
-
-
-def _encodable(value: Any) -> Any:
-    """Return a JSON value whose texts are well-formed: the client cannot encode others."""
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, Mapping):
-        return {_encodable(name): _encodable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(item) for item in value]
-    return value

@@ -17,7 +17,7 @@ from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.errors import RequestError
 from llava_tools.structured.grammar import prepare_schema, schema_for_guidance, write_grammar
 
-#: Fields of a request; `extra_body` holds those that OpenAI's API does not have.
+#: Fields of a request.
 Fields = dict[str, Any]
 #: Sends a short request with these fields and returns the answer's text.
 Probe = Callable[[Fields], Awaitable[str]]
@@ -90,7 +90,7 @@ class ConstraintEncoder:
 
 def grammar_fields(grammar: str) -> Fields:
     """Return the fields of a Lark grammar, for a vLLM with llguidance."""
-    return {"extra_body": {"structured_outputs": {"grammar": grammar}}}
+    return {"structured_outputs": {"grammar": grammar}}
 
 
 def response_format_fields(schema: Schema) -> Fields:
@@ -101,7 +101,7 @@ def response_format_fields(schema: Schema) -> Fields:
 
 def json_fields(schema: Schema) -> Fields:
     """Return the fields of a schema for a vLLM that ignores `response_format`."""
-    return {"extra_body": {"structured_outputs": {"json": schema}}}
+    return {"structured_outputs": {"json": schema}}
 
 
 def call_schema(constraint: Constraint) -> Schema:

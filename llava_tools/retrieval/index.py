@@ -45,6 +45,7 @@ from llava_tools.retrieval.search import (
     Hit,
     SearchMode,
     check_search,
+    find_page,
     search_by_image,
     search_pages,
 )
@@ -281,6 +282,14 @@ class PageIndex:
     def _shows(self, model: Llava | RequestSender, query: str, hit: Hit) -> float:
         image, _ = open_page(self, hit)
         return 0.0 if image is None else run_requests(model, get_certainty(query, image))
+
+    def find_page(self, handle: str) -> Hit | None:
+        """Return the page whose image has a handle (`Hit.handle`); None if there is none.
+
+        Raises:
+            IndexStoreError: There is no index here, or it is damaged.
+        """
+        return find_page(self.store, handle)
 
     def open(self, hit: Hit) -> ImageRef:
         """Return a page's image, rendered from the file that was indexed.

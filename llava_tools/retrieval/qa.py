@@ -40,7 +40,7 @@ def ask(
         DocumentError: Each matching page's file is gone, has changed, or cannot be used.
         IndexStoreError: There is no index there.
         ModelError: The model or the embedder cannot be loaded.
-        EngineError: The engine could not finish; a `ServerError` if `zoom` is on and the server
+        EngineError: The engine could not finish; a `ServerError` if `zoom=True` and the server
             does not report log-probabilities of prompts.
     """
     request = DocumentQuestion.of(index, question, options)

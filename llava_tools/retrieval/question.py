@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypedDict
 
 from llava_tools import label_scoring
+from llava_tools.core.backend import Backend, reports_logprobs, scores_labels
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
 from llava_tools.errors import DocumentError, ImageError, RequestError, refuse_unknown
@@ -59,11 +60,11 @@ class AskOptions(TypedDict, total=False):
         with_text: Whether the prompt has the passages of the page's text that fit the question
             best, beside the image; pages without a text have none. None: it has, except for the
             embedded model, which has not learned to read it (None).
-        use_logprobs: Whether answers count by the model's log-probabilities, which not every
-            server reports (True).
+        use_logprobs: Whether answers count by the model's log-probabilities. None: they do, unless
+            the model is behind a server that does not report them (None).
         zoom: Whether a page that does not show its answer is questioned again in tiles. This takes
-            a dozen requests, needs `use_logprobs`, and needs log-probabilities of prompts from a
-            server, as vLLM reports them (True).
+            a dozen requests, and needs `use_logprobs` and scores of labels. None: it is, unless the
+            model is behind a server that does not report them (None).
         min_evidence: The least share of the question, 0 to 1, that the texts of the pages must
             have in one passage (`evidence.text_evidence`); with less, the answer is that it is not
             in these documents. It counts if the model reads the text of each page; 0 to answer in
@@ -77,8 +78,8 @@ class AskOptions(TypedDict, total=False):
     target: str | None
     short: bool
     with_text: bool | None
-    use_logprobs: bool
-    zoom: bool
+    use_logprobs: bool | None
+    zoom: bool | None
     min_evidence: float
     max_tokens: int
 
@@ -93,8 +94,8 @@ _DEFAULTS = AskOptions(
     target=None,
     short=True,
     with_text=None,
-    use_logprobs=True,
-    zoom=True,
+    use_logprobs=None,
+    zoom=None,
     min_evidence=MIN_EVIDENCE,
     max_tokens=SHORT_MAX_TOKENS,
 )
@@ -141,6 +142,19 @@ class DocumentQuestion:
 
     def decide(self, model: Llava) -> RequestGenerator[DocumentAnswer]:
         """Return the short answer, with the pages and places that it comes from."""
+        return (yield from self._for_backend(model.backend)._decide(model))
+
+    def _for_backend(self, backend: Backend) -> DocumentQuestion:
+        """Return the question with options that the backend can meet, where they are not set."""
+        options = self.options
+        if (use_logprobs := options["use_logprobs"]) is None:
+            use_logprobs = options["zoom"] is True or reports_logprobs(backend)
+        if (zoom := options["zoom"]) is None:
+            zoom = use_logprobs and scores_labels(backend)
+        chosen: AskOptions = {**options, "use_logprobs": use_logprobs, "zoom": zoom}
+        return replace(self, options=chosen)
+
+    def _decide(self, model: Llava) -> RequestGenerator[DocumentAnswer]:
         pages, skipped = self._open_pages(model)
         if not pages:
             return DocumentAnswer(NOT_FOUND, 0.0, (), (), model.backend.model_name, skipped)
@@ -246,7 +260,7 @@ class DocumentQuestion:
         text = label_scoring.short_answer_question(self._with_text(passages))
         max_tokens = self.options["max_tokens"] if self.options["short"] else SHORT_MAX_TOKENS
         request = build_request(text, page, max_tokens=max_tokens)
-        sampling = replace(request.sampling, logprobs=self.options["use_logprobs"])
+        sampling = replace(request.sampling, logprobs=bool(self.options["use_logprobs"]))
         return replace(request, sampling=sampling)
 
     def _locate(self, citation: Citation) -> RequestGenerator[Box | None]:

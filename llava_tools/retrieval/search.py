@@ -137,6 +137,12 @@ def search_by_image(
     return [_hit(store, row, score, "") for row, score in _best(scored, k)]
 
 
+def find_page(store: Store, handle: str) -> Hit | None:
+    """Return the page whose image has a handle, with a score of 1; None if there is none."""
+    row = store.find_page(handle)
+    return None if row is None else _hit(store, row, 1.0, "")
+
+
 def match_texts(
     store: Store,
     query: str,

@@ -155,6 +155,13 @@ class Store:
         """Return a page's thumbnail, a JPEG; empty if the page is not stored."""
         return bytes(self._page_value("pages", "thumbnail", digest, page) or b"")
 
+    def find_page(self, handle: str) -> dict[str, Any] | None:
+        """Return a page by its image's handle, the first one that a search may return."""
+        query = self._pages.search().where(f"handle = {quoted(handle)}").select(_COLUMNS)
+        with self.location.translate_errors():
+            rows = query.to_list()
+        return next((row for row in rows if row["digest"] in self.sources), None)
+
     def lines(self, digest: str, page: int) -> list[OcrLine]:
         """Return a page's words with their places, if it stores them (`schema.PageRow`)."""
         stored = str(self._page_value("pages", "words", digest, page) or "")

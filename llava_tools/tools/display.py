@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from typing import Self
 
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 from pydantic import PrivateAttr
 
 from llava_tools.images import ImageRef
@@ -45,13 +46,18 @@ class ImageResult(ToolResult):
     def __hash__(self) -> int:
         return hash((type(self), *self.__dict__.values()))
 
-    def _repr_png_(self) -> bytes | None:
-        """Return the image with its box as PNG, or None without an image."""
+    @property
+    def displayed(self) -> Sequence[tuple[ImageRef, Box | None]]:
+        """The images to display, each with the box on it: one, or none if there is no image."""
         handle, box = self.shown
         image = self._image
         if image is None and handle in shared_store():
             image = shared_store().get(str(handle))
-        return None if image is None else draw_box(image, box)
+        return () if image is None else ((image, box),)
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the image with its box as PNG, or None without an image."""
+        return next((draw_box(image, box) for image, box in self.displayed), None)
 
     def _repr_html_(self) -> str | None:
         """Return the image with its box above the text of the result."""
@@ -67,6 +73,13 @@ class ImageResult(ToolResult):
 
 def draw_box(image: ImageRef, box: Box | None, max_side: int = MAX_SIDE) -> bytes:
     """Return an image as PNG with a frame around a box, at most `max_side` pixels a side."""
+    buffer = io.BytesIO()
+    draw_frame(image, box, max_side).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def draw_frame(image: ImageRef, box: Box | None, max_side: int) -> Image.Image:
+    """Return the pixels of an image with a frame around a box, at most `max_side` a side."""
     canvas = image.rgb()
     scale = min(1.0, max_side / max(canvas.size))
     if scale < 1:
@@ -76,9 +89,7 @@ def draw_box(image: ImageRef, box: Box | None, max_side: int = MAX_SIDE) -> byte
         pen = ImageDraw.Draw(canvas)
         for colour, width in (("white", 3 * line), ("red", line)):
             pen.rectangle(_frame(box, scale, width, canvas.size), outline=colour, width=width)
-    buffer = io.BytesIO()
-    canvas.save(buffer, "PNG")
-    return buffer.getvalue()
+    return canvas
 
 
 def _frame(box: Box, scale: float, width: int, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -10,7 +10,19 @@ import pytest
 
 from llava_tools.cli.main import build_parser, main
 
-COMMANDS = ("ask", "chat", "index", "search", "info", "bench", "train", "convert", "completion")
+COMMANDS = (
+    "ask",
+    "chat",
+    "index",
+    "search",
+    "demo",
+    "mcp",
+    "info",
+    "bench",
+    "train",
+    "convert",
+    "completion",
+)
 PAGE = Path(__file__).parents[2] / "docs" / "command_line.md"
 
 

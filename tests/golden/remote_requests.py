@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
 from llava_tools.core.constraints import UNCONSTRAINED, Constraint, ToolSpec
@@ -154,7 +153,7 @@ def _received(
     )
 
     def read() -> list[dict[str, Any]]:
-        deltas = [reader.feed(ChatCompletionChunk.construct(**_typed(chunk))) for chunk in chunks]
+        deltas = [reader.feed(_typed(chunk)) for chunk in chunks]
         return [delta_as_dict(delta) for delta in (*deltas, reader.end()) if delta is not None]
 
     return outcome(read)

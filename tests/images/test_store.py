@@ -49,6 +49,15 @@ def test_least_recently_used_image_is_removed_first() -> None:
     assert fourth in store
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_handles_are_listed_by_their_last_use(in_memory: bool, tmp_path: Path) -> None:
+    store = ImageStore(directory=None if in_memory else tmp_path)
+    assert store.handles() == []
+    first, second, third = (store.add(make_image(shade)) for shade in range(3))
+    store.get(first)
+    assert store.handles() == [second, third, first]
+
+
 def test_same_image_counts_once() -> None:
     store = ImageStore(max_bytes=2 * SIZE)
     for _ in range(5):

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from llava_tools.core.outputs import Answer
+from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.remote import RemoteBackend
 from tests.fake_server import FakeServer
-from tests.remote.requests import Connect, Serve
+from tests.remote.hostile_server import HostileServer
+from tests.remote.requests import (
+    QUESTION,
+    Ask,
+    Connect,
+    Serve,
+    ServeBytes,
+    connect_url,
+    full_answer,
+)
 
 
 @pytest.fixture
@@ -37,5 +49,26 @@ def connect() -> Iterator[Connect]:
         return backends[-1]
 
     yield make
+    for backend in backends:
+        backend.close()
+
+
+@pytest.fixture
+def serve_bytes() -> Iterator[ServeBytes]:
+    """Starts servers that send raw bytes."""
+    with ExitStack() as servers:
+        yield lambda *args, **kw: servers.enter_context(HostileServer(*args, **kw))
+
+
+@pytest.fixture
+def ask(serve_bytes: ServeBytes) -> Iterator[Ask]:
+    """Asks a server that gives this answer."""
+    backends: list[RemoteBackend] = []
+
+    def run(chat: Any, sampling: SamplingParams | None = None, **options: Any) -> Answer:
+        backends.append(connect_url(serve_bytes(chat).url, **options))
+        return full_answer(backends[-1], Request(QUESTION, sampling or SamplingParams()))
+
+    yield run
     for backend in backends:
         backend.close()

@@ -15,6 +15,7 @@ from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Message, Request
 from llava_tools.remote import RemoteBackend
 from tests.fake_server import FakeServer
+from tests.remote.hostile_server import HostileServer
 
 ADD = ToolSpec(
     "add",
@@ -27,8 +28,17 @@ QUESTION = (Message("user", ("What is this?",)),)
 
 Serve = Callable[..., FakeServer]
 """Starts a fake server."""
+ServeBytes = Callable[..., HostileServer]
+"""Starts a server that sends raw bytes."""
 Connect = Callable[..., RemoteBackend]
 """Makes a backend for a fake server."""
+Ask = Callable[..., Answer]
+"""Asks a server that gives this answer."""
+
+
+def connect_url(url: str, **options: Any) -> RemoteBackend:
+    """Return a backend that does not retry."""
+    return RemoteBackend(url, **{"retry_delays": (), "read_timeout": 5.0, **options})
 
 
 def full_answer(backend: Backend, request: Request) -> Answer:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import certifi
 import httpx
-import openai
 import pytest
 
 from llava_tools import Llava
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Request, SamplingParams
-from llava_tools.errors import LlavaToolsError, ModelError, RequestError, ServerError
+from llava_tools.errors import (
+    EngineClosedError,
+    LlavaToolsError,
+    ModelError,
+    RequestError,
+    ServerError,
+)
 from llava_tools.options import EngineOptions
 from llava_tools.remote import connect as connect_options
-from llava_tools.remote.errors import translated_errors
+from llava_tools.remote.errors import StatusError, translated_errors
 from tests.fake_server import FakeServer
 from tests.remote.requests import QUESTION, Serve, full_answer
 
@@ -58,7 +64,7 @@ def test_extra_fields_go_with_every_request_for_an_answer(serve: Serve) -> None:
     ("kind", "names"),
     [
         ("vllm", {"repetition_penalty": 1.2}),
-        ("minimal", {"repetition_penalty": 1.2, "repeat_penalty": 1.2, "repeat_last_n": -1}),
+        ("minimal", {"repetition_penalty": 1.2, "repeat_penalty": 1.2, "repeat_last_n": 4096}),
     ],
 )
 def test_a_repetition_penalty_has_the_servers_name(
@@ -95,6 +101,26 @@ def test_proxies_of_the_environment_are_not_used(
     backend.close()
 
 
+def test_keys_and_headers_of_the_environment_are_not_sent(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "BASE_URL", "WEBHOOK_SECRET")
+    for name in names:
+        monkeypatch.setenv(f"OPENAI_{name}", f"http://of-the-environment/{name}")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Custom: of-the-environment")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password of-the-environment\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = serve("ok")
+    backend = _connected(server)
+    assert full_answer(backend, REQUEST).text == "ok"
+    backend.close()
+    for headers in server.headers:
+        assert "of-the-environment" not in str(headers)
+        assert "authorization" not in headers
+        assert not [name for name in headers if name.startswith(("x-stainless", "openai"))]
+        assert headers["user-agent"] == "llava-tools"
+
+
 def test_authorities_of_the_environment_are_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Serve
 ) -> None:
@@ -110,7 +136,7 @@ def test_authorities_of_the_environment_are_used(
 
 @pytest.mark.parametrize("module", ["httpx", "httpx2"])
 def test_an_async_client_sends_the_requests(serve: Serve, module: str) -> None:
-    """Releases of openai use the one or the other."""
+    """Releases of other packages use the one or the other."""
     server = serve("ok")
     client = pytest.importorskip(module).AsyncClient(headers={"X-Own": "client"}, trust_env=False)
     backend = _connected(server, http_async_client=client)
@@ -120,13 +146,14 @@ def test_an_async_client_sends_the_requests(serve: Serve, module: str) -> None:
     assert client.is_closed
 
 
-def test_redirects_are_not_followed(serve: Serve) -> None:
+@pytest.mark.parametrize("follow", [False, True])
+def test_redirects_are_not_followed(serve: Serve, follow: bool) -> None:
     other = serve("elsewhere")
     transport = httpx.MockTransport(
         lambda request: httpx.Response(307, headers={"location": other.url})
     )
-    client = httpx.AsyncClient(transport=transport)
-    with pytest.raises(LlavaToolsError):
+    client = httpx.AsyncClient(transport=transport, follow_redirects=follow)
+    with pytest.raises(LlavaToolsError, match="redirects are not followed"):
         _connected(other, http_async_client=client)
     assert other.headers == []
 
@@ -149,11 +176,35 @@ def test_no_message_shows_a_key_or_a_header(serve: Serve) -> None:
 
 @pytest.mark.parametrize("length", range(270, 300))
 def test_a_message_that_is_shortened_within_a_key_shows_none_of_it(length: int) -> None:
-    error = openai.APIError("x" * length + KEY, httpx.Request("POST", "http://h"), body=None)
+    error = StatusError(500, "x" * length + KEY)
     with pytest.raises(LlavaToolsError) as caught, translated_errors("http://h/v1", [KEY]):
         raise error
     assert "key-" not in str(caught.value)
     assert "***" in str(caught.value)
+
+
+def test_an_authorization_of_the_headers_counts_before_a_password(serve: Serve) -> None:
+    server = serve("ok")
+    url = server.url.replace("http://", "http://me:pass-word@")
+    backend = _connected(server, base_url=url, default_headers={"AUTHORIZATION": "Own x"})
+    backend.close()
+    assert {headers["authorization"] for headers in server.headers} == {"Own x"}
+
+
+@pytest.mark.parametrize("key", ["secret\nkey", "secret\u2026key", "secret\x00key"])
+def test_a_key_that_http_cannot_carry_is_refused(serve: Serve, key: str) -> None:
+    with pytest.raises(RequestError, match="api_key has a character") as caught:
+        _connected(serve("ok"), api_key=key)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_closed_client_of_the_users_is_an_error(serve: Serve) -> None:
+    client = httpx.AsyncClient(trust_env=False)
+    backend = _connected(serve("ok"), http_async_client=client)
+    asyncio.run(client.aclose())
+    with pytest.raises(EngineClosedError):
+        full_answer(backend, REQUEST)
+    backend.close()
 
 
 def test_no_message_shows_a_password(serve: Serve) -> None:

@@ -158,3 +158,24 @@ def test_hybrid_search_embeds_no_query_if_vectors_cannot_change_the_order(tmp_pa
     assert embedded_for("hybrid")
     index.remove([folder / "image.png"])
     assert not embedded_for("hybrid")
+
+
+def test_a_page_is_found_by_its_handle(tmp_path: Path) -> None:
+    index = make_index(tmp_path, ["one coffee", "two tea"], nearest=1)
+    (hit,) = index.search("tea", 1, mode="text")
+    found = index.find_page(hit.handle)
+    assert found is not None
+    assert (found.document, found.page, found.digest) == (hit.document, 2, hit.digest)
+    assert index.open(found).handle == hit.handle
+
+
+@pytest.mark.parametrize("handle", ["", "img_" + "0" * 24, "x' OR '1'='1"])
+def test_an_unknown_handle_finds_no_page(tmp_path: Path, handle: str) -> None:
+    assert make_index(tmp_path, ["one coffee"], nearest=1).find_page(handle) is None
+
+
+def test_pages_of_a_removed_file_are_not_found_by_handle(tmp_path: Path) -> None:
+    index = make_index(tmp_path, ["one coffee"], nearest=1)
+    (hit,) = index.search("coffee", 1, mode="text")
+    index.remove([hit.document])
+    assert index.find_page(hit.handle) is None

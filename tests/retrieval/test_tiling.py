@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools import Llava
+from llava_tools import Embedder, Llava
+from llava_tools.cli.main import main
 from llava_tools.core.requests import Request
 from llava_tools.errors import OutputError, ServerError
-from llava_tools.retrieval import PageIndex, ask
+from llava_tools.retrieval import DocumentAnswer, PageIndex, aask, ask, astream
 from llava_tools.retrieval.tiling import MIN_TILED_SIDE, OVERLAP, tiles
 from llava_tools.testing import ScriptedBackend, ScriptedEmbedder
 from tests.fake_server import FakeServer, Kind
@@ -119,8 +120,39 @@ def test_servers_are_tiled_only_if_they_report_logprobs_of_prompts(index: PageIn
     assert ask_server(index, "vllm") == ("hot", 7)  # for which yes and no are equally likely
     assert ask_server(index, "vllm", zoom=False) == ("hot", 1)
     with pytest.raises(ServerError, match="did not report the probabilities of a prompt's tokens"):
-        ask_server(index, "schemas")
+        ask_server(index, "schemas", zoom=True)
+    assert ask_server(index, "schemas") == ("hot", 1)
     assert ask_server(index, "schemas", zoom=False) == ("hot", 1)
+
+
+def test_questions_do_without_logprobs_that_a_server_lacks(index: PageIndex) -> None:
+    for kind in ("minimal", "strict"):
+        assert ask_server(index, kind) == ("hot", 1)
+        assert ask_server(index, kind, use_logprobs=False) == ("hot", 1)
     with pytest.raises(OutputError, match="ignored logprobs"):
-        ask_server(index, "minimal", zoom=False)
-    assert ask_server(index, "minimal", use_logprobs=False) == ("hot", 1)
+        ask_server(index, "minimal", use_logprobs=True, zoom=False)
+
+
+@pytest.mark.slow  # it loads an embedder
+def test_the_command_asks_servers_without_logprobs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pdf(tmp_path / "in.pdf", ["Tea is brewed here"])
+    with FakeServer(("hot",), "minimal") as server, Embedder() as embedder:
+        PageIndex(tmp_path / "index", embedder).update([tmp_path / "in.pdf"])
+        command = ["ask", "--index", str(tmp_path / "index"), "How hot?", "--base-url", server.url]
+        assert main(command) == 0
+        output = capsys.readouterr()
+        assert output.out.startswith("hot\n")
+        assert "whole pages were used" in output.err
+        assert main([*command, "--no-zoom"]) == 0
+        assert capsys.readouterr().err == ""
+
+
+async def test_async_questions_do_without_logprobs_that_a_server_lacks(index: PageIndex) -> None:
+    with FakeServer(("hot",), "minimal") as server, Llava(base_url=server.url) as model:
+        assert (await aask(index, "How hot?", model, k=1)).text == "hot"
+        parts = [part async for part in astream(index, "How hot?", model, k=1, short=False)]
+    assert isinstance(parts[-1], DocumentAnswer)
+    assert parts[-1].citations
+    assert [body.get("logprobs") for body in server.requests] == [None, None, None]

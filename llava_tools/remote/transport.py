@@ -1,0 +1,291 @@
+"""HTTP to one model server: what it is sent, and how much of its answers is read.
+
+One policy for every request: the headers are those of the options and nothing of the environment;
+redirects are not followed, since they could lead the prompt, its images and the key to another
+host; an answer has at most so many bytes, events and seconds, and is strict JSON. Errors are those
+of `errors`, the HTTP library and `ValueError` for malformed answers; `errors.translated_errors`
+makes them this project's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import httpx
+
+from llava_tools.core.connection import HEADER_VALUE, authorization, without_credentials
+from llava_tools.core.unicode import well_formed
+from llava_tools.remote.errors import AnswerTooLongError, StatusError, connection_closed
+from llava_tools.remote.server_events import MAX_EVENT_BYTES, read_events
+from llava_tools.remote.strict_json import parse_json
+
+_CONNECT_TIMEOUT = 5.0
+#: Bytes of an answer that is one JSON document: a prompt's log-probabilities are the longest.
+MAX_ANSWER_BYTES = 64 * 2**20
+#: Bytes that are read of an error's body.
+_MAX_ERROR_BYTES = 64 * 2**10
+#: Bytes and events of a stream for each token that it may hold, with 20 alternatives to it.
+_TOKEN_BYTES, _TOKEN_EVENTS = 16 * 2**10, 4
+#: Most tokens of an answer, whatever context a server claims to have.
+MAX_TOKENS = 65_536
+#: Events beside those: roles, usage, progress, empty ones.
+_FURTHER_EVENTS = 1024
+#: Seconds for the end of a body whose last event has come.
+_DRAIN_TIMEOUT = 0.5
+#: Characters of a value that is a secret; shorter ones may be part of any message.
+_SHORTEST_SECRET = 6
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How requests get to a server; see `llava_tools.options.EngineOptions`."""
+
+    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    http_async_client: Any = None
+
+
+class Transport:
+    """Requests to the server at `base_url`.
+
+    Args:
+        base_url: Its address, possibly with a user's name and password.
+        api_key: Sent as a bearer token; None for none.
+        connection: Headers, proxy and HTTP client.
+        read_timeout: Seconds without data after which a request fails.
+        answer_timeout: Seconds after which an answer that has not ended fails.
+
+    Attributes:
+        url: The address without a user's name and password, for messages.
+        secrets: What error messages must not show: the key, headers' values, passwords.
+
+    Raises:
+        ValueError: The address or the proxy is not possible.
+        OSError: The certificates that the environment names cannot be read.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        connection: Connection,
+        *,
+        read_timeout: float,
+        answer_timeout: float,
+    ) -> None:
+        self.url = without_credentials(base_url)
+        self.secrets = _secrets(base_url, api_key, connection)
+        self._base = self.url.rstrip("/")
+        self._headers = _headers(base_url, api_key, connection.default_headers)
+        self._answer_timeout = answer_timeout
+        timeout = httpx.Timeout(read_timeout, connect=_CONNECT_TIMEOUT)
+        try:
+            httpx.URL(self.url)  # its errors are no ValueErrors
+            self._client = connection.http_async_client or httpx.AsyncClient(
+                headers={"user-agent": "llava-tools"},
+                timeout=timeout,
+                proxy=connection.proxy,
+                verify=_certificates(),
+                trust_env=False,
+                limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
+            )
+        except (httpx.InvalidURL, TypeError) as error:
+            raise ValueError(str(error)) from error
+
+    async def get(self, path: str, seconds: float) -> Any:
+        """Return the JSON at a path below the address; it fails after so many seconds."""
+        async with asyncio.timeout(seconds):
+            return await self._read("GET", f"{self._base}/{path}", None)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON of the answer to a JSON body."""
+        async with asyncio.timeout(self._answer_timeout):
+            return await self._read("POST", f"{self._base}/{path}", body)
+
+    async def post_to_root(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Like `post`, below the address without its `/v1`."""
+        async with asyncio.timeout(self._answer_timeout):
+            root = self._base.removesuffix("/v1")
+            return await self._read("POST", f"{root}/{path}", body)
+
+    async def events(
+        self, path: str, body: Mapping[str, Any], max_tokens: int
+    ) -> AsyncGenerator[Any]:
+        """Yield the JSON of each event of a streamed answer of `max_tokens` at most.
+
+        An answer that is no stream but one JSON document is its only event.
+        """
+        deadline = asyncio.get_running_loop().time() + self._answer_timeout
+        max_tokens = min(max_tokens, MAX_TOKENS)
+        max_bytes = MAX_EVENT_BYTES + _TOKEN_BYTES * max_tokens
+        max_events = _FURTHER_EVENTS + _TOKEN_EVENTS * max_tokens
+        async with self._opened("POST", f"{self._base}/{path}", body, deadline) as response:
+            pieces = _pieces(response, max_bytes, deadline)
+            if _media_type(response) == "application/json":
+                yield parse_json(b"".join([piece async for piece in pieces]))
+                return
+            count = 0
+            async for event in read_events(pieces):
+                count += 1
+                if count > max_events:
+                    raise AnswerTooLongError(f"{max_events} events")
+                yield parse_json(event)
+            await _drain(pieces)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _read(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
+        async with self._opened(method, url, body) as response:
+            pieces = _pieces(response, MAX_ANSWER_BYTES)
+            return parse_json(b"".join([piece async for piece in pieces]))
+
+    @asynccontextmanager
+    async def _opened(
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None,
+        deadline: float | None = None,
+    ) -> AsyncIterator[Any]:
+        """Send a request; the value is the response, whose body has not been read."""
+        if self._client.is_closed:  # one of the user's
+            raise connection_closed()
+        content = None if body is None else json.dumps(_encodable(body)).encode()
+        kind = {} if content is None else {b"content-type": b"application/json"}
+        request = self._client.build_request(
+            method, url, content=content, headers={**kind, **self._headers}
+        )
+        async with asyncio.timeout_at(deadline):
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+        try:
+            if not 200 <= response.status_code < 300:
+                async with asyncio.timeout_at(deadline):
+                    raise await _status_error(response)
+            yield response
+        finally:
+            await response.aclose()
+
+
+async def _pieces(
+    response: Any, max_bytes: int, deadline: float | None = None
+) -> AsyncGenerator[bytes]:
+    """Yield the bytes of a body as they come.
+
+    Raises:
+        AnswerTooLongError: There are more than `max_bytes`.
+        ValueError: They are compressed, which was not accepted: few bytes could become many.
+    """
+    if coding := _compression(response):
+        raise ValueError(f"compressed as {coding}, which was not accepted")
+    size = 0
+    pieces = response.aiter_bytes()
+    while True:
+        async with asyncio.timeout_at(deadline):
+            piece = await anext(pieces, None)
+        if piece is None:
+            return
+        size += len(piece)
+        if size > max_bytes:
+            raise AnswerTooLongError(f"{max_bytes:,} bytes")
+        yield piece
+
+
+async def _drain(pieces: AsyncGenerator[bytes]) -> None:
+    """Read what comes after the last event, so that the connection can be used again."""
+    with suppress(TimeoutError):  # then it is closed
+        async with asyncio.timeout(_DRAIN_TIMEOUT):
+            async for _ in pieces:
+                pass
+
+
+async def _status_error(response: Any) -> StatusError:
+    """Return the error for a status that is no success, with the beginning of its body."""
+    body = b""
+    if not _compression(response):
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) >= _MAX_ERROR_BYTES:
+                break
+    text = body[:_MAX_ERROR_BYTES].decode(errors="replace")
+    return StatusError(response.status_code, text, response.headers)
+
+
+def _compression(response: Any) -> str:
+    """Return how a body is compressed, empty if it is not."""
+    coding = str(response.headers.get("content-encoding", "")).strip().lower()
+    return "" if coding == "identity" else coding
+
+
+def _media_type(response: Any) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _headers(
+    base_url: str, api_key: str | None, default_headers: Mapping[str, str]
+) -> dict[bytes, bytes]:
+    """Return the headers of every request, with names in lower case.
+
+    Raises:
+        ValueError: HTTP cannot carry the key.
+    """
+    headers = {"accept-encoding": "identity"}
+    if api_key:
+        if not HEADER_VALUE.fullmatch(api_key):
+            raise ValueError("api_key has a character that HTTP cannot carry")
+        headers["authorization"] = f"Bearer {api_key}"
+    for own in (authorization(base_url), default_headers):
+        headers |= {name.lower(): value for name, value in own.items()}
+    return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
+
+
+def _secrets(url: str, api_key: str | None, connection: Connection) -> tuple[str, ...]:
+    """Return the key, headers' values, and passwords in them and in URLs."""
+    headers = [
+        *connection.default_headers.values(),
+        *authorization(url).values(),
+        *authorization(connection.proxy or "").values(),
+    ]
+    values = [api_key or "", *headers]
+    for scheme, _, credentials in (header.partition(" ") for header in headers):
+        values.append(credentials)
+        if scheme.lower() == "basic":
+            with suppress(ValueError):  # of a header that only begins like one
+                plain = base64.b64decode(credentials).decode()
+                values += [plain, plain.partition(":")[2]]
+    secrets = {value for value in values if len(value) >= _SHORTEST_SECRET}
+    return tuple(sorted(secrets, key=len, reverse=True))  # one may be a part of another
+
+
+def _certificates() -> ssl.SSLContext:
+    """Return the authorities that the environment names, else the default ones."""
+    return _read_certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache  # reading them takes longer than connecting
+def _read_certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    if not file and not folder:
+        return httpx.create_ssl_context(trust_env=False)
+    return ssl.create_default_context(cafile=file or None, capath=folder or None)
+
+
+def _encodable(value: Any) -> Any:
+    """Return a JSON value whose texts are well-formed: servers refuse others."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, Mapping):
+        return {_encodable(name): _encodable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value

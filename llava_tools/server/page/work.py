@@ -1,0 +1,72 @@
+"""`run_work`: runs a coroutine for an HTTP client, counted, within the time, while it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.requests import Request as HttpRequest
+
+from llava_tools.errors import AnswerTimeoutError
+from llava_tools.server.generation import while_connected
+from llava_tools.server.service import Service
+from llava_tools.server.users import User
+
+T = TypeVar("T")
+
+
+async def run_work(http: HttpRequest, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return the result of a coroutine that uses the model; it is cancelled if the client leaves.
+
+    Raises:
+        ClientDisconnect: The client has left.
+        QueueFullError: Too many requests are running.
+        AnswerTimeoutError: It takes longer than allowed.
+        EngineError: The engine could not finish, or is not loaded yet.
+    """
+    service: Service = http.app.state.service
+    service.check_loaded()
+    with service.admission.admit(http.state.user):
+        return await while_connected(http, _within(service.options.timeout, work()))
+
+
+async def stream_work(
+    service: Service, user: User, open_stream: Callable[[], AsyncGenerator[T]]
+) -> AsyncGenerator[T]:
+    """Yield what a stream yields that uses the model; leaving the iteration closes it.
+
+    Raises:
+        QueueFullError: Too many requests are running.
+        AnswerTimeoutError: It takes longer than allowed.
+        EngineError: The engine could not finish, or is not loaded yet.
+    """
+    service.check_loaded()
+    deadline = asyncio.get_running_loop().time() + service.options.timeout
+    with service.admission.admit(user):
+        async with aclosing(open_stream()) as stream:
+            while True:
+                left = deadline - asyncio.get_running_loop().time()
+                try:
+                    async with asyncio.timeout(left):
+                        item = await anext(stream)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise _timeout_error(service.options.timeout) from None
+                yield item
+
+
+async def _within(timeout: float, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with asyncio.timeout(timeout):
+            return await work
+    except TimeoutError:
+        raise _timeout_error(timeout) from None
+
+
+def _timeout_error(timeout: float) -> AnswerTimeoutError:
+    return AnswerTimeoutError(
+        f"The answer was not finished after {timeout:g} seconds.", "Ask for less, or try again."
+    )
