@@ -81,7 +81,7 @@ class Client:
             )
         except (OSError, ValueError) as error:
             raise RequestError(
-                f"The connection to {self.url} is not possible: {error}.",
+                f"The connection to {self.url} is not possible: {str(error).rstrip('.')}.",
                 "Write base_url like http://host:port/v1.",
             ) from None
         self._closed = False

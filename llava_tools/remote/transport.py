@@ -90,7 +90,7 @@ class Transport:
         self._answer_timeout = answer_timeout
         timeout = httpx.Timeout(read_timeout, connect=_CONNECT_TIMEOUT)
         try:
-            httpx.URL(self.url)  # its errors are no ValueErrors
+            _check_ports(self.url, connection.proxy)
             self._client = connection.http_async_client or httpx.AsyncClient(
                 headers={"user-agent": "llava-tools"},
                 timeout=timeout,
@@ -99,6 +99,8 @@ class Transport:
                 trust_env=False,
                 limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
             )
+        except ImportError as error:
+            raise ValueError("a SOCKS proxy needs the package socksio") from error
         except (httpx.InvalidURL, TypeError) as error:
             raise ValueError(str(error)) from error
 
@@ -176,6 +178,13 @@ class Transport:
             yield response
         finally:
             await response.aclose()
+
+
+def _check_ports(*urls: str | None) -> None:
+    """Check what the HTTP library checks too late, or not; `ValueError` or its own error."""
+    for port in (httpx.URL(url).port for url in urls if url):
+        if port is not None and not 0 < port < 65536:
+            raise ValueError(f"there is no port {port}")
 
 
 async def _pieces(

@@ -5,7 +5,6 @@ OpenAI's form is `{"error": {"message", "type", "param", "code"}}`, Ollama's `{"
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -163,9 +162,3 @@ async def respond_to_error(http: HttpRequest, error: Exception) -> Response:
     found = to_http(error)
     body = found.body(http.url.path)
     return JSONResponse(body, found.status, headers=dict(found.headers))
-
-
-def field_path(location: tuple[int | str, ...]) -> str:
-    """Return pydantic's location of an error as a path, without the names of union members."""
-    parts = [str(part) for part in location if not re.search(r"[^\w-]", str(part))]
-    return ".".join(parts)

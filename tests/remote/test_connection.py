@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from llava_tools.options import EngineOptions
 from llava_tools.remote import connect as connect_options
 from llava_tools.remote.errors import StatusError, translated_errors
 from tests.fake_server import FakeServer
-from tests.remote.requests import QUESTION, Serve, full_answer
+from tests.remote.requests import QUESTION, Serve, connect_url, full_answer
 
 KEY = "key-that-is-secret"
 HEADERS = {"X-Team": "vision-secret", "X-Trace": "1"}
@@ -89,6 +90,28 @@ def test_a_proxy_gets_the_requests(serve: Serve) -> None:
     assert full_answer(backend, REQUEST).text == "through the proxy"
     backend.close()
     assert server.headers[0]["host"] == "model.invalid"
+
+
+def test_a_socks_proxy_names_the_package_that_it_needs(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(RequestError, match="needs the package socksio"):
+        _connected(serve("ok"), proxy="socks5://me:pass-word@127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:x/v1", "http://[::1/v1", "http://h\x00/v1", "http://127.0.0.1:99999/v1"]
+)
+def test_an_impossible_url_is_an_error(url: str) -> None:
+    with pytest.raises(LlavaToolsError) as caught:
+        connect_url(url)
+    assert str(caught.value).isprintable()
+
+
+def test_an_impossible_port_of_a_proxy_is_an_error(serve: Serve) -> None:
+    with pytest.raises(RequestError, match="no port 99999"):
+        _connected(serve("ok"), proxy="http://127.0.0.1:99999")
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])

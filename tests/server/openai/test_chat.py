@@ -113,6 +113,25 @@ def test_unusable_images_are_refused(make_client: MakeClient, url: str, message:
     assert message in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("content", "param", "message"),
+    [
+        (5, "messages.0.content", "should be a valid string"),
+        ([{"type": "text", "text": 5}], "messages.0.content.0.text", "should be a valid string"),
+        ([{"type": "image_url", "image_url": {}}], "messages.0.content.0.image_url.url", "missing"),
+        ([{"type": "text", "text": "a", "x": 1}], "messages.0.content.0.x", "unknown"),
+        ([{"type": "video"}], "messages.0.content.0", "'text', 'image_url'"),
+        ([{}], "messages.0.content.0", "discriminator 'type'"),
+    ],
+)
+def test_the_place_of_an_error_is_that_in_the_body(
+    make_client: MakeClient, content: Any, param: str, message: str
+) -> None:
+    error = make_client().post(PATH, json=conversation(content)).json()["error"]
+    assert error["param"] == param
+    assert message in error["message"]
+
+
 def test_a_conversation_is_translated(make_client: MakeClient) -> None:
     backend = ScriptedBackend()
     call = {

@@ -19,7 +19,7 @@ def _embedder() -> ScriptedEmbedder:
 
 
 @pytest.mark.parametrize(
-    ("given", "vectors"),
+    ("inputs", "vectors"),
     [
         ("red", [[0, 1]]),
         (["red", "blue"], [[0, 1]] * 2),
@@ -29,9 +29,9 @@ def _embedder() -> ScriptedEmbedder:
     ],
 )
 def test_inputs_are_embedded_in_their_order(
-    make_client: MakeClient, given: Any, vectors: list[list[float]]
+    make_client: MakeClient, inputs: Any, vectors: list[list[float]]
 ) -> None:
-    response = make_client(embedder=_embedder()).post(PATH, json={"input": given})
+    response = make_client(embedder=_embedder()).post(PATH, json={"input": inputs})
     answer = response.json()
     assert response.status_code == 200, answer
     assert answer["model"] == "scripted"

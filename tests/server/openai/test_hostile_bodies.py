@@ -109,6 +109,15 @@ def test_a_hostile_body_is_refused(make_client: MakeClient, data: bytes) -> None
     assert 0 < len(error["message"]) < 2500
 
 
+@pytest.mark.parametrize(("items", "message"), [(50_000, "messages.0 = 0"), (200_000, "commas")])
+def test_a_long_list_of_wrong_items_is_one_error(
+    make_client: MakeClient, items: int, message: str
+) -> None:
+    response = make_client().post(CHAT, json={"messages": [0] * items})
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
+
+
 def test_a_body_that_is_too_large_is_refused(make_client: MakeClient) -> None:
     response = make_client(max_body_bytes=1000).post(CHAT, json=conversation("a" * 1000))
     assert response.status_code == 413
