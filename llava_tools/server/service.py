@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from llava_tools.embedding import Embedder
-from llava_tools.errors import LlavaToolsError, ModelNotFoundError
+from llava_tools.errors import EngineError, LlavaToolsError, ModelNotFoundError
 from llava_tools.model import Llava
 from llava_tools.server.admission import Admission
 from llava_tools.server.errors import ModelLoadingError
@@ -53,15 +53,19 @@ class Service:
         """Load the model, once. Requests are refused until it is loaded."""
         if self._loaded.is_set():
             return
+        unforeseen = EngineError("The model cannot be loaded.", "The server's log has the cause.")
+        self._load_error = unforeseen
         try:
             self.model.warm_up()
             backend = self.model.backend
             self._loaded_name, self._context_length = backend.model_name, backend.context_length
+            self._load_error = None
             _log.info("model %s is ready", self.model_name)
         except LlavaToolsError as error:
             self._load_error = error
             _log.error("the model cannot be loaded: %s", error)
-        self._loaded.set()
+        finally:
+            self._loaded.set()
 
     @property
     def is_loaded(self) -> bool:
@@ -75,10 +79,10 @@ class Service:
             ModelLoadingError: The model is being loaded.
             ModelError: It cannot be loaded.
         """
-        if self._load_error is not None:
-            raise self._load_error
         if not self._loaded.is_set():
             raise ModelLoadingError("The model is being loaded.", "Try again in a moment.")
+        if self._load_error is not None:
+            raise self._load_error
 
     @property
     def model_name(self) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.core.requests import Message, Request
-from llava_tools.errors import AnswerTimeoutError, QueueFullError, RequestError
+from llava_tools.errors import AnswerTimeoutError, EngineError, QueueFullError, RequestError
 from llava_tools.images import open_image
 from llava_tools.server.errors import ModelLoadingError
 from llava_tools.server.generation import answer, generate
@@ -98,3 +98,13 @@ async def test_requests_are_refused_until_the_model_is_loaded() -> None:
         await answer(service, user, QUESTION)
     service.load()
     assert (await answer(service, user, QUESTION)).text == "ok"
+
+
+async def test_requests_fail_at_once_if_loading_failed_unforeseen() -> None:
+    backend = ScriptedBackend()
+    service = Service(ServerOptions(), Llava(backend=backend))
+    backend.stream = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(TypeError):
+        service.load()
+    with pytest.raises(EngineError, match="The server's log has the cause"):
+        service.check_loaded()
