@@ -64,7 +64,10 @@ class TestChatOpenAI(Flags, ChatModelIntegrationTests):
         model = openai.ChatOpenAI(**self.chat_model_params)
         question = "Tell me a long story about a cat. " * 10
         model.invoke(question, max_tokens=1)
-        message = reduce(add, model.stream(question)) if stream else model.invoke(question)
+        message: AIMessage = (
+            reduce(add, model.stream(question)) if stream else model.invoke(question)
+        )
+        assert message.usage_metadata is not None
         assert message.usage_metadata["input_token_details"]["cache_read"] > 100
         return message
 

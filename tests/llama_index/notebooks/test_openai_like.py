@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
@@ -35,7 +36,7 @@ def _script(request: Request) -> str:
 
 
 @pytest.fixture(scope="module")
-def llm() -> Iterator[openai_like.OpenAILike]:
+def llm() -> Iterator[Any]:
     with LiveServer(Llava(backend=ScriptedBackend(_script))) as server:
         yield openai_like.OpenAILike(
             model="scripted",
@@ -53,22 +54,22 @@ IMAGE_MESSAGE = ChatMessage(
 EXPECTED = "user has 1 images and 3 words"
 
 
-def test_chat(llm: openai_like.OpenAILike) -> None:
+def test_chat(llm: Any) -> None:
     assert llm.chat([IMAGE_MESSAGE]).message.content == EXPECTED
     assert [chunk.message.content for chunk in llm.stream_chat([IMAGE_MESSAGE])][-1] == EXPECTED
 
 
-async def test_chat_in_an_event_loop(llm: openai_like.OpenAILike) -> None:
+async def test_chat_in_an_event_loop(llm: Any) -> None:
     assert (await llm.achat([IMAGE_MESSAGE])).message.content == EXPECTED
     stream = await llm.astream_chat([IMAGE_MESSAGE])
     assert [chunk.message.content async for chunk in stream][-1] == EXPECTED
 
 
-def test_complete(llm: openai_like.OpenAILike) -> None:
+def test_complete(llm: Any) -> None:
     assert llm.complete("one two").text == "user has 0 images and 2 words"
 
 
-def test_tool_calls(llm: openai_like.OpenAILike) -> None:
+def test_tool_calls(llm: Any) -> None:
     def paint(colour: str) -> str:
         """Paint a ball."""
         return colour
@@ -81,6 +82,6 @@ def test_tool_calls(llm: openai_like.OpenAILike) -> None:
     assert response.response == "red"
 
 
-def test_structured_output(llm: openai_like.OpenAILike) -> None:
+def test_structured_output(llm: Any) -> None:
     answer = llm.as_structured_llm(Ball).complete("What colour?")
     assert answer.raw == Ball(colour="red")

@@ -89,11 +89,11 @@ def test_images_are_opened(make_client: MakeClient, block: dict[str, Any]) -> No
     client = make_client(backend)
     content = [{"type": "text", "text": "What?"}, block]
     assert client.post(PATH, json=conversation(content)).status_code == 200
-    assert backend.requests[-1].messages[0].content == ("What?", IMAGE)
+    assert list(backend.requests[-1].messages[0].content) == ["What?", IMAGE]
     # The user's store keeps it, so that its handle names it from now on.
     again = [{"type": "image_url", "image_url": {"url": IMAGE.handle}}]
     assert client.post(PATH, json=conversation(again)).status_code == 200
-    assert backend.requests[-1].messages[0].content == (IMAGE,)
+    assert list(backend.requests[-1].messages[0].content) == [IMAGE]
 
 
 @pytest.mark.parametrize(
