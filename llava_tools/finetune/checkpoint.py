@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from llava_tools.errors import RequestError
-from llava_tools.finetune.options import MAY_CHANGE_ON_RESUME, TuneOptions
+from llava_tools.finetune.options import MAY_CHANGE_ON_RESUME, StageOptions
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StepMetrics:
         step: Its number, from 1.
         loss: Mean cross entropy of its target tokens, in nats.
         tokens: Number of target tokens.
-        learning_rate: Learning rate of the language model.
+        learning_rate: Learning rate of the language model, or of the projector if only that learns.
     """
 
     step: int
@@ -49,7 +49,7 @@ class CheckpointStore:
     `write_metrics` creates the folder.
     """
 
-    def __init__(self, folder: Path, options: TuneOptions) -> None:
+    def __init__(self, folder: Path, options: StageOptions) -> None:
         self._folder = folder
         self._state = folder / "state.pt"
         self._metrics = folder / "losses.jsonl"
@@ -108,7 +108,7 @@ def _line(metrics: StepMetrics) -> str:
     return json.dumps(asdict(metrics)) + "\n"
 
 
-def _resume_options(options: TuneOptions) -> dict[str, Any]:
+def _resume_options(options: StageOptions) -> dict[str, Any]:
     """Return what must be equal in two runs for them to have the same losses."""
     language, projector = options.learning_rates
     rates = {"learning_rate": language, "projector_learning_rate": projector}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -11,32 +12,37 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.engine.device import pick_device, pick_dtype
 from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.composition import compose
+from llava_tools.engine.loading.source import resolve
 from llava_tools.errors import RequestError
 from llava_tools.finetune.batch_sampler import sample_batches
 from llava_tools.finetune.checkpoint import CheckpointStore, StepMetrics
 from llava_tools.finetune.dataset import TrainingDataset
 from llava_tools.finetune.loss_plot import plot_losses
 from llava_tools.finetune.merge import check_names, merge, weight_files
-from llava_tools.finetune.options import DEFAULT_MAX_LENGTH, TuneOptions
+from llava_tools.finetune.options import DEFAULT_MAX_LENGTH, AlignOptions, StageOptions, TuneOptions
 from llava_tools.finetune.parameters import select_parameters, weight_updates
-from llava_tools.finetune.records import read_records
+from llava_tools.finetune.records import read_captions, read_records
 from llava_tools.finetune.trainer import Trainer, learning_rate_factor
 from llava_tools.options import EngineOptions
+from llava_tools.remote.chat_template import write_chat_template
 
 
-def run(options: TuneOptions) -> float:
-    """Run `tune`, whose extra is installed."""
+def run(options: StageOptions) -> float:
+    """Run `align` or `tune`, whose extra is installed."""
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise RequestError(f"{options.out} already exists.", "Choose a new folder for out.")
-    records = read_records(options.data, options.images)
+    captions = isinstance(options, AlignOptions)
+    records = (read_captions if captions else read_records)(options.data, options.images)
     store = CheckpointStore(options.work_folder, options)
     accelerator = Accelerator(cpu=options.device == "cpu")
-    loaded = load(_engine_options(options))
+    loaded = load(_engine_options(options, _start(options, accelerator)))
     files = weight_files(loaded)
     max_length = _max_length(loaded.model.config, options)
-    dataset = TrainingDataset(records, loaded, max_length)
+    dataset = TrainingDataset(records, loaded, max_length, captions=captions)
     truncated = dataset.count_truncated()
     steps = sample_batches(
         records, options.epochs, options.batch_size, options.micro_batch_size, options.seed
@@ -52,9 +58,10 @@ def run(options: TuneOptions) -> float:
     check_names(files, updates)
     if accelerator.is_main_process:
         millions = sum(parameter.numel() for parameter in parameters.values()) / 1e6
+        method = "projector" if isinstance(options, AlignOptions) else options.method
         sys.stderr.write(
             f"{len(records)} records, {truncated} of them truncated to {max_length} tokens; "
-            f"{len(steps)} steps; {millions:.2f} million trainable weights ({options.method}), "
+            f"{len(steps)} steps; {millions:.2f} million trainable weights ({method}), "
             f"on {loaded.model.device}\n"
         )
     metrics = Trainer(loaded.model, parameters, store, accelerator, options).run(dataset, steps)
@@ -64,27 +71,47 @@ def run(options: TuneOptions) -> float:
         merge(files, updates, options.out)
         _write_report(options, metrics, loss)
         sys.stderr.write(
-            f"final loss {loss:.4f}; the tuned model is in {options.out}; "
+            f"final loss {loss:.4f}; the trained model is in {options.out}; "
             f"{options.work_folder} (for resuming) can be deleted\n"
         )
     accelerator.wait_for_everyone()
     return loss
 
 
-def _engine_options(options: TuneOptions) -> EngineOptions:
+def _start(options: StageOptions, accelerator: Accelerator) -> str:
+    """Return the model to start from; the first stage makes it, once, in the work folder."""
+    if not isinstance(options, AlignOptions):
+        return options.model
+    parts = (
+        options.vision, options.vision_revision, options.model, options.revision, options.seed
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+    folder = options.work_folder / f"untrained-{digest}"
+    if accelerator.is_main_process and not folder.exists():
+        local = options.local_files_only
+        vision = resolve(options.vision, options.vision_revision, local)
+        language = resolve(options.model, options.revision, local)
+        template = write_chat_template(VICUNA_V1)
+        compose(vision, language, folder, seed=options.seed, chat_template=template)
+    accelerator.wait_for_everyone()
+    return str(folder)
+
+
+def _engine_options(options: StageOptions, model: str) -> EngineOptions:
     """Return how to load the model: in float32 where the engine would choose float16."""
     float16 = pick_dtype(options, pick_device(options.device)) == torch.float16
     return EngineOptions(
-        model=options.model,
+        model=model,
         device=options.device,
         dtype="float32" if float16 else options.dtype,
-        revision=options.revision,
+        revision=options.revision if model == options.model else None,
         local_files_only=options.local_files_only,
-        conversation=options.conversation,
+        # Captions are in no conversation format, but a tokenizer comes with one.
+        conversation=options.conversation if isinstance(options, TuneOptions) else "vicuna_v1",
     )
 
 
-def _max_length(config: Any, options: TuneOptions) -> int:
+def _max_length(config: Any, options: StageOptions) -> int:
     """Return how many tokens of a conversation are trained on at most."""
     context_length: int = config.text_config.max_position_embeddings
     if options.max_length is None:
@@ -98,7 +125,7 @@ def _max_length(config: Any, options: TuneOptions) -> int:
     return options.max_length
 
 
-def _write_report(options: TuneOptions, metrics: Sequence[StepMetrics], loss: float) -> None:
+def _write_report(options: StageOptions, metrics: Sequence[StepMetrics], loss: float) -> None:
     """Write options, losses and their plot beside the checkpoint."""
     report = {"loss": loss, "options": asdict(options), "steps": [asdict(s) for s in metrics]}
     (options.out / "tuning.json").write_text(json.dumps(report, default=str, indent=1) + "\n")

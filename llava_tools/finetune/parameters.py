@@ -1,6 +1,6 @@
-"""Selects the weights to train, LoRA's through peft or all of the language model's.
+"""Selects the weights to train: the projector, and in the second stage the language model's.
 
-Both methods train the projector and freeze the vision tower, as LLaVA 1.5's second stage does.
+The language model is trained by LoRA, through peft, or in full. The vision tower is always frozen.
 Trained weights are float32 whatever the others are: steps of 2e-5 would be lost in bfloat16.
 """
 
@@ -16,7 +16,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools.finetune.options import TuneOptions
+from llava_tools.finetune.options import StageOptions, TuneOptions
 
 _PROJECTOR = "multi_modal_projector"
 _LANGUAGE_MODEL = "language_model"
@@ -26,10 +26,27 @@ WeightUpdate = Callable[[Tensor], Tensor]
 
 
 def select_parameters(
-    model: LlavaForConditionalGeneration, options: TuneOptions
+    model: LlavaForConditionalGeneration, options: StageOptions
 ) -> dict[str, nn.Parameter]:
     """Prepare the model, in place, and return the parameters to train by name, in fixed order."""
     model.requires_grad_(False)
+    trained = _language_parameters(model, options) if isinstance(options, TuneOptions) else []
+    if options.learning_rates[1] > 0:
+        trained.append(_PROJECTOR)
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in trained):
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+    if options.gradient_checkpointing:
+        # Newer releases of transformers deprecate the old name, older ones have no other.
+        old_name: Any = model.gradient_checkpointing_enable
+        getattr(model, "activation_checkpointing_enable", old_name)({"use_reentrant": False})
+    model.train()
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _language_parameters(model: LlavaForConditionalGeneration, options: TuneOptions) -> list[str]:
+    """Add LoRA's layers, and return parts of the names of the parameters to train."""
     if options.method == "lora":
         # The language model's linear layers, without its head.
         linear_layers = [
@@ -47,22 +64,11 @@ def select_parameters(
             ),
             model,
         )
-    trained = ["lora_"] if options.method == "lora" else [_LANGUAGE_MODEL, "lm_head"]
-    if options.learning_rates[1] > 0:
-        trained.append(_PROJECTOR)
-    for name, parameter in model.named_parameters():
-        if any(part in name for part in trained):
-            parameter.data = parameter.data.float()
-            parameter.requires_grad_(True)
-    if options.gradient_checkpointing:
-        # Newer releases of transformers deprecate the old name, older ones have no other.
-        old_name: Any = model.gradient_checkpointing_enable
-        getattr(model, "activation_checkpointing_enable", old_name)({"use_reentrant": False})
-    model.train()
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+        return ["lora_"]
+    return [_LANGUAGE_MODEL, "lm_head"]
 
 
-def make_optimizer(parameters: dict[str, nn.Parameter], options: TuneOptions) -> torch.optim.AdamW:
+def make_optimizer(parameters: dict[str, nn.Parameter], options: StageOptions) -> torch.optim.AdamW:
     """Return AdamW with the two learning rates, kept as `peak` in the parameter groups."""
     rate, projector_rate = options.learning_rates
     projector = [p for name, p in parameters.items() if _PROJECTOR in name]

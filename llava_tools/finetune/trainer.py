@@ -22,7 +22,7 @@ from llava_tools.errors import TrainingError
 from llava_tools.finetune.batch_sampler import MicroBatches
 from llava_tools.finetune.checkpoint import CheckpointStore, StepMetrics
 from llava_tools.finetune.dataset import IGNORED, TrainingBatch, TrainingDataset
-from llava_tools.finetune.options import TuneOptions
+from llava_tools.finetune.options import StageOptions
 from llava_tools.finetune.parameters import make_optimizer
 
 
@@ -58,7 +58,7 @@ class Trainer:
         parameters: dict[str, nn.Parameter],
         store: CheckpointStore,
         accelerator: Accelerator,
-        options: TuneOptions,
+        options: StageOptions,
     ) -> None:
         self._model, self._parameters, self._options = model, parameters, options
         self._store, self._accelerator = store, accelerator
@@ -138,7 +138,7 @@ class Trainer:
         self._optimizer.step()
         self._optimizer.zero_grad()
         return StepMetrics(
-            self._finished + 1, mean, tokens, self._options.learning_rates[0] * factor
+            self._finished + 1, mean, tokens, max(self._options.learning_rates) * factor
         )
 
     def _reduce(self, loss: float, tokens: int) -> tuple[float, int]:
