@@ -28,12 +28,15 @@ class StepMetrics:
         loss: Mean cross entropy of its target tokens, in nats.
         tokens: Number of target tokens.
         learning_rate: Learning rate of the language model, or of the projector if only that learns.
+        held_out_loss: Mean cross entropy of the held-out records after the step, in nats; None if
+            they were not evaluated.
     """
 
     step: int
     loss: float
     tokens: int
     learning_rate: float
+    held_out_loss: float | None = None
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
@@ -114,6 +117,10 @@ def _resume_options(options: StageOptions) -> dict[str, Any]:
     rates = {"learning_rate": language, "projector_learning_rate": projector}
     values = asdict(options) | rates
     values = {name: value for name, value in values.items() if name not in MAY_CHANGE_ON_RESUME}
-    with options.data.open("rb") as file:
-        values["data"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return values
+    return values | {"data": data_digest(options.data)}
+
+
+def data_digest(data: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,14 +18,15 @@ from llava_tools.engine.loading.checkpoint import load
 from llava_tools.engine.loading.composition import compose
 from llava_tools.engine.loading.source import resolve
 from llava_tools.errors import RequestError
-from llava_tools.finetune.batch_sampler import sample_batches
-from llava_tools.finetune.checkpoint import CheckpointStore, StepMetrics
+from llava_tools.finetune.batch_sampler import MicroBatches, sample_batches
+from llava_tools.finetune.card import write_card
+from llava_tools.finetune.checkpoint import CheckpointStore, StepMetrics, data_digest
 from llava_tools.finetune.dataset import TrainingDataset
 from llava_tools.finetune.loss_plot import plot_losses
 from llava_tools.finetune.merge import check_names, merge, weight_files
 from llava_tools.finetune.options import DEFAULT_MAX_LENGTH, AlignOptions, StageOptions, TuneOptions
 from llava_tools.finetune.parameters import select_parameters, weight_updates
-from llava_tools.finetune.records import read_captions, read_records
+from llava_tools.finetune.records import Record, read_captions, read_records, split_records
 from llava_tools.finetune.trainer import Trainer, learning_rate_factor
 from llava_tools.options import EngineOptions
 from llava_tools.remote.chat_template import write_chat_template
@@ -36,23 +37,18 @@ def run(options: StageOptions) -> float:
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise RequestError(f"{options.out} already exists.", "Choose a new folder for out.")
     captions = isinstance(options, AlignOptions)
-    records = (read_captions if captions else read_records)(options.data, options.images)
+    all_records = (read_captions if captions else read_records)(options.data, options.images)
+    records, held_out = split_records(all_records, options.held_out, options.seed)
     store = CheckpointStore(options.work_folder, options)
     accelerator = Accelerator(cpu=options.device == "cpu")
     loaded = load(_engine_options(options, _start(options, accelerator)))
     files = weight_files(loaded)
     max_length = _max_length(loaded.model.config, options)
-    dataset = TrainingDataset(records, loaded, max_length, captions=captions)
-    truncated = dataset.count_truncated()
-    steps = sample_batches(
-        records, options.epochs, options.batch_size, options.micro_batch_size, options.seed
+    dataset, held_out_dataset = (
+        TrainingDataset(part, loaded, max_length, captions=captions) for part in (records, held_out)
     )
-    if learning_rate_factor(len(steps) - 1, len(steps), options.warmup_ratio) == 0:
-        raise RequestError(
-            f"{len(records)} records make one step of {options.batch_size}, and the rate begins at "
-            "0.",
-            "Choose a smaller batch_size, more epochs, or warmup_ratio=0.",
-        )
+    truncated = dataset.count_truncated() + held_out_dataset.count_truncated()
+    steps = _sample_steps(records, options)
     parameters = select_parameters(loaded.model, options)
     updates = weight_updates(loaded.model)
     check_names(files, updates)
@@ -60,11 +56,12 @@ def run(options: StageOptions) -> float:
         millions = sum(parameter.numel() for parameter in parameters.values()) / 1e6
         method = "projector" if isinstance(options, AlignOptions) else options.method
         sys.stderr.write(
-            f"{len(records)} records, {truncated} of them truncated to {max_length} tokens; "
-            f"{len(steps)} steps; {millions:.2f} million trainable weights ({method}), "
-            f"on {loaded.model.device}\n"
+            f"{len(all_records)} records, {truncated} of them truncated to {max_length} tokens, "
+            f"{len(held_out)} held out; {len(steps)} steps; {millions:.2f} million trainable "
+            f"weights ({method}), on {loaded.model.device}\n"
         )
-    metrics = Trainer(loaded.model, parameters, store, accelerator, options).run(dataset, steps)
+    trainer = Trainer(loaded.model, parameters, store, accelerator, options)
+    metrics = trainer.run(dataset, steps, held_out_dataset)
     last = metrics[-min(20, 1 + len(metrics) // 10) :]
     loss = sum(step.loss for step in last) / len(last)
     if accelerator.is_main_process:
@@ -76,6 +73,20 @@ def run(options: StageOptions) -> float:
         )
     accelerator.wait_for_everyone()
     return loss
+
+
+def _sample_steps(records: Sequence[Record], options: StageOptions) -> list[MicroBatches]:
+    """Return the batches of all steps."""
+    steps = sample_batches(
+        records, options.epochs, options.batch_size, options.micro_batch_size, options.seed
+    )
+    if learning_rate_factor(len(steps) - 1, len(steps), options.warmup_ratio) == 0:
+        raise RequestError(
+            f"{len(records)} records make one step of {options.batch_size}, and the rate begins at "
+            "0.",
+            "Choose a smaller batch_size, more epochs, or warmup_ratio=0.",
+        )
+    return steps
 
 
 def _start(options: StageOptions, accelerator: Accelerator) -> str:
@@ -129,4 +140,10 @@ def _write_report(options: StageOptions, metrics: Sequence[StepMetrics], loss: f
     """Write options, losses and their plot beside the checkpoint."""
     report = {"loss": loss, "options": asdict(options), "steps": [asdict(s) for s in metrics]}
     (options.out / "tuning.json").write_text(json.dumps(report, default=str, indent=1) + "\n")
-    plot_losses({"loss per token": [step.loss for step in metrics]}, options.out / "losses.png")
+    curves = {"loss per token": {step.step: step.loss for step in metrics}}
+    held_out = {s.step: s.held_out_loss for s in metrics if s.held_out_loss is not None}
+    if held_out:
+        curves["held-out loss per token"] = held_out
+    plot_losses(curves, options.out / "losses.png")
+    card = write_card(options, metrics, data_digest(options.data))
+    (options.out / "README.md").write_text(card, encoding="utf-8")

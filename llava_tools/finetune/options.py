@@ -20,7 +20,7 @@ DEFAULT_RATES: dict[Method, tuple[float, float]] = {"lora": (2e-4, 2e-5), "full"
 
 #: Options that may differ when a run resumes. `data` may be another path, with the same content.
 MAY_CHANGE_ON_RESUME = {"out", "work", "images", "data"}
-MAY_CHANGE_ON_RESUME |= {"micro_batch_size", "save_every", "workers", "device"}
+MAY_CHANGE_ON_RESUME |= {"micro_batch_size", "save_every", "workers", "device", "tensorboard"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,9 @@ class TrainingOptions(LoadOptions):
             for 2,048, or the model's context if that is less.
         warmup_ratio: Fraction of the steps in which the rate rises, in [0, 1); then a cosine.
         seed: Of new weights, the order of the records, and dropout.
+        held_out: Share of the records, in [0, 1), that are not trained on, but evaluated.
+        evaluate_every: Steps between two evaluations of them, >= 1; the last step has one, too.
+        tensorboard: Write the losses for TensorBoard, to `tensorboard` in the folder `work`.
         save_every: Steps between two saves, >= 1.
         workers: Processes that read images ahead; 0 reads them between steps.
         gradient_checkpointing: Recompute activations in the backward pass instead of keeping them.
@@ -62,18 +65,24 @@ class TrainingOptions(LoadOptions):
     max_length: int | None = None
     warmup_ratio: float = 0.03
     seed: int = 0
+    held_out: float = 0.0
+    evaluate_every: int = 100
+    tensorboard: bool = False
     save_every: int = 25
     workers: int = 0
     gradient_checkpointing: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "micro_batch_size", "save_every"):
+        for name in (
+            "epochs", "batch_size", "micro_batch_size", "evaluate_every", "save_every"
+        ):  # fmt: skip
             self._check_whole(name, 1)
         self._check_whole("workers", 0)
         if self.max_length is not None:
             self._check_whole("max_length", 64)
         self._check_within("warmup_ratio", 0, 1)
+        self._check_within("held_out", 0, 1)
         rule = "'auto', 'bfloat16' or 'float32': float16 loses gradients"
         self._check("dtype", self.dtype != "float16", rule)
 

@@ -12,9 +12,12 @@ The first stage reads captions in the same form, of which it takes the image and
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import cast
 
 from llava_tools.core.requests import Message
@@ -212,3 +215,27 @@ def _image_path(image: str, folder: Path | None, name: str) -> Path:
 
 def _error(name: str, problem: str, hint: str) -> RequestError:
     return RequestError(f"The {name} {problem}.", hint)
+
+
+def split_records(
+    records: Sequence[Record], held_out: float, seed: int
+) -> tuple[list[Record], list[Record]]:
+    """Return the records to train on and those to hold out, in their order.
+
+    Args:
+        records: All records.
+        held_out: Share to hold out, in [0, 1): at least one record, unless it is 0.
+        seed: Of the choice.
+
+    Raises:
+        RequestError: None would be left to train on.
+    """
+    count = math.ceil(len(records) * held_out)
+    if count == len(records):
+        raise RequestError(
+            f"held_out={held_out} of {len(records)} records leaves none to train on.",
+            "Hold out less, or use more records.",
+        )
+    chosen = set(Random(f"held out {seed}").sample(range(len(records)), count))
+    trained = [record for index, record in enumerate(records) if index not in chosen]
+    return trained, [records[index] for index in sorted(chosen)]

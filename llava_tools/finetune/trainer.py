@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -22,6 +23,7 @@ from llava_tools.errors import TrainingError
 from llava_tools.finetune.batch_sampler import MicroBatches
 from llava_tools.finetune.checkpoint import CheckpointStore, StepMetrics
 from llava_tools.finetune.dataset import IGNORED, TrainingBatch, TrainingDataset
+from llava_tools.finetune.metrics_log import MetricsLog
 from llava_tools.finetune.options import StageOptions
 from llava_tools.finetune.parameters import make_optimizer
 
@@ -74,8 +76,18 @@ class Trainer:
                 for name, weight in state["weights"].items():
                     parameters[name].copy_(weight)
 
-    def run(self, dataset: TrainingDataset, steps: Sequence[MicroBatches]) -> list[StepMetrics]:
+    def run(
+        self,
+        dataset: TrainingDataset,
+        steps: Sequence[MicroBatches],
+        held_out: TrainingDataset,
+    ) -> list[StepMetrics]:
         """Run the remaining steps, and return the metrics of all.
+
+        Args:
+            dataset: Of the records to train on.
+            steps: Their batches.
+            held_out: Of the records to evaluate; may have none.
 
         Raises:
             TrainingError: The loss is not finite, or memory ran out.
@@ -86,6 +98,9 @@ class Trainer:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self._store.write_metrics(metrics)
+        evaluation = self._held_out_batches(held_out)
+        folder = self._options.work_folder / "tensorboard" if self._options.tensorboard else None
+        log = MetricsLog(folder if accelerator.is_main_process else None, self._finished)
         start, first, last_log = time.monotonic(), self._finished, -math.inf
         remaining = dataset.load_batches(
             steps[self._finished :],
@@ -94,18 +109,46 @@ class Trainer:
             self._options.workers,
         )
         for batches in remaining:
-            metrics.append(self._step(batches, len(steps)))
+            finished = self._step(batches, len(steps))
             self._finished += 1
+            is_last = self._finished == len(steps)
+            if len(held_out) and (is_last or self._finished % self._options.evaluate_every == 0):
+                finished = replace(finished, held_out_loss=self._evaluate(evaluation))
+            metrics.append(finished)
             if accelerator.is_main_process:
-                self._store.append_metrics(metrics[-1])
-                now, is_last = time.monotonic(), self._finished == len(steps)
+                self._store.append_metrics(finished)
+                log.write(finished)
+                now = time.monotonic()
                 if now - last_log >= 1 or is_last:
                     last_log = now
                     _log(metrics[-1], len(steps), (now - start) / (self._finished - first))
                 if self._finished % self._options.save_every == 0 or is_last:
                     self._store.save(self._finished, self._parameters, self._optimizer.state_dict())
+        log.close()
         accelerator.wait_for_everyone()
         return metrics
+
+    def _held_out_batches(self, held_out: TrainingDataset) -> list[TrainingBatch]:
+        """Return this process's part of the held-out records; they stay in memory."""
+        size, process = self._options.micro_batch_size, self._accelerator.process_index
+        indices = list(range(len(held_out)))[process :: self._accelerator.num_processes]
+        steps = [[indices[start : start + size]] for start in range(0, len(indices), size)]
+        loaded = held_out.load_batches(steps, 0, 1, self._options.workers)
+        return [batch for batches in loaded for batch in batches]
+
+    def _evaluate(self, batches: Sequence[TrainingBatch]) -> float:
+        """Return the mean loss of the held-out records over all processes."""
+        model = self._model
+        sums = torch.zeros(2, device=model.device)
+        model.eval()
+        with torch.no_grad():
+            for batch in batches:
+                with torch.autocast(model.device.type, torch.bfloat16, enabled=self._autocast):
+                    loss = summed_loss(model, send_to_device(batch, model.device))
+                sums += torch.tensor([loss.item(), float(batch.target_tokens)], device=model.device)
+        model.train()
+        total, tokens = self._accelerator.reduce(sums, "sum").tolist()
+        return float(total / tokens)
 
     def _step(self, batches: Sequence[TrainingBatch], steps: int) -> StepMetrics:
         """Train on this process's part of a batch; all processes end with the same weights."""
@@ -161,7 +204,9 @@ class Trainer:
 def _log(metrics: StepMetrics, steps: int, seconds: float) -> None:
     """Write a line to stderr; `seconds` is the mean duration of a step."""
     left = round(seconds * (steps - metrics.step))
+    held_out = metrics.held_out_loss
+    evaluation = "" if held_out is None else f"  held out {held_out:.4f}"
     sys.stderr.write(
-        f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}  rate {metrics.learning_rate:.2e}  "
-        f"{seconds:.2f} s/step  left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
+        f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}{evaluation}  "
+        f"rate {metrics.learning_rate:.2e}  {seconds:.2f} s/step  left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
     )

@@ -25,6 +25,8 @@ DEFAULTS = TuneOptions(model="7b", data=Path("d"), out=Path("o"))
         ({"warmup_ratio": -0.1}, "warmup_ratio=-0.1"),
         ({"method": "half"}, "method='half'"),
         ({"workers": -1}, "workers=-1"),
+        ({"held_out": 1.0}, "held_out=1.0"),
+        ({"evaluate_every": 0}, "evaluate_every=0"),
         ({"max_length": 8}, "max_length=8"),
         ({"device": "tpu"}, "device='tpu'"),
         ({"dtype": "float16"}, "float16 loses gradients"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.finetune.records import read_records
+from llava_tools.finetune.records import Record, read_records, split_records
 from llava_tools.images import open_image
 
 HUMAN = {"from": "human", "value": "What?"}
@@ -160,3 +160,15 @@ def test_i15_a_file_of_many_gigabytes_is_not_read(folder: Path) -> None:
         file.truncate(9_000_000_000)  # takes no space
     with pytest.raises(RequestError, match=r"has 9\.0 GB; the limit is 8 GB"):
         read_records(data, folder)
+
+
+def test_records_are_held_out_by_seed() -> None:
+    records = [Record(str(number), ("a", "b")) for number in range(10)]
+    trained, held_out = split_records(records, 0.25, seed=1)
+    assert len(held_out) == 3
+    assert sorted([*trained, *held_out], key=lambda record: int(record.name)) == records
+    assert split_records(records, 0.25, seed=1) == (trained, held_out)
+    assert split_records(records, 0.25, seed=2) != (trained, held_out)
+    assert split_records(records, 0.0, seed=1) == (records, [])
+    with pytest.raises(RequestError, match="leaves none to train on"):
+        split_records(records[:1], 0.5, seed=0)
