@@ -208,5 +208,6 @@ def _log(metrics: StepMetrics, steps: int, seconds: float) -> None:
     evaluation = "" if held_out is None else f"  held out {held_out:.4f}"
     sys.stderr.write(
         f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}{evaluation}  "
-        f"rate {metrics.learning_rate:.2e}  {seconds:.2f} s/step  left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
+        f"rate {metrics.learning_rate:.2e}  {seconds:.2f} s/step  "
+        f"left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
     )
