@@ -39,6 +39,7 @@ _TRAINING_HELP = {
     "tensorboard": "write the losses for TensorBoard, to WORK/tensorboard",
     "save_every": "steps between two saves",
     "workers": "processes that read images ahead",
+    "shard": "split weights and optimizer state between the processes (FSDP2)",
     "gradient_checkpointing": "keep activations: faster, more memory",
 } | {**LOAD_HELP, "dtype": "auto, float32 or bfloat16"}
 

@@ -124,6 +124,10 @@ class TrainingBatch(NamedTuple):
         """Number of tokens with loss."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
+    def without_targets(self) -> TrainingBatch:
+        """Return the batch without loss."""
+        return self._replace(labels=torch.full_like(self.labels, IGNORED))
+
 
 class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
     """Records, in the order of the indices of `sample_batches`, as tokens and pixels.
@@ -198,15 +202,35 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
         return truncated
 
     def load_batches(
-        self, steps: Sequence[MicroBatches], rank: int, processes: int, workers: int
+        self,
+        steps: Sequence[MicroBatches],
+        rank: int,
+        processes: int,
+        workers: int,
+        *,
+        even: bool = False,
     ) -> Iterator[list[TrainingBatch]]:
-        """Yield the micro-batches of process `rank` for each step; the last may have none."""
+        """Yield the micro-batches of process `rank` for each step; the last may have none.
+
+        With `even` all processes have the same number: those with less repeat one without targets.
+        """
         parts = [step[rank::processes] for step in steps]
+        missing = [
+            even and len(part) < len(step[::processes])
+            for part, step in zip(parts, steps, strict=True)
+        ]
+        parts = [
+            [*part, step[0]] if lacks else part
+            for part, step, lacks in zip(parts, steps, missing, strict=True)
+        ]
         sampler = [indices for part in parts for indices in part]
         loader = DataLoader(self, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
         batches = iter(loader)
-        for part in parts:
-            yield list(islice(batches, len(part)))
+        for part, lacks in zip(parts, missing, strict=True):
+            loaded = list(islice(batches, len(part)))
+            if lacks:
+                loaded[-1] = loaded[-1].without_targets()
+            yield loaded
 
 
 def collate(items: Sequence[tuple[TokenizedExample, Tensor | None]]) -> TrainingBatch:

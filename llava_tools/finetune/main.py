@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
 from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.engine.device import pick_device, pick_dtype
@@ -27,7 +27,8 @@ from llava_tools.finetune.merge import check_names, merge, weight_files
 from llava_tools.finetune.options import DEFAULT_MAX_LENGTH, AlignOptions, StageOptions, TuneOptions
 from llava_tools.finetune.parameters import select_parameters, weight_updates
 from llava_tools.finetune.records import Record, read_captions, read_records, split_records
-from llava_tools.finetune.trainer import Trainer, learning_rate_factor
+from llava_tools.finetune.sharding import shard
+from llava_tools.finetune.trainer import LossModel, Trainer, learning_rate_factor
 from llava_tools.options import EngineOptions
 from llava_tools.remote.chat_template import write_chat_template
 
@@ -49,23 +50,32 @@ def run(options: StageOptions) -> float:
     )
     truncated = dataset.count_truncated() + held_out_dataset.count_truncated()
     steps = _sample_steps(records, options)
-    parameters = select_parameters(loaded.model, options)
+    select_parameters(loaded.model, options)
+    model = LossModel(loaded.model)
+    millions = sum(weight.numel() for weight in model.parameters() if weight.requires_grad) / 1e6
+    is_sharded = accelerator.num_processes > 1 and (
+        options.shard or accelerator.distributed_type == DistributedType.FSDP
+    )
+    if is_sharded:
+        # So the first layer has a gradient, and sends it at the same time, without an image too.
+        loaded.model.enable_input_require_grads()
+        layers = loaded.model.model.language_model.layers
+        shard(model, layers, accelerator.device.type, accelerator.num_processes)
     updates = weight_updates(loaded.model)
     check_names(files, updates)
     if accelerator.is_main_process:
-        millions = sum(parameter.numel() for parameter in parameters.values()) / 1e6
         method = "projector" if isinstance(options, AlignOptions) else options.method
         sys.stderr.write(
             f"{len(all_records)} records, {truncated} of them truncated to {max_length} tokens, "
             f"{len(held_out)} held out; {len(steps)} steps; {millions:.2f} million trainable "
             f"weights ({method}), on {loaded.model.device}\n"
         )
-    trainer = Trainer(loaded.model, parameters, store, accelerator, options)
+    trainer = Trainer(model, store, accelerator, options, is_sharded=is_sharded)
     metrics = trainer.run(dataset, steps, held_out_dataset)
     last = metrics[-min(20, 1 + len(metrics) // 10) :]
     loss = sum(step.loss for step in last) / len(last)
+    merge(files, updates, options.out, writes=accelerator.is_main_process)
     if accelerator.is_main_process:
-        merge(files, updates, options.out)
         _write_report(options, metrics, loss)
         sys.stderr.write(
             f"final loss {loss:.4f}; the trained model is in {options.out}; "

@@ -20,7 +20,14 @@ DEFAULT_RATES: dict[Method, tuple[float, float]] = {"lora": (2e-4, 2e-5), "full"
 
 #: Options that may differ when a run resumes. `data` may be another path, with the same content.
 MAY_CHANGE_ON_RESUME = {"out", "work", "images", "data"}
-MAY_CHANGE_ON_RESUME |= {"micro_batch_size", "save_every", "workers", "device", "tensorboard"}
+MAY_CHANGE_ON_RESUME |= {
+    "micro_batch_size",
+    "save_every",
+    "workers",
+    "device",
+    "tensorboard",
+    "shard",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,8 @@ class TrainingOptions(LoadOptions):
         save_every: Steps between two saves, >= 1.
         workers: Processes that read images ahead; 0 reads them between steps.
         gradient_checkpointing: Recompute activations in the backward pass instead of keeping them.
+        shard: Split weights, gradients and optimizer state between the processes (FSDP2); done
+            anyway if the configuration of `accelerate launch` has FSDP.
 
     Raises:
         RequestError: An impossible value.
@@ -71,6 +80,7 @@ class TrainingOptions(LoadOptions):
     save_every: int = 25
     workers: int = 0
     gradient_checkpointing: bool = True
+    shard: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

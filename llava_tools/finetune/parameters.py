@@ -17,18 +17,20 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools.finetune.options import StageOptions, TuneOptions
+from llava_tools.finetune.sharding import gather
 
 _PROJECTOR = "multi_modal_projector"
 _LANGUAGE_MODEL = "language_model"
 
 WeightUpdate = Callable[[Tensor], Tensor]
-"""From an original weight to the trained one, in the original's dtype on the CPU."""
+"""From an original weight to the trained one, in the original's dtype on the CPU.
+
+All processes call it if the model is split between them.
+"""
 
 
-def select_parameters(
-    model: LlavaForConditionalGeneration, options: StageOptions
-) -> dict[str, nn.Parameter]:
-    """Prepare the model, in place, and return the parameters to train by name, in fixed order."""
+def select_parameters(model: LlavaForConditionalGeneration, options: StageOptions) -> None:
+    """Prepare the model, in place."""
     model.requires_grad_(False)
     trained = _language_parameters(model, options) if isinstance(options, TuneOptions) else []
     if options.learning_rates[1] > 0:
@@ -42,7 +44,6 @@ def select_parameters(
         old_name: Any = model.gradient_checkpointing_enable
         getattr(model, "activation_checkpointing_enable", old_name)({"use_reentrant": False})
     model.train()
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def _language_parameters(model: LlavaForConditionalGeneration, options: TuneOptions) -> list[str]:
@@ -93,9 +94,9 @@ def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpda
 
 
 def _add_lora(layer: Linear, original: Tensor) -> Tensor:
-    low_rank: Tensor = layer.get_delta_weight("default").detach().float().cpu()
+    low_rank = gather(layer.get_delta_weight("default")).detach().float().cpu()
     return (original.float() + low_rank).to(original.dtype)
 
 
 def _replace(trained: Tensor, original: Tensor) -> Tensor:
-    return trained.detach().to(device="cpu", dtype=original.dtype)
+    return gather(trained).detach().to(device="cpu", dtype=original.dtype)

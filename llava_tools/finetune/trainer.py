@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,7 @@ from llava_tools.finetune.dataset import IGNORED, TrainingBatch, TrainingDataset
 from llava_tools.finetune.metrics_log import MetricsLog
 from llava_tools.finetune.options import StageOptions
 from llava_tools.finetune.parameters import make_optimizer
+from llava_tools.finetune.sharding import assign, gather, load_optimizer_state, optimizer_state
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -37,44 +38,71 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def summed_loss(model: LlavaForConditionalGeneration, batch: TrainingBatch) -> Tensor:
-    """Return the cross entropy summed over all target tokens, in nats.
+class LossModel(nn.Module):
+    """A model whose forward pass returns the loss of a batch.
 
-    Computes logits at target tokens only; those of all tokens would be the largest tensor.
+    That is the cross entropy summed over all target tokens, in nats. Logits are computed at target
+    tokens only; those of all tokens would be the largest tensor.
     """
-    states = model.model(
-        input_ids=batch.ids, attention_mask=batch.mask, pixel_values=batch.pixels, use_cache=False
-    ).last_hidden_state
-    labels = batch.labels[:, 1:]
-    targets = labels != IGNORED
-    logits = model.lm_head(states[:, :-1][targets])
-    return cross_entropy(logits.float(), labels[targets], reduction="sum")
+
+    def __init__(self, model: LlavaForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: TrainingBatch) -> Tensor:
+        """Return the summed loss."""
+        model = self.model
+        states = model.model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            pixel_values=batch.pixels,
+            use_cache=False,
+        ).last_hidden_state
+        labels = batch.labels[:, 1:]
+        targets = labels != IGNORED
+        logits = model.lm_head(states[:, :-1][targets])
+        loss = cross_entropy(logits.float(), labels[targets], reduction="sum")
+        if batch.pixels is None:  # gradients of 0, as all processes have to have the same ones
+            projector = model.model.multi_modal_projector.parameters()
+            loss = loss + 0.0 * sum(weight.sum() for weight in projector)
+        return loss
 
 
 class Trainer:
-    """Trains a model that `select_parameters` prepared; resumes from the store's state, if any."""
+    """Trains a model; resumes from the store's state, if any.
+
+    Args:
+        model: Prepared by `select_parameters`, and by `sharding.shard` if it is split.
+        store: Keeps the state.
+        accelerator: Connects the processes.
+        options: Of the run.
+        is_sharded: Whether the model is split between the processes.
+    """
 
     def __init__(
         self,
-        model: LlavaForConditionalGeneration,
-        parameters: dict[str, nn.Parameter],
+        model: LossModel,
         store: CheckpointStore,
         accelerator: Accelerator,
         options: StageOptions,
+        *,
+        is_sharded: bool = False,
     ) -> None:
-        self._model, self._parameters, self._options = model, parameters, options
+        self._model, self._options, self._is_sharded = model, options, is_sharded
         self._store, self._accelerator = store, accelerator
-        self._optimizer = make_optimizer(parameters, options)
+        self._device = accelerator.device
+        named = model.model.named_parameters()
+        self._parameters = {name: p for name, p in named if p.requires_grad}
+        self._optimizer = make_optimizer(self._parameters, options)
         frozen_dtype = next(p.dtype for p in model.parameters() if not p.requires_grad)
         self._autocast = frozen_dtype == torch.bfloat16
         self._finished = 0
         state = store.load()
         if state is not None:
             self._finished = state["step"]
-            self._optimizer.load_state_dict(state["optimizer"])
-            with torch.no_grad():
-                for name, weight in state["weights"].items():
-                    parameters[name].copy_(weight)
+            load_optimizer_state(model, self._optimizer, state["optimizer"])
+            for name, weight in state["weights"].items():
+                assign(self._parameters[name], weight)
 
     def run(
         self,
@@ -102,13 +130,7 @@ class Trainer:
         folder = self._options.work_folder / "tensorboard" if self._options.tensorboard else None
         log = MetricsLog(folder if accelerator.is_main_process else None, self._finished)
         start, first, last_log = time.monotonic(), self._finished, -math.inf
-        remaining = dataset.load_batches(
-            steps[self._finished :],
-            accelerator.process_index,
-            accelerator.num_processes,
-            self._options.workers,
-        )
-        for batches in remaining:
+        for batches in self._load(dataset, steps[self._finished :]):
             finished = self._step(batches, len(steps))
             self._finished += 1
             is_last = self._finished == len(steps)
@@ -122,33 +144,53 @@ class Trainer:
                 if now - last_log >= 1 or is_last:
                     last_log = now
                     _log(metrics[-1], len(steps), (now - start) / (self._finished - first))
-                if self._finished % self._options.save_every == 0 or is_last:
-                    self._store.save(self._finished, self._parameters, self._optimizer.state_dict())
+            if self._finished % self._options.save_every == 0 or is_last:
+                self._save()
         log.close()
         accelerator.wait_for_everyone()
         return metrics
 
+    def _save(self) -> None:
+        weights = {name: gather(weight).detach() for name, weight in self._parameters.items()}
+        optimizer = optimizer_state(self._model, self._optimizer)
+        if self._accelerator.is_main_process:
+            self._store.save(self._finished, weights, optimizer)
+
     def _held_out_batches(self, held_out: TrainingDataset) -> list[TrainingBatch]:
         """Return this process's part of the held-out records; they stay in memory."""
-        size, process = self._options.micro_batch_size, self._accelerator.process_index
-        indices = list(range(len(held_out)))[process :: self._accelerator.num_processes]
-        steps = [[indices[start : start + size]] for start in range(0, len(indices), size)]
-        loaded = held_out.load_batches(steps, 0, 1, self._options.workers)
-        return [batch for batches in loaded for batch in batches]
+        size = self._options.micro_batch_size
+        indices = range(len(held_out))
+        step = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
+        (batches,) = self._load(held_out, [step])
+        return batches
+
+    def _load(
+        self, dataset: TrainingDataset, steps: Sequence[MicroBatches]
+    ) -> Iterator[list[TrainingBatch]]:
+        """Yield this process's part of each step."""
+        return dataset.load_batches(
+            steps,
+            self._accelerator.process_index,
+            self._accelerator.num_processes,
+            self._options.workers,
+            even=self._is_sharded,
+        )
 
     def _evaluate(self, batches: Sequence[TrainingBatch]) -> float:
         """Return the mean loss of the held-out records over all processes."""
-        model = self._model
-        sums = torch.zeros(2, device=model.device)
-        model.eval()
+        self._model.eval()
         with torch.no_grad():
-            for batch in batches:
-                with torch.autocast(model.device.type, torch.bfloat16, enabled=self._autocast):
-                    loss = summed_loss(model, send_to_device(batch, model.device))
-                sums += torch.tensor([loss.item(), float(batch.target_tokens)], device=model.device)
-        model.train()
-        total, tokens = self._accelerator.reduce(sums, "sum").tolist()
-        return float(total / tokens)
+            losses = [self._loss(batch).item() for batch in batches]
+        self._model.train()
+        tokens = sum(batch.target_tokens for batch in batches)
+        total, count = self._sum_over_processes(sum(losses), tokens)
+        return total / count
+
+    def _loss(self, batch: TrainingBatch) -> Tensor:
+        """Return the loss of a batch, summed over its target tokens."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+            loss: Tensor = self._model(send_to_device(batch, self._device))
+            return loss
 
     def _step(self, batches: Sequence[TrainingBatch], steps: int) -> StepMetrics:
         """Train on this process's part of a batch; all processes end with the same weights."""
@@ -157,17 +199,15 @@ class Trainer:
             group["lr"] = group["peak"] * factor
         process = self._accelerator.process_index
         torch.manual_seed(hash((self._options.seed, self._finished, process)))
-        device = self._model.device
         summed = 0.0
         try:
             for batch in batches:
-                with torch.autocast(device.type, torch.bfloat16, enabled=self._autocast):
-                    loss = summed_loss(self._model, send_to_device(batch, device))
+                loss = self._loss(batch)
                 loss.backward()
                 summed += loss.item()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"The memory of {device} does not hold a micro-batch of "
+                f"The memory of {self._device} does not hold a micro-batch of "
                 f"{self._options.micro_batch_size}.",
                 "Resume with a smaller micro_batch_size; the result stays the same.",
             ) from error
@@ -189,16 +229,19 @@ class Trainer:
 
         Return that loss and its number of target tokens.
         """
-        accelerator = self._accelerator
-        sums = torch.tensor([loss, float(tokens)], device=self._model.device)
-        total_loss, total_tokens = accelerator.reduce(sums, "sum").tolist()
+        total_loss, total_tokens = self._sum_over_processes(loss, tokens)
         for parameter in self._parameters.values():
             if parameter.grad is None:  # no image, or no micro-batch for this process
                 parameter.grad = torch.zeros_like(parameter)
-            if accelerator.num_processes > 1:
-                parameter.grad = accelerator.reduce(parameter.grad, "sum")
+            if self._accelerator.num_processes > 1 and not self._is_sharded:
+                parameter.grad = self._accelerator.reduce(parameter.grad, "sum")
             parameter.grad.div_(total_tokens)
-        return total_loss / total_tokens, int(total_tokens)
+        return total_loss / total_tokens, total_tokens
+
+    def _sum_over_processes(self, loss: float, tokens: int) -> tuple[float, int]:
+        sums = torch.tensor([loss, float(tokens)], dtype=torch.float64, device=self._device)
+        total_loss, total_tokens = self._accelerator.reduce(sums, "sum").tolist()
+        return total_loss, int(total_tokens)
 
 
 def _log(metrics: StepMetrics, steps: int, seconds: float) -> None:
