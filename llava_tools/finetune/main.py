@@ -32,6 +32,9 @@ from llava_tools.finetune.trainer import LossModel, Trainer, learning_rate_facto
 from llava_tools.options import EngineOptions
 from llava_tools.remote.chat_template import write_chat_template
 
+#: What else splits a model in a configuration of `accelerate launch`; none of it is set up here.
+_UNSUPPORTED = {DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}
+
 
 def run(options: StageOptions) -> float:
     """Run `align` or `tune`, whose extra is installed."""
@@ -42,6 +45,11 @@ def run(options: StageOptions) -> float:
     records, held_out = split_records(all_records, options.held_out, options.seed)
     store = CheckpointStore(options.work_folder, options)
     accelerator = Accelerator(cpu=options.device == "cpu")
+    if accelerator.distributed_type in _UNSUPPORTED:
+        raise RequestError(
+            f"Training is not split by {accelerator.distributed_type.value}.",
+            "Use --shard, or a configuration of `accelerate launch` with FSDP or with neither.",
+        )
     loaded = load(_engine_options(options, _start(options, accelerator)))
     files = weight_files(loaded)
     max_length = _max_length(loaded.model.config, options)

@@ -8,17 +8,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate import DistributedType
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from llava_tools import Llava
 from llava_tools.errors import ImageError, ModelError, RequestError, TrainingError
-from llava_tools.finetune import TuneOptions, tune
+from llava_tools.finetune import TuneOptions, main, tune
 from tests.checkpoints import write_checkpoint
 from tests.finetune.llama_tokenizer import make_tokenizer
 
@@ -220,6 +222,15 @@ def test_impossible_runs_are_refused_before_training(base: Path, tmp_path: Path)
         tune(options(base, tmp_path / "new", conversation="chatml"))
     with pytest.raises(ModelError, match="There is no model"):
         tune(replace(options(base, tmp_path / "new"), model="no/such/model"))
+
+
+def test_deepspeed_is_refused_rather_than_ignored(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deepspeed = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+    monkeypatch.setattr(main, "Accelerator", lambda **_: deepspeed)
+    with pytest.raises(RequestError, match="not split by DEEPSPEED"):
+        tune(options(base, tmp_path / "out"))
 
 
 def test_an_error_of_an_image_names_its_record(base: Path, tmp_path: Path) -> None:
