@@ -102,6 +102,7 @@ def _add_tune(stages: Any) -> None:
         "dest": "method", "action": "store_const", "default": argparse.SUPPRESS
     }  # fmt: skip
     method.add_argument("--lora", const="lora", help="train low-rank updates (default)", **const)
+    method.add_argument("--qlora", const="qlora", help="the same on 4-bit weights", **const)
     method.add_argument("--full", const="full", help="train all of the language model", **const)
     add_flags(
         parser,

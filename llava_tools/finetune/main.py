@@ -14,7 +14,7 @@ from accelerate import Accelerator, DistributedType
 
 from llava_tools.chat.formats import VICUNA_V1
 from llava_tools.engine.device import pick_device, pick_dtype
-from llava_tools.engine.loading.checkpoint import load
+from llava_tools.engine.loading.checkpoint import LoadedModel, load
 from llava_tools.engine.loading.composition import compose
 from llava_tools.engine.loading.source import resolve
 from llava_tools.errors import RequestError
@@ -26,6 +26,7 @@ from llava_tools.finetune.loss_plot import plot_losses
 from llava_tools.finetune.merge import check_names, merge, weight_files
 from llava_tools.finetune.options import DEFAULT_MAX_LENGTH, AlignOptions, StageOptions, TuneOptions
 from llava_tools.finetune.parameters import select_parameters, weight_updates
+from llava_tools.finetune.quantized_base import quantization_config
 from llava_tools.finetune.records import Record, read_captions, read_records, split_records
 from llava_tools.finetune.sharding import shard
 from llava_tools.finetune.trainer import LossModel, Trainer, learning_rate_factor
@@ -50,7 +51,7 @@ def run(options: StageOptions) -> float:
             f"Training is not split by {accelerator.distributed_type.value}.",
             "Use --shard, or a configuration of `accelerate launch` with FSDP or with neither.",
         )
-    loaded = load(_engine_options(options, _start(options, accelerator)))
+    loaded = _load(options, accelerator)
     files = weight_files(loaded)
     max_length = _max_length(loaded.model.config, options)
     dataset, held_out_dataset = (
@@ -65,6 +66,8 @@ def run(options: StageOptions) -> float:
         options.shard or accelerator.distributed_type == DistributedType.FSDP
     )
     if is_sharded:
+        if isinstance(options, TuneOptions) and options.method == "qlora":
+            raise RequestError("4-bit weights are not split.", "Use --lora, or no FSDP.")
         # So the first layer has a gradient, and sends it at the same time, without an image too.
         loaded.model.enable_input_require_grads()
         layers = loaded.model.model.language_model.layers
@@ -126,18 +129,26 @@ def _start(options: StageOptions, accelerator: Accelerator) -> str:
     return str(folder)
 
 
-def _engine_options(options: StageOptions, model: str) -> EngineOptions:
-    """Return how to load the model: in float32 where the engine would choose float16."""
-    float16 = pick_dtype(options, pick_device(options.device)) == torch.float16
-    return EngineOptions(
+def _load(options: StageOptions, accelerator: Accelerator) -> LoadedModel:
+    """Load what to train: in float32 where the engine would choose float16."""
+    device = pick_device(options.device)
+    dtype = pick_dtype(options, device)
+    if dtype == torch.float16:
+        dtype = torch.float32
+    is_4bit = isinstance(options, TuneOptions) and options.method == "qlora"
+    config = quantization_config(device, dtype) if is_4bit else None
+    model = _start(options, accelerator)
+    engine_options = EngineOptions(
         model=model,
         device=options.device,
-        dtype="float32" if float16 else options.dtype,
+        dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
+        quantization="4bit" if is_4bit else None,
         revision=options.revision if model == options.model else None,
         local_files_only=options.local_files_only,
         # Captions are in no conversation format, but a tokenizer comes with one.
         conversation=options.conversation if isinstance(options, TuneOptions) else "vicuna_v1",
     )
+    return load(engine_options, config)
 
 
 def _max_length(config: Any, options: StageOptions) -> int:

@@ -23,6 +23,9 @@ from llava_tools.finetune.parameters import WeightUpdate
 _COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
 _COPIED_PREFIXES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
+_DTYPES = ("F64", "F32", "F16", "BF16")
+"""Of weights to which updates can be added."""
+
 _MODULE_PREFIXES = {
     "language_model.model.": "model.language_model.",
     "language_model.lm_head.": "lm_head.",
@@ -49,15 +52,22 @@ def weight_files(loaded: LoadedModel) -> list[Path]:
 
 
 def check_names(files: list[Path], updates: Mapping[str, WeightUpdate]) -> None:
-    """Check before training that every weight to update is in the files.
+    """Check before training that every weight to update is in the files, and not quantized.
 
     Raises:
-        ModelError: One is not.
+        ModelError: One is not there, or quantized.
     """
     missing = set(updates)
     for path in files:
         with safe_open(path, "pt") as file:
-            missing -= {_module_name(key) for key in file.keys()}  # noqa: SIM118 -- no mapping
+            for key in file.keys():  # noqa: SIM118 -- no mapping
+                name = _module_name(key)
+                if name in updates and file.get_slice(key).get_dtype() not in _DTYPES:
+                    raise ModelError(
+                        f"The weight {key} is quantized, so nothing can be added to it.",
+                        "Train the model that this one was made from.",
+                    )
+                missing.discard(name)
     if missing:
         raise ModelError(
             f"{len(missing)} weights (such as {min(missing)}) are not in the checkpoint's files.",

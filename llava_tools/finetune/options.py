@@ -10,12 +10,16 @@ from typing import Literal
 from llava_tools.chat.formats import FORMATS, ConversationName
 from llava_tools.options import CLIP, LoadOptions
 
-Method = Literal["lora", "full"]
+Method = Literal["lora", "qlora", "full"]
 
 DEFAULT_MAX_LENGTH = 2048
 """The longest conversation in tokens, image included, that LLaVA 1.5 was trained on."""
 
-DEFAULT_RATES: dict[Method, tuple[float, float]] = {"lora": (2e-4, 2e-5), "full": (2e-5, 2e-5)}
+DEFAULT_RATES: dict[Method, tuple[float, float]] = {
+    "lora": (2e-4, 2e-5),
+    "qlora": (2e-4, 2e-5),
+    "full": (2e-5, 2e-5),
+}
 """LLaVA's learning rates of the language model and of the projector in the second stage."""
 
 #: Options that may differ when a run resumes. `data` may be another path, with the same content.
@@ -162,12 +166,13 @@ class TuneOptions(TrainingOptions):
     Attributes:
         conversation: Conversation format to train on: `vicuna_v1`, `chatml`, `llama3`, `phi3` or
             `joycaption`; None for the checkpoint's.
-        method: `lora` trains low-rank updates of the language model's linear layers, `full` all of
-            the language model. Both train the projector, neither the vision tower.
+        method: `lora` trains low-rank updates of the language model's linear layers, `qlora` the
+            same on weights that bitsandbytes rounds to 4 bit, `full` all of the language model.
+            All train the projector, none the vision tower.
         rank: Of LoRA, >= 1.
         alpha: Of LoRA: updates are scaled by alpha / rank; > 0.
         dropout: Of LoRA's input, in [0, 1).
-        learning_rate: Peak learning rate, > 0; None for 2e-4 (LoRA) or 2e-5 (full).
+        learning_rate: Peak learning rate, > 0; None for 2e-4 (LoRA, QLoRA) or 2e-5 (full).
         projector_learning_rate: Of the projector, >= 0; 0 freezes it; None for 2e-5.
 
     Raises:
@@ -184,7 +189,9 @@ class TuneOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("method", self.method in ("lora", "full"), "'lora' or 'full'")
+        self._check("method", self.method in DEFAULT_RATES, "'lora', 'qlora' or 'full'")
+        rule = "method='lora', or several processes without shard: 4-bit weights are not split"
+        self._check("shard", not (self.shard and self.method == "qlora"), rule)
         valid = self.conversation in (None, *FORMATS)
         self._check("conversation", valid, f"{', '.join(map(repr, FORMATS))} or None")
         self._check_whole("rank", 1)

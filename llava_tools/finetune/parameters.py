@@ -1,7 +1,8 @@
 """Selects the weights to train: the projector, and in the second stage the language model's.
 
-The language model is trained by LoRA, through peft, or in full. The vision tower is always frozen.
-Trained weights are float32 whatever the others are: steps of 2e-5 would be lost in bfloat16.
+The language model is trained by LoRA, through peft, on 16-bit or 4-bit weights, or in full. The
+vision tower is always frozen. Trained weights are float32 whatever the others are: steps of 2e-5
+would be lost in bfloat16.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import Linear
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from llava_tools.finetune.options import StageOptions, TuneOptions
+from llava_tools.finetune.quantized_base import prepare
 from llava_tools.finetune.sharding import gather
 
 _PROJECTOR = "multi_modal_projector"
@@ -48,7 +50,9 @@ def select_parameters(model: LlavaForConditionalGeneration, options: StageOption
 
 def _language_parameters(model: LlavaForConditionalGeneration, options: TuneOptions) -> list[str]:
     """Add LoRA's layers, and return parts of the names of the parameters to train."""
-    if options.method == "lora":
+    if options.method == "qlora":
+        prepare(model.model.language_model)
+    if options.method != "full":
         # The language model's linear layers, without its head.
         linear_layers = [
             name
@@ -85,7 +89,7 @@ def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpda
     """
     updates: dict[str, WeightUpdate] = {}
     for name, module in model.named_modules():
-        if isinstance(module, Linear):
+        if isinstance(module, LoraLayer):
             updates[f"{name}.weight"] = partial(_add_lora, module)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "lora_" not in name:
@@ -93,7 +97,7 @@ def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpda
     return updates
 
 
-def _add_lora(layer: Linear, original: Tensor) -> Tensor:
+def _add_lora(layer: Any, original: Tensor) -> Tensor:
     low_rank = gather(layer.get_delta_weight("default")).detach().float().cpu()
     return (original.float() + low_rank).to(original.dtype)
 

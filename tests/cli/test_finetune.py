@@ -35,11 +35,13 @@ def test_flags_set_options_and_the_others_keep_their_defaults(
         == 0
     )
     assert main(["train", "tune", *REQUIRED, "--conversation", "llama3"]) == 0
+    assert main(["train", "tune", *REQUIRED, "--qlora"]) == 0
     base: dict[str, Any] = {"model": "7b", "data": Path("d.json"), "out": Path("o")}
     assert calls == [
         TuneOptions(**base),
         TuneOptions(**base, method="full", learning_rate=1e-5, gradient_checkpointing=False),
         TuneOptions(**base, conversation="llama3"),
+        TuneOptions(**base, method="qlora"),
     ]
 
 

@@ -49,4 +49,5 @@ def test_defaults_are_the_official_ones() -> None:
     assert (DEFAULTS.rank, DEFAULTS.alpha, DEFAULTS.dropout) == (128, 256, 0.05)
     assert DEFAULTS.learning_rates == (2e-4, 2e-5)
     assert (DEFAULTS.epochs, DEFAULTS.batch_size, DEFAULTS.warmup_ratio) == (1, 128, 0.03)
+    assert replace(DEFAULTS, method="qlora").learning_rates == (2e-4, 2e-5)
     assert replace(DEFAULTS, method="full").learning_rates == (2e-5, 2e-5)
