@@ -79,7 +79,9 @@ def make_optimizer(parameters: dict[str, nn.Parameter], options: StageOptions) -
     projector = [p for name, p in parameters.items() if _PROJECTOR in name]
     others = [p for name, p in parameters.items() if _PROJECTOR not in name]
     groups = [{"params": others, "peak": rate}, {"params": projector, "peak": projector_rate}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.0)
+    groups = [group for group in groups if group["params"]]
+    # `foreach`, the default on CUDA, would hold another copy of all trained weights for a step.
+    return torch.optim.AdamW(groups, weight_decay=0.0, foreach=False)
 
 
 def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpdate]:

@@ -151,7 +151,8 @@ class Trainer:
         return metrics
 
     def _save(self) -> None:
-        weights = {name: gather(weight).detach() for name, weight in self._parameters.items()}
+        # One after another to the CPU: a device may hold no more than its share of them.
+        weights = {name: gather(weight).detach().cpu() for name, weight in self._parameters.items()}
         optimizer = optimizer_state(self._model, self._optimizer)
         if self._accelerator.is_main_process:
             self._store.save(self._finished, weights, optimizer)
@@ -188,7 +189,10 @@ class Trainer:
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
         """Return the loss of a batch, summed over its target tokens."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+        # No cache: it would hold trained weights in 16 bit, too, and each is used once.
+        with torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._autocast, cache_enabled=False
+        ):
             loss: Tensor = self._model(send_to_device(batch, self._device))
             return loss
 
