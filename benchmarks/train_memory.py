@@ -129,7 +129,7 @@ def measure_all(dtype: str) -> dict[str, dict[str, float]]:
     """Return the figures of each method, each measured in a process of its own."""
     # Freed memory goes back at once, so that what is resident is what is held.
     settings = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    figures = {}
+    figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)
