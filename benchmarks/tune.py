@@ -65,11 +65,11 @@ def write(folder: Path, count: int) -> dict[str, str]:
 
 
 def shared(folder: Path, out: str) -> dict[str, Any]:
-    """Return the options that both stages have, with four steps an epoch."""
+    """Return the options that both stages have, with four steps of two micro-batches an epoch."""
     records = len(list((folder / "images").iterdir()))
     return {
         "data": folder / "data.json", "images": folder / "images", "out": folder / out,
-        "batch_size": records // 4, "micro_batch_size": 8, "save_every": 4, "device": "cpu",
+        "batch_size": records // 4, "micro_batch_size": records // 8, "save_every": 4, "device": "cpu",
         "dtype": "float32", "gradient_checkpointing": False,
     }  # fmt: skip
 

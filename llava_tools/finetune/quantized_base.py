@@ -48,10 +48,10 @@ def prepare(language_model: nn.Module) -> None:
     peft's `prepare_model_for_kbit_training` turns all that is not in 4 bit to float32. As in
     LLaVA's own code, embeddings and head stay in 16 bit, which saves 0.5 GB of a 7B.
     """
-    module: Any
     for name, module in language_model.named_modules():
         if "norm" in name.rsplit(".", 1)[-1]:
             module.to(torch.float32)
         if isinstance(module, nn.Linear):
             # Else an evaluation on a CPU with AVX512-BF16 packs its weights for answers only.
-            module.support_avx512bf16_for_cpu = False
+            layer: Any = module
+            layer.support_avx512bf16_for_cpu = False
