@@ -69,8 +69,8 @@ def shared(folder: Path, out: str) -> dict[str, Any]:
     records = len(list((folder / "images").iterdir()))
     return {
         "data": folder / "data.json", "images": folder / "images", "out": folder / out,
-        "batch_size": records // 4, "micro_batch_size": records // 8, "save_every": 4, "device": "cpu",
-        "dtype": "float32", "gradient_checkpointing": False,
+        "batch_size": records // 4, "micro_batch_size": records // 8, "save_every": 4,
+        "device": "cpu", "dtype": "float32", "gradient_checkpointing": False,
     }  # fmt: skip
 
 
