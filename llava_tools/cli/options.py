@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Check the flags of a command before its other words, which may be missing as well."""
-        is_command = " " in self.prog
+        is_command = self._subparsers is None
         for word in args or ():
             if word == "--" or not (is_command or word.startswith("-")):
                 break  # what follows are no flags, or those of a command

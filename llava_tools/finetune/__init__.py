@@ -1,4 +1,7 @@
-"""Fine-tuning of LLaVA 1.5 on a user's own conversations, as LLaVA itself was tuned.
+"""The two stages of LLaVA 1.5 on a user's own data, as LLaVA itself was trained.
+
+`align` makes a LLaVA of a vision tower and a language model: it trains the projector between them
+on captions. `tune` trains the language model and the projector on conversations.
 
 Input: LLaVA's conversation JSON and a folder of images (`records`). Output: a checkpoint in the
 layout of the one that it starts from (`merge`), which `Llava` loads. In between, `batch_sampler`
@@ -11,9 +14,17 @@ image preprocessing and loading are the engine's own. `options` holds all settin
 from __future__ import annotations
 
 from llava_tools.errors import require
-from llava_tools.finetune.options import TuneOptions
+from llava_tools.finetune.options import AlignOptions, StageOptions, TuneOptions
 
-__all__ = ["TuneOptions", "tune"]
+__all__ = ["AlignOptions", "TuneOptions", "align", "tune"]
+
+
+def align(options: AlignOptions) -> float:
+    """Make a LLaVA of a vision tower and a language model, and write it to `options.out`.
+
+    See `tune` for resuming, processes, the result and errors.
+    """
+    return _run(options)
 
 
 def tune(options: TuneOptions) -> float:
@@ -32,6 +43,10 @@ def tune(options: TuneOptions) -> float:
         ModelError: The model cannot be loaded, or its weights cannot be written back.
         TrainingError: The loss is not finite, or memory ran out.
     """
+    return _run(options)
+
+
+def _run(options: StageOptions) -> float:
     require(
         "torch", "transformers", "accelerate", "peft", "safetensors", "matplotlib", extra="train"
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from llava_tools.errors import RequestError
-from llava_tools.finetune.options import MAY_CHANGE_ON_RESUME, TuneOptions
+from llava_tools.finetune.options import MAY_CHANGE_ON_RESUME, StageOptions
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,16 @@ class StepMetrics:
         step: Its number, from 1.
         loss: Mean cross entropy of its target tokens, in nats.
         tokens: Number of target tokens.
-        learning_rate: Learning rate of the language model.
+        learning_rate: Learning rate of the language model, or of the projector if only that learns.
+        held_out_loss: Mean cross entropy of the held-out records after the step, in nats; None if
+            they were not evaluated.
     """
 
     step: int
     loss: float
     tokens: int
     learning_rate: float
+    held_out_loss: float | None = None
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
@@ -49,7 +52,7 @@ class CheckpointStore:
     `write_metrics` creates the folder.
     """
 
-    def __init__(self, folder: Path, options: TuneOptions) -> None:
+    def __init__(self, folder: Path, options: StageOptions) -> None:
         self._folder = folder
         self._state = folder / "state.pt"
         self._metrics = folder / "losses.jsonl"
@@ -108,12 +111,16 @@ def _line(metrics: StepMetrics) -> str:
     return json.dumps(asdict(metrics)) + "\n"
 
 
-def _resume_options(options: TuneOptions) -> dict[str, Any]:
+def _resume_options(options: StageOptions) -> dict[str, Any]:
     """Return what must be equal in two runs for them to have the same losses."""
     language, projector = options.learning_rates
     rates = {"learning_rate": language, "projector_learning_rate": projector}
     values = asdict(options) | rates
     values = {name: value for name, value in values.items() if name not in MAY_CHANGE_ON_RESUME}
-    with options.data.open("rb") as file:
-        values["data"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return values
+    return values | {"data": data_digest(options.data)}
+
+
+def data_digest(data: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

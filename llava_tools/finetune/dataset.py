@@ -4,6 +4,9 @@ Loss is computed only on answers and the end of the turn after each. The prompt 
 the one that the engine sends at inference, in the model's conversation format; the labels are what
 the model then has to generate. For LLaVA 1.5 this gives the label mask of its official
 preprocessing (llava/train/train.py, preprocess_v1), which counts the tokens of each round instead.
+
+The first stage's prompt is the image alone, and its answer the caption with a line break, as in
+preprocess_plain (the conversation format `plain`).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ImageError, ModelError, RequestError
 from llava_tools.finetune.batch_sampler import MicroBatches
 from llava_tools.finetune.records import Record
-from llava_tools.images import open_image
+from llava_tools.images import ImageRef, open_image
 
 IGNORED = -100
 """Label of a token without loss; torch's cross entropy skips it."""
@@ -88,6 +91,19 @@ def tokenize(
     return TokenizedExample(tuple(ids), tuple(labels))
 
 
+def tokenize_caption(
+    caption: str, tokenizer: Tokenizer, image_token: int, image_tokens: int
+) -> TokenizedExample:
+    """Turn a caption into tokens and labels: the start, the image, the caption, a line break.
+
+    Loss is computed on the caption and the line break.
+    """
+    prompt_ids = [*tokenizer.bos, *[image_token] * image_tokens]
+    answer = tokenizer.encode(f"{caption}\n", start=True)
+    labels = [IGNORED] * len(prompt_ids) + answer
+    return TokenizedExample((*prompt_ids, *answer), tuple(labels))
+
+
 class TrainingBatch(NamedTuple):
     """Examples padded to one length.
 
@@ -108,15 +124,28 @@ class TrainingBatch(NamedTuple):
         """Number of tokens with loss."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
+    def without_targets(self) -> TrainingBatch:
+        """Return the batch without loss."""
+        return self._replace(labels=torch.full_like(self.labels, IGNORED))
+
 
 class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
     """Records, in the order of the indices of `sample_batches`, as tokens and pixels.
 
-    Examples are truncated to `max_length` tokens. The model's weights are not kept.
+    Examples are truncated to `max_length` tokens. With `captions`, they are those of the first
+    stage. The model's weights are not kept.
     """
 
-    def __init__(self, records: Sequence[Record], loaded: LoadedModel, max_length: int) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        loaded: LoadedModel,
+        max_length: int,
+        *,
+        captions: bool = False,
+    ) -> None:
         config: Any = loaded.model.config
+        self._captions = captions
         self._records, self._max_length = records, max_length
         self._tokenizer, self._processor = loaded.tokenizer, loaded.processor
         self._image_token, self._image_tokens = int(config.image_token_index), loaded.image_tokens
@@ -139,10 +168,13 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
             except ImageError as error:
                 message = f"The image of {record.name}: {error.message}"
                 raise ImageError(message, error.hint) from error
-        return self._tokenize(record.messages(image)).truncate(self._max_length), pixels
+        return self._tokenize(record, image).truncate(self._max_length), pixels
 
-    def _tokenize(self, messages: Sequence[Message]) -> TokenizedExample:
-        return tokenize(messages, self._tokenizer, self._image_token, self._image_tokens)
+    def _tokenize(self, record: Record, image: ImageRef | None) -> TokenizedExample:
+        sizes = (self._tokenizer, self._image_token, self._image_tokens)
+        if self._captions:
+            return tokenize_caption(record.turns[1], *sizes)
+        return tokenize(record.messages(image), *sizes)
 
     def count_truncated(self) -> int:
         """Return how many records exceed `max_length`.
@@ -159,7 +191,7 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
             if 256 + self._image_tokens + most_tokens <= self._max_length:
                 continue
             image = None if record.image is None else placeholder
-            example = self._tokenize(record.messages(image))
+            example = self._tokenize(record, image)
             if not example.truncate(self._max_length).target_tokens:
                 raise RequestError(
                     f"The {record.name} is too long: its first answer starts after "
@@ -170,15 +202,35 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
         return truncated
 
     def load_batches(
-        self, steps: Sequence[MicroBatches], rank: int, processes: int, workers: int
+        self,
+        steps: Sequence[MicroBatches],
+        rank: int,
+        processes: int,
+        workers: int,
+        *,
+        even: bool = False,
     ) -> Iterator[list[TrainingBatch]]:
-        """Yield the micro-batches of process `rank` for each step; the last may have none."""
+        """Yield the micro-batches of process `rank` for each step; the last may have none.
+
+        With `even` all processes have the same number: those with less repeat one without targets.
+        """
         parts = [step[rank::processes] for step in steps]
+        missing = [
+            even and len(part) < len(step[::processes])
+            for part, step in zip(parts, steps, strict=True)
+        ]
+        parts = [
+            [*part, step[0]] if lacks else part
+            for part, step, lacks in zip(parts, steps, missing, strict=True)
+        ]
         sampler = [indices for part in parts for indices in part]
         loader = DataLoader(self, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
         batches = iter(loader)
-        for part in parts:
-            yield list(islice(batches, len(part)))
+        for part, lacks in zip(parts, missing, strict=True):
+            loaded = list(islice(batches, len(part)))
+            if lacks:
+                loaded[-1] = loaded[-1].without_targets()
+            yield loaded
 
 
 def collate(items: Sequence[tuple[TokenizedExample, Tensor | None]]) -> TrainingBatch:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.loading.checkpoint_files import find_weights
@@ -21,6 +22,9 @@ from llava_tools.finetune.parameters import WeightUpdate
 
 _COPIED_SUFFIXES = (".json", ".jinja", ".model", ".txt")
 _COPIED_PREFIXES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
+
+_DTYPES = ("F64", "F32", "F16", "BF16")
+"""Of weights to which updates can be added."""
 
 _MODULE_PREFIXES = {
     "language_model.model.": "model.language_model.",
@@ -48,15 +52,22 @@ def weight_files(loaded: LoadedModel) -> list[Path]:
 
 
 def check_names(files: list[Path], updates: Mapping[str, WeightUpdate]) -> None:
-    """Check before training that every weight to update is in the files.
+    """Check before training that every weight to update is in the files, and not quantized.
 
     Raises:
-        ModelError: One is not.
+        ModelError: One is not there, or quantized.
     """
     missing = set(updates)
     for path in files:
         with safe_open(path, "pt") as file:
-            missing -= {_module_name(key) for key in file.keys()}  # noqa: SIM118 -- no mapping
+            for key in file.keys():  # noqa: SIM118 -- no mapping
+                name = _module_name(key)
+                if name in updates and file.get_slice(key).get_dtype() not in _DTYPES:
+                    raise ModelError(
+                        f"The weight {key} is quantized, so nothing can be added to it.",
+                        "Train the model that this one was made from.",
+                    )
+                missing.discard(name)
     if missing:
         raise ModelError(
             f"{len(missing)} weights (such as {min(missing)}) are not in the checkpoint's files.",
@@ -64,12 +75,21 @@ def check_names(files: list[Path], updates: Mapping[str, WeightUpdate]) -> None:
         )
 
 
-def merge(files: list[Path], updates: Mapping[str, WeightUpdate], out: Path) -> None:
+def merge(
+    files: list[Path], updates: Mapping[str, WeightUpdate], out: Path, *, writes: bool = True
+) -> None:
     """Write the tuned checkpoint to `out`, which appears once it is complete.
 
-    `files` come from `weight_files`; `updates` go by names of transformers' modules. `out` may
-    exist if it is empty.
+    Args:
+        files: From `weight_files`.
+        updates: By names of transformers' modules.
+        out: May exist if it is empty.
+        writes: False for the other processes of a run, which take part in the updates only.
     """
+    if not writes:
+        for path in files:
+            _read_updated(path, updates)
+        return
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -77,16 +97,24 @@ def merge(files: list[Path], updates: Mapping[str, WeightUpdate], out: Path) -> 
         if source.suffix in _COPIED_SUFFIXES or source.name.upper().startswith(_COPIED_PREFIXES):
             shutil.copyfile(source, part / source.name)
     for path in files:
-        with safe_open(path, "pt") as file:
-            tensors = {}
-            for key in file.keys():  # noqa: SIM118 -- no mapping
-                tensor = file.get_tensor(key)
-                update = updates.get(_module_name(key))
-                tensors[key] = tensor if update is None else update(tensor).contiguous()
-            save_file(tensors, part / path.name, metadata=file.metadata())
+        tensors, metadata = _read_updated(path, updates)
+        save_file(tensors, part / path.name, metadata=metadata)
     if out.exists():
         out.rmdir()
     part.rename(out)
+
+
+def _read_updated(
+    path: Path, updates: Mapping[str, WeightUpdate]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the updated weights of a file, and its metadata."""
+    tensors = {}
+    with safe_open(path, "pt") as file:
+        for key in file.keys():  # noqa: SIM118 -- no mapping
+            tensor = file.get_tensor(key)
+            update = updates.get(_module_name(key))
+            tensors[key] = tensor if update is None else update(tensor).contiguous()
+        return tensors, file.metadata()
 
 
 def _module_name(key: str) -> str:

@@ -1,7 +1,8 @@
-"""Selects the weights to train, LoRA's through peft or all of the language model's.
+"""Selects the weights to train: the projector, and in the second stage the language model's.
 
-Both methods train the projector and freeze the vision tower, as LLaVA 1.5's second stage does.
-Trained weights are float32 whatever the others are: steps of 2e-5 would be lost in bfloat16.
+The language model is trained by LoRA, through peft, on 16-bit or 4-bit weights, or in full. The
+vision tower is always frozen. Trained weights are float32 whatever the others are: steps of 2e-5
+would be lost in bfloat16.
 """
 
 from __future__ import annotations
@@ -12,25 +13,46 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import Linear
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from llava_tools.finetune.options import TuneOptions
+from llava_tools.finetune.options import StageOptions, TuneOptions
+from llava_tools.finetune.quantized_base import prepare
+from llava_tools.finetune.sharding import gather
 
 _PROJECTOR = "multi_modal_projector"
 _LANGUAGE_MODEL = "language_model"
 
 WeightUpdate = Callable[[Tensor], Tensor]
-"""From an original weight to the trained one, in the original's dtype on the CPU."""
+"""From an original weight to the trained one, in the original's dtype on the CPU.
+
+All processes call it if the model is split between them.
+"""
 
 
-def select_parameters(
-    model: LlavaForConditionalGeneration, options: TuneOptions
-) -> dict[str, nn.Parameter]:
-    """Prepare the model, in place, and return the parameters to train by name, in fixed order."""
+def select_parameters(model: LlavaForConditionalGeneration, options: StageOptions) -> None:
+    """Prepare the model, in place."""
     model.requires_grad_(False)
-    if options.method == "lora":
+    trained = _language_parameters(model, options) if isinstance(options, TuneOptions) else []
+    if options.learning_rates[1] > 0:
+        trained.append(_PROJECTOR)
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in trained):
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+    if options.gradient_checkpointing:
+        # Newer releases of transformers deprecate the old name, older ones have no other.
+        old_name: Any = model.gradient_checkpointing_enable
+        getattr(model, "activation_checkpointing_enable", old_name)({"use_reentrant": False})
+    model.train()
+
+
+def _language_parameters(model: LlavaForConditionalGeneration, options: TuneOptions) -> list[str]:
+    """Add LoRA's layers, and return parts of the names of the parameters to train."""
+    if options.method == "qlora":
+        prepare(model.model.language_model)
+    if options.method != "full":
         # The language model's linear layers, without its head.
         linear_layers = [
             name
@@ -47,28 +69,19 @@ def select_parameters(
             ),
             model,
         )
-    trained = ["lora_"] if options.method == "lora" else [_LANGUAGE_MODEL, "lm_head"]
-    if options.learning_rates[1] > 0:
-        trained.append(_PROJECTOR)
-    for name, parameter in model.named_parameters():
-        if any(part in name for part in trained):
-            parameter.data = parameter.data.float()
-            parameter.requires_grad_(True)
-    if options.gradient_checkpointing:
-        # Newer releases of transformers deprecate the old name, older ones have no other.
-        old_name: Any = model.gradient_checkpointing_enable
-        getattr(model, "activation_checkpointing_enable", old_name)({"use_reentrant": False})
-    model.train()
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+        return ["lora_"]
+    return [_LANGUAGE_MODEL, "lm_head"]
 
 
-def make_optimizer(parameters: dict[str, nn.Parameter], options: TuneOptions) -> torch.optim.AdamW:
+def make_optimizer(parameters: dict[str, nn.Parameter], options: StageOptions) -> torch.optim.AdamW:
     """Return AdamW with the two learning rates, kept as `peak` in the parameter groups."""
     rate, projector_rate = options.learning_rates
     projector = [p for name, p in parameters.items() if _PROJECTOR in name]
     others = [p for name, p in parameters.items() if _PROJECTOR not in name]
     groups = [{"params": others, "peak": rate}, {"params": projector, "peak": projector_rate}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.0)
+    groups = [group for group in groups if group["params"]]
+    # `foreach`, the default on CUDA, would hold another copy of all trained weights for a step.
+    return torch.optim.AdamW(groups, weight_decay=0.0, foreach=False)
 
 
 def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpdate]:
@@ -78,7 +91,7 @@ def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpda
     """
     updates: dict[str, WeightUpdate] = {}
     for name, module in model.named_modules():
-        if isinstance(module, Linear):
+        if isinstance(module, LoraLayer):
             updates[f"{name}.weight"] = partial(_add_lora, module)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "lora_" not in name:
@@ -86,10 +99,10 @@ def weight_updates(model: LlavaForConditionalGeneration) -> dict[str, WeightUpda
     return updates
 
 
-def _add_lora(layer: Linear, original: Tensor) -> Tensor:
-    low_rank: Tensor = layer.get_delta_weight("default").detach().float().cpu()
+def _add_lora(layer: Any, original: Tensor) -> Tensor:
+    low_rank = gather(layer.get_delta_weight("default")).detach().float().cpu()
     return (original.float() + low_rank).to(original.dtype)
 
 
 def _replace(trained: Tensor, original: Tensor) -> Tensor:
-    return trained.detach().to(device="cpu", dtype=original.dtype)
+    return gather(trained).detach().to(device="cpu", dtype=original.dtype)

@@ -4,14 +4,20 @@ A file is a list of `{"id", "image", "conversations": [{"from": "human"|"gpt", "
 with an image has `<image>` in its first human turn; one without has no `image`. The official code
 drops a bad record silently or fails without naming it; here, an error names it. As in the official
 code, a first turn of `gpt` is dropped.
+
+The first stage reads captions in the same form, of which it takes the image and the answer only
+(llava/train/train.py, preprocess_plain).
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import cast
 
 from llava_tools.core.requests import Message
@@ -21,6 +27,10 @@ from llava_tools.images.sources import shorten
 
 PLACEHOLDER = "<image>"
 """Stands for the image in the first human turn."""
+
+
+MAX_BYTES = 8_000_000_000
+"""Most bytes of a file; LLaVA 1.5's own has 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +63,17 @@ class Record:
         return [Message("user", first), *rest]
 
 
-def read_records(data: Path, images: Path | None) -> list[Record]:
+def read_records(data: Path, images: Path | None, *, captions: bool = False) -> list[Record]:
     """Read a JSON file of conversations, whose `image` is relative to the folder `images`.
 
     The file may be untrusted, so a path that leaves the folder (by `..`, as an absolute path or
-    through a link) is refused.
+    through a link) is refused. With `captions`, turns about an image need no question.
 
     Raises:
         RequestError: The file cannot be read, or a record is wrong; the message names it.
         ImageError: An image is missing, or not in the folder.
     """
-    try:
-        items: object = json.loads(data.read_bytes())
-    except OSError as error:
-        raise RequestError(
-            f"{shorten(data)} cannot be read: {error.strerror}.", "Name LLaVA's conversation JSON."
-        ) from error
-    except ValueError as error:
-        raise RequestError(
-            f"{shorten(data)} is not JSON: {error}.", "Turn lines of objects into one list."
-        ) from error
+    items = _read_json(data)
     if not isinstance(items, list) or not items:
         raise RequestError(
             f"{shorten(data)} is not a list of conversations.",
@@ -83,10 +84,52 @@ def read_records(data: Path, images: Path | None) -> list[Record]:
         raise RequestError(
             f"There is no folder {shorten(images)}.", "Name the folder of the images."
         )
-    return [_record(item, index, folder) for index, item in enumerate(items)]
+    return [_record(item, index, folder, captions) for index, item in enumerate(items)]
 
 
-def _record(item: object, index: int, folder: Path | None) -> Record:
+def _read_json(data: Path) -> object:
+    try:
+        if data.exists() and not data.is_file():  # a device may have no end
+            raise RequestError(f"{shorten(data)} is no file.", "Name LLaVA's conversation JSON.")
+        if (size := data.stat().st_size) > MAX_BYTES:
+            raise RequestError(
+                f"{shorten(data)} has {size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.0f} GB.",
+                "Split it, and train on one part after the other.",
+            )
+        items: object = json.loads(data.read_bytes())
+    except OSError as error:
+        raise RequestError(
+            f"{shorten(data)} cannot be read: {error.strerror}.", "Name LLaVA's conversation JSON."
+        ) from error
+    except RecursionError:
+        raise RequestError(
+            f"{shorten(data)} is nested too deeply.", "Name LLaVA's conversation JSON."
+        ) from None
+    except ValueError as error:
+        raise RequestError(
+            f"{shorten(data)} is not JSON: {error}.", "Turn lines of objects into one list."
+        ) from error
+    return items
+
+
+def read_captions(data: Path, images: Path | None) -> list[Record]:
+    """Read a JSON file of captions: conversations of one turn about an image and one answer.
+
+    Raises:
+        RequestError: See `read_records`; or a record has no image, or more than one answer.
+        ImageError: An image is missing, or not in the folder.
+    """
+    records = read_records(data, images, captions=True)
+    for record in records:
+        if record.image is None:
+            raise _error(record.name, "has no image", "Captions belong to images: drop it.")
+        if len(record.turns) != 2:
+            hint = "Captions have one answer; conversations are for `train tune`."
+            raise _error(record.name, f"has {len(record.turns) // 2} answers", hint)
+    return records
+
+
+def _record(item: object, index: int, folder: Path | None, captions: bool) -> Record:
     name = f"record {index}"
     if not isinstance(item, dict):
         raise _error(name, f"is a {type(item).__name__}", "Write an object with conversations.")
@@ -100,7 +143,10 @@ def _record(item: object, index: int, folder: Path | None) -> Record:
         return Record(name, turns)
     if not isinstance(image, str) or not image.strip():
         raise _error(name, f"has the image {shorten(image)}", "Name one file, or leave it out.")
-    return Record(name, _without_placeholder(turns, name), _image_path(image, folder, name))
+    turns = _without_placeholder(turns, name)
+    if not turns[0] and not captions:
+        raise _error(name, "has no question about its image", "Add one after the image.")
+    return Record(name, turns, _image_path(image, folder, name))
 
 
 def _turns(conversation: object, name: str) -> tuple[str, ...]:
@@ -117,6 +163,11 @@ def _turns(conversation: object, name: str) -> tuple[str, ...]:
             raise _error(where, f"is from {shorten(speaker)}", "Use 'human' or 'gpt'.")
         if not isinstance(value, str) or not value.strip():
             raise _error(where, "is empty", "Write text in 'value', or drop the record.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            hint = "Correct its text."
+            raise _error(where, "has a lone surrogate, which is no character", hint) from None
         turns.append((cast(str, speaker), value))
     if turns and turns[0][0] == "gpt":
         turns = turns[1:]
@@ -137,10 +188,7 @@ def _without_placeholder(turns: tuple[str, ...], name: str) -> tuple[str, ...]:
             f"has an image, and {PLACEHOLDER} not exactly once in its first human turn",
             f"Begin that turn with {PLACEHOLDER} and a line break.",
         )
-    text = first.replace(PLACEHOLDER, "").strip()
-    if not text:
-        raise _error(name, "has no question about its image", "Add one after the image.")
-    return (text, *rest)
+    return (first.replace(PLACEHOLDER, "").strip(), *rest)
 
 
 def _image_path(image: str, folder: Path | None, name: str) -> Path:
@@ -167,3 +215,27 @@ def _image_path(image: str, folder: Path | None, name: str) -> Path:
 
 def _error(name: str, problem: str, hint: str) -> RequestError:
     return RequestError(f"The {name} {problem}.", hint)
+
+
+def split_records(
+    records: Sequence[Record], held_out: float, seed: int
+) -> tuple[list[Record], list[Record]]:
+    """Return the records to train on and those to hold out, in their order.
+
+    Args:
+        records: All records.
+        held_out: Share to hold out, in [0, 1): at least one record, unless it is 0.
+        seed: Of the choice.
+
+    Raises:
+        RequestError: None would be left to train on.
+    """
+    count = math.ceil(len(records) * held_out)
+    if count == len(records):
+        raise RequestError(
+            f"held_out={held_out} of {len(records)} records leaves none to train on.",
+            "Hold out less, or use more records.",
+        )
+    chosen = set(Random(f"held out {seed}").sample(range(len(records)), count))
+    trained = [record for index, record in enumerate(records) if index not in chosen]
+    return trained, [records[index] for index in sorted(chosen)]

@@ -189,7 +189,11 @@ def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
         for name in ("eye", "language", "tune")
     }
     if told := {name: losses for name, losses in stages.items() if losses}:
-        plot_losses(told, work / "losses.png", TOLD)
+        curves = {
+            name: {TOLD * number: loss for number, loss in enumerate(losses, start=1)}
+            for name, losses in told.items()
+        }
+        plot_losses(curves, work / "losses.png")
     return table(examine(out, each, shown=work / "answers.png"))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from llava_tools.cli import finetune
 from llava_tools.cli.main import main
-from llava_tools.finetune import TuneOptions
+from llava_tools.finetune import AlignOptions, TuneOptions
 
 REQUIRED = ["--model", "7b", "--data", "d.json", "--out", "o"]
 
@@ -19,20 +19,41 @@ def test_flags_set_options_and_the_others_keep_their_defaults(
 ) -> None:
     calls: list[TuneOptions] = []
     monkeypatch.setattr(finetune, "tune", calls.append)
-    assert main(["train", *REQUIRED]) == 0
+    assert main(["train", "tune", *REQUIRED]) == 0
     assert (
         main(
-            ["train", *REQUIRED, "--full", "--learning-rate", "1e-5", "--no-gradient-checkpointing"]
+            [
+                "train",
+                "tune",
+                *REQUIRED,
+                "--full",
+                "--learning-rate",
+                "1e-5",
+                "--no-gradient-checkpointing",
+            ]
         )
         == 0
     )
-    assert main(["train", *REQUIRED, "--conversation", "llama3"]) == 0
+    assert main(["train", "tune", *REQUIRED, "--conversation", "llama3"]) == 0
+    assert main(["train", "tune", *REQUIRED, "--qlora"]) == 0
     base: dict[str, Any] = {"model": "7b", "data": Path("d.json"), "out": Path("o")}
     assert calls == [
         TuneOptions(**base),
         TuneOptions(**base, method="full", learning_rate=1e-5, gradient_checkpointing=False),
         TuneOptions(**base, conversation="llama3"),
+        TuneOptions(**base, method="qlora"),
     ]
+
+
+def test_align_takes_the_language_model_by_its_own_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[AlignOptions] = []
+    monkeypatch.setattr(finetune, "align", calls.append)
+    words = ["--vision", "clip/", "--language", "vicuna/", "--data", "d.json", "--out", "o"]
+    assert main(["train", "align", *words, "--learning-rate", "0.002"]) == 0
+    expected = AlignOptions(
+        vision="clip/", model="vicuna/", data=Path("d.json"), out=Path("o"), learning_rate=0.002
+    )
+    assert calls == [expected]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +76,7 @@ def test_wrong_use_prints_one_line_and_exits_with_2(
     arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code: object = main(["train", *arguments])
+        code: object = main(["train", "tune", *arguments])
     except SystemExit as error:
         code = error.code
     err = capsys.readouterr().err

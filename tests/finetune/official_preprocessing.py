@@ -60,3 +60,15 @@ def _ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
         ids += [IMAGE] * (number > 0)
         ids += tokenizer(piece, add_special_tokens=False).input_ids
     return bos + ids
+
+
+def preprocess_plain(
+    caption: str, tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[int], list[int]]:
+    """Return ids and labels of a caption in the first stage (preprocess_plain).
+
+    The human's turn is replaced by the image's placeholder, and its tokens have no loss.
+    """
+    ids = _ids(f"<image>{caption}\n", tokenizer)
+    masked = len(_ids("<image>", tokenizer))
+    return ids, [-100] * masked + ids[masked:]

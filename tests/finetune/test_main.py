@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate import DistributedType
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from llava_tools import Llava
 from llava_tools.errors import ImageError, ModelError, RequestError, TrainingError
-from llava_tools.finetune import TuneOptions, tune
+from llava_tools.finetune import TuneOptions, main, tune
 from tests.checkpoints import write_checkpoint
 from tests.finetune.llama_tokenizer import make_tokenizer
 
@@ -221,6 +224,15 @@ def test_impossible_runs_are_refused_before_training(base: Path, tmp_path: Path)
         tune(replace(options(base, tmp_path / "new"), model="no/such/model"))
 
 
+def test_deepspeed_is_refused_rather_than_ignored(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deepspeed = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+    monkeypatch.setattr(main, "Accelerator", lambda **_: deepspeed)
+    with pytest.raises(RequestError, match="not split by DEEPSPEED"):
+        tune(options(base, tmp_path / "out"))
+
+
 def test_an_error_of_an_image_names_its_record(base: Path, tmp_path: Path) -> None:
     (base / "images" / "broken.png").write_bytes(b"\x89PNG no picture")
     data = tmp_path / "data.json"
@@ -228,3 +240,36 @@ def test_an_error_of_an_image_names_its_record(base: Path, tmp_path: Path) -> No
     data.write_text(json.dumps([{"id": 5, "image": "broken.png", "conversations": turns}]))
     with pytest.raises(ImageError, match=r"record 0 \(id '5'\).*broken\.png"):
         tune(replace(options(base, tmp_path / "out", batch_size=1, warmup_ratio=0.0), data=data))
+
+
+def test_held_out_records_are_evaluated_and_not_trained_on(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tune(options(base, out, epochs=3, batch_size=2, held_out=0.4, evaluate_every=2))
+    lines = (tmp_path / "out.work" / "losses.jsonl").read_text().splitlines()
+    steps = [json.loads(line) for line in lines]
+    assert [s["step"] for s in steps if s["held_out_loss"] is not None] == [2, 4, 6]
+    assert all(s["held_out_loss"] > 0 for s in steps if s["held_out_loss"] is not None)
+    assert len(steps) == 6  # three records in steps of two
+    assert Image.open(out / "losses.png").size == (800, 900)
+    plain = tmp_path / "plain"
+    tune(options(base, plain, epochs=3, batch_size=2, held_out=0.4, evaluate_every=100))
+    assert [s["loss"] for s in steps] == losses(plain)  # evaluations change nothing
+
+
+def test_the_card_names_base_data_and_options(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tune(options(base, out, epochs=2, held_out=0.2))
+    card = (out / "README.md").read_text()
+    assert f"- {base / 'base'}" in card
+    assert "| rank | 16 |" in card
+    assert hashlib.sha256((base / "data.json").read_bytes()).hexdigest() in card
+    assert "On held-out records:" in card
+
+
+def test_losses_are_written_for_tensorboard(base: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tune(options(base, tmp_path / "out", epochs=2, tensorboard=True))
+    events = EventAccumulator(str(tmp_path / "out.work" / "tensorboard")).Reload()
+    logged = [event.value for event in events.Scalars("loss")]
+    assert logged == pytest.approx(losses(tmp_path / "out"))

@@ -25,6 +25,8 @@ DEFAULTS = TuneOptions(model="7b", data=Path("d"), out=Path("o"))
         ({"warmup_ratio": -0.1}, "warmup_ratio=-0.1"),
         ({"method": "half"}, "method='half'"),
         ({"workers": -1}, "workers=-1"),
+        ({"held_out": 1.0}, "held_out=1.0"),
+        ({"evaluate_every": 0}, "evaluate_every=0"),
         ({"max_length": 8}, "max_length=8"),
         ({"device": "tpu"}, "device='tpu'"),
         ({"dtype": "float16"}, "float16 loses gradients"),
@@ -47,4 +49,5 @@ def test_defaults_are_the_official_ones() -> None:
     assert (DEFAULTS.rank, DEFAULTS.alpha, DEFAULTS.dropout) == (128, 256, 0.05)
     assert DEFAULTS.learning_rates == (2e-4, 2e-5)
     assert (DEFAULTS.epochs, DEFAULTS.batch_size, DEFAULTS.warmup_ratio) == (1, 128, 0.03)
+    assert replace(DEFAULTS, method="qlora").learning_rates == (2e-4, 2e-5)
     assert replace(DEFAULTS, method="full").learning_rates == (2e-5, 2e-5)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from llava_tools.errors import RequestError
-from llava_tools.finetune.records import read_records
+from llava_tools.errors import ImageError, RequestError
+from llava_tools.finetune.records import Record, read_records, split_records
 from llava_tools.images import open_image
 
 HUMAN = {"from": "human", "value": "What?"}
@@ -121,3 +121,54 @@ def test_bad_files_are_refused(tmp_path: Path, content: str, message: str) -> No
         read_records(data, None)
     with pytest.raises(RequestError, match="cannot be read"):
         read_records(tmp_path / "missing.json", None)
+
+
+@pytest.mark.parametrize("speaker", [0, 1])
+def test_i15_a_lone_surrogate_names_its_record_and_turn(folder: Path, speaker: int) -> None:
+    turns = [HUMAN, GPT]
+    turns[speaker] = turns[speaker] | {"value": "a \ud800"}
+    with pytest.raises(RequestError, match=rf"record 0 \(id '.*'\), turn {speaker} has a lone"):
+        read(folder, {"id": "\udc00", "conversations": turns})
+
+
+@pytest.mark.parametrize("name", ["a\ud800.png", "a\0.png", "a" * 5000, "sub"])
+def test_i15_an_image_with_an_impossible_name_names_its_record(folder: Path, name: str) -> None:
+    with pytest.raises(ImageError, match="record 0 is not in"):
+        read(folder, {"image": name, "conversations": [HUMAN_WITH_IMAGE, GPT]})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[" * 200_000, "nested too deeply"), ("[1, ]", "is not JSON"), ("\0", "is not JSON")],
+)
+def test_i15_a_file_that_is_no_json_is_named(folder: Path, content: str, message: str) -> None:
+    data = folder.parent / "data.json"
+    data.write_text(content)
+    with pytest.raises(RequestError, match=rf"data\.json' .*{message}"):
+        read_records(data, folder)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom", "/"])
+def test_i15_a_device_is_not_read(folder: Path, path: str) -> None:
+    with pytest.raises(RequestError, match="is no file"):
+        read_records(Path(path), folder)
+
+
+def test_i15_a_file_of_many_gigabytes_is_not_read(folder: Path) -> None:
+    data = folder.parent / "data.json"
+    with data.open("wb") as file:
+        file.truncate(9_000_000_000)  # takes no space
+    with pytest.raises(RequestError, match=r"has 9\.0 GB; the limit is 8 GB"):
+        read_records(data, folder)
+
+
+def test_records_are_held_out_by_seed() -> None:
+    records = [Record(str(number), ("a", "b")) for number in range(10)]
+    trained, held_out = split_records(records, 0.25, seed=1)
+    assert len(held_out) == 3
+    assert sorted([*trained, *held_out], key=lambda record: int(record.name)) == records
+    assert split_records(records, 0.25, seed=1) == (trained, held_out)
+    assert split_records(records, 0.25, seed=2) != (trained, held_out)
+    assert split_records(records, 0.0, seed=1) == (records, [])
+    with pytest.raises(RequestError, match="leaves none to train on"):
+        split_records(records[:1], 0.5, seed=0)

@@ -43,6 +43,10 @@ _log = logging.getLogger(__name__)
 #: transformers refuse them with it, others leave softcaps out.
 _NO_SDPA = {"flint", "gemma2", "gpt_oss", "granite_swa", "granitemoe_swa", "vaultgemma"}
 
+#: Parts that bitsandbytes leaves in 16 bit: the vision tower and the projector are small and
+#: sensitive. Names are matched from the beginning of the full name.
+WHOLE_MODULES = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -70,8 +74,15 @@ class LoadedModel:
         return vision_tower.image_tokens(self.model.config)
 
 
-def load(options: EngineOptions) -> LoadedModel:
+def load(
+    options: EngineOptions, quantization_config: BitsAndBytesConfig | None = None
+) -> LoadedModel:
     """Load the model that the options name.
+
+    Args:
+        options: Of the engine.
+        quantization_config: How bitsandbytes quantizes, on any device, instead of what
+            `options.quantization` means for answers.
 
     Raises:
         ModelNotFoundError: No such model, folder or revision, or it cannot be reached.
@@ -93,7 +104,7 @@ def load(options: EngineOptions) -> LoadedModel:
     if base is not source:
         adapter.check_tokenizer(source, len(tokenizer.tokenizer), config)
         lora = adapter.read_adapter(source, config)
-    model = _model(base, config, options, device, lora)
+    model = _model(base, config, options, device, lora, quantization_config)
     name = "llava-tools/tiny" if source.name == "tiny" else source.name
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
@@ -144,10 +155,12 @@ def _model(
     options: EngineOptions,
     device: torch.device,
     lora: adapter.Adapter | None,
+    quantization_config: BitsAndBytesConfig | None,
 ) -> LlavaForConditionalGeneration:
     dtype = pick_dtype(options, device)
+    is_chosen = quantization_config is not None
     # The decoder rounds the weights as they are stored; until then they stay in the mapped file.
-    rounded_later = options.quantization is not None and device.type == "cpu"
+    rounded_later = options.quantization is not None and device.type == "cpu" and not is_chosen
     try:
         model: LlavaForConditionalGeneration = load_weights(
             LlavaForConditionalGeneration,
@@ -156,8 +169,9 @@ def _model(
             attention=_attention(config),
             config=config,
             dtype="auto" if rounded_later else dtype,
-            device_map={"": device} if device.type != "cpu" else None,
-            quantization_config=_quantization(options.quantization, device, config),
+            device_map={"": device} if device.type != "cpu" or is_chosen else None,
+            quantization_config=quantization_config
+            or _quantization(options.quantization, device, config),
         )
         if rounded_later:
             cast_unquantized(model, dtype)
@@ -198,9 +212,7 @@ def _quantization(
             f"quantization={kind!r} needs the package bitsandbytes.",
             "Run: pip install bitsandbytes",
         ) from error
-    # The vision tower and the projector are small and sensitive: they stay in 16 bit.
-    # Names are matched from the beginning of the full name.
-    whole = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+    whole = list(WHOLE_MODULES)
     if kind == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
     return BitsAndBytesConfig(

@@ -46,7 +46,7 @@ def test_half_of_a_full_sheet_is_wrong_at_most(tmp_path: Path, wrong: int, shown
 
 
 def test_each_stage_has_a_panel(tmp_path: Path) -> None:
-    plot_losses({"eye": [2.0, 1.0], "tune": [1.0]}, tmp_path / "p.png", interval=25)
+    plot_losses({"eye": {25: 2.0, 50: 1.0}, "tune": {25: 1.0}}, tmp_path / "p.png")
     assert Image.open(tmp_path / "p.png").size == (800, 900)
     assert running_mean([4.0, 2.0, 0.0]) == [4.0, 2.0, 0.0]
     assert running_mean([1.0, 3.0] * 20)[-1] == 2.0

@@ -112,13 +112,13 @@ def prepare(original: Source, base: Source, clip: Source, dtype: torch.dtype | N
     values = read_original(original.folder, name)
     vision = vision_config(clip.folder, clip.name)
     tokenizer = read_tokenizer(base.folder, base.name)
-    stored = _map(base)
+    stored = map_source(base)
     lora = read_lora(original, stored) if is_lora(original) else Lora({}, {})
     tensors = weights.rename({**stored, **lora.trained})
     if not weights.has_vision_tower(tensors):
-        tensors |= weights.vision_tower(_map(clip))
+        tensors |= weights.vision_tower(map_source(clip))
     embeddings = weights.embeddings(tensors, name)
-    rows = -(-max(embeddings.shape[0], len(tokenizer)) // _ROWS) * _ROWS
+    rows = padded_rows(max(embeddings.shape[0], len(tokenizer)))
     image_token = tokenizer.get_vocab()["<image>"]
     with valid_config(name):
         config = write_config(values, vision, vocab_size=rows, image_token=image_token)
@@ -208,7 +208,13 @@ def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _map(checkpoint: Source) -> dict[str, torch.Tensor]:
+def padded_rows(tokens: int) -> int:
+    """Return the rows of the embeddings of so many tokens."""
+    return -(-tokens // _ROWS) * _ROWS
+
+
+def map_source(checkpoint: Source) -> dict[str, torch.Tensor]:
+    """Download the weights of a checkpoint, and return them; they stay on disk until read."""
     files = find_weights(checkpoint.folder, checkpoint.files, checkpoint.name)
     checkpoint.fetch(files.names)
     return map_weights(checkpoint.folder, files, checkpoint.name)

@@ -1,0 +1,189 @@
+"""The drawn world: a seed and a kind in, an image with a question, its answer and its objects out.
+
+    example = draw_example("colour", seed=7)
+    example.image, example.question, example.answer, example.objects
+    write_dataset(Path("drawn"), ["colour", "shape"], count=200)
+
+Training, evaluation and measurements of evidence stand on this interface; what draws is
+`recipes.tiny_llava`, and may change. The same kind, seed and renderer give the same example, as
+long as that does not change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from recipes.tiny_llava import held_out, stranger
+from recipes.tiny_llava.draw import draw
+from recipes.tiny_llava.questions import ASKERS
+from recipes.tiny_llava.sights import ask_sight, draw_sight, sample_sight
+from recipes.tiny_llava.wide import stranger as wide_stranger
+from recipes.tiny_llava.wide.questions import KINDS as _WIDE_KINDS
+from recipes.tiny_llava.words import Question
+from recipes.tiny_llava.world import Scene, sample_scene
+
+#: The training renderer with the wordings of training, or the second renderer with its own, which
+#: nothing is trained on.
+Renderer = Literal["training", "evaluation"]
+RENDERERS: tuple[Renderer, ...] = ("training", "evaluation")
+
+#: Kinds of questions about shapes, whose objects are known.
+SHAPE_KINDS = tuple(ASKERS)
+#: All kinds of questions, by renderer.
+KINDS: Mapping[Renderer, tuple[str, ...]] = {
+    "training": (*SHAPE_KINDS, *_WIDE_KINDS),
+    "evaluation": (*SHAPE_KINDS, *wide_stranger.KINDS, "box", "caption"),
+}
+
+#: Seeds of these examples begin with this number; no stage of the embedded model's recipe does.
+_WORLD = 7_000_003
+_MOST_TRIES = 10_000
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """A shape in an image.
+
+    Attributes:
+        shape: Its name, such as `circle`.
+        colour: Its colour's name.
+        box: Left, top, right and bottom in pixels of the image.
+    """
+
+    shape: str
+    colour: str
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class DrawnExample:
+    """A question about a drawn image.
+
+    Attributes:
+        kind: One of its renderer's `KINDS`.
+        image: RGB, of any proportions.
+        question: Its words.
+        answer: The right answer, in lower case.
+        objects: The shapes in the image; empty for images of writing, charts and pages.
+    """
+
+    kind: str
+    image: Image.Image
+    question: str
+    answer: str
+    objects: tuple[DrawnObject, ...] = ()
+
+    def record(self, name: str, image: str) -> dict[str, Any]:
+        """Return it as a record of LLaVA's conversation JSON.
+
+        Args:
+            name: Id of the record.
+            image: Path of the image's file, relative to the folder of images.
+        """
+        turns = [
+            {"from": "human", "value": f"<image>\n{self.question}"},
+            {"from": "gpt", "value": self.answer},
+        ]
+        return {"id": name, "image": image, "conversations": turns}
+
+
+def draw_example(kind: str, seed: int, renderer: Renderer = "training") -> DrawnExample:
+    """Draw an image and ask one question about it.
+
+    Raises:
+        ValueError: An unknown kind or renderer.
+    """
+    if renderer not in KINDS:
+        raise ValueError(f"There is no renderer {renderer!r}. Use one of {RENDERERS}.")
+    if kind not in KINDS[renderer]:
+        raise ValueError(f"There is no kind {kind!r}. Use one of {KINDS[renderer]}.")
+    number = KINDS["training"].index(kind)
+    rng = np.random.default_rng((_WORLD, RENDERERS.index(renderer), number, seed))
+    attempt = _draw_for_training if renderer == "training" else _draw_for_evaluation
+    for _ in range(_MOST_TRIES):
+        if (example := attempt(kind, rng)) is not None:
+            return example
+    raise AssertionError(f"No image leaves a question of the kind {kind!r}.")
+
+
+def write_dataset(
+    folder: Path,
+    kinds: Sequence[str],
+    count: int,
+    *,
+    first_seed: int = 0,
+    renderer: Renderer = "training",
+) -> Path:
+    """Write examples as LLaVA's conversation JSON, `data.json`, and PNG files in `images/`.
+
+    Args:
+        folder: New folder, or an empty one.
+        kinds: The kinds in turn.
+        count: Number of examples.
+        first_seed: Seed of the first example; each one has the next.
+        renderer: See `Renderer`.
+
+    Returns:
+        The path of the JSON file.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True)
+    records = []
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        example = draw_example(kind, first_seed + number, renderer)
+        example.image.save(images / f"{number:06}.png")
+        records.append(example.record(f"{kind} {first_seed + number}", f"{number:06}.png"))
+    path = folder / "data.json"
+    path.write_text(json.dumps(records, indent=1) + "\n")
+    return path
+
+
+def _draw_for_training(kind: str, rng: np.random.Generator) -> DrawnExample | None:
+    """Return an example, None if chance leaves no question of that kind."""
+    if kind in ASKERS:
+        scene = sample_scene(rng)
+        if (question := ASKERS[kind][1](scene, rng)) is None:
+            return None
+        drawn = draw(scene, rng)
+        return _example(question, drawn.image, drawn.scene)
+    sight, seed = sample_sight(rng, wide=0.8), int(rng.integers(2**32))
+    if ask_sight(sight, np.random.default_rng(seed), more=0.5).kind != kind:
+        return None
+    sheet = draw_sight(sight, rng)  # asked again once drawn, when boxes are known
+    question = ask_sight(sheet.scene, np.random.default_rng(seed), more=0.5)
+    return _example(question, sheet.image, sheet.scene if isinstance(sheet.scene, Scene) else None)
+
+
+def _draw_for_evaluation(kind: str, rng: np.random.Generator) -> DrawnExample | None:
+    """Return an example, None if chance leaves no question of that kind."""
+    if kind in wide_stranger.KINDS:
+        found = wide_stranger.item(kind, rng)
+        return None if found is None else _example(*found, None)
+    scene, image = held_out.paint(held_out.sample(rng), rng)
+    question = stranger.ask(scene, kind, rng)
+    return None if question is None else _example(question, image, scene)
+
+
+def _example(question: Question, image: Image.Image, scene: Scene | None) -> DrawnExample:
+    longer = max(image.size)  # the unit of a scene's coordinates
+    objects = [
+        DrawnObject(shape.kind, shape.colour, _pixels(shape.box, longer))
+        for shape in (() if scene is None else scene.shapes)
+        if shape.box is not None
+    ]
+    return DrawnExample(question.kind, image, question.text, question.answer, tuple(objects))
+
+
+def _pixels(
+    box: tuple[float, float, float, float], longer: int
+) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (edge * longer for edge in box)
+    return left, top, right, bottom
