@@ -32,6 +32,9 @@ class LlavaImageStoreError(llava.ImageStoreError, langchain.LangChainException):
 class LlavaIndexStoreError(llava.IndexStoreError, langchain.LangChainException): ...
 
 
+class LlavaForeignIndexError(llava.ForeignIndexError, LlavaIndexStoreError): ...
+
+
 class LlavaSchemaError(llava.SchemaError, langchain.ModelInvalidRequestError): ...
 
 

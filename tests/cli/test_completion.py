@@ -14,7 +14,8 @@ from llava_tools.cli.main import main
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("llava-tools se", "search"),
+        ("llava-tools se", "search serve"),
+        ("llava-tools sea", "search"),
         ("llava-tools ask --allow", "--allow-host"),
         ("llava-tools search my-index --mod", "--mode"),
         ("llava-tools ask pho", ""),

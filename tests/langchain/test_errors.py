@@ -54,7 +54,7 @@ def test_every_error_has_a_translation() -> None:
     for error_type in error_types:
         if error_type not in (llava.LlavaToolsError, llava.MissingExtraError):
             base: type[Exception] = langchain.ModelError
-            if error_type in (llava.IndexStoreError, llava.ImageStoreError):  # of folders
+            if issubclass(error_type, llava.IndexStoreError | llava.ImageStoreError):  # of folders
                 base = langchain.LangChainException
             assert isinstance(errors.translate(error_type("a", "b")), base), error_type
 

@@ -192,11 +192,13 @@ def test_pages_of_any_size_are_drawn(
 
 
 PROGRAM = """
-import os, sys
+import os, signal, sys
 from llava_tools.retrieval import PageIndex, pdf_process
 from llava_tools.retrieval.pages import hash_file, open_document, read_page
 from llava_tools.testing import ScriptedEmbedder
 
+# A job of a shell without job control ignores interrupts, and so would this one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 document = open_document(sys.argv[1], *hash_file(sys.argv[1]))
 exchange = pdf_process._exchange
 
