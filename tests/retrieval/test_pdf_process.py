@@ -229,7 +229,7 @@ def test_no_child_is_left_when_its_parent_ends_within_a_page(
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.send_signal(number)
-        parent.wait(10)  # the page would take thirty seconds
+        parent.wait(25)  # the page would take thirty seconds
     if is_running(child):
         wait_until_gone(child)
 
