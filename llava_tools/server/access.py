@@ -75,7 +75,11 @@ class AccessMiddleware:
         origin = headers.get("origin")
         if origin is None or origin in self._options.allowed_origins:
             return
-        if urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        try:
+            host = urlsplit(origin).netloc.lower()
+        except ValueError:  # such as "http://["
+            host = ""
+        if not host or host != headers.get("host", "").lower():
             raise HTTPException(
                 403,
                 f"Pages of {origin:.100} may not use this server. "
@@ -84,7 +88,10 @@ class AccessMiddleware:
 
     def _check_host(self, host: str) -> None:
         """Refuse names that others may have made to lead to this machine."""
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # such as "["
+            name = ""
         if name in ("localhost", self._options.host) or name.endswith(".localhost"):
             return
         if _is_address(name) and (is_loopback(name) or not is_loopback(self._options.host)):

@@ -29,7 +29,9 @@ def test_a_key_gives_access(make_client: MakeClient, key: str) -> None:
     assert make_client(api_keys=KEYS).get("/v1/nowhere", headers=headers).status_code == 404
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.1", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "10.0.0.1", "", "[", "[::1", "[localhost]"]
+)
 def test_a_foreign_host_name_is_refused_without_keys(make_client: MakeClient, host: str) -> None:
     response = make_client().get("/health", headers={"Host": host})
     assert response.status_code == 403
@@ -40,7 +42,9 @@ def test_own_host_names_are_taken(make_client: MakeClient, host: str) -> None:
     assert make_client().get("/health", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:3000", "http://[", ""]
+)
 def test_pages_of_other_origins_are_refused(make_client: MakeClient, origin: str) -> None:
     response = make_client().get("/health", headers={"Origin": origin})
     assert response.status_code == 403
