@@ -15,7 +15,7 @@ from torch import nn
 
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
-from llava_tools.chat.token_limit import max_new_tokens
+from llava_tools.chat.token_limit import MAX_COUNTED_CHARACTERS, check_text, max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Usage
 from llava_tools.core.requests import Request, SamplingParams
@@ -76,6 +76,7 @@ class LlavaEngine:
         self.device = f"{device} {dtype}"  # as `info` shows it
         self._options = options
         self._tokenizer = loaded.tokenizer
+        self._most_characters = self.context_length * loaded.tokenizer.longest_token
         token_embedding = cast(nn.Embedding, loaded.model.get_input_embeddings())
         vocab_size = token_embedding.num_embeddings
         bits = options.quantization if device.type == "cpu" else None  # else by bitsandbytes
@@ -138,6 +139,7 @@ class LlavaEngine:
         best_effort = False
         if not constraint.unconstrained:
             state.constraint, best_effort = self._grammars.matcher(constraint)
+        check_text(pieces, self._most_characters, self.context_length)
         ids = self._tokenize(pieces)
         state.max_tokens = self._fit(ids, request.sampling.max_tokens)
         self._admit(state)
@@ -158,6 +160,7 @@ class LlavaEngine:
         check_labels(labels)
         state = self._new_state(_SCORING)
         pieces = prepare(request, self._tokenizer.conversation).pieces
+        check_text(pieces, self._most_characters, self.context_length)
         ids = self._tokenize(pieces)
         answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
         self._fit(ids, max(map(len, answers)))
@@ -172,10 +175,12 @@ class LlavaEngine:
         """See `Backend.count_tokens`. No image is opened."""
         conversation = self._tokenizer.conversation
         pieces = prompt.build(request.messages, request.constraint, conversation)
+        check_text(pieces, MAX_COUNTED_CHARACTERS, self.context_length)
         return self._length(self._tokenize(pieces))
 
     def token_ids(self, text: str) -> list[int]:
         """See `Backend.token_ids`. `<s>` is not among them."""
+        check_text([text], MAX_COUNTED_CHARACTERS, self.context_length)
         return self._tokenizer.encode(text)
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ class Tokenizer:
         conversation: The model's conversation format.
         bos: Ids that every prompt begins with: `<s>` if the tokenizer puts it first, or nothing.
         end_of_turn: Id of the format's end of a turn.
+        longest_token: No token stands for more characters of a text.
 
     Raises:
         ModelError: It has no such backend, no `</s>`, or not the format's special tokens.
@@ -61,6 +62,7 @@ class Tokenizer:
         unused = {"post_processor": None, "truncation": None, "padding": None}
         config = json.loads(backend.to_str()) | {"added_tokens": [], **unused}
         self._encoder = FastTokenizer.from_str(json.dumps(config))
+        self.longest_token = max(map(len, self._encoder.get_vocab()))
         self._line_break = self._ids("\n")
         # SentencePiece puts a space before the first word of a text.
         self._adds_space = self._ids("\na")[len(self._line_break) :] != self._ids("a")

@@ -14,7 +14,8 @@ from llava_tools import Llava
 from llava_tools.engine import load_engine
 from llava_tools.engine.context_length import longest_context
 from llava_tools.engine.loading import dimensions
-from llava_tools.errors import ModelError, RequestError
+from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.errors import ContextOverflowError, ModelError, RequestError
 from llava_tools.options import EngineOptions
 from tests.checkpoints import Geometry, write_checkpoint
 
@@ -84,3 +85,26 @@ def test_a_context_that_does_not_fit_is_an_error_with_one_that_does(
     options = {"dtype": "float32", "context_length": int(fitting[1])}
     with Llava(long_context, **options) as model:
         assert model.ask("Which color?", max_tokens=2).text
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(self: Tokenizer, text: str, *, start: bool = True) -> list[int]:
+        pytest.fail(f"{len(text)} characters were encoded")
+
+    model = Llava(str(checkpoint))
+    backend = model.backend
+    monkeypatch.setattr(Tokenizer, "encode", encode)
+    with pytest.raises(ContextOverflowError, match=r"The text has 3,0\d\d,\d{3} characters"):
+        model.ask("a " * 1_500_000 + "b" * 20_000)
+    with pytest.raises(ContextOverflowError, match="1,000,000"):
+        backend.token_ids("a" * 1_000_001)
+    model.close()
+
+
+def test_a_text_of_the_longest_tokens_is_encoded(checkpoint: Path) -> None:
+    model = Llava(str(checkpoint))
+    with pytest.raises(ContextOverflowError, match="of text"):  # all of its tokens were counted
+        model.ask("a " * 1_000)
+    model.close()
