@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from llava_tools.core.requests import DEFAULT_MAX_TOKENS
 from llava_tools.errors import ContextOverflowError
 
-#: Most characters of a text whose tokens are counted: an encoder takes some 400 bytes for each.
-MAX_COUNTED_CHARACTERS = 1_000_000
-
 
 def check_text(pieces: Iterable[object], most: int, context_length: int) -> None:
     """Refuse a prompt with more than `most` characters of text, before it is encoded.

@@ -15,7 +15,7 @@ from torch import nn
 
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
-from llava_tools.chat.token_limit import MAX_COUNTED_CHARACTERS, check_text, max_new_tokens
+from llava_tools.chat.token_limit import check_text, max_new_tokens
 from llava_tools.core.backend import Stream, check_labels
 from llava_tools.core.outputs import Usage
 from llava_tools.core.requests import Request, SamplingParams
@@ -175,12 +175,10 @@ class LlavaEngine:
         """See `Backend.count_tokens`. No image is opened."""
         conversation = self._tokenizer.conversation
         pieces = prompt.build(request.messages, request.constraint, conversation)
-        check_text(pieces, MAX_COUNTED_CHARACTERS, self.context_length)
         return self._length(self._tokenize(pieces))
 
     def token_ids(self, text: str) -> list[int]:
         """See `Backend.token_ids`. `<s>` is not among them."""
-        check_text([text], MAX_COUNTED_CHARACTERS, self.context_length)
         return self._tokenizer.encode(text)
 
     def close(self) -> None:

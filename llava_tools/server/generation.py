@@ -21,6 +21,9 @@ from llava_tools.server.users import User
 
 T = TypeVar("T")
 
+#: Most characters of a text whose tokens are counted: an encoder takes some 400 bytes for each.
+MAX_COUNTED_CHARACTERS = 1_000_000
+
 
 async def generate(service: Service, user: User, request: Request) -> AsyncGenerator[Chunk]:
     """Yield the chunks of an answer; leaving the iteration stops the generation.
@@ -59,6 +62,25 @@ async def run(service: Service, user: User, work: Callable[[], T]) -> T:
     service.check_loaded()
     with service.admission.admit(user):
         return await asyncio.to_thread(work)
+
+
+def count_tokens(service: Service, request: Request) -> int:
+    """Return the number of tokens of a prompt.
+
+    Raises:
+        RequestError: It has more than `MAX_COUNTED_CHARACTERS`, or cannot be a prompt.
+        EngineError: The engine is not loaded yet.
+    """
+    _check_length(sum(len(message.text) for message in request.messages))
+    service.check_loaded()
+    return service.model.backend.count_tokens(request)
+
+
+def token_ids(service: Service, text: str) -> list[int]:
+    """Return the token ids of a text; see `count_tokens` for errors."""
+    _check_length(len(text))
+    service.check_loaded()
+    return service.model.backend.token_ids(text)
 
 
 async def while_connected(http: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
@@ -114,6 +136,15 @@ def check_images(request: Request, most: int) -> None:
     if count > most:
         raise RequestError(
             f"The request has {count} images; the limit is {most}.", "Send fewer in a request."
+        )
+
+
+def _check_length(characters: int) -> None:
+    if characters > MAX_COUNTED_CHARACTERS:
+        raise RequestError(
+            f"The text has {characters:,} characters; the tokens of {MAX_COUNTED_CHARACTERS:,} are "
+            "counted at most.",
+            "Send less text.",
         )
 
 

@@ -94,12 +94,10 @@ def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(
         pytest.fail(f"{len(text)} characters were encoded")
 
     model = Llava(str(checkpoint))
-    backend = model.backend
+    assert model.backend.context_length == 512
     monkeypatch.setattr(Tokenizer, "encode", encode)
     with pytest.raises(ContextOverflowError, match=r"The text has 3,0\d\d,\d{3} characters"):
         model.ask("a " * 1_500_000 + "b" * 20_000)
-    with pytest.raises(ContextOverflowError, match="1,000,000"):
-        backend.token_ids("a" * 1_000_001)
     model.close()
 
 

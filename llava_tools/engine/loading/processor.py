@@ -26,6 +26,10 @@ from llava_tools.images import ImageRef
 #: The longest side of an image that is padded; the time to do so grows with its square.
 MAX_SIDE = 65_535
 
+#: Height from which an image that is taller than wide is resized by columns first. Rows of the
+#: padded square would take time that grows with its area: 40 s for a column of 60,000 pixels.
+_TALL = 8_192
+
 #: Pixels that are padded at once: 64 MiB in Pillow's layout.
 _STRIP_PIXELS = 1 << 24
 
@@ -142,13 +146,23 @@ def _square(processor: ImageProcessor, ref: ImageRef) -> Image.Image:
     image, size, resample = ref.rgb(), processor.size, Image.Resampling(processor.resample)
     if not processor.do_pad:
         return image.resize((size, size), resample)
-    side, color = max(image.size), processor.background
-    if side > MAX_SIDE:
+    if max(image.size) > MAX_SIDE:
         raise ImageError(
             f"{ref.source} has {image.width:,} x {image.height:,} pixels; a side may have "
             f"{MAX_SIDE:,}.",
             "Cut it into parts.",
         )
+    if image.height > max(_TALL, image.width):
+        # The rounding between the passes differs then: by a level at most.
+        flip = Image.Transpose.TRANSPOSE
+        return _pad_and_resize(processor, image.transpose(flip)).transpose(flip)
+    return _pad_and_resize(processor, image)
+
+
+def _pad_and_resize(processor: ImageProcessor, image: Image.Image) -> Image.Image:
+    """Pad an image to a square and resize it to the processor's size."""
+    size, resample = processor.size, Image.Resampling(processor.resample)
+    side, color = max(image.size), processor.background
     left, top = ((side - length) // 2 for length in image.size)
     columns = Image.new("RGB", (size, side), color)
     height = max(1, _STRIP_PIXELS // side)

@@ -15,7 +15,13 @@ from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import Request
 from llava_tools.errors import LlavaToolsError
 from llava_tools.server.errors import to_http
-from llava_tools.server.generation import answer, generate, started, while_connected
+from llava_tools.server.generation import (
+    answer,
+    count_tokens,
+    generate,
+    started,
+    while_connected,
+)
 from llava_tools.server.ollama.answer_writer import AnswerWriter
 from llava_tools.server.ollama.generation_body import GenerationBody
 from llava_tools.server.ollama.lines import LineStream, encode_line
@@ -65,9 +71,7 @@ async def respond_to_empty(
 
 def _fill_context(service: Service, request: Request) -> Request:
     """Return a request whose answer may take what the prompt leaves of the context."""
-    service.check_loaded()
-    backend = service.model.backend
-    rest = rest_of_context(backend.count_tokens(request), backend.context_length)
+    rest = rest_of_context(count_tokens(service, request), service.context_length)
     return replace(request, sampling=replace(request.sampling, max_tokens=rest))
 
 

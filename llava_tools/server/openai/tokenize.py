@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from llava_tools.server.bodies import read_body
-from llava_tools.server.generation import run
+from llava_tools.server.generation import count_tokens, run, token_ids
 from llava_tools.server.openai.chat_body import HARMLESS, ConversationBody
 from llava_tools.server.openai.messages import ChatMessage
 from llava_tools.server.service import Service
@@ -43,11 +43,11 @@ async def tokenize(http: HttpRequest) -> Response:
         service.check_model(body.model)
     tokens: list[int] | None = None
     if (prompt := body.prompt) is not None:
-        tokens = await run(service, user, lambda: service.model.backend.token_ids(prompt))
+        tokens = await run(service, user, lambda: token_ids(service, prompt))
         count = len(tokens)
     else:
         request = await run_in_threadpool(body.to_request, user)
-        count = await run(service, user, lambda: service.model.backend.count_tokens(request))
+        count = await run(service, user, lambda: count_tokens(service, request))
     return JSONResponse({"count": count, "max_model_len": service.context_length, "tokens": tokens})
 
 

@@ -169,6 +169,36 @@ def test_a_long_image_is_never_padded_whole(
     assert max(areas) <= 1_000_000  # of 144,000,000 in the padded image
 
 
+@pytest.mark.parametrize("width", [1, 7, 300])
+def test_i2_a_tall_image_is_padded_in_time_within_a_level(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = noise((width, 9000))
+    own = ImageProcessor(56, True, **processor._COLORS["clip_vision_model"])
+    fast = np.array(processor._square(own, open_image(image)), dtype=int)
+    monkeypatch.setattr(processor, "_TALL", 10_000)
+    exact = np.array(processor._square(own, open_image(image)), dtype=int)
+    assert np.abs(fast - exact).max() <= 1
+
+
+def test_i2_the_longest_column_takes_no_more_work_than_the_longest_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = ImageProcessor(56, True, **processor._COLORS["clip_vision_model"])
+    resized: list[int] = []
+    resize = Image.Image.resize
+
+    def count(image: Image.Image, *arguments: Any) -> Image.Image:
+        resized.append(image.width * image.height)
+        return resize(image, *arguments)
+
+    monkeypatch.setattr(Image.Image, "resize", count)
+    for size in ((60_000, 1), (1, 60_000)):
+        processor._square(own, open_image(Image.new("RGB", size)))
+    assert resized[:2] == resized[2:]
+    assert sum(resized) < 10_000_000
+
+
 def test_an_image_too_long_to_be_padded_is_an_error() -> None:
     image = Image.new("RGB", (1, 70_000))
     with pytest.raises(ImageError, match=r"1 x 70,000 pixels; a side may have 65,535") as error:

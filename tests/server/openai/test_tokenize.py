@@ -28,6 +28,15 @@ def test_a_conversation_has_a_count(make_client: MakeClient) -> None:
     assert expected > 576
 
 
+@pytest.mark.parametrize("field", ["prompt", "messages"])
+def test_a_text_of_megabytes_is_not_counted(make_client: MakeClient, field: str) -> None:
+    text = "a" * 1_000_001
+    fields = conversation(text) if field == "messages" else {"prompt": text}
+    response = make_client().post("/tokenize", json=fields)
+    assert response.status_code == 400
+    assert "The text has 1,000,001 characters" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"prompt": "a", **conversation()}, {"prompt": "a", "add_special_tokens": True}]
 )
