@@ -165,8 +165,10 @@ def add_flags(parser: argparse.ArgumentParser, options: type, **help: str) -> No
 
 
 def _type(hint: Any) -> type:
-    """Return the type of a flag's value: the number or path of a type hint, else a string."""
+    """Return the type of a flag's value: a string where a hint allows it, else a number or path."""
     types = get_args(hint) or (hint,)
+    if str in types:
+        return str
     return next((item for item in (int, float, Path) if item in types), str)
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llava_tools.cli.main import main
+from llava_tools.cli.main import build_parser, main
+from llava_tools.cli.options import get_flags
 from llava_tools.cli.serve import KEY_VARIABLE, listen, read_api_keys, url_of
 from llava_tools.errors import RequestError
+from llava_tools.options import EngineOptions
 
 
 @contextmanager
@@ -135,3 +137,14 @@ def test_keys_come_from_file_and_environment(
     monkeypatch.delenv(KEY_VARIABLE)
     with pytest.raises(RequestError, match="holds no key"):
         read_api_keys(str(file))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5m", 300), ("300", 300), ("1h30m", 5400)])
+def test_keep_alive_takes_durations(text: str, seconds: float) -> None:
+    arguments = build_parser().parse_args(["serve", "--keep-alive", text])
+    assert EngineOptions(**get_flags(arguments, EngineOptions)).idle_seconds == seconds
+
+
+def test_an_impossible_duration_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--keep-alive", "5x"]) == 2
+    assert "keep_alive='5x' is not possible" in capsys.readouterr().err
