@@ -10,6 +10,7 @@ from llava_tools.errors import ImageError
 from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.ref import is_handle
+from llava_tools.images.sources import shorten
 from llava_tools.images.store import ImageStore
 from llava_tools.server.options import ServerOptions
 
@@ -21,6 +22,7 @@ class User:
     Attributes:
         name: For logs and metrics: `local`, or the first digits of the key's digest.
         resolver: Opens the images that requests name, and keeps them in a store of the user's own.
+        allow_urls: Whether links to public hosts are fetched, too.
         pending: Requests that wait or run.
     """
 
@@ -40,12 +42,20 @@ class User:
         """
         if is_handle(source):
             return self.resolver.get(source)
-        if not source[:5].lower().startswith("data:") and not self.allow_urls:
+        scheme = source[:8].lower().partition(":")[0]
+        if scheme not in ("data", "http", "https"):
+            raise ImageError(
+                f"{shorten(source)} is neither a data: URL nor the handle of an image.",
+                "Send the image as data:image/png;base64,…",
+            )
+        if scheme == "data" or self.allow_urls:
+            return self.resolver.open_block(source)
+        if self.resolver.handles_only:
             raise ImageError(
                 "An image is named by a link, and this server fetches none.",
                 "Send it as a data: URL, or start the server with --allow-urls or --allow-host.",
             )
-        return self.resolver.open_block(source)
+        return self.resolver.open(source)  # from the allowed hosts only
 
 
 class Users:
@@ -78,7 +88,7 @@ class Users:
 def _make_user(name: str, options: ServerOptions) -> User:
     store = ImageStore(max_bytes=options.store_bytes)
     resolver = ImageResolver(store, allowed_hosts=options.allowed_hosts)
-    return User(name, resolver, options.allow_urls or bool(options.allowed_hosts))
+    return User(name, resolver, options.allow_urls)
 
 
 def _digest(key: str) -> bytes:

@@ -100,7 +100,7 @@ def test_images_are_opened(make_client: MakeClient, block: dict[str, Any]) -> No
     ("url", "message"),
     [
         ("https://example.org/cat.png", "this server fetches none"),
-        ("/etc/passwd", "this server fetches none"),
+        ("/etc/passwd", "neither a data: URL nor the handle of an image"),
         ("data:image/png;base64,AAAA", "not an image"),
         ("img_0123456789abcdef01234567", "img_0123456789abcdef01234567"),
     ],

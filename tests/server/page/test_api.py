@@ -185,7 +185,12 @@ def test_other_tools_return_their_results(
     [
         ("locat", {"arguments": {}}, 404, "Did you mean 'locate'"),
         ("locate", {"arguments": {"image": "img_0"}}, 400, "thing: Field required"),
-        ("locate", {"arguments": {"image": "/etc/passwd", "thing": "x"}}, 400, "a link"),
+        (
+            "locate",
+            {"arguments": {"image": "/etc/passwd", "thing": "x"}},
+            400,
+            "handle of an image",
+        ),
         ("locate", {"arguments": {"image": "img_" + "0" * 24, "thing": "x"}}, 400, "img_000"),
         ("locate", {"arguments": {"image": "data:,x", "thing": "x"}}, 400, "image"),
         ("count", {"arguments": {"image": "data:,x", "things": ""}}, 400, "things"),
