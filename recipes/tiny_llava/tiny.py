@@ -188,10 +188,10 @@ def reproduce(out: Path, work: Path, minutes: float, each: int) -> str:
         name: torch.load(work / f"{name}.pt", weights_only=True)["losses"]
         for name in ("eye", "language", "tune")
     }
-    if told := {name: losses for name, losses in stages.items() if losses}:
+    if trained := {name: losses for name, losses in stages.items() if losses}:
         curves = {
             name: {TOLD * number: loss for number, loss in enumerate(losses, start=1)}
-            for name, losses in told.items()
+            for name, losses in trained.items()
         }
         plot_losses(curves, work / "losses.png")
     return table(examine(out, each, shown=work / "answers.png"))
