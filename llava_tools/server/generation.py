@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 #: Most characters of a text whose tokens are counted: an encoder takes some 400 bytes for each.
 MAX_COUNTED_CHARACTERS = 1_000_000
+_FEWER_TOKENS = "Ask for fewer tokens (max_tokens)."
 
 
 async def generate(service: Service, user: User, request: Request) -> AsyncGenerator[Chunk]:
@@ -40,7 +41,9 @@ async def generate(service: Service, user: User, request: Request) -> AsyncGener
     record = current_record()
     with service.admission.admit(user), record.answering(request):
         async with aclosing(astream(lambda: service.model.backend, request)) as stream:
-            while (chunk := await _next(stream, deadline, service.options.timeout)) is not None:
+            while (
+                chunk := await next_within(stream, deadline, service.options.timeout)
+            ) is not None:
                 record.add_chunk(chunk)
                 yield chunk
 
@@ -126,13 +129,48 @@ async def started(http: HttpRequest, stream: AsyncGenerator[T]) -> AsyncGenerato
     return items()
 
 
+async def next_within(
+    stream: AsyncGenerator[T], deadline: float, timeout: float, hint: str = _FEWER_TOKENS
+) -> T | None:
+    """Return the next item of a stream, None at the end.
+
+    `deadline` is by `time.monotonic`; see `time_limit` for the others.
+    """
+    async with time_limit(deadline - time.monotonic(), timeout, hint):
+        return await anext(stream, None)
+
+
+@asynccontextmanager
+async def time_limit(seconds: float, timeout: float, hint: str) -> AsyncGenerator[None]:
+    """Cancel the block after some seconds.
+
+    Args:
+        seconds: What is left of the answer's time.
+        timeout: All of it, for the message.
+        hint: What to do next.
+
+    Raises:
+        AnswerTimeoutError: The time is up.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        message = f"The answer was not finished after {timeout:g} seconds."
+        raise AnswerTimeoutError(message, hint) from None
+
+
 def check_images(request: Request, most: int) -> None:
-    """Check the number of images.
+    """Check the number of images of a request; see `check_image_count`."""
+    check_image_count(sum(len(message.images) for message in request.messages), most)
+
+
+def check_image_count(count: int, most: int) -> None:
+    """Check a number of images.
 
     Raises:
         RequestError: There are more than `most`.
     """
-    count = sum(len(message.images) for message in request.messages)
     if count > most:
         raise RequestError(
             f"The request has {count} images; the limit is {most}.", "Send fewer in a request."
@@ -150,18 +188,6 @@ def _check_length(characters: int) -> None:
 
 async def _first(stream: AsyncGenerator[T]) -> T:
     return await anext(stream)
-
-
-async def _next(stream: AsyncGenerator[Chunk], deadline: float, timeout: float) -> Chunk | None:
-    """Return the next chunk, None at the end."""
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            return await anext(stream, None)
-    except TimeoutError:
-        raise AnswerTimeoutError(
-            f"The answer was not finished after {timeout:g} seconds.",
-            "Ask for fewer tokens (max_tokens).",
-        ) from None
 
 
 async def _disconnect(http: HttpRequest) -> None:

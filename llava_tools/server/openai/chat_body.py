@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from llava_tools.core.requests import Request, SamplingParams
+from llava_tools.options import sampling_params
 from llava_tools.server.bodies import Body
 from llava_tools.server.openai.constraints import (
     Choice,
@@ -109,5 +110,4 @@ class ChatBody(ConversationBody):
             "logprobs": self.logprobs,
             "top_logprobs": self.top_logprobs,
         }
-        known = {name: value for name, value in values.items() if value is not None}
-        return SamplingParams.from_keywords(known, "This request")  # type: ignore[arg-type]
+        return sampling_params(values, "This request")

@@ -18,12 +18,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.images.ref import is_handle
 from llava_tools.server.bodies import Body, read_body
 from llava_tools.server.errors import InvalidFieldError
-from llava_tools.server.generation import run
+from llava_tools.server.generation import check_image_count, run
 from llava_tools.server.openai.messages import ImageBlock, TextBlock, UserMessage, to_content
 from llava_tools.server.service import Service
 from llava_tools.server.users import User
@@ -109,11 +108,8 @@ async def create_embeddings(http: HttpRequest) -> Response:
     user = http.state.user
     body = await read_body(http, EmbeddingsBody)
     items = await run_in_threadpool(body.to_items, user)
-    if (images := sum(isinstance(item, ImageRef) for item in items)) > service.options.max_images:
-        raise RequestError(
-            f"The request has {images} images; the limit is {service.options.max_images}.",
-            "Send fewer in a request.",
-        )
+    images = sum(isinstance(item, ImageRef) for item in items)
+    check_image_count(images, service.options.max_images)
     vectors = await run(service, user, lambda: _embed(service, body, items))
     write = _write_base64 if body.encoding_format == "base64" else list
     data = [

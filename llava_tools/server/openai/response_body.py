@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from llava_tools.core.requests import Message, Request, SamplingParams
+from llava_tools.options import sampling_params
 from llava_tools.server.bodies import Body
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.openai.chat_body import HARMLESS
@@ -117,8 +118,7 @@ class ResponseBody(Body):
             "logprobs": self.logprobs,
             "top_logprobs": self.top_logprobs,
         }
-        known = {name: value for name, value in values.items() if value is not None}
-        return SamplingParams.from_keywords(known, "This request")  # type: ignore[arg-type]
+        return sampling_params(values, "This request")
 
     def echo(self) -> dict[str, Any]:
         """Return the fields of the request that its response repeats."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.requests import Request as HttpRequest
 
-from llava_tools.errors import AnswerTimeoutError
-from llava_tools.server.generation import while_connected
+from llava_tools.server.generation import next_within, time_limit, while_connected
 from llava_tools.server.service import Service
 from llava_tools.server.users import User
 
 T = TypeVar("T")
+
+_LESS = "Ask for less, or try again."
 
 
 async def run_work(http: HttpRequest, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -43,30 +44,14 @@ async def stream_work(
         EngineError: The engine could not finish, or is not loaded yet.
     """
     service.check_loaded()
-    deadline = asyncio.get_running_loop().time() + service.options.timeout
+    timeout = service.options.timeout
+    deadline = time.monotonic() + timeout
     with service.admission.admit(user):
         async with aclosing(open_stream()) as stream:
-            while True:
-                left = deadline - asyncio.get_running_loop().time()
-                try:
-                    async with asyncio.timeout(left):
-                        item = await anext(stream)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise _timeout_error(service.options.timeout) from None
+            while (item := await next_within(stream, deadline, timeout, _LESS)) is not None:
                 yield item
 
 
 async def _within(timeout: float, work: Coroutine[Any, Any, T]) -> T:
-    try:
-        async with asyncio.timeout(timeout):
-            return await work
-    except TimeoutError:
-        raise _timeout_error(timeout) from None
-
-
-def _timeout_error(timeout: float) -> AnswerTimeoutError:
-    return AnswerTimeoutError(
-        f"The answer was not finished after {timeout:g} seconds.", "Ask for less, or try again."
-    )
+    async with time_limit(timeout, timeout, _LESS):
+        return await work
