@@ -35,6 +35,7 @@ LAYERS = (
     "info",
     "conversion",
     "bench",
+    "evaluation",
     "tools",
     "retrieval",
     "finetune",
