@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from llava_tools.errors import RequestError
 
@@ -41,11 +41,13 @@ class Score:
         value: In the unit of the published figures, such as percent.
         count: Number of samples behind it.
         parts: Figures of parts and further measures, by name, in the unit that the name says.
+        notes: What makes the figure differ from a published one, a sentence each.
     """
 
     value: float
     count: int
     parts: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,32 @@ class Source:
     files: Mapping[str, str]
 
 
+class Judge(Protocol):
+    """A language model that compares answers. Methods are thread-safe.
+
+    Attributes:
+        model: Its name, as reviews report it.
+        max_concurrent_requests: How many prompts it answers at once; >= 1.
+    """
+
+    model: str
+    max_concurrent_requests: int
+
+    def reply(
+        self, prompt: str, *, system: str = "", max_tokens: int = 1024, temperature: float = 0.0
+    ) -> str:
+        """Return the judge's text.
+
+        Raises:
+            EngineError: It could not answer, after retries.
+            RequestError: It refuses the prompt.
+        """
+
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished items and the number of all."""
+
+
 class Task(ABC):
     """A benchmark of LLaVA 1.5. Subclasses are stateless.
 
@@ -75,8 +103,8 @@ class Task(ABC):
         metric: What its figure is, such as "accuracy, %".
         maximum: The best possible figure.
         published: The figures of LLaVA 1.5 7B and 13B.
-        scored_by: `rule`: here, by a rule; `server`: the truth is not public, so a server scores the
-            submission file; `judge`: a language model compares answers.
+        scored_by: `rule`: here, by a rule; `server`: the truth is not public, so a server scores
+            the submission file; `judge`: a language model compares answers.
         source: Where the data set is to be had.
     """
 
@@ -106,6 +134,34 @@ class Task(ABC):
         Args:
             samples: Those that were answered: all, or with a limit some.
             answers: One for each sample.
+        """
+        return None
+
+    def judge(
+        self,
+        samples: Sequence[Sample],
+        answers: Answers,
+        folder: Path,
+        judge: Judge,
+        progress: Progress | None = None,
+    ) -> Score | None:
+        """Have a language model review the answers, and return the figure.
+
+        Reviews are appended to a file as they come. A second call resumes: it requests a review
+        again only if the question, the answer, the judge's prompt or the judge has changed.
+
+        Args:
+            samples: Those that were answered.
+            answers: One for each sample.
+            folder: Where the reviews are kept; exists.
+            judge: Writes the reviews.
+            progress: Called after each review.
+
+        Returns:
+            The figure; None if the benchmark is not scored by a judge.
+
+        Raises:
+            EngineError: The judge cannot be reached; finished reviews are kept.
         """
         return None
 
