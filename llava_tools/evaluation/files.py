@@ -1,0 +1,86 @@
+"""Reads the files of data sets, which must be as their benchmark's authors publish them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llava_tools.errors import RequestError
+from llava_tools.evaluation.task import read_error
+
+
+def read_text(path: Path) -> str:
+    """Return a text file, without the mark that some editors put first.
+
+    Raises:
+        RequestError: The file is missing, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise read_error(path, reason.lower()) from error
+    except UnicodeDecodeError as error:
+        raise read_error(path, "it is no UTF-8 text") from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises:
+        RequestError: The file is missing, or no JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise read_error(path, f"it is no JSON ({error})") from error
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON Lines file; blank lines are left out.
+
+    Raises:
+        RequestError: The file is missing, or a line is no JSON object.
+    """
+    values = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise read_error(path, f"line {number} is no JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise read_error(path, f"line {number} is no JSON object")
+        values.append(value)
+    return values
+
+
+def field_of(entry: Mapping[str, Any], name: str, path: Path) -> Any:
+    """Return a field of an entry of the file at `path`.
+
+    Raises:
+        RequestError: The entry has no such field.
+    """
+    if name not in entry:
+        raise read_error(path, f"an entry has no {name!r}, but {', '.join(map(repr, entry))}")
+    return entry[name]
+
+
+def image_path(folder: Path, name: object) -> Path:
+    """Return the path of an image that a data set names.
+
+    Raises:
+        RequestError: It is missing, or the name leads out of the folder.
+    """
+    if not isinstance(name, str) or not name:
+        raise read_error(folder, f"{name!r} is no image's name")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RequestError(f"The image {name!r} is not in {folder}.", "Check the data set.")
+    if not path.is_file():
+        raise read_error(path, "there is no such image")
+    return path
