@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self, Unpack, cast
 
-from llava_tools import label_scoring, model_cache
-from llava_tools.core.backend import Backend, Stream, check_labels
+from llava_tools import evidence, label_scoring, model_cache
+from llava_tools.core import streaming
+from llava_tools.core.backend import Backend, Stream, check_labels, evidence_backend
 from llava_tools.core.leased_backend import LeasedBackend
 from llava_tools.core.outputs import Answer, Chunk
 from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
-from llava_tools.core.streaming import aanswer, answer, astream
+from llava_tools.core.streaming import aanswer, astream
 from llava_tools.errors import EngineClosedError, RequestError
+from llava_tools.evidence import EvidenceMap
 from llava_tools.images import ImageSource, open_image
 from llava_tools.label_scoring import Classification
 from llava_tools.options import EngineKeywords, EngineOptions
@@ -100,7 +103,7 @@ class Llava:
             EngineError: The engine could not finish.
         """
         request = _request(question, images, history, system, sampling, "ask")
-        return answer(self.backend, request)
+        return streaming.answer(self.backend, request)
 
     def stream(
         self,
@@ -186,6 +189,61 @@ class Llava:
         """
         request = _request(label_scoring.shows_question(text), image, (), None, {}, "score")
         return label_scoring.yes_probability(self.backend.score(request, label_scoring.YES_OR_NO))
+
+    def evidence(
+        self,
+        question: str,
+        images: Images,
+        answer: str | None = None,
+        *,
+        image_index: int = 0,
+    ) -> EvidenceMap:
+        """Measure which part of an image an answer depends on; see `llava_tools.evidence`.
+
+        Takes as long as some dozens of prompts; the image is encoded once.
+
+        Args:
+            question: The text of the question.
+            images: One image or several.
+            answer: The whole answer; None for the model's own, the likeliest.
+            image_index: Of several images, the one that is mapped, from 0.
+
+        Raises:
+            RequestError: A bad image or answer, more than the context holds, or a model that does
+                not run in this process.
+            ModelError: The model cannot be loaded.
+            EngineError: The engine could not finish.
+        """
+        request = _request(question, images, (), None, {}, "evidence")
+        evidence.check_image_index(request, image_index)
+        backend = self.backend
+        evidence_backend(backend)  # before it answers
+        if answer is None:
+            answer = streaming.answer(backend, request).text.strip()
+        return evidence.measure(backend, request, answer, image_index)
+
+    async def aevidence(
+        self,
+        question: str,
+        images: Images,
+        answer: str | None = None,
+        *,
+        image_index: int = 0,
+    ) -> EvidenceMap:
+        """`evidence` without blocking the event loop; cancelling the task stops it."""
+        request = _request(question, images, (), None, {}, "aevidence")
+        evidence.check_image_index(request, image_index)
+        backend = await asyncio.to_thread(lambda: self.backend)
+        evidence_backend(backend)
+        if answer is None:
+            answer = (await aanswer(lambda: backend, request)).text.strip()
+        cancelled = threading.Event()
+        try:
+            return await asyncio.to_thread(
+                evidence.measure, backend, request, answer, image_index, cancelled
+            )
+        finally:
+            cancelled.set()
 
     async def achoose(
         self,

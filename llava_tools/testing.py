@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.chat.token_limit import max_new_tokens
-from llava_tools.core.backend import Stream, check_labels
+from llava_tools.core.backend import Stream, check_labels, check_left_out
+from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import Request
 from llava_tools.errors import EngineClosedError
@@ -33,6 +34,8 @@ class ScriptedBackend:
         context_length: Maximum number of tokens of prompt and answer together.
         pause: Called before each chunk, so that a test can block a stream.
         scores: A function from a request and a label to the label's log-probability.
+        scores_without: A function from a request, a label and the positions of the image tokens
+            that are left out, to the label's log-probability; None for `scores`.
 
     Attributes:
         requests: All requests, in order of arrival.
@@ -40,6 +43,7 @@ class ScriptedBackend:
     """
 
     model_name = "scripted"
+    measures_evidence = True
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class ScriptedBackend:
         context_length: int = 4096,
         pause: Callable[[], None] | None = None,
         scores: Callable[[Request, str], float] = lambda request, label: -1.0,
+        scores_without: Callable[[Request, str, Sequence[int]], float] | None = None,
     ) -> None:
         self.requests: list[Request] = []
         self.closed_early = 0
@@ -57,6 +62,7 @@ class ScriptedBackend:
         self._image_tokens = image_tokens
         self._pause = pause
         self._scores = scores
+        self._scores_without = scores_without or (lambda request, label, _: scores(request, label))
         self._lock = threading.Lock()
         self._closed = False
 
@@ -76,6 +82,24 @@ class ScriptedBackend:
         check_labels(labels)
         self._record(request, max(len(label.split()) for label in labels))
         return [self._scores(request, label) for label in labels]
+
+    @property
+    def image_grid(self) -> ImageGrid:
+        """See `EvidenceBackend.image_grid`: a padded square of the image tokens."""
+        return ImageGrid(math.isqrt(self._image_tokens), padded=True)
+
+    def score_without(
+        self,
+        request: Request,
+        label: str,
+        left_out: Sequence[Sequence[int]],
+        cancelled: threading.Event | None = None,
+    ) -> list[float]:
+        """See `EvidenceBackend.score_without`."""
+        check_labels([label])
+        prepared, *_ = self._record(request, len(label.split()))
+        check_left_out(left_out, prepared.images * self._image_tokens)
+        return [self._scores_without(request, label, positions) for positions in left_out]
 
     def count_tokens(self, request: Request) -> int:
         """Return the number of words and image tokens."""

@@ -6,9 +6,12 @@ does not depend on where the model runs. `streaming` collects answers from any b
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
 from llava_tools.errors import RequestError
@@ -69,6 +72,41 @@ class Backend(Protocol):
         """Fail the running requests and free the model's memory. Safe to call more than once."""
 
 
+@runtime_checkable
+class EvidenceBackend(Protocol):
+    """What a backend offers beside `Backend` if it can leave out parts of an image."""
+
+    @property
+    def image_grid(self) -> ImageGrid:
+        """Where an image's tokens lie in the image."""
+
+    def score_without(
+        self,
+        request: Request,
+        label: str,
+        left_out: Sequence[Sequence[int]],
+        cancelled: threading.Event | None = None,
+    ) -> list[float]:
+        """Score a label as the whole answer with some of the images' tokens left out.
+
+        Their features are replaced by neutral ones; the images are not encoded again.
+
+        Args:
+            request: The conversation, as in `Backend.score`.
+            label: See `check_labels`.
+            left_out: For each score the positions of the tokens that are left out, counted through
+                the tokens of all images of the conversation in order, from 0. Empty for none.
+            cancelled: Set it from another thread to stop.
+
+        Returns:
+            For each item of `left_out` what `Backend.score` returns for the label.
+
+        Raises:
+            RequestError: The request, the label or a position is not possible.
+            EngineError: The engine cannot accept it, or could not finish.
+        """
+
+
 class WrappedBackend:
     """A backend that answers through another one; a subclass overrides what differs.
 
@@ -102,6 +140,27 @@ class WrappedBackend:
         """See `Backend.score`."""
         return self.backend.score(request, labels)
 
+    @property
+    def measures_evidence(self) -> bool:
+        """See `measures_evidence`."""
+        return measures_evidence(self.backend)
+
+    @property
+    def image_grid(self) -> ImageGrid:
+        """See `EvidenceBackend.image_grid`."""
+        return evidence_backend(self.backend).image_grid
+
+    def score_without(
+        self,
+        request: Request,
+        label: str,
+        left_out: Sequence[Sequence[int]],
+        cancelled: threading.Event | None = None,
+    ) -> list[float]:
+        """See `EvidenceBackend.score_without`."""
+        inner = evidence_backend(self.backend)
+        return inner.score_without(request, label, left_out, cancelled)
+
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`."""
         return self.backend.count_tokens(request)
@@ -126,6 +185,26 @@ def reports_logprobs(backend: Backend) -> bool:
 def scores_labels(backend: Backend) -> bool:
     """Return whether `Backend.score` works, unless the attribute `scores_labels` is False."""
     return bool(getattr(backend, "scores_labels", True))
+
+
+def measures_evidence(backend: Backend) -> bool:
+    """Return whether a backend is an `EvidenceBackend`: its attribute `measures_evidence`."""
+    return bool(getattr(backend, "measures_evidence", False))
+
+
+def evidence_backend(backend: Backend) -> EvidenceBackend:
+    """Return a backend as one that can leave out parts of an image.
+
+    Raises:
+        RequestError: It cannot.
+    """
+    if measures_evidence(backend) and isinstance(backend, EvidenceBackend):
+        return backend
+    raise RequestError(
+        f"{backend.model_name} does not say what its answers depend on: evidence needs the model "
+        "in this process.",
+        "Leave out base_url.",
+    )
 
 
 class Encoder(Protocol):
@@ -168,3 +247,17 @@ def check_labels(labels: Sequence[str]) -> None:
             )
         if labels.count(label) > 1:
             raise RequestError(f"The label {label!r} is given twice.", "Give it once.")
+
+
+def check_left_out(left_out: Sequence[Sequence[int]], image_tokens: int) -> None:
+    """Check the positions of `EvidenceBackend.score_without`.
+
+    Raises:
+        RequestError: A conversation with that many image tokens has no such position.
+    """
+    for position in itertools.chain.from_iterable(left_out):
+        if not 0 <= position < image_tokens:
+            raise RequestError(
+                f"{position} is no position of an image token.",
+                f"The images of this conversation have {image_tokens}, counted from 0.",
+            )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
-from llava_tools.core.backend import Backend, Stream
+from llava_tools.core.backend import Backend, Stream, evidence_backend, measures_evidence
+from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
 
@@ -31,6 +33,7 @@ class LeasedBackend:
     Attributes:
         model_name: See `Backend.model_name`.
         context_length: See `Backend.context_length`.
+        measures_evidence: See `backend.measures_evidence`.
     """
 
     def __init__(self, lease: Callable[[], Lease]) -> None:
@@ -38,6 +41,7 @@ class LeasedBackend:
         with closing(lease()) as first:
             self.model_name = first.model.model_name
             self.context_length = first.model.context_length
+            self.measures_evidence = measures_evidence(first.model)
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`. The model stays loaded until the stream is over."""
@@ -52,6 +56,24 @@ class LeasedBackend:
         """See `Backend.score`."""
         with closing(self._lease()) as lease:
             return lease.model.score(request, labels)
+
+    @property
+    def image_grid(self) -> ImageGrid:
+        """See `EvidenceBackend.image_grid`."""
+        with closing(self._lease()) as lease:
+            return evidence_backend(lease.model).image_grid
+
+    def score_without(
+        self,
+        request: Request,
+        label: str,
+        left_out: Sequence[Sequence[int]],
+        cancelled: threading.Event | None = None,
+    ) -> list[float]:
+        """See `EvidenceBackend.score_without`."""
+        with closing(self._lease()) as lease:
+            model = evidence_backend(lease.model)
+            return model.score_without(request, label, left_out, cancelled)
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`."""
