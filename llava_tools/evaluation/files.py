@@ -79,7 +79,7 @@ def image_path(folder: Path, name: object) -> Path:
     if not isinstance(name, str) or not name:
         raise read_error(folder, f"{name!r} is no image's name")
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if Path(name).is_absolute() or ".." in path.relative_to(folder).parts:
         raise RequestError(f"The image {name!r} is not in {folder}.", "Check the data set.")
     if not path.is_file():
         raise read_error(path, "there is no such image")
