@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from llava_tools.errors import RequestError
+from llava_tools.evaluation.embedded_image import EmbeddedImage
 
 Answers = Mapping[str, str]
 """The model's answers by `Sample.id`, surrounding white space removed."""
@@ -21,16 +22,25 @@ class Sample:
     Attributes:
         id: Unique among the samples of a task, and the same whenever they are loaded.
         question: All text after the image, the request for an answer's format included.
-        image: A file, the bytes of one, or None for a question without an image.
+        image: A file, the bytes of one, or None for a question without an image. An embedded one
+            is read by `read_image`.
         truth: What scoring or a submission needs; its keys are the task's own.
         max_tokens: Length limit of the answer; >= 1.
     """
 
     id: str
     question: str
-    image: Path | bytes | None
+    image: Path | bytes | EmbeddedImage | None
     truth: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = 128
+
+    def read_image(self) -> Path | bytes | None:
+        """Return the image in a form that backends take.
+
+        Raises:
+            ImageError: The file that an embedded image stands in has changed.
+        """
+        return self.image.read() if isinstance(self.image, EmbeddedImage) else self.image
 
 
 @dataclass(frozen=True)
