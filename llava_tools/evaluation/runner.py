@@ -149,8 +149,8 @@ class _Workers:
         image: ImageRef | None = None
         for sample in group:
             try:
-                if sample.image is not None and image is None:
-                    image = open_image(sample.image)
+                if image is None and (source := sample.read_image()) is not None:
+                    image = open_image(source)
                 answer = self._answer(_request(sample, image))
             except RequestError as error:
                 raise RequestError(
