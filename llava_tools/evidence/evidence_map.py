@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import math
+from dataclasses import dataclass, field
+
+from PIL import Image
 
 from llava_tools.core.image_grid import Box, ImageGrid
+from llava_tools.evidence.blocks import Cell
+from llava_tools.evidence.overlay import MAX_SIDE, draw_overlay
+from llava_tools.evidence.region import peak_region
 from llava_tools.images import ImageRef
+
+#: A cell counts for nothing up to this fall, in nats: the answer loses 5% of its probability.
+MIN_FALL = 0.05
+#: Nor does it up to this share of the highest value.
+MIN_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class EvidenceMap:
-    """How much an answer depends on each part of an image.
+    """How much an answer depends on each part of an image. A notebook shows it as `draw` does.
 
     Attributes:
         answer: The answer.
@@ -24,9 +36,9 @@ class EvidenceMap:
 
     answer: str
     logprob: float
-    values: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[float, ...], ...] = field(repr=False)
     image: ImageRef
-    grid: ImageGrid
+    grid: ImageGrid = field(repr=False)
 
     def box(self, row: int, column: int) -> Box | None:
         """Return the part of the image that a cell covers, in pixels of the original image.
@@ -54,3 +66,65 @@ class EvidenceMap:
         """Where the answer depends on the image most: x and y in pixels, inside the image."""
         left, top, right, bottom = self.peak_box
         return (left + right) / 2, (top + bottom) / 2
+
+    @property
+    def noise(self) -> float:
+        """The value, in nats, up to which a cell counts for nothing."""
+        return max(MIN_FALL, MIN_SHARE * max(value for _, value in self._cells.values()))
+
+    @property
+    def region(self) -> tuple[int, int, int, int] | None:
+        """The box around the part of the image that the answer depends on: x1, y1, x2, y2.
+
+        In pixels of the image; x2 and y2 are exclusive. It holds the cells around the peak with at
+        least half of its value. None if no cell exceeds the noise: the model may have guessed.
+        """
+        values = {cell: value for cell, (_, value) in self._cells.items()}
+        if max(values.values()) <= self.noise:
+            return None
+        boxes = [self._cells[cell][0] for cell in peak_region(values)]
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        return (
+            math.floor(min(lefts)),
+            math.floor(min(tops)),
+            math.ceil(max(rights)),
+            math.ceil(max(bottoms)),
+        )
+
+    def draw(self, max_side: int = MAX_SIDE) -> Image.Image:
+        """Return the image, dimmed, with the values as heat and a frame around `region`.
+
+        Cells up to `noise` have no heat. Brighter is more, also in greyscale.
+
+        Args:
+            max_side: Pixels of the longer side, at most.
+
+        Raises:
+            ImageError: The image is damaged in a way that only decoding finds.
+        """
+        cells = self._cells.values()
+        return draw_overlay(
+            self.image, cells, noise=self.noise, frame=self.region, max_side=max_side
+        )
+
+    @property
+    def _cells(self) -> dict[Cell, tuple[Box, float]]:
+        """The box and the value of each cell that holds a part of the image."""
+        side = range(self.grid.side)
+        return {
+            (row, column): (box, self.values[row][column])
+            for row in side
+            for column in side
+            if (box := self.box(row, column)) is not None
+        }
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.draw().save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def __str__(self) -> str:
+        width, height = self.image.size
+        if self.region is None:
+            return f"{self.answer!r:.80} depends on no single part of the image"
+        return f"{self.answer!r:.80} depends on the box {list(self.region)} of {width} x {height} pixels"
