@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self, Unpack, cast
@@ -237,13 +236,7 @@ class Llava:
         evidence_backend(backend)
         if answer is None:
             answer = (await aanswer(lambda: backend, request)).text.strip()
-        cancelled = threading.Event()
-        try:
-            return await asyncio.to_thread(
-                evidence.measure, backend, request, answer, image_index, cancelled
-            )
-        finally:
-            cancelled.set()
+        return await evidence.ameasure(lambda: backend, request, answer, image_index)
 
     async def achoose(
         self,

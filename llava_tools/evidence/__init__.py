@@ -6,6 +6,6 @@ answer depends on it; an `EvidenceMap` holds that for each cell of the grid of i
 """
 
 from llava_tools.evidence.evidence_map import EvidenceMap
-from llava_tools.evidence.measuring import check_image_index, measure
+from llava_tools.evidence.measuring import ameasure, check_image_index, measure
 
-__all__ = ["EvidenceMap", "check_image_index", "measure"]
+__all__ = ["EvidenceMap", "ameasure", "check_image_index", "measure"]

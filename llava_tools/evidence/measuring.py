@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
 
 from llava_tools.core.backend import Backend, evidence_backend
 from llava_tools.core.requests import Request
@@ -46,6 +48,26 @@ def measure(
     whole, *without = engine.score_without(request, answer, [(), *left_out], cancelled)
     values = cell_values(grid.side, blocks, [whole - score for score in without])
     return EvidenceMap(answer, whole, values, image, grid)
+
+
+async def ameasure(
+    load: Callable[[], Backend], request: Request, answer: str, image_index: int = 0
+) -> EvidenceMap:
+    """`measure` without blocking the event loop; cancelling the task stops it.
+
+    Args:
+        load: Returns the backend. It runs in a thread, since it may load the model.
+        request: See `measure`, as for the others.
+        answer: The whole answer.
+        image_index: Which of the request's images, from 0.
+    """
+    cancelled = threading.Event()
+    try:
+        return await asyncio.to_thread(
+            lambda: measure(load(), request, answer, image_index, cancelled)
+        )
+    finally:
+        cancelled.set()
 
 
 def check_image_index(request: Request, index: int) -> ImageRef:
