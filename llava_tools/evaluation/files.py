@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,15 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         RequestError: The file is missing, or a line is no JSON object.
     """
-    values = []
+    return [value for _, value in number_json_lines(path)]
+
+
+def number_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON Lines file and their line numbers, from 1; no blank lines.
+
+    Raises:
+        RequestError: The file is missing, or a line is no JSON object.
+    """
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -55,8 +63,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
             raise read_error(path, f"line {number} is no JSON ({error})") from error
         if not isinstance(value, dict):
             raise read_error(path, f"line {number} is no JSON object")
-        values.append(value)
-    return values
+        yield number, value
 
 
 def field_of(entry: Mapping[str, Any], name: str, path: Path) -> Any:
