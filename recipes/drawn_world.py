@@ -12,6 +12,7 @@ long as that does not change.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ from recipes.tiny_llava.questions import ASKERS
 from recipes.tiny_llava.sights import ask_sight, draw_sight, sample_sight
 from recipes.tiny_llava.wide import stranger as wide_stranger
 from recipes.tiny_llava.wide.questions import KINDS as _WIDE_KINDS
-from recipes.tiny_llava.words import Question
-from recipes.tiny_llava.world import Scene, sample_scene
+from recipes.tiny_llava.words import PLURALS, SINGULARS, Question
+from recipes.tiny_llava.world import COLOURS, Scene, sample_scene
 
 #: The training renderer with the wordings of training, or the second renderer with its own, which
 #: nothing is trained on.
@@ -72,6 +73,8 @@ class DrawnExample:
         question: Its words.
         answer: The right answer, in lower case.
         objects: The shapes in the image; empty for images of writing, charts and pages.
+        about: Positions in `objects` of the shapes that a question of the kinds `colour`, `shape`
+            or `exist` is about; none for other kinds.
     """
 
     kind: str
@@ -79,6 +82,7 @@ class DrawnExample:
     question: str
     answer: str
     objects: tuple[DrawnObject, ...] = ()
+    about: tuple[int, ...] = ()
 
     def record(self, name: str, image: str) -> dict[str, Any]:
         """Return it as a record of LLaVA's conversation JSON.
@@ -179,7 +183,29 @@ def _example(question: Question, image: Image.Image, scene: Scene | None) -> Dra
         for shape in (() if scene is None else scene.shapes)
         if shape.box is not None
     ]
-    return DrawnExample(question.kind, image, question.text, question.answer, tuple(objects))
+    about = _about(question, objects)
+    return DrawnExample(question.kind, image, question.text, question.answer, tuple(objects), about)
+
+
+def _about(question: Question, objects: Sequence[DrawnObject]) -> tuple[int, ...]:
+    """Return which objects a question is about: those that it names, with its answer."""
+    if question.kind not in ("colour", "shape", "exist"):
+        return ()
+    shapes = {name for name in SINGULARS if _names(question, *SINGULARS[name], *PLURALS[name])}
+    colours = {name for name in COLOURS if _names(question, name)}
+    if question.kind == "colour":
+        colours = {question.answer}  # the question may name two, of which one is right
+    elif question.kind == "shape":
+        shapes = {question.answer}
+    return tuple(
+        index
+        for index, drawn in enumerate(objects)
+        if drawn.shape in (shapes or {drawn.shape}) and drawn.colour in (colours or {drawn.colour})
+    )
+
+
+def _names(question: Question, *words: str) -> bool:
+    return re.search(rf"\b({'|'.join(words)})\b", question.text.lower()) is not None
 
 
 def _pixels(

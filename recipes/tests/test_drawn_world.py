@@ -41,6 +41,23 @@ def test_objects_lie_in_the_image_and_answer_the_question(seed: int, renderer: R
     assert colour.answer in {drawn.colour for drawn in colour.objects}
 
 
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_question_is_about_the_objects_that_it_names(seed: int, renderer: Renderer) -> None:
+    colour = draw_example("colour", seed, renderer)
+    named = [colour.objects[index] for index in colour.about]
+    assert {drawn.colour for drawn in named} == {colour.answer}
+    assert len({drawn.shape for drawn in named}) == 1
+    shape = draw_example("shape", seed, renderer)
+    named = [shape.objects[index] for index in shape.about]
+    assert {drawn.shape for drawn in named} == {shape.answer}
+    assert len({drawn.colour for drawn in named}) == 1
+    assert bool(draw_example("exist", seed, renderer).about) == (
+        draw_example("exist", seed, renderer).answer == "yes"
+    )
+    assert draw_example("count", seed, renderer).about == ()
+
+
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match="There is no kind 'smell'"):
         draw_example("smell", 0)
