@@ -141,6 +141,7 @@ def test_folders_do_not_import_what_they_must_not(folder: str, forbidden: tuple[
     [
         ("finetune", {"device", "loading", "tokenizer"}),
         ("bench", {"bandwidth", "loading"}),
+        ("evaluation", {"loading"}),
     ],
 )
 def test_few_folders_know_how_the_engine_loads_models(folder: str, allowed: set[str]) -> None:

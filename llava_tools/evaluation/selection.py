@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Hashable, Sequence
 
-from llava_tools.evaluation.embedded_image import EmbeddedImage
 from llava_tools.evaluation.task import Sample
 
 
@@ -14,7 +12,7 @@ def group_by_image(samples: Sequence[Sample]) -> list[list[Sample]]:
 
     A sample without an image is alone.
     """
-    groups: dict[Path | bytes | EmbeddedImage | int, list[Sample]] = {}
+    groups: dict[Hashable, list[Sample]] = {}
     for number, sample in enumerate(samples):
         groups.setdefault(number if sample.image is None else sample.image, []).append(sample)
     return list(groups.values())
