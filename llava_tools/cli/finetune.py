@@ -13,7 +13,8 @@ from llava_tools.cli.options import (
     add_flags,
     get_flags,
 )
-from llava_tools.finetune import AlignOptions, TuneOptions, align, tune
+from llava_tools.cli.output import is_quiet
+from llava_tools.finetune import AlignOptions, TuneOptions, align, tune, write_progress
 
 _ALIGN_EXAMPLE = (
     "train align --vision openai/clip-vit-large-patch14-336 --language lmsys/vicuna-7b-v1.5 "
@@ -117,10 +118,15 @@ def _add_tune(stages: Any) -> None:
 
 
 def _align(arguments: argparse.Namespace) -> int:
-    align(AlignOptions(**get_flags(arguments, AlignOptions)))
+    align(AlignOptions(**get_flags(arguments, AlignOptions)), _show)
     return 0
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    tune(TuneOptions(**get_flags(arguments, TuneOptions)))
+    tune(TuneOptions(**get_flags(arguments, TuneOptions)), _show)
     return 0
+
+
+def _show(line: str) -> None:
+    if not is_quiet():
+        write_progress(line)

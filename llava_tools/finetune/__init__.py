@@ -13,25 +13,37 @@ image preprocessing and loading are the engine's own. `options` holds all settin
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 from llava_tools.errors import require
 from llava_tools.finetune.options import AlignOptions, StageOptions, TuneOptions
 
 __all__ = ["AlignOptions", "TuneOptions", "align", "tune"]
 
 
-def align(options: AlignOptions) -> float:
+def write_progress(line: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"{line}\n")
+
+
+def align(options: AlignOptions, show: Callable[[str], None] = write_progress) -> float:
     """Make a LLaVA of a vision tower and a language model, and write it to `options.out`.
 
-    See `tune` for resuming, processes, the result and errors.
+    See `tune` for progress, resuming, processes, the result and errors.
     """
-    return _run(options)
+    return _run(options, show)
 
 
-def tune(options: TuneOptions) -> float:
+def tune(options: TuneOptions, show: Callable[[str], None] = write_progress) -> float:
     """Tune a model and write the tuned checkpoint to `options.out`.
 
-    Resumes a killed run that had the same options. Progress goes to stderr. Under
-    `accelerate launch`, each process trains on its part of every batch.
+    Resumes a killed run that had the same options. Under `accelerate launch`, each process trains
+    on its part of every batch.
+
+    Args:
+        options: All settings.
+        show: Gets each line of the progress; by default it goes to stderr.
 
     Returns:
         The mean loss of the last steps (a tenth of them, 20 at most), in nats per target token.
@@ -43,13 +55,13 @@ def tune(options: TuneOptions) -> float:
         ModelError: The model cannot be loaded, or its weights cannot be written back.
         TrainingError: The loss is not finite, or memory ran out.
     """
-    return _run(options)
+    return _run(options, show)
 
 
-def _run(options: StageOptions) -> float:
+def _run(options: StageOptions, show: Callable[[str], None]) -> float:
     require(
         "torch", "transformers", "accelerate", "peft", "safetensors", "matplotlib", extra="train"
     )
     from llava_tools.finetune.main import run
 
-    return run(options)
+    return run(options, show)

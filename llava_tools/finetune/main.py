@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,7 +36,7 @@ from llava_tools.remote.chat_template import write_chat_template
 _UNSUPPORTED = {DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}
 
 
-def run(options: StageOptions) -> float:
+def run(options: StageOptions, show: Callable[[str], None]) -> float:
     """Run `align` or `tune`, whose extra is installed."""
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise RequestError(f"{options.out} already exists.", "Choose a new folder for out.")
@@ -76,21 +75,21 @@ def run(options: StageOptions) -> float:
     check_names(files, updates)
     if accelerator.is_main_process:
         method = "projector" if isinstance(options, AlignOptions) else options.method
-        sys.stderr.write(
+        show(
             f"{len(all_records)} records, {truncated} of them truncated to {max_length} tokens, "
             f"{len(held_out)} held out; {len(steps)} steps; {millions:.2f} million trainable "
-            f"weights ({method}), on {loaded.model.device}\n"
+            f"weights ({method}), on {loaded.model.device}"
         )
-    trainer = Trainer(model, store, accelerator, options, is_sharded=is_sharded)
+    trainer = Trainer(model, store, accelerator, options, show, is_sharded=is_sharded)
     metrics = trainer.run(dataset, steps, held_out_dataset)
     last = metrics[-min(20, 1 + len(metrics) // 10) :]
     loss = sum(step.loss for step in last) / len(last)
     merge(files, updates, options.out, writes=accelerator.is_main_process)
     if accelerator.is_main_process:
         _write_report(options, metrics, loss)
-        sys.stderr.write(
+        show(
             f"final loss {loss:.4f}; the trained model is in {options.out}; "
-            f"{options.work_folder} (for resuming) can be deleted\n"
+            f"{options.work_folder} (for resuming) can be deleted"
         )
     accelerator.wait_for_everyone()
     return loss

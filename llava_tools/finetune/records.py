@@ -74,7 +74,9 @@ def read_records(data: Path, images: Path | None, *, captions: bool = False) -> 
         ImageError: An image is missing, or not in the folder.
     """
     items = _read_json(data)
-    if not isinstance(items, list) or not items:
+    if items == []:
+        raise RequestError(f"{shorten(data)} holds no record.", "Name LLaVA's conversation JSON.")
+    if not isinstance(items, list):
         raise RequestError(
             f"{shorten(data)} is not a list of conversations.",
             'Write [{"id": …, "image": …, "conversations": [{"from": …, "value": …}, …]}, …].',
@@ -88,19 +90,9 @@ def read_records(data: Path, images: Path | None, *, captions: bool = False) -> 
 
 
 def _read_json(data: Path) -> object:
+    content = _read_bytes(data)
     try:
-        if data.exists() and not data.is_file():  # a device may have no end
-            raise RequestError(f"{shorten(data)} is no file.", "Name LLaVA's conversation JSON.")
-        if (size := data.stat().st_size) > MAX_BYTES:
-            raise RequestError(
-                f"{shorten(data)} has {size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.0f} GB.",
-                "Split it, and train on one part after the other.",
-            )
-        items: object = json.loads(data.read_bytes())
-    except OSError as error:
-        raise RequestError(
-            f"{shorten(data)} cannot be read: {error.strerror}.", "Name LLaVA's conversation JSON."
-        ) from error
+        items: object = json.loads(content)
     except RecursionError:
         raise RequestError(
             f"{shorten(data)} is nested too deeply.", "Name LLaVA's conversation JSON."
@@ -110,6 +102,22 @@ def _read_json(data: Path) -> object:
             f"{shorten(data)} is not JSON: {error}.", "Turn lines of objects into one list."
         ) from error
     return items
+
+
+def _read_bytes(data: Path) -> bytes:
+    try:
+        if data.exists() and not data.is_file():  # a device may have no end
+            raise RequestError(f"{shorten(data)} is no file.", "Name LLaVA's conversation JSON.")
+        if (size := data.stat().st_size) > MAX_BYTES:
+            raise RequestError(
+                f"{shorten(data)} has {size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.0f} GB.",
+                "Split it, and train on one part after the other.",
+            )
+        return data.read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"{shorten(data)} cannot be read: {error.strerror}.", "Name LLaVA's conversation JSON."
+        ) from error
 
 
 def read_captions(data: Path, images: Path | None) -> list[Record]:

@@ -7,9 +7,8 @@ micro-batches and processes. Random state is seeded per step, so a resumed run c
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -76,6 +75,7 @@ class Trainer:
         store: Keeps the state.
         accelerator: Connects the processes.
         options: Of the run.
+        show: Gets the lines of progress.
         is_sharded: Whether the model is split between the processes.
     """
 
@@ -85,10 +85,12 @@ class Trainer:
         store: CheckpointStore,
         accelerator: Accelerator,
         options: StageOptions,
+        show: Callable[[str], None],
         *,
         is_sharded: bool = False,
     ) -> None:
         self._model, self._options, self._is_sharded = model, options, is_sharded
+        self._show = show
         self._store, self._accelerator = store, accelerator
         self._device = accelerator.device
         named = model.model.named_parameters()
@@ -141,9 +143,10 @@ class Trainer:
                 self._store.append_metrics(finished)
                 log.write(finished)
                 now = time.monotonic()
-                if now - last_log >= 1 or is_last:
+                if now - last_log >= 1 or is_last or finished.held_out_loss is not None:
                     last_log = now
-                    _log(metrics[-1], len(steps), (now - start) / (self._finished - first))
+                    seconds = (now - start) / (self._finished - first)
+                    self._show(_progress(finished, len(steps), seconds))
             if self._finished % self._options.save_every == 0 or is_last:
                 self._save()
         log.close()
@@ -248,13 +251,13 @@ class Trainer:
         return total_loss, int(total_tokens)
 
 
-def _log(metrics: StepMetrics, steps: int, seconds: float) -> None:
-    """Write a line to stderr; `seconds` is the mean duration of a step."""
+def _progress(metrics: StepMetrics, steps: int, seconds: float) -> str:
+    """Return a line of progress; `seconds` is the mean duration of a step."""
     left = round(seconds * (steps - metrics.step))
     held_out = metrics.held_out_loss
     evaluation = "" if held_out is None else f"  held out {held_out:.4f}"
-    sys.stderr.write(
+    return (
         f"step {metrics.step}/{steps}  loss {metrics.loss:.4f}{evaluation}  "
         f"rate {metrics.learning_rate:.2e}  {seconds:.2f} s/step  "
-        f"left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}\n"
+        f"left {left // 3600}:{left % 3600 // 60:02}:{left % 60:02}"
     )

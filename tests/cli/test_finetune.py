@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def test_flags_set_options_and_the_others_keep_their_defaults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[TuneOptions] = []
-    monkeypatch.setattr(finetune, "tune", calls.append)
+    monkeypatch.setattr(finetune, "tune", lambda options, show: calls.append(options))
     assert main(["train", "tune", *REQUIRED]) == 0
     assert (
         main(
@@ -47,13 +48,26 @@ def test_flags_set_options_and_the_others_keep_their_defaults(
 
 def test_align_takes_the_language_model_by_its_own_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[AlignOptions] = []
-    monkeypatch.setattr(finetune, "align", calls.append)
+    monkeypatch.setattr(finetune, "align", lambda options, show: calls.append(options))
     words = ["--vision", "clip/", "--language", "vicuna/", "--data", "d.json", "--out", "o"]
     assert main(["train", "align", *words, "--learning-rate", "0.002"]) == 0
     expected = AlignOptions(
         vision="clip/", model="vicuna/", data=Path("d.json"), out=Path("o"), learning_rate=0.002
     )
     assert calls == [expected]
+
+
+@pytest.mark.parametrize("flags", [[], ["--quiet"]])
+def test_quiet_shows_no_progress(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tune(options: TuneOptions, show: Callable[[str], None]) -> float:
+        show("step 1/2")
+        return 0.0
+
+    monkeypatch.setattr(finetune, "tune", tune)
+    assert main(["train", "tune", *REQUIRED, *flags]) == 0
+    assert capsys.readouterr().err == ("" if flags else "step 1/2\n")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_a_record_with_an_image_needs_the_image_folder(folder: Path) -> None:
         ("", "is not JSON"),
         ("{}\n{}", "is not JSON"),
         ("{}", "is not a list"),
-        ("[]", "is not a list"),
+        ("[]", "holds no record"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -121,6 +121,9 @@ def test_bad_files_are_refused(tmp_path: Path, content: str, message: str) -> No
         read_records(data, None)
     with pytest.raises(RequestError, match="cannot be read"):
         read_records(tmp_path / "missing.json", None)
+    with pytest.raises(RequestError) as caught:
+        read_records(tmp_path, None)
+    assert str(caught.value).endswith("is no file. Name LLaVA's conversation JSON.")
 
 
 @pytest.mark.parametrize("speaker", [0, 1])

@@ -1,0 +1,22 @@
+"""Write the drawn benchmarks: `python -m recipes.drawn_benchmarks DIR`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recipes.drawn_benchmarks import write_benchmarks
+
+
+def main() -> None:
+    """Parse the command line and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=100, help="questions of each benchmark")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    write_benchmarks(options.folder, options.count, options.seed)
+
+
+if __name__ == "__main__":
+    main()
