@@ -103,12 +103,12 @@ def shape_questions(
     shapes = [drawn.shape for drawn in objects]
     pairs = {(drawn.colour, drawn.shape) for drawn in objects}
     colour, shape = sorted(pairs)[int(rng.integers(len(pairs)))]
-    counted = SHAPES[int(rng.integers(len(SHAPES)))]
+    counted = str(rng.choice(SHAPES))
     general = [
         existence_question(colour, shape, there=True),
         existence_question(*absent_pair(pairs, rng), there=False),
         _count_question("count", "shapes", len(objects), rng),
-        _count_question("count shape", PLURALS[counted], shapes.count(counted), rng),
+        _count_question("count shape", PLURALS[counted][0], shapes.count(counted), rng),
     ]
     single = [drawn for drawn in objects if shapes.count(drawn.shape) == 1]
     colours = [

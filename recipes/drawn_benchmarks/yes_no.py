@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +38,10 @@ def write_pope(folder: Path, count: int, seed: int) -> None:
         write_image(folder / "val2014" / name, item.image)
         drawn.append((name, item, {(o.colour, o.shape) for o in item.objects}))
     frequency = Counter(pair for _, _, pairs in drawn for pair in pairs)
-    questions = []
+    questions: list[dict[str, Any]] = []
     for split in POPE_SPLITS:
         rng = np.random.default_rng((seed, POPE_SPLITS.index(split)))
-        lines = []
+        lines: list[dict[str, Any]] = []
         for name, _, pairs in drawn:
             for turn in range(_POPE_QUESTIONS):
                 there = turn % 2 == 0
@@ -61,7 +62,7 @@ def write_pope(folder: Path, count: int, seed: int) -> None:
         write_lines(folder / "coco" / f"coco_pope_{split}.json", lines)
         for line in lines:
             text = f"{line['text']}\n{SHORT}"
-            questions.append(question_line(len(questions), str(line["image"]), text, split))
+            questions.append(question_line(len(questions), line["image"], text, split))
     write_lines(folder / "llava_pope_test.jsonl", questions)
 
 
