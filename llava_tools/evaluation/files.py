@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,6 @@ def read_json(path: Path) -> Any:
         raise read_error(path, f"it is no JSON ({error})") from error
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file; blank lines are left out.
-
-    Raises:
-        RequestError: The file is missing, or a line is no JSON object.
-    """
-    return [value for _, value in number_json_lines(path)]
-
-
 def number_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSON Lines file and their line numbers, from 1; no blank lines.
 
@@ -64,17 +55,6 @@ def number_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise read_error(path, f"line {number} is no JSON object")
         yield number, value
-
-
-def field_of(entry: Mapping[str, Any], name: str, path: Path) -> Any:
-    """Return a field of an entry of the file at `path`.
-
-    Raises:
-        RequestError: The entry has no such field.
-    """
-    if name not in entry:
-        raise read_error(path, f"an entry has no {name!r}, but {', '.join(map(repr, entry))}")
-    return entry[name]
 
 
 def image_path(folder: Path, name: object) -> Path:
