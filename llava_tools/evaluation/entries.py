@@ -1,8 +1,8 @@
-"""`Entry`: one object of a data set's file, which names its place when it is not as it should be."""
+"""`Entry`: one object of a data set's file, which names its place in errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,10 @@ class Entry:
             RequestError: The entry has no such answers.
         """
         value = self._field("answers")
-        answers = value if isinstance(value, list) else []
-        texts = tuple(item.get("answer") for item in answers if isinstance(item, dict))
-        if not answers or len(texts) < len(answers) or not all(isinstance(t, str) for t in texts):
+        items = value if isinstance(value, list) else []
+        answers = [item.get("answer") for item in items if isinstance(item, dict)]
+        texts = tuple(answer for answer in answers if isinstance(answer, str))
+        if not texts or len(texts) < len(items):
             raise self.error("'answers' is no list of objects with an 'answer' each")
         return texts
 
@@ -143,33 +144,3 @@ def by_identifier(entries: Iterable[Entry], name: str) -> dict[int | str, Entry]
             raise entry.error(f"{name} {key!r} stands also in {table[key].place}")
         table[key] = entry
     return table
-
-
-@dataclass(frozen=True)
-class Split:
-    """A part of a benchmark: what its folder holds.
-
-    Attributes:
-        name: Of the part, such as `val2014`.
-        images: The folder of its images.
-        questions: Question files, of which one is enough; the first that is there is read.
-    """
-
-    name: str
-    images: str
-    questions: tuple[str, ...]
-
-
-def find_split(folder: Path, splits: Sequence[Split]) -> tuple[Split, Path]:
-    """Return the first part that is in a folder with its images, and its question file.
-
-    Raises:
-        RequestError: None is.
-    """
-    for split in splits:
-        if (folder / split.images).is_dir():
-            for name in split.questions:
-                if (path := folder / name).is_file():
-                    return split, path
-    needed = "; or ".join(f"{' or '.join(s.questions)} with {s.images}/" for s in splits)
-    raise read_error(folder, f"it must hold {needed}")
