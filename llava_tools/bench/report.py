@@ -73,8 +73,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, extra: str = "bench") -> None:
     """Check, before anything is measured, that a plot can be written.
+
+    Args:
+        path: Of the plot.
+        extra: The one that has matplotlib for the caller's command.
 
     Raises:
         RequestError: No such folder, or an unknown image format.
@@ -84,7 +88,7 @@ def check_plot(path: Path) -> None:
         raise RequestError(f"--plot {path} is not possible.", "Name a .png, .svg or .pdf.")
     if not path.parent.is_dir():
         raise RequestError(f"There is no folder {str(path.parent)!r} for the plot.", "Make it.")
-    require("matplotlib", extra="bench")
+    require("matplotlib", extra=extra)
 
 
 def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> None:

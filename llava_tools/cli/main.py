@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         convert,
         demo,
         documents,
+        evaluate,
         finetune,
         info,
         mcp,
@@ -120,8 +121,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"llava-tools {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
-    last = (convert, chat_template, completion)
-    for command in (ask, chat, documents, search, demo, serve, mcp, info, bench, finetune, *last):
+    first = (ask, chat, documents, search, demo, serve, mcp, info, bench, evaluate)
+    last = (finetune, convert, chat_template, completion)
+    for command in (*first, *last):
         command.add(commands)
     return parser
 
