@@ -3,7 +3,7 @@
 Each request is an ordinary call of the chat model, a child of their run: callbacks, tracers,
 usage, caches, rate limiters, tags and metadata see it as any other. The call names images by their
 handles. What the chat model adds to conversations of its own (a system prompt, sampling options) is
-left out, since a tool's request is complete.
+left out, since a tool's request is complete. Evidence is no call: nothing is generated.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.streaming import gather
+from llava_tools.evidence import EvidenceMap, ameasure, measure
 from llava_tools.images.store import ImageStore, ImageStoreLike, open_store
 from llava_tools.model import Llava
 from llava_tools.options import SAMPLING_OPTIONS
-from llava_tools.tools.requests import ScoringRequest
+from llava_tools.tools.requests import EvidenceRequest, ScoringRequest
 
 _OWN_OPTIONS = ("system", *SAMPLING_OPTIONS)
 
@@ -80,6 +81,10 @@ class ChatSender:
         """See `RequestSender.score`."""
         return _scores(self._invoke(request.request, request.labels), request.labels)
 
+    def evidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """See `RequestSender.evidence`."""
+        return measure(self._model._loader()(), request.request, request.answer)
+
     async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """See `RequestSender.aanswer`."""
         running = asyncio.Semaphore(self._config.get("max_concurrency") or len(requests))
@@ -93,6 +98,10 @@ class ChatSender:
     async def ascore(self, request: ScoringRequest) -> Sequence[float]:
         """See `RequestSender.ascore`."""
         return _scores(await self._ainvoke(request.request, request.labels), request.labels)
+
+    async def aevidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """See `RequestSender.aevidence`."""
+        return await ameasure(self._model._loader(), request.request, request.answer)
 
     def _invoke(self, request: Request, labels: Sequence[str] | None = None) -> AIMessage:
         model, messages = self._model_for(request), _messages(request)

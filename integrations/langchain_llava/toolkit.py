@@ -114,7 +114,7 @@ class LlavaToolkit(CheckedOptions, BaseToolkit):
     cache, rate limiter, tags, metadata, timeout and retries count, but not the system prompt and
     the sampling options: the tools have prompts of their own."""
     tools: tuple[str, ...] | None = None
-    """Names of the tools; all by default."""
+    """Names of the tools; by default all but the optional ones (`show_evidence`)."""
     image_store: ImageStore | Path | str | None = None
     """Where handles are looked up: an `ImageStore` or the folder of one; by default that of `llm`,
     else the store of the process, which `ChatLlava` uses too."""

@@ -124,7 +124,8 @@ class EvidenceMap:
         return buffer.getvalue()
 
     def __str__(self) -> str:
-        width, height = self.image.size
+        answer = f"{self.answer!r:.80}"
         if self.region is None:
-            return f"{self.answer!r:.80} depends on no single part of the image"
-        return f"{self.answer!r:.80} depends on the box {list(self.region)} of {width} x {height} pixels"
+            return f"{answer} depends on no single part of the image"
+        width, height = self.image.size
+        return f"{answer} depends on the box {list(self.region)} of {width} x {height} pixels"

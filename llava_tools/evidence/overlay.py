@@ -117,6 +117,6 @@ def _draw_frame(canvas: Image.Image, frame: Sequence[int]) -> None:
     line = max(1, round(max(canvas.size) / 250))
     pen = ImageDraw.Draw(canvas)
     pen.rectangle((left, top, right, bottom), outline="black", width=3 * line)
-    pen.rectangle(
-        (left + line, top + line, right - line, bottom - line), outline="white", width=line
-    )
+    left, top, right, bottom = left + line, top + line, right - line, bottom - line
+    if left <= right and top <= bottom:
+        pen.rectangle((left, top, right, bottom), outline="white", width=line)

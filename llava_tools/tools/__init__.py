@@ -1,6 +1,6 @@
 """Visual tools for agents, without a framework: each is a `VisualTool`, run by `call`.
 
-`TOOLS` lists them.
+`TOOLS` lists those that agents get by default, `OPTIONAL_TOOLS` the others.
 
     from llava_tools import Llava, tools
     from llava_tools.images.access import ImageResolver
@@ -27,10 +27,12 @@ from llava_tools.tools.find import FindResult, SearchIndex, make_find_tool
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateResult, locate
 from llava_tools.tools.look import DescribeResult, TextResult, describe, look, read_text
+from llava_tools.tools.show_evidence import EvidenceResult, show_evidence
 from llava_tools.tools.spec import ToolResult, VisualTool
 from llava_tools.tools.zoom import ZoomResult, zoom
 
 __all__ = [
+    "OPTIONAL_TOOLS",
     "RESULT_TYPES",
     "TOOLS",
     "Box",
@@ -42,10 +44,13 @@ __all__ = [
     "select_tools",
 ]
 
-#: Every tool that needs no index, by name.
+#: The tools that agents get by default without an index, by name.
 TOOLS: Mapping[str, VisualTool[Any, Any]] = {
     tool.name: tool for tool in (look, describe, read_text, locate, count, compare, choose, zoom)
 }
+
+#: Tools that agents get only by name: they take long, or do not run everywhere.
+OPTIONAL_TOOLS: Mapping[str, VisualTool[Any, Any]] = {show_evidence.name: show_evidence}
 
 #: The type of each tool's result, by the tool's name.
 RESULT_TYPES: Mapping[str, type[ToolResult]] = {
@@ -58,28 +63,30 @@ RESULT_TYPES: Mapping[str, type[ToolResult]] = {
     "choose": ChooseResult,
     "zoom": ZoomResult,
     "find": FindResult,
+    "show_evidence": EvidenceResult,
 }
 
 
 def select_tools(
     names: Iterable[str] | None = None, index: SearchIndex | None = None
 ) -> list[VisualTool[Any, Any]]:
-    """Return the named tools, or all: with an index, `find` too.
+    """Return the named tools, or those of `TOOLS`, with an index also `find`.
 
     Raises:
         RequestError: An unknown name, or `find` without an index.
     """
     if isinstance(names, str):
         raise RequestError(f"tools={names!r:.80} is not possible.", "Use a list of names.")
-    tools = TOOLS if index is None else {**TOOLS, "find": make_find_tool(index)}
-    names = list(tools if names is None else names)
+    default = TOOLS if index is None else {**TOOLS, "find": make_find_tool(index)}
+    tools = {**default, **OPTIONAL_TOOLS}
+    names = list(default if names is None else names)
     for name in names:
         if name == "find" and index is None:
             raise RequestError(
                 "The tool find needs an index.", "Give one: index=PageIndex('my-index')."
             )
         if name not in tools:
-            raise unknown_option(name, tools, "llava_tools.tools")
+            raise unknown_option(name, default, "llava_tools.tools")
     return [tools[name] for name in names]
 
 
@@ -91,7 +98,7 @@ def openai_tools(
     """Return tools in the form of OpenAI's `tools` parameter.
 
     Args:
-        names: Names of the tools; all by default.
+        names: Names of the tools; by default all but the optional ones.
         resolver: Opens the images that calls name; by default those in the store of the process.
         index: Searched by `find`; without an index there is no such tool.
 

@@ -12,10 +12,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
-from llava_tools import label_scoring
+from llava_tools import evidence, label_scoring
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.streaming import aanswer_all, answer_all
+from llava_tools.evidence import EvidenceMap
 from llava_tools.images import ImageRef
 from llava_tools.model import Llava
 
@@ -30,7 +31,15 @@ class ScoringRequest:
     labels: tuple[str, ...]
 
 
-ModelRequests = tuple[Request, ...] | ScoringRequest
+@dataclass(frozen=True)
+class EvidenceRequest:
+    """A request for the part of its image that an answer to it depends on."""
+
+    request: Request
+    answer: str
+
+
+ModelRequests = tuple[Request, ...] | ScoringRequest | EvidenceRequest
 RequestGenerator = Generator[ModelRequests, Any, T]
 
 
@@ -46,11 +55,17 @@ class RequestSender(Protocol):
     def score(self, request: ScoringRequest) -> Sequence[float]:
         """Return the labels' log-probabilities."""
 
+    def evidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """Return which part of the image the answer depends on."""
+
     async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """`answer` without blocking the event loop."""
 
     async def ascore(self, request: ScoringRequest) -> Sequence[float]:
         """`score` without blocking the event loop."""
+
+    async def aevidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """`evidence` without blocking the event loop."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,10 @@ class BackendSender:
         """See `RequestSender.score`."""
         return self.model.backend.score(request.request, request.labels)
 
+    def evidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """See `RequestSender.evidence`."""
+        return evidence.measure(self.model.backend, request.request, request.answer)
+
     async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """See `RequestSender.aanswer`."""
         return await aanswer_all(lambda: self.model.backend, requests)
@@ -74,6 +93,10 @@ class BackendSender:
     async def ascore(self, request: ScoringRequest) -> Sequence[float]:
         """See `RequestSender.ascore`. The scoring itself cannot be stopped."""
         return await asyncio.to_thread(self.score, request)
+
+    async def aevidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """See `RequestSender.aevidence`."""
+        return await evidence.ameasure(lambda: self.model.backend, request.request, request.answer)
 
 
 def build_request(text: str, *images: ImageRef, max_tokens: int) -> Request:
@@ -91,6 +114,11 @@ def get_scores(request: Request, labels: Sequence[str]) -> RequestGenerator[Sequ
     return cast(Sequence[float], (yield ScoringRequest(request, tuple(labels))))
 
 
+def get_evidence(request: Request, answer: str) -> RequestGenerator[EvidenceMap]:
+    """Yield an evidence request and return the map."""
+    return cast(EvidenceMap, (yield EvidenceRequest(request, answer)))
+
+
 def get_certainty(text: str, image: ImageRef) -> RequestGenerator[float]:
     """Yield a scoring request and return how probably an image shows what a text describes.
 
@@ -106,9 +134,7 @@ def run_requests(model: Llava | RequestSender, generator: RequestGenerator[T]) -
     sender = _sender(model)
     finished, value = _advance(generator, None)
     while not finished:
-        is_scoring = isinstance(value, ScoringRequest)
-        outputs: Any = sender.score(value) if is_scoring else sender.answer(value)
-        finished, value = _advance(generator, outputs)
+        finished, value = _advance(generator, _send(sender, value))
     return cast(T, value)
 
 
@@ -117,14 +143,31 @@ async def arun_requests(model: Llava | RequestSender, generator: RequestGenerato
     sender = _sender(model)
     finished, value = await asyncio.to_thread(_advance, generator, None)  # it may fetch images
     while not finished:
-        is_scoring = isinstance(value, ScoringRequest)
-        outputs: Any = await (sender.ascore(value) if is_scoring else sender.aanswer(value))
+        outputs = await _asend(sender, value)
         finished, value = await asyncio.to_thread(_advance, generator, outputs)
     return cast(T, value)
 
 
 def _sender(model: Llava | RequestSender) -> RequestSender:
     return BackendSender(model) if isinstance(model, Llava) else model
+
+
+def _send(sender: RequestSender, requests: ModelRequests) -> Any:
+    match requests:
+        case ScoringRequest():
+            return sender.score(requests)
+        case EvidenceRequest():
+            return sender.evidence(requests)
+    return sender.answer(requests)
+
+
+async def _asend(sender: RequestSender, requests: ModelRequests) -> Any:
+    match requests:
+        case ScoringRequest():
+            return await sender.ascore(requests)
+        case EvidenceRequest():
+            return await sender.aevidence(requests)
+    return await sender.aanswer(requests)
 
 
 def _advance(generator: RequestGenerator[T], outputs: Any) -> tuple[bool, Any]:

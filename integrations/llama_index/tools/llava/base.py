@@ -45,7 +45,7 @@ class LlavaToolSpec(BaseToolSpec):
     Args:
         llm: The model that looks at the images; the embedded one by default. With a
             `llama_index.llms.llava.Llava`, its callbacks see the tools' requests.
-        tools: Names of the tools; all by default.
+        tools: Names of the tools; by default all but the optional ones (`show_evidence`).
         image_store: Where handles are looked up: an `ImageStore` or the folder of one; by default
             that of `llm`, else the store of the process.
         allowed_directories: Folders whose files the planner may name. None by default, since a

@@ -2,6 +2,7 @@
 
 Each request is a chat to LlamaIndex: instrumentation, callbacks, token counters and rate limiters
 see it. Its messages name images by handles. A score is the chat whose answer is the best label.
+Evidence is no chat: nothing is generated.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from llama_index.llms.llava.results import to_response
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
 from llava_tools.core.streaming import aanswer, answer, gather
-from llava_tools.tools.requests import ScoringRequest
+from llava_tools.evidence import EvidenceMap, ameasure, measure
+from llava_tools.tools.requests import EvidenceRequest, ScoringRequest
 
 
 class LlmSender:
@@ -50,6 +52,10 @@ class LlmSender:
         _traced(chat)(self._llm, _messages(request.request))
         return scores
 
+    def evidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """See `RequestSender.evidence`."""
+        return measure(self._llm._loader()(), request.request, request.answer)
+
     async def aanswer(self, requests: Sequence[Request]) -> Sequence[Answer]:
         """See `RequestSender.aanswer`."""
         return await gather(self._aanswer(request) for request in requests)
@@ -66,6 +72,10 @@ class LlmSender:
 
         await _traced(chat)(self._llm, _messages(request.request))
         return scores
+
+    async def aevidence(self, request: EvidenceRequest) -> EvidenceMap:
+        """See `RequestSender.aevidence`."""
+        return await ameasure(self._llm._loader(), request.request, request.answer)
 
     def _answer(self, request: Request) -> Answer:
         answers: list[Answer] = []
