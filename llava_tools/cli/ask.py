@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llava_tools.cli import evidence
 from llava_tools.cli.inputs import command, names_file, open_images, split_question
 from llava_tools.cli.options import add_answer_flags, add_command, get_flags
 from llava_tools.cli.output import (
@@ -20,7 +21,7 @@ from llava_tools.cli.output import (
     write_note,
     write_stream,
 )
-from llava_tools.core.backend import scores_labels
+from llava_tools.core.backend import evidence_backend, scores_labels
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
 from llava_tools.errors import RequestError, on_one_line
@@ -45,6 +46,7 @@ def add(commands: Any) -> None:
             'ask photo.jpg "What is this?"',
             'ask before.png after.png "What changed?" --model 7b --json',
             'ask - "What is this?" < photo.jpg',
+            'ask photo.jpg "What is this?" --evidence evidence.png',
             'ask --index my-index "What is the total?"',
             'ask --index my-index "How is it descaled?" --long --export cited/',
         ),
@@ -78,6 +80,11 @@ def add(commands: Any) -> None:
     ask.add_argument(
         "--export", metavar="DIR", help="write the cited pages there, with their boxes drawn"
     )
+    ask.add_argument(
+        "--evidence",
+        metavar="FILE.png",
+        help="draw there which part of the image the answer depends on (takes longer)",
+    )
     add_answer_flags(ask)
     ask.add_argument("--json", action="store_true", help="answer, usage and timings as JSON")
 
@@ -94,6 +101,10 @@ def _ask(arguments: argparse.Namespace) -> int:
 def _ask_images(arguments: argparse.Namespace, model: Llava) -> int:
     names, question = split_question(arguments.inputs)
     images = open_images(names, arguments.allowed_hosts)
+    path = None
+    if arguments.evidence is not None:
+        path = evidence.check_file(arguments.evidence, images)
+        evidence_backend(model.backend)
     sampling = get_flags(arguments, SamplingParams)
     stream = model.stream(question, images, system=arguments.system, **sampling)
     chunks: list[Chunk] = []
@@ -111,22 +122,33 @@ def _ask_images(arguments: argparse.Namespace, model: Llava) -> int:
         answer.timings.total,
         answer.timings.first_token,
     )
-    if arguments.json:
-        write_json(
-            {
-                "answer": answer.text,
-                "finish_reason": answer.finish_reason,
-                "model": answer.model,
-                "usage": asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens},
-                "timings": asdict(answer.timings),
-            }
+    value = {
+        "answer": answer.text,
+        "finish_reason": answer.finish_reason,
+        "model": answer.model,
+        "usage": asdict(answer.usage) | {"total_tokens": answer.usage.total_tokens},
+        "timings": asdict(answer.timings),
+    }
+    if path is not None:
+        found = evidence.draw(
+            model.backend, images[0], question, arguments.system, answer.text, path
         )
+        value["evidence"] = evidence.as_dict(found, path)
+        if not arguments.json:
+            write(evidence.as_text(found, path), end="")
+    if arguments.json:
+        write_json(value)
     return 0
 
 
 def _ask_index(arguments: argparse.Namespace, model: Llava) -> int:
     questions = [word for word in arguments.inputs if not names_file(word)]
     correct = command("ask", "--index", arguments.index, " ".join(questions) or "What is this?")
+    if arguments.evidence is not None:
+        raise RequestError(
+            "--evidence is about the image of a question, not about the pages of an index.",
+            "Use --export to write the cited pages with their boxes.",
+        )
     if len(arguments.inputs) > 1:
         raise RequestError(
             f"--index takes one question, not {len(arguments.inputs)} words.", f"Run: {correct}"
