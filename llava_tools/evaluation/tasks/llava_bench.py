@@ -138,8 +138,8 @@ class LlavaBench(Task):
 def parse_scores(review: str) -> list[float] | None:
     """Return the scores of the reference and of the answer on a review's first line.
 
-    They may be separated by commas. None unless there are two, both 0 to 10 and the reference's,
-    by which the answer's is divided, above 0.
+    They may be separated by commas. None unless there are two: the reference's, by which the
+    answer's is divided, from 1 to 10, and the answer's from 0 to 10.
     """
     words = review.split("\n")[0].replace(",", " ").split()
     if len(words) != 2:
@@ -148,7 +148,7 @@ def parse_scores(review: str) -> list[float] | None:
         reference, answer = map(float, words)
     except ValueError:
         return None
-    if not (0 < reference <= _BEST_SCORE and 0 <= answer <= _BEST_SCORE):  # nor nan
+    if not (1 <= reference <= _BEST_SCORE and 0 <= answer <= _BEST_SCORE):  # nor nan
         return None
     return [reference, answer]
 
