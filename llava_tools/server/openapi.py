@@ -18,7 +18,7 @@ from llava_tools.server.ollama import chat as ollama_chat
 from llava_tools.server.ollama import embed, generate, library
 from llava_tools.server.ollama import models as ollama_models
 from llava_tools.server.openai import chat_body, embeddings, response_body, score, tokenize
-from llava_tools.server.page import api, documents
+from llava_tools.server.page import api, documents, evidence
 
 #: Models of the bodies by path.
 BODIES: dict[str, type[Body]] = {
@@ -36,6 +36,7 @@ BODIES: dict[str, type[Body]] = {
     "/llava/documents/ask": documents.AskBody,
     "/llava/documents/search": documents.SearchBody,
     "/llava/tools/{name}": api.ToolBody,
+    "/llava/evidence": evidence.EvidenceBody,
 }
 #: Paths with bodies that are no JSON.
 BINARY_BODIES = frozenset({"/llava/images"})

@@ -7,6 +7,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from llava_tools.core.backend import measures_evidence
 from llava_tools.embedding import Embedder
 from llava_tools.errors import EngineError, LlavaToolsError, ModelNotFoundError
 from llava_tools.model import Llava
@@ -47,6 +48,7 @@ class Service:
         self._loaded = threading.Event()
         self._loaded_name = ""
         self._context_length = 0
+        self._measures_evidence = model.options.base_url is None
         self._load_error: LlavaToolsError | None = None
 
     def load(self) -> None:
@@ -59,6 +61,7 @@ class Service:
             self.model.warm_up()
             backend = self.model.backend
             self._loaded_name, self._context_length = backend.model_name, backend.context_length
+            self._measures_evidence = measures_evidence(backend)
             self._load_error = None
             _log.info("model %s is ready", self.model_name)
         except LlavaToolsError as error:
@@ -107,6 +110,11 @@ class Service:
         """
         self.check_loaded()
         return self._context_length
+
+    @property
+    def measures_evidence(self) -> bool:
+        """Whether the model says what its answers depend on; before it is loaded, a guess."""
+        return self._measures_evidence
 
     def check_model(self, name: str) -> None:
         """Check the model that a client requests.

@@ -50,6 +50,7 @@ def describe_service(service: Service) -> dict[str, Any]:
         "version": __version__,
         "model": service.model_name,
         "loaded": service.is_loaded,
+        "evidence": service.measures_evidence,
         "passes_on": service.model.options.base_url is not None,
         "notice": _notice(service),
         "requires_key": bool(options.api_keys),
