@@ -4,55 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib import import_module
 
 from llava_tools.errors import RequestError
 from llava_tools.evaluation.task import Task
+from llava_tools.evaluation.tasks.gqa import Gqa
+from llava_tools.evaluation.tasks.llava_bench import LlavaBench
+from llava_tools.evaluation.tasks.mm_vet import MMVet
+from llava_tools.evaluation.tasks.mmbench import MMBench
+from llava_tools.evaluation.tasks.mmbench_cn import MMBenchCN
+from llava_tools.evaluation.tasks.mme import Mme
+from llava_tools.evaluation.tasks.pope import Pope
+from llava_tools.evaluation.tasks.scienceqa import ScienceQA
+from llava_tools.evaluation.tasks.seed_bench import SeedBench
+from llava_tools.evaluation.tasks.textvqa import TextVQA
+from llava_tools.evaluation.tasks.vizwiz import VizWiz
+from llava_tools.evaluation.tasks.vqav2 import Vqav2
 
-#: Each benchmark's class, in the module of `tasks/` that has its name; loaded when it is chosen.
-_CLASSES = {
-    "vqav2": "Vqav2",
-    "gqa": "Gqa",
-    "vizwiz": "VizWiz",
-    "scienceqa": "ScienceQA",
-    "textvqa": "TextVQA",
-    "pope": "Pope",
-    "mme": "Mme",
-    "mmbench": "MMBench",
-    "mmbench_cn": "MMBenchCN",
-    "seed_bench": "SeedBench",
-    "llava_bench": "LlavaBench",
-    "mm_vet": "MMVet",
-}
-#: The names, in the paper's order.
-NAMES = tuple(_CLASSES)
+#: All benchmarks, in the paper's order.
+TASKS: tuple[Task, ...] = (
+    Vqav2(),
+    Gqa(),
+    VizWiz(),
+    ScienceQA(),
+    TextVQA(),
+    Pope(),
+    Mme(),
+    MMBench(),
+    MMBenchCN(),
+    SeedBench(),
+    LlavaBench(),
+    MMVet(),
+)
 #: Stands for all of them.
 ALL = "all"
 
 
-def find_task(name: str) -> Task:
-    """Return a benchmark.
-
-    Raises:
-        RequestError: There is none of that name.
-    """
-    if name not in _CLASSES:
-        raise _unknown(name)
-    module = import_module(f"llava_tools.evaluation.tasks.{name}")
-    task: Task = getattr(module, _CLASSES[name])()
-    return task
-
-
-def find_tasks(names: Iterable[str] = NAMES) -> list[Task]:
+def find_tasks(names: Iterable[str]) -> list[Task]:
     """Return some benchmarks, each once, in the paper's order.
 
     Raises:
         RequestError: There is none of a name.
     """
     chosen = set(names)
-    if unknown := sorted(chosen - _CLASSES.keys()):
-        raise _unknown(unknown[0])
-    return [find_task(name) for name in NAMES if name in chosen]
+    if unknown := chosen - set(_names()):
+        raise _unknown(min(unknown))
+    return [task for task in TASKS if task.name in chosen]
 
 
 def parse_names(text: str) -> list[str]:
@@ -62,19 +58,22 @@ def parse_names(text: str) -> list[str]:
         RequestError: There is no benchmark of a name, or no name.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
+    known = _names()
     if not names:
-        raise RequestError(f"tasks={text!r} names no benchmark.", f"Known: {', '.join(NAMES)}.")
-    if names == [ALL]:
-        return list(NAMES)
+        raise RequestError(f"tasks={text!r} names no benchmark.", f"Known: {', '.join(known)}.")
     for name in names:
-        if name not in _CLASSES:
+        if name not in known and names != [ALL]:
             raise _unknown(name)
-    return names
+    return known if names == [ALL] else names
+
+
+def _names() -> list[str]:
+    return [task.name for task in TASKS]
 
 
 def _unknown(name: str) -> RequestError:
     """Return the error for a name that is no benchmark's; titles count as near names."""
     plain = name.lower().replace("-", "_").replace(" ", "_")
-    near = get_close_matches(plain, NAMES, n=2, cutoff=0.5)
+    near = get_close_matches(plain, _names(), n=2, cutoff=0.5)
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return RequestError(f"There is no benchmark {name!r}.", f"{hint}Known: {', '.join(NAMES)}.")
+    return RequestError(f"There is no benchmark {name!r}.", f"{hint}Known: {', '.join(_names())}.")

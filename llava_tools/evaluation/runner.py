@@ -97,26 +97,32 @@ class _Workers:
         Args:
             write: Called, in this thread, with each answer.
         """
-        for thread in self._threads:
-            thread.start()
-        running = len(self._threads)
         try:
-            while running:
-                try:
-                    result = self._results.get(timeout=_INTERVAL)
-                except queue.Empty:
-                    continue
-                if isinstance(result, BaseException):
-                    raise result
-                if result is None:
-                    running -= 1
-                else:
-                    write(result)
+            # A function of its own: in a loop that stands in the `try` itself, an interrupt that
+            # comes with a jump would skip the `finally` (CPython 3.11).
+            self._write_results(write)
         finally:
             self._stop()
             while not self._results.empty():  # answers that came meanwhile
                 if isinstance(result := self._results.get(), LoggedAnswer):
                     write(result)
+
+    def _write_results(self, write: Callable[[LoggedAnswer], None]) -> None:
+        """Start the threads, and write their answers until all have ended."""
+        for thread in self._threads:
+            thread.start()
+        running = len(self._threads)
+        while running:
+            try:
+                result = self._results.get(timeout=_INTERVAL)
+            except queue.Empty:
+                continue
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                running -= 1
+            else:
+                write(result)
 
     def _stop(self) -> None:
         """Close all streams, and wait for the threads."""
@@ -127,7 +133,8 @@ class _Workers:
             stream.close()
         deadline = time.monotonic() + _GRACE
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():  # an interrupt may have come before it was started
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         """Answer groups until there are no more; put the answers, or an error, and at last None."""
