@@ -169,7 +169,9 @@ class _Progress:
         if self._step != (task.name, step):
             self._step, self._start = (task.name, step), (now, done)
         seconds, count = now - self._start[0], done - self._start[1]
-        left = f", {format_seconds((total - done) * seconds / count)} left" if count else ""
+        left = ""
+        if count and done < total:
+            left = f", {format_seconds((total - done) * seconds / count)} left"
         # The code at the end clears the rest of a longer line.
         sys.stderr.write(f"\r{task.name}: {done:,} of {total:,} {step}{left}\x1b[K")
         sys.stderr.write("\n" if done == total else "")
