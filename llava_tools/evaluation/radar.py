@@ -54,10 +54,14 @@ def plot(results: Sequence[TaskResult], model: str, path: Path) -> None:
         # The first point again closes the line; a missing figure interrupts it.
         axes.plot([*angles, angles[0]], [*shares, shares[0]], style, label=name)
     axes.set_xticks(angles, [_label(result) for result in results], fontsize=8)
-    axes.set_ylim(bottom=0)
+    for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
+        across = round(math.cos(angle), 1)  # labels at the sides stand beside the circle
+        label.set_horizontalalignment("left" if across > 0 else "right" if across < 0 else "center")
+    axes.tick_params(axis="x", pad=8)
     axes.tick_params(axis="y", labelsize=7)
-    axes.set_title("1 on each axis: the published figure of LLaVA 1.5 13B", fontsize=9, pad=24)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.1, -0.08), fontsize=8)
+    axes.set_ylim(bottom=0)
+    axes.set_title("1 on each axis: the published figure of LLaVA 1.5 13B", fontsize=9, pad=30)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=150)
 
 

@@ -10,7 +10,7 @@ from llava_tools.evaluation.result import Evaluation, TaskResult
 from llava_tools.evaluation.task import Task
 
 _HEADINGS = ("benchmark", "this run", "samples", "LLaVA 1.5 7B", "13B", "figure")
-_SCORED_BY = {"rule": "here, by a rule", "server": "a server", "judge": "a judge"}
+_SCORED_BY = {"rule": "a rule, here", "server": "a server", "judge": "a judge"}
 
 
 def table(evaluation: Evaluation) -> str:
