@@ -88,14 +88,15 @@ class ModelNotFoundError(ModelError):
 
 
 class MissingExtraError(LlavaToolsError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed; `extra` is empty if no extra installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
         self.extra = extra
+        origin = f"It belongs to the extra {extra!r}. " if extra else ""
         super().__init__(
             f"{package} is not installed, and this needs it.",
-            f"It belongs to the extra {extra!r}. Run: {install_command(package, extra)}",
+            f"{origin}Run: {install_command(package, extra)}",
         )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
