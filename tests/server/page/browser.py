@@ -21,6 +21,7 @@ from llava_tools.core.requests import Request
 from llava_tools.server.app import create_app
 from llava_tools.server.options import ServerOptions
 from llava_tools.testing import ScriptedBackend
+from tests.evidence.scripted import depends_on_square
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "images"
 #: Text that would be code if the page took it for HTML.
@@ -111,12 +112,21 @@ class Server:
 
 
 @contextmanager
-def run_server(index: Any = None, *, is_loaded: bool = True, **options: Any) -> Iterator[Server]:
+def run_server(
+    index: Any = None,
+    *,
+    is_loaded: bool = True,
+    measures_evidence: bool = True,
+    **options: Any,
+) -> Iterator[Server]:
     """Run a server in a thread; its model is loaded, or is so once `pause` opens."""
     pause = Pause()
     if not is_loaded:
         pause.close()
-    backend = ScriptedBackend(script, pause=pause, scores=probability)
+    backend = ScriptedBackend(
+        script, pause=pause, scores=probability, scores_without=depends_on_square
+    )
+    backend.measures_evidence = measures_evidence
     app = create_app(ServerOptions(**options), Llava(backend=backend))
     if index is not None:
         app.state.service.index = index

@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium."),
 ]
 
+STATES = ["welcome", "conversation", "evidence", "Settings", "About", "viewer"]
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 
@@ -78,20 +79,25 @@ def _show(visit: Visit, state: str) -> None:
         _fill(visit)
     elif state in ("Settings", "About"):
         visit.page.get_by_role("button", name=state).click()
+    elif state == "evidence":
+        visit.add("night.png")
+        visit.ask("What colour is the star?")
+        visit.page.get_by_role("button", name="Where in the image?").click()
+        visit.page.locator("figcaption").wait_for()
     elif state == "viewer":
         visit.add("night.png")
         visit.ask("the star", "locate")
         visit.page.locator("figure .frame").click()
 
 
-@pytest.mark.parametrize("state", ["welcome", "conversation", "Settings", "About", "viewer"])
+@pytest.mark.parametrize("state", STATES)
 def test_axe_finds_nothing(visit: Visit, state: str) -> None:
     _show(visit, state)
     found = axe.Axe().run(visit.page).response["violations"]
     assert [(item["id"], item["impact"], item["nodes"][0]["html"]) for item in found] == []
 
 
-@pytest.mark.parametrize("state", ["welcome", "conversation", "Settings", "About", "viewer"])
+@pytest.mark.parametrize("state", STATES)
 def test_nothing_is_wider_than_the_screen(visit: Visit, size: str, state: str) -> None:
     _show(visit, state)
     width = visit.page.evaluate("document.documentElement.scrollWidth")

@@ -29,11 +29,12 @@ async function start() {
   show(byId("banner"), "");
   describe(info);
   composer.connect(info);
+  conversation.connect(info);
   byId("examples").replaceChildren(...examples(info, composer));
   if (!info.loaded) await waitForModel();
 }
 
-function describe({ model, notice, passes_on, requires_key, limits, index }) {
+function describe({ model, notice, passes_on, evidence, requires_key, limits, index }) {
   if (passes_on) {
     show(byId("lead"), "Drop, paste or choose an image. It goes to this server, and from there to its model server.");
     show(byId("about-privacy"), "This server passes images and questions on to a model server.");
@@ -44,6 +45,7 @@ function describe({ model, notice, passes_on, requires_key, limits, index }) {
   byId("about-model").replaceChildren("The model is ", create("strong", {}, model), ".");
   byId("about-limits").textContent =
     `An image may have ${megabytes(limits.image_bytes)}, and a question ${limits.images} images.`;
+  byId("about-evidence").hidden = evidence;
   if (requires_key) showKeyField();
   byId("sentences-row").hidden = !index;
   if (index) show(byId("index"), index.error ?? documentsLine(index));

@@ -2,12 +2,14 @@
 
 import { ApiError } from "./api.js";
 import { byId, button, create, show } from "./dom.js";
+import { hasEvidence, showEvidence } from "./evidence.js";
 import { thumbnail } from "./figures.js";
 import { isChat, runTurn } from "./runs.js";
 
 export class Conversation {
   #turns = [];
   #running = null;
+  #measuresEvidence = false;
 
   /**
    * @param {object} listeners
@@ -24,6 +26,11 @@ export class Conversation {
     return this.#running !== null;
   }
 
+  /** Keep whether the server says what answers depend on. */
+  connect(info) {
+    this.#measuresEvidence = info.evidence;
+  }
+
   /** Return the images that a mode is about if none are added: those of the last turn with some. */
   imagesFor(mode) {
     const last = this.#turns.findLast((turn) => turn.images.length);
@@ -37,10 +44,10 @@ export class Conversation {
   async add(mode, text, images, shown) {
     this.#turns.at(-1)?.view.setLast(false);
     const turn = { mode, text, images, shown, answer: "", isChat: false };
-    turn.view = new TurnView(turn, () => this.#run(turn));
+    turn.view = new TurnView(turn, () => this.#answer(turn), () => this.#explain(turn));
     this.#turns.push(turn);
     this.list.append(turn.view.element);
-    await this.#run(turn);
+    await this.#answer(turn);
   }
 
   /** Stop the turn that runs. */
@@ -56,18 +63,36 @@ export class Conversation {
     this.list.replaceChildren();
   }
 
-  async #run(turn) {
+  async #answer(turn) {
     if (this.isRunning) return;
+    turn.view.start();
+    await this.#run(turn, async (history, signal) => {
+      await runTurn(turn, history, turn.view, signal);
+      return turn.answer || "Done.";
+    });
+  }
+
+  /** Show where in the image the answer of a turn comes from. */
+  async #explain(turn) {
+    if (this.isRunning) return;
+    turn.view.wait("Looking for what the answer depends on.");
+    await this.#run(turn, async (history, signal) => {
+      const found = await showEvidence(turn, history, turn.view, signal);
+      turn.view.isExplained = true;
+      return found;
+    });
+  }
+
+  /** Run what returns the words that screen readers hear at its end. */
+  async #run(turn, work) {
     const running = (this.#running = new AbortController());
     const history = this.#turns.slice(0, this.#turns.indexOf(turn));
     this.onState(true);
-    turn.view.start();
     try {
-      await this.#answer(turn, history, running.signal);
-      announce(turn.answer || "Done.");
+      announce(await this.#withImages(turn, history, running.signal, work));
     } catch (error) {
       if (error.name === "AbortError") {
-        turn.view.note("Stopped.");
+        turn.view.note("Stopped.", "passing note");
         announce("Stopped.");
       } else {
         if (!(error instanceof ApiError)) console.error(error);
@@ -76,21 +101,23 @@ export class Conversation {
       }
     } finally {
       this.#running = null;
-      turn.view.finish();
+      turn.view.finish(this.#measuresEvidence && hasEvidence(turn, history));
       this.onState(false);
     }
   }
 
-  async #answer(turn, history, signal) {
+  /** Run with the images on the server; once more if it had dropped them, and nothing is shown. */
+  async #withImages(turn, history, signal, work) {
     const images = [turn, ...history].flatMap((item) => item.images);
+    const shown = turn.answer;
     try {
       await untilAborted(Promise.all(images.map((image) => image.upload())), signal);
-      await runTurn(turn, history, turn.view, signal);
+      return await work(history, signal);
     } catch (error) {
-      if (error.code !== "invalid_image" || turn.answer) throw error;
+      if (error.code !== "invalid_image" || turn.answer !== shown) throw error;
       images.forEach((image) => image.forget());
       await untilAborted(Promise.all(images.map((image) => image.upload())), signal);
-      await runTurn(turn, history, turn.view, signal);
+      return work(history, signal);
     }
   }
 }
@@ -103,14 +130,15 @@ for (const name of ["wheel", "touchmove"]) addEventListener(name, () => (follows
 
 /** A turn in the document. */
 class TurnView {
-  constructor(turn, retry) {
+  constructor(turn, retry, explain) {
     this.turn = turn;
     this.text = create("p", { class: "text" });
     this.figures = create("div", { class: "figures" });
     this.notes = create("div", { class: "notes" });
     this.retry = button("retry", "Try again", retry);
     this.copy = button("copy", "Copy", () => this.#copy());
-    this.tools = create("div", { class: "tools", hidden: true }, this.copy, this.retry);
+    this.evidence = button("evidence", "Where in the image?", explain);
+    this.tools = create("div", { class: "tools", hidden: true }, this.copy, this.evidence, this.retry);
     this.answer = create("div", { class: "answer" }, create("span", { class: "hidden" }, "Answer: "), this.text, this.figures, this.notes, this.tools);
     this.figures.addEventListener("load", () => this.#follow(), true);
     this.element = create("li", { class: "turn" }, this.#question(), this.answer);
@@ -128,10 +156,18 @@ class TurnView {
     this.text.textContent = "";
     this.figures.replaceChildren();
     this.notes.replaceChildren();
+    this.isExplained = false;
+    this.wait("The model is answering.");
+  }
+
+  /** Show that something runs, and have screen readers say what. */
+  wait(text) {
+    for (const note of this.notes.querySelectorAll(".passing")) note.remove();
+    this.hadFocus = this.tools.contains(document.activeElement);
     this.tools.hidden = true;
     this.answer.classList.add("waiting");
     this.answer.setAttribute("aria-busy", "true");
-    announce("The model is answering.");
+    announce(text);
     follows = true;
     this.#follow();
   }
@@ -153,19 +189,24 @@ class TurnView {
     this.#follow();
   }
 
-  note(text) {
-    this.notes.append(create("p", { class: "note" }, text));
+  note(text, className = "note") {
+    this.notes.append(create("p", { class: className }, text));
   }
 
   fail(text) {
-    this.notes.append(create("p", { class: "problem", role: "alert" }, text));
+    this.notes.append(create("p", { class: "passing problem", role: "alert" }, text));
   }
 
-  finish() {
+  /** @param {boolean} hasEvidence Whether the server can say what the answer depends on. */
+  finish(hasEvidence) {
     this.answer.classList.remove("waiting");
     this.answer.removeAttribute("aria-busy");
     this.tools.hidden = false;
+    this.evidence.hidden = !hasEvidence || this.isExplained;
     this.copy.hidden = !this.turn.answer || !navigator.clipboard;
+    if (this.hadFocus && document.activeElement === document.body) {
+      this.tools.querySelector("button:not([hidden])")?.focus({ preventScroll: true });
+    }
     this.#follow();
   }
 

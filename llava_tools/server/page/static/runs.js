@@ -142,12 +142,19 @@ function pageFigure(page, image, box, more) {
 }
 
 /** Return the messages of a chat: earlier questions with their answers, then this one. */
-function messages(turn, history) {
+export function messages(turn, history) {
   const system = settings.system ? [{ role: "system", content: settings.system }] : [];
-  const earlier = history.filter((item) => isChat(item) && item.answer);
+  const earlier = chatTurns(history);
   const pairs = earlier.flatMap((item) => [question(item), { role: "assistant", content: item.answer }]);
   return [...system, ...pairs, question(turn)];
 }
+
+/** Return the images of a chat's messages, in order. */
+export function chatImages(turn, history) {
+  return [...chatTurns(history), turn].flatMap((item) => item.images);
+}
+
+const chatTurns = (history) => history.filter((item) => isChat(item) && item.answer);
 
 function question({ text, images }) {
   const blocks = images.map((image) => ({ type: "image_url", image_url: { url: image.handle } }));
