@@ -116,13 +116,13 @@ def _add_problem(
 
 
 def _science_record(pid: str, problem: dict[str, Any]) -> dict[str, Any]:
-    choices = " ".join(
-        f"({letter}) {choice}" for letter, choice in zip(LETTERS, problem["choices"], strict=False)
+    choices = "\n".join(
+        f"{letter}. {choice}" for letter, choice in zip(LETTERS, problem["choices"], strict=False)
     )
-    text = f"Context: {problem['hint'] or 'N/A'}\nQuestion: {problem['question']}"
+    hint = f"Context: {problem['hint']}\n" if problem["hint"] else ""
     image = {} if problem["image"] is None else {"image": f"{pid}/{problem['image']}"}
-    turn = f"{text}\nOptions: {choices}" + ("\n<image>" if image else "")
-    answer = f"The answer is {LETTERS[problem['answer']]}."
+    turn = ("<image>\n" if image else "") + f"{hint}{problem['question']}\n{choices}"
+    answer = LETTERS[problem["answer"]]
     conversations = [{"from": "human", "value": turn}, {"from": "gpt", "value": answer}]
     return {"id": pid, **image, "conversations": conversations}
 

@@ -180,8 +180,7 @@ def write_mme(folder: Path, count: int, seed: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             for text in pair:
-                line_name = f"{category}/{number:04}.{suffix}"
-                questions.append(question_line(line_name, name, f"{text}\n{SHORT}", category))
+                questions.append(question_line(name, name, f"{text}\n{SHORT}", category))
     write_lines(folder / "llava_mme.jsonl", questions)
 
 
