@@ -54,7 +54,7 @@ class MMBench(Task):
         url="https://download.openmmlab.com/mmclassification/datasets/mmbench/"
         "mmbench_dev_20230712.tsv, https://github.com/open-compass/MMBench",
         size="see the page",
-        licence="Apache-2.0 (the repository's); images: see the page",
+        licence="Apache-2.0, that of the repository; images: see there",
         files={"mmbench_dev_20230712.tsv": "questions and images"},
     )
 

@@ -19,6 +19,6 @@ class MMBenchCN(MMBench):
         url="https://download.openmmlab.com/mmclassification/datasets/mmbench/"
         "mmbench_dev_cn_20231003.tsv, https://github.com/open-compass/MMBench",
         size="see the page",
-        licence="Apache-2.0 (the repository's); images: see the page",
+        licence="Apache-2.0, that of the repository; images: see there",
         files={"mmbench_dev_cn_20231003.tsv": "questions and images"},
     )

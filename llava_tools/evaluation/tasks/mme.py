@@ -44,9 +44,10 @@ class Mme(Task):
     published = (1510.7, 1531.3)
     scored_by = "rule"
     source = Source(
-        url="https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation",
+        url="https://huggingface.co/datasets/darkyarding/MME, "
+        "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation",
         size="200 MB",
-        licence="see the page",
+        licence="Apache-2.0 by the first page",
         files={
             f"{_RELEASE}/": "14 folders: images and question texts side by side, or in images/ "
             "and questions_answers_YN/",

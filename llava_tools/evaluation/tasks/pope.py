@@ -36,7 +36,7 @@ class Pope(Task):
     source = Source(
         url="https://github.com/AoiDragon/POPE/tree/e3e39262c85a6a83f26cf5094022a782cb0df58d"
         "/output/coco, https://cocodataset.org/#download",
-        size="1 MB; images 6 GB",
+        size="1 MB of questions, 6.6 GB of images",
         licence="questions MIT; images: see COCO's terms of use",
         files={
             **{f"coco/coco_pope_{split}.json": f"questions, {split}" for split in _SPLITS},

@@ -108,8 +108,8 @@ def _read_test_problems(folder: Path) -> dict[str, Entry]:
     path, splits = folder / "problems.json", folder / "pid_splits.json"
     problems, names = read_json(path), read_json(splits)
     test = names.get("test") if isinstance(names, dict) else None
-    if not isinstance(test, list) or not test:
-        raise read_error(splits, "'test' is no list of problems")
+    if not isinstance(test, list) or not test or not all(isinstance(name, str) for name in test):
+        raise read_error(splits, "'test' is no list of problems' names")
     if not isinstance(problems, dict):
         raise read_error(path, "it is no object")
     chosen = {}

@@ -35,8 +35,8 @@ class SeedBench(Task):
     source = Source(
         url="https://huggingface.co/datasets/AILab-CVC/SEED-Bench, "
         "https://github.com/AILab-CVC/SEED-Bench/blob/main/DATASET.md",
-        size="images 1.7 GB; videos: see the page",
-        licence="CC BY-NC 4.0; images and videos: see the page",
+        size="1.7 GB of images; videos: see the pages",
+        licence="CC BY-NC 4.0; images and videos: see the pages",
         files={
             _ANNOTATIONS: "questions",
             "SEED-Bench-image/": "the images",
@@ -96,7 +96,7 @@ def _read_kinds(path: Path) -> dict[int, str]:
     """Return the names of the question types by number."""
     value = read_json(path)
     kinds = value.get("question_type") if isinstance(value, dict) else None
-    if not isinstance(kinds, dict):
+    if not isinstance(kinds, dict) or not all(isinstance(kind, int) for kind in kinds.values()):
         raise read_error(path, "'question_type' is no object of names and numbers")
     return {number: name for name, number in kinds.items()}
 

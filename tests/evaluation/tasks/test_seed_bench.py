@@ -145,6 +145,7 @@ def test_submission_has_a_line_for_each_question(tmp_path: Path) -> None:
         ([_question(choice_c=None)], None, "questions[0]: 'choice_c' is no text"),
         ([_question(data_id="7")], None, "7 is not possible: there is no such image"),
         (None, [], "'question_type' is no object of names and numbers"),
+        (None, {"Scene": [1]}, "'question_type' is no object of names and numbers"),
     ],
 )
 def test_wrong_question_is_named(tmp_path: Path, questions: Any, types: Any, message: str) -> None:
