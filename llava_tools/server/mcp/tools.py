@@ -15,7 +15,7 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.server.mcp.add_image import AddImageResult, make_add_image
 from llava_tools.server.mcp.resources import handle_of
-from llava_tools.tools import RESULT_TYPES, VisualTool, select_tools
+from llava_tools.tools import OPTIONAL_TOOLS, RESULT_TYPES, VisualTool, select_tools
 
 if TYPE_CHECKING:
     from llava_tools.retrieval import PageIndex
@@ -27,7 +27,7 @@ INDEX_TOOLS = ("find", "ask_documents")
 def make_tools(
     names: Iterable[str] | None, resolver: ImageResolver, index: PageIndex | None, model: Llava
 ) -> dict[str, VisualTool[Any, Any]]:
-    """Return the named tools, or all, by name.
+    """Return the named tools, or all but the optional ones, by name.
 
     Args:
         names: Of the tools.
@@ -48,6 +48,7 @@ def make_tools(
 
         tools["ask_documents"] = make_ask_documents(index, model)
     names = list(tools if names is None else names)
+    tools |= {name: tool.for_resolver(resolver) for name, tool in OPTIONAL_TOOLS.items()}
     for name in names:
         if name in INDEX_TOOLS and index is None:
             raise RequestError(f"The tool {name} needs an index.", "Pass one: --index DIR.")

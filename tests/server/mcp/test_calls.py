@@ -14,10 +14,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client, MCPError
 
-from llava_tools import Llava, tools
+from llava_tools import Llava, open_image, tools
 from llava_tools.errors import RequestError
 from llava_tools.server.mcp import ContentOptions, McpServer
 from llava_tools.testing import ScriptedBackend
+from tests.evidence.scripted import DEPENDENT, SQUARE, depends_on_square
 from tests.images.fetching.site import Site, redirect, send
 from tests.server.mcp.scene import (
     CALLS,
@@ -56,6 +57,20 @@ def site() -> Iterator[Site]:
 async def test_every_tool_answers(mode: Any) -> None:
     async with Client(make_server(), mode=mode) as client:
         await call_every_tool(client)
+
+
+async def test_evidence_is_there_by_name_and_shows_its_drawing(mode: Any) -> None:
+    backend = ScriptedBackend(["yellow"], scores_without=depends_on_square)
+    server = McpServer(Llava(backend=backend), tools=["add_image", "show_evidence"])
+    async with Client(server, mode=mode) as client:
+        assert set(await tools_of(client)) == {"add_image", "show_evidence"}
+        handle = await add(client, open_image(SQUARE).data)
+        arguments = {"image": handle, "question": "What colour?"}
+        result = await client.call_tool("show_evidence", arguments)
+    data = data_of(result)
+    assert (data["answer"], data["box"]) == ("yellow", list(DEPENDENT))
+    assert [image.size for image in images_of(result)] == [(480, 480)]
+    assert len(text_of(result).splitlines()) == 1
 
 
 async def test_tools_have_the_schemas_of_the_other_frameworks(mode: Any) -> None:
