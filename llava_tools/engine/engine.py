@@ -6,20 +6,23 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import cast
 
 import torch
+from PIL import Image
 from torch import nn
 
 from llava_tools.chat import prompt
 from llava_tools.chat.prepare import prepare
 from llava_tools.chat.token_limit import check_text, max_new_tokens
-from llava_tools.core.backend import Stream, check_labels
+from llava_tools.core.backend import Stream, check_labels, check_left_out
+from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Usage
 from llava_tools.core.requests import Request, SamplingParams
-from llava_tools.engine import scoring
+from llava_tools.engine import scoring, vision_tower
 from llava_tools.engine.attention import make_attention
 from llava_tools.engine.blocks import BlockManager
 from llava_tools.engine.context_length import longest_context
@@ -33,6 +36,7 @@ from llava_tools.engine.kv_cache import KVCache
 from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.loop import EngineLoop
+from llava_tools.engine.masking import ImageMasker
 from llava_tools.engine.memory_plan import plan_memory
 from llava_tools.engine.process import check_process, is_forked
 from llava_tools.engine.request_state import PromptImage, RequestState
@@ -40,7 +44,7 @@ from llava_tools.engine.runner import ModelRunner
 from llava_tools.engine.stream import EngineStream
 from llava_tools.engine.vision_stream import VisionStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
-from llava_tools.images import ImageRef
+from llava_tools.images import ImageRef, open_image
 from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 from llava_tools.structured.constrained_stream import constrained
 
@@ -157,19 +161,32 @@ class LlavaEngine:
 
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
-        check_labels(labels)
-        state = self._new_state(_SCORING)
-        pieces = prepare(request, self._tokenizer.conversation).pieces
-        check_text(pieces, self._most_characters, self.context_length)
-        ids = self._tokenize(pieces)
-        answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
-        self._fit(ids, max(map(len, answers)))
-        self._admit(state)  # all labels count as one request
-        try:
-            self._expand_images(ids, pieces, state)
-            return self._score(state, answers)
-        finally:
-            self._release(state)
+        with self._scored(request, labels) as (state, answers):
+            states = (self._label_state(state, answer) for answer in answers)
+            return scoring.score(self.loop, states)
+
+    @property
+    def image_grid(self) -> ImageGrid:
+        """See `EvidenceBackend.image_grid`."""
+        padded = self.loaded.processor.do_pad
+        return vision_tower.image_grid(self.loaded.model.config, padded=padded)
+
+    def score_without(
+        self,
+        request: Request,
+        label: str,
+        left_out: Sequence[Sequence[int]],
+        cancelled: threading.Event | None = None,
+    ) -> list[float]:
+        """See `EvidenceBackend.score_without`. All scores count as one request."""
+        with self._scored(request, [label]) as (state, (answer,)):
+            check_left_out(left_out, state.image_tokens)
+            masker = ImageMasker(state, self._images.new_ids, self._blank_features)
+            states = (
+                masker.leave_out(self._label_state(state, answer), positions)
+                for positions in left_out
+            )
+            return scoring.score(self.loop, states, cancelled)
 
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. No image is opened."""
@@ -232,22 +249,24 @@ class LlavaEngine:
             state.images.append(PromptImage(len(state.prompt_ids), encoded.features))
             state.prompt_ids += encoded.ids
 
-    def _score(self, request: RequestState, labels: list[list[int]]) -> list[float]:
-        """Return the log-probability of each label as the answer to a prompt."""
-        scores: list[float] = []
-        states: list[RequestState] = []
+    @contextmanager
+    def _scored(
+        self, request: Request, labels: Sequence[str]
+    ) -> Iterator[tuple[RequestState, list[list[int]]]]:
+        """Admit a request for scores; yield it with its prompt, and the tokens of the labels."""
+        check_labels(labels)
+        state = self._new_state(_SCORING)
+        pieces = prepare(request, self._tokenizer.conversation).pieces
+        check_text(pieces, self._most_characters, self.context_length)
+        ids = self._tokenize(pieces)
+        answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
+        self._fit(ids, max(map(len, answers)))
+        self._admit(state)  # all scores count as one request
         try:
-            # The first computes the prompt, which the others then share.
-            most = scoring.MAX_LABELS_AT_ONCE
-            for batch in (labels[:1], *(labels[i : i + most] for i in range(1, len(labels), most))):
-                states = [self._label_state(request, label) for label in batch]
-                for state in states:
-                    self.loop.submit(state)
-                scores += map(scoring.wait, states)
-            return scores
+            self._expand_images(ids, pieces, state)
+            yield state, answers
         finally:
-            for state in states:
-                self.loop.cancel(state)
+            self._release(state)
 
     def _label_state(self, request: RequestState, label: list[int]) -> RequestState:
         state = self._new_state(_SCORING)
@@ -259,6 +278,13 @@ class LlavaEngine:
         with self._pixels_lock:
             (pixels,) = preprocess(self.loaded.processor, [image])
         return self.image_batcher(pixels)
+
+    @cached_property
+    def _blank_features(self) -> torch.Tensor:
+        """The features of an image of the background's color alone."""
+        color = self.loaded.processor.background
+        with require_memory("a blank image"):
+            return self._encode(open_image(Image.new("RGB", (1, 1), color)))
 
     def _release_dropped(self) -> None:
         """Release the requests whose streams were garbage-collected before their end."""

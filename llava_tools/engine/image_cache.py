@@ -95,11 +95,15 @@ class ImageFeatureCache:
                 self._lock.notify_all()
         return encoded
 
+    def new_ids(self) -> range:
+        """Return virtual ids for an image, which no prompt has yet."""
+        with self._lock:
+            begin = self._vocab_size + next(self._serials) * self._tokens_per_image
+        return range(begin, begin + self._tokens_per_image)
+
     def __len__(self) -> int:
         return len(self._images)
 
     def _new(self, image: ImageRef) -> EncodedImage:
         features = self._encode(image)
-        with self._lock:
-            begin = self._vocab_size + next(self._serials) * self._tokens_per_image
-        return EncodedImage(range(begin, begin + self._tokens_per_image), features)
+        return EncodedImage(self.new_ids(), features)

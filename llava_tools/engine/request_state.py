@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class RequestState:
         submitted: The same of its submission to the batch.
         prompt_ids: Token ids of the prompt, images as virtual ids.
         images: The images of the prompt, in order.
+        private_from: Position in the prompt from which its KV is not kept for other requests.
         max_tokens: New tokens at most.
         label: Tokens of a label whose log-probabilities are wanted, instead of new tokens.
         outputs: From the engine thread to the caller: step outputs, or the error that ended it.
@@ -101,6 +103,7 @@ class RequestState:
     submitted: float = 0.0
     prompt_ids: list[int] = field(default_factory=list)
     images: list[PromptImage] = field(default_factory=list)
+    private_from: float = math.inf
     max_tokens: int = 0
     label: Sequence[int] = ()
     outputs: queue.SimpleQueue[StepOutput | EngineError] = field(default_factory=queue.SimpleQueue)

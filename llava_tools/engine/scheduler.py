@@ -70,7 +70,8 @@ class Scheduler:
         """Note that a share was computed, and register the blocks that it filled."""
         sequence = share.sequence
         sequence.computed += share.rows
-        while (sequence.registered + 1) * BLOCK_SIZE <= sequence.computed:
+        end = min(sequence.computed, sequence.state.private_from)
+        while (sequence.registered + 1) * BLOCK_SIZE <= end:
             block = sequence.blocks[sequence.registered]
             sequence.registration = self._blocks.register(block, *sequence.next_key)
             sequence.registered += 1
@@ -108,7 +109,8 @@ class Scheduler:
 
     def _is_computed_elsewhere(self, sequence: Sequence) -> bool:
         """Whether a sequence that runs computes the same image; then waiting for it is faster."""
-        if sequence.computed >= sequence.state.last_image_end // BLOCK_SIZE * BLOCK_SIZE:
+        end = min(sequence.state.last_image_end, sequence.state.private_from)
+        if sequence.computed >= end // BLOCK_SIZE * BLOCK_SIZE:
             return False
         return any(
             other.computed < other.state.last_image_end and other.next_key == sequence.next_key

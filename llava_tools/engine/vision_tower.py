@@ -17,6 +17,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from llava_tools.core.image_grid import ImageGrid
 from llava_tools.errors import ModelError
 
 Tower = CLIPVisionModel | SiglipVisionModel
@@ -58,7 +59,13 @@ def image_tokens(config: LlavaConfig) -> int:
     """Return the number of tokens that an image takes: 576 in LLaVA 1.5, 729 with SigLIP 384/14."""
     vision: Any = config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
-    return int(patches + int(vision.model_type == CLIP) - _skipped(config))
+    return int(patches + _before_patches(config))
+
+
+def image_grid(config: LlavaConfig, *, padded: bool) -> ImageGrid:
+    """Return where the tokens of an image lie; `padded` is whether it is padded to a square."""
+    vision: Any = config.vision_config
+    return ImageGrid(vision.image_size // vision.patch_size, padded, _before_patches(config))
 
 
 def hidden_states(tower: Tower, pixels: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
@@ -96,6 +103,12 @@ def features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torc
 def _feature_layers(config: LlavaConfig) -> list[int]:
     layers = config.vision_feature_layer
     return [layers] if isinstance(layers, int) else list(layers)
+
+
+def _before_patches(config: LlavaConfig) -> int:
+    """Return how many tokens are read before those of patches; -1 if one of these is skipped."""
+    vision: Any = config.vision_config
+    return int(vision.model_type == CLIP) - _skipped(config)
 
 
 def _skipped(config: LlavaConfig) -> int:
