@@ -65,8 +65,8 @@ def test_the_system_message_is_part_of_the_measured_conversation(
 ) -> None:
     path = str(tmp_path / "evidence.png")
     assert main(["ask", square, "What?", "--evidence", path, "--system", "Be brief."]) == 0
-    asked, measured = backend.requests
-    assert asked.messages == measured.messages
+    answered, measured = backend.requests
+    assert answered.messages == measured.messages
     assert measured.messages[0].content == ("Be brief.",)
 
 

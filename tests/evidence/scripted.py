@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -21,3 +22,9 @@ def depends_on_square(request: Request, label: str, left_out: Sequence[int]) -> 
     square = range(6, 12)
     cells = [divmod(position % SIDE**2, SIDE) for position in left_out]
     return -0.1 - 0.05 * sum(row in square and column in square for row, column in cells)
+
+
+def grey_level(drawing: Image.Image, place: tuple[int, int]) -> int:
+    """Return the brightness of a pixel, 0 to 255."""
+    level: Any = drawing.convert("L").getpixel(place)
+    return int(level)

@@ -11,7 +11,7 @@ from llava_tools import Llava, open_image
 from llava_tools.core.image_grid import ImageGrid
 from llava_tools.evidence import EvidenceMap
 from llava_tools.testing import ScriptedBackend
-from tests.evidence.scripted import DEPENDENT, SQUARE, depends_on_square
+from tests.evidence.scripted import DEPENDENT, SQUARE, depends_on_square, grey_level
 
 
 def _map(
@@ -66,9 +66,8 @@ def test_weak_cells_are_noise_beside_a_strong_one() -> None:
 
 def test_a_drawing_is_brightest_in_the_region() -> None:
     drawn = _map([[0.1, 2], [0.1, 0.1]]).draw()
-    grey = drawn.convert("L")
     assert drawn.size == (400, 400)
-    assert grey.getpixel((300, 100)) > 200 > 60 > grey.getpixel((100, 300))
+    assert grey_level(drawn, (300, 100)) > 200 > 60 > grey_level(drawn, (100, 300))
 
 
 def test_a_notebook_shows_the_drawing() -> None:

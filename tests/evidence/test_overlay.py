@@ -10,6 +10,7 @@ from PIL import Image
 from llava_tools import open_image
 from llava_tools.evidence.overlay import MAX_SIDE, MIN_SIDE, draw_overlay
 from llava_tools.images import ImageRef
+from tests.evidence.scripted import grey_level
 
 Colour = tuple[int, int, int]
 
@@ -76,7 +77,7 @@ def test_more_is_lighter_on_every_image_and_for_everybody(
 @pytest.mark.parametrize("colour", ["black", "white", "red"])
 def test_more_is_lighter_in_greyscale(colour: str) -> None:
     swatches = [Image.new("RGB", (1, 1), drawn) for drawn in _ramp_colours(colour)]
-    levels = [swatch.convert("L").getpixel((0, 0)) for swatch in swatches]
+    levels = [grey_level(swatch, (0, 0)) for swatch in swatches]
     assert levels == sorted(levels)
     assert levels[-1] - levels[0] > 100
 
@@ -122,10 +123,8 @@ def test_large_images_are_bounded_and_small_ones_enlarged(
 
 
 def test_max_side_bounds_also_what_is_enlarged() -> None:
-    assert draw_overlay(_image(size=(100, 50)), [], noise=0.0, frame=None, max_side=250).size == (
-        200,
-        100,
-    )
+    drawn = draw_overlay(_image(size=(100, 50)), [], noise=0.0, frame=None, max_side=250)
+    assert drawn.size == (200, 100)
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "grey"])

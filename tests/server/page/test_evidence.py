@@ -21,7 +21,7 @@ from llava_tools.server.options import ServerOptions
 from llava_tools.server.page.api import describe_service
 from llava_tools.server.service import Service
 from llava_tools.testing import ScriptedBackend
-from tests.evidence.scripted import DEPENDENT, SIDE, SQUARE, depends_on_square
+from tests.evidence.scripted import DEPENDENT, SIDE, SQUARE, depends_on_square, grey_level
 from tests.server.conftest import MakeClient
 
 KEYS = ("first-long-key", "second-long-key")
@@ -58,7 +58,7 @@ def test_the_part_that_an_answer_depends_on_is_returned_and_drawn(make_client: M
     head, data = result["drawing"].split(",")
     drawing = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (head, drawing.size) == ("data:image/png;base64", (480, 480))
-    assert drawing.convert("L").getpixel((180, 180)) > 200 > drawing.convert("L").getpixel((9, 9))
+    assert grey_level(drawing, (180, 180)) > 200 > grey_level(drawing, (9, 9))
     assert backend.requests[-1].messages[-1].text == "What colour?"
 
 
