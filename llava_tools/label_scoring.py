@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llava_tools.core.calibration import UNCHANGED, Scaling
 from llava_tools.errors import RequestError
 
 #: LLaVA 1.5's training prompt for short answers (llava/eval, docs/Evaluation.md).
@@ -77,11 +78,17 @@ def _checked(text: str, name: str) -> str:
 
 
 def classify(
-    labels: Sequence[str], scores: Sequence[float], abstain: float | None
+    labels: Sequence[str],
+    scores: Sequence[float],
+    abstain: float | None,
+    scaling: Scaling = UNCHANGED,
 ) -> Classification:
-    """Choose the likeliest label by natural log-probabilities, if it reaches `abstain`."""
+    """Choose the likeliest label by natural log-probabilities, if it reaches `abstain`.
+
+    The temperature of `scaling` changes the probabilities, but not which label is the likeliest.
+    """
     highest = max(scores)
-    weights = [math.exp(score - highest) for score in scores]
+    weights = [math.exp((score - highest) / scaling.temperature) for score in scores]
     total = sum(weights)
     probabilities = {label: weight / total for label, weight in zip(labels, weights, strict=True)}
     best = max(labels, key=probabilities.__getitem__)
@@ -94,7 +101,24 @@ def certainty(logprobs: Sequence[float]) -> float:
     return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0
 
 
-def yes_probability(scores: Sequence[float]) -> float:
+def yes_probability(scores: Sequence[float], scaling: Scaling = UNCHANGED) -> float:
     """Return the probability of a yes from the log-probabilities of `YES_OR_NO`."""
-    probabilities = classify(YES_OR_NO, scores, None).probabilities
-    return probabilities["Yes"] + probabilities["yes"]
+    if scaling == UNCHANGED:
+        probabilities = classify(YES_OR_NO, scores, None).probabilities
+        return probabilities["Yes"] + probabilities["yes"]
+    return sigmoid(log_odds(scores) / scaling.temperature + scaling.bias)
+
+
+def log_odds(scores: Sequence[float]) -> float:
+    """Return the natural logarithm of yes to no from the log-probabilities of `YES_OR_NO`."""
+    return _log_sum(scores[:2]) - _log_sum(scores[2:])
+
+
+def sigmoid(odds: float) -> float:
+    """Return the probability, 0 to 1, of natural log odds."""
+    return 1 / (1 + math.exp(-odds)) if odds >= 0 else 1 - sigmoid(-odds)
+
+
+def _log_sum(scores: Sequence[float]) -> float:
+    highest = max(scores)
+    return highest + math.log(sum(math.exp(score - highest) for score in scores))

@@ -10,7 +10,13 @@ from typing import Self, Unpack, cast
 
 from llava_tools import evidence, label_scoring, model_cache
 from llava_tools.core import streaming
-from llava_tools.core.backend import Backend, Stream, check_labels, evidence_backend
+from llava_tools.core.backend import (
+    Backend,
+    Stream,
+    calibration_of,
+    check_labels,
+    evidence_backend,
+)
 from llava_tools.core.leased_backend import LeasedBackend
 from llava_tools.core.outputs import Answer, Chunk
 from llava_tools.core.requests import Message, Request, SamplingKeywords, SamplingParams
@@ -155,7 +161,8 @@ class Llava:
     ) -> Classification:
         """Choose among labels by their probabilities as the answer, without sampling.
 
-        The prompt is the one that LLaVA was trained with for short answers.
+        The prompt is the one that LLaVA was trained with for short answers. The probabilities are
+        calibrated if the model has a calibration.
 
         Args:
             question: The text of the question.
@@ -173,13 +180,16 @@ class Llava:
         request = _request(
             label_scoring.short_answer_question(question), images, (), None, {}, "choose"
         )
-        return label_scoring.classify(labels, self.backend.score(request, labels), abstain)
+        backend = self.backend
+        scaling = calibration_of(backend).choice
+        return label_scoring.classify(labels, backend.score(request, labels), abstain, scaling)
 
     def score(self, text: str, image: ImageSource) -> float:
         """Return the probability, 0 to 1, that an image shows what a text describes.
 
         It ranks images by VQAScore (Lin et al. 2024): the probability of "Yes" to 'Does this
-        figure show "{text}"? Please answer yes or no.', here as its share among yes and no.
+        figure show "{text}"? Please answer yes or no.', here as its share among yes and no,
+        calibrated if the model has a calibration.
 
         Raises:
             RequestError: A bad image, or more than the context holds.
@@ -187,7 +197,9 @@ class Llava:
             EngineError: The engine could not finish.
         """
         request = _request(label_scoring.shows_question(text), image, (), None, {}, "score")
-        return label_scoring.yes_probability(self.backend.score(request, label_scoring.YES_OR_NO))
+        backend = self.backend
+        scores = backend.score(request, label_scoring.YES_OR_NO)
+        return label_scoring.yes_probability(scores, calibration_of(backend).yes_no)
 
     def evidence(
         self,

@@ -51,6 +51,10 @@ def _check_image_store(image_store: Any) -> Any:
     return str(image_store) if isinstance(image_store, Path) else image_store
 
 
+def _path_text(path: Any) -> Any:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
 def _write_image_store(image_store: ImageStore | str | None) -> str | None:
     return image_store.key if isinstance(image_store, ImageStore) else image_store
 
@@ -120,6 +124,9 @@ class ModelFields(LoadFields):
     keep_alive: float | str | None = None
     """Time without a request after which the model is unloaded; the next request loads it again.
     Seconds, or a text like `5m`; None or a negative value: never."""
+    calibration: Annotated[str | None, BeforeValidator(_path_text)] = None
+    """File of `llava-tools calibrate`, for probabilities of labels. None: `calibration.json` in the
+    model's folder, if there is one."""
     base_url: str | None = None
     """URL of an OpenAI-compatible server that runs the model (`http://host:8000/v1`)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -249,7 +256,7 @@ class ModelFields(LoadFields):
         if self.base_url is not None and self.api_key is not None:
             keywords["api_key"] = self.api_key.get_secret_value()
         if name != self.model:
-            keywords["revision"] = None  # `self.revision` is one of `self.model`
+            keywords["revision"] = keywords["calibration"] = None  # those of `self.model`
         options = EngineOptions.from_keywords(name, keywords, type(self).__name__)
         return self._llavas.setdefault(options, Llava(name, **keywords))
 

@@ -7,9 +7,11 @@ options of framework adapters, which have other names for some.
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
 from llava_tools.chat.formats import FORMATS, ConversationName
@@ -66,6 +68,7 @@ class EngineKeywords(LoadKeywords, total=False):
     prefix_caching: bool
     max_concurrent_requests: int
     keep_alive: float | str | None
+    calibration: str | Path | None
     base_url: str | None
     api_key: str | None
     default_headers: Mapping[str, str] | None
@@ -154,6 +157,9 @@ class EngineOptions(LoadOptions):
         keep_alive: Time without a request after which the model is unloaded; the next request loads
             it again. Seconds, or a text like `5m`; None or a negative value: never. Of objects that
             share an engine the longest counts.
+        calibration: File of `llava-tools calibrate`, for the probabilities of `Llava.choose` and
+            `Llava.score`. None for `calibration.json` in the model's folder, if there is one; with
+            `base_url`, probabilities are then as the server reports them.
         base_url: URL of an OpenAI-compatible server (`http://host:8000/v1`) that runs the model
             instead; `tiny`, the default, is then the model that it serves. A user's name and
             password in it move to `default_headers`.
@@ -171,6 +177,7 @@ class EngineOptions(LoadOptions):
     prefix_caching: bool = True
     max_concurrent_requests: int = 256
     keep_alive: float | str | None = field(default=None, compare=False)
+    calibration: str | Path | None = None
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     default_headers: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
@@ -191,6 +198,10 @@ class EngineOptions(LoadOptions):
         self._check("max_concurrent_requests", valid, "a whole number of at least 1")
         self._check("prefix_caching", isinstance(self.prefix_caching, bool), "True or False")
         parse_duration(self.keep_alive, "keep_alive")
+        if isinstance(self.calibration, os.PathLike):
+            object.__setattr__(self, "calibration", os.fspath(self.calibration))
+        valid = self.calibration is None or isinstance(self.calibration, str)
+        self._check("calibration", valid and self.calibration != "", "the path of a file, or None")
         self._check_connection()
         if self.base_url is not None:
             self._check_remote()

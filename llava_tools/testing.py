@@ -10,6 +10,7 @@ from dataclasses import replace
 from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.chat.token_limit import max_new_tokens
 from llava_tools.core.backend import Stream, check_labels, check_left_out
+from llava_tools.core.calibration import UNCALIBRATED, Calibration
 from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from llava_tools.core.requests import Request
@@ -36,6 +37,7 @@ class ScriptedBackend:
         scores: A function from a request and a label to the label's log-probability.
         scores_without: A function from a request, a label and the positions of the image tokens
             that are left out, to the label's log-probability; None for `scores`.
+        calibration: What `Llava.choose` and the like apply to the scores.
 
     Attributes:
         requests: All requests, in order of arrival.
@@ -54,7 +56,9 @@ class ScriptedBackend:
         pause: Callable[[], None] | None = None,
         scores: Callable[[Request, str], float] = lambda request, label: -1.0,
         scores_without: Callable[[Request, str, Sequence[int]], float] | None = None,
+        calibration: Calibration = UNCALIBRATED,
     ) -> None:
+        self.calibration = calibration
         self.requests: list[Request] = []
         self.closed_early = 0
         self.context_length = context_length

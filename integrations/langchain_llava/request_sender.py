@@ -20,6 +20,8 @@ from langchain_core.runnables.config import get_executor_for_config
 from langchain_llava import results
 from langchain_llava.chat_models import ChatLlava
 from langchain_llava.image_blocks import handle_block
+from llava_tools.core.backend import calibration_of
+from llava_tools.core.calibration import Calibration
 from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
@@ -80,6 +82,10 @@ class ChatSender:
     def score(self, request: ScoringRequest) -> Sequence[float]:
         """See `RequestSender.score`."""
         return _scores(self._invoke(request.request, request.labels), request.labels)
+
+    def calibration(self) -> Calibration:
+        """See `RequestSender.calibration`."""
+        return calibration_of(self._model._loader()())
 
     def evidence(self, request: EvidenceRequest) -> EvidenceMap:
         """See `RequestSender.evidence`."""

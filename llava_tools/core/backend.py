@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from llava_tools.core.calibration import UNCALIBRATED, Calibration
 from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
@@ -136,6 +137,11 @@ class WrappedBackend:
         """See `scores_labels`."""
         return scores_labels(self.backend)
 
+    @property
+    def calibration(self) -> Calibration:
+        """See `calibration_of`."""
+        return calibration_of(self.backend)
+
     def score(self, request: Request, labels: Sequence[str]) -> list[float]:
         """See `Backend.score`."""
         return self.backend.score(request, labels)
@@ -205,6 +211,15 @@ def evidence_backend(backend: Backend) -> EvidenceBackend:
         "in this process.",
         "Leave out base_url.",
     )
+
+
+def calibration_of(backend: Backend) -> Calibration:
+    """Return the attribute `calibration` of a backend; without one, a calibration of no effect.
+
+    `Backend.score` does not apply it.
+    """
+    calibration: Calibration = getattr(backend, "calibration", UNCALIBRATED)
+    return calibration
 
 
 class Encoder(Protocol):

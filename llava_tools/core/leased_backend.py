@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
-from llava_tools.core.backend import Backend, Stream, evidence_backend, measures_evidence
+from llava_tools.core.backend import (
+    Backend,
+    Stream,
+    calibration_of,
+    evidence_backend,
+    measures_evidence,
+)
 from llava_tools.core.image_grid import ImageGrid
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
@@ -34,6 +40,7 @@ class LeasedBackend:
         model_name: See `Backend.model_name`.
         context_length: See `Backend.context_length`.
         measures_evidence: See `backend.measures_evidence`.
+        calibration: See `backend.calibration_of`.
     """
 
     def __init__(self, lease: Callable[[], Lease]) -> None:
@@ -42,6 +49,7 @@ class LeasedBackend:
             self.model_name = first.model.model_name
             self.context_length = first.model.context_length
             self.measures_evidence = measures_evidence(first.model)
+            self.calibration = calibration_of(first.model)
 
     def stream(self, request: Request) -> Stream:
         """See `Backend.stream`. The model stays loaded until the stream is over."""

@@ -74,6 +74,8 @@ class LlavaEngine:
     def __init__(self, loaded: LoadedModel, options: EngineOptions) -> None:
         self.loaded = loaded
         self.model_name = loaded.name
+        self.fingerprint = loaded.fingerprint
+        self.calibration = loaded.calibration
         self.context_length = _context_length(loaded, options)
         dtype = str(loaded.model.dtype).removeprefix("torch.")
         device = loaded.model.device

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from llava_tools.core import calibration
 from llava_tools.engine.loading.checkpoint import LoadedModel
 from llava_tools.engine.loading.checkpoint_files import find_weights
 from llava_tools.engine.loading.inspection import list_files
@@ -94,6 +95,8 @@ def merge(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for source in sorted(files[0].parent.iterdir()):
+        if source.name == calibration.FILE_NAME:  # of the weights before
+            continue
         if source.suffix in _COPIED_SUFFIXES or source.name.upper().startswith(_COPIED_PREFIXES):
             shutil.copyfile(source, part / source.name)
     for path in files:

@@ -10,6 +10,7 @@ conversation format that a model was trained on. This package is imported only i
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from llava_tools.chat.formats import FORMATS
 from llava_tools.errors import MissingExtraError
@@ -36,6 +37,7 @@ def connect(options: EngineOptions) -> RemoteBackend:
         context_length=options.context_length,
         max_concurrent_requests=options.max_concurrent_requests,
         conversation=FORMATS[options.conversation or "vicuna_v1"],
+        calibration=None if options.calibration is None else Path(options.calibration),
         connection=Connection(
             options.default_headers or {},
             options.extra_body or {},

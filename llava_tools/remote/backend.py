@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from llava_tools.chat.formats import VICUNA_V1, ConversationFormat
 from llava_tools.chat.prepare import PreparedRequest, prepare
 from llava_tools.core.backend import Stream, check_labels
+from llava_tools.core.calibration import UNCALIBRATED, read_calibration
 from llava_tools.core.outputs import Chunk
 from llava_tools.core.requests import Request
 from llava_tools.errors import (
@@ -67,11 +69,12 @@ class RemoteBackend:
         answer_timeout: Seconds after which an answer that has not ended fails.
         conversation: Format that the server's model was trained on: its system sentence, and the
             end of an answer that is scored. The server's own chat template writes the rest.
+        calibration: File of a calibration of the model's probabilities; None for none.
         connection: Headers, further fields, proxy and HTTP client; None for none.
 
     Raises:
         ModelNotFoundError: The server has no such model.
-        ModelError: The server rejects the API key.
+        ModelError: The server rejects the API key, or the calibration is damaged or another model's.
         ServerError: The server cannot be reached, or does not speak this API.
     """
 
@@ -88,8 +91,12 @@ class RemoteBackend:
         read_timeout: float = READ_TIMEOUT,
         answer_timeout: float = ANSWER_TIMEOUT,
         conversation: ConversationFormat = VICUNA_V1,
+        calibration: Path | None = None,
         connection: Connection | None = None,
     ) -> None:
+        self.calibration = UNCALIBRATED
+        if calibration is not None:
+            self.calibration = read_calibration(calibration.expanduser())
         self._encode_image = ImageEncoder(image_size)
         self._conversation = conversation
         self._max_concurrent_requests = max_concurrent_requests
@@ -104,6 +111,8 @@ class RemoteBackend:
         )
         try:
             self._model = self._client.run(self._discover_model(model, context_length))
+            if calibration is not None:
+                self.calibration.check_model(calibration, self._model.name, None)
         except LlavaToolsError:
             self._client.close()
             raise

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from llava_tools import label_scoring
 from llava_tools.images.access import ImageResolver
-from llava_tools.tools.requests import RequestGenerator, build_request, get_scores
+from llava_tools.tools.requests import RequestGenerator, build_request, get_calibration, get_scores
 from llava_tools.tools.spec import ImageArguments, Text, ToolResult, VisualTool
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
@@ -38,7 +38,8 @@ def _choose(arguments: ChooseArguments, resolver: ImageResolver) -> RequestGener
     question = label_scoring.short_answer_question(arguments.question)
     request = build_request(question, image, max_tokens=1)
     scores = yield from get_scores(request, arguments.labels)
-    result = label_scoring.classify(arguments.labels, scores, arguments.abstain)
+    scaling = (yield from get_calibration()).choice
+    result = label_scoring.classify(arguments.labels, scores, arguments.abstain, scaling)
     probabilities = {label: round(value, 4) for label, value in result.probabilities.items()}
     return ChooseResult(label=result.label, probabilities=probabilities)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 from llava_tools import evidence, label_scoring
+from llava_tools.core.backend import calibration_of
+from llava_tools.core.calibration import Calibration
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.streaming import aanswer_all, answer_all
@@ -39,7 +41,12 @@ class EvidenceRequest:
     answer: str
 
 
-ModelRequests = tuple[Request, ...] | ScoringRequest | EvidenceRequest
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """A request for the calibration of the model's probabilities."""
+
+
+ModelRequests = tuple[Request, ...] | ScoringRequest | EvidenceRequest | CalibrationRequest
 RequestGenerator = Generator[ModelRequests, Any, T]
 
 
@@ -54,6 +61,9 @@ class RequestSender(Protocol):
 
     def score(self, request: ScoringRequest) -> Sequence[float]:
         """Return the labels' log-probabilities."""
+
+    def calibration(self) -> Calibration:
+        """Return the calibration of the model, which may have to be loaded."""
 
     def evidence(self, request: EvidenceRequest) -> EvidenceMap:
         """Return which part of the image the answer depends on."""
@@ -81,6 +91,10 @@ class BackendSender:
     def score(self, request: ScoringRequest) -> Sequence[float]:
         """See `RequestSender.score`."""
         return self.model.backend.score(request.request, request.labels)
+
+    def calibration(self) -> Calibration:
+        """See `RequestSender.calibration`."""
+        return calibration_of(self.model.backend)
 
     def evidence(self, request: EvidenceRequest) -> EvidenceMap:
         """See `RequestSender.evidence`."""
@@ -119,6 +133,11 @@ def get_evidence(request: Request, answer: str) -> RequestGenerator[EvidenceMap]
     return cast(EvidenceMap, (yield EvidenceRequest(request, answer)))
 
 
+def get_calibration() -> RequestGenerator[Calibration]:
+    """Yield a request for the calibration of the model and return it."""
+    return cast(Calibration, (yield CalibrationRequest()))
+
+
 def get_certainty(text: str, image: ImageRef) -> RequestGenerator[float]:
     """Yield a scoring request and return how probably an image shows what a text describes.
 
@@ -126,7 +145,8 @@ def get_certainty(text: str, image: ImageRef) -> RequestGenerator[float]:
     """
     request = build_request(label_scoring.shows_question(text), image, max_tokens=1)
     scores = yield from get_scores(request, label_scoring.YES_OR_NO)
-    return label_scoring.yes_probability(scores)
+    scaling = (yield from get_calibration()).yes_no
+    return label_scoring.yes_probability(scores, scaling)
 
 
 def run_requests(model: Llava | RequestSender, generator: RequestGenerator[T]) -> T:
@@ -158,6 +178,8 @@ def _send(sender: RequestSender, requests: ModelRequests) -> Any:
             return sender.score(requests)
         case EvidenceRequest():
             return sender.evidence(requests)
+        case CalibrationRequest():
+            return sender.calibration()
     return sender.answer(requests)
 
 
@@ -167,6 +189,8 @@ async def _asend(sender: RequestSender, requests: ModelRequests) -> Any:
             return await sender.ascore(requests)
         case EvidenceRequest():
             return await sender.aevidence(requests)
+        case CalibrationRequest():
+            return await asyncio.to_thread(sender.calibration)
     return await sender.aanswer(requests)
 
 

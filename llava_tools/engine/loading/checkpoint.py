@@ -16,10 +16,12 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from llava_tools.core.calibration import Calibration
 from llava_tools.engine import vision_tower
 from llava_tools.engine.decoder import is_supported
 from llava_tools.engine.device import pick_device, pick_dtype, supports_bfloat16
 from llava_tools.engine.loading import adapter, adapter_base
+from llava_tools.engine.loading.calibration import find_calibration, fingerprint
 from llava_tools.engine.loading.config import read_config, valid_config
 from llava_tools.engine.loading.conversation import choose_format
 from llava_tools.engine.loading.inspection import Inspection, inspect
@@ -59,6 +61,8 @@ class LoadedModel:
         tokenizer: Of its language model.
         processor: Of its images.
         eos_token_ids: Ids that end an answer.
+        fingerprint: Of its weight files.
+        calibration: Of its probabilities.
     """
 
     name: str
@@ -67,6 +71,8 @@ class LoadedModel:
     tokenizer: Tokenizer
     processor: ImageProcessor
     eos_token_ids: tuple[int, ...]
+    fingerprint: str
+    calibration: Calibration
 
     @property
     def image_tokens(self) -> int:
@@ -92,7 +98,7 @@ def load(
     source = resolve(options.model, options.revision, options.local_files_only)
     inspection = inspect(source.folder, source.files, source.name)
     inspection.require(device.type)
-    base = source
+    base, weight_files = source, inspection.weight_files
     if inspection.adapter_base is not None:
         base, inspection = _adapter_base(source, inspection.adapter_base, options, device)
     check_memory(inspection, options, device)
@@ -115,7 +121,11 @@ def load(
         f" {TINY_NOTICE}" if source.name == "tiny" else "",
     )
     eos_token_ids = _eos_token_ids(model, tokenizer)
-    return LoadedModel(name, source.folder, model, tokenizer, processor, eos_token_ids)
+    weights = fingerprint(source.folder, weight_files)
+    calibration = find_calibration(source, options.calibration, name, weights)
+    return LoadedModel(
+        name, source.folder, model, tokenizer, processor, eos_token_ids, weights, calibration
+    )
 
 
 def _adapter_base(

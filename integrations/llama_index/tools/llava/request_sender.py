@@ -19,6 +19,8 @@ from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.llms.llava import Llava
 from llama_index.llms.llava.image_handles import handle_block
 from llama_index.llms.llava.results import to_response
+from llava_tools.core.backend import calibration_of
+from llava_tools.core.calibration import Calibration
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Request
 from llava_tools.core.streaming import aanswer, answer, gather
@@ -51,6 +53,10 @@ class LlmSender:
 
         _traced(chat)(self._llm, _messages(request.request))
         return scores
+
+    def calibration(self) -> Calibration:
+        """See `RequestSender.calibration`."""
+        return calibration_of(self._llm._loader()())
 
     def evidence(self, request: EvidenceRequest) -> EvidenceMap:
         """See `RequestSender.evidence`."""
