@@ -114,7 +114,7 @@ def test_the_root_holds_few_modules() -> None:
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("llava_tools", ("recipes", "langchain", "llama_index", "benchmarks", "tests")),
+        ("llava_tools", ("recipes", "langchain", "llama_index", "lmms", "benchmarks", "tests")),
         ("llava_tools/core", HEAVY),
         ("llava_tools/images", HEAVY),
         ("llava_tools/chat", HEAVY),
@@ -127,6 +127,7 @@ def test_the_root_holds_few_modules() -> None:
         ("llava_tools/cli", (*HEAVY, "llava_tools.engine")),
         ("integrations/langchain_llava", ("llava_tools.engine", "llama_index", *HEAVY)),
         ("integrations/llama_index", ("llava_tools.engine", "langchain", *HEAVY)),
+        ("integrations/lmms_eval_llava", ("llava_tools.engine", "langchain", "llama", *HEAVY)),
         ("recipes", ("langchain", "llama_index")),
     ],
 )

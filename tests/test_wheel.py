@@ -26,13 +26,14 @@ def files() -> set[str]:
 
 def test_every_module_is_in_the_wheel(files: set[str]) -> None:
     for root in (".", "integrations"):
-        for package in ("llava_tools", "langchain_llava", "llama_index"):
+        for package in ("llava_tools", "langchain_llava", "llama_index", "lmms_eval_llava"):
             for path in (ROOT / root / package).rglob("*.py"):
                 assert path.relative_to(ROOT / root).as_posix() in files
     assert {
         "llava_tools/py.typed",
         "llava_tools/tiny/model.safetensors",
         "langchain_llava/py.typed",
+        "lmms_eval_llava/py.typed",
         "llama_index/llms/llava/py.typed",
         "llama_index/embeddings/llava/py.typed",
         "llama_index/tools/llava/py.typed",
@@ -43,7 +44,7 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
 
 def test_nothing_else_is_in_the_wheel(files: set[str]) -> None:
     tops = {PurePath(file).parts[0] for file in files}
-    assert tops == {"llava_tools", "langchain_llava", "llama_index"}
+    assert tops == {"llava_tools", "langchain_llava", "llama_index", "lmms_eval_llava"}
 
 
 def test_the_sdist_holds_the_recipe() -> None:

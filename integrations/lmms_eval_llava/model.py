@@ -73,22 +73,22 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """Return the answers of each round; the task writes a round's messages from the last's."""
         return self._run(self._generate_rounds, requests)
 
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: list[Instance]) -> list[GenerationResult]:
         """Return how unlikely each continuation is as the answer, and if it is the greedy one.
 
         lmms-eval takes the least of the first values, so they are losses, despite the method's
-        name: the negative natural log-probability of the text and of the end of the turn.
+        name: the negative natural log-probability of the text and of the end of the turn. They are
+        wrapped, since lmms-eval 0.7 makes a text of a pair that is not.
         """
         groups: dict[tuple[Any, ...], list[int]] = {}
         for index, request in enumerate(requests):  # the choices of a question go together
             key = (request.task_name, request.doc_id, request.args[0])
             groups.setdefault(key, []).append(index)
-        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         scored = self._run(lambda group: self._score([requests[i] for i in group]), groups.values())
+        results: dict[int, tuple[float, bool]] = {}
         for group, values in zip(groups.values(), scored, strict=True):
-            for index, value in zip(group, values, strict=True):
-                results[index] = value
-        return results
+            results |= zip(group, values, strict=True)
+        return [GenerationResult(cast(str, results[index])) for index in range(len(requests))]
 
     def clean(self) -> None:
         """Free the model's memory; a later request loads it again."""
@@ -123,10 +123,13 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _score(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Score the continuations of one context."""
         context, _, *rest = requests[0].args
-        visuals: Sequence[Any] = ()
-        if rest:  # without: the continuation alone, for mutual information
-            doc_to_visual, *document = rest
-            visuals = self._locked(lambda: doc_to_visual(self._document(*document))) or ()
+        if not rest:
+            raise RequestError(
+                "The task scores choices without their question, which a chat model cannot.",
+                "Leave out the metric acc_mutual_info.",
+            )
+        doc_to_visual, *document = rest
+        visuals = self._locked(lambda: doc_to_visual(self._document(*document))) or ()
         labels = [self._continuation(request).strip() for request in requests]
         unique = list(dict.fromkeys(labels))
         messages = user_turn(context, visuals)
