@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
-from recipes.drawn_benchmarks import write_benchmarks
+from recipes.drawn_benchmarks import Layout, write_benchmarks
 
 
 def main() -> None:
@@ -14,8 +15,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=100, help="questions of each benchmark")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layout", default="llava", choices=get_args(Layout))
     options = parser.parse_args()
-    write_benchmarks(options.folder, options.count, options.seed)
+    write_benchmarks(options.folder, options.count, options.seed, layout=options.layout)
 
 
 if __name__ == "__main__":

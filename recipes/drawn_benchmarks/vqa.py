@@ -36,7 +36,7 @@ _Asked = tuple[int, DrawnItem, DrawnQuestion]
 def write_vqav2(folder: Path, count: int, seed: int) -> None:
     """Write the validation split with ten annotators, and the test-dev split without answers.
 
-    The test-dev split has LLaVA's question file.
+    The test-dev split is LLaVA's question file, beside that of the whole test split.
     """
     rng = np.random.default_rng((seed, 1))
     drawn = _several(("count", "colour", "exist", *PAGE_KINDS[:3]), count, seed)
@@ -77,13 +77,13 @@ def write_vqav2(folder: Path, count: int, seed: int) -> None:
         {**common, "data_subtype": "val2014", "annotations": annotations},
     )
     lines = []
-    tests = _several(("shape", "count", "total"), count, seed + 500_000)
+    tests = _several(("shape", "count", "total"), count + count // 2, seed + 500_000)
     for turn, (image_id, item, question) in enumerate(tests):
         name = f"COCO_test2015_{image_id:012}.jpg"
         write_image(folder / "test2015" / name, item.image)
         text = f"{question.text}\n{SHORT}"
         lines.append(question_line(image_id * 1000 + turn % 1000, name, text, "default"))
-    write_lines(folder / "llava_vqav2_mscoco_test-dev2015.jsonl", lines)
+    write_lines(folder / "llava_vqav2_mscoco_test-dev2015.jsonl", lines[:count])
     write_lines(folder / "llava_vqav2_mscoco_test2015.jsonl", lines)
 
 
