@@ -14,14 +14,15 @@ from llava_tools.evaluation.embedded_image import EmbeddedImage
 from llava_tools.evaluation.task import Sample
 from llava_tools.options import PRIVATE_OPTIONS, EngineOptions
 
-#: Options that change neither the model nor its prompt. `model` and `revision` are part of the
-#: model's own fingerprint, and a server may move to another address.
+#: Options that change no answer. `model` and `revision` are part of the model's own fingerprint,
+#: and a server may move to another address.
 _NO_INFLUENCE = PRIVATE_OPTIONS | {
     "model", "revision", "local_files_only", "prefix_caching", "max_concurrent_requests",
-    "keep_alive", "base_url", "api_key",
+    "keep_alive", "base_url", "api_key", "calibration",
 }  # fmt: skip
-#: Suffixes of a checkpoint's files that decide about its answers.
+#: Suffixes of a checkpoint's files that decide about its answers, and one of them that does not.
 _CHECKPOINT_SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".model")
+_CALIBRATION = "calibration.json"
 
 
 def model_fingerprint(options: EngineOptions, backend: Backend) -> dict[str, str]:
@@ -39,9 +40,9 @@ def model_fingerprint(options: EngineOptions, backend: Backend) -> dict[str, str
     source = resolve(options.model, options.revision, local_files_only=True)
     if source.snapshot is not None:
         return {"name": source.name, "commit": source.snapshot.commit}
-    names = sorted(name for name in source.files if name.endswith(_CHECKPOINT_SUFFIXES))
+    names = {name for name in source.files if name.endswith(_CHECKPOINT_SUFFIXES)}
     digest = hashlib.sha256()
-    for name in names:
+    for name in sorted(names - {_CALIBRATION}):
         digest.update(f"{name} {file_digest(source.folder / name)}\n".encode())
     return {"name": source.name, "sha256": digest.hexdigest()}
 

@@ -135,6 +135,7 @@ def test_new_weights_in_the_same_folder_are_another_model(tmp_path: Path) -> Non
     before = model_fingerprint(options, backend)
     assert before["name"] == str(tmp_path)
     (tmp_path / "README.md").write_text("trained again")
+    (tmp_path / "calibration.json").write_text("{}")
     assert model_fingerprint(options, backend) == before
     (tmp_path / "model.safetensors").write_text("trained again")
     assert model_fingerprint(options, backend)["sha256"] != before["sha256"]
