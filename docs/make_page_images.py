@@ -34,8 +34,8 @@ from llava_tools.server.options import ServerOptions
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 TALL, DESKTOP, PHONE = (1280, 980), (1280, 800), (390, 844)
-#: Colours of a saved image, enough for flat surfaces and text.
-COLOURS = 128
+#: Colours of a saved image, enough for flat surfaces, text and heat.
+COLOURS = 256
 
 
 def main() -> None:
@@ -48,6 +48,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
             save(browser, address, "page", "light", TALL, show_box)
             save(browser, address, "page_documents", "dark", DESKTOP, show_documents)
+            save(browser, address, "page_evidence", "light", DESKTOP, show_evidence)
             save(browser, address, "page_phone", "light", PHONE, show_welcome)
             save(browser, address, "page_phone_dark", "dark", PHONE, show_comparison)
             browser.close()
@@ -107,6 +108,7 @@ def save(
     page.goto(address)
     page.wait_for_selector("#examples button")
     show(page)
+    page.mouse.move(0, 0)
     page.wait_for_timeout(500)
     shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
     shot.quantize(COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
@@ -121,6 +123,14 @@ def show_box(page: Page) -> None:
     """Ask about an example, then where something is in it."""
     click_example(page, "What colour is the star?")
     ask(page, "ask", "Where is the circle?")
+
+
+def show_evidence(page: Page) -> None:
+    """Ask about the image of an example, then where in it the answer comes from."""
+    click_example(page, "Where is the triangle?")
+    ask(page, "ask", "What colour is the triangle?")
+    page.get_by_role("button", name="Where in the image?").click()
+    page.wait_for_selector(".turn:last-child figure img", timeout=120_000)
 
 
 def show_documents(page: Page) -> None:

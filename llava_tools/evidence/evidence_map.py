@@ -77,7 +77,8 @@ class EvidenceMap:
         """The box around the part of the image that the answer depends on: x1, y1, x2, y2.
 
         In pixels of the image; x2 and y2 are exclusive. It holds the cells around the peak with at
-        least half of its value. None if no cell exceeds the noise: the model may have guessed.
+        least half of its value. None if no cell exceeds the noise: either many parts show
+        the same, as a background does, or the model answers without looking.
         """
         values = {cell: value for cell, (_, value) in self._cells.items()}
         if max(values.values()) <= self.noise:

@@ -37,7 +37,7 @@ class EvidenceResult(ImageResult):
     Attributes:
         answer: The answer.
         box: The part of the image that the answer depends on, in pixels: x1, y1, x2, y2. None if
-            it depends on no single part: the model may have guessed.
+            it depends on no single part: many show the same, or the model has guessed.
         image: Handle of the drawing: the image, dimmed, with the evidence as heat.
     """
 
@@ -72,8 +72,8 @@ def _show(
 show_evidence = VisualTool(
     "show_evidence",
     "Show which part of a picture an answer about it depends on: its box [x1, y1, x2, y2] in "
-    "pixels, or null if it depends on no single part and may be a guess, and the handle of a "
-    "picture with that part lit up.",
+    "pixels, or null if it depends on no single part (many show the same, or it is a guess), and "
+    "the handle of a picture with that part lit up.",
     EvidenceArguments,
     _show,
 )

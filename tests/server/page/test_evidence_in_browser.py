@@ -114,13 +114,13 @@ def test_each_image_of_a_question_is_drawn(visit: Visit) -> None:
     assert "of 200 × 280" in _caption(turn).nth(1).inner_text()
 
 
-def test_an_answer_that_depends_on_nothing_may_be_a_guess(visit: Visit, server: Server) -> None:
+def test_an_answer_that_depends_on_no_part_is_shown_without_a_frame(visit: Visit, server: Server) -> None:
     server.backend._scores_without = lambda request, label, left_out: -0.1
     visit.add(STAR)
     turn = visit.ask("What colour is the star?")
     _explain(turn)
     api.expect(_caption(turn)).to_have_text(
-        "The answer depends on no single part of the image. It may be a guess."
+        "The answer depends on no single part of the image: many show the same, or it is a guess."
     )
 
 

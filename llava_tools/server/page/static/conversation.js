@@ -75,7 +75,7 @@ export class Conversation {
   /** Show where in the image the answer of a turn comes from. */
   async #explain(turn) {
     if (this.isRunning) return;
-    turn.view.wait("Looking for what the answer depends on.");
+    turn.view.wait("Looking for what the answer depends on.", turn.view.figures);
     await this.#run(turn, async (history, signal) => {
       const found = await showEvidence(turn, history, turn.view, signal);
       turn.view.isExplained = true;
@@ -160,8 +160,9 @@ class TurnView {
     this.wait("The model is answering.");
   }
 
-  /** Show that something runs, and have screen readers say what. */
-  wait(text) {
+  /** Show that something runs, have screen readers say what, and scroll to `anchor` at most. */
+  wait(text, anchor = this.element) {
+    this.anchor = anchor;
     for (const note of this.notes.querySelectorAll(".passing")) note.remove();
     this.hadFocus = this.tools.contains(document.activeElement);
     this.tools.hidden = true;
@@ -222,11 +223,11 @@ class TurnView {
     setTimeout(() => (this.copy.lastChild.textContent = "Copy"), 1500);
   }
 
-  /** Keep the end of the answer in sight, or its question if it is long. */
+  /** Keep the end of the answer in sight, or its question (or drawing) if it is long. */
   #follow() {
     if (!follows) return;
     const { scrollTop, scrollHeight, clientHeight } = document.documentElement;
-    const begin = scrollTop + this.element.getBoundingClientRect().top - HEADER;
+    const begin = scrollTop + this.anchor.getBoundingClientRect().top - HEADER;
     scrollTo({ top: Math.min(begin, scrollHeight - clientHeight) });
   }
 }

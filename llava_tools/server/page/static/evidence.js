@@ -36,7 +36,7 @@ export async function showEvidence(turn, history, view, signal) {
 }
 
 function describe(box, width, height) {
-  if (!box) return "The answer depends on no single part of the image. It may be a guess.";
+  if (!box) return "The answer depends on no single part of the image: many show the same, or it is a guess.";
   const [left, top, right, bottom] = box;
   const place = `${left}, ${top} to ${right}, ${bottom} of ${width} × ${height} pixels`;
   return `The answer depends most on the framed part, from ${place}. Brighter parts matter more.`;
