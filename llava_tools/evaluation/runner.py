@@ -1,9 +1,9 @@
 """Sends the samples of a benchmark to a backend, many at once, and logs each answer as it comes.
 
-Threads take turns at the images: one sends the questions about an image one after the other, so
-that the image is opened and encoded once and its part of the prompt is computed once. The images
-are opened when their turn comes, so that memory does not grow with the data set. Only the caller's
-thread writes to the log.
+Threads take turns at groups of samples, most of them about one image: the questions of a group are
+sent one after the other, so that the image is opened and encoded once and its part of the prompt is
+computed once. Images are opened when their turn comes, so that memory does not grow with the data
+set. Only the caller's thread writes to the log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.retry import RetryingStream
 from llava_tools.errors import RequestError
 from llava_tools.evaluation.answer_log import AnswerLog, LoggedAnswer
-from llava_tools.evaluation.selection import group_by_image
+from llava_tools.evaluation.selection import group_samples
 from llava_tools.evaluation.task import Answers, Progress, Sample
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.sources import shorten
@@ -71,12 +71,12 @@ def answer_samples(
         left.remove(answer.id)
         show(len(samples) - len(left), len(samples))
 
-    _Workers(backend, group_by_image(pending), at_once).run(write)
+    _Workers(backend, group_samples(pending), at_once).run(write)
     return {sample.id: log.answers[sample.id] for sample in samples}
 
 
 class _Workers:
-    """Threads that answer groups of samples about one image."""
+    """Threads that answer groups of samples."""
 
     def __init__(self, backend: Backend, groups: Sequence[list[Sample]], at_once: int) -> None:
         self._backend = backend
@@ -152,12 +152,15 @@ class _Workers:
             return None if self._stopped else next(self._groups, None)
 
     def _answer_group(self, group: Sequence[Sample]) -> None:
-        """Answer the questions about an image in their order."""
+        """Answer the samples of a group in their order; an image stays open for the next one."""
         image: ImageRef | None = None
+        previous: Sample | None = None
         for sample in group:
             try:
-                if image is None and (source := sample.read_image()) is not None:
-                    image = open_image(source)
+                if previous is None or sample.image != previous.image:
+                    source = sample.read_image()
+                    image = None if source is None else open_image(source)
+                previous = sample
                 answer = self._answer(_request(sample, image))
             except RequestError as error:
                 raise RequestError(

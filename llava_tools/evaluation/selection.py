@@ -1,4 +1,4 @@
-"""Which samples are answered, and which of them together: those about one image."""
+"""Which samples are answered, and which of them together."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Hashable, Sequence
 from llava_tools.evaluation.task import Sample
 
 
-def group_by_image(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Return the samples about each image, in the order in which the images first occur.
+def group_samples(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Return the samples of each group (`Sample.group`), in the order in which the groups begin.
 
-    A sample without an image is alone.
+    A sample without a group and an image is alone.
     """
     groups: dict[Hashable, list[Sample]] = {}
     for number, sample in enumerate(samples):
-        groups.setdefault(number if sample.image is None else sample.image, []).append(sample)
+        key = number if sample.image is None else sample.image
+        groups.setdefault(sample.group or key, []).append(sample)
     return list(groups.values())
 
 
 def limit_samples(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     """Return at most `limit` samples, in their own order; all if it is None.
 
-    Whole images are taken, spread evenly over the data set, so that each part of a benchmark has
-    its share and questions that are scored in pairs stay together. What a lower limit takes, a
-    higher one takes too. Only if the first image has more questions than the limit, it loses some.
+    Whole groups are taken, spread evenly over the data set, so that each part of a benchmark has
+    its share and questions that are scored together stay together. What a lower limit takes, a
+    higher one takes too. Only if the first group has more questions than the limit, it loses some.
 
     Args:
         samples: All of a benchmark.
@@ -31,7 +32,7 @@ def limit_samples(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     """
     if limit is None or limit >= len(samples):
         return list(samples)
-    groups = group_by_image(samples)
+    groups = group_samples(samples)
     chosen: list[Sample] = []
     for index in _spread(len(groups)):
         if chosen and len(chosen) + len(groups[index]) > limit:

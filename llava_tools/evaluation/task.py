@@ -26,6 +26,8 @@ class Sample:
             is read by `read_image`.
         truth: What scoring or a submission needs; its keys are the task's own.
         max_tokens: Length limit of the answer; >= 1.
+        group: Samples with the same are answered one after the other, and a limit takes all of them
+            or none, since they are scored together. "" makes a group of those about one image.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Sample:
     image: Path | bytes | EmbeddedImage | None
     truth: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = 128
+    group: str = ""
 
     def read_image(self) -> Path | bytes | None:
         """Return the image in a form that backends take.

@@ -89,6 +89,16 @@ def test_questions_about_an_image_follow_each_other(tmp_path: Path) -> None:
     assert images[0] is images[1]
 
 
+def test_samples_of_one_group_may_have_different_images(tmp_path: Path) -> None:
+    backend = ScriptedBackend(right_answer)
+    samples = [replace(sample, group="one") for sample in samples_of(tmp_path, 3)]
+    _run(backend, samples, tmp_path / "log")
+    assert [right_answer(request) for request in backend.requests] == ["0", "1", "2", "3", "4", "5"]
+    handles = [request.messages[0].images[0].handle for request in backend.requests]
+    assert handles[:3] == handles[3:]
+    assert len(set(handles)) == 3
+
+
 def test_as_many_images_as_wanted_are_in_flight_and_no_more(tmp_path: Path) -> None:
     in_flight, most = set[str](), 0
     lock, together = threading.Lock(), threading.Barrier(3, timeout=10)

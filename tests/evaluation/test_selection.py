@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llava_tools.evaluation.embedded_image import EmbeddedImage
-from llava_tools.evaluation.selection import group_by_image, limit_samples
+from llava_tools.evaluation.selection import group_samples, limit_samples
 from llava_tools.evaluation.task import Sample
 
 
@@ -26,7 +26,7 @@ def _ids(samples: list[Sample]) -> list[str]:
 
 
 def test_questions_about_an_image_come_together() -> None:
-    groups = group_by_image(_samples(3, 2))
+    groups = group_samples(_samples(3, 2))
     assert [_ids(group) for group in groups] == [["0-0", "0-1"], ["1-0", "1-1"], ["2-0", "2-1"]]
 
 
@@ -40,8 +40,21 @@ def test_equal_images_are_one_and_none_is_alone() -> None:
         EmbeddedImage(Path("t"), 0, 4),
     ]
     samples = [Sample(str(number), "?", image) for number, image in enumerate(images)]
-    groups = [_ids(group) for group in group_by_image(samples)]
+    groups = [_ids(group) for group in group_samples(samples)]
     assert groups == [["0", "3"], ["1"], ["2", "5"], ["4"]]
+
+
+def test_a_group_holds_whatever_images_its_samples_have() -> None:
+    samples = [
+        Sample(str(number), "?", Path(f"{number}.png"), group=f"question {number % 3}")
+        for number in range(9)
+    ]
+    assert [_ids(group) for group in group_samples(samples)] == [
+        ["0", "3", "6"],
+        ["1", "4", "7"],
+        ["2", "5", "8"],
+    ]
+    assert _ids(limit_samples(samples, 4)) == ["0", "3", "6"]
 
 
 @pytest.mark.parametrize("limit", [None, 20, 21])
@@ -60,7 +73,7 @@ def test_a_limit_is_never_exceeded_and_an_image_stays_whole() -> None:
     for limit in range(3, 27):
         taken = limit_samples(samples, limit)
         assert limit - 3 < len(taken) <= limit
-        assert len(taken) == 3 * len(group_by_image(taken))
+        assert len(taken) == 3 * len(group_samples(taken))
 
 
 def test_a_higher_limit_takes_what_a_lower_one_takes() -> None:

@@ -131,6 +131,7 @@ class MMBench(Task):
                 "row": _submitted(index, row),
             },
             max_tokens=1024,
+            group=str(index % _ROUND),
         )
 
 
