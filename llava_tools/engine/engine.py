@@ -71,6 +71,8 @@ class LlavaEngine:
         ModelError: The KV of a single request does not fit into memory.
     """
 
+    measures_evidence = True
+
     def __init__(self, loaded: LoadedModel, options: EngineOptions) -> None:
         self.loaded = loaded
         self.model_name = loaded.name
