@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.retrieval.documents import write_pdf
 
@@ -76,6 +77,16 @@ def test_ask_documents(tmp_path: Path) -> None:
 def test_langgraph_documents() -> None:
     result = ast.literal_eval(_run("langgraph_documents.py"))
     assert result == {"answer": "yellow", "page": 1, "document": "night.png"}
+
+
+def test_evidence(tmp_path: Path) -> None:
+    drawing = tmp_path / "evidence.png"
+    found, shown, zoomed = _run("evidence.py", "--out", str(drawing)).splitlines()
+    assert found.startswith("'yellow' depends on the box [")
+    assert shown.startswith('show_evidence: {"answer":"yellow","box":[')
+    assert '"answer":"yellow"' in zoomed
+    with Image.open(drawing) as image:
+        assert image.size == (480, 480)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
