@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     from llava_tools.errors import MissingExtraError
 
-    raise MissingExtraError("lmms_eval", "") from error
+    raise MissingExtraError("lmms-eval", "") from error
 
 __all__ = ["manifest"]
 

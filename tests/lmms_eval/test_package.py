@@ -42,8 +42,8 @@ def test_without_lmms_eval_the_error_names_the_package() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == (
-        "MissingExtraError lmms_eval is not installed, and this needs it. "
-        'Run: python -m pip install "lmms_eval"'
+        "MissingExtraError lmms-eval is not installed, and this needs it. "
+        'Run: python -m pip install "lmms-eval"'
     )
 
 
