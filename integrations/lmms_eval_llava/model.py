@@ -16,7 +16,7 @@ from tqdm import tqdm
 from llava_tools.core.outputs import Answer
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.streaming import answer
-from llava_tools.errors import RequestError, check_count
+from llava_tools.errors import ContextOverflowError, RequestError, check_count
 from llava_tools.model import Llava
 from llava_tools.options import EngineKeywords, EngineOptions
 from lmms_eval_llava.requests import conversation, sampling_params, user_turn
@@ -92,9 +92,13 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def clean(self) -> None:
         """Free the model's memory; a later request loads it again."""
+        self._close()
+        super().clean()
+
+    def _close(self) -> None:
+        """End the requests in flight, and free the model's memory."""
         self._llava.close()
         self._llava = self._new_llava()
-        super().clean()
 
     def _generate(self, request: Instance) -> GenerationResult:
         _, doc_to_messages, arguments, *document = request.args
@@ -111,12 +115,15 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
         while True:
             texts.append(self._answer(conversation(messages), sampling).text)
             with self._documents:
-                messages, has_ended, _, info = doc_to_messages(
+                turn = doc_to_messages(
                     self._document(*document),
                     round_idx=len(texts),
                     previous_output=list(texts),
                     previous_round_info=info,
                 )
+            if not isinstance(turn, tuple):  # the task has one round
+                return texts
+            messages, has_ended, _, info = turn
             if has_ended:
                 return texts
 
@@ -133,12 +140,11 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
         labels = [self._continuation(request).strip() for request in requests]
         unique = list(dict.fromkeys(labels))
         messages = user_turn(context, visuals)
-        scores = dict(
-            zip(unique, self._llava.backend.score(Request(messages), unique), strict=True)
-        )
-        longest = max(map(len, unique))  # in characters: no fewer than its tokens
+        values = self._llava.backend.score(Request(messages), unique)
+        losses = {label: -value for label, value in zip(unique, values, strict=True)}
+        longest = max(len(label.encode()) for label in unique)  # no token is shorter than a byte
         greedy = self._answer(messages, SamplingParams(max_tokens=longest + 1)).text.strip()
-        return [(-scores[label], label == greedy) for label in labels]
+        return [(losses[label], label == greedy) for label in labels]
 
     def _continuation(self, request: Instance) -> str:
         _, continuation, *rest = request.args
@@ -151,11 +157,13 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """Answer with as many tokens as wanted, or as the context holds."""
         backend = self._llava.backend
         request = Request(messages, sampling)
-        wanted = sampling.max_tokens or 0
-        if wanted > backend.context_length // 2:  # counting costs a request to some servers
-            room = max(1, backend.context_length - backend.count_tokens(request))
-            request = Request(messages, replace(sampling, max_tokens=min(wanted, room)))
-        return answer(backend, request)
+        try:
+            return answer(backend, request)
+        except ContextOverflowError:
+            room = backend.context_length - backend.count_tokens(request)
+            if sampling.max_tokens is None or room < 1:
+                raise
+        return answer(backend, Request(messages, replace(sampling, max_tokens=room)))
 
     def _document(self, index: int, task: str, split: str) -> Any:
         return self.task_dict[task][split][index]
@@ -175,6 +183,7 @@ class LlavaTools(lmms):  # type: ignore[misc]  # lmms-eval has no types
                     future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                self._close()  # nobody waits for the other answers
                 raise
         return [future.result() for future in futures]
 

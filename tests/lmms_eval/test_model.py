@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llava_tools.core.requests import Request
-from llava_tools.errors import EngineClosedError, RequestError
+from llava_tools.errors import ContextOverflowError, EngineClosedError, RequestError
 from llava_tools.testing import ScriptedBackend
 from tests.lmms_eval.stand_in import Instance
 
@@ -103,6 +103,32 @@ def test_more_tokens_than_the_context_holds_are_as_many_as_it_holds(make: Make) 
     make(backend).generate_until([_generation(0, max_new_tokens=4096)])
     (request,) = backend.requests
     assert request.sampling.max_tokens == 1000 - backend.count_tokens(request)
+
+
+def test_a_prompt_that_fills_the_context_is_an_error(make: Make) -> None:
+    with pytest.raises(ContextOverflowError):
+        make(ScriptedBackend(_echo, context_length=500)).generate_until([_generation(0)])
+
+
+def test_a_task_without_further_rounds_has_one(make: Make) -> None:
+    model = make(ScriptedBackend(_echo))
+    assert model.generate_until_multi_round([_generation(1)]) == [["Answer to Question 1?"]]
+
+
+def test_an_interrupt_ends_the_requests_in_flight(
+    make: Make, monkeypatch: pytest.MonkeyPatch, plugin: Callable[[str], Any]
+) -> None:
+    release = threading.Event()
+    model = make(ScriptedBackend(_echo, pause=lambda: release.wait(10)))
+    monkeypatch.setattr(model, "_close", release.set)
+
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plugin("lmms_eval_llava.model"), "as_completed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.generate_until([_generation(0)])
+    assert release.is_set()
 
 
 def test_stop_strings_end_answers(make: Make) -> None:
