@@ -40,16 +40,21 @@ class Classification:
 
 
 def check_abstain(abstain: float | None) -> None:
-    """Check a threshold.
+    """Check the threshold of a choice; see `check_probability`."""
+    check_probability("abstain", abstain)
+
+
+def check_probability(name: str, value: float | None) -> None:
+    """Check a threshold; `name` is what its option is called.
 
     Raises:
         RequestError: It is neither None nor a number from 0 to 1.
     """
-    if abstain is not None and not (
-        isinstance(abstain, int | float) and not isinstance(abstain, bool) and 0 <= abstain <= 1
+    if value is not None and not (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     ):
         raise RequestError(
-            f"abstain={abstain!r} is not possible.", "Use a probability from 0 to 1, or None."
+            f"{name}={value!r} is not possible.", "Use a probability from 0 to 1, or None."
         )
 
 

@@ -125,12 +125,15 @@ class LlavaToolkit(CheckedOptions, BaseToolkit):
     """Hosts ("host" or "host:port") whose http(s) URLs the planner may name."""
     index: SearchIndex | None = None
     """What `find` searches, such as a `llava_tools.retrieval.PageIndex`."""
+    existence_threshold: float | None = None
+    """Minimum probability, 0 to 1, that an image shows what a call is about; below it, the planner
+    reads that it is not there, and the artifact is an `AbsentResult`. None for no check."""
     raise_errors: bool = False
     """Raise errors that the planner could correct as `ToolException`."""
 
     @model_validator(mode="after")
     def _check_tools(self) -> Self:
-        select_tools(self.tools, self.index)
+        self._specs()
         self._resolver()  # raises if the store or a directory cannot be used
         return self
 
@@ -145,7 +148,7 @@ class LlavaToolkit(CheckedOptions, BaseToolkit):
     def get_tools(self) -> list[BaseTool]:
         """Return the tools."""
         resolver = self._resolver()
-        specs = [tool.for_resolver(resolver) for tool in select_tools(self.tools, self.index)]
+        specs = [tool.for_resolver(resolver) for tool in self._specs()]
         return [
             LlavaTool(
                 name=spec.name,
@@ -161,6 +164,9 @@ class LlavaToolkit(CheckedOptions, BaseToolkit):
             )
             for spec in specs
         ]
+
+    def _specs(self) -> list[VisualTool[Any, Any]]:
+        return select_tools(self.tools, self.index, self.existence_threshold)
 
     @property
     def _store(self) -> ImageStore | Path | str | None:

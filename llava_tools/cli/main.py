@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     from llava_tools.cli import (
         ask,
         bench,
+        calibrate,
         chat,
         chat_template,
         completion,
@@ -122,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     # In the order of the help.
     first = (ask, chat, documents, search, demo, serve, mcp, info, bench, evaluate)
-    last = (finetune, convert, chat_template, completion)
+    last = (calibrate, finetune, convert, chat_template, completion)
     for command in (*first, *last):
         command.add(commands)
     return parser

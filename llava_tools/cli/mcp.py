@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
+from llava_tools.cli.options import CALIBRATION_HELP, ENGINE_HELP, add_command, add_flags, get_flags
 from llava_tools.cli.output import write_json, write_note
 from llava_tools.cli.serve import KEY_VARIABLE, read_api_keys
 from llava_tools.errors import LlavaToolsError, RequestError, require
@@ -50,11 +50,18 @@ def add(commands: Any) -> None:
         model="tiny, 0.5b, 7b, 13b, a hub id or a folder",
         base_url="an OpenAI-compatible server that runs the model",
         keep_alive="unload the model after this time without a call, like 5m",
+        calibration=CALIBRATION_HELP,
         **ENGINE_HELP,
     )
     mcp.add_argument("--index", metavar="DIR", help="an index for find and ask_documents")
     mcp.add_argument(
         "--tools", metavar="NAMES", help="names of tools, with commas between; all by default"
+    )
+    mcp.add_argument(
+        "--existence-threshold",
+        type=float,
+        metavar="SHARE",
+        help="refuse to answer about things that are less probably there (0 to 1), like 0.5",
     )
     mcp.add_argument("--preload", action="store_true", help="load the model before the first call")
     mcp.add_argument(
@@ -103,6 +110,7 @@ def _mcp(arguments: argparse.Namespace) -> int:
             allowed_directories=arguments.allow_directory,
             allowed_hosts=arguments.allow_host,
             content=ContentOptions(not arguments.no_images, arguments.resource_links),
+            existence_threshold=arguments.existence_threshold,
         )
         if model.options.model == "tiny" and model.options.base_url is None:
             write_note(TINY_NOTICE)
@@ -222,7 +230,7 @@ def command_words(arguments: argparse.Namespace) -> list[str]:
     words = [sys.executable, "-m", "llava_tools", "mcp"]
     for name, value in get_flags(arguments, EngineOptions).items():
         flag = f"--{name.replace('_', '-')}"
-        if name == "model" and Path(value).expanduser().is_dir():
+        if name == "calibration" or (name == "model" and Path(value).expanduser().is_dir()):
             value = _absolute(value)
         words += [flag] if value is True else [flag, str(value)]
     for folder in arguments.allow_directory:
@@ -236,6 +244,8 @@ def command_words(arguments: argparse.Namespace) -> list[str]:
         ]
     if arguments.tools is not None:
         words += ["--tools", arguments.tools]
+    if arguments.existence_threshold is not None:
+        words += ["--existence-threshold", str(arguments.existence_threshold)]
     flags = {
         "--preload": arguments.preload,
         "--no-images": arguments.no_images,

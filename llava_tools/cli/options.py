@@ -31,6 +31,8 @@ ENGINE_HELP = LOAD_HELP | {
     "context_length": "most tokens of prompt and answer together; by default as many as the model "
     f"was built for, but at most {DEFAULT_CONTEXT_LENGTH}",
 }
+#: Help of the field `calibration`, for commands whose answers have probabilities.
+CALIBRATION_HELP = "file of `calibrate`; by default calibration.json in the model's folder"
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
+from llava_tools.cli.options import CALIBRATION_HELP, ENGINE_HELP, add_command, add_flags, get_flags
 from llava_tools.cli.output import write_note
 from llava_tools.errors import RequestError, require
 from llava_tools.model import Llava
@@ -60,6 +60,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         base_url="pass requests on to an OpenAI-compatible server",
         keep_alive="unload the model after this time without a request, like 5m",
         max_concurrent_requests="requests that run at once",
+        calibration=CALIBRATION_HELP,
         **ENGINE_HELP,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

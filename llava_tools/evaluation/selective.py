@@ -1,7 +1,7 @@
 """Selective answers: a model that answers only what it is sure of, and how often it is then right.
 
-    threshold = threshold_for_coverage(outcomes, 0.8)   # of images like those to come
-    model.choose(question, image, labels, abstain=threshold)
+threshold = threshold_for_coverage(outcomes, 0.8)   # of images like those to come
+model.choose(question, image, labels, abstain=threshold)
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from llava_tools.model import Llava
 from llava_tools.tools.choose import ChooseResult, choose
 from llava_tools.tools.compare import CompareResult, compare
 from llava_tools.tools.count import CountResult, count
+from llava_tools.tools.existence import AbsentResult, check_existence
 from llava_tools.tools.find import FindResult, SearchIndex, make_find_tool
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.locate import LocateResult, locate
@@ -35,12 +36,14 @@ __all__ = [
     "OPTIONAL_TOOLS",
     "RESULT_TYPES",
     "TOOLS",
+    "AbsentResult",
     "Box",
     "SearchIndex",
     "ToolResult",
     "VisualTool",
     "call",
     "openai_tools",
+    "result_type",
     "select_tools",
 ]
 
@@ -67,13 +70,27 @@ RESULT_TYPES: Mapping[str, type[ToolResult]] = {
 }
 
 
+def result_type(tool: VisualTool[Any, Any]) -> Any:
+    """Return the type of a tool's results: of `RESULT_TYPES`, or `AbsentResult` as well."""
+    own = RESULT_TYPES[tool.name]
+    return own | AbsentResult if tool.can_refuse else own
+
+
 def select_tools(
-    names: Iterable[str] | None = None, index: SearchIndex | None = None
+    names: Iterable[str] | None = None,
+    index: SearchIndex | None = None,
+    existence_threshold: float | None = None,
 ) -> list[VisualTool[Any, Any]]:
     """Return the named tools, or those of `TOOLS`, with an index also `find`.
 
+    Args:
+        names: Names of the tools.
+        index: Searched by `find`.
+        existence_threshold: Minimum probability, 0 to 1, that an image shows what a call is about;
+            below it, the call returns an `AbsentResult`. None for no check.
+
     Raises:
-        RequestError: An unknown name, or `find` without an index.
+        RequestError: An unknown name, `find` without an index, or an impossible threshold.
     """
     if isinstance(names, str):
         raise RequestError(f"tools={names!r:.80} is not possible.", "Use a list of names.")
@@ -87,13 +104,14 @@ def select_tools(
             )
         if name not in tools:
             raise unknown_option(name, default, "llava_tools.tools")
-    return [tools[name] for name in names]
+    return [check_existence(tools[name], existence_threshold) for name in names]
 
 
 def openai_tools(
     names: Iterable[str] | None = None,
     resolver: ImageResolver | None = None,
     index: SearchIndex | None = None,
+    existence_threshold: float | None = None,
 ) -> list[dict[str, Any]]:
     """Return tools in the form of OpenAI's `tools` parameter.
 
@@ -101,12 +119,14 @@ def openai_tools(
         names: Names of the tools; by default all but the optional ones.
         resolver: Opens the images that calls name; by default those in the store of the process.
         index: Searched by `find`; without an index there is no such tool.
+        existence_threshold: See `select_tools`.
 
     Raises:
-        RequestError: An unknown name.
+        RequestError: An unknown name, or an impossible threshold.
     """
     keys = ("name", "description", "parameters")
-    tools = [tool.for_resolver(resolver or ImageResolver()) for tool in select_tools(names, index)]
+    selected = select_tools(names, index, existence_threshold)
+    tools = [tool.for_resolver(resolver or ImageResolver()) for tool in selected]
     functions = [{key: getattr(tool, key) for key in keys} for tool in tools]
     return [{"type": "function", "function": function} for function in functions]
 
@@ -117,6 +137,7 @@ def call(
     arguments: object,
     resolver: ImageResolver | None = None,
     index: SearchIndex | None = None,
+    existence_threshold: float | None = None,
 ) -> ToolResult:
     """Run a tool call of an agent; `str(result)` is the text to return to the agent.
 
@@ -126,12 +147,13 @@ def call(
         arguments: A mapping, or its JSON, as OpenAI's tool calls have it.
         resolver: See `openai_tools`.
         index: Searched by `find`.
+        existence_threshold: See `select_tools`.
 
     Raises:
         RequestError: An unknown tool or image, or bad arguments.
         ModelError: The model cannot be loaded.
         EngineError: The engine could not finish, or returned no usable answer.
     """
-    (tool,) = select_tools([name], index)
+    (tool,) = select_tools([name], index, existence_threshold)
     result: ToolResult = tool.run(model, tool.parse(arguments), resolver)
     return result

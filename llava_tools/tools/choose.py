@@ -50,4 +50,5 @@ choose = VisualTool(
     "null where none is probable enough.",
     ChooseArguments,
     _choose,
+    subject="about",
 )

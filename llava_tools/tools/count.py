@@ -38,4 +38,4 @@ def _count(arguments: CountArguments, resolver: ImageResolver) -> RequestGenerat
     return CountResult(count=int(answer.text))
 
 
-count = VisualTool("count", "Count things in a picture.", CountArguments, _count)
+count = VisualTool("count", "Count things in a picture.", CountArguments, _count, subject="things")

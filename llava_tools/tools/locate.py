@@ -83,4 +83,5 @@ locate = VisualTool(
     "is (0 to 1) that the picture shows it at all.",
     LocateArguments,
     _locate,
+    subject="thing",
 )

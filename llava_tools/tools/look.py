@@ -71,7 +71,11 @@ def _read(arguments: ImageArguments, resolver: ImageResolver) -> RequestGenerato
 
 
 look = VisualTool(
-    "look", "Ask a question about a picture and get an answer in words.", LookArguments, _look
+    "look",
+    "Ask a question about a picture and get an answer in words.",
+    LookArguments,
+    _look,
+    subject="about",
 )
 describe = VisualTool(
     "describe",

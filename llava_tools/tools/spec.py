@@ -20,6 +20,7 @@ from pydantic import (
 
 from llava_tools.chat import image_handles
 from llava_tools.errors import RequestError
+from llava_tools.images import ImageRef
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.tools.requests import (
@@ -97,6 +98,10 @@ class ImageArguments(ToolArguments):
     image: ImageName
 
 
+def _whole_image(arguments: Any, resolver: ImageResolver) -> ImageRef:
+    return resolver.open(arguments.image)
+
+
 @dataclass(frozen=True)
 class VisualTool(Generic[A, R]):
     """A tool that looks at images.
@@ -106,12 +111,19 @@ class VisualTool(Generic[A, R]):
         description: What it does and returns, for the agent.
         arguments: Model of its arguments.
         function: From arguments and the resolver of images to the result; yields requests.
+        subject: The argument that names what a call is about; None if none does. One that the
+            arguments do not have is added by `existence.check_existence`.
+        view: From arguments and the resolver to the image, or its region, that a call is about.
+        can_refuse: Whether `existence.AbsentResult` may come instead of the result.
     """
 
     name: str
     description: str
     arguments: type[A]
     function: Callable[[A, ImageResolver], RequestGenerator[R]]
+    subject: str | None = None
+    view: Callable[[A, ImageResolver], ImageRef] = _whole_image
+    can_refuse: bool = False
 
     def run(
         self, model: Llava | RequestSender, arguments: A, resolver: ImageResolver | None = None

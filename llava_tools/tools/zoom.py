@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from llava_tools.errors import RequestError
-from llava_tools.images import open_image
+from llava_tools.images import ImageRef, open_image
 from llava_tools.images.access import ImageResolver
 from llava_tools.tools.display import ImageResult
 from llava_tools.tools.geometry import Box, clip_box
@@ -40,7 +40,7 @@ class ZoomResult(ImageResult):
         return self.image, None
 
 
-def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator[ZoomResult]:
+def _region(arguments: ZoomArguments, resolver: ImageResolver) -> ImageRef:
     image = resolver.open(arguments.image)
     box = clip_box(arguments.box, image.size)
     if box is None:
@@ -49,7 +49,11 @@ def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator
             f"{image.size[1]} pixels.",
             "Give x1 < x2 and y1 < y2 within it.",
         )
-    region = open_image(image.rgb().crop(box))
+    return open_image(image.rgb().crop(box))
+
+
+def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator[ZoomResult]:
+    region = _region(arguments, resolver)
     handle = resolver.add(region)
     text = None
     if arguments.question is not None:
@@ -67,4 +71,6 @@ zoom = VisualTool(
     "of the new picture and, if asked, an answer about it.",
     ZoomArguments,
     _zoom,
+    subject="about",
+    view=_region,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from langchain_llava import ChatLlava, LlavaSelector, LlavaToolkit, image_block
 from llama_index.selectors.llava import LlavaSingleSelector
 from llama_index.tools.llava import LlavaToolSpec
 from llava_tools import Llava
+from llava_tools.core.calibration import Calibration, Scaling
+from llava_tools.core.requests import Request
 from llava_tools.errors import RequestError
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
+from llava_tools.tools import AbsentResult
 
 IMAGES = Path(__file__).parents[2] / "examples" / "images"
 NIGHT = IMAGES / "night.png"
@@ -89,7 +93,41 @@ def test_allowed_directories_open_the_same_files() -> None:
     assert ours["look"].invoke(arguments) == theirs["look"].call(**arguments).content
 
 
-@pytest.mark.parametrize("options", [{"tools": ("x",)}, {"allowed_hosts": ("http://a/b",)}])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("yes", [0.2, 0.9])
+@pytest.mark.parametrize("name", ["locate", "count", "look"])
+def test_what_is_not_there_is_refused_alike(name: str, yes: float, is_async: bool) -> None:
+    def score(_: Request, label: str) -> float:
+        return math.log((yes if label.lower() == "yes" else 1 - yes) / 2)
+
+    answer = "[0.25, 0.5, 0.5, 0.75]" if name == "locate" else "3"
+    calibration = Calibration("m", "", "d", yes_no=Scaling(2.0, 0.0, 9))
+    backend = ScriptedBackend([answer], scores=score, calibration=calibration)
+    ours, theirs = _tools(
+        llm=Llava(backend=backend), image_store=(store := ImageStore()), existence_threshold=0.5
+    )
+    arguments = {"image": LlavaToolkit(image_store=store).add(NIGHT)} | CALLS[name]
+    if name == "look":
+        arguments["about"] = "the star"
+    assert ours[name].args_schema.model_fields.keys() >= arguments.keys()
+    call = {"type": "tool_call", "name": name, "id": "1", "args": arguments}
+    if is_async:
+        message = asyncio.run(ours[name].ainvoke(call))
+        output = asyncio.run(theirs[name].acall(**arguments))
+    else:
+        message, output = ours[name].invoke(call), theirs[name].call(**arguments)
+    assert message.status == "success"
+    assert message.content == output.content
+    assert message.artifact == output.raw_output
+    assert (type(message.artifact) is AbsentResult) is (yes < 0.5)
+    if yes < 0.5:  # odds of 0.25, whose square root is 0.5
+        assert message.artifact.certainty == pytest.approx(1 / 3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tools": ("x",)}, {"allowed_hosts": ("http://a/b",)}, {"existence_threshold": 2.0}],
+)
 def test_impossible_options_are_refused_alike(options: dict[str, Any]) -> None:
     errors = []
     for make in (LlavaToolkit, LlavaToolSpec):

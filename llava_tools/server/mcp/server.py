@@ -71,13 +71,15 @@ class McpServer(Server[Any]):
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs calls may name.
         store_bytes: Bytes that the images of a session may take in memory, >= 1.
         content: What results have beside data and text; images by default.
+        existence_threshold: Minimum probability, 0 to 1, that an image shows what a call is about;
+            below it, the result is an `AbsentResult`. None for no check.
 
     Attributes:
         sessions: The images of the clients.
 
     Raises:
         RequestError: An unknown tool, one without its index, or a folder or host that cannot be
-            allowed.
+            allowed; or an impossible threshold.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class McpServer(Server[Any]):
         allowed_hosts: Iterable[str] = (),
         store_bytes: int = STORE_BYTES,
         content: ContentOptions = DEFAULT_CONTENT,
+        existence_threshold: float | None = None,
     ) -> None:
         super().__init__(
             "llava-tools",
@@ -112,7 +115,8 @@ class McpServer(Server[Any]):
         self.sessions = Sessions(make_session)
         self._model = model
         self._content = content
-        self._tools = make_tools(tools, make_session().resolver, index, model)
+        resolver = make_session().resolver
+        self._tools = make_tools(tools, resolver, index, model, existence_threshold)
         self._descriptions = [
             describe_tool(tool, open_world=bool(hosts)) for tool in self._tools.values()
         ]

@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mcp_types import Tool, ToolAnnotations
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from llava_tools.errors import RequestError, unknown_option
 from llava_tools.images.access import ImageResolver
 from llava_tools.model import Llava
 from llava_tools.server.mcp.add_image import AddImageResult, make_add_image
 from llava_tools.server.mcp.resources import handle_of
-from llava_tools.tools import OPTIONAL_TOOLS, RESULT_TYPES, VisualTool, select_tools
+from llava_tools.tools import OPTIONAL_TOOLS, VisualTool, result_type, select_tools
 
 if TYPE_CHECKING:
     from llava_tools.retrieval import PageIndex
@@ -25,7 +25,11 @@ INDEX_TOOLS = ("find", "ask_documents")
 
 
 def make_tools(
-    names: Iterable[str] | None, resolver: ImageResolver, index: PageIndex | None, model: Llava
+    names: Iterable[str] | None,
+    resolver: ImageResolver,
+    index: PageIndex | None,
+    model: Llava,
+    existence_threshold: float | None = None,
 ) -> dict[str, VisualTool[Any, Any]]:
     """Return the named tools, or all but the optional ones, by name.
 
@@ -34,15 +38,18 @@ def make_tools(
         resolver: One that opens what calls may name.
         index: Searched by `find` and `ask_documents`.
         model: Looks at the pages of the index.
+        existence_threshold: See `llava_tools.tools.select_tools`.
 
     Raises:
-        RequestError: An unknown name, or one of a tool that needs an index, without one.
+        RequestError: An unknown name, or one of a tool that needs an index, without one; or an
+            impossible threshold.
     """
     if isinstance(names, str):
         raise RequestError(f"tools={names!r:.80} is not possible.", "Use a list of names.")
     tools: dict[str, VisualTool[Any, Any]] = {}
     tools["add_image"] = make_add_image(handles_only=resolver.handles_only)
-    tools |= {tool.name: tool.for_resolver(resolver) for tool in select_tools(index=index)}
+    selected = select_tools(index=index, existence_threshold=existence_threshold)
+    tools |= {tool.name: tool.for_resolver(resolver) for tool in selected}
     if index is not None:
         from llava_tools.server.mcp.documents import make_ask_documents  # loads slowly
 
@@ -68,7 +75,7 @@ def describe_tool(tool: VisualTool[Any, Any], *, open_world: bool) -> Tool:
         name=tool.name,
         description=tool.description,
         input_schema=tool.parameters,
-        output_schema=_result_type(tool.name).model_json_schema(),
+        output_schema=_output_schema(tool),
         annotations=ToolAnnotations(read_only_hint=True, open_world_hint=open_world),
     )
 
@@ -95,11 +102,16 @@ def parse_arguments(tool: VisualTool[Any, Any], arguments: Mapping[str, Any] | N
     return result
 
 
-def _result_type(name: str) -> type[BaseModel]:
-    if name == "add_image":
+def _output_schema(tool: VisualTool[Any, Any]) -> dict[str, Any]:
+    # MCP wants the type of an object at the top, also above the two schemas of a union.
+    return {"type": "object"} | TypeAdapter(_result_type(tool)).json_schema()
+
+
+def _result_type(tool: VisualTool[Any, Any]) -> Any:
+    if tool.name == "add_image":
         return AddImageResult
-    if name == "ask_documents":
+    if tool.name == "ask_documents":
         from llava_tools.server.mcp.documents import AskDocumentsResult  # loads slowly
 
         return AskDocumentsResult
-    return RESULT_TYPES[name]
+    return result_type(tool)

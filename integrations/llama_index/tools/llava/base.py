@@ -23,7 +23,7 @@ from llava_tools.images import ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStoreLike
 from llava_tools.model import Llava
-from llava_tools.tools import RESULT_TYPES, SearchIndex, VisualTool, select_tools
+from llava_tools.tools import SearchIndex, VisualTool, result_type, select_tools
 
 
 class LlavaToolSpec(BaseToolSpec):
@@ -53,9 +53,12 @@ class LlavaToolSpec(BaseToolSpec):
         allowed_hosts: Hosts ("host" or "host:port") whose http(s) URLs the planner may name.
         index: The index that the tool `find` searches, such as a `llava_tools.retrieval.PageIndex`;
             without one there is no such tool.
+        existence_threshold: Minimum probability, 0 to 1, that an image shows what a call is about;
+            below it, the result is an `AbsentResult`. None for no check.
 
     Raises:
-        RequestError: An unknown tool, a folder or host that cannot be allowed, or another `llm`.
+        RequestError: An unknown tool, an impossible threshold, a folder or host that cannot be
+            allowed, or another `llm`.
     """
 
     def __init__(
@@ -67,10 +70,12 @@ class LlavaToolSpec(BaseToolSpec):
         allowed_directories: Iterable[str | Path] = (),
         allowed_hosts: Iterable[str] = (),
         index: SearchIndex | None = None,
+        existence_threshold: float | None = None,
     ) -> None:
-        selected = select_tools(tools, index)
+        selected = select_tools(tools, index, existence_threshold)
         self.spec_functions = [tool.name for tool in selected]
         self._index = index
+        self._existence_threshold = existence_threshold
         if not isinstance(llm, Llava | LlamaIndexLlava | None):
             raise RequestError(
                 f"llm is a {type(llm).__module__}.{type(llm).__name__}, and LLaVA looks at the "
@@ -114,9 +119,8 @@ class LlavaToolSpec(BaseToolSpec):
         functions = self.spec_functions if spec_functions is None else spec_functions
         names = [name if isinstance(name, str) else name[0] for name in functions]
         metadata = func_to_metadata_mapping or {}
-        return [
-            self._tool(tool, metadata.get(tool.name)) for tool in select_tools(names, self._index)
-        ]
+        selected = select_tools(names, self._index, self._existence_threshold)
+        return [self._tool(tool, metadata.get(tool.name)) for tool in selected]
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the function of a tool, `look`, or its async twin, `alook`.
@@ -133,8 +137,8 @@ class LlavaToolSpec(BaseToolSpec):
         default = ToolMetadata(spec.description, spec.name, fn_schema=spec.arguments)
         run, arun = self._runners(spec)
         return FunctionTool.from_defaults(
-            add_signature(run, spec, RESULT_TYPES[spec.name]),
-            async_fn=add_signature(arun, spec, RESULT_TYPES[spec.name]),
+            add_signature(run, spec, result_type(spec)),
+            async_fn=add_signature(arun, spec, result_type(spec)),
             tool_metadata=metadata or default,
         )
 

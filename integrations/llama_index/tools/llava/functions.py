@@ -20,7 +20,7 @@ _FIELD_KEYS = ("title", "description", "default")
 
 
 def add_signature(
-    function: Callable[..., Any], tool: VisualTool[Any, Any], returns: type
+    function: Callable[..., Any], tool: VisualTool[Any, Any], returns: Any
 ) -> Callable[..., Any]:
     """Give a function a tool's name, description and parameters, and return it."""
     schemas = tool.arguments.model_json_schema()["properties"]
