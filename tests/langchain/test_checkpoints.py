@@ -35,14 +35,16 @@ from tests.langchain.visual_tools import ARGUMENTS, SCRIPTS, WIDE, TwoPages
 def message_of(name: str) -> ToolMessage:
     """Return the message of a tool's call."""
     backend = ScriptedBackend([SCRIPTS.get(name, "ok")])
-    kit = LlavaToolkit(llm=Llava(backend=backend), index=TwoPages())
+    kit = LlavaToolkit(llm=Llava(backend=backend), tools=(name,), index=TwoPages())
     handle = kit.add(WIDE)
     arguments: dict[str, Any] = {"image": handle, **ARGUMENTS.get(name, {})}
     if name == "compare":
         arguments = {"images": [handle, handle], **ARGUMENTS[name]}
     if name == "find":
         arguments = {"query": "coffee"}
-    (tool,) = [tool for tool in kit.get_tools() if tool.name == name]
+    if name == "show_evidence":
+        arguments = {"image": handle, **ARGUMENTS["look"]}
+    (tool,) = kit.get_tools()
     message = tool.invoke(Called(name=name, args=arguments, id="1", type="tool_call"))
     assert isinstance(message, ToolMessage)
     assert isinstance(message.artifact, ToolResult)
