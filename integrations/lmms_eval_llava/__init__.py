@@ -9,18 +9,25 @@ depend on it. lmms-eval's tasks differ from the settings of LLaVA 1.5's paper, f
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 try:
-    from lmms_eval.models.registry_v2 import ModelManifest
+    import lmms_eval  # noqa: F401
 except ImportError as error:
     from llava_tools.errors import MissingExtraError
 
     raise MissingExtraError("lmms-eval", "") from error
+
+if TYPE_CHECKING:
+    from lmms_eval.models.registry_v2 import ModelManifest
 
 __all__ = ["manifest"]
 
 
 def manifest() -> ModelManifest:
     """Return what lmms-eval registers under `llava_tools`."""
+    from lmms_eval.models.registry_v2 import ModelManifest  # its package calls this function
+
     return ModelManifest(
         model_id="llava_tools",
         chat_class_path="lmms_eval_llava.model.LlavaTools",

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -24,6 +26,15 @@ def test_the_entry_point_returns_a_manifest_of_both_classes(plugin: Callable[[st
     ):
         module, _, name = class_path.rpartition(".")
         assert getattr(plugin(module), name).is_simple is is_simple
+
+
+def test_the_package_can_be_imported_before_lmms_evals_models(
+    plugin: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Importing these calls the entry point, which a package that is half imported does not have.
+    monkeypatch.setitem(sys.modules, "lmms_eval.models", None)
+    monkeypatch.setitem(sys.modules, "lmms_eval.models.registry_v2", None)
+    assert callable(plugin("lmms_eval_llava").manifest)
 
 
 def test_lmms_eval_is_no_dependency() -> None:
