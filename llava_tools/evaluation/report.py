@@ -59,7 +59,7 @@ def catalog(tasks: Sequence[Task], data: Path | None = None) -> str:
 def _describe(task: Task, data: Path | None) -> str:
     low, high = task.published
     folder = Path("DIR" if data is None else data) / task.folder
-    places = [folder / name for name in task.source.files]
+    places = [folder / name for name in task.source.all_files]
     width = max(len(str(place)) for place in places)
     lines = [
         f"{task.name}: {task.title}",
@@ -69,7 +69,7 @@ def _describe(task: Task, data: Path | None) -> str:
     ]
     if data is not None and not has_data(task, data):
         lines.append("  not here yet")
-    for place, (name, what) in zip(places, task.source.files.items(), strict=True):
+    for place, (name, what) in zip(places, task.source.all_files.items(), strict=True):
         here = "" if data is None or (data / task.folder / name).exists() else " (missing)"
         lines.append(f"  {place!s:{width}}  {what}{here}")
     return "\n".join(lines)
@@ -87,7 +87,7 @@ def catalog_as_dict(tasks: Sequence[Task]) -> dict[str, object]:
             "size": task.source.size,
             "licence": task.source.licence,
             "folder": task.folder,
-            "files": dict(task.source.files),
+            "files": task.source.all_files,
         }
         for task in tasks
     }

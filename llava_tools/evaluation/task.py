@@ -72,12 +72,20 @@ class Source:
         size: Of the download, such as "6.2 GB".
         licence: As its authors state it.
         files: What its folder must hold: relative paths, and what each one is.
+        judge_files: Optional files of the folder that only a judge needs, likewise. They may come
+            and change after the questions were answered.
     """
 
     url: str
     size: str
     licence: str
     files: Mapping[str, str]
+    judge_files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all_files(self) -> dict[str, str]:
+        """`files` and `judge_files`."""
+        return {**self.files, **self.judge_files}
 
 
 class Judge(Protocol):

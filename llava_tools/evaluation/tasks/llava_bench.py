@@ -63,10 +63,12 @@ class LlavaBench(Task):
             _CONTEXTS: "descriptions of the images",
             _REFERENCES: "reference answers",
             "images": "images",
-            RULE_FILE: "optional: llava/eval/table/rule.json of "
-            "https://github.com/haotian-liu/LLaVA, the judge's official task",
-            REVIEW_PROGRAM: "optional: llava/eval/eval_gpt_review_bench.py of the same, "
-            "for the judge's official system message; it is only read",
+        },
+        judge_files={
+            RULE_FILE: "the judge's official task: llava/eval/table/rule.json of "
+            "https://github.com/haotian-liu/LLaVA (optional)",
+            REVIEW_PROGRAM: "its official system message, in llava/eval/eval_gpt_review_bench.py "
+            "of the same, which is only read (optional)",
         },
     )
 

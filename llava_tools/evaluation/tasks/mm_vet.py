@@ -59,9 +59,11 @@ class MMVet(Task):
         files={
             _TRUTHS: "questions, true answers and capabilities",
             "images": "images",
-            _QUESTIONS: "optional: the questions as LLaVA's eval.zip has them",
-            GRADING_PROGRAM: "optional: of https://github.com/yuweihao/MM-Vet, for the judge's "
-            "official prompt; it is only read",
+            _QUESTIONS: "LLaVA's questions, of its eval.zip (optional)",
+        },
+        judge_files={
+            GRADING_PROGRAM: "the judge's official prompt is in this program of "
+            "https://github.com/yuweihao/MM-Vet, which is only read (optional)",
         },
     )
 

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from llava_tools.errors import RequestError, ServerError
+from llava_tools.evaluation.evaluate import evaluate, rescore
+from llava_tools.evaluation.options import EvalOptions
 from llava_tools.evaluation.tasks.llava_bench import LlavaBench, parse_scores, summarize
-from tests.evaluation.judging import ScriptedJudge, write_lines, write_llava_bench
+from llava_tools.options import EngineOptions
+from llava_tools.testing import ScriptedBackend
+from tests.evaluation.judging import CATEGORIES, ScriptedJudge, write_lines, write_llava_bench
 
 DATA = Path(__file__).parent.parent / "data"
 REVIEWS = [json.loads(line) for line in (DATA / "llava_bench_reviews.jsonl").open()]
@@ -102,9 +106,10 @@ def test_images_outside_the_folder_and_missing_ones_are_refused(folder: Path, na
 
 def test_the_judge_reads_the_official_layout(folder: Path, out: Path) -> None:
     (folder / "rule.json").write_text(
-        json.dumps({f"llava_bench_{c}": {"role": "Helper", "prompt": f"Rate {c}."} for c in
-                    ("conv", "detail", "complex")})
-    )  # fmt: skip
+        json.dumps(
+            {f"llava_bench_{c}": {"role": "Helper", "prompt": f"Rate {c}."} for c in CATEGORIES}
+        )
+    )
     judge = ScriptedJudge(lambda prompt: "8 4")
     _judge(out, folder, judge)
     prompt, options = judge.prompts[1]
@@ -174,6 +179,20 @@ def test_judging_resumes_and_requests_only_what_changed(folder: Path, out: Path)
     assert _judge(out, folder, other).value == 100.0
     assert len(other.prompts) == 6
     assert (out / "llava_bench_org_other_2-reviews.jsonl").exists()
+
+
+def test_the_official_rules_may_come_after_the_answers(tmp_path: Path, out: Path) -> None:
+    folder = write_llava_bench(tmp_path / TASK.folder)
+    options = EvalOptions(tasks=TASK.name, data=tmp_path)
+    judge = ScriptedJudge(lambda prompt: "8 4")
+    evaluate(options, EngineOptions(), ScriptedBackend(), out, judge)
+    rules = {f"llava_bench_{c}": {"role": "A", "prompt": "Official."} for c in CATEGORIES}
+    (folder / "rule.json").write_text(json.dumps(rules))
+    (result,) = rescore(options, out, judge).results
+    assert result.score is not None
+    assert result.score.value == 50.0
+    assert len(judge.prompts) == 12
+    assert judge.prompts[-1][0].endswith("[System]\nOfficial.\n\n")
 
 
 def test_submission_is_an_official_answers_file(folder: Path, out: Path) -> None:
