@@ -8,11 +8,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import cast
 
 import torch
-from PIL import Image
 from torch import nn
 
 from llava_tools.chat import prompt
@@ -44,7 +42,7 @@ from llava_tools.engine.runner import ModelRunner
 from llava_tools.engine.stream import EngineStream
 from llava_tools.engine.vision_stream import VisionStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
-from llava_tools.images import ImageRef, open_image
+from llava_tools.images import ImageRef
 from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 from llava_tools.structured.constrained_stream import constrained
 
@@ -185,7 +183,7 @@ class LlavaEngine:
         """See `EvidenceBackend.score_without`. All scores count as one request."""
         with self._scored(request, [label]) as (state, (answer,)):
             check_left_out(left_out, state.image_tokens)
-            masker = ImageMasker(state, self._images.new_ids, self._blank_features)
+            masker = ImageMasker(state, self._images.new_ids)
             states = (
                 masker.leave_out(self._label_state(state, answer), positions)
                 for positions in left_out
@@ -282,13 +280,6 @@ class LlavaEngine:
         with self._pixels_lock:
             (pixels,) = preprocess(self.loaded.processor, [image])
         return self.image_batcher(pixels)
-
-    @cached_property
-    def _blank_features(self) -> torch.Tensor:
-        """The features of an image of the background's color alone."""
-        color = self.loaded.processor.background
-        with require_memory("a blank image"):
-            return self._encode(open_image(Image.new("RGB", (1, 1), color)))
 
     def _release_dropped(self) -> None:
         """Release the requests whose streams were garbage-collected before their end."""

@@ -1,8 +1,8 @@
 """Leaves out parts of images in prompts, for `LlavaEngine.score_without`.
 
-A neutral feature takes the place of a token's own. The token gets a virtual id that no other prompt
-has, so that the prompt shares KV with others exactly up to there; what follows is of no use to
-other prompts, and its KV is not kept for them.
+The mean of the image's features takes the place of a token's own. The token gets a virtual id that
+no other prompt has, so that the prompt shares KV with others exactly up to there; what follows is
+of no use to other prompts, and its KV is not kept for them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,9 @@ class ImageMasker:
     Args:
         prompt: A request with that prompt.
         new_ids: Returns virtual ids for another image; called once for each image.
-        neutral: For each token of an image what replaces it, [tokens, hidden].
     """
 
-    def __init__(
-        self, prompt: RequestState, new_ids: Callable[[], range], neutral: torch.Tensor
-    ) -> None:
-        self._neutral = neutral
+    def __init__(self, prompt: RequestState, new_ids: Callable[[], range]) -> None:
         self._ids = [new_ids() for _ in prompt.images]
 
     def leave_out(self, state: RequestState, positions: Sequence[int]) -> RequestState:
@@ -35,22 +31,25 @@ class ImageMasker:
         `positions` count the tokens of all images in order, from 0.
         """
         if positions:
-            size = len(self._neutral)
+            size = len(self._ids[0])
             ids = list(state.prompt_ids)
             images = list(state.images)
             for number, image in enumerate(state.images):
                 tokens = [p % size for p in positions if p // size == number]
                 for token in tokens:
                     ids[image.begin + token] = self._ids[number][token]
-                images[number] = self._replace(image, tokens)
+                images[number] = _replace(image, tokens)
             first = min(positions)
             state.private_from = images[first // size].begin + first % size
             state.prompt_ids, state.images = ids, images
         return state
 
-    def _replace(self, image: PromptImage, tokens: list[int]) -> PromptImage:
-        if not tokens:
-            return image
-        index = torch.tensor(tokens, device=image.features.device)
-        features = image.features.index_copy(0, index, self._neutral[index])
-        return PromptImage(image.begin, features)
+
+def _replace(image: PromptImage, tokens: list[int]) -> PromptImage:
+    """Return an image with the mean of its features at some of its tokens."""
+    if not tokens:
+        return image
+    mean = image.features.float().mean(0).to(image.features.dtype)
+    index = torch.tensor(tokens, device=mean.device)
+    features = image.features.index_copy(0, index, mean.expand(len(tokens), -1))
+    return PromptImage(image.begin, features)
