@@ -70,7 +70,7 @@ def add(commands: Any) -> None:
         data="folder of the data sets, like LLaVA's playground/data/eval",
         out="folder of answers and results (eval-results/MODEL)",
         limit="most samples of each benchmark, from images spread evenly over it",
-        at_once="images that are asked about at once",
+        at_once="images about which questions are in flight at once",
         judge_url="OpenAI-compatible server with the judge of LLaVA-Bench and MM-Vet; its key, if "
         "any, comes from LLAVA_JUDGE_API_KEY",
         judge_model="its name for the judge",

@@ -22,7 +22,7 @@ class EvalOptions:
         out: Folder of answers, scores and submissions; a run that was killed resumes in it. None
             takes `eval-results/` and the model's name.
         limit: Most samples of each benchmark; None for all. See `selection.limit_samples`.
-        at_once: Images that are asked about at once.
+        at_once: Images about which questions are in flight at once, 1 to 256.
         judge_url: An OpenAI-compatible server with the judge of LLaVA-Bench and MM-Vet.
         judge_model: Its name for the judge; None if it serves only one model.
 

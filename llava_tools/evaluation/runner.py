@@ -25,7 +25,7 @@ from llava_tools.evaluation.task import Answers, Progress, Sample
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.sources import shorten
 
-#: Images that are asked about at once, unless a caller chooses.
+#: Images about which questions are in flight at once, by default.
 AT_ONCE = 32
 #: How often a request is sent again after an error that may pass, such as a full queue.
 _MAX_RETRIES = 4
@@ -53,7 +53,7 @@ def answer_samples(
         backend: Answers.
         samples: With different ids.
         log: Has earlier answers; gets each new one at once.
-        at_once: Images that are asked about at once; >= 1.
+        at_once: Images about which questions are in flight at once; >= 1.
         progress: Called at the start and after each answer with the number of answered samples and
             that of all.
 

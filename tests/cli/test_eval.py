@@ -182,13 +182,13 @@ def test_answers_are_judged_without_a_model(
         def __exit__(self, *_: object) -> None: ...
 
     assert main(["eval", "--data", data, "--out", "out"]) == 0
-    asked = len(backend.requests)
+    before = len(backend.requests)
     monkeypatch.setattr("llava_tools.evaluation.judge.ServerJudge", Judge)
     words = ["--judge-url", "http://judge/v1", "--judge-model", "gpt"]
     capsys.readouterr()
     assert main(["eval", "--score", "out", *words]) == 0
     assert "31.5" in capsys.readouterr().out
-    assert len(backend.requests) == asked
+    assert len(backend.requests) == before
 
 
 def test_a_judge_that_cannot_be_reached_is_an_error(

@@ -19,6 +19,7 @@ COMMANDS = (
     "mcp",
     "info",
     "bench",
+    "eval",
     "train",
     "convert",
     "completion",

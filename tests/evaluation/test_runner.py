@@ -53,7 +53,7 @@ def test_the_request_is_llavas_own(tmp_path: Path) -> None:
     assert request.constraint.unconstrained
 
 
-def test_a_sample_without_an_image_is_asked_as_text(tmp_path: Path) -> None:
+def test_a_sample_without_an_image_is_text_alone(tmp_path: Path) -> None:
     backend = ScriptedBackend(["  four \n"])
     assert _run(backend, [Sample("s", "2 + 2?", None)], tmp_path / "log") == {"s": "four"}
     assert backend.requests[0].messages[0].content == ("2 + 2?",)
