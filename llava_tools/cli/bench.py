@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
 def _bench(arguments: argparse.Namespace) -> int:
     workload = Workload(**get_flags(arguments, Workload))
     if arguments.plot is not None:
-        report.check_plot(arguments.plot)
+        report.check_plot(arguments.plot, extra="bench")
     if len(set(arguments.servers)) < len(arguments.servers):
         raise RequestError("A --base-url is passed twice.", "Name each server once.")
     with ExitStack() as stack:
