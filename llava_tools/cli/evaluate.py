@@ -144,10 +144,10 @@ def _report(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
         write_json(evaluation.as_dict())
     elif evaluation.results:
         write(report.table(evaluation))
-    if arguments.plot is not None and evaluation.results:
-        radar.plot(evaluation.results, evaluation.manifest.model["name"], arguments.plot)
     for name, error in evaluation.failed.items():
         write_error(f"error: {name}: {error}")
+    if arguments.plot is not None:
+        radar.plot(evaluation.results, evaluation.manifest.model["name"], arguments.plot)
     if evaluation.failed:
         engine = any(isinstance(error, EngineError) for error in evaluation.failed.values())
         return 1 if engine else 2

@@ -36,6 +36,7 @@ Show = Callable[[Task, str, int, int], None]
 
 _ANSWERS = "answers.jsonl"
 _RESULTS = "results.json"
+_LIMITED = "limited"
 
 
 def find_data(options: EvalOptions) -> tuple[list[Task], list[Task]]:
@@ -221,7 +222,10 @@ class _Evaluator:
         self, task: Task, samples: Sequence[Sample], answers: Answers, total: int
     ) -> TaskResult:
         folder = self._log(task).parent
-        submission = task.write_submission(samples, answers, folder)
+        # A part of the answers does not replace the submission of all.
+        place = folder if len(samples) == total else folder / _LIMITED
+        place.mkdir(exist_ok=True)
+        submission = task.write_submission(samples, answers, place)
         score, judge = task.score(samples, answers), None
         if score is None and task.scored_by == "judge" and self._judge is not None:
             show = partial(self._show, task, "judged")

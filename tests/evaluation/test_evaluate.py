@@ -99,6 +99,17 @@ def test_a_server_and_a_judge_are_named_where_they_are_needed(
         assert "--judge-url" in reviewed.notes[0]
 
 
+def test_a_limited_run_does_not_replace_the_submission_of_all(
+    options: EvalOptions, tmp_path: Path
+) -> None:
+    (full,) = _run(replace(options, tasks="vqav2"), tmp_path).results
+    (part,) = _run(replace(options, tasks="vqav2", limit=4), tmp_path).results
+    assert full.submission == tmp_path / "out" / "vqav2" / "submission.json"
+    assert part.submission == tmp_path / "out" / "vqav2" / "limited" / "submission.json"
+    assert len(json.loads(full.submission.read_text())) == 20
+    assert len(json.loads(part.submission.read_text())) == 4
+
+
 def test_a_failing_judge_loses_no_other_result(options: EvalOptions, tmp_path: Path) -> None:
     judge = FixedJudge(error=ServerError("The judge is down."))
     evaluation = _run(replace(options, tasks="all"), tmp_path, judge=judge)
