@@ -30,7 +30,7 @@ _QUESTIONS_PER_IMAGE = 5
 _NUMBER_WORDS = {"0": "none", "1": "one", "2": "two", "3": "three", "4": "four", "5": "five"}
 _UNANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
 
-_Asked = tuple[int, DrawnItem, DrawnQuestion]
+_Drawn = tuple[int, DrawnItem, DrawnQuestion]
 
 
 def write_vqav2(folder: Path, count: int, seed: int) -> None:
@@ -201,7 +201,8 @@ def write_textvqa(folder: Path, count: int, seed: int) -> None:
             for token in tokens
         ]
         tokens_of_images.append({"image_id": image, "ocr_tokens": tokens, "ocr_info": boxes})
-        text = f"{question.text}\nReference OCR token: {', '.join(tokens)}\n{SHORT}"
+        large = question.text.capitalize()  # as LLaVA's file has it
+        text = f"{large}\nReference OCR token: {', '.join(tokens)}\n{SHORT}"
         lines.append(question_line(image, f"{image}.jpg", text, "default"))
     common = {"dataset_type": "val", "dataset_name": "textvqa", "dataset_version": "0.5.1"}
     write_json(folder / "TextVQA_0.5.1_val.json", {**common, "data": data})
@@ -210,15 +211,15 @@ def write_textvqa(folder: Path, count: int, seed: int) -> None:
     write_lines(folder / "llava_textvqa_val_v051_ocr.jsonl", lines)
 
 
-def _several(kinds: tuple[str, ...], count: int, seed: int) -> list[_Asked]:
+def _several(kinds: tuple[str, ...], count: int, seed: int) -> list[_Drawn]:
     """Return questions, several to an image where its shapes answer them."""
-    asked: list[_Asked] = []
+    drawn: list[_Drawn] = []
     number = 0
-    while len(asked) < count:
+    while len(drawn) < count:
         item = draw_item(kinds[number % len(kinds)], seed + number)
-        asked += [(seed + number + 1, item, q) for q in item.questions[:_QUESTIONS_PER_IMAGE]]
+        drawn += [(seed + number + 1, item, q) for q in item.questions[:_QUESTIONS_PER_IMAGE]]
         number += 1
-    return asked[:count]
+    return drawn[:count]
 
 
 def _annotators(question: DrawnQuestion, rng: np.random.Generator) -> list[str]:
