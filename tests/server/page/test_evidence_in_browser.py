@@ -114,7 +114,9 @@ def test_each_image_of_a_question_is_drawn(visit: Visit) -> None:
     assert "of 200 × 280" in _caption(turn).nth(1).inner_text()
 
 
-def test_an_answer_that_depends_on_no_part_is_shown_without_a_frame(visit: Visit, server: Server) -> None:
+def test_an_answer_that_depends_on_no_part_is_shown_without_a_frame(
+    visit: Visit, server: Server
+) -> None:
     server.backend._scores_without = lambda request, label, left_out: -0.1
     visit.add(STAR)
     turn = visit.ask("What colour is the star?")
