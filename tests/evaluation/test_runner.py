@@ -20,6 +20,7 @@ from llava_tools.evaluation import runner
 from llava_tools.evaluation.answer_log import AnswerLog
 from llava_tools.evaluation.runner import answer_samples
 from llava_tools.evaluation.task import Answers, Sample
+from llava_tools.images import ImageRef, open_image
 from llava_tools.testing import ScriptedBackend
 from tests.evaluation.made_tasks import right_answer, samples_of, write_data
 
@@ -122,9 +123,8 @@ def test_images_are_opened_when_their_turn_comes(
 ) -> None:
     opened: list[Path] = []
     answered: list[int] = []
-    open_image = runner.open_image
 
-    def record(source: Path) -> object:
+    def record(source: Path) -> ImageRef:
         # One image may be open before its first answer.
         assert len(opened) <= sum(answered) // 2 + 1
         opened.append(source)
