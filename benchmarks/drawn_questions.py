@@ -96,14 +96,17 @@ def existence_questions(
 ) -> Iterator[ExistenceQuestion]:
     """Yield eight questions for each image: two things that are there, two of each setting.
 
-    A popular thing is one of the most frequent in these images. An adversarial one has the colour
+    Images without a shape are left out, so that half of each setting's answers are yes. A popular
+    thing is one of the most frequent in these images. An adversarial one has the colour
     of a shape and the form of another one in its image, as what often occurs together in POPE.
     """
-    examples = [draw_example("count", first_seed + number, renderer) for number in range(images)]
-    frequencies = Counter(thing for example in examples for thing in _there(example))
+    seeds = range(first_seed, first_seed + images)
+    examples = {seed: draw_example("count", seed, renderer) for seed in seeds}
+    examples = {seed: example for seed, example in examples.items() if example.objects}
+    frequencies = Counter(thing for example in examples.values() for thing in _there(example))
     popular = [thing for thing, _ in frequencies.most_common(_POPULAR)]
-    for number, example in enumerate(examples):
-        rng = np.random.default_rng((first_seed + number, len(example.objects)))
+    for seed, example in examples.items():
+        rng = np.random.default_rng((seed, len(example.objects)))
         there = _there(example)
         absent = [thing for thing in _THINGS if thing not in there]
         colours, shapes = ({thing[part] for thing in there} for part in (0, 1))
@@ -118,9 +121,7 @@ def existence_questions(
         image = open_image(example.image)
         for setting, things in chosen.items():
             for thing in things:
-                yield ExistenceQuestion(
-                    renderer, first_seed + number, image, " ".join(thing), setting
-                )
+                yield ExistenceQuestion(renderer, seed, image, " ".join(thing), setting)
 
 
 def _there(example: DrawnExample) -> list[Thing]:

@@ -18,7 +18,8 @@ BINS = 15
 #: Temperatures that are tried. A model that makes no error in its data would get none.
 _TEMPERATURES = (0.05, 50.0)
 _BIASES = (-50.0, 50.0)
-_STEPS = 60
+_STEPS = 40
+_NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -104,24 +105,16 @@ def fit_yes_no(predictions: Sequence[ExistencePrediction]) -> Scaling:
     absent = len(predictions) - shown
     if not shown or not absent:
         return UNCHANGED
-    targets = [
-        (shown + 1) / (shown + 2) if item.is_shown else 1 / (absent + 2) for item in predictions
+    points = [
+        (item.odds, (shown + 1) / (shown + 2) if item.is_shown else 1 / (absent + 2))
+        for item in predictions
     ]
-
-    def errors(temperature: float, bias: float) -> list[float]:
-        scaling = Scaling(temperature, bias)
-        pairs = zip(predictions, targets, strict=True)
-        return [item.probability(scaling) - target for item, target in pairs]
-
-    def best_bias(temperature: float) -> float:
-        return _bisect(lambda bias: sum(errors(temperature, bias)), *_BIASES)
-
-    def slope(temperature: float) -> float:
-        found = errors(temperature, best_bias(temperature))
-        return sum(map(_product, found, (item.odds for item in predictions)))
-
-    temperature = _bisect_temperature(slope)
-    return Scaling(temperature, best_bias(temperature), len(predictions))
+    slope, bias = _fit_logistic(points)
+    least, most = (1 / temperature for temperature in reversed(_TEMPERATURES))
+    if not least <= slope <= most:  # the odds say nothing about the answers, or everything
+        slope = min(max(slope, least), most)
+        bias = _fit_bias(points, slope)
+    return Scaling(1 / slope, bias, len(predictions))
 
 
 def expected_calibration_error(outcomes: Sequence[Outcome], bins: int = BINS) -> float:
@@ -157,6 +150,55 @@ def accuracy(outcomes: Sequence[Outcome]) -> float:
 def mean_confidence(outcomes: Sequence[Outcome]) -> float:
     """Return the mean confidence, 0 to 1, of at least one outcome."""
     return sum(item.confidence for item in outcomes) / len(outcomes)
+
+
+def _fit_logistic(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return slope and bias of the logistic curve through odds and target probabilities.
+
+    Newton's method; a step that does not lower the loss is halved. The loss is convex.
+    """
+    slope, bias = 1.0, 0.0
+    loss = _logistic_loss(points, slope, bias)
+    for _ in range(_NEWTON_STEPS):
+        gradient = [0.0, 0.0]
+        curvature = [1e-12, 0.0, 1e-12]
+        for odds, target in points:
+            share = sigmoid(slope * odds + bias)
+            weight = share * (1 - share)
+            gradient[0] += (share - target) * odds
+            gradient[1] += share - target
+            curvature[0] += weight * odds * odds
+            curvature[1] += weight * odds
+            curvature[2] += weight
+        determinant = curvature[0] * curvature[2] - curvature[1] ** 2 or 1e-12
+        step_slope = (curvature[2] * gradient[0] - curvature[1] * gradient[1]) / determinant
+        step_bias = (curvature[0] * gradient[1] - curvature[1] * gradient[0]) / determinant
+        length = 1.0
+        while length > 1e-6:
+            new = slope - length * step_slope, bias - length * step_bias
+            new_loss = _logistic_loss(points, *new)
+            if new_loss < loss:
+                break
+            length /= 2
+        else:
+            break  # it is as low as numbers go
+        (slope, bias), loss = new, new_loss
+    return slope, bias
+
+
+def _logistic_loss(points: Sequence[tuple[float, float]], slope: float, bias: float) -> float:
+    total = 0.0
+    for odds, target in points:
+        value = slope * odds + bias
+        total += max(value, 0.0) - target * value + math.log1p(math.exp(-abs(value)))
+    return total
+
+
+def _fit_bias(points: Sequence[tuple[float, float]], slope: float) -> float:
+    def errors(bias: float) -> float:
+        return sum(sigmoid(slope * odds + bias) - target for odds, target in points)
+
+    return _bisect(errors, *_BIASES)
 
 
 def _bisect_temperature(slope: Callable[[float], float]) -> float:

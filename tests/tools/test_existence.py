@@ -118,7 +118,7 @@ def test_arguments_and_results_say_what_is_checked() -> None:
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, "0.5", True, math.nan])
 def test_an_impossible_threshold_is_refused(threshold: Any) -> None:
-    with pytest.raises(RequestError, match="existence_threshold=.* is not possible"):
+    with pytest.raises(RequestError, match=r"existence_threshold=.* is not possible"):
         select_tools(existence_threshold=threshold)
 
 
