@@ -10,7 +10,7 @@ from PIL import Image
 
 from llava_tools.cli.main import main
 from llava_tools.testing import ScriptedBackend
-from tests.evidence.scripted import SQUARE, depends_on_square
+from tests.evidence.scripted import DEPENDENT, SQUARE, depends_on_square
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_the_drawing_is_written_and_the_box_printed(
     path = tmp_path / "evidence.PNG"
     assert main(["ask", square, "What?", "--evidence", str(path), "-q"]) == 0
     out = capsys.readouterr()
-    box = "[60, 60, 120, 120] of 240 x 240"
+    box = f"{list(DEPENDENT)} of 240 x 240"
     assert out.out == f"It is red.\n  depends on box {box}\n    {path}\n"
     with Image.open(path) as drawing:
         assert (drawing.format, drawing.size) == ("PNG", (480, 480))
@@ -40,8 +40,8 @@ def test_json_has_box_and_path(
     assert main(["ask", square, "What?", "--evidence", str(path), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["answer"] == "It is red."
-    box = [60, 60, 120, 120]
-    assert value["evidence"] == {"box": box, "size": [240, 240], "exported": str(path)}
+    expected = {"box": list(DEPENDENT), "size": [240, 240], "exported": str(path)}
+    assert value["evidence"] == expected
 
 
 def test_without_the_flag_json_is_as_before(

@@ -7,14 +7,15 @@ from typing import Any
 
 from PIL import Image
 
+from llava_tools import Llava
 from llava_tools.core.requests import Request
+from llava_tools.evidence import EvidenceMap
+from llava_tools.testing import ScriptedBackend
 
 #: Columns and rows of the grid in `ScriptedBackend`.
 SIDE = 24
 #: An image whose cells have 10 pixels a side.
 SQUARE = Image.new("RGB", (10 * SIDE, 10 * SIDE), "navy")
-#: The region of the answer in `SQUARE`: the cells that `depends_on_square` knows.
-DEPENDENT = (60, 60, 120, 120)
 
 
 def depends_on_square(request: Request, label: str, left_out: Sequence[int]) -> float:
@@ -22,6 +23,16 @@ def depends_on_square(request: Request, label: str, left_out: Sequence[int]) -> 
     square = range(6, 12)
     cells = [divmod(position % SIDE**2, SIDE) for position in left_out]
     return -0.1 - 0.05 * sum(row in square and column in square for row, column in cells)
+
+
+def measure_square(answer: str = "yellow") -> EvidenceMap:
+    """Return the map of an answer in `SQUARE`, which every surface shows."""
+    backend = ScriptedBackend([answer], scores_without=depends_on_square)
+    return Llava(backend=backend).evidence("What colour?", SQUARE)
+
+
+#: The region that an answer in `SQUARE` depends on: x1, y1, x2, y2.
+DEPENDENT = measure_square().region or (0, 0, 0, 0)
 
 
 def grey_level(drawing: Image.Image, place: tuple[int, int]) -> int:

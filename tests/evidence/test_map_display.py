@@ -7,11 +7,10 @@ import io
 import pytest
 from PIL import Image
 
-from llava_tools import Llava, open_image
+from llava_tools import open_image
 from llava_tools.core.image_grid import ImageGrid
 from llava_tools.evidence import EvidenceMap
-from llava_tools.testing import ScriptedBackend
-from tests.evidence.scripted import DEPENDENT, SQUARE, depends_on_square, grey_level
+from tests.evidence.scripted import grey_level, measure_square
 
 
 def _map(
@@ -23,10 +22,14 @@ def _map(
 
 
 def test_the_region_of_a_measured_answer_is_the_part_that_it_depends_on() -> None:
-    backend = ScriptedBackend(["yellow"], scores_without=depends_on_square)
-    found = Llava(backend=backend).evidence("What colour?", SQUARE)
-    assert found.region == DEPENDENT
-    assert str(found) == "'yellow' depends on the box [60, 60, 120, 120] of 240 x 240 pixels"
+    found = measure_square()
+    assert found.region is not None
+    left, top, right, bottom = found.region
+    assert (left + right, top + bottom) == pytest.approx((180, 180), abs=60)
+    assert 30 <= right - left <= 120
+    assert 30 <= bottom - top <= 120
+    box = list(found.region)
+    assert str(found) == f"'yellow' depends on the box {box} of 240 x 240 pixels"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,14 @@ from llava_tools.server.options import ServerOptions
 from llava_tools.server.page.api import describe_service
 from llava_tools.server.service import Service
 from llava_tools.testing import ScriptedBackend
-from tests.evidence.scripted import DEPENDENT, SIDE, SQUARE, depends_on_square, grey_level
+from tests.evidence.scripted import (
+    DEPENDENT,
+    SIDE,
+    SQUARE,
+    depends_on_square,
+    grey_level,
+    measure_square,
+)
 from tests.server.conftest import MakeClient
 
 KEYS = ("first-long-key", "second-long-key")
@@ -54,11 +61,11 @@ def test_the_part_that_an_answer_depends_on_is_returned_and_drawn(make_client: M
     assert (result["answer"], result["logprob"]) == ("yellow", -0.1)
     assert (result["box"], result["size"]) == (list(DEPENDENT), [240, 240])
     assert [len(row) for row in result["values"]] == [SIDE] * SIDE
-    assert result["values"][8][8] == pytest.approx(1.0125)
+    assert result["values"] == [pytest.approx(row) for row in measure_square().values]
     head, data = result["drawing"].split(",")
     drawing = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (head, drawing.size) == ("data:image/png;base64", (480, 480))
-    assert grey_level(drawing, (180, 180)) > 200 > grey_level(drawing, (9, 9))
+    assert grey_level(drawing, (180, 180)) > 3 * grey_level(drawing, (470, 470))
     assert backend.requests[-1].messages[-1].text == "What colour?"
 
 

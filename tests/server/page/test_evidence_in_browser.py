@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llava_tools.core.requests import Request
-from tests.evidence.scripted import depends_on_square
+from tests.evidence.scripted import DEPENDENT, depends_on_square
 from tests.server.page.browser import Server, Visit, find_chromium, run_server
 
 api = pytest.importorskip("playwright.sync_api")
@@ -22,7 +22,7 @@ pytestmark = [
 STAR = "night.png"  # 240 x 240
 SUNSET = "sunset.png"  # 200 x 280
 BUTTON = "Where in the image?"
-BOX = "from 60, 60 to 120, 120 of 240 × 240 pixels"
+BOX = "from {}, {} to {}, {} of 240 × 240 pixels".format(*DEPENDENT)
 
 
 @pytest.fixture(scope="module")
