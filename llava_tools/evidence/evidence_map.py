@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from PIL import Image
 
 from llava_tools.core.image_grid import Box, ImageGrid
-from llava_tools.evidence.blocks import Cell
+from llava_tools.evidence.blocks import Cell, window_side
 from llava_tools.evidence.overlay import MAX_SIDE, draw_overlay
 from llava_tools.evidence.region import peak_region
 from llava_tools.images import ImageRef
@@ -28,8 +29,7 @@ class EvidenceMap:
         answer: The answer.
         logprob: Natural log-probability of the whole answer with the whole image, <= 0.
         values: For each row and column of `grid` the fall of that log-probability, in nats, that
-            is attributed to this cell: the higher, the more the answer depends on it. Negative
-            where the answer is likelier without it.
+            is attributed to this cell, >= 0: the higher, the more the answer depends on it.
         image: The image.
         grid: Where the cells lie in the image.
     """
@@ -49,23 +49,39 @@ class EvidenceMap:
 
     @property
     def peak_cell(self) -> tuple[int, int]:
-        """Row and column of the highest value; cells of padding alone do not count."""
-        side = range(self.grid.side)
-        cells = [(row, column) for row in side for column in side if self.box(row, column)]
-        return max(cells, key=lambda cell: self.values[cell[0]][cell[1]])
+        """Row and column of the highest value; cells of padding alone do not count.
+
+        Of several with this value it is the one with the highest values around it.
+        """
+        highest = max(value for _, value in self._cells.values())
+        cells = [cell for cell, (_, value) in self._cells.items() if value == highest]
+        return max(cells, key=lambda cell: sum(value for _, value in self._around(cell)))
 
     @property
     def peak_box(self) -> Box:
         """The part of the image that the cell with the highest value covers, in pixels."""
-        box = self.box(*self.peak_cell)
-        assert box is not None
+        box, _ = self._cells[self.peak_cell]
         return box
 
     @property
     def peak(self) -> tuple[float, float]:
-        """Where the answer depends on the image most: x and y in pixels, inside the image."""
-        left, top, right, bottom = self.peak_box
-        return (left + right) / 2, (top + bottom) / 2
+        """Where the answer depends on the image most: x and y in pixels, inside the image.
+
+        More exact than the cells: it is the mean place of those around the highest value, weighted
+        by their values.
+        """
+        around = [(box, value) for box, value in self._around(self.peak_cell) if value > 0]
+        around = around or [(self.peak_box, 1.0)]
+        total = sum(value for _, value in around)
+        x = sum(value * (left + right) / 2 for (left, _, right, _), value in around) / total
+        y = sum(value * (top + bottom) / 2 for (_, top, _, bottom), value in around) / total
+        return x, y
+
+    def _around(self, cell: Cell) -> list[tuple[Box, float]]:
+        """Return the boxes and values in a window around a cell."""
+        reach = range(-(window_side(self.grid.side) // 2), window_side(self.grid.side) // 2 + 1)
+        cells = [(cell[0] + rows, cell[1] + columns) for rows in reach for columns in reach]
+        return [self._cells[item] for item in cells if item in self._cells]
 
     @property
     def noise(self) -> float:
@@ -108,7 +124,7 @@ class EvidenceMap:
             self.image, cells, noise=self.noise, frame=self.region, max_side=max_side
         )
 
-    @property
+    @cached_property
     def _cells(self) -> dict[Cell, tuple[Box, float]]:
         """The box and the value of each cell that holds a part of the image."""
         side = range(self.grid.side)
