@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,10 @@ def test_answers_to_other_data_are_not_mixed(options: EvalOptions, tmp_path: Pat
     evaluation = _run(options, tmp_path)
     assert not evaluation.results
     assert "questions.json has changed" in str(evaluation.failed["pope"])
+    shutil.rmtree(tmp_path / "out" / "pope")  # as the documentation recommends
+    backend = ScriptedBackend(["wrong"])
+    assert _run(options, tmp_path, backend).results
+    assert len(backend.requests) == 20
 
 
 def test_two_runs_do_not_write_to_one_folder(options: EvalOptions, tmp_path: Path) -> None:
