@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llava_tools import Llava, label_scoring, open_image
+from llava_tools.core.calibration import Calibration, Scaling
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
@@ -79,6 +80,22 @@ def test_score_is_the_share_of_yes() -> None:
     score = Llava(backend=backend).score('a "dog" {x}', Image.new("RGB", (4, 4)))
     assert score == pytest.approx(0.75)
     assert 'show "a "dog" {x}"?' in backend.requests[0].messages[0].text
+
+
+async def test_a_calibration_is_applied_to_both_twins() -> None:
+    calibration = Calibration("m", "", "d", Scaling(2.0, 0.0, 9), Scaling(1.0, -1.0, 9))
+    backend = ScriptedBackend(
+        scores=lambda request, label: math.log(0.4 if label in ("Yes", "yes", "cat") else 0.1),
+        calibration=calibration,
+    )
+    model, image = Llava(backend=backend), Image.new("RGB", (4, 4))
+    choice = model.choose("?", image, ["cat", "dog"], abstain=0.7)
+    assert choice.label is None  # 0.8 of the raw probabilities
+    assert choice.probabilities == pytest.approx({"cat": 2 / 3, "dog": 1 / 3})
+    assert await model.achoose("?", image, ["cat", "dog"], abstain=0.7) == choice
+    score = model.score("a cat", image)
+    assert score == pytest.approx(1 / (1 + math.exp(1) / 4))
+    assert await model.ascore("a cat", image) == score
 
 
 @given(st.lists(st.floats(-5000, 0), min_size=1, max_size=8), st.none() | st.floats(0, 1))

@@ -62,6 +62,11 @@ def test_a_named_file_counts_instead(folder: Path, tmp_path: Path) -> None:
     assert options != EngineOptions(str(folder))
 
 
+def test_a_model_that_may_be_unloaded_keeps_it(folder: Path) -> None:
+    _calibration(folder).write(folder / "calibration.json")
+    assert _probabilities(model=str(folder), keep_alive=60) == _probabilities(model=str(folder))
+
+
 def test_a_model_without_a_file_has_no_calibration(folder: Path) -> None:
     assert load(EngineOptions(str(folder))).calibration == UNCALIBRATED
 

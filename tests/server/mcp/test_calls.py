@@ -54,9 +54,26 @@ def site() -> Iterator[Site]:
     server.close()
 
 
-async def test_every_tool_answers(mode: Any) -> None:
-    async with Client(make_server(), mode=mode) as client:
+@pytest.mark.parametrize("threshold", [None, 0.5])
+async def test_every_tool_answers(mode: Any, threshold: float | None) -> None:
+    async with Client(make_server(existence_threshold=threshold), mode=mode) as client:
         await call_every_tool(client)
+
+
+async def test_what_is_not_there_is_refused_by_the_schema_of_the_tool() -> None:
+    async with Client(make_server(existence_threshold=0.9)) as client:
+        listed = await tools_of(client)
+        image = await add(client)
+        calls = {
+            "locate": {"thing": "the car"},
+            "look": {"question": "Why?", "about": "the car"},
+        }
+        for name, arguments in calls.items():
+            assert listed[name].output_schema["type"] == "object"
+            result = await client.call_tool(name, {"image": image} | arguments)
+            assert data_of(result) == {"thing": "the car", "certainty": 0.75}
+            assert text_of(result).startswith('"the car" is not there (certainty 0.75)')
+            Draft202012Validator(listed[name].output_schema).validate(data_of(result))
 
 
 async def test_evidence_is_there_by_name_and_shows_its_drawing(mode: Any) -> None:
