@@ -36,6 +36,7 @@ RUNNABLE = [
             "security",
             "structured_output",
             "tools",
+            "trust",
         )
     ),
 ]
