@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
+    CLIPVisionConfig,
     Dinov2Config,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -21,6 +22,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from llava_tools import Llava, Message
 from llava_tools.chat import prompt
+from llava_tools.core.image_grid import ImageGrid
 from llava_tools.engine import vision_tower
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.linear import Float16Linear, is_usable
@@ -173,3 +175,21 @@ def test_the_unread_head_is_not_loaded(siglip: Path, layout: str, tmp_path: Path
     tower = load(EngineOptions(str(tmp_path), dtype="float32")).model.model.vision_tower
     assert isinstance(tower, SiglipVisionModel)
     assert not any("head" in name for name, _ in tower.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("vision", "strategy", "offset"),
+    [
+        (CLIPVisionConfig(image_size=56, patch_size=14), "default", 0),
+        (CLIPVisionConfig(image_size=56, patch_size=14), "full", 1),
+        (SiglipVisionConfig(image_size=56, patch_size=14), "full", 0),
+        (SiglipVisionConfig(image_size=56, patch_size=14), "default", -1),
+    ],
+)
+def test_the_grid_has_a_place_for_every_image_token(
+    vision: CLIPVisionConfig | SiglipVisionConfig, strategy: str, offset: int
+) -> None:
+    config = LlavaConfig(vision_config=vision, vision_feature_select_strategy=strategy)
+    grid = vision_tower.image_grid(config, padded=True)
+    assert grid == ImageGrid(4, padded=True, offset=offset)
+    assert grid.tokens == vision_tower.image_tokens(config)
