@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from llava_tools.engine.device import require_memory
 from llava_tools.engine.request_state import PromptImage, RequestState
 
 
@@ -29,6 +30,9 @@ class ImageMasker:
         """Leave tokens out in a request that has the prompt; return the request.
 
         `positions` count the tokens of all images in order, from 0.
+
+        Raises:
+            MemoryExhaustedError: There is no memory for the changed features.
         """
         if positions:
             size = len(self._ids[0])
@@ -45,11 +49,13 @@ class ImageMasker:
         return state
 
 
+@torch.inference_mode()
 def _replace(image: PromptImage, tokens: list[int]) -> PromptImage:
     """Return an image with the mean of its features at some of its tokens."""
     if not tokens:
         return image
-    mean = image.features.float().mean(0).to(image.features.dtype)
-    index = torch.tensor(tokens, device=mean.device)
-    features = image.features.index_copy(0, index, mean.expand(len(tokens), -1))
+    with require_memory("an image with parts left out"):
+        mean = image.features.float().mean(0).to(image.features.dtype)
+        index = torch.tensor(tokens, device=mean.device)
+        features = image.features.index_copy(0, index, mean.expand(len(tokens), -1))
     return PromptImage(image.begin, features)

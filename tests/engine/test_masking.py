@@ -16,14 +16,22 @@ from transformers import LlavaForConditionalGeneration
 import llava_tools
 from llava_tools import Llava, Message, open_image
 from llava_tools.chat import prompt
+from llava_tools.core.backend import evidence_backend, measures_evidence
 from llava_tools.core.requests import Request
+from llava_tools.core.retry import with_retries
 from llava_tools.engine import kv_cache, scoring, vision_tower
 from llava_tools.engine.blocks import BLOCK_SIZE
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.kv_cache import MemoryBudget
 from llava_tools.engine.loading.processor import preprocess
 from llava_tools.engine.request_state import RequestState
-from llava_tools.errors import EngineClosedError, EngineError, QueueFullError, RequestError
+from llava_tools.errors import (
+    EngineClosedError,
+    EngineError,
+    MemoryExhaustedError,
+    QueueFullError,
+    RequestError,
+)
 from llava_tools.images import ImageRef
 
 TINY = Path(llava_tools.__file__).parent / "tiny"
@@ -323,3 +331,31 @@ def test_the_peak_lies_in_the_image(llava: Llava, size: tuple[int, int]) -> None
     x, y = evidence.peak
     assert 0 <= x <= size[0]
     assert 0 <= y <= size[1]
+
+
+def test_too_little_memory_for_the_changed_features_fails_the_map_alone(
+    fresh: Callable[..., Llava], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh()
+    expected = model.evidence("What is it?", images[0], LABEL)
+
+    def fail(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "index_copy", fail)
+        with pytest.raises(MemoryExhaustedError, match="parts left out"):
+            model.evidence("What is it?", images[0], LABEL)
+    assert _engine(model).idle
+    again = model.evidence("What is it?", images[0], LABEL)
+    assert again.values[0] == pytest.approx(expected.values[0], abs=1e-3)
+
+
+def test_a_model_that_is_unloaded_when_idle_measures_evidence(
+    checkpoint: Path, images: list[Image.Image]
+) -> None:
+    with Llava(str(checkpoint), dtype="float32", keep_alive=60) as model:
+        assert measures_evidence(with_retries(model.backend, 5.0, 1))
+        assert evidence_backend(with_retries(model.backend, 5.0, 1)).image_grid.side == 4
+        evidence = model.evidence("What is it?", images[0], LABEL)
+        assert len(evidence.values) == 4
