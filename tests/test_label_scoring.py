@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from llava_tools import Llava, label_scoring, open_image
-from llava_tools.core.calibration import Calibration, Scaling
+from llava_tools.core.backend import calibration_of
+from llava_tools.core.calibration import Calibration, Scaling, read_calibration
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
 from llava_tools.testing import ScriptedBackend
 
-IMAGES = Path(__file__).parent.parent / "examples" / "images"
+ROOT = Path(__file__).parent.parent
+IMAGES, TINY = ROOT / "examples" / "images", ROOT / "llava_tools" / "tiny"
 PROBABILITIES = {"cat": 0.06, "dog": 0.02, "a very old horse": 0.12}
 
 
@@ -124,6 +126,14 @@ def test_embedded_model_chooses_and_scores(tiny: Llava) -> None:
     assert choice.probabilities["yellow"] > 0.9
     star = tiny.score("a yellow star", IMAGES / "night.png")
     assert star > 0.5 > tiny.score("a red square", IMAGES / "night.png")
+
+
+@pytest.mark.slow
+def test_the_embedded_models_calibration_belongs_to_its_weights(tiny: Llava) -> None:
+    calibration = calibration_of(tiny.backend)
+    assert calibration == read_calibration(TINY / "calibration.json")
+    assert calibration.model == tiny.backend.model_name
+    assert min(calibration.choice.count, calibration.yes_no.count) > 500
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ def test_every_module_is_in_the_wheel(files: set[str]) -> None:
     assert {
         "llava_tools/py.typed",
         "llava_tools/tiny/model.safetensors",
+        "llava_tools/tiny/calibration.json",
         "langchain_llava/py.typed",
         "lmms_eval_llava/py.typed",
         "llama_index/llms/llava/py.typed",

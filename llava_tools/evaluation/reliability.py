@@ -18,9 +18,8 @@ from llava_tools.evaluation.calibration import (
 def plot_reliability(panels: Mapping[str, Sequence[Outcome]], path: Path) -> None:
     """Write a plot with a panel for each set of outcomes, by its title.
 
-    A bar is the accuracy in a bin of confidence, as wide as the bin; the point on it is the bin's
-    mean confidence, the line below shows how many answers the bin has. Bars of a calibrated model
-    end on the diagonal.
+    A bar is the accuracy in a bin of confidence, a grey one the bin's share of the answers, and a
+    point is at the bin's mean confidence. Points of a calibrated model lie on the diagonal.
 
     Args:
         panels: At least one, each with at least one outcome.
