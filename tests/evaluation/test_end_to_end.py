@@ -108,6 +108,27 @@ def test_twelve_figures_and_a_plot(
         assert any("not comparable with the published figures" in note for note in result["notes"])
     assert plot.read_bytes().startswith(b"\x89PNG")
 
+    assert main(["eval", "--score", str(out)]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert rows[0].split() == [
+        "benchmark",
+        "this",
+        "run",
+        "samples",
+        "LLaVA",
+        "1.5",
+        "7B",
+        "13B",
+        "figure",
+    ]
+    for row, task in zip(rows[1:], TASKS, strict=False):
+        value = shown["tasks"][task.name]["value"]
+        published = [f"{figure:.1f}" for figure in task.published]
+        assert row.startswith(task.title)
+        assert row.endswith(f"{published[1]}  {task.metric}")
+        assert published[0] in row
+        assert ("needs a judge" if task.scored_by == "judge" else f" {value:.1f} ") in row
+
 
 @pytest.mark.slow
 def test_killed_runs_go_on_to_the_same_figures(authors: Path, tmp_path: Path) -> None:
