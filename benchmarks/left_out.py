@@ -111,7 +111,7 @@ class Scorer:
         found = []
         for block in blocks:
             changed = torch.cat([self._without(features, neutral, block), after])
-            found.append(self._score(prefix, len(before), changed, label))
+            found.append(self._score(prefix, changed, label))
         return found
 
     def _prefix(self, before: Tensor) -> DynamicCache:
@@ -121,13 +121,11 @@ class Scorer:
         )
         return cache
 
-    def _score(
-        self, prefix: DynamicCache, length: int, embeddings: Tensor, label: list[int]
-    ) -> float:
+    def _score(self, prefix: DynamicCache, embeddings: Tensor, label: list[int]) -> float:
         hidden = self._model.model.language_model(
             inputs_embeds=embeddings[None], past_key_values=prefix, use_cache=True
         ).last_hidden_state[0, -len(label) :]
-        prefix.crop(length)
+        prefix.crop(-len(embeddings))
         logprobs = self._model.lm_head(hidden).log_softmax(-1)
         return float(logprobs[torch.arange(len(label)), torch.tensor(label)].sum())
 

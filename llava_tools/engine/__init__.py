@@ -24,6 +24,9 @@ A step, on the loop's thread:
  9. Blocks that are full are registered, so that later prompts find them.
 10. Tokens go to the callers, whose `stream` turns them into text; what has ended leaves.
 
+Texts are scored as answers in the same steps (`scoring`), also with parts of images left out
+(`masking`).
+
 `loading/` turns a name into a checked, loaded model; `device` picks where it runs, `memory_plan`
 how much it takes. On GPUs `fused_layer` has the decoder's small operations in Triton's kernels,
 after `triton_check` has tried them. Apart from requests, `embedding` turns texts and images into
