@@ -50,6 +50,7 @@ def _compare(
         question = TOGETHER_PROMPT.format(number=len(images), question=arguments.question)
         request = build_request(question, *images, max_tokens=1)
         scores = yield from get_scores(request, label_scoring.YES_OR_NO)
+        # Without a calibration, whose bias is for whether something is shown.
         return CompareResult(same=label_scoring.yes_probability(scores) >= 0.5)
     question = label_scoring.short_answer_question(arguments.question)
     requests = [build_request(question, image, max_tokens=32) for image in images]

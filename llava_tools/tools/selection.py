@@ -89,6 +89,7 @@ def _selection(
     scores = yield from get_scores(request(*images, question), labels)
     biases = yield from get_scores(request(NEUTRAL_QUESTION), labels)
     corrected = [score - bias for score, bias in zip(scores, biases, strict=True)]
+    # Corrected scores are no log-probabilities, which a calibration is fitted for.
     return label_scoring.classify(list(options), corrected, abstain)
 
 
