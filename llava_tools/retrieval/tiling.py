@@ -22,7 +22,8 @@ from llava_tools.images import ImageRef, open_image
 from llava_tools.tools.geometry import Box
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, get_scores
 
-#: Weight (see `_weight`), of probabilities without a calibration, from which the whole page's answer is kept without tiles.
+#: Weight (see `_weight`) from which the whole page's answer is kept without tiles; measured on
+#: probabilities without a calibration.
 SUFFICIENT_WEIGHT = 0.5
 #: Longer side in pixels from which tiles show more: twice what LLaVA's vision tower sees.
 MIN_TILED_SIDE = 672
