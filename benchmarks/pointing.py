@@ -93,13 +93,13 @@ class Attention:
         pieces = prompt.build(messages)
         ids = loaded.tokenizer.tokenize(pieces, lambda ref: [placeholder] * loaded.image_tokens)
         begin = len(ids) - 1
-        ids = torch.tensor([[*ids, *loaded.tokenizer.encode_answer(case.answer)]])
+        tokens = torch.tensor([[*ids, *loaded.tokenizer.encode_answer(case.answer)]])
         output = self._model(
-            input_ids=ids,
+            input_ids=tokens,
             pixel_values=preprocess(loaded.processor, [case.image]),
             output_attentions=True,
         )
-        weights = output.attentions[-1][0].mean(0)[begin:, ids[0] == placeholder]
+        weights = output.attentions[-1][0].mean(0)[begin:, tokens[0] == placeholder]
         rows = {"before the answer": weights[0], "mean of the answer": weights.mean(0)}
         grid = self._engine.image_grid
         return {
