@@ -10,6 +10,7 @@ from typing import Self
 
 from llava_tools.core.outputs import FinishReason
 from llava_tools.errors import RequestError
+from llava_tools.evaluation.writing import append_line, writing
 from llava_tools.images.sources import shorten
 
 
@@ -54,11 +55,9 @@ class AnswerLog:
         self._path = path
         whole = _read(path)
         self.answers = _parse(path, whole, ids)
-        try:
-            self._file = path.open("ab", buffering=0)  # a line is one write
+        with writing(path):
+            self._file = path.open("ab", buffering=0)
             self._file.truncate(len(whole))
-        except OSError as error:
-            raise _not_written(path, error) from error
 
     def append(self, answer: LoggedAnswer) -> None:
         """Write an answer.
@@ -67,12 +66,8 @@ class AnswerLog:
             RequestError: It cannot be written, as on a full disk.
         """
         line = json.dumps(asdict(answer), ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
-        try:
-            written = self._file.write(line)
-        except OSError as error:
-            raise _not_written(self._path, error) from error
-        if written < len(line):
-            raise RequestError(f"{self._path} cannot be written whole.", "Free space on the disk.")
+        with writing(self._path):
+            append_line(self._file, line)
         self.answers[answer.id] = answer.answer
 
     def close(self) -> None:
@@ -108,7 +103,9 @@ def _parse(path: Path, data: bytes, ids: Collection[str]) -> dict[str, str]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             answer = LoggedAnswer(**json.loads(line))
-        except (TypeError, ValueError) as error:
+            if not (isinstance(answer.id, str) and isinstance(answer.answer, str)):
+                raise TypeError("no text")
+        except (TypeError, ValueError, RecursionError) as error:
             raise RequestError(
                 f"Line {number} of {path} is no answer.", "Remove the line; it is answered again."
             ) from error
@@ -124,10 +121,3 @@ def _parse(path: Path, data: bytes, ids: Collection[str]) -> dict[str, str]:
             )
         answers[answer.id] = answer.answer
     return answers
-
-
-def _not_written(path: Path, error: OSError) -> RequestError:
-    return RequestError(
-        f"{path} cannot be written: {error.strerror or error}.",
-        "Free space on the disk, or check the folder's permissions.",
-    )

@@ -138,9 +138,10 @@ def by_identifier(entries: Iterable[Entry], name: str) -> dict[int | str, Entry]
         RequestError: Two have the same, or one has none.
     """
     table: dict[int | str, Entry] = {}
+    places: dict[str, str] = {}  # by texts, since 1 and "1" are one sample
     for entry in entries:
         key = entry.identifier(name)
-        if key in table:
-            raise entry.error(f"{name} {key!r} stands also in {table[key].place}")
-        table[key] = entry
+        if (text := str(key)) in places:
+            raise entry.error(f"{name} {key!r} stands also in {places[text]}")
+        table[key], places[text] = entry, entry.place
     return table

@@ -21,13 +21,20 @@ from llava_tools.evaluation.fingerprint import (
     model_fingerprint,
     sample_digest,
 )
-from llava_tools.evaluation.manifest import Manifest, TaskData, describe_run, write_json_file
+from llava_tools.evaluation.manifest import (
+    MANIFEST,
+    Manifest,
+    TaskData,
+    describe_run,
+    write_json_file,
+)
 from llava_tools.evaluation.options import EvalOptions
 from llava_tools.evaluation.result import Evaluation, TaskResult
 from llava_tools.evaluation.run_folder import run_folder
 from llava_tools.evaluation.runner import answer_samples
 from llava_tools.evaluation.selection import limit_samples
 from llava_tools.evaluation.task import Answers, Judge, Sample, Task
+from llava_tools.evaluation.writing import writing
 from llava_tools.options import EngineOptions
 
 #: Called with the benchmark and the step ("answered", "judged"), the number of finished samples and
@@ -162,7 +169,8 @@ class _Evaluator:
             if backend is None:
                 answers: Answers = self._read(task, chosen, read_answers(self._log(task), ids))
             else:
-                self._log(task).parent.mkdir(exist_ok=True)
+                with writing(self._log(task)):
+                    self._log(task).parent.mkdir(exist_ok=True)
                 show = partial(self._show, task, "answered")
                 with AnswerLog(self._log(task), ids) as log:
                     answers = answer_samples(
@@ -200,6 +208,12 @@ class _Evaluator:
         limit = options.limit if answer or old is None else old.limit
         new = TaskData(len(samples), limit, sample_digest(samples), digests, str(data.resolve()))
         if self._log(task).exists():
+            if old is None:  # the manifest comes before the answers: it was lost
+                raise RequestError(
+                    f"{MANIFEST} in {self._folder} does not say what the answers to {task.name} "
+                    "there are of.",
+                    "Choose another output folder with --out.",
+                )
             self._manifest.check_task(task.name, new)
         self._manifest = self._manifest.with_task(task.name, new)
         self._manifest.write(self._folder)
@@ -224,8 +238,9 @@ class _Evaluator:
         folder = self._log(task).parent
         # A part of the answers does not replace the submission of all.
         place = folder if len(samples) == total else folder / _LIMITED
-        place.mkdir(exist_ok=True)
-        submission = task.write_submission(samples, answers, place)
+        with writing(place):
+            place.mkdir(exist_ok=True)
+            submission = task.write_submission(samples, answers, place)
         score, judge = task.score(samples, answers), None
         if score is None and task.scored_by == "judge" and self._judge is not None:
             show = partial(self._show, task, "judged")

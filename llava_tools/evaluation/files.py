@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import RequestError
 from llava_tools.evaluation.task import read_error
+
+#: The escape of one half of a character beyond U+FFFF.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: Path) -> str:
@@ -32,11 +37,7 @@ def read_json(path: Path) -> Any:
     Raises:
         RequestError: The file is missing, or no JSON.
     """
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise read_error(path, f"it is no JSON ({error})") from error
+    return _parse(read_text(path), path, "it")
 
 
 def number_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -48,10 +49,7 @@ def number_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise read_error(path, f"line {number} is no JSON ({error})") from error
+        value = _parse(line, path, f"line {number}")
         if not isinstance(value, dict):
             raise read_error(path, f"line {number} is no JSON object")
         yield number, value
@@ -60,14 +58,30 @@ def number_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def image_path(folder: Path, name: object) -> Path:
     """Return the path of an image that a data set names.
 
+    Links are followed, since data sets are often links to where their images are.
+
     Raises:
         RequestError: It is missing, or the name leads out of the folder.
     """
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or well_formed(name) != name:
         raise read_error(folder, f"{name!r} is no image's name")
     path = folder / name
     if Path(name).is_absolute() or ".." in path.relative_to(folder).parts:
         raise RequestError(f"The image {name!r} is not in {folder}.", "Check the data set.")
-    if not path.is_file():
-        raise read_error(path, "there is no such image")
-    return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # such as a name that is too long
+        raise read_error(path, (error.strerror or type(error).__name__).lower()) from error
+    raise read_error(path, "there is no such image")
+
+
+def _parse(text: str, path: Path, place: str) -> Any:
+    """Return the value of JSON text, whose place in a file is for errors."""
+    try:
+        value = json.loads(text)
+        if _SURROGATE.search(text):  # alone it is no character, and cannot be written
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise read_error(path, f"{place} is no JSON ({error})") from error
+    return value

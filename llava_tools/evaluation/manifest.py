@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from llava_tools.bench.machine import describe
 from llava_tools.errors import RequestError
+from llava_tools.evaluation.writing import writing
 
 #: Name of the file in an output folder.
 MANIFEST = "manifest.json"
@@ -67,16 +68,18 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise RequestError(f"{path} cannot be read: {error.strerror}.", "Check it.") from error
         try:
-            value = json.loads(text)
+            value = json.loads(data)
             if value.pop("format") != _FORMAT:
                 raise ValueError("another version wrote it")
             tasks = {name: TaskData(**data) for name, data in value.pop("tasks").items()}
             return cls(**value | {"tasks": tasks, "runs": tuple(value["runs"])})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise RequestError(
                 f"{path} is no manifest of an evaluation ({error}).", "Choose another folder."
             ) from error
@@ -157,11 +160,6 @@ def write_json_file(path: Path, value: object) -> None:
         RequestError: It cannot be written.
     """
     part = path.with_suffix(".part")
-    try:
+    with writing(path):
         part.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
         part.replace(path)
-    except OSError as error:
-        raise RequestError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            "Free space on the disk, or check the folder's permissions.",
-        ) from error

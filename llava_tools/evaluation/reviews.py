@@ -20,6 +20,7 @@ from typing import Any
 from llava_tools.errors import RequestError, on_one_line
 from llava_tools.evaluation.files import read_text
 from llava_tools.evaluation.task import Judge, Progress
+from llava_tools.evaluation.writing import append_line, writing
 
 #: Characters of a reply that a note shows.
 _SHOWN = 60
@@ -105,7 +106,7 @@ class ReviewFile:
 
         Raises:
             EngineError: The judge failed; reviews that have come are kept.
-            RequestError: The judge refuses all prompts.
+            RequestError: The judge refuses all prompts, or the file cannot be written.
         """
         pending = [item for item in requests if not self._has(item, judge)]
         for item in pending:  # of another judge or answer
@@ -163,19 +164,19 @@ class ReviewFile:
             "request_hash": item.hash,
         }
         with self._lock:
-            self._lines[item.id] = line
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
+            with writing(self._path), self._path.open("ab", buffering=0) as file:
+                append_line(file, json.dumps(line).encode() + b"\n")
                 os.fsync(file.fileno())
+            self._lines[item.id] = line
 
     def _rewrite(self, requests: Sequence[ReviewRequest]) -> None:
         """Write all lines in the samples' order, and drop replaced and broken ones."""
         ids = {item.id: None for item in requests if item.id in self._lines} | self._lines
         temporary = self._path.with_name(f"{self._path.name}.tmp")
         text = "".join(f"{json.dumps(self._lines[key])}\n" for key in ids)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self._path)
+        with writing(self._path):
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self._path)
 
     def _result(
         self, requests: Sequence[ReviewRequest], problems: Mapping[str, str | RequestError]
@@ -205,7 +206,7 @@ def _read_lines(path: Path) -> dict[str, dict[str, Any]]:
         try:
             line = json.loads(text)
             lines[line["sample_id"]] = line
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number == len(texts):  # empty after a whole line
                 break
             raise RequestError(

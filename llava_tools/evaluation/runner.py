@@ -18,6 +18,7 @@ from llava_tools.core.backend import Backend
 from llava_tools.core.outputs import Answer, collect
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.core.retry import RetryingStream
+from llava_tools.core.unicode import well_formed
 from llava_tools.errors import RequestError
 from llava_tools.evaluation.answer_log import AnswerLog, LoggedAnswer
 from llava_tools.evaluation.selection import group_samples
@@ -170,7 +171,7 @@ class _Workers:
             self._results.put(
                 LoggedAnswer(
                     sample.id,
-                    answer.text.strip(),
+                    well_formed(answer.text.strip()),
                     answer.usage.prompt_tokens,
                     answer.usage.completion_tokens,
                     answer.finish_reason,

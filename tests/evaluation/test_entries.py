@@ -117,6 +117,13 @@ def test_repeated_identifier_is_named_with_both_places() -> None:
         by_identifier(entries, "id")
 
 
+def test_number_and_its_text_are_the_same_identifier() -> None:
+    entries = [Entry({"id": 5}, PATH, "line 1"), Entry({"id": "5"}, PATH, "line 9")]
+
+    with pytest.raises(RequestError, match="line 9: id '5' stands also in line 1"):
+        by_identifier(entries, "id")
+
+
 def test_split_is_that_whose_images_and_questions_are_there(tmp_path: Path) -> None:
     for name in ("llava.jsonl", "test.json", "val.json"):
         (tmp_path / name).touch()

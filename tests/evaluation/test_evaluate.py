@@ -264,3 +264,23 @@ def test_progress_names_benchmark_and_step(options: EvalOptions, tmp_path: Path)
     assert seen[0] == ("pope", "answered", 0, 20)
     assert seen[20] == ("pope", "answered", 20, 20)
     assert seen[-1] == ("mm_vet", "judged", 20, 20)
+
+
+def test_a_submission_that_cannot_be_written_is_the_benchmarks_error(
+    options: EvalOptions, tmp_path: Path
+) -> None:
+    options = replace(options, tasks="pope,vqav2")
+    (tmp_path / "out" / "vqav2").mkdir(parents=True)
+    (tmp_path / "out" / "vqav2" / "submission.json").mkdir()
+    evaluation = _run(options, tmp_path)
+    assert [result.task.name for result in evaluation.results] == ["pope"]
+    assert "cannot be written: Is a directory" in str(evaluation.failed["vqav2"])
+
+
+def test_answers_without_their_manifest_are_not_taken_over(
+    options: EvalOptions, tmp_path: Path
+) -> None:
+    _run(options, tmp_path)
+    (tmp_path / "out" / "manifest.json").unlink()
+    evaluation = _run(options, tmp_path, ScriptedBackend(["of another model"]))
+    assert "does not say what the answers to pope there are of" in str(evaluation.failed["pope"])

@@ -49,6 +49,19 @@ def test_a_foreign_manifest_is_refused(tmp_path: Path, text: str) -> None:
         Manifest.read(tmp_path)
 
 
+@pytest.mark.parametrize("data", [b"\xff\xfe{", b"[" * 200_000], ids=["no UTF-8", "deep"])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(data)
+    with pytest.raises(RequestError, match=r"manifest\.json is no manifest of an evaluation"):
+        Manifest.read(tmp_path)
+
+
+def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).mkdir()
+    with pytest.raises(RequestError, match=r"manifest\.json cannot be read: Is a directory"):
+        Manifest.read(tmp_path)
+
+
 def test_a_run_has_date_versions_and_hardware() -> None:
     run = describe_run(tasks=["pope"], limit=None)
     assert run["date"].endswith("+00:00")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -98,6 +99,21 @@ def test_reviews_that_came_before_a_failure_are_kept(tmp_path: Path) -> None:
     judge.fails_after = None
     assert len(_complete(path, _requests(9), judge).lines) == 9
     assert len(judge.prompts) == 9
+
+
+def test_a_review_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "reviews.jsonl"
+    judge = ScriptedJudge(lambda prompt: "5")
+    with monkeypatch.context() as patch:
+        patch.setattr("llava_tools.evaluation.reviews.append_line", fail)
+        with pytest.raises(RequestError, match=r"reviews\.jsonl cannot be written: No space left"):
+            _complete(path, _requests(3), judge)
+    assert _complete(path, _requests(3), judge).missing == []
 
 
 def test_an_interrupt_keeps_reviews_and_does_not_wait(tmp_path: Path) -> None:

@@ -60,6 +60,11 @@ def test_a_sample_without_an_image_is_text_alone(tmp_path: Path) -> None:
     assert backend.requests[0].messages[0].content == ("2 + 2?",)
 
 
+def test_half_a_character_becomes_a_replacement(tmp_path: Path) -> None:
+    backend = ScriptedBackend(["\ud83d"])
+    assert _run(backend, [Sample("s", "Which?", None)], tmp_path / "log") == {"s": "\ufffd"}
+
+
 def test_an_answer_is_logged_with_tokens_and_finish_reason(tmp_path: Path) -> None:
     samples = [replace(samples_of(tmp_path, 1)[0], max_tokens=2)]
     backend = ScriptedBackend(["one two three"], image_tokens=10)

@@ -26,6 +26,7 @@ from llava_tools.evaluation.task import (
     Task,
     read_error,
 )
+from llava_tools.evaluation.writing import writing
 
 _TRUTHS, _QUESTIONS = "mm-vet.json", "llava-mm-vet.jsonl"
 _ID_PREFIX = "v1_"
@@ -223,4 +224,5 @@ def _write_grades(path: Path, samples: Sequence[Sample], reviews: Reviews) -> No
         }
         for sample in samples
     }
-    path.write_text(json.dumps(grades, indent=4) + "\n", encoding="utf-8")
+    with writing(path):
+        path.write_text(json.dumps(grades, indent=4) + "\n", encoding="utf-8")

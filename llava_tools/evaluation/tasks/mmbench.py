@@ -29,6 +29,7 @@ _MISSING = frozenset(
     )
 )
 _ROUND = 1_000_000  # between the indices of a question's rows
+_INDEX_DIGITS = 9
 #: Columns that a submission leaves out, and the place of the answers in it, as LLaVA's has them.
 _NOT_SUBMITTED = ("hint", "category", "source", "image", "comment", "l2-category")
 _PREDICTION_AT = 6
@@ -137,7 +138,7 @@ class MMBench(Task):
 
 def _read_index(row: Entry) -> int:
     text = row.text("index")
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _INDEX_DIGITS):
         raise row.error(f"the index {text!r} is no number")
     return int(text)
 

@@ -162,6 +162,7 @@ def test_submission_is_the_table_that_the_server_takes(tmp_path: Path) -> None:
         ([], "it has no rows"),
         ([_row(1, "A"), _row(1, "A")], "row 3: the index 1 stands also in row 2"),
         ([{**_row(1, "A"), "index": "x"}], "row 2: the index 'x' is no number"),
+        ([{**_row(1, "A"), "index": "9" * 5000}], "row 2: the index '999"),
         ([_row(1, "C")], "row 2: the answer 'C' is none of its choices, A, B"),
         ([_row(1, "A", image="?")], "row 2: 'image' is no base64"),
     ],
