@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any, Self, TypeVar
 
 from llava_tools.core.unicode import well_formed
@@ -21,6 +22,8 @@ _T = TypeVar("_T")
 KEY_VARIABLE = "LLAVA_JUDGE_API_KEY"
 #: Seconds between attempts. Longer than for answers, since limits are often counted by the minute.
 _RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+#: How often the models are looked up again at the start.
+_LOOKUP_RETRIES = 3
 _MAX_CONCURRENT_REQUESTS = 8
 
 
@@ -60,20 +63,25 @@ class ServerJudge:
     ) -> None:
         options = EngineOptions(base_url=url, max_concurrent_requests=max_concurrent_requests)
         assert options.base_url is not None
+        base_url = options.base_url
+        self._key = api_key or os.environ.get(KEY_VARIABLE)
         self.max_concurrent_requests = max_concurrent_requests
-        self._client = Client(
-            options.base_url,
-            api_key or os.environ.get(KEY_VARIABLE),
-            retry_delays,
-            Connection(options.default_headers or {}),
-            read_timeout=READ_TIMEOUT,
-            answer_timeout=READ_TIMEOUT,
-        )
-        try:
-            self.model = self._find_model(model)
-        except BaseException:
-            self._client.close()
-            raise
+
+        def connect(delays: tuple[float, ...]) -> Client:
+            return Client(
+                base_url,
+                self._key,
+                delays,
+                Connection(options.default_headers or {}),
+                read_timeout=READ_TIMEOUT,
+                answer_timeout=READ_TIMEOUT,
+            )
+
+        # A server that is not there at the start is an error soon: nothing waits for it yet.
+        with closing(connect(retry_delays[:_LOOKUP_RETRIES])) as client:
+            models = _run(client, client.list_models())
+            self.model, _ = select_model(models, model, client.url)
+        self._client = connect(retry_delays)
 
     def reply(
         self, prompt: str, *, system: str = "", max_tokens: int = 1024, temperature: float = 0.0
@@ -90,7 +98,9 @@ class ServerJudge:
         completion = self._client.complete(
             self.model, messages, max_tokens=max_tokens, temperature=temperature
         )
-        return well_formed(answer_text(self._run(completion)))
+        text = well_formed(answer_text(_run(self._client, completion)))
+        # A server may repeat what it was sent, and replies are kept in files.
+        return text.replace(self._key, "***") if self._key else text
 
     def close(self) -> None:
         """Fail the requests in flight and close the connections."""
@@ -102,15 +112,11 @@ class ServerJudge:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _find_model(self, model: str | None) -> str:
-        models = self._run(self._client.list_models())
-        name, _ = select_model(models, model, self._client.url)
-        return name
 
-    def _run(self, task: Coroutine[Any, Any, _T]) -> _T:
-        try:
-            return self._client.run(task)
-        except ModelError as error:
-            if "LLAVA_API_KEY" not in error.hint:  # the variable of the model's server
-                raise
-            raise ModelError(error.message, f"Set another {KEY_VARIABLE}.") from error
+def _run(client: Client, task: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        return client.run(task)
+    except ModelError as error:
+        if "LLAVA_API_KEY" not in error.hint:  # the variable of the model's server
+            raise
+        raise ModelError(error.message, f"Set another {KEY_VARIABLE}.") from error

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llava_tools.errors import RequestError, on_one_line
+from llava_tools.errors import OutputError, RequestError, on_one_line
 from llava_tools.evaluation.files import read_text
 from llava_tools.evaluation.task import Judge, Progress
 from llava_tools.evaluation.writing import append_line, writing
@@ -105,7 +105,7 @@ class ReviewFile:
         """Return the reviews for all requests; request those that the file lacks.
 
         Raises:
-            EngineError: The judge failed; reviews that have come are kept.
+            EngineError: The judge failed, or no reply has a score; reviews that have come are kept.
             RequestError: The judge refuses all prompts, or the file cannot be written.
         """
         pending = [item for item in requests if not self._has(item, judge)]
@@ -188,6 +188,11 @@ class ReviewFile:
             if not lines:
                 raise first
             return Reviews(lines, missing, f"the judge refused the prompt ({first.message})")
+        if missing and not lines:
+            raise OutputError(
+                f"None of {len(missing)} reviews has a score, the first since {first}.",
+                "Choose another judge: one that answers directly, without thinking first.",
+            )
         return Reviews(lines, missing, first)
 
 

@@ -182,7 +182,7 @@ class Task(ABC):
             The figure; None if the benchmark is not scored by a judge.
 
         Raises:
-            EngineError: The judge cannot be reached; finished reviews are kept.
+            EngineError: The judge cannot be reached, or writes no score; finished reviews are kept.
         """
         return None
 

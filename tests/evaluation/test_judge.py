@@ -167,3 +167,21 @@ def test_a_benchmark_is_judged_through_a_server(stack: ExitStack, tmp_path: Any)
     assert len(server.requests) == 4
     assert task.judge(samples, answers, tmp_path, judge) == score
     assert len(server.requests) == 4
+
+
+def test_a_reply_that_repeats_the_key_is_kept_without_it(stack: ExitStack) -> None:
+    server = _serve(stack, "8 7\nBearer the judge's key", api_key="the judge's key")
+    judge = _connect(stack, server.url, api_key="the judge's key")
+    assert judge.reply("?") == "8 7\nBearer ***"
+
+
+def test_a_server_that_is_not_there_is_an_error_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        delays.append(delay)
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    with pytest.raises(ServerError, match="cannot be reached"):
+        ServerJudge("http://127.0.0.1:9/v1", retry_delays=(1.0, 2.0, 3.0, 4.0, 5.0))
+    assert delays == [1.0, 2.0, 3.0]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llava_tools.errors import RequestError, ServerError
+from llava_tools.errors import OutputError, RequestError, ServerError
 from llava_tools.evaluation.reviews import Attempt, ReviewFile, ReviewRequest, Reviews
 from tests.evaluation.judging import ScriptedJudge
 
@@ -160,8 +160,16 @@ def test_if_all_prompts_are_refused_the_refusal_is_raised(tmp_path: Path) -> Non
         _complete(tmp_path / "reviews.jsonl", _requests(3), ScriptedJudge(script))
 
 
+def test_a_judge_that_never_writes_a_score_is_an_error(tmp_path: Path) -> None:
+    judge = ScriptedJudge(lambda prompt: "I think it is good.")
+    with pytest.raises(OutputError, match="None of 3 reviews has a score, .* 'I think it is good"):
+        _complete(tmp_path / "reviews.jsonl", _requests(3), judge)
+
+
 def test_control_characters_of_a_reply_do_not_reach_notes(tmp_path: Path) -> None:
-    judge = ScriptedJudge(lambda prompt: "\x1b[2J no\nscore " + "x" * 500)
-    (note,) = _complete(tmp_path / "reviews.jsonl", _requests(1), judge).notes
+    judge = ScriptedJudge(
+        lambda prompt: "5" if prompt == "Prompt 1" else "\x1b[2J no\nscore " + "x" * 500
+    )
+    (note,) = _complete(tmp_path / "reviews.jsonl", _requests(2), judge).notes
     assert note.isprintable()
     assert len(note) < 250

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llava_tools.errors import RequestError, ServerError
+from llava_tools.errors import OutputError, RequestError, ServerError
 from llava_tools.evaluation.evaluate import evaluate, rescore
 from llava_tools.evaluation.options import EvalOptions
 from llava_tools.evaluation.tasks.llava_bench import LlavaBench, parse_scores, summarize
@@ -161,7 +161,8 @@ def test_unreadable_reviews_are_requested_thrice_then_counted(folder: Path, out:
 
 
 def test_without_any_review_there_is_no_figure(folder: Path, out: Path) -> None:
-    assert _judge(out, folder, ScriptedJudge(lambda prompt: "")) is None
+    with pytest.raises(OutputError, match="None of 6 reviews has a score"):
+        _judge(out, folder, ScriptedJudge(lambda prompt: ""))
 
 
 def test_judging_resumes_and_requests_only_what_changed(folder: Path, out: Path) -> None:
