@@ -162,7 +162,7 @@ def test_if_all_prompts_are_refused_the_refusal_is_raised(tmp_path: Path) -> Non
 
 def test_a_judge_that_never_writes_a_score_is_an_error(tmp_path: Path) -> None:
     judge = ScriptedJudge(lambda prompt: "I think it is good.")
-    with pytest.raises(OutputError, match="None of 3 reviews has a score, .* 'I think it is good"):
+    with pytest.raises(OutputError, match=r"None of 3 reviews has a score, .* 'I think it is good"):
         _complete(tmp_path / "reviews.jsonl", _requests(3), judge)
 
 
