@@ -76,4 +76,5 @@ show_evidence = VisualTool(
     "the handle of a picture with that part lit up.",
     EvidenceArguments,
     _show,
+    subject="about",
 )

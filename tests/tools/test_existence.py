@@ -24,6 +24,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "look": {"question": "What colour is it?", "about": "the car"},
     "choose": {"question": "What colour?", "labels": ["red", "blue"], "about": "the car"},
     "zoom": {"box": [0, 0, 40, 20], "question": "What colour is it?", "about": "the car"},
+    "show_evidence": {"question": "What colour is it?", "about": "the car"},
 }
 
 
