@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llava_tools.bench.workload import Measurements, Workload
 from llava_tools.errors import RequestError, require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def _columns(workload: Workload) -> dict[str, str]:
@@ -91,6 +94,21 @@ def check_plot(path: Path, extra: str = "bench") -> None:
     require("matplotlib", extra=extra)
 
 
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure of matplotlib.
+
+    Raises:
+        RequestError: It cannot be written, as on a full disk.
+    """
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise RequestError(
+            f"The plot {path} cannot be written: {error.strerror or error}.",
+            "Name another place with --plot.",
+        ) from error
+
+
 def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> None:
     """Write a plot with a panel for each column and a bar for each contender."""
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
@@ -110,4 +128,4 @@ def plot(measured: Sequence[Measurements], workload: Workload, path: Path) -> No
         axes.set_ylim(len(measured) - 0.4, -0.6)  # a row each, also where the bar is missing
         if place > 1:
             axes.set_yticks([])
-    figure.savefig(path, dpi=150)
+    save_plot(figure, path)

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from llava_tools.bench.report import check_plot
 from llava_tools.cli.index_plan import format_seconds
@@ -21,7 +21,7 @@ from llava_tools.cli.output import (
     write_json,
     write_note,
 )
-from llava_tools.errors import EngineError
+from llava_tools.errors import EngineError, RequestError
 from llava_tools.evaluation import radar, report
 from llava_tools.evaluation.catalog import find_tasks
 from llava_tools.evaluation.evaluate import evaluate, find_data, rescore
@@ -32,6 +32,8 @@ from llava_tools.model import Llava
 from llava_tools.options import TINY_NOTICE, EngineOptions
 
 _RESULTS = Path("eval-results")
+#: Flags of options that `--score` heeds.
+_SCORE_FLAGS = {"tasks", "data", "judge_url", "judge_model"}
 
 
 def add(commands: Any) -> None:
@@ -46,8 +48,8 @@ def add(commands: Any) -> None:
             "eval --data playground/data/eval --model 7b --plot radar.png",
             "eval --data playground/data/eval --tasks pope,gqa --limit 500 --model 7b",
             "eval --data playground/data/eval --base-url http://localhost:8000/v1",
-            "eval --score eval-results/7b --judge-url https://api.openai.com/v1 "
-            "--judge-model gpt-4o",
+            "eval --score eval-results/llava-hf-llava-1.5-7b-hf "
+            "--judge-url https://api.openai.com/v1 --judge-model gpt-4o",
         ),
         "Answer the questions of LLaVA 1.5's benchmarks with its own prompts, score them by the "
         "official rules, and show the figures beside the published ones. After a kill, the same "
@@ -95,11 +97,24 @@ def _eval(arguments: argparse.Namespace) -> int:
         check_plot(arguments.plot, extra="eval")
     with ExitStack() as stack:
         if arguments.score is not None:
+            _check_score_flags(arguments)
             judge = _connect(options, stack)
-            result = rescore(options, arguments.score, judge, _Progress())
+            progress = stack.enter_context(_Progress())
+            result = rescore(options, arguments.score, judge, progress)
         else:
             result = _evaluate(arguments, options, stack)
     return _report(result, arguments)
+
+
+def _check_score_flags(arguments: argparse.Namespace) -> None:
+    """Refuse flags that `--score` would leave without effect."""
+    settings = get_flags(arguments, EvalOptions) | get_flags(arguments, EngineOptions)
+    if foreign := settings.keys() - _SCORE_FLAGS:
+        raise RequestError(
+            f"--{min(foreign).replace('_', '-')} is not possible with --score, which scores what "
+            "is in its folder.",
+            "Leave it out, or leave out --score.",
+        )
 
 
 def _list(arguments: argparse.Namespace, options: EvalOptions) -> int:
@@ -123,7 +138,8 @@ def _evaluate(arguments: argparse.Namespace, options: EvalOptions, stack: ExitSt
         write_note(TINY_NOTICE)
     folder = options.out or _RESULTS / re.sub(r"[^\w.-]+", "-", backend.model_name).strip("-.")
     try:
-        return evaluate(options, model.options, backend, folder, judge, _Progress())
+        with _Progress() as progress:
+            return evaluate(options, model.options, backend, folder, judge, progress)
     except (KeyboardInterrupt, EngineError):
         write_note(f"the answers so far are in {folder}; the same command goes on from there")
         raise
@@ -144,6 +160,7 @@ def _report(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
         write_json(evaluation.as_dict())
     elif evaluation.results:
         write(report.table(evaluation))
+    write_note(f"answers and results are in {evaluation.folder}")
     for name, error in evaluation.failed.items():
         write_error(f"error: {name}: {error}")
     if arguments.plot is not None:
@@ -160,6 +177,15 @@ class _Progress:
     def __init__(self) -> None:
         self._step: tuple[str, str] | None = None
         self._start = (0.0, 0)
+        self._is_open = False  # whether a line has no end yet
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End a line that an interrupt or a failure left open."""
+        if self._is_open:
+            sys.stderr.write("\n")
 
     def __call__(self, task: Task, step: str, done: int, total: int) -> None:
         """See `evaluate.Show`."""
@@ -175,4 +201,5 @@ class _Progress:
         # The code at the end clears the rest of a longer line.
         sys.stderr.write(f"\r{task.name}: {done:,} of {total:,} {step}{left}\x1b[K")
         sys.stderr.write("\n" if done == total else "")
+        self._is_open = done < total
         sys.stderr.flush()

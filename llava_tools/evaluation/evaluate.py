@@ -252,7 +252,7 @@ class _Evaluator:
 def _no_data(task: Task, data: Path) -> RequestError:
     files = ", ".join(task.source.files)
     return RequestError(
-        f"The data of {task.name} are not in {data / task.folder}, which needs {files}.",
+        f"The data of {task.name} are not in {data / task.folder}, which has none of {files}.",
         f"They are at {task.source.url} ({task.source.size}).",
     )
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from llava_tools.core.backend import Backend, check_labels
 from llava_tools.core.requests import Message, Request
-from llava_tools.errors import LlavaToolsError, RequestError
+from llava_tools.errors import RequestError
 from llava_tools.evaluation.calibration import ExistencePrediction, Prediction
 from llava_tools.images import open_image
 from llava_tools.label_scoring import (
@@ -94,7 +94,7 @@ def _record(path: Path, number: int, content: Any) -> Record:
         if not isinstance(content[field], str) or not content[field].strip():
             raise RequestError(f"{name}: {field} is {content[field]!r:.80}, not a text.", _HINT)
     image = path.parent / content["image"]
-    if not image.is_file():
+    if not _is_file(image):
         raise RequestError(f"{name}: there is no image {image}.", "Write a path relative to it.")
     answer = content["answer"]
     if "shows" in content:
@@ -114,6 +114,13 @@ def _record(path: Path, number: int, content: Any) -> Record:
             "Write it as one of the labels.",
         )
     return LabelledQuestion(image, content["question"], tuple(labels), labels.index(answer))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def predict(
@@ -141,9 +148,8 @@ def predict(
                 else:
                     statements.append(ExistencePrediction(log_odds(scores), record.is_shown))
                 progress(number)
-        except LlavaToolsError:
+        finally:  # after an error or an interrupt, no further record begins
             executor.shutdown(cancel_futures=True)
-            raise
     return Predictions(choices, statements)
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from llava_tools.bench.report import save_plot
 from llava_tools.errors import RequestError
 from llava_tools.evaluation.result import TaskResult
 
@@ -62,7 +63,7 @@ def plot(results: Sequence[TaskResult], model: str, path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.set_title("1 on each axis: the published figure of LLaVA 1.5 13B", fontsize=9, pad=30)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    figure.savefig(path, dpi=150)
+    save_plot(figure, path)
 
 
 def _label(result: TaskResult) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llava_tools.bench.report import save_plot
 from llava_tools.evaluation.calibration import (
     BINS,
     Outcome,
@@ -66,4 +67,4 @@ def plot_reliability(panels: Mapping[str, Sequence[Outcome]], path: Path) -> Non
         axes.set_ylabel("share of right answers")
         axes.set_aspect("equal")
         axes.legend(loc="upper left", fontsize=7)
-    figure.savefig(path, dpi=150)
+    save_plot(figure, path)

@@ -132,6 +132,48 @@ def test_a_plot_is_written(data: str) -> None:
     assert Path("radar.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_plot_that_cannot_be_written_is_an_error_after_the_table(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("radar.png").mkdir()
+    assert main(["eval", "--data", data, "--plot", "radar.png"]) == 2
+    out, err = capsys.readouterr()
+    assert "Numbers" in out
+    assert "error: The plot radar.png cannot be written: Is a directory." in err
+
+
+def test_a_run_says_where_its_answers_are(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--data", data]) == 0
+    assert "answers and results are in eval-results/scripted\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--limit", "6"], ["--model", "7b"], ["--out", "elsewhere"]])
+def test_flags_that_score_does_not_heed_are_refused(
+    data: str, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(["eval", "--data", data, "--out", "out"]) == 0
+    assert main(["eval", "--score", "out", *flags]) == 2
+    assert f"error: {flags[0]} is not possible with --score" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_line_of_the_progress(
+    data: str,
+    backend: ScriptedBackend,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(request: object) -> str:
+        if len(backend.requests) == 8:
+            signal.raise_signal(signal.SIGINT)
+        return right_answer(request)
+
+    backend._script = interrupt
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    words = ["eval", "--data", data, "--tasks", "pope", "--out", "out", "--at-once", "1"]
+    assert main(words) == 130
+    assert "\nllava-tools: note: the answers so far are in out" in capsys.readouterr().err
+
+
 def test_a_failing_model_exits_with_1_and_says_how_to_go_on(
     data: str, backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 from llava_tools.core.calibration import UNCHANGED
 from llava_tools.core.requests import Request
 from llava_tools.errors import ImageError, RequestError
+from llava_tools.evaluation import labelled
 from llava_tools.evaluation.calibrating import calibrate, measure_effects
 from llava_tools.evaluation.calibration import Outcome
 from llava_tools.evaluation.labelled import (
@@ -53,6 +56,7 @@ def test_both_forms_are_read(folder: Path) -> None:
         ({"more": 1}, "has other fields: image, question, labels, answer, more"),
         ({"image": ""}, "image is '', not a text"),
         ({"image": "none.png"}, "there is no image"),
+        ({"image": "x" * 300}, "there is no image"),
         ({"question": 7}, "question is 7, not a text"),
         ({"answer": "cow"}, "the answer 'cow' is not one of two or more labels"),
         ({"labels": ["dog"]}, "the answer 'dog' is not one of two or more labels"),
@@ -113,6 +117,30 @@ def test_an_image_that_is_none_is_named(folder: Path) -> None:
     records = read_labelled(_write(folder, [QUESTION, QUESTION | {"image": "b.png"}]))
     with pytest.raises(ImageError, match=r"b\.png"):
         predict(ScriptedBackend(), records, lambda done: None)
+
+
+def test_after_an_interrupt_no_record_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    class Executor(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            release.set()
+            super().shutdown(wait=wait)
+
+    def score(request: Request, label: str) -> float:
+        assert "First?" in request.messages[0].text or release.wait(10)
+        return -1.0
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(labelled, "ThreadPoolExecutor", Executor)
+    records = read_labelled(_write(folder, [QUESTION | {"question": "First?"}] + [QUESTION] * 200))
+    backend = ScriptedBackend(scores=score)
+    with pytest.raises(KeyboardInterrupt):
+        predict(backend, records, interrupt)
+    assert len(backend.requests) < 20
 
 
 def test_a_model_that_is_too_sure_is_made_less_sure(folder: Path) -> None:
