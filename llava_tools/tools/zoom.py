@@ -49,7 +49,8 @@ def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator
             f"{image.size[1]} pixels.",
             "Give x1 < x2 and y1 < y2 within it.",
         )
-    region = open_image(image.rgb().crop(box))
+    with image.decoded() as pixels:
+        region = open_image(pixels.crop(box))
     handle = resolver.add(region)
     text = None
     if arguments.question is not None:
