@@ -114,13 +114,15 @@ def takes_encoding_of_the_system(call: ast.Call) -> bool:
         return False
     if function.startswith("subprocess."):
         return "text" in arguments
-    if is_method and function.endswith((".read_text", ".write_text")):
-        return True
+    if is_method and function.endswith(".read_text"):
+        return not call.args
+    if is_method and function.endswith(".write_text"):
+        return len(call.args) < 2
     if function != "open" and not function.endswith(".open"):
         return False
     modes = [arguments["mode"]] if "mode" in arguments else call.args[0 if is_method else 1 :]
     if not modes:
-        return True
+        return not is_method  # other objects have an `open` without arguments
     mode = modes[0].value if isinstance(modes[0], ast.Constant) else "b"  # another `open`, of ours
     return "b" not in str(mode)
 
@@ -139,12 +141,12 @@ def test_tests_are_imported_on_every_system() -> None:
     assert {name: uses for name, uses in found.items() if uses} == {}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_files_of_text_name_their_encoding(package: str) -> None:
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests"])
+def test_files_of_text_name_their_encoding(folder: str) -> None:
     found = [
         f"{name}:{call.lineno}"
-        for name, tree in parse(package)
-        if "/tests/" not in name
+        for name, tree in parse(folder)
+        if not name.rpartition("/")[2].startswith("test_")
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and takes_encoding_of_the_system(call)
     ]
