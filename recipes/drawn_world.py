@@ -146,7 +146,7 @@ def write_dataset(
         example.image.save(images / f"{number:06}.png")
         records.append(example.record(f"{kind} {first_seed + number}", f"{number:06}.png"))
     path = folder / "data.json"
-    path.write_text(json.dumps(records, indent=1) + "\n")
+    path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     return path
 
 

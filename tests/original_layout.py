@@ -198,11 +198,12 @@ def write_original(
         stored |= {prefix + name: tensor for name, tensor in tower.items()}
     write_weights(original, stored, pickled=pickled)
     published = {k: v for k, v in (config | fields).items() if v is not None}
-    (original / "config.json").write_text(json.dumps(published))
+    (original / "config.json").write_text(json.dumps(published), encoding="utf-8")
     (original / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "LlamaTokenizer", "pad_token": "<unk>", "legacy": False})
+        json.dumps({"tokenizer_class": "LlamaTokenizer", "pad_token": "<unk>", "legacy": False}),
+        encoding="utf-8",
     )
-    (original / "LICENSE").write_text("LLAMA 2 COMMUNITY LICENSE AGREEMENT")
+    (original / "LICENSE").write_text("LLAMA 2 COMMUNITY LICENSE AGREEMENT", encoding="utf-8")
     return Original(original, clip, config, weights, pieces)
 
 
@@ -220,7 +221,8 @@ def write_weights(folder: Path, weights: Weights, *, pickled: bool) -> None:
         torch.save({name: weights[name] for name in part}, folder / file)
         places |= dict.fromkeys(part, file)
     (folder / "pytorch_model.bin.index.json").write_text(
-        json.dumps({"metadata": {"total_size": 1}, "weight_map": places})
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": places}),
+        encoding="utf-8",
     )
 
 

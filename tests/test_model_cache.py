@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -290,3 +291,12 @@ def test_the_rest_of_the_wait_is_known(engines: Engines) -> None:
     assert engines.cache.seconds_left(model.options) == 200
     engines.timer.pass_time(200)
     assert engines.cache.seconds_left(model.options) is None
+
+
+def test_models_are_kept_where_processes_do_not_fork(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    model = Llava()
+    assert [model.ask("?").text for _ in range(2)] == ["one two three"] * 2
+    assert engines.loads == 1

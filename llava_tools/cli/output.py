@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -58,6 +59,10 @@ def write(text: str, end: str = "\n") -> None:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:  # a closed stream raises ValueError
+        if sys.platform == "win32" and getattr(error, "errno", None) == errno.EINVAL:
+            raise BrokenPipeError(
+                errno.EPIPE, "The reader has stopped"
+            ) from error  # as it is there
         raise WriteError(getattr(error, "strerror", None) or error) from error
 
 

@@ -178,7 +178,7 @@ def read_api_keys(file: str | None) -> tuple[str, ...]:
     lines = [os.environ.get(KEY_VARIABLE, "")]
     if file is not None:
         try:
-            lines += Path(file).expanduser().read_text().splitlines()
+            lines += Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(f"The key file {file} cannot be read: {error}.") from None
     keys = read_keys(lines)

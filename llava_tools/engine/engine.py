@@ -43,6 +43,7 @@ from llava_tools.engine.stream import EngineStream
 from llava_tools.engine.vision_stream import VisionStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
+from llava_tools.images.limits import decode_limit
 from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 from llava_tools.structured.constrained_stream import constrained
 
@@ -107,7 +108,6 @@ class LlavaEngine:
             on_dropped=self._release_dropped,
         )
         self.image_batcher = ImageBatcher(encode, plan.images_at_once)
-        self._pixels_lock = threading.Lock()  # one image at a time has all its pixels in memory
         self._images = ImageFeatureCache(
             self._encode,
             vocab_size,
@@ -277,7 +277,7 @@ class LlavaEngine:
 
     def _encode(self, image: ImageRef) -> torch.Tensor:
         """Return an image's features: [image_tokens, hidden] in the model's dtype."""
-        with self._pixels_lock:
+        with decode_limit.hold(image.size):
             (pixels,) = preprocess(self.loaded.processor, [image])
         return self.image_batcher(pixels)
 

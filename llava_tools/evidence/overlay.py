@@ -52,11 +52,11 @@ def draw_overlay(
         max_side: Pixels of the longer side of the result, at most. Small images are enlarged by a
             whole factor to at least `MIN_SIDE`.
     """
-    canvas = image.rgb()
-    scale = _scale(max(canvas.size), max_side)
-    width, height = (max(1, round(length * scale)) for length in canvas.size)
-    if scale != 1:
-        canvas = canvas.resize((width, height))
+    with image.decoded() as canvas:
+        scale = _scale(max(canvas.size), max_side)
+        width, height = (max(1, round(length * scale)) for length in canvas.size)
+        if scale != 1:
+            canvas = canvas.resize((width, height))
     canvas = canvas.point([round(BRIGHTNESS * level) for level in range(256)] * 3)
     scaled = [([edge * scale for edge in edges], value) for edges, value in cells]
     heat = _strengths(scaled, noise, canvas.size)

@@ -91,19 +91,19 @@ class CheckpointStore:
         """
         if not self._metrics.exists():
             return []
-        lines = self._metrics.read_text().splitlines()[:steps]
+        lines = self._metrics.read_text(encoding="utf-8").splitlines()[:steps]
         return [StepMetrics(**json.loads(line)) for line in lines]
 
     def write_metrics(self, metrics: Iterable[StepMetrics]) -> None:
         """Replace all metrics."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._metrics.with_suffix(".part")
-        part.write_text("".join(map(_line, metrics)))
+        part.write_text("".join(map(_line, metrics)), encoding="utf-8")
         part.replace(self._metrics)
 
     def append_metrics(self, metrics: StepMetrics) -> None:
         """Add those of one step."""
-        with self._metrics.open("a") as file:
+        with self._metrics.open("a", encoding="utf-8") as file:
             file.write(_line(metrics))
 
 

@@ -167,7 +167,8 @@ def _max_length(config: Any, options: StageOptions) -> int:
 def _write_report(options: StageOptions, metrics: Sequence[StepMetrics], loss: float) -> None:
     """Write options, losses and their plot beside the checkpoint."""
     report = {"loss": loss, "options": asdict(options), "steps": [asdict(s) for s in metrics]}
-    (options.out / "tuning.json").write_text(json.dumps(report, default=str, indent=1) + "\n")
+    text = json.dumps(report, default=str, indent=1) + "\n"
+    (options.out / "tuning.json").write_text(text, encoding="utf-8")
     curves = {"loss per token": {step.step: step.loss for step in metrics}}
     held_out = {s.step: s.held_out_loss for s in metrics if s.held_out_loss is not None}
     if held_out:

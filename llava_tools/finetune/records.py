@@ -23,6 +23,7 @@ from typing import cast
 from llava_tools.core.requests import Message
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef
+from llava_tools.images.opening import leads_to_another_computer
 from llava_tools.images.sources import shorten
 
 PLACEHOLDER = "<image>"
@@ -203,16 +204,19 @@ def _image_path(image: str, folder: Path | None, name: str) -> Path:
     """Return an image's file, which must exist in the folder."""
     if folder is None:
         raise _error(name, f"has the image {shorten(image)}", "Name the image folder (images=…).")
+    outside = ImageError(
+        f"The image {shorten(image)} of {name} leads out of {shorten(folder)}.",
+        "Only images in that folder are read; name them relative to it.",
+    )
+    if leads_to_another_computer(image, [folder]):
+        raise outside
     try:
         path = (folder / image).resolve()
         exists = path.is_relative_to(folder) and path.is_file()
     except (OSError, ValueError, RuntimeError):  # a null byte, too long a name, a loop of links
         path, exists = folder, False
     if not path.is_relative_to(folder):
-        raise ImageError(
-            f"The image {shorten(image)} of {name} leads out of {shorten(folder)}.",
-            "Only images in that folder are read; name them relative to it.",
-        )
+        raise outside
     if not exists:
         raise ImageError(
             f"The image {shorten(image)} of {name} is not in {shorten(folder)}.",

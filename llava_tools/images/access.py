@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
+from llava_tools.images.opening import leads_to_another_computer
 from llava_tools.images.ref import ImageRef, ImageSource, is_handle, open_image
 from llava_tools.images.sources import open_path, shorten
 from llava_tools.images.store import ImageStoreLike, open_store
@@ -148,6 +149,8 @@ class ImageResolver:
 
     def _within(self, name: str) -> Path | None:
         """Return the path of a name, with links resolved, if it is in an allowed directory."""
+        if leads_to_another_computer(name, self._directories):
+            return None
         for directory in self._directories:
             try:
                 path = (directory / name).resolve()

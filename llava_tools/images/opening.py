@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 from io import BufferedReader
+from os.path import splitdrive
 from pathlib import Path
 
 #: To open a folder on the way; O_PATH, where it exists, needs no permission to list it.
@@ -38,19 +39,40 @@ def open_regular_within(path: str | Path, directories: Iterable[Path]) -> Buffer
         PermissionError: It is outside of the directories.
         OSError: It cannot be opened, or is no regular file.
     """
+    directories = tuple(directories)
+    if leads_to_another_computer(path, directories):
+        raise _outside(path)
     resolved = Path(os.path.realpath(path))
     above = directory_of(resolved, directories)
     if above is None or resolved == above:
-        raise PermissionError(errno.EACCES, "It is outside of the allowed directories", str(path))
+        raise _outside(path)
     if os.open not in os.supports_dir_fd:
         return _open_and_compare(resolved)
     names = resolved.relative_to(above).parts
     return open(resolved, "rb", opener=lambda _, flags: _open_below(above, names, flags))
 
 
+def leads_to_another_computer(name: str | Path, directories: Iterable[Path]) -> bool:
+    r"""Return whether a name is one of a network share that no directory is in.
+
+    Such names, like `\\host\share\a.png`, exist on Windows only. Looking at one sends the user's
+    credentials to that computer, so this comes before any look.
+    """
+    share = _drive(name)
+    return share.startswith("\\\\") and all(_drive(folder) != share for folder in directories)
+
+
+def _drive(name: str | Path) -> str:
+    return splitdrive(str(name))[0].replace("/", "\\").lower()
+
+
 def directory_of(path: Path, directories: Iterable[Path]) -> Path | None:
     """Return the directory that a path is in, or is; None without one. No path has links."""
     return next((folder for folder in directories if path.is_relative_to(folder)), None)
+
+
+def _outside(path: str | Path) -> PermissionError:
+    return PermissionError(errno.EACCES, "It is outside of the allowed directories", str(path))
 
 
 def _open_regular(path: str | Path, flags: int, folder: int | None = None) -> int:

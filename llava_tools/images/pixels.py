@@ -7,6 +7,9 @@ from typing import cast
 
 from PIL import Image, ImageMath
 
+#: Pixels that are composed at a time.
+_STRIP_PIXELS = 1 << 22
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -18,23 +21,35 @@ _UPRIGHT = {
 }
 
 
-def as_shown(image: Image.Image, orientation: int) -> Image.Image:
-    """Return a new image with the 8-bit RGB pixels that a viewer shows."""
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return the pixels over white, in 8-bit RGB: the image itself if it has such pixels."""
     image.load()
     if image.mode == "LAB":
         shown = _lab_to_rgb(image)
     elif image.mode == "F" or image.mode.startswith("I"):
         shown = _grey_to_8_bit(image).convert("RGB")
     elif image.has_transparency_data:
-        over = image.convert("LA") if image.mode == "La" else image
-        shown = Image.new("RGBA", image.size, "white")
-        shown.alpha_composite(over.convert("RGBA"))
-        shown = shown.convert("RGB")
+        shown = _over_white(image.convert("LA") if image.mode == "La" else image)
     else:
-        shown = image.convert("RGB")
-    if orientation in _UPRIGHT:
-        shown = shown.transpose(_UPRIGHT[orientation])
+        shown = image if image.mode == "RGB" else image.convert("RGB")
     shown.info = {}  # with an orientation in it, the image would be turned a second time
+    return shown
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn an image by its EXIF orientation, 1 (which is upright) to 8."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Return a transparent image over white; strip by strip, since a whole copy takes memory."""
+    shown = Image.new("RGB", image.size)
+    height = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, height):
+        strip = image.crop((0, top, image.width, min(top + height, image.height)))
+        white = Image.new("RGBA", strip.size, "white")
+        white.alpha_composite(strip.convert("RGBA"))
+        shown.paste(white.convert("RGB"), (0, top))
     return shown
 
 

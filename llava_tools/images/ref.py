@@ -13,6 +13,8 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,14 @@ from PIL import Image, ImageFile
 
 from llava_tools.errors import ImageError
 from llava_tools.images.fetch import Fetcher
-from llava_tools.images.pixels import as_shown, scale_colour_key
+from llava_tools.images.limits import (
+    check_pixels,
+    check_work,
+    decode_limit,
+    loaded,
+    too_many_pixels,
+)
+from llava_tools.images.pixels import as_rgb, scale_colour_key, upright
 from llava_tools.images.sources import (
     MAX_BYTES,
     check_bytes,
@@ -35,12 +44,10 @@ from llava_tools.images.urls import display_url
 from llava_tools.images.validation import (
     DAMAGE,
     check_complete,
-    check_pixels,
     frames_note,
     not_an_image,
     read_header,
     read_orientation,
-    too_many_pixels,
 )
 
 #: The form of `ImageRef.handle`, as a regular expression.
@@ -69,7 +76,8 @@ class ImageRef:
     Attributes:
         handle: `img_` and 24 hex digits; equal content has equal handles.
         source: Where it came from, for messages.
-        size: Width and height in pixels as a viewer shows it.
+        size: Width and height in pixels as a viewer shows it; half of them for a JPEG of more than
+            40 million pixels, which is decoded at that size.
         media_type: Of `data`, such as `image/jpeg`.
     """
 
@@ -112,13 +120,26 @@ class ImageRef:
         """
         if self.media_type in _PORTABLE:
             return self.data, self.media_type
-        return _encode_png(self.rgb()), "image/png"
+        with self.decoded() as image:
+            return _encode_png(image), "image/png"
+
+    @contextmanager
+    def decoded(self) -> Iterator[Image.Image]:
+        """Decode the image as `rgb` does for the length of a block, which may use no other one.
+
+        Waits while other threads decode as much as memory is meant for (`limits.DecodeLimit`).
+
+        Raises:
+            ImageError: The image is damaged in a way that only decoding finds.
+        """
+        with decode_limit.hold(self.size):
+            yield self.rgb()
 
     def _repr_png_(self) -> bytes:
         """Return the image for a notebook, at most `SHOWN_SIZE` pixels wide and high."""
-        image = self.rgb()
-        image.thumbnail((SHOWN_SIZE, SHOWN_SIZE))
-        return _encode_png(image)
+        with self.decoded() as image:
+            image.thumbnail((SHOWN_SIZE, SHOWN_SIZE))
+            return _encode_png(image)
 
     def rgb(self) -> Image.Image:
         """Decode the image as a viewer shows it, in 8-bit RGB; the caller owns the result.
@@ -128,12 +149,17 @@ class ImageRef:
         """
         if not isinstance(self._content, bytes):
             return self._content.copy()
+        # The decoded image is freed before its pixels are turned: both would be 512 MB.
+        return upright(self._decode(self._content), self._orientation)
+
+    def _decode(self, content: bytes) -> Image.Image:
         try:
-            image = read_header(self._content)
+            image = read_header(content, self.source)
             if image is None:
                 raise _damaged(self.source, "its format is not known any more")
-            scale_colour_key(image, self._content)
-            return as_shown(image, self._orientation)
+            check_work(image, content, self.source)
+            scale_colour_key(image, content)
+            return as_rgb(loaded(image, self.source))
         except ImageError:
             raise
         except DAMAGE as error:
@@ -226,7 +252,8 @@ def restore_image(data: bytes, handle: str) -> ImageRef:
     """
     image = _from_bytes(data, handle, warn=False)
     if image.handle != handle:  # the handle of pixels, whose data are a PNG of them
-        image = _from_pixels(image.rgb(), handle)
+        with image.decoded() as pixels:
+            image = _from_pixels(pixels, handle)
     if image.handle != handle:
         raise _damaged(handle, "its content has another digest")
     return image
@@ -237,13 +264,15 @@ def _from_bytes(data: bytes, name: str, *, warn: bool = True) -> ImageRef:
     if not data:
         raise ImageError(f"{name} is empty.", "Give a file with an image (and rewind it).")
     try:
-        image = read_header(data)
+        image = read_header(data, name)
         if image is None:
             raise not_an_image(data, name)
-        check_pixels(image.size, name)
-        check_complete(image, data)
-        orientation = read_orientation(image, data)
-        note = frames_note(image)
+        check_work(image, data, name)
+        with decode_limit.hold(image.size):
+            check_complete(image, data)
+            check_pixels(image.size, name)  # once decoded, a GIF may be larger than its screen
+            orientation = read_orientation(image, data)
+            note = frames_note(image)
         media_type = image.get_format_mimetype() or "application/octet-stream"
     except Image.DecompressionBombError as error:
         raise too_many_pixels(name) from error
@@ -272,7 +301,8 @@ def _from_pixels(image: Image.Image, name: str) -> ImageRef:
             image.load()
             orientation = read_orientation(image, b"")
             note = frames_note(image) if image.tell() == 0 else ""
-        pixels = as_shown(image, orientation)
+        pixels = upright(as_rgb(image), orientation)
+        pixels = pixels.copy() if pixels is image else pixels
     except DAMAGE as error:
         raise _damaged(name, error) from error
     if note:

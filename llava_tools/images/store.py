@@ -11,10 +11,11 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from llava_tools.errors import ImageError, RequestError
+from llava_tools.errors import ImageError, ImageStoreError, RequestError
 from llava_tools.images.memory import MemoryImages
 from llava_tools.images.ref import ImageRef
 from llava_tools.images.sources import shorten
@@ -41,12 +42,12 @@ class ImageStore:
     Args:
         max_bytes: Bytes that the images may take, >= 1; 1 GiB by default. The least recently used
             are removed first; the last one added always stays.
-        directory: A folder of a local file system, made if it does not exist, for its owner only.
-            None: the memory of this process.
+        directory: A folder of a local file system, made if it does not exist, for its owner only;
+            not on Windows. None: the memory of this process.
 
     Raises:
         RequestError: An impossible `max_bytes` or `directory`.
-        ImageStoreError: The folder cannot be made or used.
+        ImageStoreError: The folder cannot be made or used, or this is Windows.
     """
 
     def __init__(self, max_bytes: int = 1 << 30, directory: str | Path | None = None) -> None:
@@ -61,7 +62,8 @@ class ImageStore:
         if self._directory is None:
             self._images = MemoryImages(max_bytes)
         else:
-            from llava_tools.images.directory import DirectoryImages  # locks of POSIX
+            _check_locks()
+            from llava_tools.images.directory import DirectoryImages
 
             self._images = DirectoryImages(self._directory, max_bytes)
 
@@ -188,6 +190,14 @@ def shared_store() -> ImageStore:
 
 _shared: ImageStore | None = None
 _shared_lock = threading.Lock()
+
+
+def _check_locks() -> None:
+    if find_spec("fcntl") is None:
+        raise ImageStoreError(
+            "An image store with a directory needs the file locks of POSIX, which Windows lacks.",
+            f"Leave out its directory, and {DIRECTORY_VARIABLE}: images are kept in memory.",
+        )
 
 
 def _absolute(directory: str | Path) -> Path:

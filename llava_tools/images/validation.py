@@ -12,13 +12,11 @@ import zlib
 from PIL import Image, ImageFile
 
 from llava_tools.errors import ImageError
-from llava_tools.images.sources import SMALLER
+from llava_tools.images.containers import SOS, container_fault, jpeg_segments, png_chunks
 
-#: The most pixels that an image may decode to: 300 MB as RGB.
-MAX_PIXELS = 100_000_000
-
-#: Formats that Pillow may try. Its other plug-ins are rare, start programs (EPS) or guess (TGA).
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
+#: Formats that Pillow may try. Its other plug-ins are rare, start programs (EPS), guess (TGA),
+#: decode before a size can be checked (ICO) or decode in Python (QOI).
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 # The errors of Pillow's readers on damaged files, found by fuzzing.
 DAMAGE = (
@@ -29,42 +27,35 @@ DAMAGE = (
 )  # fmt: skip
 
 
-def read_header(data: bytes) -> ImageFile.ImageFile | None:
+def read_header(data: bytes, name: str) -> ImageFile.ImageFile | None:
     """Read the header, or return None if it is of none of the allowed formats.
 
     Like `Image.open` without Pillow's pixel limit, a global that the calling program may have
-    changed; `check_pixels` sets ours.
+    changed; `check_work` sets ours.
+
+    Args:
+        data: The encoded image.
+        name: Its name, for errors.
+
+    Raises:
+        ImageError: Its parts are too many to read.
     """
     Image.preinit()
-    for name in FORMATS:
-        if name not in Image.OPEN:
+    for format_ in FORMATS:
+        if format_ not in Image.OPEN:
             Image.init()  # imports forty plug-ins; PNG and JPEG do without
-        factory, accept = Image.OPEN.get(name, (None, None))
+        factory, accept = Image.OPEN.get(format_, (None, None))
         if factory is None:
             continue
         try:
             accepted = accept is None or accept(data[:16])
             if accepted and not isinstance(accepted, str):  # a string is a reason for refusal
+                if fault := container_fault(data, format_):
+                    raise ImageError(f"{name} {fault}.", "Save it again, as a PNG or a JPEG.")
                 return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     return None
-
-
-def check_pixels(size: tuple[int, int], name: str) -> None:
-    """Raise an error if an image has no pixels, or more than are decoded."""
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {width:,} x {height:,} pixels; the limit is {MAX_PIXELS:,}.", SMALLER
-        )
-    if width < 1 or height < 1:
-        raise ImageError(f"{name} has no pixels ({width} x {height}).", "Give another image.")
-
-
-def too_many_pixels(name: str) -> ImageError:
-    """Return the error for an image whose decoding Pillow stops at too many pixels."""
-    return ImageError(f"{name} has more than {MAX_PIXELS:,} pixels, the limit.", SMALLER)
 
 
 def check_complete(image: ImageFile.ImageFile, data: bytes) -> None:
@@ -88,29 +79,18 @@ def _jpeg_ends(data: bytes) -> bool:
     Segments before the scan are skipped, since an embedded thumbnail has an end of its own. Inside
     a scan, 0xFF is always followed by a zero or a restart marker.
     """
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xDA:
-            return data.find(b"\xff\xd9", position) >= 0
-    return False
+    scans = (end for marker, _, end in jpeg_segments(data) if marker == SOS)
+    return data.find(b"\xff\xd9", next(scans, len(data))) >= 0
 
 
 def _png_ends(data: bytes) -> bool:
     """Return whether a PNG's chunks have valid checksums up to its end."""
-    view, position = memoryview(data), 8
-    while position + 12 <= len(data):
-        length = int.from_bytes(view[position : position + 4], "big")
-        end = position + 8 + length
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+    view = memoryview(data)
+    for kind, begin, end in png_chunks(data):
+        if zlib.crc32(view[begin - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             return False
-        if data[position + 4 : position + 8] == b"IEND":
+        if kind == b"IEND":
             return True
-        position = end + 4
     return False
 
 

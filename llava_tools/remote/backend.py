@@ -74,7 +74,8 @@ class RemoteBackend:
 
     Raises:
         ModelNotFoundError: The server has no such model.
-        ModelError: The server rejects the API key, or the calibration is damaged or another model's.
+        ModelError: The server rejects the API key, or the calibration is damaged or that of another
+            model.
         ServerError: The server cannot be reached, or does not speak this API.
     """
 

@@ -38,7 +38,8 @@ class ImageEncoder:
             url = self._urls.pop(image.handle, None)
             if url is None:
                 buffer = io.BytesIO()
-                pad_and_resize(image.rgb(), self._size).save(buffer, "PNG")
+                with image.decoded() as pixels:
+                    pad_and_resize(pixels, self._size).save(buffer, "PNG")
                 url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
             self._urls[image.handle] = url
             if len(self._urls) > CACHE_SIZE:

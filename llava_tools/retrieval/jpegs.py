@@ -16,14 +16,15 @@ JPEG_QUALITY = 80
 
 def make_thumbnail(image: ImageRef) -> bytes:
     """Return an image as a small JPEG."""
-    small = image.rgb()
-    small.thumbnail((THUMBNAIL_SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return _encode(small)
+    with image.decoded() as small:
+        small.thumbnail((THUMBNAIL_SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return _encode(small)
 
 
 def make_jpeg(image: ImageRef) -> bytes:
     """Return an image as a JPEG of its size."""
-    return _encode(image.rgb())
+    with image.decoded() as pixels:
+        return _encode(pixels)
 
 
 def _encode(image: Image.Image) -> bytes:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from llava_tools.errors import DocumentError, ImageError
 from llava_tools.images.access import resolve_directories
-from llava_tools.images.opening import directory_of
+from llava_tools.images.opening import directory_of, leads_to_another_computer
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.files import FileScan, Skipped
 from llava_tools.retrieval.pages import Document, PageImage, hash_file, open_document, read_pages
@@ -54,7 +54,7 @@ def page_id(document: str, page: int, part: str = "") -> str:
 
 def load_pages(
     paths: Sequence[str | Path], allowed_directories: Iterable[str | Path] | None = None
-) -> Iterator[LoadedPage | Skipped]:
+) -> Generator[LoadedPage | Skipped, None, None]:
     """Yield the pages of files and folders in order, and each file that cannot be used.
 
     One page is in memory at a time. If a file breaks in the middle, its readable pages come first,
@@ -95,5 +95,7 @@ def load_pages(
 def _is_allowed(path: str | Path, directories: Sequence[Path] | None) -> bool:
     if directories is None:
         return True
+    if leads_to_another_computer(path, directories):
+        return False
     resolved = Path(os.path.realpath(Path(path).expanduser()))
     return directory_of(resolved, directories) is not None

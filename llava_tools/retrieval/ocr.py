@@ -87,7 +87,8 @@ class RapidOcr:
         shorter, longer = sorted(image.size)
         if shorter < MIN_SIDE or longer > MAX_RATIO * shorter:
             return []
-        blue_green_red = numpy.asarray(image.rgb())[:, :, ::-1]
+        with image.decoded() as pixels:
+            blue_green_red = numpy.asarray(pixels)[:, :, ::-1]
         with self._lock:
             result = self._reader(
                 numpy.ascontiguousarray(blue_green_red), use_cls=False, return_word_box=True

@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,9 @@ MAX_PAGES = 5_000
 #: Characters of a page's text that are kept, at most.
 MAX_TEXT = 20_000
 _LINE = re.compile(r"[^\r\n]+")
+_EPOCH = datetime(1970, 1, 1)
+_FIRST_SECOND = (datetime.min - _EPOCH) // timedelta(seconds=1)
+_LAST_SECOND = (datetime.max - _EPOCH) // timedelta(seconds=1)
 
 
 class FileState(NamedTuple):
@@ -59,9 +62,13 @@ class FileState(NamedTuple):
 
     @property
     def modified(self) -> str:
-        """When the file was last changed: UTC in ISO 8601, to seconds."""
-        date = datetime.fromtimestamp(self.mtime_ns // 10**9, UTC)
-        return date.strftime("%Y-%m-%dT%H:%M:%S")
+        """When the file was last changed: UTC in ISO 8601, to seconds.
+
+        A time outside of the years 1 to 9999, as a file may have, becomes the nearest within.
+        """
+        # Not `fromtimestamp`, which on Windows refuses times before 1970.
+        seconds = min(max(self.mtime_ns // 10**9, _FIRST_SECOND), _LAST_SECOND)
+        return (_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 @dataclass(frozen=True)

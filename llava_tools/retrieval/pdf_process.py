@@ -257,6 +257,12 @@ def borrow_process(process: PdfProcess | None = None) -> Iterator[PdfProcess]:
             process.close()
 
 
+def release_files() -> None:
+    """Let go of the PDFs that idle children keep open, where an open file cannot be removed."""
+    if sys.platform == "win32":
+        close_idle_processes()
+
+
 def close_idle_processes() -> None:
     """End the children that are kept for later requests."""
     with _pool.lock:

@@ -49,7 +49,8 @@ def answer_with_tiles(
     weight = yield from _weight(page, whole, make_statement)
     if weight >= SUFFICIENT_WEIGHT:
         return whole, None
-    images = [open_image(page.rgb().crop(box)) for box in boxes]
+    with page.decoded() as pixels:
+        images = [open_image(pixels.crop(box)) for box in boxes]
     tile_answers = yield from get_answers(*map(make_request, images))
     for box, image, answer in zip(boxes, images, tile_answers, strict=True):
         tile_weight = yield from _weight(image, answer, make_statement)

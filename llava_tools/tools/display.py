@@ -80,10 +80,10 @@ def draw_box(image: ImageRef, box: Box | None, max_side: int = MAX_SIDE) -> byte
 
 def draw_frame(image: ImageRef, box: Box | None, max_side: int) -> Image.Image:
     """Return the pixels of an image with a frame around a box, at most `max_side` a side."""
-    canvas = image.rgb()
-    scale = min(1.0, max_side / max(canvas.size))
-    if scale < 1:
-        canvas = canvas.resize([max(1, round(length * scale)) for length in canvas.size])
+    with image.decoded() as canvas:
+        scale = min(1.0, max_side / max(canvas.size))
+        if scale < 1:
+            canvas = canvas.resize([max(1, round(length * scale)) for length in canvas.size])
     if box is not None:
         line = max(1, round(max(canvas.size) / 200))
         pen = ImageDraw.Draw(canvas)

@@ -49,7 +49,8 @@ def _region(arguments: ZoomArguments, resolver: ImageResolver) -> ImageRef:
             f"{image.size[1]} pixels.",
             "Give x1 < x2 and y1 < y2 within it.",
         )
-    return open_image(image.rgb().crop(box))
+    with image.decoded() as pixels:
+        return open_image(pixels.crop(box))
 
 
 def _zoom(arguments: ZoomArguments, resolver: ImageResolver) -> RequestGenerator[ZoomResult]:

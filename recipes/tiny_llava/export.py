@@ -52,4 +52,6 @@ def export(model: LlavaForConditionalGeneration, tokenizer: Tokenizer, folder: P
             "image_std": list(STD),
         },
     }
-    (folder / "processor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "processor_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )

@@ -101,4 +101,6 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "processor_class": "LlavaProcessor",
         "clean_up_tokenization_spaces": False,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -103,3 +104,16 @@ def test_i7_answers_and_names_of_documents_are_shown_harmlessly(
     assert "red \\x1b]0;title" in printed.out
     for text in (printed.out, printed.err):
         assert all(character.isprintable() or character == "\n" for character in text)
+
+
+@pytest.mark.parametrize(("system", "code"), [("win32", 0), ("linux", 1)])
+def test_windows_reports_a_reader_that_stopped_as_an_invalid_argument(
+    system: str, code: int, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    monkeypatch.setattr("sys.platform", system)
+    assert main(["ask", "Hello?", "-q"]) == code

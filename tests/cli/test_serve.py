@@ -148,3 +148,12 @@ def test_keep_alive_takes_durations(text: str, seconds: float) -> None:
 def test_an_impossible_duration_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--keep-alive", "5x"]) == 2
     assert "keep_alive='5x' is not possible" in capsys.readouterr().err
+
+
+def test_a_key_file_may_begin_with_the_mark_that_windows_editors_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    file = tmp_path / "keys.txt"
+    file.write_bytes(b"\xef\xbb\xbf# d\xc3\xa9p\xc3\xb4t\r\nfirst-key\r\nsecond-key\r\n")
+    assert read_api_keys(str(file)) == ("first-key", "second-key")

@@ -15,6 +15,7 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.core.retry import RetryingBackend
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.errors import AnswerTimeoutError, QueueFullError
+from llava_tools.images.limits import decode_limit
 
 
 def test_timeout_while_an_image_is_encoded(
@@ -52,3 +53,11 @@ def test_timeout_while_an_image_is_encoded(
     assert released.wait(60)
     assert engine.idle
     assert model.ask("What is it?", images[0], max_tokens=4).usage.completion_tokens == 4
+
+
+def test_i3_a_small_image_is_answered_while_a_large_one_is_decoded(
+    fresh: Callable[..., Llava], images: list[Image.Image]
+) -> None:
+    model = fresh()
+    with decode_limit.hold((8_000, 8_000)):  # as somebody else's image does
+        assert model.ask("What is it?", images[0], max_tokens=4).usage.completion_tokens == 4

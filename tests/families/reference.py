@@ -43,7 +43,7 @@ def _tokenizer(row: Loadable, folder: Path) -> Tokenizer:
     text alone; `tokenizer.json` puts one after special tokens, too, as Phi-3 was trained.
     """
     folder = folder / "base" if (folder / "base").is_dir() else folder
-    content = json.loads((folder / "tokenizer.json").read_text())
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_str(json.dumps(content))
     if row.vocabulary in ("llama", "tiny_llama_chatml"):
         tokenizer.normalizer = normalizers.Replace(" ", "▁")

@@ -57,7 +57,7 @@ class Refused:
             path.write_bytes(b"no weights")
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in jsons.items():
-            (folder / name).write_text(json.dumps(content))
+            (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
 
 def _other(model_type: str, architecture: str, **fields: Any) -> Config:

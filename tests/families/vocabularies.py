@@ -73,7 +73,9 @@ class Vocabulary:
         settings = {"added_tokens_decoder": added, **self.settings}
         if template is not None:
             settings["chat_template"] = template
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(settings, indent=2), encoding="utf-8"
+        )
 
 
 def _special(*texts: str, rstrip: bool = False) -> list[AddedToken]:

@@ -121,9 +121,9 @@ def _write_files(
 ) -> None:
     vocabulary.write(folder, row.template)
     for name, content in {"config.json": config, **row.files}.items():
-        (folder / name).write_text(json.dumps(content, indent=2))
+        (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
     if row.jinja is not None:
-        (folder / "chat_template.jinja").write_text(row.jinja)
+        (folder / "chat_template.jinja").write_text(row.jinja, encoding="utf-8")
 
 
 def _write_weights(row: Loadable, folder: Path, model: LlavaForConditionalGeneration) -> None:
@@ -158,7 +158,7 @@ def _write_shards(folder: Path, weights: Weights) -> None:
         where |= dict.fromkeys(part, file)
     size = sum(tensor.nbytes for tensor in weights.values())
     index = {"metadata": {"total_size": size}, "weight_map": where}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def _write_adapter(
@@ -196,4 +196,4 @@ def _write_adapter(
         "target_modules": r".*language_model.*\.(q_proj|v_proj)",
         "task_type": "CAUSAL_LM",
     }
-    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2))
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")

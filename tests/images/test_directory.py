@@ -23,6 +23,7 @@ from llava_tools.images.memory import MemoryImages
 from llava_tools.images.store import ImageStore, open_store
 from tests.strategies import encoded, make_image
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its locks are POSIX's")
 ROOT = Path(__file__).parent.parent.parent
 #: Bytes of each image of `make_image` as a file, but for black ones.
 SIZE = len(make_image(255).data)
@@ -278,7 +279,7 @@ def test_folder_that_disappeared_is_named(folder: Path) -> None:
         store.get(handle)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write everywhere")
 def test_folder_without_permission_is_named(folder: Path) -> None:
     store = ImageStore(directory=folder)
     folder.chmod(0o500)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from llava_tools.errors import ImageError
+from llava_tools.errors import DocumentError, ImageError
+from llava_tools.finetune import records
 from llava_tools.images import open_image
 from llava_tools.images.access import ImageResolver
-from llava_tools.images.opening import open_regular, open_regular_within
+from llava_tools.images.opening import (
+    leads_to_another_computer,
+    open_regular,
+    open_regular_within,
+)
+from llava_tools.retrieval import load_pages
 from tests.strategies import make_image
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need permissions there")
@@ -117,3 +124,68 @@ def test_links_within_the_allowed_directories_are_followed(allowed: Path) -> Non
         open_regular_within(allowed.parent / "secret" / "a.png", [allowed])
     with pytest.raises(IsADirectoryError):
         open_regular_within(allowed / "deeper", [allowed])
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_without_folders_descriptors_the_path_is_compared_after_opening(
+    allowed: Path, monkeypatch: pytest.MonkeyPatch, swap: Callable[[Path], None]
+) -> None:
+    path = allowed / "deeper" / "a.png"
+    expected = path.read_bytes()
+    monkeypatch.setattr(os, "supports_dir_fd", set())  # as on Windows
+    with open_regular_within(path, [allowed]) as file:
+        assert file.read() == expected
+    after_resolving(monkeypatch, lambda: swap(allowed))
+    with pytest.raises(OSError, match=r"It was replaced while it was opened|a pipe"):
+        open_regular_within(path, [allowed])
+
+
+SHARE = "//evil.example/share"
+
+
+@pytest.mark.parametrize(
+    ("name", "leads_away"),
+    [
+        (r"\\evil.example\share\a.png", True),
+        (f"{SHARE}/a.png", True),
+        (r"\\?\UNC\evil.example\share\a.png", True),
+        (r"\\.\pipe\a", True),
+        (r"\\Files\Team\a.png", False),
+        ("//files/team/deeper/a.png", False),
+        (r"C:\images\a.png", False),
+        (r"deeper\a.png", False),
+        ("a.png", False),
+    ],
+)
+def test_names_of_other_computers_differ_from_those_of_the_directories(
+    name: str, leads_away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llava_tools.images.opening.splitdrive", ntpath.splitdrive)
+    directories = [PureWindowsPath(r"C:\images"), PureWindowsPath(r"\\files\team\images")]
+    assert leads_to_another_computer(name, directories) == leads_away
+
+
+@pytest.mark.parametrize("use", ["tool call", "message", "opening", "document", "training data"])
+def test_nothing_looks_at_a_file_of_another_computer_that_others_name(
+    allowed: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    resolver = ImageResolver(allowed_directories=[allowed])
+    monkeypatch.setattr("llava_tools.images.opening.splitdrive", ntpath.splitdrive)
+    looks: list[str] = []
+    realpath = os.path.realpath
+
+    def look(path: str, **options: bool) -> str:
+        looks.append(str(path))
+        return realpath(path, **options)
+
+    monkeypatch.setattr(os.path, "realpath", look)
+    opened: dict[str, Callable[[str], object]] = {
+        "tool call": resolver.open,
+        "message": resolver.open_block,
+        "opening": lambda name: open_regular_within(name, [allowed]),
+        "document": lambda name: list(load_pages([name], [allowed])),
+        "training data": lambda name: records._image_path(name, allowed, "record 1"),
+    }
+    with pytest.raises((ImageError, DocumentError, PermissionError)):
+        opened[use](f"{SHARE}/a.png")
+    assert not [path for path in looks if "evil" in path]

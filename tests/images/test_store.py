@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tools.errors import ImageError, RequestError
+from llava_tools.errors import ImageError, ImageStoreError, RequestError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images import store as store_module
 from llava_tools.images.store import ImageStore, shared_store
@@ -136,3 +137,14 @@ def test_remove_and_clear() -> None:
     for shade in range(3):
         store.add(make_image(shade))
     assert len(store) == 3
+
+
+def test_a_directory_without_locks_of_posix_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    monkeypatch.setitem(sys.modules, "llava_tools.images.directory", None)
+    with pytest.raises(ImageStoreError, match=r"which Windows lacks\. Leave out its directory"):
+        ImageStore(directory=tmp_path / "images")
+    assert not (tmp_path / "images").exists()
+    assert len(ImageStore()) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from uuid import UUID
 
@@ -152,6 +152,35 @@ def test_another_file_system(folder: Path) -> None:
             LlavaPageReader(allowed_directories=[folder]).load_data("/reader", fs=fs)
     finally:
         fs.rm("/reader", recursive=True)
+
+
+@pytest.mark.parametrize(
+    "name", [r"..\..\a.pdf", "C:a.pdf", "CON.pdf", "a?.pdf", f"{'a' * 300}.pdf"]
+)
+def test_files_of_another_file_system_keep_to_the_folder_of_copies(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = MemoryFileSystem()
+    fs.pipe_file(f"/reader/{name}", (folder / "manual.pdf").read_bytes())
+    targets: list[str] = []
+    get_file = fs.get_file
+
+    def get(source: str, target: str) -> None:
+        targets.append(target)
+        get_file(source, target)
+
+    monkeypatch.setattr(fs, "get_file", get)
+    try:
+        documents = LlavaPageReader().load_data("/reader", fs=fs)
+    finally:
+        fs.rm("/reader", recursive=True)
+    assert {document.metadata["document"] for document in documents} == {f"/reader/{name}"}
+    (copy,) = map(Path, targets)
+    on_windows = PureWindowsPath(r"C:\Temp", copy.name)
+    assert on_windows.parent == PureWindowsPath(r"C:\Temp")
+    assert on_windows.name == copy.name
+    assert not on_windows.is_reserved()
+    assert copy.suffix == ".pdf"
 
 
 def test_a_pipeline_reads_through_its_configuration(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from llava_tools.errors import DocumentError, IndexStoreError, RequestError
 from llava_tools.images import ImageRef
 from llava_tools.retrieval import Condition, PageIndex
+from llava_tools.retrieval.pages import FileState
 from llava_tools.retrieval.schema import SCHEMA_VERSION
 from llava_tools.testing import ScriptedEmbedder
 from tests.retrieval.documents import write_pdf
@@ -125,3 +126,17 @@ def test_an_index_of_an_older_schema_is_refused(
     with pytest.raises(IndexStoreError, match=message) as error:
         PageIndex(str(index.location)).search("tea", mode="text")
     assert "index again" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "modified"),
+    [
+        (0, "1970-01-01T00:00:00"),
+        (1_795_885_439, "2026-11-28T17:03:59"),
+        (-86_400, "1969-12-31T00:00:00"),
+        (-(10**11), "0001-01-01T00:00:00"),
+        (10**12, "9999-12-31T23:59:59"),
+    ],
+)
+def test_any_time_of_change_that_a_file_can_have_is_a_date(seconds: int, modified: str) -> None:
+    assert FileState(1, seconds * 10**9, 1, 1).modified == modified

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -217,9 +218,9 @@ else:
 
 @linux_only
 @pytest.mark.parametrize("use", ["page", "index"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_no_child_is_left_when_its_parent_ends_within_a_page(
-    tmp_path: Path, number: signal.Signals, use: str
+    tmp_path: Path, name: str, use: str
 ) -> None:
     path = write_dense_pattern(tmp_path / "a.pdf")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -228,7 +229,7 @@ def test_no_child_is_left_when_its_parent_ends_within_a_page(
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        parent.send_signal(number)
+        parent.send_signal(signal.Signals[name])
         parent.wait(25)  # the page would take thirty seconds
     if is_running(child):
         wait_until_gone(child)
@@ -261,3 +262,45 @@ print("done")
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(("system", "bytes_"), [("darwin", 5000), ("freebsd14", 5_120_000)])
+def test_where_no_limit_is_enforced_the_resident_memory_is_watched(
+    system: str, bytes_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    usage = SimpleNamespace(ru_maxrss=5000)  # in bytes on macOS, elsewhere in KiB
+    monkeypatch.setattr(resource, "getrusage", lambda _: usage)
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: pytest.fail("it is not enforced there"))
+    monkeypatch.setattr(sys, "platform", system)
+    assert pdf_worker._resident_bytes() == bytes_
+    pdf_worker._limit_address_space(1)
+
+
+def test_windows_has_no_limit_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert pdf_worker._resident_bytes() == 0
+    pdf_worker._limit_address_space(1)
+
+
+def test_pages_are_read_where_processes_do_not_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    monkeypatch.setattr(pdf_process, "_pool", pdf_process._Pool())
+    document = open_pdf(write_pdf(tmp_path / "a.pdf", ["One"]))
+    assert read_page(document, 1).text == "One"
+    close_idle_processes()
+
+
+@pytest.mark.parametrize(("system", "kept"), [("win32", 0), ("linux", 1)])
+def test_open_files_are_released_where_they_could_not_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, kept: int
+) -> None:
+    monkeypatch.setattr(pdf_process, "_pool", pdf_process._Pool())
+    read_page(open_pdf(write_pdf(tmp_path / "a.pdf", ["One"])), 1)
+    monkeypatch.setattr(sys, "platform", system)
+    pdf_process.release_files()
+    assert len(pdf_process._pool.idle) == kept
+    close_idle_processes()

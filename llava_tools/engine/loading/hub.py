@@ -194,13 +194,13 @@ def _write_ref(snapshot: Snapshot) -> None:
     """Make a snapshot the one that its revision names in the cache, as the hub's clients do."""
     ref = _cache_folder(snapshot.repository) / "refs" / snapshot.revision
     if snapshot.revision == snapshot.commit or (
-        ref.is_file() and ref.read_text() == snapshot.commit
+        ref.is_file() and ref.read_text(encoding="utf-8") == snapshot.commit
     ):
         return
     part = ref.with_name(f"{ref.name}.{threading.get_native_id()}.tmp")
     try:
         ref.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(snapshot.commit)
+        part.write_text(snapshot.commit, encoding="utf-8")
         part.replace(ref)
     except OSError as error:  # a cache that several users share, and this one only reads
         _log.debug("%s cannot be written: %s", ref, error)

@@ -57,7 +57,8 @@ def render_template(
         [sys.executable, "-P", "-c", code],
         input=json.dumps(request),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # JSON is ASCII; a library may write anything on stderr
         check=False,
     )
     if child.returncode:

@@ -105,5 +105,3 @@ def test_a_tuned_model_does_not_inherit_it(folder: Path, tmp_path: Path) -> None
     merge(weight_files(load(EngineOptions(str(folder)))), {}, tmp_path / "tuned")
     assert (tmp_path / "tuned" / "config.json").exists()
     assert not (tmp_path / "tuned" / "calibration.json").exists()
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,21 @@ def test_where_there_is_no_python_no_process_is_started(
         monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
     assert _render(QUESTION) is None
+
+
+def test_what_libraries_print_need_not_be_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import sys; sys.stderr.buffer.write(bytes([255]))"
+    (tmp_path / "sitecustomize.py").write_text(program, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert _render(QUESTION) == "Hi"
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_other_systems_than_linux_have_no_limit_of_memory(
+    system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    template_process._limit_memory()

@@ -13,8 +13,10 @@ from __future__ import annotations
 import base64
 import logging
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -31,6 +33,7 @@ from llava_tools.model_fields import ImageStoreField
 from llava_tools.options import validation_error
 from llava_tools.retrieval import LoadedPage, Skipped, load_pages, page_id
 from llava_tools.retrieval.files import SUFFIXES
+from llava_tools.retrieval.pdf_process import release_files
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +120,9 @@ class LlavaPageReader(BasePydanticReader):
         self._skipped = []
         listed = [paths] if isinstance(paths, str | PurePath) else list(paths)
         if fs is None or isinstance(fs, LocalFileSystem):
-            pages = load_pages(list(map(Path, listed)), self.allowed_directories)
+            pages: Iterator[LoadedPage | Skipped] = load_pages(
+                list(map(Path, listed)), self.allowed_directories
+            )
         elif self.allowed_directories is not None:
             raise RequestError(
                 "allowed_directories are local, and fs is another file system.", "Leave one out."
@@ -181,7 +186,16 @@ def _load_copies(
             if file != root and posixpath.splitext(name)[1].lower() not in SUFFIXES:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                copy = Path(folder, name)
+                copy = Path(folder, _copy_name(name))
                 fs.get_file(file, str(copy))
-                for item in load_pages([copy]):
-                    yield item.renamed(file)
+                try:
+                    with closing(load_pages([copy])) as items:
+                        for item in items:
+                            yield item.renamed(file)
+                finally:
+                    release_files()
+
+
+def _copy_name(name: str) -> str:
+    r"""Return a name of a file in its folder on every system, unlike `..\a` or `C:a`."""
+    return "copy of " + re.sub(r"[^\w. -]", "_", name)[-100:]
