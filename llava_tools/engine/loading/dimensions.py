@@ -13,6 +13,8 @@ from typing import Any
 Config = Mapping[str, Any]
 #: What values that make no sense raise.
 _INVALID = (KeyError, TypeError, ValueError, ArithmeticError)
+#: The most of anything that a model is counted by.
+_MOST = 1 << 60
 
 #: Bytes of a number by precision. 4 bit is NF4 with a scale in float32 for 64 numbers.
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "8bit": 1.0, "4bit": 0.5625}
@@ -211,7 +213,15 @@ def _text_model(config: Config) -> TextModel:
         vectors = layers * _norms_and_biases(model_type, text, hidden, queries, keys, head)
         is_tied = text.get("tie_word_embeddings") or config.get("tie_word_embeddings")
         parameters = linear + vectors + hidden * (1 + vocabulary * (1 if is_tied else 2))
-    return TextModel(model_type, context, vocabulary, 2 * layers * keys, parameters, linear)
+    kv_values = 2 * layers * keys
+    _check_counts(context, vocabulary, kv_values, parameters or 0, linear or 0)
+    return TextModel(model_type, context, vocabulary, kv_values, parameters, linear)
+
+
+def _check_counts(*counts: int) -> None:
+    """Raise `ValueError` for a count beyond any model, whose bytes no float may hold."""
+    if max(map(abs, counts)) > _MOST:
+        raise ValueError("a dimension makes no sense")
 
 
 def _context_length(text: Config) -> int:
@@ -259,6 +269,7 @@ def _vision_tower(config: Config) -> VisionTower:
         projector = int(width) * (inputs + int(width) + 2 * bias)
         parameters = projector + _tower_parameters(vision, patches, is_clip=is_clip)
     tokens = patches + is_clip - (strategy == "default")  # a SigLIP has no class token
+    _check_counts(size, tokens, parameters or 0)
     return VisionTower(model_type, size, tokens, layers, strategy, parameters)
 
 

@@ -433,6 +433,16 @@ def test_no_configuration_raises_anything_but_a_refusal(data: strategies.DataObj
         model.require("cpu")
 
 
+@pytest.mark.parametrize("part", ["text_config", "vision_config"])
+def test_dimensions_beyond_any_model_are_unknown(part: str) -> None:
+    config = {**published.LLAVA_7B, part: {**published.LLAVA_7B[part], "hidden_size": 1e154}}
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        model = inspect(Path(folder), COMPLETE, "owner/name")
+    assert (model.text if part == "text_config" else model.vision) is None
+    assert (model.memory("float16") or 0) < 1e12
+
+
 def test_deep_json_is_refused(read: Read) -> None:
     refusal = read("[" * 100_000).refusal
     assert refusal
