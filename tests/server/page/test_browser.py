@@ -28,14 +28,6 @@ SUNSET = "sunset.png"  # 200 x 280
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> PageIndex:
     folder = tmp_path_factory.mktemp("documents")
     texts = ["Coffee is good", f"Descale coffee machines every 90 days {HOSTILE[:20]}"]
@@ -56,19 +48,6 @@ def server(shared: Server) -> Iterator[Server]:
     shared.backend.requests.clear()
     yield shared
     shared.pause.open()
-
-
-@pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Visit]:
-    """The page, at desktop size; afterwards no message is on its console, and it left no host."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
-    visit = Visit(context.new_page())
-    visit.open(server.address)
-    yield visit
-    context.close()
-    assert visit.problems == []
-    assert visit.origins == {server.address}
 
 
 def _files(*names: str) -> list[dict[str, str]]:

@@ -26,14 +26,6 @@ BOX = "from {}, {} to {}, {} of 240 × 240 pixels".format(*DEPENDENT)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def shared() -> Iterator[Server]:
     with run_server() as server:
         yield server
@@ -44,19 +36,6 @@ def server(shared: Server) -> Iterator[Server]:
     shared.backend.requests.clear()
     yield shared
     shared.backend._scores_without = depends_on_square
-
-
-@pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Visit]:
-    """The page; afterwards no message is on its console, and it left no host."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
-    visit = Visit(context.new_page())
-    visit.open(server.address)
-    yield visit
-    context.close()
-    assert visit.problems == []
-    assert visit.origins == {server.address}
 
 
 def _explain(turn: Any) -> None:
