@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         ServerError,
         TrainingError,
     )
-    from llava_tools.images.ref import ImageRef, open_image
+    from llava_tools.images.loading import open_image
+    from llava_tools.images.ref import ImageRef
     from llava_tools.images.store import ImageStore
     from llava_tools.label_scoring import Classification
     from llava_tools.model import Llava
@@ -96,7 +97,8 @@ _NAMES = {
     "core.requests": {"Message", "Request", "SamplingParams"},
     "embedding": {"Embedder"},
     "errors": {name for name in __all__ if name.endswith("Error")},
-    "images.ref": {"ImageRef", "open_image"},
+    "images.loading": {"open_image"},
+    "images.ref": {"ImageRef"},
     "images.store": {"ImageStore"},
     "label_scoring": {"Classification"},
     "model": {"Llava"},

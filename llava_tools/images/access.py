@@ -14,8 +14,9 @@ from pathlib import Path
 
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.fetch import Fetcher
+from llava_tools.images.loading import ImageSource, open_image
 from llava_tools.images.opening import leads_to_another_computer
-from llava_tools.images.ref import ImageRef, ImageSource, is_handle, open_image
+from llava_tools.images.ref import ImageRef, is_handle
 from llava_tools.images.sources import open_path, shorten
 from llava_tools.images.store import ImageStoreLike, open_store
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llava_tools.errors import ImageError, ImageStoreError
+from llava_tools.images.loading import restore_image
 from llava_tools.images.memory import MemoryImages
-from llava_tools.images.ref import ImageRef, is_handle, restore_image
+from llava_tools.images.ref import ImageRef, is_handle
 from llava_tools.images.sources import check_bytes, read_file, shorten
 
 _LOCK = ".lock"

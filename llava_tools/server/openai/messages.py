@@ -12,7 +12,7 @@ from pydantic import Field
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
 from llava_tools.images import ImageRef
-from llava_tools.images.ref import restore_image
+from llava_tools.images.loading import restore_image
 from llava_tools.server.bodies import Body
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.users import User
