@@ -34,17 +34,17 @@ from benchmarks.machine import describe
 from llava_tools import Llava
 from llava_tools.core.calibration import Calibration, Scaling
 from llava_tools.core.requests import Message, Request
-from llava_tools.evaluation.calibrating import calibrate
-from llava_tools.evaluation.calibration import (
+from llava_tools.evaluation.trust.calibrating import calibrate
+from llava_tools.evaluation.trust.calibration import (
     ExistencePrediction,
     Outcome,
     Prediction,
     accuracy,
     expected_calibration_error,
 )
-from llava_tools.evaluation.labelled import Predictions
-from llava_tools.evaluation.reliability import plot_reliability
-from llava_tools.evaluation.selective import accuracy_at_coverage, area_under_risk_coverage
+from llava_tools.evaluation.trust.labelled import Predictions
+from llava_tools.evaluation.trust.reliability import plot_reliability
+from llava_tools.evaluation.trust.selective import accuracy_at_coverage, area_under_risk_coverage
 from llava_tools.images import ImageRef
 from llava_tools.label_scoring import (
     YES_OR_NO,

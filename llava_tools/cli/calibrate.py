@@ -15,7 +15,7 @@ from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
 
 if TYPE_CHECKING:
-    from llava_tools.evaluation.calibrating import CalibrationEffect
+    from llava_tools.evaluation.trust.calibrating import CalibrationEffect
 
 #: Fewer records than this leave the fitted numbers, and the error that is printed, to chance.
 _FEW = 200
@@ -62,8 +62,8 @@ def add(commands: Any) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from llava_tools.evaluation.calibrating import calibrate, measure_effects
-    from llava_tools.evaluation.labelled import predict, read_labelled
+    from llava_tools.evaluation.trust.calibrating import calibrate, measure_effects
+    from llava_tools.evaluation.trust.labelled import predict, read_labelled
 
     _check_files(arguments)
     records = read_labelled(arguments.data)
@@ -110,7 +110,7 @@ def _line(title: str, values: dict[str, Any]) -> str:
 
 
 def _plot(effects: dict[str, CalibrationEffect], path: Path) -> None:
-    from llava_tools.evaluation.reliability import plot_reliability
+    from llava_tools.evaluation.trust.reliability import plot_reliability
 
     panels = {}
     for name, effect in effects.items():

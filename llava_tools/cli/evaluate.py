@@ -149,7 +149,7 @@ def _connect(options: EvalOptions, stack: ExitStack) -> Judge | None:
     """Return the judge, which `stack` closes; None if there is none."""
     if options.judge_url is None:
         return None
-    from llava_tools.evaluation.judge import ServerJudge  # needs an extra
+    from llava_tools.evaluation.judging.judge import ServerJudge  # needs an extra
 
     return stack.enter_context(ServerJudge(options.judge_url, options.judge_model))
 

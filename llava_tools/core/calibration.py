@@ -1,7 +1,7 @@
 """`Calibration`: what makes a model's probabilities of labels mean how often they are right.
 
 A calibration is a file, `calibration.json` in a model's folder or another one that the option
-`calibration` names. `llava_tools.evaluation.calibration` fits it, `llava_tools.label_scoring`
+`calibration` names. `llava_tools.evaluation.trust.calibration` fits it, `llava_tools.label_scoring`
 applies it to the scores of `Backend.score`, which are never changed themselves.
 """
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from llava_tools.core.outputs import FinishReason
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.writing import append_line, writing
+from llava_tools.evaluation.data_files.writing import append_line, writing
 from llava_tools.images.sources import shorten
 
 

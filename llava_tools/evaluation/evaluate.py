@@ -15,6 +15,7 @@ from llava_tools.core.backend import Backend
 from llava_tools.errors import LlavaToolsError, RequestError
 from llava_tools.evaluation.answer_log import AnswerLog, read_answers
 from llava_tools.evaluation.catalog import find_tasks
+from llava_tools.evaluation.data_files.writing import writing
 from llava_tools.evaluation.fingerprint import (
     answer_options,
     file_digest,
@@ -34,7 +35,6 @@ from llava_tools.evaluation.run_folder import run_folder
 from llava_tools.evaluation.runner import answer_samples
 from llava_tools.evaluation.selection import limit_samples
 from llava_tools.evaluation.task import Answers, Judge, Sample, Task
-from llava_tools.evaluation.writing import writing
 from llava_tools.options import EngineOptions
 
 #: Called with the benchmark and the step ("answered", "judged"), the number of finished samples and

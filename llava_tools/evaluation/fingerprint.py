@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.core.backend import Backend
-from llava_tools.evaluation.embedded_image import EmbeddedImage
+from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
 from llava_tools.evaluation.task import Sample
 from llava_tools.options import PRIVATE_OPTIONS, EngineOptions
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from llava_tools.bench.machine import describe
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.writing import writing
+from llava_tools.evaluation.data_files.writing import writing
 
 #: Name of the file in an output folder.
 MANIFEST = "manifest.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.embedded_image import EmbeddedImage
+from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
 
 Answers = Mapping[str, str]
 """The model's answers by `Sample.id`, surrounding white space removed."""

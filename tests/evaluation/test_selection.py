@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_tools.evaluation.embedded_image import EmbeddedImage
+from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
 from llava_tools.evaluation.selection import group_samples, limit_samples
 from llava_tools.evaluation.task import Sample
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines
-from llava_tools.evaluation.files import image_path, read_json
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines
+from llava_tools.evaluation.data_files.files import image_path, read_json
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
 from llava_tools.label_scoring import SHORT_ANSWER
 

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines
-from llava_tools.evaluation.files import image_path
-from llava_tools.evaluation.judge_prompts import (
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines
+from llava_tools.evaluation.data_files.files import image_path
+from llava_tools.evaluation.judging.judge_prompts import (
     REVIEW_PROGRAM,
     RULE_FILE,
     ComparisonRule,
     comparison_rules,
 )
-from llava_tools.evaluation.reviews import Attempt, ReviewFile, ReviewRequest, judged_path
+from llava_tools.evaluation.judging.reviews import Attempt, ReviewFile, ReviewRequest, judged_path
 from llava_tools.evaluation.task import (
     Answers,
     Judge,

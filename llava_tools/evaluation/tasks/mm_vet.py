@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.entries import Entry, read_lines
-from llava_tools.evaluation.files import image_path, read_json
-from llava_tools.evaluation.judge_prompts import GRADING_PROGRAM, correctness_prompt
-from llava_tools.evaluation.reviews import (
+from llava_tools.evaluation.data_files.entries import Entry, read_lines
+from llava_tools.evaluation.data_files.files import image_path, read_json
+from llava_tools.evaluation.data_files.writing import writing
+from llava_tools.evaluation.judging.judge_prompts import GRADING_PROGRAM, correctness_prompt
+from llava_tools.evaluation.judging.reviews import (
     Attempt,
     ReviewFile,
     ReviewRequest,
@@ -26,7 +27,6 @@ from llava_tools.evaluation.task import (
     Task,
     read_error,
 )
-from llava_tools.evaluation.writing import writing
 
 _TRUTHS, _QUESTIONS = "mm-vet.json", "llava-mm-vet.jsonl"
 _ID_PREFIX = "v1_"

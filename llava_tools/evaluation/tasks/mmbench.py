@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from llava_tools.evaluation.arithmetic import ratio
-from llava_tools.evaluation.choices import LETTER_ANSWER, list_options
-from llava_tools.evaluation.circular_choice import infer_choice
-from llava_tools.evaluation.embedded_image import EmbeddedImage
-from llava_tools.evaluation.entries import Entry
-from llava_tools.evaluation.spreadsheet import Cell, write_spreadsheet
-from llava_tools.evaluation.table import read_table
+from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
+from llava_tools.evaluation.data_files.entries import Entry
+from llava_tools.evaluation.data_files.spreadsheet import Cell, write_spreadsheet
+from llava_tools.evaluation.data_files.table import read_table
+from llava_tools.evaluation.rules.arithmetic import ratio
+from llava_tools.evaluation.rules.choices import LETTER_ANSWER, list_options
+from llava_tools.evaluation.rules.circular_choice import infer_choice
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
 
 #: What pandas, and with it the official programs, read as no value.

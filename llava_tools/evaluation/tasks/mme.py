@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llava_tools.evaluation.arithmetic import add_in_order
-from llava_tools.evaluation.entries import read_lines
-from llava_tools.evaluation.files import image_path, read_text
+from llava_tools.evaluation.data_files.entries import read_lines
+from llava_tools.evaluation.data_files.files import image_path, read_text
+from llava_tools.evaluation.rules.arithmetic import add_in_order
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
 from llava_tools.label_scoring import SHORT_ANSWER
 

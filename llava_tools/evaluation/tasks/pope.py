@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.arithmetic import add_in_order, ratio
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines
-from llava_tools.evaluation.files import image_path
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines
+from llava_tools.evaluation.data_files.files import image_path
+from llava_tools.evaluation.rules.arithmetic import add_in_order, ratio
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task
 from llava_tools.label_scoring import SHORT_ANSWER
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llava_tools.evaluation.arithmetic import ratio
-from llava_tools.evaluation.choices import LETTER_ANSWER, LETTERS, list_options
-from llava_tools.evaluation.entries import Entry, by_identifier, read_list
-from llava_tools.evaluation.files import image_path, read_json
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_list
+from llava_tools.evaluation.data_files.files import image_path, read_json
+from llava_tools.evaluation.rules.arithmetic import ratio
+from llava_tools.evaluation.rules.choices import LETTER_ANSWER, LETTERS, list_options
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
 
 _QUESTIONS = "llava_test_CQM-A.json"

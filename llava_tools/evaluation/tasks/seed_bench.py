@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.arithmetic import ratio
-from llava_tools.evaluation.choices import LETTER_ANSWER, list_options
-from llava_tools.evaluation.entries import Entry, read_lines, read_list
-from llava_tools.evaluation.files import image_path, read_json
+from llava_tools.evaluation.data_files.entries import Entry, read_lines, read_list
+from llava_tools.evaluation.data_files.files import image_path, read_json
+from llava_tools.evaluation.rules.arithmetic import ratio
+from llava_tools.evaluation.rules.choices import LETTER_ANSWER, list_options
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
 
 _ANNOTATIONS = "SEED-Bench.json"

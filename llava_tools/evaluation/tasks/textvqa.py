@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines, read_list
-from llava_tools.evaluation.files import image_path
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines, read_list
+from llava_tools.evaluation.data_files.files import image_path
+from llava_tools.evaluation.rules.vqa_answers import textvqa_accuracy
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
-from llava_tools.evaluation.vqa_answers import textvqa_accuracy
 from llava_tools.label_scoring import SHORT_ANSWER
 
 _LLAVA = "llava_textvqa_val_v051_ocr.jsonl"

@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines, read_list
-from llava_tools.evaluation.files import image_path
-from llava_tools.evaluation.splits import Split, find_split
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines, read_list
+from llava_tools.evaluation.data_files.files import image_path
+from llava_tools.evaluation.data_files.splits import Split, find_split
+from llava_tools.evaluation.rules.vqa_answers import normalize_answer, vizwiz_accuracy
+from llava_tools.evaluation.rules.vqa_score import vqa_score
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task
-from llava_tools.evaluation.vqa_answers import normalize_answer, vizwiz_accuracy
-from llava_tools.evaluation.vqa_score import vqa_score
 from llava_tools.label_scoring import SHORT_ANSWER
 
 _UNANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."

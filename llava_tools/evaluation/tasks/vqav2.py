@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines, read_list
-from llava_tools.evaluation.files import image_path
-from llava_tools.evaluation.splits import Split, find_split
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines, read_list
+from llava_tools.evaluation.data_files.files import image_path
+from llava_tools.evaluation.data_files.splits import Split, find_split
+from llava_tools.evaluation.rules.vqa_answers import normalize_answer, vqa_accuracy
+from llava_tools.evaluation.rules.vqa_score import vqa_score
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
-from llava_tools.evaluation.vqa_answers import normalize_answer, vqa_accuracy
-from llava_tools.evaluation.vqa_score import vqa_score
 from llava_tools.label_scoring import SHORT_ANSWER
 
 _TEST_DEV = Split(

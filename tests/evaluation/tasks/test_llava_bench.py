@@ -14,7 +14,12 @@ from llava_tools.evaluation.options import EvalOptions
 from llava_tools.evaluation.tasks.llava_bench import LlavaBench, parse_scores, summarize
 from llava_tools.options import EngineOptions
 from llava_tools.testing import ScriptedBackend
-from tests.evaluation.judging import CATEGORIES, ScriptedJudge, write_lines, write_llava_bench
+from tests.evaluation.scripted_judge import (
+    CATEGORIES,
+    ScriptedJudge,
+    write_lines,
+    write_llava_bench,
+)
 
 DATA = Path(__file__).parent.parent / "data"
 REVIEWS = [json.loads(line) for line in (DATA / "llava_bench_reviews.jsonl").open()]

@@ -10,7 +10,7 @@ import pytest
 
 from llava_tools.errors import RequestError
 from llava_tools.evaluation.tasks.mm_vet import MMVet, parse_score, summarize
-from tests.evaluation.judging import ScriptedJudge, write_lines, write_mm_vet
+from tests.evaluation.scripted_judge import ScriptedJudge, write_lines, write_mm_vet
 
 DATA = Path(__file__).parent.parent / "data"
 REVIEWS = [json.loads(line) for line in (DATA / "mm_vet_reviews.jsonl").open()]

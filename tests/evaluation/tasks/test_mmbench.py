@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.circular_choice import infer_choice
+from llava_tools.evaluation.rules.circular_choice import infer_choice
 from llava_tools.evaluation.task import Sample
 from llava_tools.evaluation.tasks.mmbench import MMBench
 from llava_tools.evaluation.tasks.mmbench_cn import MMBenchCN

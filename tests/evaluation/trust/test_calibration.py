@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llava_tools.core.calibration import UNCHANGED, Scaling
-from llava_tools.evaluation.calibration import (
+from llava_tools.evaluation.trust.calibration import (
     ExistencePrediction,
     Outcome,
     Prediction,

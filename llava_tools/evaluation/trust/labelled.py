@@ -20,7 +20,7 @@ from typing import Any
 from llava_tools.core.backend import Backend, check_labels
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.calibration import ExistencePrediction, Prediction
+from llava_tools.evaluation.trust.calibration import ExistencePrediction, Prediction
 from llava_tools.images import open_image
 from llava_tools.label_scoring import (
     YES_OR_NO,

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from llava_tools.evaluation.embedded_image import EmbeddedImage
-from llava_tools.evaluation.entries import Entry
+from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
+from llava_tools.evaluation.data_files.entries import Entry
 from llava_tools.evaluation.task import read_error
 
 #: Characters in a field, at most. The `csv` module's own limit, 128 KiB, is less than an image has.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.calibration import Outcome, accuracy
+from llava_tools.evaluation.trust.calibration import Outcome, accuracy
 
 
 def threshold_for_coverage(outcomes: Sequence[Outcome], coverage: float) -> float:

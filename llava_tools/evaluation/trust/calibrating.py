@@ -8,15 +8,15 @@ from typing import Any, Protocol, TypeVar
 
 from llava_tools.core.backend import Backend
 from llava_tools.core.calibration import UNCHANGED, Calibration, Scaling
-from llava_tools.evaluation.calibration import (
+from llava_tools.evaluation.trust.calibration import (
     Outcome,
     accuracy,
     expected_calibration_error,
     fit_choice,
     fit_yes_no,
 )
-from llava_tools.evaluation.labelled import Predictions, halves
-from llava_tools.evaluation.selective import (
+from llava_tools.evaluation.trust.labelled import Predictions, halves
+from llava_tools.evaluation.trust.selective import (
     accuracy_at_coverage,
     area_under_risk_coverage,
     threshold_for_coverage,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.files import image_path, number_json_lines, read_json
+from llava_tools.evaluation.data_files.files import image_path, number_json_lines, read_json
 
 _DEEP = "[" * 200_000
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llava_tools.evaluation.spreadsheet import Cell, write_spreadsheet
+from llava_tools.evaluation.data_files.spreadsheet import Cell, write_spreadsheet
 
 NAMES = {"s": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llava_tools.evaluation.circular_choice import infer_choice
+from llava_tools.evaluation.rules.circular_choice import infer_choice
 
 CHOICES = {"A": "a red ball", "B": "Blue", "C": "the Z axis", "D": "no"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.writing import append_line, writing
+from llava_tools.evaluation.data_files.writing import append_line, writing
 
 
 class _FullDisk(FileIO):

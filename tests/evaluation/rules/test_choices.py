@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from llava_tools.evaluation.choices import list_options
+from llava_tools.evaluation.rules.choices import list_options
 
 
 def test_options_are_lines_with_letters() -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import OutputError, RequestError, on_one_line
-from llava_tools.evaluation.files import read_text
+from llava_tools.evaluation.data_files.files import read_text
+from llava_tools.evaluation.data_files.writing import append_line, writing
 from llava_tools.evaluation.task import Judge, Progress
-from llava_tools.evaluation.writing import append_line, writing
 
 #: Characters of a reply that a note shows.
 _SHOWN = 60

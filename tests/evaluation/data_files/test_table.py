@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.evaluation.embedded_image import EmbeddedImage
-from llava_tools.evaluation.entries import Entry
-from llava_tools.evaluation.table import read_table
+from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
+from llava_tools.evaluation.data_files.entries import Entry
+from llava_tools.evaluation.data_files.table import read_table
 
 HEADER = "index\tquestion\timage\tanswer\n"
 

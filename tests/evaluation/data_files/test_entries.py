@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.entries import Entry, by_identifier, read_lines, read_list
-from llava_tools.evaluation.splits import Split, find_split
+from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines, read_list
+from llava_tools.evaluation.data_files.splits import Split, find_split
 
 PATH = Path("questions.jsonl")
 SPLITS = (Split("test", "test", ("llava.jsonl", "test.json")), Split("val", "val", ("val.json",)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llava_tools.evaluation.vqa_answers import (
+from llava_tools.evaluation.rules.vqa_answers import (
     normalize_answer,
     textvqa_accuracy,
     vizwiz_accuracy,

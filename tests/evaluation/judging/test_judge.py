@@ -18,9 +18,9 @@ from llava_tools.errors import (
     RequestError,
     ServerError,
 )
-from llava_tools.evaluation.judge import ServerJudge
+from llava_tools.evaluation.judging.judge import ServerJudge
 from llava_tools.evaluation.tasks.mm_vet import MMVet
-from tests.evaluation.judging import write_mm_vet
+from tests.evaluation.scripted_judge import write_mm_vet
 from tests.fake_server import FakeServer
 from tests.remote.hostile_server import DEEP, HostileServer, http
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llava_tools.evaluation.entries import Entry
-from llava_tools.evaluation.files import read_json, read_text
+from llava_tools.evaluation.data_files.entries import Entry
+from llava_tools.evaluation.data_files.files import read_json, read_text
 from llava_tools.evaluation.task import read_error
 
 #: LLaVA-Bench's rules and system message: files of https://github.com/haotian-liu/LLaVA.

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llava_tools.errors import OutputError, RequestError, ServerError
-from llava_tools.evaluation.reviews import Attempt, ReviewFile, ReviewRequest, Reviews
-from tests.evaluation.judging import ScriptedJudge
+from llava_tools.evaluation.judging.reviews import Attempt, ReviewFile, ReviewRequest, Reviews
+from tests.evaluation.scripted_judge import ScriptedJudge
 
 
 def _requests(count: int, **changed: str) -> list[ReviewRequest]:
@@ -110,7 +110,7 @@ def test_a_review_that_cannot_be_written_is_an_error(
     path = tmp_path / "reviews.jsonl"
     judge = ScriptedJudge(lambda prompt: "5")
     with monkeypatch.context() as patch:
-        patch.setattr("llava_tools.evaluation.reviews.append_line", fail)
+        patch.setattr("llava_tools.evaluation.judging.reviews.append_line", fail)
         with pytest.raises(RequestError, match=r"reviews\.jsonl cannot be written: No space left"):
             _complete(path, _requests(3), judge)
     assert _complete(path, _requests(3), judge).missing == []

@@ -15,16 +15,16 @@ from PIL import Image
 from llava_tools.core.calibration import UNCHANGED
 from llava_tools.core.requests import Request
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.evaluation import labelled
-from llava_tools.evaluation.calibrating import calibrate, measure_effects
-from llava_tools.evaluation.calibration import Outcome
-from llava_tools.evaluation.labelled import (
+from llava_tools.evaluation.trust import labelled
+from llava_tools.evaluation.trust.calibrating import calibrate, measure_effects
+from llava_tools.evaluation.trust.calibration import Outcome
+from llava_tools.evaluation.trust.labelled import (
     LabelledQuestion,
     LabelledStatement,
     predict,
     read_labelled,
 )
-from llava_tools.evaluation.reliability import plot_reliability
+from llava_tools.evaluation.trust.reliability import plot_reliability
 from llava_tools.testing import ScriptedBackend
 
 QUESTION = {"image": "a.png", "question": "What?", "labels": ["cat", "dog"], "answer": "dog"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llava_tools.bench.report import save_plot
-from llava_tools.evaluation.calibration import (
+from llava_tools.evaluation.trust.calibration import (
     BINS,
     Outcome,
     accuracy,

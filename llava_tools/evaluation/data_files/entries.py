@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.files import number_json_lines, read_json
+from llava_tools.evaluation.data_files.files import number_json_lines, read_json
 from llava_tools.evaluation.task import read_error
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.calibration import Outcome
-from llava_tools.evaluation.selective import (
+from llava_tools.evaluation.trust.calibration import Outcome
+from llava_tools.evaluation.trust.selective import (
     accuracy_at_coverage,
     area_under_risk_coverage,
     risk_coverage,

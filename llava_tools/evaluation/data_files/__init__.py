@@ -1,0 +1,1 @@
+"""Reads the files of data sets, which are strangers', and writes those that servers take."""

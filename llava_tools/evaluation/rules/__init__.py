@@ -1,0 +1,1 @@
+"""Rules of scoring that several benchmarks share."""
