@@ -37,7 +37,7 @@ class NumberTask(Task):
         return [
             Sample(str(number), text, folder / "images" / image, {"number": number}, 16)
             for number, (text, image) in enumerate(
-                json.loads((folder / "questions.json").read_text())
+                json.loads((folder / "questions.json").read_text(encoding="utf-8"))
             )
         ]
 
@@ -62,7 +62,7 @@ class ServedTask(NumberTask):
     ) -> Path | None:
         """Write the answers."""
         path = folder / "submission.json"
-        path.write_text(json.dumps([answers[sample.id] for sample in samples]))
+        path.write_text(json.dumps([answers[sample.id] for sample in samples]), encoding="utf-8")
         return path
 
 
@@ -123,7 +123,7 @@ def write_data(data: Path, images: int = 10, folder: str = NumberTask.folder) ->
         (f"Which number is {number}?", f"{number % images}.png")
         for number in range(QUESTIONS * images)
     ]
-    (path / "questions.json").write_text(json.dumps(entries))
+    (path / "questions.json").write_text(json.dumps(entries), encoding="utf-8")
     return path
 
 

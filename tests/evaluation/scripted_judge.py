@@ -42,7 +42,7 @@ class ScriptedJudge:
 
 
 def write_lines(path: Path, values: Iterable[object]) -> None:
-    path.write_text("".join(f"{json.dumps(value)}\n" for value in values))
+    path.write_text("".join(f"{json.dumps(value)}\n" for value in values), encoding="utf-8")
 
 
 def write_llava_bench(folder: Path, count: int = 6) -> Path:
@@ -93,5 +93,5 @@ def write_mm_vet(folder: Path) -> Path:
     }
     for name in truths:
         Image.new("RGB", (8, 8)).save(folder / "images" / f"{name}.png")
-    (folder / "mm-vet.json").write_text(json.dumps(truths))
+    (folder / "mm-vet.json").write_text(json.dumps(truths), encoding="utf-8")
     return folder

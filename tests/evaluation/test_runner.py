@@ -279,17 +279,15 @@ def test_an_interrupt_closes_the_streams_and_leaves_a_log_that_resumes(
                 if Stream.closed == 4:
                     blocked.release.set()
 
-    def interrupt() -> None:
-        for _ in range(4):
-            assert blocked.held.acquire(timeout=10)
-        signal.raise_signal(signal.SIGINT)
+    def interrupt(done: int, total: int) -> None:
+        if done == 6:  # the others are blocked
+            for _ in range(4):
+                assert blocked.held.acquire(timeout=10)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(runner, "RetryingStream", Stream)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
     with pytest.raises(KeyboardInterrupt):
-        _run(backend, samples, tmp_path / "log", at_once=4)
-    thread.join()
+        _run(backend, samples, tmp_path / "log", at_once=4, progress=interrupt)
     assert backend.closed_early == 4
     assert len(_logged(tmp_path / "log")) == 6
     assert "llava-tools-evaluation" not in {thread.name for thread in threading.enumerate()}

@@ -149,4 +149,6 @@ def test_selectors_choose_alike(image: Path | None) -> None:
     query = QueryBundle(question, image_path=str(image) if image else None)
     selection = selector.select(choices, query)
     assert list(OPTIONS)[selection.ind] == choice.label
-    assert selection.probabilities == pytest.approx(list(choice.probabilities.values()))
+    # The second prompt finds KV of the first one, which a step of other rows computed.
+    expected = list(choice.probabilities.values())
+    assert selection.probabilities == pytest.approx(expected, rel=1e-4)
