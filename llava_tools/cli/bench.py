@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from llava_tools.bench.contenders import BackendContender, Contender
 from llava_tools.bench.machine import describe
 from llava_tools.bench.workload import Workload, measure
 from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
-from llava_tools.cli.output import is_quiet, write
+from llava_tools.cli.output import write, write_progress
 from llava_tools.errors import RequestError, require
 from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
@@ -110,7 +109,4 @@ def _has_model(arguments: argparse.Namespace) -> bool:
 
 
 def _progress(done: int, rounds: int) -> None:
-    """Show the number of rounds, if stderr is a terminal."""
-    if sys.stderr.isatty() and not is_quiet():
-        sys.stderr.write(f"\rround {done} of {rounds}" + ("\n" if done == rounds else ""))
-        sys.stderr.flush()
+    write_progress(f"round {done} of {rounds}", is_last=done == rounds)

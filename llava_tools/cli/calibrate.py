@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
-from llava_tools.cli.output import is_quiet, write, write_note
+from llava_tools.cli.output import write, write_note, write_progress
 from llava_tools.errors import RequestError
 from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
@@ -120,7 +119,4 @@ def _plot(effects: dict[str, CalibrationEffect], path: Path) -> None:
 
 
 def _progress(done: int, count: int) -> None:
-    """Show the number of records, if stderr is a terminal."""
-    if sys.stderr.isatty() and not is_quiet():
-        sys.stderr.write(f"\rrecord {done} of {count}" + ("\n" if done == count else ""))
-        sys.stderr.flush()
+    write_progress(f"record {done} of {count}", is_last=done == count)

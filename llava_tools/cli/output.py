@@ -101,6 +101,13 @@ def write_note(text: str) -> None:
         write_error(f"note: {text}")
 
 
+def write_progress(line: str, *, is_last: bool) -> None:
+    """Replace the line of progress on stderr, if that is a terminal and notes are not left out."""
+    if sys.stderr.isatty() and not is_quiet():
+        sys.stderr.write(f"\r{line}" + ("\n" if is_last else ""))
+        sys.stderr.flush()
+
+
 def discard_output() -> None:
     """Send the rest of stdout nowhere, so that flushing it at exit cannot fail."""
     with suppress(AttributeError, OSError, ValueError):  # no file, or a closed one
