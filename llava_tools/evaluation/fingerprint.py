@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from llava_tools.core import calibration
 from llava_tools.core.backend import Backend
 from llava_tools.evaluation.data_files.embedded_image import EmbeddedImage
 from llava_tools.evaluation.task import Sample
@@ -20,9 +21,8 @@ _NO_INFLUENCE = PRIVATE_OPTIONS | {
     "model", "revision", "local_files_only", "prefix_caching", "max_concurrent_requests",
     "keep_alive", "base_url", "api_key", "calibration",
 }  # fmt: skip
-#: Suffixes of a checkpoint's files that decide about its answers, and one of them that does not.
+#: Suffixes of a checkpoint's files that decide about its answers; its calibration does not.
 _CHECKPOINT_SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".model")
-_CALIBRATION = "calibration.json"
 
 
 def model_fingerprint(options: EngineOptions, backend: Backend) -> dict[str, str]:
@@ -42,7 +42,7 @@ def model_fingerprint(options: EngineOptions, backend: Backend) -> dict[str, str
         return {"name": source.name, "commit": source.snapshot.commit}
     names = {name for name in source.files if name.endswith(_CHECKPOINT_SUFFIXES)}
     digest = hashlib.sha256()
-    for name in sorted(names - {_CALIBRATION}):
+    for name in sorted(names - {calibration.FILE_NAME}):
         digest.update(f"{name} {file_digest(source.folder / name)}\n".encode())
     return {"name": source.name, "sha256": digest.hexdigest()}
 

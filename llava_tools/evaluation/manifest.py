@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from llava_tools.bench.machine import describe
 from llava_tools.errors import RequestError
-from llava_tools.evaluation.data_files.writing import writing
+from llava_tools.evaluation.data_files.writing import replace_text
 
 #: Name of the file in an output folder.
 MANIFEST = "manifest.json"
@@ -159,7 +159,4 @@ def write_json_file(path: Path, value: object) -> None:
     Raises:
         RequestError: It cannot be written.
     """
-    part = path.with_suffix(".part")
-    with writing(path):
-        part.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
-        part.replace(path)
+    replace_text(path, json.dumps(value, indent=2, default=str) + "\n")

@@ -28,6 +28,18 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file. A previous one stays until the new one is complete.
+
+    Raises:
+        RequestError: It cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with writing(path):
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+
+
 def append_line(file: FileIO, line: bytes) -> None:
     """Append a line as one write; if only a part fits on the disk, remove that part.
 

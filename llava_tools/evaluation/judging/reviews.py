@@ -19,7 +19,7 @@ from typing import Any
 
 from llava_tools.errors import OutputError, RequestError, on_one_line
 from llava_tools.evaluation.data_files.files import read_text
-from llava_tools.evaluation.data_files.writing import append_line, writing
+from llava_tools.evaluation.data_files.writing import append_line, replace_text, writing
 from llava_tools.evaluation.task import Judge, Progress
 
 #: Characters of a reply that a note shows.
@@ -172,11 +172,7 @@ class ReviewFile:
     def _rewrite(self, requests: Sequence[ReviewRequest]) -> None:
         """Write all lines in the samples' order, and drop replaced and broken ones."""
         ids = {item.id: None for item in requests if item.id in self._lines} | self._lines
-        temporary = self._path.with_name(f"{self._path.name}.tmp")
-        text = "".join(f"{json.dumps(self._lines[key])}\n" for key in ids)
-        with writing(self._path):
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self._path)
+        replace_text(self._path, "".join(f"{json.dumps(self._lines[key])}\n" for key in ids))
 
     def _result(
         self, requests: Sequence[ReviewRequest], problems: Mapping[str, str | RequestError]

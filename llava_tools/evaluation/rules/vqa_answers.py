@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from llava_tools.evaluation.rules.arithmetic import add_in_order
+
 _ARTICLES = frozenset(("a", "an", "the"))
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten"
 _NUMBERS = {word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())} | {"none": "0"}
@@ -128,6 +130,5 @@ def _normalize_words(text: str, contractions: Mapping[str, str]) -> str:
 def _agreement(answer: str, truths: Sequence[str]) -> float:
     """Return the mean over all choices of all annotators but one; three who agree make it 1."""
     matches = sum(truth == answer for truth in truths)
-    # Added one by one, as in the official code, so that even the last digit is the same.
     accuracies = [min(1, (matches - (truth == answer)) / 3) for truth in truths]
-    return float(sum(accuracies)) / len(accuracies)
+    return add_in_order(accuracies) / len(accuracies)

@@ -22,6 +22,7 @@ from llava_tools.evaluation.judging.judge_prompts import (
     comparison_rules,
 )
 from llava_tools.evaluation.judging.reviews import Attempt, ReviewFile, ReviewRequest, judged_path
+from llava_tools.evaluation.rules.arithmetic import add_in_order
 from llava_tools.evaluation.task import (
     Answers,
     Judge,
@@ -171,22 +172,15 @@ def summarize(
         groups.setdefault(str(review["category"]), []).append(review["tuple"])
     parts: dict[str, float] = {}
     for category, tuples in sorted(groups.items()):
+        sums = [add_in_order(column) for column in zip(*tuples, strict=True)]
         # Means are rounded before they are divided.
-        reference, answer = (round(_mean([pair[i] for pair in tuples]), 3) for i in (0, 1))
+        reference, answer = (round(total / len(tuples), 3) for total in sums)
         short = category.removeprefix("llava_bench_")
         parts[f"{short}, %"] = round(answer / reference * 100, 1)
         parts[f"{short}, reference's mean score x 10"] = round(reference * 10, 1)
         parts[f"{short}, mean score x 10"] = round(answer * 10, 1)
     value = parts.pop("all, %")
     return Score(value, len(reviews), {**parts, "missing reviews": missing}, notes)
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean as numpy computes that of a column: summed up in order, not compensated."""
-    total = 0.0
-    for value in values:
-        total += value
-    return total / len(values)
 
 
 def _request(number: int, sample: Sample, answer: str) -> ReviewRequest:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llava_tools.evaluation.data_files.entries import Entry, by_identifier, read_lines, read_list
 from llava_tools.evaluation.data_files.files import image_path
+from llava_tools.evaluation.rules.arithmetic import add_in_order
 from llava_tools.evaluation.rules.vqa_answers import textvqa_accuracy
 from llava_tools.evaluation.task import Answers, Sample, Score, Source, Task, read_error
 from llava_tools.label_scoring import SHORT_ANSWER
@@ -62,8 +63,8 @@ class TextVQA(Task):
         accuracies = [
             textvqa_accuracy(answers[sample.id], sample.truth["answers"]) for sample in samples
         ]
-        # In the order of the official code, so that even the last digit is the same.
-        return Score(100 * (sum(accuracies) / len(accuracies)), len(samples))
+        # Divided before it is multiplied, as in the official code.
+        return Score(100 * (add_in_order(accuracies) / len(accuracies)), len(samples))
 
 
 def _prompts_with_words(entries: Iterable[Entry], path: Path) -> list[tuple[Entry, str]]:

@@ -57,18 +57,8 @@ class VizWiz(Task):
         ]
 
     def score(self, samples: Sequence[Sample], answers: Answers) -> Score | None:
-        """Return the accuracy on the validation split by VizWiz's rule; None for the test split.
-
-        As LLaVA does, answers are normalized before they go to the rule.
-        """
-        if not samples or any("answers" not in sample.truth for sample in samples):
-            return None
-        accuracies = [
-            vizwiz_accuracy(normalize_answer(answers[sample.id]), sample.truth["answers"])
-            for sample in samples
-        ]
-        types = [str(sample.truth["answer_type"]) for sample in samples]
-        return vqa_score(accuracies, types, (_VAL_NOTE,))
+        """Return the accuracy on the validation split by VizWiz's rule; None for the test split."""
+        return vqa_score(samples, answers, vizwiz_accuracy, _VAL_NOTE)
 
     def write_submission(
         self, samples: Sequence[Sample], answers: Answers, folder: Path

@@ -78,18 +78,8 @@ class Vqav2(Task):
         ]
 
     def score(self, samples: Sequence[Sample], answers: Answers) -> Score | None:
-        """Return the accuracy on val2014 by VQA's rule; None for test-dev2015.
-
-        As LLaVA does, answers are normalized before they go to the rule.
-        """
-        if not samples or any("answers" not in sample.truth for sample in samples):
-            return None
-        accuracies = [
-            vqa_accuracy(normalize_answer(answers[sample.id]), sample.truth["answers"])
-            for sample in samples
-        ]
-        types = [str(sample.truth["answer_type"]) for sample in samples]
-        return vqa_score(accuracies, types, (_VAL_NOTE,))
+        """Return the accuracy on val2014 by VQA's rule; None for test-dev2015."""
+        return vqa_score(samples, answers, vqa_accuracy, _VAL_NOTE)
 
     def write_submission(
         self, samples: Sequence[Sample], answers: Answers, folder: Path
