@@ -43,7 +43,6 @@ from llava_tools.engine.stream import EngineStream
 from llava_tools.engine.vision_stream import VisionStream
 from llava_tools.errors import EngineClosedError, QueueFullError, RequestError
 from llava_tools.images import ImageRef
-from llava_tools.images.limits import decode_limit
 from llava_tools.options import DEFAULT_CONTEXT_LENGTH, EngineOptions
 from llava_tools.structured.constrained_stream import constrained
 
@@ -277,8 +276,7 @@ class LlavaEngine:
 
     def _encode(self, image: ImageRef) -> torch.Tensor:
         """Return an image's features: [image_tokens, hidden] in the model's dtype."""
-        with decode_limit.hold(image.size):
-            (pixels,) = preprocess(self.loaded.processor, [image])
+        (pixels,) = preprocess(self.loaded.processor, [image])
         return self.image_batcher(pixels)
 
     def _release_dropped(self) -> None:

@@ -143,20 +143,21 @@ def _square(processor: ImageProcessor, ref: ImageRef) -> Image.Image:
     Pillow resizes all rows first, then all columns. So padded rows can be resized strip by strip,
     and the whole padded image, 6 GB for a screenshot of 1,080 x 40,000 pixels, is never built.
     """
-    image, size, resample = ref.rgb(), processor.size, Image.Resampling(processor.resample)
-    if not processor.do_pad:
-        return image.resize((size, size), resample)
-    if max(image.size) > MAX_SIDE:
-        raise ImageError(
-            f"{ref.source} has {image.width:,} x {image.height:,} pixels; a side may have "
-            f"{MAX_SIDE:,}.",
-            "Cut it into parts.",
-        )
-    if image.height > max(_TALL, image.width):
-        # The rounding between the passes differs then: by a level at most.
-        flip = Image.Transpose.TRANSPOSE
-        return _pad_and_resize(processor, image.transpose(flip)).transpose(flip)
-    return _pad_and_resize(processor, image)
+    size, resample = processor.size, Image.Resampling(processor.resample)
+    with ref.decoded() as image:
+        if not processor.do_pad:
+            return image.resize((size, size), resample)
+        if max(image.size) > MAX_SIDE:
+            raise ImageError(
+                f"{ref.source} has {image.width:,} x {image.height:,} pixels; a side may have "
+                f"{MAX_SIDE:,}.",
+                "Cut it into parts.",
+            )
+        if image.height > max(_TALL, image.width):
+            # The rounding between the passes differs then: by a level at most.
+            flip = Image.Transpose.TRANSPOSE
+            return _pad_and_resize(processor, image.transpose(flip)).transpose(flip)
+        return _pad_and_resize(processor, image)
 
 
 def _pad_and_resize(processor: ImageProcessor, image: Image.Image) -> Image.Image:
