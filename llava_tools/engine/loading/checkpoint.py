@@ -102,9 +102,6 @@ def load(
     if inspection.adapter_base is not None:
         base, inspection = _adapter_base(source, inspection.adapter_base, options, device)
     check_memory(inspection, options, device)
-    name = "llava-tools/tiny" if source.name == "tiny" else source.name
-    weights = fingerprint(source.folder, weight_files)
-    calibration = find_calibration(source, options.calibration, name, weights)
     config = _config(base)
     tokenizer = _tokenizer(adapter_base.with_tokenizer(source, base), config, options)
     processor_folder = adapter_base.with_processor(source, base).folder
@@ -114,6 +111,7 @@ def load(
         adapter.check_tokenizer(source, len(tokenizer.tokenizer), config)
         lora = adapter.read_adapter(source, config)
     model = _model(base, config, options, device, lora, quantization_config)
+    name = "llava-tools/tiny" if source.name == "tiny" else source.name
     _log.info(
         "Loaded %s: %.1f million parameters, %s, on %s.%s",
         name,
@@ -123,6 +121,8 @@ def load(
         f" {TINY_NOTICE}" if source.name == "tiny" else "",
     )
     eos_token_ids = _eos_token_ids(model, tokenizer)
+    weights = fingerprint(source.folder, weight_files)
+    calibration = find_calibration(source, options.calibration, name, weights)
     return LoadedModel(
         name, source.folder, model, tokenizer, processor, eos_token_ids, weights, calibration
     )

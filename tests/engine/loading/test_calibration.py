@@ -12,7 +12,6 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.core.calibration import UNCALIBRATED, Calibration, Scaling
-from llava_tools.engine.loading import checkpoint
 from llava_tools.engine.loading.calibration import fingerprint
 from llava_tools.engine.loading.checkpoint import load
 from llava_tools.errors import ModelError
@@ -80,17 +79,6 @@ def test_a_calibration_of_other_weights_is_refused(folder: Path) -> None:
     path.write_text("{")
     with pytest.raises(ModelError, match=r"calibration\.json is damaged"):
         load(EngineOptions(str(folder)))
-
-
-def test_a_wrong_calibration_is_refused_before_the_weights_are_loaded(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loads: list[object] = []
-    monkeypatch.setattr(checkpoint, "_model", lambda *arguments: loads.append(arguments))
-    replace(_calibration(folder), fingerprint="0" * 64).write(folder / "calibration.json")
-    with pytest.raises(ModelError, match="was fitted for 'm'"):
-        load(EngineOptions(str(folder)))
-    assert loads == []
 
 
 def test_any_changed_byte_in_a_sample_changes_the_fingerprint(folder: Path) -> None:
