@@ -96,7 +96,7 @@ def classify(
     weights = [math.exp((score - highest) / scaling.temperature) for score in scores]
     total = sum(weights)
     probabilities = {label: weight / total for label, weight in zip(labels, weights, strict=True)}
-    best = max(labels, key=probabilities.__getitem__)
+    best = labels[scores.index(highest)]  # probabilities of nearly equal scores may round to one
     is_certain = abstain is None or probabilities[best] >= abstain
     return Classification(best if is_certain else None, probabilities)
 

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llava_tools.core.calibration import UNCHANGED, Scaling
@@ -106,6 +106,7 @@ def test_the_edge_of_a_bin_belongs_to_the_bin_below() -> None:
     st.lists(st.floats(-500, 0), min_size=2, max_size=6, unique=True),
     st.floats(0.05, 50),
 )
+@example([-4.397345591070771e-16, 0.0], 8.0)
 def test_a_temperature_changes_no_choice(scores: list[float], temperature: float) -> None:
     labels = [str(number) for number in range(len(scores))]
     raw = classify(labels, scores, None)
