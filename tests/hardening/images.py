@@ -1,22 +1,18 @@
-"""Mutated images of every format: each is an image, or one error of one line.
-
-python -m tests.hardening.images 20000 [--seed 0]
-"""
+"""Mutated images of every format: each is an image, or one error of one line."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import random
-import sys
 import warnings
-from collections import Counter
+from functools import partial
 
 from PIL import Image
 
 from llava_tools.errors import ImageError
 from llava_tools.images import open_image
 from llava_tools.images.validation import FORMATS
+from tests.hardening.attack import Attack, Tally
 
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 
@@ -99,23 +95,15 @@ def outcome(data: bytes) -> str:
     return "image"
 
 
-def main() -> None:
-    """Try mutated images, and print how many were images and how many errors."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("count", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    rng, files = random.Random(arguments.seed), samples()
-    counts: Counter[str] = Counter()
-    for number in range(arguments.count):
+def attack(count: int, seed: int) -> Tally:
+    """Open mutated images of every format in turn."""
+    rng, files, tally = random.Random(seed), samples(), Tally()
+    for number in range(count):
         data = mutate(files[number % len(files)], rng)
-        try:
-            counts[outcome(data)] += 1
-        except Exception:
-            sys.stderr.write(f"number {number}: {data!r}\n")
-            raise
-    sys.stdout.write(f"{dict(counts)}\n")
+        tally.add(partial(outcome, data), f"number {number}, seed {seed}: {data!r}")
+    return tally
 
 
-if __name__ == "__main__":
-    main()
+ATTACK = Attack(
+    "images", "files of every image format with bytes changed, cut or repeated", attack, 20_000, 600
+)

@@ -1,0 +1,45 @@
+"""A guard that refuses every connection but those to this machine, for the rest of the process."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import sys
+
+
+class ForeignConnection(BaseException):
+    """Something wanted to reach another machine. No `except Exception` hides it."""
+
+
+@functools.cache
+def install() -> None:
+    """Refuse connections, datagrams and look-ups of names that lead off this machine.
+
+    Raises:
+        ForeignConnection: In whatever tries, from now on.
+    """
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    match event:
+        case "socket.connect" | "socket.sendto" | "socket.sendmsg":
+            address = arguments[1]
+            host = address[0] if isinstance(address, tuple) else None
+        case "socket.getaddrinfo" | "socket.gethostbyname":
+            host = arguments[0]
+        case _:
+            return
+    # Sockets of a file system have no tuple as their address, and None is this machine.
+    if host is not None and not _is_here(host):
+        raise ForeignConnection(f"{event} {host!r}")
+
+
+def _is_here(host: object) -> bool:
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    if name in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
