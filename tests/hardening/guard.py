@@ -15,6 +15,8 @@ class ForeignConnection(BaseException):
 def install() -> None:
     """Refuse connections, datagrams and look-ups of names that lead off this machine.
 
+    Other processes that this one starts are not guarded.
+
     Raises:
         ForeignConnection: In whatever tries, from now on.
     """

@@ -32,14 +32,20 @@ install()
 listener = socket.create_server(("127.0.0.1", 0))
 socket.create_connection(listener.getsockname()).close()
 socket.getaddrinfo("localhost", 80)
-for address in [("192.0.2.1", 80), ("example.com", 80), ("2001:db8::1", 80)]:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    for reach in (socket.socket(family).connect, socket.socket(family).connect_ex):
-        try:
-            reach(address)
-        except ForeignConnection:
-            continue
-        raise SystemExit(f"{address} was reached for")
+v4, v6 = socket.socket(), socket.socket(socket.AF_INET6)
+for reach, address in [
+    (v4.connect, ("192.0.2.1", 80)),
+    (v4.connect_ex, ("192.0.2.1", 80)),
+    (v6.connect, ("2001:db8::1", 80)),
+    (socket.create_connection, ("example.com", 80)),
+    (socket.create_connection, ("192.0.2.1", 80)),
+    (socket.gethostbyname, "example.com"),
+]:
+    try:
+        reach(address)
+    except ForeignConnection:
+        continue
+    raise SystemExit(f"{address} was reached for")
 """
 
 
