@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import socket
 import sys
 
 
@@ -29,7 +30,8 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
             address = arguments[1]
             host = address[0] if isinstance(address, tuple) else None
         case "socket.getaddrinfo" | "socket.gethostbyname":
-            host = arguments[0]
+            # Nobody is asked for an address that is one already.
+            host = None if _address(arguments[0]) else arguments[0]
         case _:
             return
     # Sockets of a file system have no tuple as their address, and None is this machine.
@@ -38,10 +40,22 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def _is_here(host: object) -> bool:
-    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-    if name in ("", "localhost"):
-        return True
+    address = _address(host)
+    return _text(host) in ("", "localhost") if address is None else address.is_loopback
+
+
+def _address(host: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, in any spelling (`127.1`, `0x7f000001`)."""
+    name = _text(host)
     try:
-        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
-        return False
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except (OSError, ValueError):
+        return None
+
+
+def _text(host: object) -> str:
+    return host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
