@@ -1,7 +1,8 @@
-"""What an engine holds: blocks of the KV, cached images, and whether a request is in flight."""
+"""What an engine holds: blocks of the KV, cached images, requests; and its process's threads."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 
 from llava_tools import Llava
@@ -16,4 +17,5 @@ def engine_counts(model: Llava) -> dict[str, Any]:
         "kv_blocks_cached": len(blocks._registered),
         "cached_images": len(engine._images),
         "is_idle": engine.idle,
+        "python_threads": threading.active_count(),
     }

@@ -23,6 +23,7 @@ def plot(samples: Sequence[dict[str, Any]], path: Path) -> None:
         _draw(panels[0], lines, _value(name, "rss_mb"), f"{name}, RSS")
         _draw(panels[0], lines, _value(name, "uss_mb"), f"{name}, USS", "--")
         _draw(panels[1], idle, _value(name, "threads"), f"{name}, threads")
+        _draw(panels[1], idle, _value(name, "python_threads"), f"{name}, of Python", ":")
         _draw(panels[1], idle, _value(name, "descriptors"), f"{name}, descriptors", "--")
         _draw(panels[2], lines, _value(name, "kv_blocks_used"), f"{name}, at any time", ":")
         _draw(panels[2], idle, _value(name, "kv_blocks_used"), f"{name}, after a round", "o", 2)

@@ -11,11 +11,11 @@ import numpy as np
 SETTLING = 0.3
 #: MB per hour by which memory may rise.
 MAX_MB_PER_HOUR = 16.0
-#: By how much a number of threads, descriptors or child processes may rise over all that counts: a
-#: fit that rises by less is a number that varies by one or two and comes back.
+#: By how much a number of threads, descriptors or child processes may rise over all that counts,
+#: less two standard errors of the fit: LanceDB's pool starts and ends threads as it needs them.
 MAX_RISE = 0.5
 #: Numbers of idle samples that must not rise.
-LEVELS = ("threads", "descriptors", "children")
+LEVELS = ("python_threads", "threads", "descriptors", "children")
 
 
 def verdict(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -45,9 +45,8 @@ def verdict(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
             faults.append(f"{name}: memory rises by {memory:.1f} MB per hour")
         for level in LEVELS:
             values = [process[level] for process in processes]
-            rise = _slope(hours, values) * (hours[-1] - hours[0])
             figures[name][level] = [min(values), max(values)]
-            if rise > MAX_RISE:
+            if _rise(hours, values) > MAX_RISE:
                 faults.append(f"{name}: {level} rise from {values[0]} to {values[-1]}")
         if used := sum(line["processes"][name]["kv_blocks_used"] > 0 for line in idle):
             faults.append(f"{name}: KV blocks are in use after {used} of {len(idle)} rounds")
@@ -66,3 +65,14 @@ def _slope(hours: Any, values: Sequence[float]) -> float:
     if np.ptp(hours) == 0:
         return 0.0
     return float(np.polyfit(hours, np.array(values, float), 1)[0])
+
+
+def _rise(hours: Any, values: Sequence[float]) -> float:
+    """Return by how much a fit of values rises from first to last, less two standard errors."""
+    spread = float(np.sum((hours - hours.mean()) ** 2))
+    if spread == 0 or len(values) < 3:
+        return 0.0
+    slope, start = np.polyfit(hours, np.array(values, float), 1)
+    residuals = np.array(values, float) - slope * hours - start
+    error = np.sqrt(np.sum(residuals**2) / (len(values) - 2) / spread)
+    return float((slope - 2 * error) * np.ptp(hours))

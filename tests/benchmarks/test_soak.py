@@ -28,7 +28,8 @@ def make_samples(**rises: float) -> list[dict[str, Any]]:
         process: dict[str, Any] = {
             "rss_mb": 900 + 300 * filled + rng.uniform(-15, 15),
             "uss_mb": 800 + 300 * filled,
-            "threads": 30 + rng.randrange(2),
+            "threads": 30 + rng.randrange(30),
+            "python_threads": 6 + rng.randrange(2),
             "descriptors": 20 + rng.randrange(2),
             "children": 1,
             "kv_blocks_used": 0,
@@ -55,7 +56,8 @@ def test_flat_samples_pass_though_memory_rose_at_first_and_numbers_vary() -> Non
     ("rises", "fault"),
     [
         ({"rss_mb": 2 * MAX_MB_PER_HOUR}, "main: memory rises by"),
-        ({"threads": 2}, "main: threads rise from"),
+        ({"threads": 12}, "main: threads rise from"),
+        ({"python_threads": 1}, "main: python_threads rise from"),
         ({"descriptors": 2}, "main: descriptors rise from"),
         ({"children": 2}, "main: children rise from"),
         ({"kv_blocks_used": 1}, "main: KV blocks are in use after 60 of 120 rounds"),
