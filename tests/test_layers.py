@@ -151,6 +151,34 @@ def test_few_folders_know_how_the_engine_loads_models(folder: str, allowed: set[
     assert used <= allowed
 
 
+#: What opens connections, and the modules that may use it: requests to model servers have one
+#: policy, fetching the images that others name another.
+CONNECTIONS = {
+    "httpx": {"llava_tools.remote.transport"},
+    "httpx2": set(),
+    "http.client": {"llava_tools.images.fetch"},
+    "urllib.request": set(),
+    "urllib3": set(),
+    "requests": set(),
+    "aiohttp": set(),
+    "websockets": set(),
+    "openai": set(),
+    "socket": {"llava_tools.images.fetch", "llava_tools.cli.serve", "llava_tools.cli.mcp"},
+}
+
+
+def test_one_module_opens_connections_to_model_servers() -> None:
+    users: dict[str, set[str]] = {name: set() for name in CONNECTIONS}
+    for folder in (PACKAGE, ROOT / "integrations"):
+        for path in folder.rglob("*.py"):
+            module = _module(path)
+            for name in _imports(ast.parse(path.read_text()), module):
+                for library in CONNECTIONS:
+                    if name == library or name.startswith(f"{library}."):
+                        users[library].add(module)
+    assert users == CONNECTIONS
+
+
 def test_nothing_touches_transformers_continuous_batching() -> None:
     for path in PACKAGE.rglob("*.py"):
         names = _imports(ast.parse(path.read_text()), _module(path))

@@ -36,7 +36,7 @@ from llava_tools.remote.constraint_encoding import ConstraintEncoder, Constraint
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
 from llava_tools.remote.model_selection import select_model
-from llava_tools.remote.stream import RemoteStream
+from llava_tools.remote.stream import RemoteStream, SecretlessStream
 from llava_tools.remote.transport import Connection
 from llava_tools.structured.constrained_stream import constrained
 
@@ -148,6 +148,9 @@ class RemoteBackend:
             EngineError: This process was forked from the one that made this backend.
             ServerError: The probe for constraint support failed.
         """
+        return SecretlessStream(self._start(request), self._client.hidden_secrets)
+
+    def _start(self, request: Request) -> Stream:
         arrived = time.perf_counter()
         prepared = self._prepare(request)
         if self._is_own:

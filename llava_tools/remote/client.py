@@ -21,9 +21,11 @@ from llava_tools.remote.errors import (
     StatusError,
     connection_closed,
     forked,
+    hidden_secrets,
     not_reported,
     retry_after,
     translated_errors,
+    without_secrets,
 )
 from llava_tools.remote.protocol import answer_text
 from llava_tools.remote.transport import Connection, Transport
@@ -38,6 +40,8 @@ READ_TIMEOUT = 600.0
 ANSWER_TIMEOUT = 3600.0
 #: Seconds for a server's list of models.
 _LIST_TIMEOUT = 60.0
+#: Bytes of that list: the longest, of public services, have a million.
+MAX_LIST_BYTES = 4 * 2**20
 #: Statuses of servers that have no list of models, and refuse the request for it.
 _WITHOUT_LIST = (400, 404, 405, 410, 422, 501)
 _COMPLETIONS = "chat/completions"
@@ -97,6 +101,14 @@ class Client:
         """See `errors.translated_errors`; no message has a key, a header or a password."""
         return translated_errors(self.url, self._transport.secrets)
 
+    def hidden_secrets(self) -> AbstractContextManager[None]:
+        """Leave keys, headers' values and passwords out of errors of this package."""
+        return hidden_secrets(self._transport.secrets)
+
+    def without_secrets(self, text: str) -> str:
+        """Return a text, which the server may have written, without them."""
+        return without_secrets(text, self._transport.secrets)
+
     @property
     def is_forked(self) -> bool:
         """Whether this process was forked from the one that has the loop's thread."""
@@ -114,10 +126,11 @@ class Client:
             return asyncio.run_coroutine_threadsafe(task, self._loop)
 
     def run(self, task: Coroutine[Any, Any, _T]) -> _T:
-        """Run a task on the loop and return its result."""
+        """Run a task on the loop and return its result; no error of it shows a secret."""
         future = self.start(task)
         try:
-            return future.result()
+            with self.hidden_secrets():
+                return future.result()
         except CancelledError:
             raise connection_closed() from None
         finally:
@@ -167,7 +180,7 @@ class Client:
 
         async def attempt() -> list[dict[str, Any]] | None:
             try:
-                answer = await self._transport.get("models", _LIST_TIMEOUT)
+                answer = await self._transport.get("models", _LIST_TIMEOUT, MAX_LIST_BYTES)
             except StatusError as error:
                 if error.status in _WITHOUT_LIST:
                     return None
@@ -192,7 +205,10 @@ class Client:
                 if error.status in (404, 405, 501):
                     raise not_reported("the ids of a text") from error
                 raise
-            return [int(token) for token in answer["tokens"]]
+            ids = [int(token) for token in answer["tokens"]]
+            if ids and min(ids) < 0:
+                raise ValueError(f"{min(ids)} is the id of no token")
+            return ids
 
     async def post_to_root(self, path: str, fields: dict[str, Any]) -> Any:
         """Return the JSON of an address beside the API's, `/v1` left out."""

@@ -106,24 +106,30 @@ def translated_errors(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
     A server may repeat what it was sent: `secrets` are left out of messages, and an error that
     holds one is no cause of the error that is raised.
     """
+    with hidden_secrets(secrets):
+        try:
+            yield
+        except _exchange_errors() as error:
+            raise translate(error, url) from error
+        except (AttributeError, TypeError, LookupError, ValueError, OverflowError) as error:
+            if isinstance(error, LlavaToolsError):
+                raise
+            raise ServerError(
+                f"The server at {url} did not answer with a chat completion: {_one_line(error)}.",
+                "Check base_url: it usually ends in /v1.",
+            ) from error
+
+
+@contextmanager
+def hidden_secrets(secrets: Sequence[str]) -> Iterator[None]:
+    """Leave secrets out of errors, and a cause that holds one."""
     try:
         yield
     except LlavaToolsError as error:
         clean = _without_secrets(error, secrets)
-        if str(clean) == str(error):
+        if clean is error and not _has_secret(error.__cause__, secrets):
             raise
         raise clean from None
-    except _exchange_errors() as error:
-        cause = None if _has_secret(error, secrets) else error
-        raise _without_secrets(translate(error, url), secrets) from cause
-    except (AttributeError, TypeError, LookupError, ValueError, OverflowError) as error:
-        malformed = ServerError(
-            f"The server at {url} did not answer with a chat completion: {_one_line(error)}.",
-            "Check base_url: it usually ends in /v1.",
-        )
-        if _has_secret(error, secrets):
-            raise _without_secrets(malformed, secrets) from None
-        raise malformed from error
 
 
 def _http_modules() -> list[Any]:
@@ -140,16 +146,26 @@ def _timeouts() -> tuple[type[Exception], ...]:
     return (TimeoutError, *(module.TimeoutException for module in _http_modules()))
 
 
-def _has_secret(error: Exception, secrets: Sequence[str]) -> bool:
-    return any(secret in str(error) for secret in secrets)
+def _has_secret(error: BaseException | None, secrets: Sequence[str]) -> bool:
+    """Return whether an error, or one of its causes, holds a secret."""
+    while error is not None:
+        if any(secret in str(error) for secret in secrets):
+            return True
+        error = error.__cause__
+    return False
+
+
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """Return a text with asterisks for secrets."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+        for length in range(len(secret) - 1, 0, -1):  # what a shortened message leaves of it
+            text = text.replace(f"{secret[:length]}…", "***…")
+    return text
 
 
 def _without_secrets(error: LlavaToolsError, secrets: Sequence[str]) -> LlavaToolsError:
-    message, hint = error.message, error.hint
-    for secret in secrets:
-        message, hint = message.replace(secret, "***"), hint.replace(secret, "***")
-        for length in range(len(secret) - 1, 0, -1):  # what a shortened message leaves of it
-            message = message.replace(f"{secret[:length]}…", "***…")
+    message, hint = without_secrets(error.message, secrets), without_secrets(error.hint, secrets)
     if (message, hint) == (error.message, error.hint):
         return error
     return type(error)(message, hint)
@@ -170,7 +186,7 @@ def translate(error: Exception, url: str) -> LlavaToolsError:
     if isinstance(error, StatusError):
         return _status_error(error, url)
     return ServerError(
-        f"The server at {url} cannot be reached, or broke the connection: {_one_line(error)}.",
+        f"The server at {url} cannot be reached, or broke the connection: {_sentence(error)}",
         "See whether it runs, and check base_url.",
     )
 

@@ -20,7 +20,13 @@ from llava_tools.core.unicode import well_formed
 from llava_tools.errors import OutputError, ServerError
 from llava_tools.images import ImageRef
 from llava_tools.remote.client import Client
-from llava_tools.remote.protocol import finite, parse_logprobs, parse_usage, stream_error, text_of
+from llava_tools.remote.protocol import (
+    log_probability,
+    parse_logprobs,
+    parse_usage,
+    stream_error,
+    text_of,
+)
 from llava_tools.structured.parser import ToolCallParser
 
 #: `owned_by` of its models.
@@ -240,7 +246,7 @@ async def score(client: Client, model: str, request: Request, labels: Sequence[s
     fields = {"model": model, **conversation_fields(request), "labels": list(labels)}
     answer = await client.post_to_root("llava/score", fields)
     with client.translated_errors():
-        scores = [finite(score) for score in answer["scores"]]
+        scores = [log_probability(score) for score in answer["scores"]]
         if len(scores) != len(labels):
             raise ValueError(f"{len(scores)} scores for {len(labels)} labels")
         return scores

@@ -21,6 +21,8 @@ from llava_tools.images import ImageRef
 from llava_tools.remote.errors import ERRORS_BY_CODE, StatusError
 from llava_tools.structured.stop_strings import StopStringFilter
 
+#: By how much rounding may put a log-probability above 0.
+_ROUNDING = 0.01
 #: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
 IMAGE_TOKENS = 576
 
@@ -288,12 +290,12 @@ def parse_logprobs(logprobs: Any, alternatives: int) -> tuple[TokenLogprob, ...]
 
 
 def _token(entry: Any) -> tuple[str, float]:
-    return well_formed(text_of(entry["token"], "token")), finite(entry["logprob"])
+    return well_formed(text_of(entry["token"], "token")), log_probability(entry["logprob"])
 
 
-def finite(value: Any) -> float:
-    """Return a number; `ValueError` or `TypeError` for others and for those like 1e999."""
+def log_probability(value: Any) -> float:
+    """Return a log-probability; `ValueError` or `TypeError` for what is none, like 5 or 1e999."""
     number = float(value)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or number > _ROUNDING:
         raise ValueError(f"{number} is no log-probability")
     return number

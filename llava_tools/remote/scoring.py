@@ -10,7 +10,12 @@ from llava_tools.core.unicode import well_formed
 from llava_tools.errors import RequestError, ServerError
 from llava_tools.remote.client import Client
 from llava_tools.remote.errors import not_reported
-from llava_tools.remote.protocol import ServedModel, escape_special_tokens, finite, parse_usage
+from llava_tools.remote.protocol import (
+    ServedModel,
+    escape_special_tokens,
+    log_probability,
+    parse_usage,
+)
 
 _VLLM_FIELDS = {"add_special_tokens": True}
 
@@ -70,7 +75,7 @@ async def _score_label(
     with client.translated_errors():
         tokens = [_token(position) for position in positions[start:]]
         text = "".join(str(token["decoded_token"]) for token in tokens)
-        total = sum(finite(token["logprob"]) for token in tokens)
+        total = sum(log_probability(token["logprob"]) for token in tokens)
     if "".join(text.split()) != "".join(expected.split()):
         raise ServerError(
             f"The server reads the label {label!r} as {text!r}.",

@@ -5,6 +5,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from llava_tools.remote.errors import AnswerTooLongError
@@ -25,8 +26,11 @@ async def read_events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """
     data: list[bytes] = []
     size = 0
+    is_first = True
     async for lines in _lines(pieces):
         for line in lines:
+            if is_first:
+                line, is_first = line.removeprefix(codecs.BOM_UTF8), False
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
                 size += len(line)

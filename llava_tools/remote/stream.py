@@ -1,4 +1,7 @@
-"""`RemoteStream`: a stream that the client's loop fills and the caller's thread reads."""
+"""`RemoteStream`: a stream that the client's loop fills and the caller's thread reads.
+
+`SecretlessStream` is in front of it, and of what parses its text.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import os
 import queue
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import Any
 
+from llava_tools.core.backend import Stream
 from llava_tools.core.outputs import Chunk
 from llava_tools.remote.errors import connection_closed, forked
 
@@ -67,6 +71,35 @@ class RemoteStream:
     def _is_forked(self) -> bool:
         """Whether the task is the parent's of this process."""
         return os.getpid() != self._process
+
+
+class SecretlessStream:
+    """A stream whose errors show no secret, which the text of an answer may hold.
+
+    Args:
+        stream: The stream.
+        hidden_secrets: See `llava_tools.remote.client.Client`.
+    """
+
+    def __init__(
+        self, stream: Stream, hidden_secrets: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._stream = stream
+        self._hidden_secrets = hidden_secrets
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        with self._hidden_secrets():
+            chunk = next(self._stream, None)
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """See `Stream.close`."""
+        self._stream.close()
 
 
 # These hold no reference to the stream, so that a dropped stream is collected and ends its request.

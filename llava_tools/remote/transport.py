@@ -29,12 +29,15 @@ from llava_tools.remote.server_events import MAX_EVENT_BYTES, read_events
 from llava_tools.remote.strict_json import parse_json
 
 _CONNECT_TIMEOUT = 5.0
-#: Bytes of an answer that is one JSON document: a prompt's log-probabilities are the longest.
-MAX_ANSWER_BYTES = 64 * 2**20
+#: Bytes of an answer that is one JSON document: log-probabilities of a prompt of 100,000 tokens
+#: are the longest. Read, it may take 25 times the bytes.
+MAX_ANSWER_BYTES = 16 * 2**20
 #: Bytes that are read of an error's body.
 _MAX_ERROR_BYTES = 64 * 2**10
-#: Bytes and events of a stream for each token that it may hold, with 20 alternatives to it.
-_TOKEN_BYTES, _TOKEN_EVENTS = 16 * 2**10, 4
+#: Bytes of a stream for each token that it may hold; and with 20 alternatives to it.
+_TOKEN_BYTES, _TOKEN_LOGPROBS_BYTES = 2 * 2**10, 16 * 2**10
+#: Events of a stream for each token.
+_TOKEN_EVENTS = 4
 #: Most tokens of an answer, whatever context a server claims to have.
 MAX_TOKENS = 65_536
 #: Events beside those: roles, usage, progress, empty ones.
@@ -104,10 +107,10 @@ class Transport:
         except (httpx.InvalidURL, TypeError) as error:
             raise ValueError(str(error)) from error
 
-    async def get(self, path: str, seconds: float) -> Any:
-        """Return the JSON at a path below the address; it fails after so many seconds."""
+    async def get(self, path: str, seconds: float, max_bytes: int) -> Any:
+        """Return the JSON at a path below the address, within so many seconds and bytes."""
         async with asyncio.timeout(seconds):
-            return await self._read("GET", f"{self._base}/{path}", None)
+            return await self._read("GET", f"{self._base}/{path}", None, max_bytes)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON of the answer to a JSON body."""
@@ -129,7 +132,8 @@ class Transport:
         """
         deadline = asyncio.get_running_loop().time() + self._answer_timeout
         max_tokens = min(max_tokens, MAX_TOKENS)
-        max_bytes = MAX_EVENT_BYTES + _TOKEN_BYTES * max_tokens
+        token_bytes = _TOKEN_LOGPROBS_BYTES if body.get("logprobs") else _TOKEN_BYTES
+        max_bytes = MAX_EVENT_BYTES + token_bytes * max_tokens
         max_events = _FURTHER_EVENTS + _TOKEN_EVENTS * max_tokens
         async with self._opened("POST", f"{self._base}/{path}", body, deadline) as response:
             pieces = _pieces(response, max_bytes, deadline)
@@ -148,9 +152,15 @@ class Transport:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _read(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
+    async def _read(
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> Any:
         async with self._opened(method, url, body) as response:
-            pieces = _pieces(response, MAX_ANSWER_BYTES)
+            pieces = _pieces(response, max_bytes)
             return parse_json(b"".join([piece async for piece in pieces]))
 
     @asynccontextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from tests.hardening import images
+from tests.hardening import images, servers
 
-ATTACKS = (images.ATTACK,)
+ATTACKS = (
+    images.ATTACK,
+    servers.ATTACK,
+)

@@ -44,6 +44,7 @@ READ: dict[str, Any] = {
     + event(words())
     + b": ping\n\n"
     + event(STOP),
+    "a mark of the byte order": STREAM + b"\xef\xbb\xbf" + events(words(), STOP)[len(STREAM) :],
     "no last blank line": STREAM + event(words()) + event(STOP).rstrip(b"\n"),
     "no end mark": events(words(), STOP, end=b""),
     "one JSON document instead of a stream": http(

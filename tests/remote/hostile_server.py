@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, repeat
 from typing import Any, Self
 
 #: The bytes of an answer, or pieces of them; a float waits so many seconds, unless the server ends.
+#: An iterable that raises `Reset` resets the connection.
 Answer = bytes | Iterable[bytes | float]
+
+
+class Reset(Exception):  # noqa: N818
+    """The server resets the connection."""
 
 
 class HostileServer:
@@ -19,7 +25,7 @@ class HostileServer:
 
     Args:
         chat: The answer to chat completions, or a function of a request's headers that returns it.
-        models: The answer to the request for the list of models.
+        models: The same for the request for the list of models.
         other: The answer to every other request.
 
     Attributes:
@@ -31,7 +37,7 @@ class HostileServer:
     def __init__(
         self,
         chat: Answer | Callable[[str], Answer] = b"",
-        models: Answer | None = None,
+        models: Answer | Callable[[str], Answer] | None = None,
         other: Answer = b"",
     ) -> None:
         self._answers = {"/v1/chat/completions": chat, "/v1/models": models or MODELS}
@@ -74,6 +80,9 @@ class HostileServer:
                         connection.sendall(piece)
                     elif self._ended.wait(piece):
                         return
+            except Reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
             except OSError:
                 self.closed.set()
             connection.shutdown(socket.SHUT_WR)

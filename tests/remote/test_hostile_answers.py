@@ -69,6 +69,7 @@ def test_broken_answers_are_errors(ask: Ask, name: str) -> None:
         {"logprob": None},
         {"logprob": "x"},
         {"logprob": []},
+        {"logprob": 5.0},
         {"token": None},
         {"token": ["x"]},
         {"top_logprobs": 5},

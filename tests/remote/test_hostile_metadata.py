@@ -9,7 +9,7 @@ import pytest
 
 from llava_tools.core.requests import Request
 from llava_tools.errors import EngineError, ModelNotFoundError, ServerError
-from llava_tools.remote import transport
+from llava_tools.remote import client, transport
 from tests.remote.hostile_answers import NO_LIST
 from tests.remote.hostile_server import chunk, endless, event, head, http, words
 from tests.remote.requests import QUESTION, ServeBytes, connect_url, full_answer
@@ -64,7 +64,7 @@ def test_a_context_without_end_does_not_lift_the_bounds(
 
 
 def test_many_models_are_compared_soon(serve_bytes: ServeBytes) -> None:
-    names = [{"id": f"{'x' * 1000}-{number}"} for number in range(20_000)]
+    names = [{"id": f"{'x' * 1000}-{number}"} for number in range(4_000)]
     server = serve_bytes(b"", http(json.dumps({"data": [*names, {"id": "\x1b[2Jb"}]})))
     with pytest.raises(ModelNotFoundError) as caught:
         connect_url(server.url, model="x" * 999)
@@ -75,14 +75,21 @@ def test_many_models_are_compared_soon(serve_bytes: ServeBytes) -> None:
 def test_a_list_without_end_is_an_error(
     serve_bytes: ServeBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(client, "MAX_LIST_BYTES", 100_000)
     with pytest.raises(ServerError, match="more than 100,000 bytes"):
         connect_url(serve_bytes(b"", endless(b"[" * 65536, head("200 OK"))).url)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", http("null"), http('{"tokens": "abc"}'), http('{"tokens": [1e999]}'), http("[]")],
+    [
+        b"",
+        http("null"),
+        http('{"tokens": "abc"}'),
+        http('{"tokens": [-1]}'),
+        http('{"tokens": [1e999]}'),
+        http("[]"),
+    ],
 )
 def test_strange_ids_of_a_text_are_errors(serve_bytes: ServeBytes, answer: bytes) -> None:
     backend = connect_url(serve_bytes(b"", other=answer).url)
@@ -97,6 +104,7 @@ def test_strange_ids_of_a_text_are_errors(serve_bytes: ServeBytes, answer: bytes
         {"prompt_logprobs": "x"},
         {"prompt_logprobs": [None, None, None]},
         {"prompt_logprobs": [{}, {}, {}]},
+        {"prompt_logprobs": [None, {"5": {"logprob": 5.0, "decoded_token": "yes</s>"}}]},
         {"prompt_logprobs": [{"5": {"logprob": "x", "decoded_token": "yes</s>"}}] * 3},
         {"prompt_logprobs": [None, {"5": {"logprob": 1e999, "decoded_token": "yes</s>"}}]},
         {"usage": "x"},

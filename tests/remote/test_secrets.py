@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,14 @@ from langchain_core.load import dumps
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava
+from llava_tools.core.constraints import Constraint
 from llava_tools.core.requests import Request, SamplingParams
-from llava_tools.errors import LlavaToolsError
+from llava_tools.errors import LlavaToolsError, OutputError
 from llava_tools.options import EngineOptions
 from llava_tools.remote import connect
 from llava_tools.remote.transport import Connection
 from tests.remote.hostile_server import STOP, chunk, events, http, logprobs, words
-from tests.remote.requests import QUESTION, Serve, ServeBytes, connect_url, full_answer
+from tests.remote.requests import QUESTION, SCHEMA, Serve, ServeBytes, connect_url, full_answer
 
 KEY = "key-that-is-secret"
 HEADER = "header-that-is-secret"
@@ -63,6 +65,59 @@ def test_no_error_shows_a_secret(
         error = error.__cause__
     for secret in (KEY, HEADER, "pass-word", "bWU6cGFzcy13b3Jk", "key-", "header-that"):
         assert secret not in shown
+
+
+def _shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)) + repr(error)
+
+
+def _header_values(request: str) -> list[str]:
+    return [line.partition(": ")[2] for line in request.split("\r\n") if ": " in line]
+
+
+def test_no_list_of_models_shows_a_secret(serve_bytes: ServeBytes) -> None:
+    def models(request: str) -> bytes:
+        return http(json.dumps({"data": [{"id": value} for value in _header_values(request)]}))
+
+    with pytest.raises(LlavaToolsError, match=r"It serves: .*Bearer \*\*\*") as caught:
+        connect_url(serve_bytes(b"", models).url, api_key=KEY)
+    assert KEY not in _shown(caught.value)
+
+
+def test_no_cause_of_an_error_shows_a_secret(serve_bytes: ServeBytes) -> None:
+    server = serve_bytes(b"", other=lambda request: _error(request, "404 Not Found"))
+    backend = connect_url(server.url, api_key=KEY)
+    with pytest.raises(LlavaToolsError, match="did not report the ids") as caught:
+        backend.token_ids("words")
+    backend.close()
+    assert KEY not in _shown(caught.value)
+
+
+def test_no_scored_token_shows_a_secret(serve_bytes: ServeBytes) -> None:
+    def scores(request: str) -> bytes:
+        token = {"logprob": -1.0, "decoded_token": request}
+        fields = {"usage": {"prompt_tokens": 1}, "prompt_logprobs": [None, {"5": token}]}
+        return http(json.dumps({"choices": [{"message": {"content": "x"}}], **fields}))
+
+    backend = connect_url(serve_bytes(scores).url, api_key=KEY)
+    with pytest.raises(LlavaToolsError, match="reads the label") as caught:
+        backend.score(Request(QUESTION), ["yes"])
+    backend.close()
+    assert KEY not in _shown(caught.value)
+
+
+def test_no_answer_that_violates_its_constraint_shows_a_secret(serve_bytes: ServeBytes) -> None:
+    def answer(request: str) -> bytes:
+        if '"stream": true' not in request:  # tries what the server enforces
+            return _error("no", "400 Bad Request")
+        return events(words(json.dumps({"n": _header_values(request)})), STOP)
+
+    backend = connect_url(serve_bytes(answer).url, api_key=KEY)
+    with pytest.raises(OutputError, match=r"\*\*\*") as caught:
+        full_answer(backend, Request(QUESTION, constraint=Constraint(schema=SCHEMA)))
+    backend.close()
+    assert KEY not in _shown(caught.value)
+    assert KEY not in caught.value.text
 
 
 def test_debug_messages_show_no_key(

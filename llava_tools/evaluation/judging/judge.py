@@ -64,13 +64,13 @@ class ServerJudge:
         options = EngineOptions(base_url=url, max_concurrent_requests=max_concurrent_requests)
         assert options.base_url is not None
         base_url = options.base_url
-        self._key = api_key or os.environ.get(KEY_VARIABLE)
+        key = api_key or os.environ.get(KEY_VARIABLE)
         self.max_concurrent_requests = max_concurrent_requests
 
         def connect(delays: tuple[float, ...]) -> Client:
             return Client(
                 base_url,
-                self._key,
+                key,
                 delays,
                 Connection(options.default_headers or {}),
                 read_timeout=READ_TIMEOUT,
@@ -100,7 +100,7 @@ class ServerJudge:
         )
         text = well_formed(answer_text(_run(self._client, completion)))
         # A server may repeat what it was sent, and replies are kept in files.
-        return text.replace(self._key, "***") if self._key else text
+        return self._client.without_secrets(text)
 
     def close(self) -> None:
         """Fail the requests in flight and close the connections."""

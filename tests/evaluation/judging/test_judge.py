@@ -175,6 +175,12 @@ def test_a_reply_that_repeats_the_key_is_kept_without_it(stack: ExitStack) -> No
     assert judge.reply("?") == "8 7\nBearer ***"
 
 
+def test_a_reply_that_repeats_the_password_of_the_url_is_kept_without_it(stack: ExitStack) -> None:
+    server = _serve(stack, "8 7\nBasic bWU6cGFzcy13b3Jk, pass-word")
+    judge = _connect(stack, server.url.replace("://", "://me:pass-word@"))
+    assert judge.reply("?") == "8 7\n***, ***"
+
+
 def test_a_server_that_is_not_there_is_an_error_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     delays: list[float] = []
 
