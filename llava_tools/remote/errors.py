@@ -109,7 +109,7 @@ def translated_errors(url: str, secrets: Sequence[str] = ()) -> Iterator[None]:
     with hidden_secrets(secrets):
         try:
             yield
-        except _exchange_errors() as error:
+        except exchange_errors() as error:
             raise translate(error, url) from error
         except (AttributeError, TypeError, LookupError, ValueError, OverflowError) as error:
             if isinstance(error, LlavaToolsError):
@@ -137,7 +137,8 @@ def _http_modules() -> list[Any]:
     return [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
 
 
-def _exchange_errors() -> tuple[type[Exception], ...]:
+def exchange_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of a connection, and of an answer that breaks its bounds."""
     own: tuple[type[Exception], ...] = (StatusError, AnswerTooLongError, TimeoutError)
     return (*own, *(module.TransportError for module in _http_modules()))
 

@@ -24,7 +24,12 @@ import httpx
 
 from llava_tools.core.connection import HEADER_VALUE, authorization, without_credentials
 from llava_tools.core.unicode import well_formed
-from llava_tools.remote.errors import AnswerTooLongError, StatusError, connection_closed
+from llava_tools.remote.errors import (
+    AnswerTooLongError,
+    StatusError,
+    connection_closed,
+    exchange_errors,
+)
 from llava_tools.remote.server_events import MAX_EVENT_BYTES, read_events
 from llava_tools.remote.strict_json import parse_json
 
@@ -223,7 +228,7 @@ async def _pieces(
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:
     """Read what comes after the last event, so that the connection can be used again."""
-    with suppress(TimeoutError):  # then it is closed
+    with suppress(*exchange_errors()):  # then it is closed, and the answer is whole
         async with asyncio.timeout(_DRAIN_TIMEOUT):
             async for _ in pieces:
                 pass

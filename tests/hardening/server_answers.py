@@ -29,6 +29,7 @@ from tests.remote.hostile_server import (
     DEEP,
     STOP,
     STREAM,
+    Pieces,
     Reset,
     chunk,
     endless,
@@ -103,9 +104,12 @@ def _if_streamed(answer: Any) -> Callable[[str], Any]:
     return reply
 
 
-def _reset(data: bytes) -> Iterator[bytes]:
-    yield data
-    raise Reset
+def _reset(data: bytes) -> Pieces:
+    def pieces() -> Iterator[bytes]:
+        yield data
+        raise Reset
+
+    return Pieces(pieces)
 
 
 def _echo(status: str) -> Callable[[str], bytes]:

@@ -8,9 +8,11 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count, repeat
-from typing import Any, Self
+from typing import Any, ParamSpec, Self
 
+_P = ParamSpec("_P")
 #: The bytes of an answer, or pieces of them; a float waits so many seconds, unless the server ends.
 #: An iterable that raises `Reset` resets the connection.
 Answer = bytes | Iterable[bytes | float]
@@ -150,17 +152,36 @@ MODELS = http(json.dumps({"data": [{"id": "llava", "owned_by": "vllm"}]}))
 DEEP = b"[" * 200_000 + b"]" * 200_000
 
 
+class Pieces:
+    """Pieces of an answer that begin anew for each request."""
+
+    def __init__(self, start: Callable[[], Iterator[bytes | float]]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[bytes | float]:
+        return self._start()
+
+
+def _anew(
+    function: Callable[_P, Iterator[bytes | float]],
+) -> Callable[_P, Iterable[bytes | float]]:
+    return lambda *args, **kwargs: Pieces(partial(function, *args, **kwargs))
+
+
+@_anew
 def endless(piece: bytes, first: bytes = STREAM) -> Iterator[bytes]:
     yield first
     yield from repeat(piece)
 
 
+@_anew
 def endless_headers() -> Iterator[bytes]:
     yield b"HTTP/1.1 200 OK\r\n"
     for number in count():
         yield b"x-%d: %s\r\n" % (number, b"y" * 1000)
 
 
+@_anew
 def slowly(data: bytes, first: bytes = b"", seconds: float = 0.05) -> Iterator[bytes | float]:
     """Yield bytes one at a time, with pauses, without end."""
     yield first

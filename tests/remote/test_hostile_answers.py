@@ -10,6 +10,7 @@ import pytest
 
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError, ServerError
+from llava_tools.remote import transport
 from llava_tools.remote.errors import ERRORS_BY_CODE
 from tests.remote.hostile_answers import BROKEN, GZIP, READ, SLOW
 from tests.remote.hostile_server import (
@@ -85,6 +86,13 @@ def test_broken_logprobs_are_errors(ask: Ask, entry: dict[str, Any]) -> None:
     with pytest.raises(ServerError):
         ask(answer, wanted)
     assert ask(answer).text == "ok", "where nobody wants them, they are not read"
+
+
+def test_what_comes_after_an_answer_is_not_bounded(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_EVENT_BYTES", 0)
+    assert ask(endless(b": more\n" * 9000, events(words(), STOP))).text == "ok"
 
 
 def test_more_alternatives_than_wanted_are_left_out(ask: Ask) -> None:
