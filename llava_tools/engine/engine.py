@@ -134,18 +134,19 @@ class LlavaEngine:
             RequestError: A bad image or conversation, a prompt that is too long, or a schema that
                 cannot be enforced.
             QueueFullError: `max_concurrent_requests` requests are in flight.
-            MemoryExhaustedError: There is no memory for its images; other requests go on.
+            MemoryExhaustedError: There is no memory for it or its images; other requests go on.
             EngineClosedError: The engine was closed.
             EngineError: This process was forked from the one that loaded the engine.
         """
         state = self._new_state(request.sampling)
-        prepared = prepare(request, self._tokenizer.conversation)
-        pieces, constraint = prepared.pieces, prepared.constraint
         best_effort = False
-        if not constraint.unconstrained:
-            state.constraint, best_effort = self._grammars.matcher(constraint)
-        check_text(pieces, self._most_characters, self.context_length)
-        ids = self._tokenize(pieces)
+        with require_memory("the request"):
+            prepared = prepare(request, self._tokenizer.conversation)
+            pieces, constraint = prepared.pieces, prepared.constraint
+            if not constraint.unconstrained:
+                state.constraint, best_effort = self._grammars.matcher(constraint)
+            check_text(pieces, self._most_characters, self.context_length)
+            ids = self._tokenize(pieces)
         state.max_tokens = self._fit(ids, request.sampling.max_tokens)
         self._admit(state)
         try:
@@ -257,10 +258,11 @@ class LlavaEngine:
         """Admit a request for scores; yield it with its prompt, and the tokens of the labels."""
         check_labels(labels)
         state = self._new_state(_SCORING)
-        pieces = prepare(request, self._tokenizer.conversation).pieces
-        check_text(pieces, self._most_characters, self.context_length)
-        ids = self._tokenize(pieces)
-        answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
+        with require_memory("the request"):
+            pieces = prepare(request, self._tokenizer.conversation).pieces
+            check_text(pieces, self._most_characters, self.context_length)
+            ids = self._tokenize(pieces)
+            answers = [scoring.label_ids(label, self._tokenizer) for label in labels]
         self._fit(ids, max(map(len, answers)))
         self._admit(state)  # all scores count as one request
         try:

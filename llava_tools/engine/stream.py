@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from llava_tools.core.outputs import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from llava_tools.engine.device import require_memory
 from llava_tools.engine.process import check_process
 from llava_tools.engine.request_state import RequestState, StepOutput
 from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
@@ -63,7 +64,12 @@ class EngineStream:
                 f"The constraint could not be followed: {self._state.constraint_error}.",
                 "Make the schema simpler.",
             )
-        return self._chunk(output)
+        try:
+            with require_memory("the text of an answer"):
+                return self._chunk(output)
+        except BaseException:  # nobody reads on: the answer ends, though its stream may be kept
+            self._finish()
+            raise
 
     def close(self) -> None:
         """Stop the generation; a thread that waits for the next chunk sees the end."""

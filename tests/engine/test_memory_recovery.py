@@ -15,6 +15,7 @@ from llava_tools.core.outputs import collect
 from llava_tools.engine import sampler
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.step import Share, StepLogits
+from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from llava_tools.errors import EngineCrashedError, EngineError, MemoryExhaustedError
 
 ALLOCATOR = RuntimeError(
@@ -177,3 +178,40 @@ def test_other_errors_of_the_model_are_crashes(
     limited.start.set()
     with pytest.raises(EngineCrashedError, match="broken"):
         model.ask("Hello?", max_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("holder", "method"), [(Tokenizer, "tokenize"), (IncrementalDecoder, "step")]
+)
+def test_memory_that_runs_out_beside_the_model_fails_one_request(
+    fresh: Callable[..., Llava], monkeypatch: pytest.MonkeyPatch, holder: type, method: str
+) -> None:
+    """Its slot is free at once, though the caller keeps the stream and the error."""
+    model = fresh(max_concurrent_requests=1)
+
+    def exhausted(*_: object, **__: object) -> object:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, method, exhausted)
+        with pytest.raises(MemoryExhaustedError, match="not enough memory for the ") as caught:
+            model.ask("What is it?", max_tokens=4)
+    assert caught.value.retryable
+    assert model.ask("What is it?", max_tokens=4).usage.completion_tokens == 4
+    assert engine_of(model).idle
+
+
+def test_a_fault_in_the_text_of_an_answer_ends_its_request(
+    fresh: Callable[..., Llava], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh(max_concurrent_requests=1)
+
+    def broken(*_: object) -> str:
+        raise ValueError("no text")
+
+    stream = model.stream("What is it?", max_tokens=400)
+    monkeypatch.setattr(IncrementalDecoder, "step", broken)
+    with pytest.raises(ValueError, match="no text"):
+        next(stream)
+    assert engine_of(model).idle
+    assert list(stream) == []

@@ -1,0 +1,306 @@
+"""Faults inside the engine: each request ends in one error, others answer as alone, nothing stays.
+
+A round sends some requests at once, with a fault in one part of the engine. Then all slots and
+blocks of the KV are free again, and the engine answers as before.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from PIL import Image
+
+from llava_tools import Message, Request, SamplingParams, open_image
+from llava_tools.core.constraints import Constraint
+from llava_tools.core.outputs import collect
+from llava_tools.core.time_limit import TimeLimitedStream
+from llava_tools.engine import load_engine, vision_tower
+from llava_tools.engine.engine import LlavaEngine
+from llava_tools.engine.grammar_masks import Matcher
+from llava_tools.engine.sampler import Sampler
+from llava_tools.engine.stream import IncrementalDecoder
+from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.errors import (
+    AnswerTimeoutError,
+    EngineClosedError,
+    EngineCrashedError,
+    EngineError,
+    MemoryExhaustedError,
+)
+from llava_tools.options import EngineOptions
+from tests.checkpoints import write_checkpoint
+from tests.hardening.attack import Attack, Tally
+
+#: Seconds after which waiting counts as a hang.
+HANG = 60
+#: Requests that an engine takes at a time, and that a round sends.
+SLOTS, REQUESTS = 12, 5
+VICTIM = "Are you the victim?"
+
+#: Errors that a fault may raise.
+KINDS: dict[str, Callable[[], BaseException]] = {
+    "a fault": lambda: ValueError("out of order"),
+    "no memory": MemoryError,
+    "no memory of a device": lambda: RuntimeError("CUDA error: out of memory"),
+    "the thread's end": SystemExit,
+}
+#: Where a fault may be: the object, its method, and whether it runs on the engine's thread, where
+#: it concerns all requests in flight; else it concerns one.
+PLACES: dict[str, tuple[Any, str, bool]] = {
+    "sampler": (Sampler, "sample", True),
+    "grammar": (Matcher, "accept", True),
+    "tower": (vision_tower, "features", False),
+    "tokenizer": (Tokenizer, "tokenize", False),
+    "detokenizer": (IncrementalDecoder, "step", False),
+}
+ERRORS = (EngineCrashedError, MemoryExhaustedError)
+
+
+@cache
+def _checkpoint() -> tuple[tempfile.TemporaryDirectory[str], Path]:
+    folder = tempfile.TemporaryDirectory()
+    return folder, write_checkpoint(Path(folder.name))
+
+
+def load() -> LlavaEngine:
+    """Return an engine of a model with random weights."""
+    options = EngineOptions(
+        str(_checkpoint()[1]), dtype="float32", max_concurrent_requests=SLOTS, context_length=512
+    )
+    engine = load_engine(options)
+    assert isinstance(engine, LlavaEngine)
+    return engine
+
+
+def requests() -> list[Request]:
+    """Return requests of several kinds; the first is the one that a fault may concern."""
+    images = [open_image(Image.new("RGB", (20, 20), colour)) for colour in ("red", "blue")]
+    form = Constraint(schema={"type": "object", "properties": {"a": {"enum": ["x", "y"]}}})
+    return [
+        Request((Message("user", (images[0], VICTIM)),), SamplingParams(max_tokens=12)),
+        Request((Message("user", (images[1], "What is it?")),), SamplingParams(max_tokens=9)),
+        Request((Message("user", ("Two words.",)),), SamplingParams(max_tokens=12, seed=3)),
+        Request((Message("user", ("A form.",)),), SamplingParams(max_tokens=60), form),
+        Request((Message("user", (images[0], "And here?")),), SamplingParams(max_tokens=5)),
+    ]
+
+
+def answer(engine: LlavaEngine, request: Request) -> object:
+    """Return what the engine answers, without what depends on time."""
+    result = collect(engine.stream(request), "m")
+    return result.text, result.token_ids, result.finish_reason
+
+
+def fail_once(original: Callable[..., Any], error: Callable[[], BaseException], after: int) -> Any:
+    """Return a function that raises an error once, after so many calls."""
+    lock, calls = threading.Lock(), [0]
+
+    def faulty(*arguments: Any, **options: Any) -> Any:
+        with lock:
+            calls[0] += 1
+            fails = calls[0] == after
+        if fails:
+            raise error()
+        return original(*arguments, **options)
+
+    return faulty
+
+
+@contextmanager
+def fault(engine: LlavaEngine, place: str, error: Callable[[], BaseException], after: int) -> Any:
+    """Let one part of the engine fail once."""
+    holder, name = (engine.loop.runner, "run") if place == "step" else PLACES[place][:2]
+    with mock.patch.object(holder, name, fail_once(getattr(holder, name), error, after)):
+        yield
+
+
+def check_idle(engine: LlavaEngine, request: Request, right: object) -> None:
+    """Check that nothing is left of earlier requests, and that the engine answers."""
+    if answer(engine, request) != right:
+        raise AssertionError("another answer after the fault")
+    gc.collect()  # streams that were dropped
+    deadline = time.monotonic() + HANG
+    blocks = engine.loop._blocks
+    while not (engine.idle and blocks.available == blocks.count):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{blocks.count - blocks.available} blocks are in use")
+        answer(engine, request)  # its steps remove what was cancelled
+    if engine._free_slots._value != SLOTS:
+        raise AssertionError(f"{engine._free_slots._value} of {SLOTS} slots")
+    if engine.image_batcher._waiting or engine._images._encoding:
+        raise AssertionError("images still wait")
+
+
+def send(
+    engine: LlavaEngine, known: Sequence[Request], work: Callable[[int], object]
+) -> list[object]:
+    """Send requests at once; return what `work`, called with each number, returns or raises."""
+
+    def caught(number: int) -> object:
+        try:
+            return work(number)
+        except BaseException as error:  # noqa: BLE001 - compared with those that are allowed
+            # Without the traceback, which holds the stream as a caller's own variable would not.
+            return error.with_traceback(None)
+
+    with ThreadPoolExecutor(len(known)) as pool:
+        futures = [pool.submit(caught, number) for number in range(len(known))]
+        if wait(futures, HANG).not_done:
+            engine.close()
+            raise AssertionError("requests hang")
+    return [future.result() for future in futures]
+
+
+class Rounds:
+    """Rounds on one engine, which is loaded again after those that close it."""
+
+    def __init__(self) -> None:
+        self.engine = load()
+        self.known = requests()
+        self.right = [answer(self.engine, request) for request in self.known]
+
+    def fault(self, place: str, kind: str, after: int) -> str:
+        """Let one part of the engine fail while requests are in flight."""
+        engine, error = self.engine, KINDS[kind]
+        with fault(engine, place, error, after):
+            results = send(engine, self.known, lambda n: answer(engine, self.known[n]))
+        on_engine_thread = place == "step" or PLACES[place][2]
+        failed = [
+            result for result, right in zip(results, self.right, strict=True) if result != right
+        ]
+        for result in failed:
+            if not isinstance(result, BaseException):
+                raise AssertionError(f"another answer: {result!r}")
+            raw = kind in ("a fault", "the thread's end") and type(result) is type(error())
+            if not isinstance(result, ERRORS) and (on_engine_thread or not raw):
+                raise AssertionError(f"{result!r}")
+            if isinstance(result, EngineError) and not result.retryable:
+                raise AssertionError(f"not retryable: {result!r}")
+        # A step without memory is repeated without its largest request.
+        alone = not on_engine_thread or (place == "step" and "memory" in kind)
+        if alone and len(failed) > 1:
+            raise AssertionError(f"{len(failed)} requests failed")
+        check_idle(engine, self.known[1], self.right[1])
+        return "one failed" if len(failed) == 1 else "all in flight failed" if failed else "right"
+
+    def give_up(self, way: str, chunks: int) -> str:
+        """Close or drop a stream after so many chunks, or read no more of it for a while."""
+        engine, first = self.engine, self.known[0]
+        stream = engine.stream(first)
+        for _ in zip(range(chunks), stream, strict=False):
+            pass
+        if way == "closed":
+            stream.close()
+        elif way == "closed by another thread":
+            reader = threading.Thread(target=lambda: list(stream))
+            reader.start()
+            stream.close()
+            reader.join(HANG)
+            if reader.is_alive():
+                raise AssertionError("the reader waits for ever")
+        elif way == "dropped":
+            del stream
+        results = send(engine, self.known, lambda n: answer(engine, self.known[n]))
+        if results != self.right:
+            raise AssertionError(f"others: {results}")
+        if way == "not read":
+            rest = collect(stream, "m")
+            if chunks == 0 and (rest.text, rest.token_ids) != self.right[0][:2]:  # type: ignore[index]
+                raise AssertionError(f"{rest}")
+            del stream
+        check_idle(engine, self.known[1], self.right[1])
+        return "given up"
+
+    def time_out(self, seconds: float) -> str:
+        """Send requests with a time limit that some of them exceed."""
+        engine = self.engine
+
+        def work(number: int) -> object:
+            request = self.known[number]
+            if number % 2:
+                return answer(engine, request)
+            limited = TimeLimitedStream(lambda: engine.stream(request), seconds)
+            return collect(limited, "m").text
+
+        results = send(engine, self.known, work)
+        for number, result in enumerate(results):
+            if number % 2 and result != self.right[number]:
+                raise AssertionError(f"another answer: {result!r}")
+            if isinstance(result, BaseException) and not isinstance(result, AnswerTimeoutError):
+                raise AssertionError(repr(result))
+        check_idle(engine, self.known[1], self.right[1])
+        return "out of time"
+
+    def close(self, chunks: int) -> str:
+        """Close the engine while it answers, and load another one."""
+        engine = self.engine
+
+        def work(number: int) -> object:
+            if number:
+                return answer(engine, self.known[number])
+            for _ in zip(range(chunks), engine.stream(self.known[2]), strict=False):
+                pass
+            engine.close()
+            return self.right[0]
+
+        results = send(engine, self.known, work)
+        for result, right in zip(results, self.right, strict=True):
+            if result != right and not isinstance(result, EngineClosedError):
+                raise AssertionError(repr(result))
+        try:
+            answer(engine, self.known[1])
+        except EngineClosedError:
+            self.engine = load()
+            return "closed"
+        raise AssertionError("a closed engine answers")
+
+
+def draw(rounds: Rounds, rng: random.Random) -> tuple[Callable[[], str], str]:
+    """Return a round, and what it is in words."""
+    match rng.choices(("fault", "give up", "time out", "close"), (60, 30, 10, 3))[0]:
+        case "fault":
+            place, kind = rng.choice(["step", *PLACES]), rng.choice(sorted(KINDS))
+            after = rng.randrange(1, 9 if place in ("step", "sampler", "detokenizer") else 4)
+            return partial(rounds.fault, place, kind, after), f"{place}: {kind} at call {after}"
+        case "give up":
+            way = rng.choice(["closed", "closed by another thread", "dropped", "not read"])
+            chunks = rng.randrange(12)
+            return partial(rounds.give_up, way, chunks), f"{way} after {chunks} chunks"
+        case "time out":
+            seconds = rng.uniform(0.001, 0.1)
+            return partial(rounds.time_out, seconds), f"timeout={seconds:.4f}"
+        case _:
+            chunks = rng.randrange(6)
+            return partial(rounds.close, chunks), f"closed after {chunks} chunks"
+
+
+def attack(count: int, seed: int) -> Tally:
+    """Let parts of an engine fail, and give requests up, at drawn moments."""
+    rng, tally = random.Random(seed), Tally()
+    hook = threading.excepthook
+    threading.excepthook = lambda arguments: None  # threads that end are part of it
+    rounds = Rounds()
+    try:
+        for _ in range(count):
+            run, what = draw(rounds, rng)
+            tally.add(run, what)
+    finally:
+        threading.excepthook = hook
+        rounds.engine.close()
+    return tally
+
+
+ATTACK = Attack(
+    "engine_faults", "faults in parts of the engine, requests given up", attack, 600, 25
+)
