@@ -21,6 +21,7 @@ from urllib.parse import urljoin
 
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images.addresses import Address, is_public
+from llava_tools.images.sources import shorten
 from llava_tools.images.urls import Url, display_url
 
 
@@ -95,7 +96,14 @@ class Fetcher:
             body_or_location = self._get_once(Url.parse(url), deadline)
             if isinstance(body_or_location, bytes):
                 return body_or_location
-            url = urljoin(url, body_or_location)
+            try:
+                url = urljoin(url, body_or_location)
+            except ValueError as error:
+                raise ImageError(
+                    f"{display_url(url)} redirects to {display_url(body_or_location)}, which is "
+                    f"not a valid URL ({error}).",
+                    "Give the image's own address.",
+                ) from error
         raise ImageError(
             f"{display_url(url)} was redirected more than {self.max_redirects} times.",
             "Give the final address.",
@@ -134,7 +142,7 @@ class Fetcher:
                     f"{url.name} took longer than {self.timeout:g} s.",
                     "Try it again, or raise timeout.",
                 ) from error
-            reason = str(error) or type(error).__name__
+            reason = shorten(str(error) or type(error).__name__, quote=False)
             if isinstance(error, ssl.SSLCertVerificationError):
                 reason = f"its certificate was refused, {error.verify_message}"
             raise FetchError(
@@ -183,12 +191,14 @@ class Fetcher:
         if (status := response.status) != 200:
             retryable = status >= 500 or status in (408, 425, 429)
             raise (FetchError if retryable else ImageError)(
-                f"{name} was answered with HTTP {status} {response.reason}.", "Check the address."
+                f"{name} was answered with HTTP {status} {shorten(response.reason, quote=False)}.",
+                "Check the address.",
             )
         encoding = response.getheader("Content-Encoding", "identity").lower()
         if encoding not in ("identity", ""):
             raise ImageError(
-                f"{name} came encoded as {encoding}, which was not requested.",
+                f"{name} came encoded as {shorten(encoding, quote=False)}, which was not "
+                "requested.",
                 "Download it and give its bytes.",
             )
         length = response.length

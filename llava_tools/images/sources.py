@@ -23,12 +23,20 @@ from llava_tools.images.opening import open_regular, open_regular_within
 #: The most encoded bytes that an image may have.
 MAX_BYTES = 50_000_000
 
+#: A URL, also as a path, in which two slashes became one: scheme, credentials, the rest, the query.
+_URL_SECRETS = re.compile(
+    r"^\s*([a-zA-Z][a-zA-Z0-9+.-]+:/+)(?:[^/?#]*@)?([^?]*)(?:\?.*)?", re.DOTALL
+)
+
 SMALLER = "Save it smaller: LLaVA looks at 336 x 336 pixels."
 
 
 def shorten(value: object, *, quote: bool = True) -> str:
-    """Return a value as text for messages: printable, on one line, about 80 characters at most."""
-    text = str(value)
+    """Return a value as text for messages: printable, on one line, about 80 characters at most.
+
+    The user name, the password and the query of a URL, which may be secrets, are left out.
+    """
+    text = _URL_SECRETS.sub(r"\1\2", str(value), count=1)
     if len(text) > 80:
         text = f"{text[:40]}…{text[-39:]}"
     safe = on_one_line(text)
@@ -136,11 +144,11 @@ def read_data_url(url: str) -> bytes:
     if not header["base64"]:
         raise ImageError(f"{name} does not say ';base64'.", example)
     check_bytes((len(url) - header.end()) // 4, "data URL")  # percent-encoding is at most 3 to 1
-    body = unquote_to_bytes(url[header.end() :]).translate(None, b" \t\n\r\f\v")
-    body = body.rstrip(b"=") if len(body) % 4 == 0 else body
     try:
+        body = unquote_to_bytes(url[header.end() :]).translate(None, b" \t\n\r\f\v")
+        body = body.rstrip(b"=") if len(body) % 4 == 0 else body
         data = base64.b64decode(body + b"=" * (-len(body) % 4), validate=True)
-    except binascii.Error as error:
+    except (binascii.Error, UnicodeEncodeError) as error:  # a lone surrogate has no bytes
         raise ImageError(f"{name} is not valid base64 ({error}).", "Encode it again.") from error
     check_bytes(len(data), "data URL")
     return data

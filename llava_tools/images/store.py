@@ -97,7 +97,7 @@ class ImageStore:
         image = self._images.get(handle)
         if image is None:
             raise ImageError(
-                f"There is no picture {str(handle)[:80]!r} here: it was never given, or had to "
+                f"There is no picture {shorten(handle)} here: it was never given, or had to "
                 "make room for others.",
                 "Give the picture itself, or a handle (img_…) from this conversation.",
             )

@@ -8,6 +8,10 @@ from urllib.parse import quote, urlsplit
 from llava_tools.errors import ImageError, on_one_line
 
 
+#: Characters of a name in the domain name system, at most.
+_MAX_HOST = 253
+
+
 def display_url(url: str) -> str:
     """Return a URL for messages: without credentials and query, which may be secrets."""
     try:
@@ -59,6 +63,9 @@ class Url:
             port = parts.port
             host = (parts.hostname or "").rstrip(".")
             host = host if ":" in host else host.encode("idna").decode("ascii").lower()
+            target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+            if parts.query:
+                target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
         except (ValueError, UnicodeError) as error:
             raise ImageError(
                 f"{name} is not a valid URL ({error}).", "Check the address."
@@ -70,10 +77,7 @@ class Url:
             raise ImageError(
                 f"{name} carries a user name or password.", "Download it and give its bytes."
             )
-        if not host or set(host) & set(" %<>\"'`{}|^"):
+        if not host or len(host) > _MAX_HOST or set(host) & set(" %<>\"'`{}|^"):
             raise ImageError(f"{name} names no valid host.", "Write http(s)://host/path.")
-        target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
-        if parts.query:
-            target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
         tls = scheme == "https"
         return cls(name, tls, host, (443 if tls else 80) if port is None else port, target)

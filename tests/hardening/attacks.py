@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.hardening import images, servers
+from tests.hardening import images, servers, urls
 
 ATTACKS = (
     images.ATTACK,
     servers.ATTACK,
+    urls.ATTACK,
 )

@@ -45,6 +45,7 @@ def test_redirects_are_checked_again(site: Site, names: dict[str, list[str]]) ->
         ("file:///etc/passwd", "not an http(s) URL"),
         ("http://user:secret@public.example/", "user name"),
         ("data:image/png;base64,AAAA", "not an http(s) URL"),
+        ("http://[::1/a.png", "redirects to http://[::1/a.png, which is not a valid URL"),
     ]:
         site.answers["/go"] = redirect(location)
         message = refusal(site.url("/go", host="public.example"), fetcher)

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from llava_tools.errors import ImageError
 from llava_tools.images.fetch import Fetcher
 from tests.images.fetching.site import IMAGE, LOCAL, Site, refusal, send
 
@@ -53,6 +54,21 @@ def test_broken_response_raises(site: Site) -> None:
     assert "cannot be fetched" in refusal(site.url(), retryable=True)
     site.answers["/a.png"] = lambda handler: None
     assert "cannot be fetched" in refusal(site.url(), retryable=True)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"HTTP/1.1 404 " + b"x" * 50_000,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: " + b"x" * 50_000,
+        b"HTTP/1.1 " + b"x" * 50_000,
+    ],
+)
+def test_text_of_a_server_is_shortened(site: Site, lines: bytes) -> None:
+    site.answers["/a.png"] = lambda handler: handler.wfile.write(lines + b"\r\n\r\n")
+    with pytest.raises(ImageError) as caught:
+        LOCAL.get(site.url())
+    assert len(str(caught.value)) < 300
 
 
 def test_unreachable_and_unknown_hosts_are_retryable(names: dict[str, list[str]]) -> None:

@@ -20,6 +20,7 @@ from llava_tools.errors import ImageError
 from llava_tools.images import ImageRef, ImageSource
 from llava_tools.images.access import ImageResolver
 from llava_tools.images.ref import is_handle
+from llava_tools.images.sources import shorten
 
 #: LlamaIndex's classes that hold an image or name one; a `Node` in its `image_resource`.
 ImageInput = ImageBlock | ImageNode | Node
@@ -83,13 +84,13 @@ def _fields(
     if isinstance(item, Node):
         resource = item.image_resource or MediaResource()
         return resource.data, resource.path, resource.url
-    return (item.image or "").encode(), item.image_path, item.image_url
+    return (item.image or "").encode(errors="replace"), item.image_path, item.image_url
 
 
 def _checked_url(url: str) -> str:
     if "://" not in url and not url.lower().startswith("data:"):
         raise ImageError(
-            f"An image's url is {url[:80]!r}, which is no URL.",
+            f"An image's url is {shorten(url)}, which is no URL.",
             "Put the paths of local files into the field for paths.",
         )
     return url
