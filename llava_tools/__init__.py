@@ -9,8 +9,8 @@ Importing this package loads neither torch nor a model; the first request does.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing's, whose import takes longer than all else here
 if TYPE_CHECKING:
     from llava_tools.core.backend import Backend, Stream
     from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec

@@ -6,6 +6,7 @@ All of them derive from `LlavaToolsError`. `retryable` is True if the same reque
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -14,9 +15,9 @@ from typing import Any
 #: Characters of an error's text, at most: a server or a file may have written it.
 MAX_MESSAGE = 2_000
 #: Characters that move a terminal's cursor, ring its bell, or reverse the direction of a text: the
-#: control characters except tab and line feed, a carriage return without its line feed, and the
-#: marks of Unicode that override or isolate directions.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+#: control characters except tab and line feed, a carriage return without its line feed, and of
+#: Unicode's the separators of lines and the marks that override or isolate directions.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\r(?!\n)")
 
 
 def escape_controls(text: str) -> str:
@@ -24,9 +25,22 @@ def escape_controls(text: str) -> str:
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def escape_line(text: str) -> str:
+    r"""Return a text that is harmless as a line of a log: with `\n` in letters, too."""
+    return escape_controls(text).replace("\r", "\\r").replace("\n", "\\n")
+
+
 def on_one_line(text: str) -> str:
-    r"""Return a text that is harmless as a part of a line: `\n` in letters for a line feed, too."""
+    r"""Return a text that is harmless as a name in a line: all that is not printable in letters."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON that is harmless in a terminal: JSON's own escapes keep the value."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if escape_controls(text) == text:
+        return text
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 class LlavaToolsError(Exception):
@@ -42,15 +56,15 @@ class LlavaToolsError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         self.message = _harmless(message)
         self.hint = _harmless(hint)
-        super().__init__(" ".join(f"{self.message} {self.hint}".split()))
+        super().__init__(f"{self.message} {self.hint}".strip())
 
     def __reduce__(self) -> tuple[type[LlavaToolsError], tuple[str, ...]]:
         return type(self), (self.message, self.hint)
 
 
 def _harmless(text: str) -> str:
-    """Return a part of a message without control characters, of `MAX_MESSAGE` at most."""
-    return _cut(escape_controls(_cut(text)))
+    """Return a part of a message on one line, of `MAX_MESSAGE` at most."""
+    return _cut(" ".join(escape_controls(_cut(text)).split()))
 
 
 def _cut(text: str) -> str:

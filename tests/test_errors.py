@@ -85,6 +85,7 @@ def test_h9_every_extra_belongs_to_code_that_names_it() -> None:
 
 def test_i7_messages_are_printable_and_bounded() -> None:
     """A server's reason phrase, a header or a file's name may become part of a message."""
+    assert ServerError("a\nb\u2028c", "d\r\ne").message == r"a b\u2028c"
     error = ServerError(f"The server says \x1b[31m{'x' * 10_000}\u202e\x9b.", "Ask\ragain.\x07")
     assert len(error.message) <= 2_000
     assert str(error).startswith(r"The server says \x1b[31mxxx")

@@ -13,8 +13,8 @@ from llava_tools.cli.options import (
     add_flags,
     get_flags,
 )
-from llava_tools.cli.output import is_quiet
-from llava_tools.finetune import AlignOptions, TuneOptions, align, tune, write_progress
+from llava_tools.cli.output import is_quiet, write_line
+from llava_tools.finetune import AlignOptions, TuneOptions, align, tune
 
 _ALIGN_EXAMPLE = (
     "train align --vision openai/clip-vit-large-patch14-336 --language lmsys/vicuna-7b-v1.5 "
@@ -129,4 +129,4 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 def _show(line: str) -> None:
     if not is_quiet():
-        write_progress(line)
+        write_line(line)

@@ -132,8 +132,10 @@ def build_parser() -> argparse.ArgumentParser:
 @contextmanager
 def _log_to_stderr(verbose: bool) -> Iterator[None]:
     """Write the log of the package to stderr, if `verbose`."""
+    from llava_tools.core.log_lines import LineFormatter
+
     logger, handler = logging.getLogger("llava_tools"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(relativeCreated)6d ms %(name)s: %(message)s"))
+    handler.setFormatter(LineFormatter("%(relativeCreated)6d ms %(name)s: %(message)s"))
     if verbose:
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)

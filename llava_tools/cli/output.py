@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 
 from llava_tools.core.backend import Stream
 from llava_tools.core.outputs import Chunk
-from llava_tools.errors import escape_controls
+from llava_tools.errors import escape_controls, escape_line, json_text
 
 #: Exit code if some files were left out.
 SOME_SKIPPED = 3
@@ -68,9 +68,7 @@ def write(text: str, end: str = "\n") -> None:
 
 def write_json(value: object) -> None:
     """Print a value as JSON, in ASCII if standard output cannot encode it otherwise."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    if escape_controls(text) != text:  # JSON's own escapes keep the value
-        text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    text = json_text(value, indent=2)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
@@ -88,10 +86,15 @@ def write_stream(stream: Stream, chunks: list[Chunk]) -> None:
 
 
 def write_error(text: str) -> None:
-    """Print a line on stderr."""
+    """Print a line on stderr; foreign text in it cannot begin another."""
+    write_line(f"llava-tools: {text}")
+
+
+def write_line(text: str) -> None:
+    """Print a line on stderr as it is, without the name of the program."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # nothing is left to report it on
-            sys.stderr.write(f"llava-tools: {escape_controls(text)}\n")
+            sys.stderr.write(f"{escape_line(text)}\n")
             sys.stderr.flush()
 
 
@@ -104,7 +107,7 @@ def write_note(text: str) -> None:
 def write_progress(line: str, *, is_last: bool) -> None:
     """Replace the line of progress on stderr, if that is a terminal and notes are not left out."""
     if sys.stderr.isatty() and not is_quiet():
-        sys.stderr.write(f"\r{line}" + ("\n" if is_last else ""))
+        sys.stderr.write(f"\r{escape_line(line)}" + ("\n" if is_last else ""))
         sys.stderr.flush()
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from llava_tools.errors import require
+from llava_tools.errors import escape_line, require
 from llava_tools.finetune.options import AlignOptions, StageOptions, TuneOptions
 
 __all__ = ["AlignOptions", "TuneOptions", "align", "tune"]
@@ -24,7 +24,7 @@ __all__ = ["AlignOptions", "TuneOptions", "align", "tune"]
 
 def write_progress(line: str) -> None:
     """Write a line to stderr."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{escape_line(line)}\n")
 
 
 def align(options: AlignOptions, show: Callable[[str], None] = write_progress) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from llava_tools.core.log_lines import LineFormatter
+from llava_tools.errors import json_text
 from llava_tools.server.record import RequestRecord
 
 LogFormat = Literal["text", "json", "none"]
@@ -48,7 +49,7 @@ def describe(record: RequestRecord) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != ""}
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(LineFormatter):
     """Time, level, message."""
 
     def __init__(self) -> None:
@@ -70,7 +71,7 @@ class JsonFormatter(logging.Formatter):
         line |= fields or {}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 @contextmanager

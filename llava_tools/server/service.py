@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llava_tools.core.backend import measures_evidence
 from llava_tools.embedding import Embedder
-from llava_tools.errors import EngineError, LlavaToolsError, ModelNotFoundError
+from llava_tools.errors import EngineError, LlavaToolsError, ModelNotFoundError, on_one_line
 from llava_tools.model import Llava
 from llava_tools.server.admission import Admission
 from llava_tools.server.errors import ModelLoadingError
@@ -63,7 +63,7 @@ class Service:
             self._loaded_name, self._context_length = backend.model_name, backend.context_length
             self._measures_evidence = measures_evidence(backend)
             self._load_error = None
-            _log.info("model %s is ready", self.model_name)
+            _log.info("model %s is ready", on_one_line(self.model_name))
         except LlavaToolsError as error:
             self._load_error = error
             _log.error("the model cannot be loaded: %s", error)

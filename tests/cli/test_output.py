@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,8 +15,10 @@ from typing import IO
 
 import pytest
 
+from llava_tools.cli import output
 from llava_tools.cli.main import main
 from llava_tools.cli.output import write, write_error, write_json
+from llava_tools.core.log_lines import LineFormatter
 from llava_tools.testing import ScriptedBackend
 
 FULL = Path("/dev/full")
@@ -81,7 +85,8 @@ def test_i7_escape_sequences_reach_no_terminal(capsys: pytest.CaptureFixture[str
     shown = f"{SHOWN}\n\tcafé 👩‍🔬 می‌خواهم\r\n"
     printed = capsys.readouterr()
     assert printed.out == shown
-    assert printed.err == f"llava-tools: {shown}\n"
+    line = shown.replace("\r", "\\r").replace("\n", "\\n")
+    assert printed.err == f"llava-tools: {line}\n"
 
 
 def test_i7_json_keeps_its_value_without_raw_control_characters(
@@ -117,3 +122,51 @@ def test_windows_reports_a_reader_that_stopped_as_an_invalid_argument(
     monkeypatch.setattr("sys.stdout", Closed())
     monkeypatch.setattr("sys.platform", system)
     assert main(["ask", "Hello?", "-q"]) == code
+
+
+#: Modules that write to a standard stream themselves, besides `cli.output`: their own words, and a
+#: child process's answer to its parent.
+WRITERS = {
+    "cli/evaluate.py",  # a line of progress with a code at its end
+    "cli/index_plan.py",  # a question without a line feed
+    "cli/output.py",
+    "engine/loading/template_process.py",  # the child's answer
+    "finetune/__init__.py",  # for programs that train without the command line
+}
+
+
+def test_one_module_writes_what_others_wrote() -> None:
+    package = Path(output.__file__).parent.parent
+    writers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in ("write", "writelines", "buffer")
+            and ast.unparse(node.value) in ("sys.stdout", "sys.stderr")
+        )
+        or (isinstance(node, ast.Name) and node.id == "print")
+        or (isinstance(node, ast.Call) and "sys.stdout" in map(ast.unparse, node.args))
+    }
+    assert writers == WRITERS
+
+
+def test_log_lines_cannot_be_forged() -> None:
+    formatter = LineFormatter("%(name)s: %(message)s")
+    record = logging.makeLogRecord({"name": "a", "msg": "b\x1b[2J\nc: %s", "args": ("\x9b",)})
+    assert formatter.format(record) == r"a: b\x1b[2J\nc: \x9b"
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    first, *trace = formatter.format(record).split("\n")
+    assert first == r"a: b\x1b[2J\nc: \x9b"
+    assert trace[-1] == r"ValueError: \x1b[2J"
+
+
+def test_an_error_is_one_line_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    output.write_error("skipped a\nllava-tools: error: b\u2028c\r\n")
+    assert capsys.readouterr().err == (
+        "llava-tools: skipped a\\nllava-tools: error: b\\u2028c\\r\\n\n"
+    )

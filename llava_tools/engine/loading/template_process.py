@@ -62,7 +62,7 @@ def render_template(
         check=False,
     )
     if child.returncode:
-        _log.debug("The chat template ends its process: %s", child.stderr)
+        _log.debug("The chat template ends its process: %r", child.stderr)
         return failure
     # Whatever a `sitecustomize` prints stands before the last line.
     prompts: list[str | None] = json.loads(child.stdout.rpartition("\n")[2])
