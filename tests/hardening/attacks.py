@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from tests.hardening import images, servers, urls
+from tests.hardening import (
+    documents,
+    engine_faults,
+    images,
+    index_kills,
+    indexes,
+    isolation,
+    servers,
+    urls,
+)
 
 ATTACKS = (
     images.ATTACK,
     servers.ATTACK,
     urls.ATTACK,
+    indexes.ATTACK,
+    index_kills.ATTACK,
+    documents.ATTACK,
+    engine_faults.ATTACK,
+    isolation.ATTACK,
 )

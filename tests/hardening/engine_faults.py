@@ -73,12 +73,10 @@ def _checkpoint() -> tuple[tempfile.TemporaryDirectory[str], Path]:
     return folder, write_checkpoint(Path(folder.name))
 
 
-def load() -> LlavaEngine:
+def load(**options: Any) -> LlavaEngine:
     """Return an engine of a model with random weights."""
-    options = EngineOptions(
-        str(_checkpoint()[1]), dtype="float32", max_concurrent_requests=SLOTS, context_length=512
-    )
-    engine = load_engine(options)
+    limits = {"max_concurrent_requests": SLOTS, "context_length": 512, **options}
+    engine = load_engine(EngineOptions(str(_checkpoint()[1]), dtype="float32", **limits))
     assert isinstance(engine, LlavaEngine)
     return engine
 
