@@ -7,7 +7,6 @@ from urllib.parse import quote, urlsplit
 
 from llava_tools.errors import ImageError, on_one_line
 
-
 #: Characters of a name in the domain name system, at most.
 _MAX_HOST = 253
 

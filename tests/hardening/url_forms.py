@@ -1,5 +1,7 @@
 """Hostile forms of URLs. `PORT` stands for the port where a listener on this machine counts."""
 
+# ruff: noqa: RUF001
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -14,8 +14,8 @@ from tests.hardening.attack import Attack, Tally
 from tests.hardening.network import PUBLIC, Network, open_network
 from tests.hardening.surfaces import (
     Access,
-    FrameworkRefused,
-    Refused,
+    FrameworkRefusalError,
+    RefusalError,
     Surface,
     check_text,
     in_time,
@@ -40,9 +40,9 @@ def outcome(form: UrlForm, surface: Surface, access: Access, network: Network) -
     network.begin(form.location.encode(errors="replace"))
     try:
         answer = in_time(lambda: surface.send(form.url))
-    except FrameworkRefused:
+    except FrameworkRefusalError:
         refusal = "refused by the framework"
-    except Refused as error:
+    except RefusalError as error:
         check_text(str(error))
         if "secret" in str(error):
             raise AssertionError(f"a password is shown: {error}") from error

@@ -67,6 +67,11 @@ def test_names_of_images_in_messages_hold_no_secrets(name: str | Path, shown: st
     assert shorten(name) == shown
 
 
+def test_a_data_url_with_half_a_character_is_refused() -> None:
+    with pytest.raises(ImageError, match="is not valid base64"):
+        open_image("data:image/png;base64,\ud800")
+
+
 @pytest.mark.parametrize(
     "open_name",
     [

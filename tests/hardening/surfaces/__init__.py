@@ -12,8 +12,8 @@ from llava_tools.testing import ScriptedEmbedder
 from tests.hardening.surfaces import direct, langchain, llama_index, server
 from tests.hardening.surfaces.surface import (
     Access,
-    FrameworkRefused,
-    Refused,
+    FrameworkRefusalError,
+    RefusalError,
     Surface,
     check_text,
     in_time,
@@ -21,8 +21,8 @@ from tests.hardening.surfaces.surface import (
 
 __all__ = [
     "Access",
-    "FrameworkRefused",
-    "Refused",
+    "FrameworkRefusalError",
+    "RefusalError",
     "Surface",
     "check_text",
     "in_time",

@@ -16,7 +16,7 @@ from llava_tools.images.fetch import Fetcher
 from llava_tools.images.store import ImageStore
 from tests.hardening.surfaces.surface import (
     Access,
-    Refused,
+    RefusalError,
     Surface,
     colour,
     make_backend,
@@ -80,6 +80,6 @@ def _command(access: Access, stack: ExitStack) -> Callable[[str], str]:
             return out.getvalue()
         if code != 2 or out.getvalue():
             raise AssertionError(f"exit code {code}: {out.getvalue()!r} {err.getvalue()!r}")
-        raise Refused(err.getvalue().removesuffix("\n"))
+        raise RefusalError(err.getvalue().removesuffix("\n"))
 
     return send

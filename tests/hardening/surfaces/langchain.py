@@ -17,7 +17,7 @@ from llava_tools.images.store import ImageStore
 from tests.hardening.surfaces.direct import TOOL_ARGUMENTS, tool_call
 from tests.hardening.surfaces.surface import (
     Access,
-    Refused,
+    RefusalError,
     Surface,
     colour,
     make_backend,
@@ -107,7 +107,7 @@ def _tools(access: Access) -> Iterator[Surface]:
             run = tools[tool]
             message = asyncio.run(run.ainvoke(call)) if wait else run.invoke(call)
             if message.status == "error":
-                raise Refused(message.content)
+                raise RefusalError(message.content)
             return str(message.content)
 
         return send

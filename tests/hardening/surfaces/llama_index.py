@@ -21,7 +21,7 @@ from llava_tools.images.store import ImageStore
 from tests.hardening.surfaces.direct import TOOL_ARGUMENTS, tool_call
 from tests.hardening.surfaces.surface import (
     Access,
-    FrameworkRefused,
+    FrameworkRefusalError,
     Reach,
     Surface,
     make_backend,
@@ -98,7 +98,7 @@ def _make(make: Callable[[str], Any], name: str) -> Any:
     try:
         return make(name)
     except (ValidationError, OSError) as error:  # pydantic looks at paths, too
-        raise FrameworkRefused("The class of the framework takes no such name.") from error
+        raise FrameworkRefusalError("The class of the framework takes no such name.") from error
 
 
 def _tools(access: Access) -> Iterator[Surface]:

@@ -14,8 +14,8 @@ from llava_tools.server.mcp import McpServer
 from tests.hardening.surfaces.direct import TOOL_ARGUMENTS, tool_call
 from tests.hardening.surfaces.surface import (
     Access,
-    FrameworkRefused,
-    Refused,
+    FrameworkRefusalError,
+    RefusalError,
     Surface,
     make_backend,
 )
@@ -36,7 +36,7 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
             result = portal.call(client.call_tool, tool, arguments(name))
             text = " ".join(getattr(block, "text", "") for block in result.content)
             if result.is_error:
-                raise Refused(text)
+                raise RefusalError(text)
             return text
 
         return send
@@ -52,9 +52,9 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
         try:
             return str(portal.call(client.read_resource, uri))
         except MCPError as error:
-            raise Refused(str(error)) from error
+            raise RefusalError(str(error)) from error
         except UnicodeEncodeError as error:  # a lone surrogate
-            raise FrameworkRefused("The client sends no such text.") from error
+            raise FrameworkRefusalError("The client sends no such text.") from error
 
     yield Surface("MCP resource", read, "none", "none")
     yield Surface("MCP image://", lambda name: read(f"image://{name}"), "none", "none")

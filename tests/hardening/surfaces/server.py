@@ -14,7 +14,7 @@ from llava_tools.server.app import create_app
 from llava_tools.server.options import ServerOptions
 from llava_tools.testing import ScriptedEmbedder
 from tests.hardening.surfaces.direct import tool_call
-from tests.hardening.surfaces.surface import Access, Refused, Surface, make_backend
+from tests.hardening.surfaces.surface import Access, RefusalError, Surface, make_backend
 
 
 def _chat(block: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
             if response.status_code != 400:
                 raise AssertionError(f"status {response.status_code}: {response.text}")
             error = response.json()["error"]
-            raise Refused(error if isinstance(error, str) else error["message"])
+            raise RefusalError(error if isinstance(error, str) else error["message"])
 
         return send
 

@@ -22,11 +22,11 @@ SECONDS = 20.0
 LENGTH = 500
 
 
-class Refused(Exception):
+class RefusalError(Exception):
     """A surface refused a name with one error of the right class; the text is what it shows."""
 
 
-class FrameworkRefused(Refused):
+class FrameworkRefusalError(RefusalError):
     """The framework's own class refused the name, before it reached this project."""
 
 
@@ -52,7 +52,7 @@ class Surface:
     Attributes:
         name: For findings.
         send: Sends a name and returns what the model answers, the colours of the images that it
-            saw; raises `Refused`.
+            saw; raises `RefusalError`.
         paths: What paths may lead to.
         urls: What URLs may lead to.
     """
@@ -82,14 +82,14 @@ def make_backend() -> ScriptedBackend:
 
 @contextmanager
 def refusals(*classes: type[Exception]) -> Iterator[None]:
-    """Raise `Refused` for an error of all these classes, by default an `ImageError`."""
+    """Raise `RefusalError` for an error of all these classes, by default an `ImageError`."""
     classes = classes or (ImageError,)
     try:
         yield
     except classes as error:
         if not all(isinstance(error, item) for item in classes):
             raise
-        raise Refused(str(error)) from error
+        raise RefusalError(str(error)) from error
 
 
 def check_text(text: str) -> None:
