@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import random
 import signal
@@ -27,7 +28,7 @@ from benchmarks.soak import (
 from benchmarks.soak.engine_counts import engine_counts
 from benchmarks.soak.outcomes import Outcomes
 from benchmarks.soak.plot import plot
-from benchmarks.soak.samples import SampleFile, Sampler, read_samples
+from benchmarks.soak.samples import REST, SampleFile, Sampler, read_samples
 from benchmarks.soak.scene import Scene, Work
 from benchmarks.soak.servers import running
 from benchmarks.soak.verdict import verdict
@@ -41,6 +42,8 @@ WORKERS = 3
 #: Seconds after which a round hangs, and after which what it started must have ended.
 ROUND_SECONDS = 900
 IDLE_SECONDS = 60
+#: Rounds after which the work rests.
+REST_AFTER = 15
 #: Bytes of the small image store.
 STORE_BYTES = 1 << 20
 
@@ -113,13 +116,19 @@ def soak(minutes: float, out: Path, seed: int) -> Path:
             more = {"store_images": len(store), "index_bytes": index.stats().bytes}
             return engine_counts(model) | outcomes.counts() | more
 
-        sampler = stack.enter_context(Sampler(file, (serve, mcp), counts))
+        sampler = stack.enter_context(Sampler(file, (serve, mcp), counts, outcomes.finding))
         end = time.monotonic() + 60 * minutes
-        while time.monotonic() < end:
+        for number in itertools.count(1):
             run_round(scene, rng)
             wait_until_idle(scene)
             gc.collect()
             sampler.sample(idle=True)
+            is_last = time.monotonic() > end
+            if number % REST_AFTER == 0 or is_last:
+                time.sleep(REST)
+                sampler.sample(idle=True, rested=True)
+            if is_last:
+                break
         for server in (serve, mcp):
             for line in server.log_errors()[:5]:
                 outcomes.finding(f"log of {server.name}: {line}")

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import random
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
@@ -69,7 +69,7 @@ def new_images(scene: Scene, rng: random.Random) -> None:
 def batch(scene: Scene, rng: random.Random) -> None:
     """Ask about several images in a batch."""
     known = [scene.known(rng) for _ in range(5)]
-    messages = [[_message(scene, image, question)] for image, question, _ in known]
+    messages: list[Any] = [[_message(scene, image, question)] for image, question, _ in known]
     found = [message.text for message in _model(scene).batch(messages)]
     scene.outcomes.equal("langchain batch", found, [answer for *_, answer in known])
 
@@ -79,7 +79,7 @@ def abandoned(scene: Scene, rng: random.Random) -> None:
     message, model = _message(scene, new_image(rng), QUESTIONS[1]), _model(scene, max_tokens=200)
 
     async def leave() -> None:
-        async with aclosing(model.astream([message])) as stream:
+        async with aclosing(cast(Any, model.astream([message]))) as stream:
             async for _ in stream:
                 break
 

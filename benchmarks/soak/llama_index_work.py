@@ -61,9 +61,9 @@ def asynchronous(scene: Scene, rng: random.Random) -> None:
         task = asyncio.create_task(llm.achat([fresh], max_tokens=200))
         await asyncio.sleep(rng.random() * 0.05)
         task.cancel()
-        (result,) = await asyncio.gather(task, return_exceptions=True)
-        if isinstance(result, Exception):
-            raise result
+        results = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            raise results[0]
         return [response.message.content for response in answers]
 
     scene.outcomes.equal("llama_index achat", asyncio.run(run()), [answer] * 3)

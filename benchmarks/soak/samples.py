@@ -16,6 +16,8 @@ from benchmarks.soak.servers import ServerProcess
 
 #: Seconds between two samples.
 INTERVAL = 10.0
+#: Seconds without work after which the idle threads of LanceDB's pool (tokio's) have ended.
+REST = 15.0
 
 
 class SampleFile:
@@ -68,6 +70,7 @@ class Sampler:
         file: Where samples go.
         servers: The servers.
         counts: Returns what else is counted in this process.
+        on_error: Called with an error that ends the sampling.
     """
 
     def __init__(
@@ -75,23 +78,30 @@ class Sampler:
         file: SampleFile,
         servers: Sequence[ServerProcess],
         counts: Callable[[], dict[str, Any]],
+        on_error: Callable[[str], None],
     ) -> None:
         self._file = file
         self._servers = servers
         self._counts = counts
+        self._on_error = on_error
         self._processes = {server.name: psutil.Process(server.process.pid) for server in servers}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler")
 
-    def sample(self, *, idle: bool) -> None:
-        """Write a sample."""
+    def sample(self, *, idle: bool, rested: bool = False) -> None:
+        """Write a sample.
+
+        Args:
+            idle: Whether no work runs.
+            rested: Whether none ran for `REST` seconds.
+        """
         server_ids = [process.pid for process in self._processes.values()]
         main = process_sample(psutil.Process(os.getpid()), server_ids) | self._counts()
         others = {
             server.name: process_sample(self._processes[server.name]) | server.counts()
             for server in self._servers
         }
-        self._file.write("sample", idle=idle, processes={"main": main, **others})
+        self._file.write("sample", idle=idle, rested=rested, processes={"main": main, **others})
 
     def __enter__(self) -> Sampler:
         self._thread.start()
@@ -102,5 +112,9 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL):
-            self.sample(idle=False)
+        try:
+            while not self._stopped.wait(INTERVAL):
+                self.sample(idle=False)
+        except Exception as error:
+            self._on_error(f"sampling: {error!r}")
+            raise

@@ -133,4 +133,21 @@ def _size(location: IndexLocation) -> int | None:
     if location.folder is None:
         return None
     with location.translate_errors():
-        return sum(file.stat().st_size for file in location.folder.rglob("*") if file.is_file())
+        return sum(
+            _file_size(os.path.join(folder, name))
+            for folder, _, names in os.walk(location.folder, onerror=_raise_unless_gone)
+            for name in names
+        )
+
+
+def _file_size(path: str) -> int:
+    """Return the bytes of a file; 0 if it is gone, since an update removes files meanwhile."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -28,7 +28,7 @@ def make_samples(**rises: float) -> list[dict[str, Any]]:
         process: dict[str, Any] = {
             "rss_mb": 900 + 300 * filled + rng.uniform(-15, 15),
             "uss_mb": 800 + 300 * filled,
-            "threads": 30 + rng.randrange(30),
+            "threads": 30 + (rng.randrange(2) if number % 6 == 0 else int(number * rng.random())),
             "python_threads": 6 + rng.randrange(2),
             "descriptors": 20 + rng.randrange(2),
             "children": 1,
@@ -41,7 +41,13 @@ def make_samples(**rises: float) -> list[dict[str, Any]]:
         for name, rise in rises.items():
             process[name] += int(rise * seconds / 3600)
         samples.append(
-            {"kind": "sample", "seconds": seconds, "idle": True, "processes": {"main": process}}
+            {
+                "kind": "sample",
+                "seconds": seconds,
+                "idle": True,
+                "rested": number % 6 == 0,
+                "processes": {"main": process},
+            }
         )
     return samples
 
@@ -56,7 +62,7 @@ def test_flat_samples_pass_though_memory_rose_at_first_and_numbers_vary() -> Non
     ("rises", "fault"),
     [
         ({"rss_mb": 2 * MAX_MB_PER_HOUR}, "main: memory rises by"),
-        ({"threads": 12}, "main: threads rise from"),
+        ({"threads": 2}, "main: threads rise from"),
         ({"python_threads": 1}, "main: python_threads rise from"),
         ({"descriptors": 2}, "main: descriptors rise from"),
         ({"children": 2}, "main: children rise from"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -72,6 +76,26 @@ def test_stats_count_documents_and_pages(index: PageIndex) -> None:
     assert stats.bytes > 1000
     assert stats.schema == SCHEMA_VERSION
     assert stats.as_dict()["dimensions"] == 2
+
+
+def test_stats_are_counted_while_an_update_removes_files(
+    index: PageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, root = index.stats().bytes, index.location.folder
+    assert root is not None
+    (root / "old").mkdir()
+    for path in (root / "old.lance", root / "old" / "part.lance"):
+        path.write_bytes(b"x" * 1000)
+    walk = os.walk
+
+    def walk_during_update(top: Path, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for listing in walk(top, **options):
+            (root / "old.lance").unlink(missing_ok=True)  # it was listed before
+            shutil.rmtree(root / "old", ignore_errors=True)
+            yield listing
+
+    monkeypatch.setattr(os, "walk", walk_during_update)
+    assert index.stats().bytes == size
 
 
 def test_removed_documents_are_not_found_and_their_files_stay(
