@@ -27,6 +27,7 @@ from llava_tools.server.metrics import ROUTES as METRICS_ROUTES
 from llava_tools.server.metrics import Metrics
 from llava_tools.server.openapi import make_route
 from llava_tools.server.options import ServerOptions
+from llava_tools.server.pacing import PacingMiddleware
 from llava_tools.server.recording import RecordMiddleware
 from llava_tools.server.service import Service
 from llava_tools.server.tracing import span_sink
@@ -55,13 +56,14 @@ def create_app(options: ServerOptions, model: Llava, embedder: Embedder | None =
         allow_headers=["*"],
     )
     access = Middleware(AccessMiddleware, options=options, users=service.users)
+    pacing = Middleware(PacingMiddleware, users=service.users)
     routes, metrics = _routes(), Metrics(service)
     sinks = [metrics.observe, log_request, *([sink] if (sink := span_sink()) else [])]
     recording = Middleware(RecordMiddleware, routes=routes, sinks=sinks)
     errors = (LlavaToolsError, HTTPException, Exception)
     app = Starlette(
         routes=routes,
-        middleware=[recording, access, cors],
+        middleware=[recording, access, pacing, cors],
         exception_handlers=dict.fromkeys(errors, respond_to_error)
         | {ClientDisconnect: _respond_to_nobody},
         lifespan=lifespan,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from llava_tools.errors import ImageError
@@ -24,12 +27,18 @@ class User:
         resolver: Opens the images that requests name, and keeps them in a store of the user's own.
         allow_urls: Whether links to public hosts are fetched, too.
         pending: Requests that wait or run.
+        seen: When a request of his last began or ended, by the clock of `pacing`.
+        preparing: Held by the one request that is prepared while other users are active.
+        rests_until: When the next one may be prepared, by the same clock.
     """
 
     name: str
     resolver: ImageResolver
     allow_urls: bool = False
     pending: int = field(default=0)
+    seen: float = field(default=-math.inf)
+    preparing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    rests_until: float = field(default=-math.inf)
 
     def open_image(self, source: str) -> ImageRef:
         """Return the image that a request names, and keep it.
@@ -71,6 +80,9 @@ class Users:
             _digest(key): _make_user(f"key-{_digest(key).hex()[:8]}", options)
             for key in options.api_keys
         }
+
+    def __iter__(self) -> Iterator[User]:
+        return iter([self._local] if self._local is not None else self._by_digest.values())
 
     def find(self, authorization: str) -> User | None:
         """Return the user of an `Authorization` header ("" for none); None without a valid key."""

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from llava_tools.chat.openai_schema import tool_spec
 from llava_tools.core.constraints import Constraint
 from llava_tools.core.requests import Request
-from llava_tools.server.bodies import read_body
+from llava_tools.server.bodies import Items, Messages, read_body
 from llava_tools.server.ollama.answer_writer import AnswerWriter, write_message
 from llava_tools.server.ollama.generation_body import GenerationBody
 from llava_tools.server.ollama.messages import ChatMessage, to_messages
@@ -24,8 +24,8 @@ from llava_tools.server.users import User
 class ChatBody(GenerationBody):
     """The body of `POST /api/chat`."""
 
-    messages: list[ChatMessage] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Messages[ChatMessage] | None = None
+    tools: Items[dict[str, Any]] | None = None
 
     def to_request(self, user: User) -> Request:
         """Return the request, with its images opened.

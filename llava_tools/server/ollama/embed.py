@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llava_tools.server.bodies import Body, read_body
+from llava_tools.server.bodies import Body, Items, read_body
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.generation import run
 from llava_tools.server.ollama.answer_writer import nanoseconds
@@ -23,7 +23,7 @@ class EmbedBody(Body):
     ignored: ClassVar[frozenset[str]] = frozenset({"options", "keep_alive"})
 
     model: str
-    input: str | list[str] | None = None
+    input: str | Items[str] | None = None
     truncate: Literal[True, None] = None
     dimensions: int | None = None
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from llava_tools.core.constraints import Constraint
 from llava_tools.core.requests import Message, Request
 from llava_tools.errors import RequestError
-from llava_tools.server.bodies import read_body
+from llava_tools.server.bodies import Items, read_body
 from llava_tools.server.ollama.answer_writer import AnswerWriter, write_response
 from llava_tools.server.ollama.generation_body import GenerationBody
 from llava_tools.server.ollama.messages import open_images
@@ -31,12 +31,12 @@ class GenerateBody(GenerationBody):
     """The body of `POST /api/generate`."""
 
     prompt: str | None = None
-    images: list[str] | None = None
+    images: Items[str] | None = None
     system: str | None = None
     suffix: str | None = None
     template: str | None = None
     raw: bool | None = None
-    context: list[int] | None = None
+    context: Items[int] | None = None
 
     def check_possible(self) -> None:
         """Check that nothing is requested that cannot be done here.

@@ -10,7 +10,7 @@ from llava_tools.core.requests import Message, Role
 from llava_tools.errors import RequestError
 from llava_tools.images import ImageRef
 from llava_tools.images.ref import is_handle
-from llava_tools.server.bodies import Body
+from llava_tools.server.bodies import Body, Items
 from llava_tools.server.users import User
 
 
@@ -39,8 +39,8 @@ class ChatMessage(Body):
 
     role: Role
     content: str | None = None
-    images: list[str] | None = None
-    tool_calls: list[MessageCall] | None = None
+    images: Items[str] | None = None
+    tool_calls: Items[MessageCall] | None = None
     tool_call_id: str | None = None
     tool_name: str | None = None
     name: str | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.options import sampling_params
-from llava_tools.server.bodies import Body
+from llava_tools.server.bodies import Body, Items, Messages
 from llava_tools.server.openai.constraints import (
     Choice,
     FunctionTool,
@@ -47,8 +47,8 @@ class ConversationBody(Body):
     ignored: ClassVar[frozenset[str]] = HARMLESS
 
     model: str | None = None
-    messages: list[ChatMessage] = Field(min_length=1)
-    tools: list[FunctionTool] | None = None
+    messages: Messages[ChatMessage] = Field(min_length=1)
+    tools: Items[FunctionTool] | None = None
     tool_choice: Choice = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -87,7 +87,7 @@ class ChatBody(ConversationBody):
     top_k: int | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
     return_token_ids: bool = False
@@ -95,7 +95,7 @@ class ChatBody(ConversationBody):
     frequency_penalty: Literal[0, None] = None
     presence_penalty: Literal[0, None] = None
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
-    modalities: list[Literal["text"]] | None = None
+    modalities: Items[Literal["text"]] | None = None
 
     def _sampling(self) -> SamplingParams:
         max_tokens = self.max_completion_tokens

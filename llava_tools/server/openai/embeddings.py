@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from llava_tools.images import ImageRef
 from llava_tools.images.ref import is_handle
-from llava_tools.server.bodies import Body, read_body
+from llava_tools.server.bodies import Body, Items, read_body
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.generation import check_image_count, run
 from llava_tools.server.openai.messages import ImageBlock, TextBlock, UserMessage, to_content
@@ -52,8 +52,8 @@ class EmbeddingsBody(Body):
     ignored: ClassVar[frozenset[str]] = frozenset({"user"})
 
     model: str | None = None
-    input: str | list[Input] | list[int] | list[list[int]] | None = None
-    messages: list[UserMessage] | None = Field(None, min_length=1, max_length=1)
+    input: str | Items[Input] | Items[int] | Items[Items[int]] | None = None
+    messages: Items[UserMessage] | None = Field(None, min_length=1, max_length=1)
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 

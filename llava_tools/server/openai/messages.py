@@ -13,7 +13,7 @@ from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
 from llava_tools.images import ImageRef
 from llava_tools.images.loading import restore_image
-from llava_tools.server.bodies import Body
+from llava_tools.server.bodies import Body, Items
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.users import User
 
@@ -93,14 +93,14 @@ class SystemMessage(_Message):
     """The developer's instructions."""
 
     role: Literal["system", "developer"]
-    content: str | list[TextBlock]
+    content: str | Items[TextBlock]
 
 
 class UserMessage(_Message):
     """The user's texts and images."""
 
     role: Literal["user"]
-    content: str | list[UserBlock]
+    content: str | Items[UserBlock]
 
 
 class AssistantMessage(_Message):
@@ -115,9 +115,9 @@ class AssistantMessage(_Message):
     }
 
     role: Literal["assistant"]
-    content: str | list[AssistantBlock] | None = None
+    content: str | Items[AssistantBlock] | None = None
     refusal: str | None = None
-    tool_calls: list[MessageToolCall] | None = None
+    tool_calls: Items[MessageToolCall] | None = None
     function_call: FunctionCall | None = None
 
 
@@ -127,7 +127,7 @@ class ToolMessage(Body):
     ignored: ClassVar[frozenset[str]] = frozenset({"cache_control"})
 
     role: Literal["tool"]
-    content: str | list[UserBlock]
+    content: str | Items[UserBlock]
     tool_call_id: str
     name: str | None = None
     is_error: bool = False

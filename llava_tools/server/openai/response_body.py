@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llava_tools.core.requests import Message, Request, SamplingParams
 from llava_tools.options import sampling_params
-from llava_tools.server.bodies import Body
+from llava_tools.server.bodies import Body, Items, Messages
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.openai.chat_body import HARMLESS
 from llava_tools.server.openai.constraints import Choice, Function, to_constraint
@@ -55,17 +55,17 @@ class ResponseBody(Body):
     }
 
     model: str | None = None
-    input: str | list[Item] = Field(min_length=1)
+    input: str | Messages[Item] = Field(min_length=1)
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
-    include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = (
-        None
-    )
-    tools: list[FlatTool] | None = None
+    include: (
+        Items[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None
+    ) = None
+    tools: Items[FlatTool] | None = None
     tool_choice: Choice = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag
 from llava_tools.core.constraints import ToolCall
 from llava_tools.core.requests import Message, Role
 from llava_tools.images import ImageRef
-from llava_tools.server.bodies import Body
+from llava_tools.server.bodies import Body, Items
 from llava_tools.server.errors import InvalidFieldError
 from llava_tools.server.openai.messages import RefusalBlock, to_call
 from llava_tools.server.users import User
@@ -52,7 +52,7 @@ class InputMessage(Body):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | Items[Part]
 
 
 class InputCall(Body):
@@ -73,7 +73,7 @@ class InputResult(Body):
 
     type: Literal["function_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | Items[Part]
 
 
 class InputReasoning(Body):

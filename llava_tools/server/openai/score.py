@@ -8,7 +8,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llava_tools.server.bodies import read_body
+from llava_tools.server.bodies import Items, read_body
 from llava_tools.server.generation import check_images, run
 from llava_tools.server.openai.chat_body import ConversationBody
 from llava_tools.server.service import Service
@@ -17,7 +17,7 @@ from llava_tools.server.service import Service
 class ScoreBody(ConversationBody):
     """The body of `POST /llava/score`: a conversation, and labels that may answer it."""
 
-    labels: list[str] = Field(min_length=1, max_length=1000)
+    labels: Items[str] = Field(min_length=1, max_length=1000)
 
 
 async def score(http: HttpRequest) -> Response:

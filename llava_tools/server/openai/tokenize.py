@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llava_tools.server.bodies import read_body
+from llava_tools.server.bodies import Messages, read_body
 from llava_tools.server.generation import count_tokens, run, token_ids
 from llava_tools.server.openai.chat_body import HARMLESS, ConversationBody
 from llava_tools.server.openai.messages import ChatMessage
@@ -23,7 +23,7 @@ class TokenizeBody(ConversationBody):
     ignored: ClassVar[frozenset[str]] = HARMLESS | {"content"}
 
     prompt: str | None = None
-    messages: list[ChatMessage] = Field(default_factory=list)
+    messages: Messages[ChatMessage] = Field(default_factory=list)
     add_special_tokens: Literal[False, None] = None
     add_generation_prompt: Literal[True, None] = None
 
