@@ -118,6 +118,14 @@ def test_a_long_list_of_wrong_items_is_one_error(
     assert message in response.json()["error"]["message"]
 
 
+def test_a_conversation_has_a_bounded_number_of_messages(make_client: MakeClient) -> None:
+    message = {"role": "user", "content": "x"}
+    response = make_client().post(CHAT, json={"messages": [message] * 8_193})
+    assert response.status_code == 400
+    assert "messages" in response.json()["error"]["message"]
+    assert "at most 8192 items" in response.json()["error"]["message"]
+
+
 def test_a_body_that_is_too_large_is_refused(make_client: MakeClient) -> None:
     response = make_client(max_body_bytes=1000).post(CHAT, json=conversation("a" * 1000))
     assert response.status_code == 413
