@@ -8,15 +8,23 @@ from tests.hardening import (
     images,
     index_kills,
     indexes,
+    interrupts,
     isolation,
+    paths,
     servers,
+    swaps,
+    terminals,
     urls,
 )
 
 ATTACKS = (
     images.ATTACK,
     servers.ATTACK,
+    terminals.ATTACK,
+    interrupts.ATTACK,
     urls.ATTACK,
+    paths.ATTACK,
+    swaps.ATTACK,
     indexes.ATTACK,
     index_kills.ATTACK,
     documents.ATTACK,

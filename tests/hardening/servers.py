@@ -51,7 +51,7 @@ KEY, HEADER, PASSWORD = "key-that-is-secret", "header-that-is-secret", "pass-tha
 #: What nothing may show; the last is the user's name and password as a header has them.
 SECRETS = (KEY, HEADER, PASSWORD, "dXNlcjpwYXNz")
 #: Characters of a message, seconds of a request, bytes by which it may raise the peak of memory.
-LONGEST, SLOWEST, LARGEST = 2_500, 10.0, 400 * 2**20
+LONGEST, SLOWEST, LARGEST = 2_500, 30.0, 400 * 2**20
 _QUESTION = "What is this?"
 _HEADERS = {"X-Team": HEADER}
 
@@ -358,5 +358,5 @@ def attack(count: int, seed: int) -> Tally:
 
 
 ATTACK = Attack(
-    "servers", "answers of hostile model servers, through every surface", attack, 1_200, 120
+    "servers", "answers of hostile model servers, through every surface", attack, 1_200, 90
 )
