@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llava_tools.chat import image_handles
-from llava_tools.core import json_schema
+from llava_tools.core import references
 from llava_tools.core.constraints import Schema, ToolSpec
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -53,7 +53,7 @@ class _SignatureWriter:
         """Return a signature with a line for each described field and each definition."""
         lines = [signature]
         properties = _mapping(
-            json_schema.resolve_reference(self._root, self._root).get("properties")
+            references.resolve_reference(self._root, self._root).get("properties")
         )
         for name, field in properties.items():
             if isinstance(field, Mapping) and str(field.get("description") or "").strip():
@@ -117,7 +117,7 @@ class _SignatureWriter:
         name = pointer.rsplit("/", 1)[-1]
         if name in ("", "#"):
             return "the whole"
-        definition = json_schema.resolve_reference({"$ref": pointer}, self._root)
+        definition = references.resolve_reference({"$ref": pointer}, self._root)
         self._definitions.setdefault(_name(name), definition)
         return _name(name)
 

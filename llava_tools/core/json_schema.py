@@ -1,4 +1,4 @@
-"""Checks JSON schemas, and values against them; resolves references."""
+"""Checks JSON schemas, and values against them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from llava_tools.core import patterns, validators
+from llava_tools.core import patterns, schema_cost, validators
 from llava_tools.core.constraints import Constraint, Schema
+from llava_tools.core.finite_values import has_finite_value
+from llava_tools.core.references import resolve_reference
 from llava_tools.errors import OutputError, SchemaError
 
 #: Largest integer that every JSON reader holds exactly (RFC 8259, section 6).
@@ -46,7 +48,7 @@ def validate(value: Any, schema: Schema, name: str) -> None:
     from referencing.exceptions import Unresolvable
 
     try:
-        for error in validators.validator(schema).iter_errors(value):
+        for error in validators.errors(schema, value):
             raise OutputError(
                 f"{name} is not of its schema at {error.json_path}: {error.message}",
                 "Ask again, or make the schema simpler.",
@@ -54,6 +56,10 @@ def validate(value: Any, schema: Schema, name: str) -> None:
     except RecursionError:
         raise OutputError(
             f"{name} is nested too deeply to be checked.", "Limit the depth in the schema."
+        ) from None
+    except validators.TooManyStepsError:
+        raise OutputError(
+            f"{name} takes too long to check against its schema.", "Make the schema simpler."
         ) from None
     except Unresolvable as error:
         raise SchemaError(
@@ -79,25 +85,6 @@ def has_disjoint_branches(schema: Schema, root: Schema) -> bool:
         if all(allowed) and len(set(values)) == len(values):
             return True
     return False
-
-
-def resolve_reference(schema: Any, root: Schema) -> Schema:
-    """Follow `$ref`s within a document to the schema that they point to.
-
-    If references form a circle, the last schema before it closes is returned.
-    """
-    visited: set[str] = set()
-    while isinstance(schema, Mapping) and isinstance(pointer := schema.get("$ref"), str):
-        if pointer in visited:
-            return schema
-        if not pointer.startswith("#"):
-            return {}
-        visited.add(pointer)
-        schema = root
-        for step in pointer[1:].strip("/").split("/") if len(pointer) > 1 else ():
-            name = step.replace("~1", "/").replace("~0", "~")
-            schema = schema.get(name) if isinstance(schema, Mapping) else None
-    return schema if isinstance(schema, Mapping) else {}
 
 
 def parts(schema: Schema) -> Iterator[dict[str, Any]]:
@@ -144,7 +131,9 @@ def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
                 return "names a dialect within itself", "Leave the inner '$schema' out."
             if any(found := _pattern_fault(part, strict)) or any(found := _number_fault(part)):
                 return found
-        if not _has_finite_value(schema, schema, (), set()):
+        if any(found := _cost_fault(schema)):
+            return found
+        if not has_finite_value(schema):
             fault = "refers to itself without end: no finite value satisfies it"
             return fault, "Make the recursive field optional, or allow null or an empty list."
     except RecursionError:
@@ -165,6 +154,20 @@ def _pattern_fault(schema: Schema, strict: bool) -> tuple[str, str]:
             return fault, "Rewrite it, or set strict=False: the answer is then checked afterwards."
     if "unevaluatedProperties" in schema and own:
         return "has patterns beside 'unevaluatedProperties'", "Leave one of them out."
+    return "", ""
+
+
+def _cost_fault(schema: Schema) -> tuple[str, str]:
+    """Return why a schema costs too much to enforce, and a hint."""
+    all_parts = list(parts(schema))
+    if sum(map(schema_cost.divisor_units, all_parts)) > schema_cost.MAX_DIVISORS:
+        fault = "has a 'multipleOf' with too many digits, or too many of them"
+        return fault, "Use a rounder number, or leave it out and check the answer."
+    loads = schema_cost.PatternLoads(schema)
+    if any(loads.most(part) > schema_cost.MAX_PATTERNS_AT_ONCE for part in all_parts):
+        limit = schema_cost.MAX_PATTERNS_AT_ONCE
+        fault = f"combines more than {limit} patterns and formats for one text"
+        return fault, "Combine fewer by 'allOf' and references, or write one pattern."
     return "", ""
 
 
@@ -193,41 +196,3 @@ def _numbers(value: Any) -> Iterator[float]:
             waiting += part
         elif isinstance(part, int | float) and not isinstance(part, bool):
             yield part
-
-
-def _has_finite_value(
-    schema: Any, root: Schema, parents: tuple[int, ...], finite: set[int]
-) -> bool:
-    """Return whether a schema has a value that does not contain itself without end.
-
-    `parents` has the ids of the schemas around this one, `finite` those with such a value.
-    """
-    schema = resolve_reference(schema, root)
-    if id(schema) in finite:
-        return True
-    if id(schema) in parents or isinstance(schema.get("$ref"), str):
-        return False
-
-    def is_finite(part: Any) -> bool:
-        return _has_finite_value(part, root, (*parents, id(schema)), finite)
-
-    if not ("const" in schema or "enum" in schema):
-        for union in ("anyOf", "oneOf"):
-            if isinstance(schema.get(union), list) and not any(map(is_finite, schema[union])):
-                return False
-        if not all(map(is_finite, _required_parts(schema))):
-            return False
-    finite.add(id(schema))
-    return True
-
-
-def _required_parts(schema: Schema) -> list[Any]:
-    """Return the schemas of the parts that every value of a schema has."""
-    parts = list(schema.get("allOf") or ())
-    types = schema.get("type", "object" if "required" in schema else None)
-    if types in ("object", ["object"]):
-        properties = schema.get("properties") or {}
-        parts += [properties[name] for name in schema.get("required") or () if name in properties]
-    if types in ("array", ["array"]) and schema.get("minItems", 0) > 0:
-        parts.append(schema.get("items", {}))
-    return parts

@@ -98,6 +98,7 @@ class _Parser:
             branches.append(self._sequence())
 
         def union(text: _Text, starts: set[int], backward: bool) -> set[int]:
+            text.count(len(branches) * len(starts))
             return set().union(*(branch(text, starts, backward) for branch in branches))
 
         return union if len(branches) > 1 else branches[0]
@@ -161,10 +162,11 @@ def _repeat(part: _Part, low: int, high: int | None) -> _Part:
         for _ in range(low):
             if not starts:
                 break
-            text.count(1)
+            text.count(len(starts))
             starts = part(text, starts, backward)
         reached, new, count = set(starts), starts, low
         while new and (high is None or count < high):
+            text.count(len(new))
             new = part(text, new, backward) - reached
             reached |= new
             count += 1
@@ -179,6 +181,7 @@ def _look(part: _Part, kind: str) -> _Part:
     def look(text: _Text, starts: set[int], backward: bool) -> set[int]:
         if part not in text.looks:  # where the inner part begins, or for look-behind ends
             text.looks[part] = part(text, text.positions, not kind.startswith("<"))
+        text.count(len(starts))
         found = text.looks[part]
         return starts & found if kind.endswith("=") else starts - found
 

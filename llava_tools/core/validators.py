@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +19,27 @@ if TYPE_CHECKING:
     from referencing import Specification
 
 _Errors = Iterator["ValidationError"]
+_Keyword = Callable[..., Any]
+
+#: Keywords that are checked against parts of one value, at most: parts of a schema may refer to
+#: each other so often that there is no end of them.
+MAX_STEPS = 200_000
+
+_steps: ContextVar[int] = ContextVar("steps of the validation at hand", default=0)
+
+
+class TooManyStepsError(Exception):
+    """A value takes more steps to check than `MAX_STEPS`."""
+
+
+def errors(schema: Schema, value: Any) -> _Errors:
+    """Yield what is wrong with a value.
+
+    Raises:
+        TooManyStepsError: It takes too long.
+    """
+    _steps.set(0)
+    yield from validator(schema).iter_errors(value)
 
 
 def validator(schema: Schema) -> Validator:
@@ -78,9 +101,25 @@ def _extended(draft: type[Validator]) -> type[Validator]:
         "patternProperties": _pattern_properties,
         "additionalProperties": unmatched_properties,
     }
+    if "uniqueItems" in draft.VALIDATORS:
+        keywords["uniqueItems"] = _unique_items
     if "multipleOf" in draft.VALIDATORS:
         keywords["multipleOf"] = _multiple_of
-    return cast("type[Validator]", cast(Any, extend)(draft, keywords))
+    counted = {name: _counted(check) for name, check in {**draft.VALIDATORS, **keywords}.items()}
+    return cast("type[Validator]", cast(Any, extend)(draft, counted))
+
+
+def _counted(check: _Keyword) -> _Keyword:
+    """Return a keyword's check that counts as a step."""
+
+    def count_and_check(validator: Validator, value: Any, instance: Any, schema: Schema) -> Any:
+        steps = _steps.get() + 1
+        _steps.set(steps)
+        if steps > MAX_STEPS:
+            raise TooManyStepsError
+        return check(validator, value, instance, schema)
+
+    return count_and_check
 
 
 def _pattern(validator: Validator, pattern: str, value: Any, schema: Schema) -> _Errors:
@@ -111,6 +150,25 @@ def _multiple_of(validator: Validator, divisor: float, value: Any, schema: Schem
         return
     if not math.isfinite(value) or (_exact(value) / _exact(divisor)).denominator != 1:
         yield ValidationError(f"{value!r} is not a multiple of {divisor}")
+
+
+def _unique_items(validator: Validator, unique: bool, value: Any, schema: Schema) -> _Errors:
+    """`uniqueItems` in time linear in the value."""
+    from jsonschema.exceptions import ValidationError
+
+    if unique and isinstance(value, list):
+        texts = {json.dumps(_comparable(item), sort_keys=True) for item in value}
+        if len(texts) < len(value):
+            yield ValidationError(f"{value!r} has non-unique elements")
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value whose JSON is the same as that of all values equal to it: 1.0 equals 1."""
+    if isinstance(value, dict):
+        return {name: _comparable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_comparable(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _exact(number: float) -> Fraction:

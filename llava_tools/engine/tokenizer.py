@@ -22,6 +22,8 @@ _WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+#: Characters from which on a text is encoded without the interpreter's lock.
+_LONG_TEXT = 10_000
 
 
 class Tokenizer:
@@ -61,13 +63,19 @@ class Tokenizer:
         # Without its added tokens the encoder finds none of them in a text that spells one.
         unused = {"post_processor": None, "truncation": None, "padding": None}
         config = json.loads(backend.to_str()) | {"added_tokens": [], **unused}
+        config["model"] = _without_pieces(config["model"], set(self._special_tokens.values()))
         self._encoder = FastTokenizer.from_str(json.dumps(config))
         self.longest_token = max(map(len, self._encoder.get_vocab()))
+        self._never: set[int] = set()
         self._line_break = self._ids("\n")
         # SentencePiece puts a space before the first word of a text.
         self._adds_space = self._ids("\na")[len(self._line_break) :] != self._ids("a")
         self._ids_of_special = {token: self._find(token) for token in conversation.special_tokens}
         self.end_of_turn = self.special_id(conversation.end_of_turn)
+        # Unknown text may lead to `<unk>`, but not to a token of the structure.
+        structure = {*self.bos, self._eos, *self._ids_of_special.values()}
+        unknown = config["model"].get("unk_token")
+        self._never = {i for i, t in self._special_tokens.items() if t != unknown} | structure
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -103,14 +111,11 @@ class Tokenizer:
         `start` is whether the text opens a piece. SentencePiece tokenizers put a space before the
         first word of a piece; after a special token LLaVA's official tokenizer puts none.
         """
-        ids = self._ids(text)
         if self._adds_space and not start:
             prefixed = self._ids("\n" + text)
             if prefixed[: len(self._line_break)] == self._line_break:
-                ids = prefixed[len(self._line_break) :]
-        if not self._special_tokens.keys().isdisjoint(ids):
-            return self._encode_in_parts(text, start=start)
-        return ids
+                return prefixed[len(self._line_break) :]
+        return self._ids(text)
 
     def tokenize(self, pieces: Sequence[Piece], image: ImageIds) -> list[int]:
         """See `prompt.token_ids`."""
@@ -156,23 +161,44 @@ class Tokenizer:
         return self.decode([*self._line_break, token])[len(self.decode(self._line_break)) :]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._encoder.encode(well_formed(text), add_special_tokens=False).ids
+        text = well_formed(text)
+        if len(text) < _LONG_TEXT:
+            encoding = self._encoder.encode(text, add_special_tokens=False)
+        else:  # a batch releases the lock, for which others would wait half a second
+            (encoding,) = self._encoder.encode_batch_fast([text], add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        if not self._never.isdisjoint(ids):
+            raise ModelError(
+                "The tokenizer gives plain text the id of a special token.",
+                "Report this checkpoint.",
+            )
         return ids
 
-    def _encode_in_parts(self, text: str, *, start: bool) -> list[int]:
-        """Encode a text whose merges lead to a special token (`</s>` is in Llama's vocabulary).
 
-        A cut inside every spelled token keeps merges from building it.
-        """
-        for name in self._special_tokens.values():
-            index = text.find(name)
-            if index >= 0 and len(name) > 1:
-                cut = index + 1
-                before = self.encode(text[:cut], start=start)
-                return before + self.encode(text[cut:], start=False)
-        raise ModelError(
-            "The tokenizer gives plain text the id of a special token.", "Report this checkpoint."
-        )
+def _without_pieces(model: dict[str, Any], pieces: set[str]) -> dict[str, Any]:
+    """Return a tokenizer's model that makes none of these pieces of any text.
+
+    Merges may lead to a special token (`</s>` is in Llama's vocabulary), also from letters that the
+    normalizer changes to its own, so these pieces and what is merged of them are left out. What
+    stands for unknown text remains: it is no structure, and only unknown text leads to it.
+    """
+    vocabulary, unknown = model["vocab"], model.get("unk_token")
+    if isinstance(vocabulary, list):  # Unigram's pieces, whose places are their ids
+        worst = min((score for _, score in vocabulary), default=0.0) - 1e6
+        return model | {"vocab": [[p, worst if p in pieces else s] for p, s in vocabulary]}
+    kept = {piece: index for piece, index in vocabulary.items() if piece not in pieces}
+    if unknown in vocabulary:
+        kept[unknown] = vocabulary[unknown]
+    changed = model | {"vocab": kept}
+    if "merges" in model:
+        prefix = len(model.get("continuing_subword_prefix") or "")
+        pairs = (tuple(m.split(" ")) if isinstance(m, str) else m for m in model["merges"])
+        changed["merges"] = [
+            (first, second)
+            for first, second in pairs
+            if pieces.isdisjoint((first, second, first + second[prefix:]))
+        ]
+    return changed
 
 
 def _without_space(piece: Piece, strip: Callable[[str, str], str]) -> Piece:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from llava_tools.chat import signatures
-from llava_tools.core import json_schema
+from llava_tools.core import json_schema, validators
 from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 from llava_tools.structured.grammar import schema_for_guidance
@@ -230,3 +230,96 @@ def test_any_schema_is_valid_or_an_error_of_this_package(
             json_schema.validate(value, schema, "The answer")
         except (RequestError, OutputError):
             pass
+
+
+def _doubling(keyword: str, last: dict[str, Any], steps: int = 60) -> dict[str, Any]:
+    """Return a schema whose definitions refer to the next one twice each."""
+    definitions = {
+        f"a{n}": {keyword: [{"$ref": f"#/$defs/a{n + 1}"}, {"$ref": f"#/$defs/a{n + 1}"}]}
+        for n in range(steps)
+    }
+    return {"$ref": "#/$defs/a0", "$defs": {**definitions, f"a{steps}": last}}
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf"])
+def test_endless_schemas_are_found_however_often_they_refer_to_each_other(keyword: str) -> None:
+    schema = _doubling(keyword, {"$ref": "#/$defs/a60"})
+    with pytest.raises(SchemaError, match="without end"):
+        json_schema.check_constraint(Constraint(schema=schema))
+    json_schema.check_constraint(Constraint(schema=_doubling(keyword, {"type": "null"})))
+
+
+def test_a_circle_through_one_branch_is_finite_through_another() -> None:
+    schema = {"anyOf": [{"$ref": "#"}, {"oneOf": [{"$ref": "#"}, True]}]}
+    json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (_doubling("allOf", {"type": "string"}, 40), "takes too long to check"),
+        ({"type": "array", "items": _doubling("allOf", {"type": "string"}, 12)}, "too long"),
+    ],
+)
+def test_steps_of_a_validation_are_bounded(
+    schema: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validators, "MAX_STEPS", 5_000)
+    answer = ["a"] * 500 if schema.get("type") == "array" else "a"
+    if "items" in schema:
+        schema = {**schema, "$defs": schema["items"]["$defs"]}
+    with pytest.raises(OutputError, match=message):
+        json_schema.validate(answer, schema, "The answer")
+
+
+def test_unique_items_are_found_in_linear_time() -> None:
+    schema = {"uniqueItems": True}
+    json_schema.validate([{"a": n} for n in range(50_000)], schema, "The answer")
+    json_schema.validate([1, True, 1.5, "1", [1], {"a": 1}], schema, "The answer")
+    for equal in ([1, 1.0], [{"a": [2.0]}, {"a": [2]}], [True, True]):
+        with pytest.raises(OutputError, match="non-unique"):
+            json_schema.validate(equal, schema, "The answer")
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"allOf": [{"pattern": f"^.*{n}.*$"} for n in range(9)]}, "more than 8 patterns"),
+        (
+            {"allOf": [{"properties": {"a": {"pattern": f"{n}"}}} for n in range(9)]},
+            "more than 8 patterns",
+        ),
+        ({"type": "integer", "multipleOf": 1_000_003}, "'multipleOf' with too many digits"),
+        ({"type": "number", "multipleOf": 1.2345678}, "'multipleOf' with too many digits"),
+        (
+            {"anyOf": [{"type": "integer", "multipleOf": 99_991}] * 3},
+            "'multipleOf' with too many digits",
+        ),
+    ],
+)
+def test_schemas_that_take_too_long_to_enforce_are_refused(
+    schema: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SchemaError, match=message):
+        json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"pattern": f"^{n}$"} for n in range(50)]},
+        {"properties": {f"p{n}": {"format": "date"} for n in range(50)}},
+        {"allOf": [{"properties": {f"p{n}": {"format": "date"}}} for n in range(50)]},
+        {"oneOf": [{"properties": {"id": {"pattern": f"^{n}$"}}} for n in range(50)]},
+        {
+            "allOf": [{"$ref": "#/$defs/u"}, {"required": ["id"]}],
+            "$defs": {
+                "u": {"anyOf": [{"properties": {"id": {"pattern": f"^{n}$"}}} for n in range(50)]}
+            },
+        },
+        {"type": "integer", "multipleOf": 1_000_000_000},
+        {"type": "number", "multipleOf": 0.0001},
+    ],
+)
+def test_patterns_of_different_texts_and_round_divisors_cost_little(schema: dict[str, Any]) -> None:
+    json_schema.check_constraint(Constraint(schema=schema))

@@ -91,3 +91,13 @@ def test_steps_are_bounded() -> None:
     assert matches is not None
     with pytest.raises(OutputError, match="takes too long"):
         matches("a" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^(?:(?=a)){1000000}$", "^(?:a|){1000000}(?=b)", f"(?={'|' * 30_000})"]
+)
+def test_parts_that_take_no_text_count_as_steps(pattern: str) -> None:
+    matcher = lookaround.compiled(pattern)
+    assert matcher is not None
+    with pytest.raises(OutputError, match="takes too long"):
+        matcher("a" * 10_000)

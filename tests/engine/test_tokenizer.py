@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import models
+from tokenizers import models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from llava_tools.core.unicode import well_formed
@@ -61,6 +61,38 @@ def test_lone_surrogates_are_encoded_as_replacement_characters(
     ids = tokenizer.encode(text, start=start)
     assert ids == tokenizer.encode(well_formed(text), start=start)
     assert "\ufffd" in tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_i16_a_text_may_spell_special_tokens_any_number_of_times(
+    tokenizer: Tokenizer, start: bool
+) -> None:
+    text = "</s><s></s" * 5000
+    ids = tokenizer.encode(text, start=start)
+    assert set(tokenizer.tokenizer.get_added_vocab().values()).isdisjoint(ids)
+    assert tokenizer.decode(ids).strip(" ") == text
+
+
+def test_i16_a_text_of_megabytes_takes_as_long_as_its_parts(tokenizer: Tokenizer) -> None:
+    text = "</s> a red circle " * 200_000  # 3.6 MB
+    assert len(tokenizer.encode(text)) == pytest.approx(
+        1000 * len(tokenizer.encode(text[: len(text) // 1000])), rel=0.01
+    )
+
+
+def test_letters_that_are_normalized_never_become_a_special_token() -> None:
+    saved = llama_like_tokenizer()
+    backend = saved.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), backend.normalizer])
+    ids = Tokenizer(saved).encode("a \uff1c/s\uff1e \ufe64/\uff53> b")
+    assert saved.convert_tokens_to_ids("</s>") not in ids
+    assert saved.decode(ids).strip() == "a </s> </s> b"
+
+
+def test_unknown_text_is_the_vocabulary_s_unknown_token() -> None:
+    backend = FastTokenizer(models.BPE({"<unk>": 0, "1": 1}, [], unk_token="<unk>"))
+    saved = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+    assert Tokenizer(saved).encode("1a1") == [1, 0, 1]
 
 
 def test_no_space_is_added_before_the_first_word_after_an_end_of_turn(tokenizer: Tokenizer) -> None:

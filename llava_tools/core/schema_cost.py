@@ -1,0 +1,139 @@
+"""What a schema costs to enforce, before anything computes it.
+
+llguidance bounds its own work, apart from two kinds: texts that several patterns describe at once,
+whose states multiply, and `multipleOf`, which has as many states as its divisor has units.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from llava_tools.core import references
+from llava_tools.core.constraints import Schema
+
+#: Patterns and formats that one text may have to satisfy at once.
+MAX_PATTERNS_AT_ONCE = 8
+#: Sum of the divisors of a schema, in units of their last digit.
+MAX_DIVISORS = 200_000
+
+_TEXT_RULES = ("pattern", "format")
+_UNIONS = ("anyOf", "oneOf")
+_MAPS = ("properties", "patternProperties")
+_PARTS = ("items", "additionalProperties")
+
+
+@dataclass
+class _Load:
+    """The patterns that describe a value at once, and those of each part of it, by its place."""
+
+    own: int = 0
+    places: Counter[str] = field(default_factory=Counter)  # how many schemas describe a part
+    below: Counter[str] = field(default_factory=Counter)  # the patterns in all of these
+
+    def add(self, other: _Load) -> None:
+        self.own += other.own
+        self.places.update(other.places)
+        self.below.update(other.below)
+
+    @property
+    def most(self) -> int:
+        """The most patterns that describe one text, at most."""
+        shared = (self.below[place] for place, count in self.places.items() if count > 1)
+        return max(self.own, *shared, 0)
+
+
+class PatternLoads:
+    """Counts how many patterns and formats may describe one text in the values of a schema.
+
+    Parts of `allOf` and references add theirs, of the branches of a union one does. Where several
+    parts name the same property, all patterns below it count. So the counts are upper bounds.
+    """
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._loads: dict[int, _Load] = {}
+        self._below: dict[int, int] = {}
+
+    def most(self, schema: Schema) -> int:
+        """Return the most patterns and formats that describe one text.
+
+        Raises:
+            RecursionError: References lead too deep.
+        """
+        return self._load(schema).most
+
+    def _load(self, schema: Any) -> _Load:
+        if not isinstance(schema, Mapping):
+            return _Load()
+        if (known := self._loads.get(id(schema))) is not None:
+            return known
+        load = self._loads[id(schema)] = _Load()  # what refers to itself adds nothing
+        found = _Load(_rules(schema))
+        for place, part in _children(schema):
+            found.places[place] += 1
+            found.below[place] += self._count_below(part)
+        for part in schema.get("allOf") or ():
+            found.add(self._load(part))
+        if isinstance(pointer := schema.get("$ref"), str):
+            found.add(self._load(references.target(pointer, self._root)))
+        for union in _UNIONS:
+            found.add(_largest(self._load(branch) for branch in schema.get(union) or ()))
+        load.add(found)
+        return load
+
+    def _count_below(self, schema: Any) -> int:
+        """Return how many patterns a schema has with all that it leads to, each once."""
+        if id(schema) in self._below:
+            return self._below[id(schema)]
+        waiting: list[Any] = [schema]
+        seen: set[int] = set()
+        count = 0
+        while waiting and count <= MAX_PATTERNS_AT_ONCE:
+            part = waiting.pop()
+            if isinstance(part, list):
+                waiting += part
+            elif isinstance(part, Mapping) and id(part) not in seen:
+                seen.add(id(part))
+                count += _rules(part)
+                if isinstance(pointer := part.get("$ref"), str):
+                    waiting.append(references.target(pointer, self._root))
+                waiting += (value for key, value in part.items() if key not in ("enum", "const"))
+        self._below[id(schema)] = count
+        return count
+
+
+def _rules(schema: Schema) -> int:
+    return sum(isinstance(schema.get(name), str) for name in _TEXT_RULES)
+
+
+def _largest(loads: Iterable[_Load]) -> _Load:
+    """Return the load of a union, of whose branches a value takes one."""
+    largest = _Load()
+    for load in loads:
+        largest.own = max(largest.own, load.own)
+        largest.places |= load.places
+        largest.below |= load.below
+    return largest
+
+
+def _children(schema: Schema) -> Iterator[tuple[str, Any]]:
+    """Yield the schemas of the parts of a schema's values, by their place."""
+    for keyword in _MAPS:
+        for name, part in (schema.get(keyword) or {}).items():
+            yield f"{keyword}.{name}", part
+    for keyword in _PARTS:
+        if isinstance(schema.get(keyword), Mapping):
+            yield keyword, schema[keyword]
+
+
+def divisor_units(schema: Schema) -> int:
+    """Return the divisor of a schema's own `multipleOf` in units of its last digit; 0 for none."""
+    divisor = schema.get("multipleOf")
+    if isinstance(divisor, bool) or not isinstance(divisor, int | float):
+        return 0
+    _, digits, _ = Decimal(repr(divisor)).normalize().as_tuple()
+    return int("".join(map(str, digits)))
