@@ -24,7 +24,7 @@ from llava_tools.cli.output import (
 from llava_tools.core.backend import evidence_backend, scores_labels
 from llava_tools.core.outputs import Chunk, collect
 from llava_tools.core.requests import SamplingParams
-from llava_tools.errors import RequestError, on_one_line
+from llava_tools.errors import RequestError, escape_line, on_one_line
 from llava_tools.images.sources import shorten
 from llava_tools.model import Llava
 from llava_tools.options import TINY_NOTICE, EngineOptions
@@ -215,6 +215,6 @@ def _format_citations(answer: DocumentAnswer, images: Sequence[Path]) -> str:
             lines.append(f"  {citation.answer}")
         name = on_one_line(citation.document)
         lines.append(f"  {name}, page {citation.page}{place}")
-        lines += [f"    {citation.snippet}"] if citation.snippet else []
-    lines += [f"    {path}" for path in images]
+        lines += [f"    {escape_line(citation.snippet)}"] if citation.snippet else []
+    lines += [f"    {escape_line(str(path))}" for path in images]
     return "".join(f"{line}\n" for line in lines)

@@ -15,7 +15,7 @@ from llava_tools.bench.machine import describe
 from llava_tools.bench.workload import Workload, measure
 from llava_tools.cli.options import ENGINE_HELP, add_command, add_flags, get_flags
 from llava_tools.cli.output import write, write_progress
-from llava_tools.errors import RequestError, require
+from llava_tools.errors import RequestError, escape_line, require
 from llava_tools.model import Llava
 from llava_tools.options import EngineOptions
 
@@ -90,7 +90,8 @@ def _contenders(arguments: argparse.Namespace, stack: ExitStack) -> list[Contend
     options = get_flags(arguments, EngineOptions)
     if _has_model(arguments):
         model = stack.enter_context(Llava(**options))
-        contenders.append(BackendContender(model.backend.model_name, model.backend))
+        name = escape_line(model.backend.model_name)
+        contenders.append(BackendContender(name, model.backend))
         if not arguments.no_generate:
             require("torch", "transformers", "accelerate", extra="torch")
             from llava_tools.bench.generate import GenerateContender
@@ -98,7 +99,7 @@ def _contenders(arguments: argparse.Namespace, stack: ExitStack) -> list[Contend
             contenders.append(GenerateContender(model.options))
     for url in arguments.servers:
         model = stack.enter_context(Llava(base_url=url))
-        name = f"{model.backend.model_name} at {url}"
+        name = escape_line(f"{model.backend.model_name} at {url}")
         contenders.append(BackendContender(name, model.backend))
     return contenders
 

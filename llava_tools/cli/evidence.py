@@ -9,7 +9,7 @@ from typing import Any
 
 from llava_tools.core.backend import Backend
 from llava_tools.core.requests import Message, Request
-from llava_tools.errors import OutputError, RequestError
+from llava_tools.errors import OutputError, RequestError, escape_line
 from llava_tools.evidence import EvidenceMap, measure
 from llava_tools.images import ImageRef
 from llava_tools.images.sources import shorten
@@ -79,4 +79,4 @@ def as_text(evidence: EvidenceMap, path: Path) -> str:
     place = "no single part of the image"
     if evidence.region is not None:
         place = f"box {list(evidence.region)} of {width} x {height}"
-    return f"  depends on {place}\n    {path}\n"
+    return f"  depends on {place}\n    {escape_line(str(path))}\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llava_tools.cli.options import add_command
 from llava_tools.cli.output import SOME_SKIPPED, write, write_error, write_json
-from llava_tools.errors import DocumentError, ImageError, RequestError, on_one_line
+from llava_tools.errors import DocumentError, ImageError, RequestError, escape_line, on_one_line
 from llava_tools.images.sources import shorten
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _search(arguments: argparse.Namespace) -> int:
         write(f"{rank}. {name}, page {value['page']}  ({value['score']:.3f})")
         for line in (value["snippet"], value.get("exported")):
             if line:
-                write(f"   {line}")
+                write(f"   {escape_line(line)}")
     for skip in skipped:
         write_error(f"skipped {skip}")
     if not hits:

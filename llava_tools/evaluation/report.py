@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from llava_tools.errors import escape_line
 from llava_tools.evaluation.evaluate import has_data
 from llava_tools.evaluation.result import Evaluation, TaskResult
 from llava_tools.evaluation.task import Task
@@ -15,7 +16,7 @@ _SCORED_BY = {"rule": "a rule, here", "server": "a server", "judge": "a judge"}
 
 def table(evaluation: Evaluation) -> str:
     """Return a row for each benchmark, then what a reader of the figures must know."""
-    model = ", ".join(f"{value}" for value in evaluation.manifest.model.values())
+    model = escape_line(", ".join(f"{value}" for value in evaluation.manifest.model.values()))
     rows = [_HEADINGS, *map(_row, evaluation.results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [f"model: {model}", ""] + [_join(row, widths) for row in rows]

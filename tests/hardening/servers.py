@@ -140,7 +140,7 @@ def _llm(url: str) -> Iterator[LlamaIndexLlava]:
 
 def _complete(url: str) -> str:
     with _llm(url) as llm:
-        return llm.complete(_QUESTION).text
+        return str(llm.complete(_QUESTION).text)
 
 
 def _stream_complete(url: str) -> str:
@@ -151,7 +151,7 @@ def _stream_complete(url: str) -> str:
 def _acomplete(url: str) -> str:
     async def complete() -> str:
         with _llm(url) as llm:
-            return (await llm.acomplete(_QUESTION)).text
+            return str((await llm.acomplete(_QUESTION)).text)
 
     return asyncio.run(complete())
 
