@@ -23,22 +23,24 @@ from tests.hardening.attack import Attack, Tally
 from tests.retrieval.documents import write_long_pdf, write_pdf
 
 ROOT = Path(__file__).parents[2]
-#: Seconds within which a writer is killed; a round of writing takes about half of it.
-LONGEST = 1.0
+#: The files, and how many pages each has.
+PAGES = {"kept.pdf": 2, "long.pdf": 20, "changing.pdf": 3, "coming.pdf": 1}
+#: A writer is killed after so many batches that it wrote, at most, and so many seconds more.
+MOST_BATCHES, LONGEST = 20, 0.03
 
 #: Forks a writer for each line of stdin, a folder: it adds, changes, removes and optimises without
-#: end. Prints its process id, and a line when it has ended.
+#: end. Prints its process id, a line for each batch that it has written, and one when it has ended.
 SERVER = """
 import os, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 import lancedb
-from llava_tools.retrieval import PageIndex, pages
+from llava_tools.retrieval import PageIndex, ingest, pages
 from llava_tools.testing import ScriptedEmbedder
 from tests.hardening.index_kills import change_files
 
 
-pages.SIDE = 32
+pages.SIDE, ingest.BATCH_SIZE = 32, 2
 for line in sys.stdin:
     folder = Path(line.rstrip("\\n"))
     writer = os.fork()
@@ -47,9 +49,9 @@ for line in sys.stdin:
         print(os.getpid(), flush=True)
         for number in range(1000):
             change_files(folder / "in", number)
-            index.update([folder / "in"])
+            index.update([folder / "in"], lambda progress: print("batch", flush=True))
             index.remove([folder / "in" / "long.pdf"])
-            index.update([folder / "in"])
+            index.update([folder / "in"], lambda progress: print("batch", flush=True))
         os._exit(1)
     os.waitpid(writer, 0)
     print("ended", flush=True)
@@ -71,8 +73,8 @@ class Writers:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def kill_after(self, folder: Path, seconds: float) -> None:
-        """Let a writer work in a folder, and kill it after so many seconds."""
+    def kill_after(self, folder: Path, batches: int, seconds: float) -> None:
+        """Let a writer work in a folder, and kill it so many seconds after it wrote batches."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -80,6 +82,8 @@ class Writers:
         process.stdin.flush()
         writer = int(process.stdout.readline())
         descriptor = os.pidfd_open(writer)
+        for _ in range(batches):
+            process.stdout.readline()
         try:
             import select
 
@@ -88,8 +92,9 @@ class Writers:
             os.kill(writer, signal.SIGKILL)
         finally:
             os.close(descriptor)
-        if process.stdout.readline() != "ended\n":
-            raise AssertionError("the writer did not end")
+        while (line := process.stdout.readline()) != "ended\n":
+            if not line:
+                raise AssertionError("the process that forks has ended")
 
 
 @contextmanager
@@ -107,25 +112,27 @@ def writers() -> Iterator[Writers]:
             process.kill()
 
 
-def try_kill(writers: Writers, intact: Path, seconds: float) -> str:
+def try_kill(writers: Writers, intact: Path, batches: int, seconds: float) -> str:
     """Kill a writer; return how the index answers then. The next update makes it right."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(intact, folder, dirs_exist_ok=True)
         files = folder / "in"
-        writers.kill_after(folder, seconds)
+        writers.kill_after(folder, batches, seconds)
         before = found(folder)
         for path, pages in before.items():
-            if pages != list(range(1, len(pages) + 1)) or not pages:
+            if pages != list(range(1, PAGES[path] + 1)):
                 raise AssertionError(f"half of {path}: {pages}")
         if "kept.pdf" not in before:
             raise AssertionError(f"kept.pdf is lost: {sorted(before)}")
         report = PageIndex(folder / "index", ScriptedEmbedder()).update([files])
         skipped = report.skipped
-        after, expected = found(folder), {"kept.pdf": [1, 2], "long.pdf": list(range(1, 21))}
-        for path in ("changing.pdf", "coming.pdf"):
-            if (files / path).exists():
-                expected[path] = list(range(1, 4 if path == "changing.pdf" else 2))
+        after = found(folder)
+        expected = {
+            path: list(range(1, pages + 1))
+            for path, pages in PAGES.items()
+            if (files / path).exists()
+        }
         # A file that was killed while it was written is no PDF.
         for item in skipped:
             expected.pop(Path(item.document).name, None)
@@ -158,12 +165,12 @@ def attack(count: int, seed: int) -> Tally:
         folder = Path(name)
         (folder / "in").mkdir()
         write_pdf(folder / "in" / "kept.pdf", ["A page that stays", "Another one"])
-        write_long_pdf(folder / "in" / "long.pdf", 20)
+        write_long_pdf(folder / "in" / "long.pdf", PAGES["long.pdf"])
         PageIndex(folder / "index", ScriptedEmbedder()).update([folder / "in"])
         for _ in range(count):
-            seconds = rng.uniform(0, LONGEST)
-            what = f"killed after {seconds:.3f} s"
-            tally.add(partial(try_kill, server, folder, seconds), what)
+            batches, seconds = rng.randrange(MOST_BATCHES + 1), rng.uniform(0, LONGEST)
+            what = f"killed {seconds:.4f} s after batch {batches}"
+            tally.add(partial(try_kill, server, folder, batches, seconds), what)
     return tally
 
 
