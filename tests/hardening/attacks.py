@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.hardening import (
     documents,
     engine_faults,
+    forgery,
     images,
     index_kills,
     indexes,
@@ -30,4 +31,5 @@ ATTACKS = (
     documents.ATTACK,
     engine_faults.ATTACK,
     isolation.ATTACK,
+    forgery.ATTACK,
 )

@@ -13,6 +13,7 @@ from functools import partial
 from tests.hardening.attack import Attack, Tally
 from tests.hardening.network import PUBLIC, Network, open_network
 from tests.hardening.surfaces import (
+    STRIDE,
     Access,
     FrameworkRefusalError,
     RefusalError,
@@ -93,7 +94,7 @@ def attack(count: int, seed: int) -> Tally:
         for number in range(count):
             turn, place = divmod(number, len(all_forms))
             form = all_forms[place]
-            access, surface = targets[(turn + place + seed) % len(targets)]
+            access, surface = targets[(STRIDE * turn + place + seed) % len(targets)]
             what = f"{surface.name}, {_describe(access)}: {form.url[:200]!r}"
             what += f" to {form.location[:100]!r}" if form.location else ""
             tally.add(partial(outcome, form, surface, access, network), what)

@@ -20,6 +20,7 @@ from tests.hardening.surfaces.surface import (
 )
 
 __all__ = [
+    "STRIDE",
     "Access",
     "FrameworkRefusalError",
     "RefusalError",
@@ -28,6 +29,10 @@ __all__ = [
     "in_time",
     "open_surfaces",
 ]
+
+
+#: From one surface of a form to its next: a prime, so that a few rounds meet all kinds.
+STRIDE = 37
 
 
 class _Embedder(ScriptedEmbedder):

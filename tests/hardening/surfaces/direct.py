@@ -80,6 +80,8 @@ def _command(access: Access, stack: ExitStack) -> Callable[[str], str]:
             return out.getvalue()
         if code != 2 or out.getvalue():
             raise AssertionError(f"exit code {code}: {out.getvalue()!r} {err.getvalue()!r}")
-        raise RefusalError(err.getvalue().removesuffix("\n"))
+        # As the stream of a process writes it.
+        shown = err.getvalue().encode(errors="backslashreplace").decode()
+        raise RefusalError(shown.removesuffix("\n"))
 
     return send
