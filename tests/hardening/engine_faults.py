@@ -29,8 +29,7 @@ from llava_tools.engine import load_engine, vision_tower
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.grammar_masks import Matcher
 from llava_tools.engine.sampler import Sampler
-from llava_tools.engine.stream import IncrementalDecoder
-from llava_tools.engine.tokenizer import Tokenizer
+from llava_tools.engine.tokenizer import IncrementalDecoder, Tokenizer
 from llava_tools.errors import (
     AnswerTimeoutError,
     EngineClosedError,

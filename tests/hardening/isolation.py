@@ -36,7 +36,7 @@ _Turn = tuple[int, Operation]
 def scripted() -> Iterator[tuple[Backend, Backend]]:
     """Yield a model for both users, and one for each alone: they repeat what they see."""
     while True:
-        yield tuple(ScriptedBackend(describe, image_tokens=4) for _ in range(2))  # type: ignore[misc]
+        yield tuple(ScriptedBackend(describe, image_tokens=4) for _ in range(2))
 
 
 @contextmanager

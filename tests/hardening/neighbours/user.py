@@ -95,7 +95,7 @@ def describe(request: Request) -> str:
     for message in request.messages:
         for image in message.images:
             with image.decoded() as pixels:
-                parts.append(written(pixels.getpixel((0, 0))))  # type: ignore[arg-type]
+                parts.append(written(pixels.getpixel((0, 0))))
         parts.append(message.text)
     return " ".join(" ".join(parts).split())
 

@@ -133,7 +133,8 @@ def use_store(store: ImageStore, operation: Operation) -> object:
         case "probe":
             return operation.image.handle in store
         case "remove the other's":
-            return store.remove(operation.image.handle)
+            store.remove(operation.image.handle)
+            return None
         case "evict":
             return [store.add(noise(number)) for number in range(12)]
         case _:
