@@ -26,8 +26,15 @@ _ROUNDING = 0.01
 #: Tokens of an image in LLaVA 1.5. Servers report prompt tokens without a count for images.
 IMAGE_TOKENS = 576
 
-#: Matches the `<` of what may be a special token, since the server's vocabulary is not known.
-_SPECIAL_TOKEN = re.compile(r"<(?=(?:/?s|unk|pad|image|\|[\w.:-]+\|)>)")
+#: Matches the `<` or `[` of what may be a special token; the server's vocabulary is not known. It
+#: knows those of Llama, Qwen, Phi, Gemma, SmolLM, DeepSeek and Mistral.
+_SPECIAL_TOKEN = re.compile(
+    r"<(?=(?:/?s|unk|pad|mask|bos|eos|/?img|image|video|audio|im_(?:start|end|patch)"
+    r"|(?:start|end)_of_(?:turn|image)|image_soft_token|unused\d+|repo_?name|file_?(?:name|sep)"
+    r"|gh_stars|empty_output|(?:issue|jupyter|fim)_\w+|[|\uff5c][^\s<>|\uff5c]{1,64}[|\uff5c])>)"
+    r"|\[(?=(?:PAD|UNK|CLS|SEP|MASK|BOS|EOS|IMG(?:_\w+)?|/?INST|TOOL_CALLS|/?TOOL_RESULTS"
+    r"|/?AVAILABLE_TOOLS|/?SYSTEM_PROMPT)\])"
+)
 
 #: Finish reasons in lower case: OpenAI's, and those of TGI, Anthropic, Cohere, Mistral and Gemini
 #: that their servers of this API pass on. Others, like `content_filter`, are no whole answer.
@@ -102,7 +109,7 @@ def encode_messages(
 
 def escape_special_tokens(text: str) -> str:
     """Put a zero-width space into special tokens, since servers parse them in any text."""
-    return _SPECIAL_TOKEN.sub("<\u200b", text)
+    return _SPECIAL_TOKEN.sub(lambda match: f"{match[0]}\u200b", text)
 
 
 def request_fields(
