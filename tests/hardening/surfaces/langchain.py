@@ -70,8 +70,8 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
         call = {"name": "camera", "args": {}, "id": "1"}
         answer = ToolMessage([BLOCKS["image v1"](name)], tool_call_id="1")
         with refusals(ImageError, langchain.LangChainException):
-            said = chat.invoke([HumanMessage("?"), AIMessage("", tool_calls=[call]), answer])
-        return str(said.content)
+            reply = chat.invoke([HumanMessage("?"), AIMessage("", tool_calls=[call]), answer])
+        return str(reply.content)
 
     def stored(name: str) -> str:
         block = BLOCKS["image v1"](name)

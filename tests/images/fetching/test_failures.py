@@ -65,7 +65,10 @@ def test_broken_response_raises(site: Site) -> None:
     ],
 )
 def test_text_of_a_server_is_shortened(site: Site, lines: bytes) -> None:
-    site.answers["/a.png"] = lambda handler: handler.wfile.write(lines + b"\r\n\r\n")
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(lines + b"\r\n\r\n")
+
+    site.answers["/a.png"] = answer
     with pytest.raises(ImageError) as caught:
         LOCAL.get(site.url())
     assert len(str(caught.value)) < 300
