@@ -125,6 +125,6 @@ ATTACK = Attack(
     "swaps",
     "files swapped for links, pipes and folders while they are opened",
     attack,
-    120_000,
+    100_000,
     900,
 )
