@@ -12,6 +12,7 @@ from tests.hardening import (
     interrupts,
     isolation,
     paths,
+    schemas,
     servers,
     swaps,
     terminals,
@@ -32,4 +33,5 @@ ATTACKS = (
     engine_faults.ATTACK,
     isolation.ATTACK,
     forgery.ATTACK,
+    schemas.ATTACK,
 )
