@@ -118,8 +118,11 @@ def takes_encoding_of_the_system(call: ast.Call) -> bool:
         return not call.args
     if is_method and function.endswith(".write_text"):
         return len(call.args) < 2
-    if (function != "open" and not function.endswith(".open")) or function == "archive.open":
-        return False  # `ZipFile.open` is of bytes
+    if (function != "open" and not function.endswith(".open")) or function in (
+        "archive.open",
+        "os.open",
+    ):
+        return False  # `ZipFile.open` is of bytes, `os.open` of descriptors
     modes = [arguments["mode"]] if "mode" in arguments else call.args[0 if is_method else 1 :]
     if not modes:
         return not is_method  # other objects have an `open` without arguments

@@ -108,7 +108,7 @@ def _process(command: Command, *flags: str) -> Iterator[subprocess.Popen[str]]:
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            run((*command.words, *flags)), text=True, errors="replace",
+            run((*command.words, *flags)), encoding="utf-8", errors="replace",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     finally:

@@ -96,8 +96,8 @@ def make_folders(root: Path) -> None:
         path.write_bytes(ALLOWED_IMAGE)
     for path in (secret / "a.png", root / "allowed-not" / "a.png", root / "a.png"):
         path.write_bytes(SECRET_IMAGE)
-    (secret / "words.txt").write_text(SECRET_WORDS)
-    (allowed / "words.txt").write_text("words")
+    (secret / "words.txt").write_text(SECRET_WORDS, encoding="utf-8")
+    (allowed / "words.txt").write_text("words", encoding="utf-8")
     (allowed / "empty.png").touch()
     with open(allowed / "huge.png", "wb") as file:
         file.truncate(60_000_000)

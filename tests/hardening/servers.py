@@ -206,7 +206,9 @@ class _Judged:
             if path.is_file() and path.name != "answers.jsonl":  # of the judge before
                 path.unlink()
         shown = _command("eval", "--score", str(self._out), "--judge-url", url)
-        written = "".join(path.read_text() for path in self._out.rglob("*") if path.is_file())
+        written = "".join(
+            path.read_text(encoding="utf-8") for path in self._out.rglob("*") if path.is_file()
+        )
         for secret in SECRETS:
             assert secret not in written, "a file has a secret"
         return TEXT if "MM-Vet" in shown else shown
