@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.hardening import (
+    conversations,
     documents,
     engine_faults,
     forgery,
@@ -33,5 +34,6 @@ ATTACKS = (
     engine_faults.ATTACK,
     isolation.ATTACK,
     forgery.ATTACK,
+    conversations.ATTACK,
     schemas.ATTACK,
 )
