@@ -150,7 +150,9 @@ def _outcome(command: Command, moment: float, code: int | None) -> str:
         try:
             _, err = process.communicate(timeout=LONGEST + (60 if command.goes_on else 0))
         except subprocess.TimeoutExpired:
-            raise AssertionError("it goes on") from None
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"it goes on: {out[-600:]!r}, {err[-1500:]!r}") from None
     if "Traceback" in err and "llava_tools" not in err:
         return "before it began"  # Python itself was starting
     if process.returncode == code:

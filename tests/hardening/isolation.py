@@ -42,7 +42,7 @@ def scripted() -> Iterator[tuple[Backend, Backend]]:
 @contextmanager
 def engines() -> Iterator[tuple[Backend, Backend]]:
     """Yield an engine for both users, and one without caches for each alone."""
-    from tests.hardening.engine_faults import load  # torch, which short runs do without
+    from tests.hardening.engine_fixture import load  # torch, which short runs do without
 
     shared, alone = load(), load(prefix_caching=False)
     try:

@@ -23,6 +23,7 @@ from langchain_llava import ChatLlava, LlavaSelector, LlavaToolkit, image_block
 from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
 from tests.hardening.places.place import JSON_FIELDS, NOTHING, PHOTO, Place, json_fields
+from tests.hardening.surfaces.surface import RefusalError
 
 _CALL = {"name": "look", "args": {"question": "?"}, "id": "c"}
 _QUESTION = HumanMessage("What?")
@@ -162,10 +163,14 @@ def places(backend: ScriptedBackend) -> Iterator[tuple[str, Place]]:
     toolkit = LlavaToolkit(llm=chat, image_store=store, tools=["look"])
     (look,) = toolkit.get_tools()
     handle = image_block(PHOTO, store)["file_id"]
-    yield (
-        "argument of the toolkit",
-        Place(lambda text: look.invoke({"image": handle, "question": text}), False),
-    )
+
+    def looked(text: str) -> None:
+        arguments = {"image": handle, "question": text}
+        call = {"name": "look", "args": arguments, "id": "c", "type": "tool_call"}
+        if (result := look.invoke(call)).status == "error":
+            raise RefusalError(result.content)
+
+    yield "argument of the toolkit", Place(looked, False)
 
 
 def _schema(field: str, text: str) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def places(backend: ScriptedBackend) -> Iterator[tuple[str, Place]]:
     yield "metadata of a node", Place(lambda text: llm.complete(_nodes("a", text)), False)
 
     def bound(name: str = "look", description: str = "Looks.") -> object:
-        tool = FunctionTool.from_defaults(print, name=name, description=description)
+        tool = FunctionTool(print, ToolMetadata(description, name))
         return llm.chat_with_tools([tool], "What?")
 
     yield "name of a tool", Place(lambda text: bound(text))
