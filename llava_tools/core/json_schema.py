@@ -126,6 +126,8 @@ def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
         for error in validators.metaschema_validator(schema).iter_errors(schema):
             fault = f"is not a valid JSON schema: {error.message} at {error.json_path}"
             return fault, "See https://json-schema.org/learn."
+        if any(found := _pattern_cost_fault(schema)):
+            return found
         for part in parts(schema):
             if part is not schema and "$schema" in part:
                 return "names a dialect within itself", "Leave the inner '$schema' out."
@@ -143,8 +145,7 @@ def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
 
 def _pattern_fault(schema: Schema, strict: bool) -> tuple[str, str]:
     """Return the fault of the patterns that a schema has itself, and a hint."""
-    own = [*schema.get("patternProperties", ())]
-    own += [schema["pattern"]] if "pattern" in schema else []
+    own = _patterns(schema)
     for pattern in own:
         if reason := patterns.check_fault(pattern):
             fault = f"has the pattern {pattern!r:.120}, which is not supported: {reason}"
@@ -154,6 +155,21 @@ def _pattern_fault(schema: Schema, strict: bool) -> tuple[str, str]:
             return fault, "Rewrite it, or set strict=False: the answer is then checked afterwards."
     if "unevaluatedProperties" in schema and own:
         return "has patterns beside 'unevaluatedProperties'", "Leave one of them out."
+    return "", ""
+
+
+def _patterns(schema: Schema) -> list[str]:
+    """Return the patterns that a schema has itself."""
+    own = [*schema.get("patternProperties", ())]
+    return [*own, schema["pattern"]] if "pattern" in schema else own
+
+
+def _pattern_cost_fault(schema: Schema) -> tuple[str, str]:
+    """Return why the patterns of a schema cost too much to compile, and a hint."""
+    different = {pattern for part in parts(schema) for pattern in _patterns(part)}
+    if sum(map(schema_cost.pattern_units, different)) > schema_cost.MAX_PATTERN_UNITS:
+        fault = "has too many patterns, or patterns that repeat too much"
+        return fault, "Repeat fewer characters by '{n}', and use fewer Unicode classes."
     return "", ""
 
 

@@ -23,7 +23,8 @@ _ATOM = re.compile(
 )
 _ASSERTIONS = frozenset({"^", r"\Z", r"\A", r"\b", r"\B"})
 _SET_OPERATION = re.compile(r"\[|&&|--|~~|\|\|")
-_QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d+)(,?)(\d*)\})\??(?!\+)")
+# No more digits than a count needs: more take Python quadratic time, or raise.
+_QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d{1,9})(,?)(\d{0,9})\})\??(?!\+)")
 _GROUP = re.compile(r"\((?:\?(?:(<?[=!])|:|P?<\w+>))?(?!\?)")
 _BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 

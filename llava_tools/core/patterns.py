@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ASCII_CLASSES = {"d": "[0-9]", "D": "[^0-9]", "w": "[0-9A-Za-z_]", "W": "[^0-9A-Za-z_]"}
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TOKEN = re.compile(
-    r"\\[pPxuU]\{[^}]*\}|\\.|\[:\^?\w+:\]|&&|--|~~|\(\?[\w-]*[:)]|[*+?}]\+|.", re.DOTALL
+    r"\\[pPxuU]\{[^{}]*\}|\\.|\[:\^?\w+:\]|&&|--|~~|\(\?[\w-]*[:)]|[*+?}]\+|.", re.DOTALL
 )
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 

@@ -1,11 +1,13 @@
 """What a schema costs to enforce, before anything computes it.
 
-llguidance bounds its own work, apart from two kinds: texts that several patterns describe at once,
-whose states multiply, and `multipleOf`, which has as many states as its divisor has units.
+llguidance bounds its own work, apart from three kinds: texts that several patterns describe at
+once, whose states multiply; `multipleOf`, which has as many states as its divisor has units; and
+patterns with many characters or Unicode classes once their repetitions are written out.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +19,22 @@ from llava_tools.core.constraints import Schema
 
 #: Patterns and formats that one text may have to satisfy at once.
 MAX_PATTERNS_AT_ONCE = 8
-#: Sum of the divisors of a schema, in units of their last digit.
+#: Sum of the divisors of a schema, in units of their last digit, with `_DIVISOR_UNITS` for each.
 MAX_DIVISORS = 200_000
+#: Sum of `pattern_units` of the different patterns of a schema; they take about a second.
+MAX_PATTERN_UNITS = 600_000
+
+# What takes as long as many units: any divisor, the tables of a Unicode class, a copy of those.
+_DIVISOR_UNITS = 250
+_CLASS_UNITS = 1_000
+_CLASS_COPY_UNITS = 250
+_PATTERN_TOKEN = re.compile(
+    r"\\[pPxuU]\{[^{}]*\}|\\.|\[(?:\\.|[^\[\]\\])*\]|\{\d+(?:,\d*)?\}|.", re.DOTALL
+)
+_UNICODE_CLASS = re.compile(r"\\[pP]")
+# Classes of most characters, each of up to four bytes.
+_WIDE_CLASS = re.compile(r"\.|\\[DWSs]|\[\^.*", re.DOTALL)
+_WIDE_UNITS = 8
 
 _TEXT_RULES = ("pattern", "format")
 _UNIONS = ("anyOf", "oneOf")
@@ -131,9 +147,33 @@ def _children(schema: Schema) -> Iterator[tuple[str, Any]]:
 
 
 def divisor_units(schema: Schema) -> int:
-    """Return the divisor of a schema's own `multipleOf` in units of its last digit; 0 for none."""
+    """Return what a schema's own `multipleOf` takes, in units of its last digit; 0 for none."""
     divisor = schema.get("multipleOf")
     if isinstance(divisor, bool) or not isinstance(divisor, int | float):
         return 0
     _, digits, _ = Decimal(repr(divisor)).normalize().as_tuple()
-    return int("".join(map(str, digits)))
+    return _DIVISOR_UNITS + int("".join(map(str, digits)))
+
+
+def pattern_units(pattern: str) -> int:
+    """Return about how many characters a pattern has if its counted repetitions are written out."""
+    sums, last, classes = [0], 0, 0
+    for token in _PATTERN_TOKEN.findall(pattern):
+        if token == "(":
+            sums.append(0)
+        elif token == ")" and len(sums) > 1:
+            last = sums.pop()
+            sums[-1] += last
+        elif token[0] == "{" and len(token) > 1:
+            # A count of more than nine digits is refused anyway.
+            counts = (digits.lstrip("0")[:9] for digits in re.findall(r"\d+", token))
+            times = max(1, *(int(digits or "0") for digits in counts))
+            sums[-1] += last * (times - 1)
+            last *= times
+        elif token not in ("*", "+", "?", "|"):
+            unicode_classes = len(_UNICODE_CLASS.findall(token))
+            classes += unicode_classes
+            last = len(token) + unicode_classes * _CLASS_COPY_UNITS
+            last += _WIDE_UNITS if _WIDE_CLASS.fullmatch(token) else 0
+            sums[-1] += last
+    return sum(sums) + classes * _CLASS_UNITS

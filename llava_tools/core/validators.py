@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
@@ -14,6 +15,7 @@ from llava_tools.core import patterns
 from llava_tools.core.constraints import Schema
 
 if TYPE_CHECKING:
+    from jsonschema import FormatChecker
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
     from referencing import Specification
@@ -49,7 +51,7 @@ def validator(schema: Schema) -> Validator:
     draft = _draft(schema)
     # A schema that names its draft would lead validators back to the unchanged keywords.
     unnamed = {key: value for key, value in schema.items() if key != "$schema"}
-    return _extended(draft)(unnamed, registry=Registry(), format_checker=draft.FORMAT_CHECKER)
+    return _extended(draft)(unnamed, registry=Registry(), format_checker=_format_checker(draft))
 
 
 def metaschema_validator(schema: Schema) -> Validator:
@@ -69,6 +71,24 @@ def _draft(schema: Schema) -> type[Validator]:
     from jsonschema.validators import Draft202012Validator, validator_for
 
     return validator_for(schema, default=Draft202012Validator)
+
+
+@cache
+def _format_checker(draft: type[Validator]) -> FormatChecker:
+    from jsonschema import FormatChecker
+
+    checker = FormatChecker(())
+    checker.checkers = {**draft.FORMAT_CHECKER.checkers, "regex": (_is_regex, ())}
+    return checker
+
+
+def _is_regex(value: object) -> bool:
+    """`format: regex`; jsonschema's own lets through what else `re.compile` raises."""
+    try:
+        re.compile(value) if isinstance(value, str) else None
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 @cache

@@ -295,6 +295,10 @@ def test_unique_items_are_found_in_linear_time() -> None:
             {"anyOf": [{"type": "integer", "multipleOf": 99_991}] * 3},
             "'multipleOf' with too many digits",
         ),
+        (
+            {"anyOf": [{"type": "integer", "multipleOf": 101 + n % 100} for n in range(900)]},
+            "or too many of them",
+        ),
     ],
 )
 def test_schemas_that_take_too_long_to_enforce_are_refused(
@@ -302,6 +306,43 @@ def test_schemas_that_take_too_long_to_enforce_are_refused(
 ) -> None:
     with pytest.raises(SchemaError, match=message):
         json_schema.check_constraint(Constraint(schema=schema))
+
+
+def _properties(patterns: list[str]) -> dict[str, Any]:
+    return {"properties": {f"p{n}": {"pattern": p} for n, p in enumerate(patterns)}}
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        [rf"^\p{{L}}+{n}$" for n in range(1000)],
+        [rf"^\p{{L}}{{1,90}}{n}$" for n in range(50)],
+        [rf"^\p{{L}}{{1,00000000000000000090}}{n}$" for n in range(50)],
+        [f"^.{{1,9000}}{n}$" for n in range(20)],
+        [f"^((ab){{1,90}}c){{1,900}}{n}$" for n in range(10)],
+        [r"\p{" * 16_000],
+    ],
+    ids=str,
+)
+def test_patterns_that_take_too_long_to_compile_are_refused(patterns: list[str]) -> None:
+    for strict in (True, False):
+        with pytest.raises(SchemaError, match="too many patterns, or patterns that repeat"):
+            json_schema.check_constraint(Constraint(schema=_properties(patterns), strict=strict))
+
+
+def test_a_pattern_that_many_parts_have_counts_once() -> None:
+    json_schema.check_constraint(Constraint(schema=_properties([r"^\p{L}{1,90}$"] * 900)))
+    json_schema.check_constraint(
+        Constraint(schema=_properties([f"^[a-z]{n}+$" for n in range(999)]))
+    )
+
+
+@pytest.mark.parametrize("text", ["a{99999999999999999999}", "(" * 9000, "("])
+def test_a_text_that_is_no_regular_expression_is_not_of_that_format(text: str) -> None:
+    json_schema.validate("^a+$", {"format": "regex"}, "The answer")
+    json_schema.validate(3, {"format": "regex"}, "The answer")
+    with pytest.raises(OutputError, match="is not a 'regex'"):
+        json_schema.validate(text, {"format": "regex"}, "The answer")
 
 
 @pytest.mark.parametrize(

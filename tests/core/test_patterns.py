@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from llava_tools.core import patterns
@@ -101,3 +103,14 @@ def test_pattern_that_can_only_be_checked(pattern: str, reason: str) -> None:
 
 def test_check_takes_linear_time() -> None:
     assert not patterns.matches("^(a+)+$", "a" * 100_000 + "!")
+
+
+@pytest.mark.parametrize("pattern", ["a{" + "1" * 60_000, "(?=a)b{" + "1" * 9_000 + "}"])
+def test_counts_without_end_are_refused_in_linear_time(pattern: str) -> None:
+    assert patterns.check_fault(pattern)
+
+
+def test_classes_without_end_are_read_in_linear_time() -> None:
+    start = time.thread_time()
+    assert patterns.fault(r"\p{" * 60_000)
+    assert time.thread_time() - start < 1  # quadratic time took 6 s
