@@ -18,7 +18,7 @@ from llava_tools.options import EngineOptions
 
 try:
     from llava_tools.remote.backend import RemoteBackend
-    from llava_tools.remote.transport import Connection
+    from llava_tools.remote.credentials import Connection
 except ModuleNotFoundError as error:
     if error.name != "httpx":
         raise

@@ -33,11 +33,11 @@ from llava_tools.remote.client import (
     Client,
 )
 from llava_tools.remote.constraint_encoding import ConstraintEncoder, ConstraintEncoding, Fields
+from llava_tools.remote.credentials import Connection
 from llava_tools.remote.errors import forked
 from llava_tools.remote.image_encoding import IMAGE_SIZE, ImageEncoder
 from llava_tools.remote.model_selection import select_model
 from llava_tools.remote.stream import RemoteStream, SecretlessStream
-from llava_tools.remote.transport import Connection
 from llava_tools.structured.constrained_stream import constrained
 
 #: Context of LLaVA 1.5, for servers that do not report theirs.

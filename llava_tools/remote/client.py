@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from llava_tools.core.connection import without_credentials
 from llava_tools.core.outputs import Chunk
 from llava_tools.errors import AnswerTimeoutError, LlavaToolsError, RequestError
+from llava_tools.remote.credentials import Connection
 from llava_tools.remote.errors import (
     StatusError,
     connection_closed,
@@ -28,7 +29,7 @@ from llava_tools.remote.errors import (
     without_secrets,
 )
 from llava_tools.remote.protocol import answer_text
-from llava_tools.remote.transport import Connection, Transport
+from llava_tools.remote.transport import Transport
 
 _T = TypeVar("_T")
 

@@ -10,20 +10,19 @@ makes them this project's.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import httpx
 
-from llava_tools.core.connection import HEADER_VALUE, authorization, without_credentials
+from llava_tools.core.connection import without_credentials
 from llava_tools.core.unicode import well_formed
+from llava_tools.remote.credentials import Connection, find_secrets, write_headers
 from llava_tools.remote.errors import (
     AnswerTooLongError,
     StatusError,
@@ -49,18 +48,6 @@ MAX_TOKENS = 65_536
 _FURTHER_EVENTS = 1024
 #: Seconds for the end of a body whose last event has come.
 _DRAIN_TIMEOUT = 0.5
-#: Characters of a value that is a secret; shorter ones may be part of any message.
-_SHORTEST_SECRET = 6
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How requests get to a server; see `llava_tools.options.EngineOptions`."""
-
-    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    proxy: str | None = field(default=None, repr=False)
-    http_async_client: Any = None
 
 
 class Transport:
@@ -92,9 +79,9 @@ class Transport:
         answer_timeout: float,
     ) -> None:
         self.url = without_credentials(base_url)
-        self.secrets = _secrets(base_url, api_key, connection)
+        self.secrets = find_secrets(base_url, api_key, connection)
         self._base = self.url.rstrip("/")
-        self._headers = _headers(base_url, api_key, connection.default_headers)
+        self._headers = write_headers(base_url, api_key, connection.default_headers)
         self._answer_timeout = answer_timeout
         timeout = httpx.Timeout(read_timeout, connect=_CONNECT_TIMEOUT)
         try:
@@ -254,42 +241,6 @@ def _compression(response: Any) -> str:
 
 def _media_type(response: Any) -> str:
     return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-def _headers(
-    base_url: str, api_key: str | None, default_headers: Mapping[str, str]
-) -> dict[bytes, bytes]:
-    """Return the headers of every request, with names in lower case.
-
-    Raises:
-        ValueError: HTTP cannot carry the key.
-    """
-    headers = {"accept-encoding": "identity"}
-    if api_key:
-        if not HEADER_VALUE.fullmatch(api_key):
-            raise ValueError("api_key has a character that HTTP cannot carry")
-        headers["authorization"] = f"Bearer {api_key}"
-    for own in (authorization(base_url), default_headers):
-        headers |= {name.lower(): value for name, value in own.items()}
-    return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-
-
-def _secrets(url: str, api_key: str | None, connection: Connection) -> tuple[str, ...]:
-    """Return the key, headers' values, and passwords in them and in URLs."""
-    headers = [
-        *connection.default_headers.values(),
-        *authorization(url).values(),
-        *authorization(connection.proxy or "").values(),
-    ]
-    values = [api_key or "", *headers]
-    for scheme, _, credentials in (header.partition(" ") for header in headers):
-        values.append(credentials)
-        if scheme.lower() == "basic":
-            with suppress(ValueError):  # of a header that only begins like one
-                plain = base64.b64decode(credentials).decode()
-                values += [plain, plain.partition(":")[2]]
-    secrets = {value for value in values if len(value) >= _SHORTEST_SECRET}
-    return tuple(sorted(secrets, key=len, reverse=True))  # one may be a part of another
 
 
 def _certificates() -> ssl.SSLContext:

@@ -18,7 +18,7 @@ from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.errors import LlavaToolsError, OutputError
 from llava_tools.options import EngineOptions
 from llava_tools.remote import connect
-from llava_tools.remote.transport import Connection
+from llava_tools.remote.credentials import Connection
 from tests.remote.hostile_server import STOP, chunk, events, http, logprobs, words
 from tests.remote.requests import QUESTION, SCHEMA, Serve, ServeBytes, connect_url, full_answer
 

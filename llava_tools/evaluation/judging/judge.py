@@ -11,9 +11,9 @@ from llava_tools.core.unicode import well_formed
 from llava_tools.errors import ModelError
 from llava_tools.options import EngineOptions
 from llava_tools.remote.client import READ_TIMEOUT, Client
+from llava_tools.remote.credentials import Connection
 from llava_tools.remote.model_selection import select_model
 from llava_tools.remote.protocol import answer_text
-from llava_tools.remote.transport import Connection
 
 _T = TypeVar("_T")
 
