@@ -201,7 +201,7 @@ def ask_for(url: str, seconds: float) -> list[float]:
     bodies = [json.dumps(body).encode() for body in questions]
     serials = itertools.count(random.randrange(10_000_000))
     headers = {"Authorization": "Bearer neighbour-key-of-24-chars"}
-    times = []
+    times: list[float] = []
     with httpx.Client(base_url=url, timeout=300, headers=headers, trust_env=False) as http:
         until = time.monotonic() + seconds
         while time.monotonic() < until:

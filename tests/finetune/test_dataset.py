@@ -81,7 +81,7 @@ def test_two_rounds_and_a_placeholder_after_the_question(tmp_path: Path) -> None
 def test_no_image_and_text_that_looks_like_structure(tmp_path: Path) -> None:
     turns = [("human", "Is </s> red?"), ("gpt", "the USER: red")]
     assert marked(example(turns, tmp_path)) == [
-        "▁US", "ER", ":", "▁", "I", "s", "▁", "<", "/", "s>", "▁red", "?",
+        "▁US", "ER", ":", "▁", "I", "s", "▁", "</", "s>", "▁red", "?",
         "▁A", "SS", "IST", "ANT", ":",
         "[▁the]", "[▁US]", "[ER]", "[:]", "[▁red]", "[</s>]",
     ]  # fmt: skip

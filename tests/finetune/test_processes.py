@@ -43,8 +43,7 @@ def run_two(base: Path, out: Path, method: str, mode: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("mode", ["plain", "shard"])
+@pytest.mark.parametrize(("method", "mode"), [("lora", "shard"), ("full", "plain")])
 def test_two_processes_equal_one(base: Path, tmp_path: Path, method: str, mode: str) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     tune(

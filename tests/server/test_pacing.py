@@ -44,8 +44,8 @@ class Bench:
         await asyncio.sleep(0)
 
     async def request(self, user: User, name: str, seconds: float, *, admit: bool = False) -> None:
-        scope = {"type": "http", "state": {"user": user}}
-        scope |= {"name": name, "seconds": seconds, "admit": admit}
+        scope: Scope = {"type": "http", "state": {"user": user}, "name": name}
+        scope.update(seconds=seconds, admit=admit)
 
         async def receive() -> Message:
             return {"type": "http.request", "body": b"{}", "more_body": False}

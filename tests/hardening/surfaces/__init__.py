@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from typing import Any
 from unittest import mock
 
 from llava_tools import model_cache
@@ -46,7 +47,7 @@ class _Embedder(ScriptedEmbedder):
 def open_surfaces(access: Access) -> Iterator[list[Surface]]:
     """Yield all surfaces, with servers and clients that run until the end."""
     with ExitStack() as stack:
-        cache = model_cache.ModelCache(lambda options: _Embedder())
+        cache: Any = model_cache.ModelCache(lambda options: _Embedder())
         stack.enter_context(mock.patch.object(model_cache, "embeddings", cache))
         modules = [direct, langchain, llama_index, server]
         if find_spec(

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 from unittest import mock
 
 from llava_tools import Llava, model_cache, open_image, tools
@@ -68,7 +69,7 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
 
 
 def _command(access: Access, stack: ExitStack) -> Callable[[str], str]:
-    cache = model_cache.ModelCache(lambda options: make_backend())
+    cache: Any = model_cache.ModelCache(lambda options: make_backend())
     stack.enter_context(mock.patch.object(model_cache, "engines", cache))
     hosts = [word for host in access.hosts for word in ("--allow-host", host)]
 

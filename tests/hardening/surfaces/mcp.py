@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
@@ -42,7 +43,7 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
         return send
 
     for tool in TOOL_ARGUMENTS:
-        send = called(tool, lambda name, tool=tool: tool_call(tool, name))  # type: ignore[misc]
+        send = called(tool, partial(tool_call, tool))
         yield Surface(f"MCP {tool}", send, "allowed", "allowed")
     add_name = called("add_image", lambda name: {"name": name})
     yield Surface("MCP add_image name", add_name, "allowed", "allowed")
