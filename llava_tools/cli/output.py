@@ -91,7 +91,7 @@ def write_error(text: str) -> None:
 
 
 def write_line(text: str) -> None:
-    """Print a line on stderr as it is, without the name of the program."""
+    """Print a line on stderr, without the name of the program."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # nothing is left to report it on
             sys.stderr.write(f"{escape_line(text)}\n")

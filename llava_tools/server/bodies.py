@@ -65,7 +65,7 @@ T = TypeVar("T")
 #: The list of a body. The first wrong item ends it: tens of thousands of errors take a second.
 Items = Annotated[list[T], Field(fail_fast=True)]
 #: The messages of a conversation: more than these fit no context.
-Messages = Annotated[list[T], Field(fail_fast=True, max_length=8_192)]
+Messages = Annotated[Items[T], Field(max_length=8_192)]
 
 
 async def read_body(http: HttpRequest, model: type[B]) -> B:

@@ -30,7 +30,7 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
             address = arguments[1]
             host = address[0] if isinstance(address, tuple) else None
         case "socket.getaddrinfo" | "socket.gethostbyname":
-            # Nobody is asked for an address that is one already.
+            # Nothing is looked up for an address that is one already.
             host = None if _address(arguments[0]) else arguments[0]
         case _:
             return

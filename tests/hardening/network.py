@@ -46,7 +46,7 @@ REBINDING = ("rebind.example",)
 
 
 class Network:
-    """What a case asked and reached.
+    """What a case looked up and reached.
 
     Attributes:
         port: The port of 127.0.0.1 where connections are counted.
