@@ -18,6 +18,8 @@ MAX_MESSAGE = 2_000
 #: control characters except tab and line feed, a carriage return without its line feed, and of
 #: Unicode's the separators of lines and the marks that override or isolate directions.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\r(?!\n)")
+#: A user's name and password in a URL.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/\\?#'\"]*@")
 
 
 def escape_controls(text: str) -> str:
@@ -63,7 +65,8 @@ class LlavaToolsError(Exception):
 
 
 def _harmless(text: str) -> str:
-    """Return a part of a message on one line, of `MAX_MESSAGE` at most."""
+    """Return a part of a message on one line, of `MAX_MESSAGE` at most, without credentials."""
+    text = _CREDENTIALS.sub("", text)
     return _cut(" ".join(escape_controls(_cut(text)).split()))
 
 

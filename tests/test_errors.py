@@ -38,6 +38,23 @@ def test_errors_are_one_line_and_survive_pickling(error: LlavaToolsError) -> Non
     assert vars(again) == vars(error)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("'http://user:secret@host/a@b' is no image.", "'http://host/a@b' is no image."),
+        (
+            "data:image/png;base64,https://:secret@host:80/",
+            "data:image/png;base64,https://host:80/",
+        ),
+        ("http://a@b@host and ftp://secret@host", "http://host and ftp://host"),
+        ("Write to a@b.example, see http://host/?mail=a@b", None),
+    ],
+)
+def test_i9_errors_show_no_credentials_of_urls(text: str, shown: str | None) -> None:
+    error = RequestError(text, text)
+    assert error.message == error.hint == (shown or text)
+
+
 def test_h7_hint_installs_the_packages_that_the_extra_lacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

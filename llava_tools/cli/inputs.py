@@ -12,18 +12,27 @@ from collections.abc import Iterable, Sequence
 from llava_tools.errors import ImageError, RequestError
 from llava_tools.images import ImageRef, open_image
 from llava_tools.images.fetch import Fetcher, PrivateHostError
+from llava_tools.images.opening import open_regular
 from llava_tools.images.sources import read_path, shorten
 
 #: The word for an image that is read from standard input.
 STDIN = "-"
 
 _EXAMPLE = "What is this?"
+#: Characters of a suggested command, at most.
+_MAX_COMMAND = 200
 
 
 def command(*words: str) -> str:
     """Return a command of `llava-tools` that can be pasted into a shell."""
     line = ["llava-tools", *words]
     return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
+
+
+def _suggest(*words: str) -> str:
+    """Return the end of a hint: a command, unless it is too long to be read."""
+    line = command(*words)
+    return f": {line}" if len(line) <= _MAX_COMMAND else "."
 
 
 def expand_patterns(words: Iterable[str]) -> list[str]:
@@ -51,10 +60,10 @@ def split_question(words: Sequence[str]) -> tuple[list[str], str]:
     names = expand_patterns(names)
     for place, word in enumerate(names):
         if not (word == STDIN or names_file(word) or os.path.exists(word)):
-            correct = command("ask", *names[:place], " ".join([*names[place:], question]))
+            quoted = _suggest("ask", *names[:place], " ".join([*names[place:], question]))
             raise RequestError(
                 f"There is no file {shorten(word)}.",
-                f"{_near_file(word)} If it belongs to the question, quote that: {correct}",
+                f"{_near_file(word)} If it belongs to the question, quote that{quoted}",
             )
     return names, question
 
@@ -94,7 +103,7 @@ def _no_question_last(words: Sequence[str]) -> RequestError:
     kind = "standard input" if last == STDIN else "a file"
     return RequestError(
         f"{fault}: the last word, {shorten(last)}, is {kind}.",
-        f"Run: {command('ask', *names, question or _EXAMPLE)}",
+        f"Write it last, in quotes{_suggest('ask', *names, question or _EXAMPLE)}",
     )
 
 
@@ -153,10 +162,8 @@ def _open(word: str, fetcher: Fetcher) -> ImageRef:
 
 
 def _is_pdf(path: str) -> bool:
-    if not os.path.isfile(path):
-        return False
     try:
-        with open(path, "rb") as file:
-            return b"%PDF" in file.read(1024)
+        with open_regular(path) as file:
+            return b"%PDF" in (file.read(1024) or b"")  # None from a file that would wait
     except OSError:
         return False

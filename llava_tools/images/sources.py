@@ -60,6 +60,8 @@ def read_file(file: BinaryIO, name: str) -> bytes:
             part = file.read(left)
         except (OSError, ValueError) as error:
             raise ImageError(f"{name} cannot be read: {error}.", "Open it again.") from error
+        if part is None:  # of a kernel's log, say, which is a regular file
+            raise ImageError(f"{name} has no data now.", "Open it and give its bytes.")
         if not isinstance(part, bytes):
             raise ImageError(
                 f"{name} gives {type(part).__name__} instead of bytes.", "Open it with mode 'rb'."

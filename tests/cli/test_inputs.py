@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -132,6 +133,22 @@ def test_h2_question_without_quotes_is_one_error_with_a_command(
     assert _suggestion(error) == ["ask", "photo.png", "What is this?"]
     error = _error(["ask", "--index", "i", "What", "is", "this?"], capsys)
     assert _suggestion(error) == ["ask", "--index", "i", "What is this?"]
+
+
+def test_long_words_are_not_repeated_in_suggestions(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["a" * 5_000, "What?"], ["What?" * 500, "photo.png"]):
+        error = _error(["ask", *words], capsys)
+        assert len(error) < 500
+        assert "quote" in error
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/kmsg"), reason="no kernel log")
+def test_a_file_that_would_wait_is_one_error(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "/proc/kmsg" in _error(["ask", "/proc/kmsg", "What?"], capsys)
 
 
 def test_h2_suggestions_are_quoted_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,19 +24,19 @@ def main() -> int:
     if unknown := set(arguments.name) - set(names):
         parser.error(f"no attack {sorted(unknown)[0]!r}: one of {', '.join(names)}")
     guard.install()
-    found = 0
-    sys.stdout.write("| attack | tried | ended in | findings | s |\n|-|-|-|-|-|\n")
+    found, table = 0, sys.stdout  # an attack that hangs may leave another stream in its place
+    table.write("| attack | tried | ended in | findings | s |\n|-|-|-|-|-|\n")
     for attack in ATTACKS:
         if arguments.name and attack.name not in arguments.name:
             continue
         start = time.monotonic()
         tally = attack.run(attack.short if arguments.short else attack.long, arguments.seed)
         outcomes = ", ".join(f"{name} {count:,}" for name, count in tally.outcomes.most_common())
-        sys.stdout.write(
+        table.write(
             f"| {attack.name}: {attack.subject} | {tally.tried:,} | {outcomes} "
             f"| {len(tally.findings)} | {time.monotonic() - start:.0f} |\n"
         )
-        sys.stdout.flush()
+        table.flush()
         for finding in tally.findings:
             sys.stderr.write(f"{attack.name}: {finding}\n")
         found += len(tally.findings)

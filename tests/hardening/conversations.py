@@ -69,7 +69,7 @@ def attack(count: int, seed: int) -> Tally:
         harmless: dict[str, list[Request]] = {}
         for number in range(count):
             name, kind = names[number % len(names)], rng.choice(KINDS)
-            text, served = draw(rng) or "<", rng.random() < 0.4 and kind in SERVED_KINDS
+            text, served = draw(rng), rng.random() < 0.4 and kind in SERVED_KINDS
             place = places[name]
             what = f"{name}, {kind}{', served' if served else ''}: {json.dumps(text)}"
             if name not in harmless:

@@ -22,7 +22,7 @@ _WIDE = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(0x21, 0x7
 
 
 def draw(rng: random.Random) -> str:
-    """Return a text of markers, parts of them, and what may become one."""
+    """Return a text of markers, parts of them, and what may become one; it is never empty."""
     parts = []
     for _ in range(rng.randrange(1, 9)):
         marker = rng.choice(_MARKERS)
@@ -42,4 +42,4 @@ def draw(rng: random.Random) -> str:
                 )
             )
         )
-    return "".join(parts)
+    return "".join(parts) or "<"

@@ -349,6 +349,9 @@ LOCATIONS: tuple[str, ...] = (
     "\x1b]0;title\x07",
 )
 
+#: Of `FORMS`, what names a public host where a backslash is a slash, as in the URL standard.
+HARMLESS_IN_BROWSERS = {"http://images.example\\.127.0.0.1:PORT/a.png"}
+
 
 @dataclass(frozen=True)
 class UrlForm:
@@ -359,18 +362,24 @@ class UrlForm:
         url: With `PORT`.
         location: Where the redirecting host leads then, with `PORT`.
         harmless: Whether a public host that it names may be connected to.
+        harmless_in_browsers: The same where a backslash is a slash, as in the URL standard.
     """
 
     kind: str
     url: str
     location: str = ""
     harmless: bool = False
+    harmless_in_browsers: bool = False
 
 
 def forms() -> Iterator[UrlForm]:
     """Yield all forms."""
     for kind, urls in FORMS.items():
-        yield from (UrlForm(kind, url) for url in urls)
-    yield from (UrlForm("public hosts", url, harmless=True) for url in HARMLESS)
+        yield from (
+            UrlForm(kind, url, harmless_in_browsers=url in HARMLESS_IN_BROWSERS) for url in urls
+        )
+    yield from (
+        UrlForm("public hosts", url, harmless=True, harmless_in_browsers=True) for url in HARMLESS
+    )
     for location in LOCATIONS:
-        yield UrlForm("redirects", "http://moved.example/a.png", location, harmless=True)
+        yield UrlForm("redirects", "http://moved.example/a.png", location, True, True)

@@ -52,7 +52,7 @@ def outcome(form: UrlForm, surface: Surface, access: Access, network: Network) -
         raise AssertionError(f"accepted: {answer!r}")
     if not network.contacts:
         return refusal
-    if not form.harmless:
+    if not (form.harmless_in_browsers if surface.browser_urls else form.harmless):
         raise AssertionError(f"connections to {network.contacts}")
     reached = {address for address, _ in network.contacts}
     if not reached <= _may_reach(surface, access):

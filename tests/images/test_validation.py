@@ -91,6 +91,10 @@ def test_arrays_of_other_shapes_and_types_are_refused() -> None:
 
 def test_open_files_without_bytes_are_refused(small: Image.Image) -> None:
     assert "mode 'rb'" in refusal(io.StringIO("text"))
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    with open(read_end, "rb") as empty, open(write_end, "wb"):
+        assert "has no data now" in refusal(empty)
     closed = io.BytesIO(encoded(small, "PNG"))
     closed.close()
     assert "cannot be read" in refusal(closed)

@@ -171,3 +171,8 @@ def test_an_image_url_opens_no_local_file(lengths: LengthEmbedder, path: str) ->
     for url in (path, f"file://{path}", "http://127.0.0.1/a.png"):
         with pytest.raises(ImageError):
             LlavaEmbedding()([ImageNode(image_url=url)])
+
+
+def test_a_node_without_image_and_text_is_one_error(lengths: LengthEmbedder) -> None:
+    with pytest.raises(ImageError, match="neither an image nor a text"):
+        LlavaEmbedding()([Document(text="text"), ImageNode(image_url="")])

@@ -13,10 +13,12 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
 from llama_index.core.llms import ChatMessage
 from mcp import Client, MCPError
+from mcp_types import INTERNAL_ERROR
 
 from langchain_llava import ChatLlava
 from llama_index.llms.llava import Llava as LlamaIndexLlava
 from llava_tools import Llava
+from llava_tools.core.unicode import well_formed
 from llava_tools.server.mcp import McpServer
 from llava_tools.testing import ScriptedBackend
 from tests.hardening.places.place import PHOTO, Place
@@ -37,7 +39,11 @@ def places(backend: ScriptedBackend, stack: ExitStack) -> Iterator[tuple[str, Pl
         def call(tool: str, arguments: dict[str, Any]) -> Any:
             try:
                 return portal.call(client.call_tool, tool, arguments)
-            except (MCPError, UnicodeEncodeError) as error:  # the client sends no half characters
+            except MCPError as error:
+                if error.code == INTERNAL_ERROR:
+                    raise
+                raise RefusalError(str(error)) from error
+            except UnicodeEncodeError as error:  # the client sends no half characters
                 raise RefusalError(str(error)) from error
 
         return call
@@ -59,7 +65,7 @@ def places(backend: ScriptedBackend, stack: ExitStack) -> Iterator[tuple[str, Pl
 
     def results(text: str) -> list[str]:
         """Return what a tool of MCP answers if its model answers with a text."""
-        answers[0] = text
+        answers[0] = well_formed(text)  # as every model's answer
         result = call_hostile("look", {"image": handle, "question": "What?"})
         texts = [block.text for block in result.content if block.type == "text"]
         return [*texts, json.dumps(result.structured_content, ensure_ascii=False)]

@@ -28,6 +28,8 @@ from tests.hardening.surfaces.surface import (
     refusals,
 )
 
+#: Names of surfaces whose URLs are pydantic's, which follow the URL standard.
+BROWSER_URLS = {"ImageBlock url", "Document url"}
 #: Blocks with a name, and what paths and URLs in them may lead to.
 BLOCKS: dict[str, tuple[Callable[[str], ImageBlock], Reach, Reach]] = {
     "ImageBlock url": (lambda name: ImageBlock(url=name), "none", "all"),
@@ -78,12 +80,11 @@ def surfaces(access: Access, stack: ExitStack) -> Iterator[Surface]:
         return send
 
     for kind, (block, paths, urls) in BLOCKS.items():
-        yield Surface(f"LlamaIndex {kind}", chatted(block), paths, urls)
-    yield Surface(
-        "LlamaIndex achat", chatted(BLOCKS["ImageBlock url"][0], wait=True), "none", "all"
-    )
+        yield Surface(f"LlamaIndex {kind}", chatted(block), paths, urls, kind in BROWSER_URLS)
+    chatted_async = chatted(BLOCKS["ImageBlock url"][0], wait=True)
+    yield Surface("LlamaIndex achat", chatted_async, "none", "all", browser_urls=True)
     for kind, (node, paths, urls) in NODES.items():
-        yield Surface(f"LlamaIndex {kind}", completed(node), paths, urls)
+        yield Surface(f"LlamaIndex {kind}", completed(node), paths, urls, kind in BROWSER_URLS)
     yield from _tools(access)
 
     def embedded(name: str) -> str:

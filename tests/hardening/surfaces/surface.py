@@ -55,12 +55,14 @@ class Surface:
             saw; raises `RefusalError`.
         paths: What paths may lead to.
         urls: What URLs may lead to.
+        browser_urls: Whether the framework's class reads URLs as browsers do, before this project.
     """
 
     name: str
     send: Callable[[str], str]
     paths: Reach
     urls: Reach
+    browser_urls: bool = False
 
 
 def colour(image: ImageRef) -> str:

@@ -16,6 +16,8 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 
 from llama_index.llms.llava.images import holds_image, image_source
 from llava_tools.embedding import Embedder
+from llava_tools.errors import ImageError
+from llava_tools.images.sources import shorten
 from llava_tools.model_fields import EmbeddingFields
 from llava_tools.options import (
     EmbeddingKeywords,
@@ -144,7 +146,17 @@ class LlavaEmbedding(EmbeddingFields, MultiModalEmbedding):
 
 
 def _by_content(nodes: Sequence[BaseNode]) -> tuple[list[ImageNode | Node], list[BaseNode]]:
-    """Return the nodes with an image, and those without."""
+    """Return the nodes with an image, and those without.
+
+    Raises:
+        ImageError: An `ImageNode` has neither image nor text.
+    """
+    for node in nodes:
+        if isinstance(node, ImageNode) and not (holds_image(node) or node.text):
+            raise ImageError(
+                f"The node {shorten(node.node_id)} has neither an image nor a text.",
+                "Give it an image, a path or a url.",
+            )
     images = [node for node in nodes if holds_image(node)]
     texts = [node for node in nodes if not holds_image(node)]
     return cast(list[ImageNode | Node], images), texts
