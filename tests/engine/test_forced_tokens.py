@@ -250,7 +250,7 @@ def test_an_answer_is_cut_off_at_the_same_token(
 ) -> None:
     whole = answer(tiny, request(name))
     length = len(whole.token_ids)
-    for limit in range(1, length + 1):
+    for limit in sorted({*range(1, length, 3), length - 1, length}):
         item = request(name, max_tokens=limit)
         cut = answer(tiny, item)
         assert comparable(cut) == comparable(unforced(tiny, item))

@@ -213,5 +213,5 @@ def attack(count: int, seed: int) -> Tally:
 
 
 ATTACK = Attack(
-    "engine_faults", "faults in parts of the engine, requests given up", attack, 600, 25
+    "engine_faults", "faults in parts of the engine, requests given up", attack, 600, 12
 )

@@ -96,7 +96,7 @@ def test_i8_corrupted_files_raise_index_store_errors_only(
     rng = random.Random(kind)
     files = sorted(path for path in (intact / "index").rglob("*") if path.is_file())
     folder = tmp_path / "index"
-    for path in rng.sample(files, 20):
+    for path in rng.sample(files, 8):
         shutil.copytree(intact / "index", folder)
         target = folder / path.relative_to(intact / "index")
         data = CORRUPTIONS[kind](path.read_bytes(), rng)

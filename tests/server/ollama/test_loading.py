@@ -131,6 +131,6 @@ def test_unloading_beside_others_fails_no_request(engines: Engines) -> None:
         return "three" if response.is_success and "three" in response.text else response.text
 
     with LiveServer(Llava(keep_alive="5m")) as server, ThreadPoolExecutor(6) as pool:
-        assert set(pool.map(send, range(60))) == {"three"}
+        assert set(pool.map(send, range(20))) == {"three"}
         assert server.service.admission.pending == 0
     assert engines.loads > 1
