@@ -165,5 +165,5 @@ def _is_pdf(path: str) -> bool:
     try:
         with open_regular(path) as file:
             return b"%PDF" in (file.read(1024) or b"")  # None from a file that would wait
-    except OSError:
+    except (OSError, ValueError):  # also what is no name of a file at all
         return False
