@@ -175,6 +175,25 @@ def test_interrupt_of_an_import_is_silent_whatever_it_raises(
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.parametrize("end", ["return 130", "raise KeyboardInterrupt"])
+def test_interrupt_waits_neither_for_threads_nor_for_the_exit_of_libraries(end: str) -> None:
+    """Python's own exit took 20 s of a busy machine; a thread that goes on would keep it."""
+    program = (
+        "import atexit, sys, threading, time\n"
+        "from llava_tools.__main__ import run\n"
+        "from llava_tools.cli import main\n"
+        f"def interrupted(): {end}\n"
+        "main.main = interrupted\n"
+        "atexit.register(print, 'unloaded')\n"
+        "threading.Thread(target=time.sleep, args=[3600]).start()\n"
+        "sys.exit(run())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_modules_of_commands_load_inside_main() -> None:
     """An interrupt while they load is handled; none of them loads pydantic or torch."""
     program = (

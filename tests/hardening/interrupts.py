@@ -98,8 +98,8 @@ def commands(folder: Path, url: str) -> dict[str, Command]:
 
 
 def run(words: tuple[str, ...]) -> list[str]:
-    """Return the words of a process that runs a command."""
-    return [sys.executable, "-m", "llava_tools", *words]
+    """Return the words of a process that runs a command, and writes its stacks at SIGABRT."""
+    return [sys.executable, "-X", "faulthandler", "-m", "llava_tools", *words]
 
 
 @contextmanager
@@ -150,9 +150,7 @@ def _outcome(command: Command, moment: float, code: int | None) -> str:
         try:
             _, err = process.communicate(timeout=LONGEST + (60 if command.goes_on else 0))
         except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
-            raise AssertionError(f"it goes on: {out[-600:]!r}, {err[-1500:]!r}") from None
+            raise AssertionError(f"it goes on: {_stacks(process)}") from None
     if "Traceback" in err and "llava_tools" not in err:
         return "before it began"  # Python itself was starting
     if process.returncode == code:
@@ -160,6 +158,20 @@ def _outcome(command: Command, moment: float, code: int | None) -> str:
     assert process.returncode in (130, -signal.SIGINT), f"{process.returncode}: {err[-600:]}"
     assert err == "", err[-1500:]
     return "interrupted"
+
+
+def _stacks(process: subprocess.Popen[str]) -> str:
+    """End a process, and return what it printed, with the stacks of its threads.
+
+    Without stacks, the interpreter had ended, and a library was still unloading.
+    """
+    process.send_signal(signal.SIGABRT)
+    try:
+        out, err = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:  # it waits for its disk, or ignores signals
+        process.kill()
+        out, err = process.communicate()
+    return f"{out[-600:]!r}, {err[-6000:]!r}"
 
 
 def _check_done(returned: int, code: int | None, err: str) -> str:
