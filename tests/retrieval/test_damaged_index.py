@@ -131,6 +131,25 @@ def test_i8_damaged_versions_of_tables_are_mended(
     assert len(index.search("total", mode="text")) == 2
 
 
+@pytest.mark.parametrize("table", ["pages", "documents"])
+def test_table_without_its_newest_versions_is_as_it_was_and_an_update_restores_it(
+    intact: Path, tmp_path: Path, table: str
+) -> None:
+    """A write that was killed leaves the same files, so nobody can be warned of it."""
+    folder = shutil.copytree(intact / "index", tmp_path / "index")
+
+    def found() -> list[str]:
+        hits = PageIndex(folder, embedder()).search("total", mode="text")
+        return sorted(Path(hit.document).name for hit in hits)
+
+    newest_first = sorted((folder / f"{table}.lance" / "_versions").glob("*.manifest"))
+    for manifest in newest_first[: len(newest_first) // 2]:
+        manifest.unlink()
+    assert found() == ["a.pdf"]
+    PageIndex(folder, embedder()).update([intact / "in"])
+    assert found() == ["a.pdf", "b.pdf"]
+
+
 def test_i8_damaged_search_indexes_are_rebuilt(
     intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
