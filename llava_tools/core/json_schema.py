@@ -80,9 +80,8 @@ def has_disjoint_branches(schema: Schema, root: Schema) -> bool:
         return not {"integer", "number"} <= set(types)
     tags = set.intersection(*(set(branch.get("required") or ()) for branch in branches))
     for tag in tags:
-        allowed = [_allowed_values(branch.get("properties", {}).get(tag)) for branch in branches]
-        values = [value for branch_values in allowed for value in branch_values]
-        if all(allowed) and len(set(values)) == len(values):
+        values: set[object] = set()
+        if all(_adds_values(branch.get("properties", {}).get(tag), values) for branch in branches):
             return True
     return False
 
@@ -97,12 +96,21 @@ def parts(schema: Schema) -> Iterator[dict[str, Any]]:
             waiting += validators.specification(schema).subresources_of(part)
 
 
-def _allowed_values(schema: Any) -> list[str]:
-    """Return the values of `const` or `enum` as JSON; none if other values are allowed too."""
+def _adds_values(schema: Any, known: set[object]) -> bool:
+    """Add the values of `const` or `enum`; return whether they are new, and no others allowed.
+
+    It ends at the first that is known: references may lead to the same long list again and again.
+    """
     if not isinstance(schema, Mapping):
-        return []
+        return False
     allowed = [schema["const"]] if "const" in schema else schema.get("enum") or []
-    return [json.dumps(value, sort_keys=True) for value in allowed]
+    for value in allowed:
+        comparable = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        key = (type(value) if isinstance(value, dict | list | bool) else None, comparable)
+        if key in known:
+            return False
+        known.add(key)
+    return bool(allowed)
 
 
 def _is_address(value: object) -> bool:
@@ -122,9 +130,12 @@ def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
     schema = json.loads(text)
     if not _is_address(schema.get("$schema", "")):
         return f"names its dialect by {schema['$schema']!r:.80}", "Leave '$schema' out."
+    if schema_cost.count_parts(schema) > schema_cost.MAX_PARTS:
+        fault = f"has more than {schema_cost.MAX_PARTS:,} parts"
+        return fault, "Leave parts out, or put what repeats into '$defs' and refer to it."
     try:
         for error in validators.metaschema_validator(schema).iter_errors(schema):
-            fault = f"is not a valid JSON schema: {error.message} at {error.json_path}"
+            fault = f"is not a valid JSON schema: {error.message:.200} at {error.json_path:.100}"
             return fault, "See https://json-schema.org/learn."
         if any(found := _pattern_cost_fault(schema)):
             return found

@@ -8,15 +8,17 @@ patterns with many characters or Unicode classes once their repetitions are writ
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from llava_tools.core import references
+from llava_tools.core import references, validators
 from llava_tools.core.constraints import Schema
 
+#: Objects and booleans of a schema that may be schemas; each takes a quarter of a millisecond.
+MAX_PARTS = 2_048
 #: Patterns and formats that one text may have to satisfy at once.
 MAX_PATTERNS_AT_ONCE = 8
 #: Sum of the divisors of a schema, in units of their last digit, with `_DIVISOR_UNITS` for each.
@@ -36,6 +38,7 @@ _UNICODE_CLASS = re.compile(r"\\[pP]")
 _WIDE_CLASS = re.compile(r"\.|\\[DWSs]|\[\^.*", re.DOTALL)
 _WIDE_UNITS = 8
 
+_LISTS_OF_VALUES = ("enum", "examples")
 _TEXT_RULES = ("pattern", "format")
 _UNIONS = ("anyOf", "oneOf")
 _MAPS = ("properties", "patternProperties")
@@ -72,7 +75,7 @@ class PatternLoads:
     def __init__(self, root: Schema) -> None:
         self._root = root
         self._loads: dict[int, _Load] = {}
-        self._below: dict[int, int] = {}
+        self._below = _rules_below(root)
 
     def most(self, schema: Schema) -> int:
         """Return the most patterns and formats that describe one text.
@@ -91,7 +94,7 @@ class PatternLoads:
         found = _Load(_rules(schema))
         for place, part in _children(schema):
             found.places[place] += 1
-            found.below[place] += self._count_below(part)
+            found.below[place] += self._below[id(part)]
         for part in schema.get("allOf") or ():
             found.add(self._load(part))
         if isinstance(pointer := schema.get("$ref"), str):
@@ -101,25 +104,60 @@ class PatternLoads:
         load.add(found)
         return load
 
-    def _count_below(self, schema: Any) -> int:
-        """Return how many patterns a schema has with all that it leads to, each once."""
-        if id(schema) in self._below:
-            return self._below[id(schema)]
-        waiting: list[Any] = [schema]
-        seen: set[int] = set()
-        count = 0
-        while waiting and count <= MAX_PATTERNS_AT_ONCE:
-            part = waiting.pop()
-            if isinstance(part, list):
-                waiting += part
-            elif isinstance(part, Mapping) and id(part) not in seen:
-                seen.add(id(part))
-                count += _rules(part)
-                if isinstance(pointer := part.get("$ref"), str):
-                    waiting.append(references.target(pointer, self._root))
-                waiting += (value for key, value in part.items() if key not in ("enum", "const"))
-        self._below[id(schema)] = count
-        return count
+
+def _rules_below(root: Schema) -> Counter[int]:
+    """Return how many patterns each part has with all that it leads to, each once, by `id`.
+
+    Those over the limit are not counted exactly, so it takes time linear in the references.
+    """
+    specification = validators.specification(root)
+    parts: dict[int, Schema] = {}
+    referrers: defaultdict[int, list[int]] = defaultdict(list)
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in parts:
+            continue
+        parts[id(part)] = part
+        leads_to = [*specification.subresources_of(part)]
+        if isinstance(pointer := part.get("$ref"), str):
+            leads_to.append(references.target(pointer, root))
+        for other in leads_to:
+            if isinstance(other, Mapping) and other:
+                referrers[id(other)].append(id(part))
+                waiting.append(other)
+    below: Counter[int] = Counter()
+    for key, part in parts.items():
+        if count := _rules(part):
+            reached = {key}
+            back = [key]
+            while back:
+                current = back.pop()
+                if below[current] <= MAX_PATTERNS_AT_ONCE:
+                    below[current] += count
+                    new = set(referrers[current]) - reached
+                    reached |= new
+                    back += new
+    return below
+
+
+def count_parts(value: Any) -> int:
+    """Return how many objects and booleans there are in what may be a schema, without `enum`s."""
+    count, waiting = 0, [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, Mapping):
+            count += 1
+            waiting += (
+                item
+                for key, item in part.items()
+                if not (key in _LISTS_OF_VALUES and isinstance(item, list))
+            )
+        else:
+            count += isinstance(part, bool)
+    return count
 
 
 def _rules(schema: Schema) -> int:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 #: Grammars in the cache: agents send the same tools again and again.
 MAX_GRAMMARS = 64
 
+#: Characters of llguidance's errors that are repeated: some hold the whole schema.
+_LONGEST_ERROR = 250
+
+#: What llguidance says of a schema of which it enforces every part, but not as many.
+_TOO_LARGE = "initial lexer configuration (grammar) too big"
+
 
 class GrammarCache:
     """Compiles constraints for one tokenizer, and keeps those used last.
@@ -82,6 +88,8 @@ class GrammarCache:
                 if not failed:
                     best_effort |= not complete
                     return prepared
+                if any(_TOO_LARGE in message for message in messages):
+                    break  # without what cannot be enforced it is as large
             checked = ", or set strict=False: the answer is then checked afterwards"
             raise SchemaError(
                 f"{description} cannot be enforced: {_one_line('; '.join(messages))}.",
@@ -130,4 +138,6 @@ class Matcher:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    """Return what llguidance says on one line, without its state and long quotations."""
+    line = " ".join(text.partition("<state>")[0].split()).rstrip(".")
+    return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…"

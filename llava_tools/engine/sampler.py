@@ -89,8 +89,10 @@ class Sampler:
         """Return a state's allowed tokens as `length` bytes; the end of the answer if it failed."""
         assert state.constraint is not None
         bits = state.constraint.allowed_bits()[:length].ljust(length, b"\0")
-        if not any(bits):
-            state.constraint_error = state.constraint.error or "no token may come next"
+        # llguidance allows the end where it failed.
+        error = state.constraint.error
+        if error or not any(bits):
+            state.constraint_error = error or "no token may come next"
             only_end = bytearray(length)
             only_end[self._eos_token_id // 8] = 1 << self._eos_token_id % 8
             return bytes(only_end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from llava_tools.chat import signatures
-from llava_tools.core import json_schema, validators
+from llava_tools.core import json_schema, schema_cost, validators
 from llava_tools.core.constraints import Constraint, ToolSpec
 from llava_tools.errors import OutputError, RequestError, SchemaError
 from llava_tools.structured.grammar import schema_for_guidance
@@ -299,13 +300,64 @@ def test_unique_items_are_found_in_linear_time() -> None:
             {"anyOf": [{"type": "integer", "multipleOf": 101 + n % 100} for n in range(900)]},
             "or too many of them",
         ),
+        ({"anyOf": [{}] * 15_000}, "more than 2,048 parts"),
+        ({"properties": {"const": {"prefixItems": [True] * 9000}}}, "more than 2,048 parts"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_schemas_that_take_too_long_to_enforce_are_refused(
     schema: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SchemaError, match=message):
         json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(2_000)}},
+        {"enum": [{"a": True} for _ in range(3_000)]},
+        {"type": "object", "properties": {f"p{n}": {"$ref": "#"} for n in range(2_000)}},
+    ],
+    ids=["many properties", "many values", "many references to a schema with itself"],
+)
+def test_large_schemas_are_checked_in_linear_time(schema: dict[str, Any]) -> None:
+    start = time.process_time()
+    json_schema.check_constraint(Constraint(schema=schema))
+    assert time.process_time() - start < 4  # quadratic: a minute
+
+
+def test_branches_with_the_same_long_list_are_compared_in_linear_time() -> None:
+    tagged = {"properties": {"k": {"enum": [[n] for n in range(3_000)]}}, "required": ["k"]}
+    schema = {"$defs": {"a": tagged}, "oneOf": [{"$ref": "#/$defs/a"}] * 1_200}
+    start = time.process_time()
+    assert not json_schema.has_disjoint_branches(schema, schema)
+    assert time.process_time() - start < 2  # each list read anew: half a minute
+
+
+@pytest.mark.parametrize(
+    ("values", "disjoint"),
+    [((1, 1.0), False), ((1, True), True), (("1", 1), True), (([1], "[1]"), True)],
+)
+def test_tags_are_compared_as_json_values(values: tuple[Any, Any], disjoint: bool) -> None:
+    branches = [{"properties": {"k": {"const": tag}}, "required": ["k"]} for tag in values]
+    schema = {"oneOf": branches}
+    assert json_schema.has_disjoint_branches(schema, schema) is disjoint
+
+
+@pytest.mark.parametrize("name", ["part", "enum", "const"])
+@pytest.mark.parametrize("count", [4, 5])
+def test_patterns_below_a_property_count_once_whatever_its_name(name: str, count: int) -> None:
+    patterns = [{"pattern": f"{n}"} for n in range(count)]
+    part = {"properties": {name: {"anyOf": [*patterns, {"$ref": "#/$defs/a"}, patterns[0]]}}}
+    schema = {
+        "allOf": [{"properties": {"a": {"$ref": "#/$defs/a"}}}] * 2,
+        "$defs": {"a": part},
+    }
+    # Both describe the same property, each by all of the patterns.
+    loads = schema_cost.PatternLoads(schema)
+    assert (loads.most(schema) > schema_cost.MAX_PATTERNS_AT_ONCE) is (count == 5)
+    assert loads.most(part) == 0
 
 
 def _properties(patterns: list[str]) -> dict[str, Any]:

@@ -279,6 +279,21 @@ def test_grammar_that_gives_up_is_an_error_of_the_schema(
     assert answer(model, Constraint(schema={"enum": ["red"]})).text == '"red"'
 
 
+def test_a_grammar_with_too_many_alternatives_is_an_error_of_the_schema(model: Llava) -> None:
+    part = {"type": "object", "properties": {f"p{n}": {} for n in range(900)}}
+    schema = {"$defs": {"a": part}, "anyOf": [{"$ref": "#/$defs/a"}] * 900}
+    with pytest.raises(SchemaError, match=r"followed: Parser Error: Current row .*; max is 2000"):
+        answer(model, Constraint(schema=schema, describe=False), max_tokens=9)
+
+
+def test_an_error_repeats_a_part_of_a_long_pattern_only(vocabulary: Vocabulary) -> None:
+    words = "|".join(f"w{n}" for n in range(3000))
+    schema = {"type": "string", "pattern": f"^({words})$", "minLength": 50}
+    with pytest.raises(SchemaError, match="Regex is empty") as caught:
+        vocabulary.grammars.matcher(Constraint(schema=schema))
+    assert len(str(caught.value)) < 500
+
+
 def test_repeated_calls_end_the_answer(model: Llava) -> None:
     """At temperature 0 a weak model repeats its first call until the tokens are used up."""
     tool = ToolSpec("pick", "", {"type": "object", "properties": {"n": {"enum": [1]}}})

@@ -32,6 +32,8 @@ def main() -> int:
         start = time.monotonic()
         tally = attack.run(attack.short if arguments.short else attack.long, arguments.seed)
         outcomes = ", ".join(f"{name} {count:,}" for name, count in tally.outcomes.most_common())
+        if tally.worst:
+            outcomes += f"; worst: {tally.worst}"
         table.write(
             f"| {attack.name}: {attack.subject} | {tally.tried:,} | {outcomes} "
             f"| {len(tally.findings)} | {time.monotonic() - start:.0f} |\n"

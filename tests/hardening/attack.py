@@ -15,6 +15,8 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     #: Inputs that ended otherwise, each in one line that says how to repeat it.
     findings: list[str] = field(default_factory=list)
+    #: What the costliest input took, where that is bounded; "" elsewhere.
+    worst: str = ""
 
     @property
     def tried(self) -> int:

@@ -1,145 +1,195 @@
-"""Hostile schemas: each is a grammar within bounds of time, or one error of one line."""
+"""Hostile schemas: each is enforced within bounds of time and memory, or one error of one line.
+
+What has a grammar is answered by the embedded model, at temperatures 0 and 1. jsonschema itself has
+to accept every finished answer; it reads patterns by `regex`, and numbers as they are written.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache, partial
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import regex
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend, validator_for
+
+from llava_tools import Llava, Message, Request, SamplingParams
 from llava_tools.core import json_schema
 from llava_tools.core.constraints import Constraint
-from llava_tools.engine.grammar_masks import GrammarCache
-from llava_tools.errors import RequestError, SchemaError
-from tests.checkpoints import llama_like_tokenizer
+from llava_tools.core.outputs import collect
+from llava_tools.engine.engine import LlavaEngine
+from llava_tools.errors import OutputError, RequestError, SchemaError
 from tests.foreign_schemas import foreign_schemas
 from tests.hardening.attack import Attack, Tally
+from tests.hardening.schema_forms import FIXED, draw
 
-#: Seconds of this process's time that the preparation of a schema may take.
-LONGEST = 2.0
+#: Seconds of this process's time and MiB that the preparation of a schema may take.
+LONGEST, MOST_MEMORY = 2.0, 256
 #: What outcomes say of that time.
 _BOUNDS = (0.5, 1.0, 1.5, LONGEST)
-
-_PATTERNS = (
-    "^(a+)+$", "^((a+)+)+$", "^(a|a)*b$", "^a{1,100000}$", "^(a{1,100}){1,1000}$", r"^\p{L}{2,90}$",
-    "^(a|b)*a(a|b){18}$", "(?=a)b", "(?<!a)b", r"\bfoo\b", r"(a)\1", "(?>a)", "^$a", "a^", "[",
-    "(?=" + "|" * 2000 + ")", "^(?:(?=a)){1000000}$", "^.*[a-z]{40}.*$", "", "[^\\s\\S]",
-    "^(" + "|".join(f"w{n}" for n in range(3000)) + ")$", "(" * 300 + ")" * 300, r"^\uD800$",
-)  # fmt: skip
-_NUMBERS = (0, 1, -1, 0.1, 1e-9, 1e-300, 1e308, -1e308, 2**53, 2**63, 997, 1000003, 10**9, 1.234567)
+#: Tokens of an answer at most, and answers at once.
+MAX_TOKENS, AT_ONCE = 48, 16
+#: Schemas that are prepared before their answers; the cache of grammars holds as many.
+BATCH = 32
+_MEMORY = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def _doubling(keyword: str, last: Any, steps: int = 40) -> dict[str, Any]:
-    parts = {f"a{n}": {keyword: [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(steps)}
-    return {"$ref": "#/$defs/a0", "$defs": {**parts, f"a{steps}": last}}
+@dataclass
+class Case:
+    """A schema, and what its preparation took."""
 
+    schema: dict[str, Any]
+    strict: bool
+    name: str = ""
+    seconds: float = 0.0
+    memory: int = 0
+    enforced: bool = False
 
-def _deep(levels: int) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "null"}
-    for _ in range(levels):
-        schema = {"type": "array", "items": schema}
-    return schema
+    def __str__(self) -> str:
+        return f"{self.name or 'drawn'}, strict={self.strict}: {json.dumps(self.schema):.300}"
 
-
-#: Schemas that once took long, or ended in an error of another kind.
-FIXED: Mapping[str, dict[str, Any]] = {
-    "a circle of unions": _doubling("anyOf", {"$ref": "#/$defs/a40"}),
-    "a circle of parts": _doubling("allOf", {"$ref": "#/$defs/a40"}),
-    "parts of parts": _doubling("allOf", {"type": "string"}),
-    "patterns at once": {
-        "allOf": [{"type": "string", "pattern": f"^.*[a-z]{{{n}}}.*$"} for n in range(1, 60)]
-    },
-    "a large divisor": {"type": "integer", "multipleOf": 99999989},
-    "no dialect": {"$schema": []},
-    "150 deep": _deep(150),
-    "30 deep": _deep(30),
-    "a long constant": {"const": "x" * 60_000},
-    "many values": {"enum": [f"v{n}" for n in range(6000)]},
-    "many names": {
-        "type": "object",
-        "properties": {f"p{n}": {"type": "integer"} for n in range(900)},
-    },
-    "too long": {"const": "x" * 70_000},
-    "no value": {"type": "integer", "minimum": 5, "maximum": 1},
-    "no text": {"type": "string", "pattern": "^a$", "minLength": 3},
-    "an unsatisfiable property": {"properties": {"a": False}, "required": ["a"], "type": "object"},
-    "itself": {"$ref": "#"},
-    "a foreign reference": {"$ref": "http://192.0.2.1/schema.json"},
-}
-
-
-def draw(rng: random.Random, depth: int = 3) -> dict[str, Any]:
-    """Return a schema of hostile parts."""
-
-    def part() -> dict[str, Any]:
-        return draw(rng, depth - 1)
-
-    kind = rng.randrange(9 if depth else 4)
-    number = partial(rng.choice, _NUMBERS)
-    if kind == 0:
-        rules = {"minLength": rng.choice((0, 3, 50_000)), "maxLength": rng.choice((0, 5, 10**9))}
-        names = rng.sample(list(rules), rng.randrange(3))
-        schema = {"type": "string", "pattern": rng.choice(_PATTERNS)}
-        return {**schema, **{name: rules[name] for name in names}}
-    if kind == 1:
-        names = rng.sample(
-            ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"], 2
-        )
-        return {"type": rng.choice(("integer", "number")), **{name: number() for name in names}}
-    if kind == 2:
-        return rng.choice(({"enum": [number(), "a", None, [1]]}, {"const": number()}, {}))
-    if kind == 3:
-        return {"$ref": rng.choice(("#", "#/properties/a", "#/$defs/a", "#/lost"))}
-    if kind == 4:
-        bounds = {"minItems": rng.choice((0, 3, 10**6)), "maxItems": rng.choice((0, 5, 10**9))}
-        return {"type": "array", "items": part(), **bounds}
-    if kind == 5:
-        properties = {name: part() for name in rng.sample("abcdefgh", rng.randrange(5))}
-        required = [name for name in properties if rng.random() < 0.5]
-        return {"type": "object", "properties": properties, "required": required}
-    if kind == 6:
-        return {"not": part()}
-    keyword = rng.choice(("allOf", "anyOf", "oneOf"))
-    return {keyword: [part() for _ in range(rng.choice((1, 2, 3, 12)))]}
+    @property
+    def constraint(self) -> Constraint:
+        """The constraint of its answers; raises if it is refused at once."""
+        return Constraint(schema=self.schema, strict=self.strict, describe=False)
 
 
 @cache
-def _grammars() -> GrammarCache:
-    grammars = GrammarCache(llama_like_tokenizer(), 700)
-    grammars.matcher(Constraint(schema={"type": "null"}))  # modules are loaded
-    return grammars
+def engine() -> LlavaEngine:
+    """The embedded model; its first grammar is made, so that modules are loaded."""
+    backend = Llava("tiny", dtype="float32").backend
+    assert isinstance(backend, LlavaEngine)
+    backend._grammars.matcher(Constraint(schema={"type": "null"}))
+    return backend
 
 
-def outcome(schema: dict[str, Any], *, strict: bool) -> str:
+def _memory(field: str) -> int:
+    """Return a figure of this process's memory in MiB; 0 where that is not Linux."""
+    if not _MEMORY[0].exists():
+        return 0
+    return int(_MEMORY[0].read_text().partition(field + ":")[2].split()[0]) >> 10
+
+
+def prepare(case: Case) -> str:
     """Prepare a schema's grammar; return whether it has one, and the time."""
-    start = time.process_time()
+    backend = engine()
+    if _MEMORY[1].exists():
+        _MEMORY[1].write_text("5")  # the peak of memory is counted from here
+    before, start = _memory("VmRSS"), time.process_time()
     try:
-        constraint = Constraint(schema=schema, strict=strict)
-        json_schema.check_constraint(constraint)
-        _grammars().matcher(constraint)
-        end = "grammar"
+        json_schema.check_constraint(case.constraint)
+        backend._grammars.matcher(case.constraint)
+        case.enforced = True
     except (SchemaError, RequestError) as error:
-        if len(str(error).splitlines()) != 1:
-            raise AssertionError(str(error)) from error
-        end = "error"
-    if (taken := time.process_time() - start) > LONGEST:
-        raise AssertionError(f"{taken:.1f} s")
-    return f"{end} within {next(bound for bound in _BOUNDS if taken <= bound)} s"
+        _check_message(error)
+    case.seconds = time.process_time() - start
+    case.memory = max(0, _memory("VmHWM") - before)
+    if case.seconds > LONGEST or case.memory > MOST_MEMORY:
+        raise AssertionError(f"{case.seconds:.1f} s, {case.memory} MiB")
+    end = "grammar" if case.enforced else "error"
+    return f"{end} within {next(bound for bound in _BOUNDS if case.seconds <= bound)} s"
+
+
+def answer(case: Case, temperature: float, seed: int) -> str:
+    """Answer in the form of a schema; return how the answer ended."""
+    sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=temperature, seed=seed)
+    request = Request((Message("user", ("Well?",)),), sampling, case.constraint)
+    at = f"at {temperature:g}"
+    try:
+        result = collect(engine().stream(request), "tiny")
+    except OutputError as error:
+        _check_message(error)
+        if error.message == "The JSON answer was cut off by max_tokens.":
+            return f"cut off {at}"
+        if not case.strict and error.message.startswith("The answer is not of its schema at "):
+            return f"refused afterwards {at}"
+        if error.message == "The answer takes too long to check against its schema.":
+            return f"too long to check {at}"
+        raise
+    except SchemaError as error:
+        _check_message(error)
+        if error.message.startswith("The constraint could not be followed: "):
+            return f"given up {at}"
+        raise
+    if result.finish_reason != "stop":
+        raise AssertionError(f"ended by {result.finish_reason}: {result.text:.200}")
+    check(json.loads(result.text), case.schema)
+    return f"valid {at}"
+
+
+def check(value: Any, schema: Mapping[str, Any]) -> None:
+    """Check an answer by jsonschema."""
+    draft = cast(Any, validator_for)(schema, default=Draft202012Validator)
+    keywords = {"pattern": _pattern, "multipleOf": _multiple_of}
+    unnamed = {key: part for key, part in schema.items() if key != "$schema"}
+    cast(Any, extend)(draft, keywords)(unnamed).validate(value)
+
+
+def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not regex.search(pattern, value, timeout=5):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _multiple_of(_: Any, divisor: float, value: Any, __: Any) -> Iterator[ValidationError]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and Fraction(repr(value)) % Fraction(repr(divisor)):
+        yield ValidationError(f"{value!r} is not a multiple of {divisor}")
+
+
+def _check_message(error: RequestError | OutputError) -> None:
+    if len(str(error).splitlines()) != 1 or len(str(error)) > 500:
+        raise AssertionError(str(error)) from error
+
+
+def cases(count: int, seed: int) -> list[Case]:
+    """Return fixed, foreign and drawn schemas; at most half of them are fixed."""
+    rng = random.Random(seed)
+    names = rng.sample(list(FIXED), min(len(FIXED), count // 2))
+    schemas: list[tuple[str, dict[str, Any]]] = [(name, FIXED[name]) for name in names]
+    schemas += foreign_schemas(count // 20, seed)
+    schemas += [("", draw(rng)) for _ in range(count - len(schemas))]
+    return [Case(schema, rng.random() < 0.5, name) for name, schema in schemas]
 
 
 def attack(count: int, seed: int) -> Tally:
-    """Prepare fixed, foreign and drawn schemas."""
-    rng, tally = random.Random(seed), Tally()
-    schemas = [*FIXED.values(), *(schema for _, schema in foreign_schemas(count // 20, seed))]
-    schemas = schemas[:count]
-    schemas += [draw(rng) for _ in range(count - len(schemas))]
-    for schema in schemas:
-        strict = rng.random() < 0.5
-        what = f"strict={strict}: {json.dumps(schema):.300}"
-        tally.add(partial(outcome, schema, strict=strict), what)
+    """Prepare schemas, and answer in the form of those that have a grammar."""
+    tally, worst, most = Tally(), Case({}, True), Case({}, True)
+    schemas = cases(count, seed)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for start in range(0, count, BATCH):
+            batch = schemas[start : start + BATCH]
+            for case in batch:
+                tally.add(partial(prepare, case), str(case))
+            worst = max(worst, *batch, key=lambda case: case.seconds)
+            most = max(most, *batch, key=lambda case: case.memory)
+            _answer_all(batch, seed, tally, pool)
+    tally.worst = (
+        f"{worst.seconds:.2f} s of a core ({worst.name or 'drawn'}), "
+        f"{most.memory} MiB ({most.name or 'drawn'})"
+    )
     return tally
 
 
-ATTACK = Attack("schemas", "hostile schemas and patterns, prepared", attack, 2_000, 60)
+def _answer_all(batch: Iterable[Case], seed: int, tally: Tally, pool: ThreadPoolExecutor) -> None:
+    tried = [(case, heat) for case in batch if case.enforced for heat in (0.0, 1.0)]
+    ends = [pool.submit(answer, case, temperature, seed) for case, temperature in tried]
+    for (case, temperature), end in zip(tried, ends, strict=True):
+        tally.add(end.result, f"temperature {temperature:g}, {case}")
+
+
+ATTACK = Attack(
+    "schemas",
+    "hostile schemas and patterns, prepared, and answered at temperatures 0 and 1",
+    attack,
+    2_000,
+    40,
+)
