@@ -139,17 +139,17 @@ def predict(
     """
     choices: list[Prediction] = []
     statements: list[ExistencePrediction] = []
-    with ThreadPoolExecutor(_AT_ONCE) as executor:
+    executor = ThreadPoolExecutor(_AT_ONCE)
+    try:
         scored = executor.map(lambda record: _score(backend, record), records)
-        try:
-            for number, (record, scores) in enumerate(zip(records, scored, strict=True), start=1):
-                if isinstance(record, LabelledQuestion):
-                    choices.append(Prediction(scores, record.right))
-                else:
-                    statements.append(ExistencePrediction(log_odds(scores), record.is_shown))
-                progress(number)
-        finally:  # after an error or an interrupt, no further record begins
-            executor.shutdown(cancel_futures=True)
+        for number, (record, scores) in enumerate(zip(records, scored, strict=True), start=1):
+            if isinstance(record, LabelledQuestion):
+                choices.append(Prediction(scores, record.right))
+            else:
+                statements.append(ExistencePrediction(log_odds(scores), record.is_shown))
+            progress(number)
+    finally:  # after an error or an interrupt, no further record begins, and nothing waits
+        executor.shutdown(wait=False, cancel_futures=True)
     return Predictions(choices, statements)
 
 

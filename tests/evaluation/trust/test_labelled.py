@@ -119,27 +119,32 @@ def test_an_image_that_is_none_is_named(folder: Path) -> None:
         predict(ScriptedBackend(), records, lambda done: None)
 
 
-def test_after_an_interrupt_no_record_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_interrupt_no_record_begins_and_none_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release = threading.Event()
-
-    class Executor(ThreadPoolExecutor):
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            release.set()
-            super().shutdown(wait=wait)
+    executor = ThreadPoolExecutor(8)
+    ended: list[str] = []
 
     def score(request: Request, label: str) -> float:
-        assert "First?" in request.messages[0].text or release.wait(10)
+        text = request.messages[0].text
+        if "First?" not in text:
+            release.wait(10)
+        ended.append(text)
         return -1.0
 
     def interrupt(done: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(labelled, "ThreadPoolExecutor", Executor)
+    monkeypatch.setattr(labelled, "ThreadPoolExecutor", lambda count: executor)
     records = read_labelled(_write(folder, [QUESTION | {"question": "First?"}] + [QUESTION] * 200))
     backend = ScriptedBackend(scores=score)
     with pytest.raises(KeyboardInterrupt):
         predict(backend, records, interrupt)
+    assert all("First?" in text for text in ended)
+    assert not release.is_set()
+    release.set()
+    executor.shutdown()
     assert len(backend.requests) < 20
 
 
