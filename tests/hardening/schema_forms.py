@@ -58,6 +58,7 @@ FIXED: Mapping[str, dict[str, Any]] = {
     "1,000 Unicode classes": _properties(1000, r"^\p{{L}}+{}$"),
     "470 Unicode classes": {"anyOf": [{"pattern": rf"^\p{{L}}{n}$"} for n in range(470)]},
     "20 repeated classes": _properties(20, r"^\p{{L}}{{1,90}}{}$"),
+    "200 repeated classes": _properties(200, r"^\p{{L}}{{1,90}}{}$"),
     "counted repeats": _properties(5, "^((ab){{1,50}}c){{1,900}}{}$"),
     "1,200 properties twice": {
         "anyOf": [{"type": "object", "properties": {f"p{n}": {} for n in range(1200)}}] * 2
