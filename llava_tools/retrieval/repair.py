@@ -37,6 +37,7 @@ def open_to_write(
         if not remove_damaged_versions(location):
             raise
         store = _open_and_check(location, metadata, keep_images)
+        store.mended = True
     if keep_images is not None and keep_images != store.keeps_images:
         state = "keeps" if store.keeps_images else "does not keep"
         raise IndexStoreError(

@@ -43,7 +43,7 @@ def run_update(
     removed = [path for path in documents if path in unusable or scan.is_gone(path)]
     store.remove(removed)
     writer.report_search_indexes()
-    clean_up(store, verify=not added and not removed)
+    clean_up(store, verify=store.mended or not (added or removed))
     calibration = VectorCalibration.load(store)
     if added or removed or calibration.pages != store.count():
         calibrate(store, encoder).save(store)

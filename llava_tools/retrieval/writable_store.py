@@ -35,6 +35,10 @@ class WritableStore(Store):
     If there is no index, `metadata` creates one, with a table for the images of pages if
     `keep_images`.
 
+    Attributes:
+        mended: Whether damaged versions of its tables were removed; the search indexes may be
+            damaged, too.
+
     Raises:
         IndexStoreError: As `Store`; or the index cannot be created.
         MissingExtraError: LanceDB is not installed.
@@ -52,6 +56,7 @@ class WritableStore(Store):
             with location.translate_errors():
                 create_tables(connect(location), metadata, keep_images)
         super().__init__(location)
+        self.mended = False
 
     def put_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add files, or replace their rows."""

@@ -111,6 +111,19 @@ def test_i8_corrupted_files_raise_index_store_errors_only(
         shutil.rmtree(folder)
 
 
+def test_i8_one_update_mends_data_and_search_indexes(intact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(intact / "index", tmp_path / "index")
+    data = (folder / "pages.lance").glob("data/*.lance")
+    newest = max(data, key=lambda path: path.stat().st_mtime_ns)  # the copy keeps the times
+    newest.write_bytes(newest.read_bytes()[:-100])
+    for path in (folder / "pages.lance").glob("_indices/*/metadata.lance"):
+        path.unlink()
+    index = PageIndex(folder, embedder())
+    index.update([intact / "in"])
+    assert use(folder) == []
+    assert len(index.search("total", mode="text")) == 2
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 500], ids=["empty", "cleared"])
 @pytest.mark.parametrize("table", ["pages", "documents", "values"])
 @pytest.mark.parametrize("place", ["newest", "oldest"])
