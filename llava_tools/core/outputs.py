@@ -90,6 +90,9 @@ class Chunk:
         tool_call_chunks: New chunks of tool calls.
         best_effort: Set in the last chunk if the constraint was not enforced in full.
         stop_string: In the last chunk the stop string that ended the answer, if that is known.
+        prompt_seconds: In the first chunk the seconds that were spent on the prompt: those of
+            `Timings.prepare`, and its share of the model's steps, without those spent on other
+            requests meanwhile. None in others, and if the backend does not know.
     """
 
     text: str = ""
@@ -101,6 +104,7 @@ class Chunk:
     tool_call_chunks: tuple[ToolCallChunk, ...] = ()
     best_effort: bool = False
     stop_string: str = ""
+    prompt_seconds: float | None = None
 
 
 @dataclass(frozen=True)

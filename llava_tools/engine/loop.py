@@ -164,6 +164,7 @@ class EngineLoop:
 
     def _step(self) -> None:
         shares = self._scheduler.schedule()
+        start = time.perf_counter()
         result = self._compute(shares)
         if result is None:
             return
@@ -178,13 +179,15 @@ class EngineLoop:
                 sampled.append(share.sequence)
                 sampled_rows.append(begin)
             begin += rows
+        tokens: Iterable[int] = ()
         if sampled:
             logits = result.logits
             if len(sampled) < len(logits):
                 logits = logits[sampled_rows]
             tokens = self._sampler.sample(logits, [item.state for item in sampled])
-            for sequence, token in zip(sampled, tokens, strict=True):
-                self._append(sequence, token)
+        _divide(time.perf_counter() - start, shares)
+        for sequence, token in zip(sampled, tokens, strict=True):
+            self._append(sequence, token)
 
     def _compute(self, shares: list[Share]) -> StepLogits | None:
         """Compute a step; as long as memory does not suffice, without its largest sequence.
@@ -274,6 +277,13 @@ def _forced_tokens(state: RequestState, limit: int) -> list[int]:
     if state.constraint is None or state.constraint_error or state.sampling.logprobs:
         return []
     return state.constraint.forced_tokens(limit)
+
+
+def _divide(seconds: float, shares: Collection[Share]) -> None:
+    """Add the duration of a step to its requests, by their tokens."""
+    each = seconds / sum(share.rows for share in shares)
+    for share in shares:
+        share.sequence.state.step_seconds += each * share.rows
 
 
 def _put(states: Iterable[RequestState], error: EngineError) -> None:

@@ -83,6 +83,7 @@ class RequestState:
         private_from: Position in the prompt from which its KV is not kept for other requests.
         max_tokens: New tokens at most.
         label: Tokens of a label whose log-probabilities are wanted, instead of new tokens.
+        step_seconds: Its share of its steps' durations, by tokens; written by the engine thread.
         outputs: From the engine thread to the caller: step outputs, or the error that ended it.
         cached_tokens: Prompt tokens found in the KV cache; written by the engine thread.
         logprobs: One entry a token if the request asks for log-probabilities.
@@ -106,6 +107,7 @@ class RequestState:
     private_from: float = math.inf
     max_tokens: int = 0
     label: Sequence[int] = ()
+    step_seconds: float = 0.0
     outputs: queue.SimpleQueue[StepOutput | EngineError] = field(default_factory=queue.SimpleQueue)
     cached_tokens: int = 0
     logprobs: list[TokenIdLogprob] = field(default_factory=list)

@@ -85,7 +85,10 @@ class EngineStream:
 
     def _chunk(self, output: StepOutput) -> Chunk:
         """Turn the tokens that are new in a step output into text."""
-        self._first_token = self._first_token or output.time
+        state, prompt_seconds = self._state, None
+        if self._first_token is None:
+            self._first_token = output.time
+            prompt_seconds = state.submitted - state.arrived + state.step_seconds
         begin, new = self._token_count, output.tokens
         text = ""
         for count, token in enumerate(new, start=1):
@@ -99,13 +102,12 @@ class EngineStream:
         logprobs = self._logprobs(begin, new)
         stopped = self._stop_filter.stopped
         if not output.finished and not stopped:
-            return Chunk(text, tuple(new), logprobs)
+            return Chunk(text, tuple(new), logprobs, prompt_seconds=prompt_seconds)
         ended = stopped or bool(new and new[-1] in self._eos_token_ids)
         reason: FinishReason = "stop" if ended else "length"
         if not stopped:
             text += self._stop_filter.feed(self._decoder.rest())
         self._finish()
-        state = self._state
         return Chunk(
             text + self._stop_filter.flush(),
             tuple(new),
@@ -120,6 +122,7 @@ class EngineStream:
                 total=time.perf_counter() - state.arrived,
             ),
             stop_string=self._stop_filter.found,
+            prompt_seconds=prompt_seconds,
         )
 
     def _logprobs(self, begin: int, tokens: Sequence[int]) -> tuple[TokenLogprob, ...]:

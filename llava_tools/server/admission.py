@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from llava_tools.errors import QueueFullError
 from llava_tools.server.options import ServerOptions
-from llava_tools.server.pacing import end_turn
 from llava_tools.server.users import User
 
 
@@ -37,7 +36,6 @@ class Admission:
                 f"{user.pending} requests of this API key wait or run, which is its limit.",
                 "Wait for their answers.",
             )
-        end_turn()
         self.pending += 1
         user.pending += 1
         try:

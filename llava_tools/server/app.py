@@ -56,7 +56,9 @@ def create_app(options: ServerOptions, model: Llava, embedder: Embedder | None =
         allow_headers=["*"],
     )
     access = Middleware(AccessMiddleware, options=options, users=service.users)
-    pacing = Middleware(PacingMiddleware, users=service.users)
+    pacing = Middleware(
+        PacingMiddleware, users=service.users, most_queued=options.max_pending_per_key
+    )
     routes, metrics = _routes(), Metrics(service)
     sinks = [metrics.observe, log_request, *([sink] if (sink := span_sink()) else [])]
     recording = Middleware(RecordMiddleware, routes=routes, sinks=sinks)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -15,6 +15,7 @@ from llava_tools.core.outputs import Answer, Chunk, collect
 from llava_tools.core.requests import Request
 from llava_tools.core.streaming import astream
 from llava_tools.errors import AnswerTimeoutError, RequestError
+from llava_tools.server.pacing import add_wait, end_turn
 from llava_tools.server.record import current_record
 from llava_tools.server.service import Service
 from llava_tools.server.users import User
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 #: Most characters of a text whose tokens are counted: an encoder takes some 400 bytes for each.
 MAX_COUNTED_CHARACTERS = 1_000_000
+#: Seconds of the model that are not charged: an image and a question take so many on two cores.
+FREE_SECONDS = 0.05
 _FEWER_TOKENS = "Ask for fewer tokens (max_tokens)."
 
 
@@ -39,11 +42,13 @@ async def generate(service: Service, user: User, request: Request) -> AsyncGener
     service.check_loaded()
     deadline = time.monotonic() + service.options.timeout
     record = current_record()
-    with service.admission.admit(user), record.answering(request):
+    admitted = time.monotonic()
+    with _admitted(service, user), record.answering(request):
         async with aclosing(astream(lambda: service.model.backend, request)) as stream:
             while (
                 chunk := await next_within(stream, deadline, service.options.timeout)
             ) is not None:
+                end_turn(_uncharged(chunk, time.monotonic() - admitted))
                 record.add_chunk(chunk)
                 yield chunk
 
@@ -63,8 +68,11 @@ async def run(service: Service, user: User, work: Callable[[], T]) -> T:
         EngineError: The engine could not finish, or is not loaded yet.
     """
     service.check_loaded()
-    with service.admission.admit(user):
-        return await asyncio.to_thread(work)
+    admitted = time.monotonic()
+    with _admitted(service, user):
+        result = await asyncio.to_thread(work)
+    add_wait(min(time.monotonic() - admitted, FREE_SECONDS))
+    return result
 
 
 def count_tokens(service: Service, request: Request) -> int:
@@ -175,6 +183,22 @@ def check_image_count(count: int, most: int) -> None:
         raise RequestError(
             f"The request has {count} images; the limit is {most}.", "Send fewer in a request."
         )
+
+
+@contextmanager
+def _admitted(service: Service, user: User) -> Iterator[None]:
+    """Count a request while it runs; its turn goes on if the model is in this process."""
+    with service.admission.admit(user):
+        if service.model.options.base_url is not None:
+            end_turn()
+        yield
+
+
+def _uncharged(first: Chunk, seconds: float) -> float:
+    """Return how many of the seconds until an answer's first chunk its user is not charged for."""
+    if first.prompt_seconds is None:
+        return seconds
+    return seconds - max(0.0, first.prompt_seconds - FREE_SECONDS)
 
 
 def _check_length(characters: int) -> None:

@@ -27,17 +27,19 @@ class User:
         resolver: Opens the images that requests name, and keeps them in a store of the user's own.
         allow_urls: Whether links to public hosts are fetched, too.
         pending: Requests that wait or run.
+        queued: Requests that wait for their turn, before the server reads what they are.
         seen: When a request of his last began or ended, by the clock of `pacing`.
-        preparing: Held by the one request that is prepared while other users are active.
-        rests_until: When the next one may be prepared, by the same clock.
+        turn: Held by the one request that has its turn while other users are active.
+        rests_until: When the next turn may begin, by the same clock.
     """
 
     name: str
     resolver: ImageResolver
     allow_urls: bool = False
     pending: int = field(default=0)
+    queued: int = field(default=0)
     seen: float = field(default=-math.inf)
-    preparing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     rests_until: float = field(default=-math.inf)
 
     def open_image(self, source: str) -> ImageRef:

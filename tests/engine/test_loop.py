@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from llava_tools.core.requests import SamplingParams
+from llava_tools.engine import loop
 from llava_tools.engine.blocks import BLOCK_SIZE, BlockManager
 from llava_tools.engine.loop import EngineLoop
 from llava_tools.engine.request_state import PromptImage, RequestState, StepOutput
@@ -93,6 +95,25 @@ def test_answers_do_not_depend_on_the_batch(
         assert read(state) == answer(prompt, 5 + n)
     assert item.loop.idle
     assert item.free
+
+
+def test_the_duration_of_a_step_is_divided_between_its_requests_by_tokens(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, clock = harness(), SimpleNamespace(now=0.0)
+
+    def compute(shares: Sequence[Share]) -> None:
+        clock.now += sum(share.rows for share in shares)
+
+    item.runner.before_step = compute
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    item.runner.gate.clear()
+    item.submit([5], 1)  # its step waits while the others are submitted
+    long, short = item.submit([*range(2, 32)], 1), item.submit([*range(40, 46)], 2)
+    item.runner.gate.set()
+    read(long)
+    read(short)
+    assert (long.step_seconds, short.step_seconds) == pytest.approx((30, 7))
 
 
 def test_a_long_prompt_is_computed_in_chunks_and_answers_go_on(

@@ -178,6 +178,10 @@ def test_the_chunks_of_a_stream_form_the_answer(llava: Llava, images: list[Image
     timings = chunks[-1].timings
     assert timings is not None
     assert 0 < timings.prepare < timings.first_token < timings.total
+    prompt_seconds = [chunk.prompt_seconds for chunk in chunks]
+    assert prompt_seconds[1:] == [None] * (len(chunks) - 1)
+    assert prompt_seconds[0] is not None
+    assert prompt_seconds[0] > timings.prepare
 
 
 def _penalized(penalty: float, tokens: list[int], **settings: Any) -> RequestState:

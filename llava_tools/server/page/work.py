@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request as HttpRequest
 
 from llava_tools.server.generation import next_within, time_limit, while_connected
+from llava_tools.server.pacing import end_turn
 from llava_tools.server.service import Service
 from llava_tools.server.users import User
 
@@ -30,6 +31,7 @@ async def run_work(http: HttpRequest, work: Callable[[], Coroutine[Any, Any, T]]
     service: Service = http.app.state.service
     service.check_loaded()
     with service.admission.admit(http.state.user):
+        end_turn()
         return await while_connected(http, _within(service.options.timeout, work()))
 
 
@@ -47,6 +49,7 @@ async def stream_work(
     timeout = service.options.timeout
     deadline = time.monotonic() + timeout
     with service.admission.admit(user):
+        end_turn()
         async with aclosing(open_stream()) as stream:
             while (item := await next_within(stream, deadline, timeout, _LESS)) is not None:
                 yield item
