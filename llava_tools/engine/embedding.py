@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import CLIPVisionModel
 
 from llava_tools.core.backend import Backend
+from llava_tools.engine.device import require_memory
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.loading.clip import (
     Clip,
@@ -63,22 +64,15 @@ class ClipEmbedding:
         return self._loaded_tower is not None
 
     def embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """See `Encoder.embed_texts`. Texts beyond the context are cut off, with a warning."""
+        """See `Encoder.embed_texts`. Texts beyond the context are cut off, with a warning.
+
+        Raises:
+            MemoryExhaustedError: There is no memory for them.
+            EngineError: This process was forked from the one that loaded the model.
+        """
         check_process()
-        limit = self.clip.context_length - len(self.clip.tokenizer.bos) - 1
-        tokens = [self.clip.tokenizer.encode(text) for text in texts]
-        too_long = sum(len(ids) > limit for ids in tokens)
-        if too_long:
-            _log.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads; only their beginnings "
-                "count. Split them into shorter passages.",
-                *(too_long, len(texts), self.clip.context_length, self.clip.name),
-            )
-        vectors: list[list[float]] = []
-        for start in range(0, len(tokens), TEXT_BATCH):
-            batch = [ids[:limit] for ids in tokens[start : start + TEXT_BATCH]]
-            vectors += self._text_vectors(batch)
-        return vectors
+        with require_memory("the texts to embed"):
+            return self._embed_texts(texts)
 
     def embed_images(self, images: Sequence[ImageRef]) -> list[list[float]]:
         """See `Encoder.embed_images`.
@@ -86,13 +80,14 @@ class ClipEmbedding:
         Raises:
             ImageError: An image turns out to be damaged when it is decoded.
             ModelError: No engine has the vision tower, and it cannot be loaded.
+            MemoryExhaustedError: There is no memory for them.
             EngineError: This process was forked from the one that loaded the model.
         """
         check_process()
         vectors: list[list[float]] = []
         for start in range(0, len(images), IMAGE_BATCH):
             batch = images[start : start + IMAGE_BATCH]
-            with self._lock:
+            with self._lock, require_memory("the images to embed"):
                 vectors += self._image_vectors(batch, self._vision_tower())
         return vectors
 
@@ -115,6 +110,22 @@ class ClipEmbedding:
             if model.device == device and options.dtype in ("auto", dtype):
                 return VisionTower(model, engine.loaded.processor)
         return None
+
+    def _embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        limit = self.clip.context_length - len(self.clip.tokenizer.bos) - 1
+        tokens = [self.clip.tokenizer.encode(text) for text in texts]
+        too_long = sum(len(ids) > limit for ids in tokens)
+        if too_long:
+            _log.warning(
+                "%d of %d texts are longer than the %d tokens that %s reads; only their beginnings "
+                "count. Split them into shorter passages.",
+                *(too_long, len(texts), self.clip.context_length, self.clip.name),
+            )
+        vectors: list[list[float]] = []
+        for start in range(0, len(tokens), TEXT_BATCH):
+            batch = [ids[:limit] for ids in tokens[start : start + TEXT_BATCH]]
+            vectors += self._text_vectors(batch)
+        return vectors
 
     def _vision_tower(self) -> VisionTower:
         """Return an engine's vision tower, or load one; the lock is held."""

@@ -193,12 +193,14 @@ class LlavaEngine:
     def count_tokens(self, request: Request) -> int:
         """See `Backend.count_tokens`. No image is opened."""
         conversation = self._tokenizer.conversation
-        pieces = prompt.build(request.messages, request.constraint, conversation)
-        return self._length(self._tokenize(pieces))
+        with require_memory("the request"):
+            pieces = prompt.build(request.messages, request.constraint, conversation)
+            return self._length(self._tokenize(pieces))
 
     def token_ids(self, text: str) -> list[int]:
         """See `Backend.token_ids`. `<s>` is not among them."""
-        return self._tokenizer.encode(text)
+        with require_memory("the text"):
+            return self._tokenizer.encode(text)
 
     def close(self) -> None:
         """See `Backend.close`."""

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from llava_tools.engine import load_embedding
 from llava_tools.engine.embedding import ClipEmbedding
 from llava_tools.engine.loading.checkpoint import load
 from llava_tools.engine.loading.processor import preprocess
-from llava_tools.errors import ImageError, ModelError, ModelNotFoundError
+from llava_tools.errors import ImageError, MemoryExhaustedError, ModelError, ModelNotFoundError
 from llava_tools.options import EmbeddingOptions, EngineOptions
 from llava_tools.retrieval import PageIndex
 from tests.checkpoints import write_clip
@@ -230,6 +231,25 @@ def test_the_clip_of_another_vision_tower_is_an_error(
     assert llava.backend.model_name
     with pytest.raises(ModelError, match="image_size is 28 there and 56 here"):
         Embedder(str(checkpoint), clip=str(folder)).embed_images([Image.new("RGB", (8, 8))])
+
+
+@pytest.mark.parametrize("kind", ["texts", "images"])
+def test_memory_that_runs_out_is_named_and_the_next_vectors_come(
+    embedding: ClipEmbedding, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    items: dict[str, list[Any]] = {
+        "texts": ["red"], "images": [open_image(Image.new("RGB", (8, 8)))]
+    }  # fmt: skip
+    embed = getattr(embedding, f"embed_{kind}")
+
+    def exhausted(*_: object) -> object:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("llava_tools.engine.embedding._unit", exhausted)
+        with pytest.raises(MemoryExhaustedError, match=f"for the {kind} to embed"):
+            embed(items[kind])
+    assert len(embed(items[kind])) == 1
 
 
 def test_an_invalid_image_is_an_error(checkpoint: Path, clip: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from llava_tools import Llava
 from llava_tools.core.outputs import collect
+from llava_tools.core.requests import Message, Request
 from llava_tools.engine import sampler
 from llava_tools.engine.engine import LlavaEngine
 from llava_tools.engine.step import Share, StepLogits
@@ -199,6 +200,28 @@ def test_memory_that_runs_out_beside_the_model_fails_one_request(
     assert caught.value.retryable
     assert model.ask("What is it?", max_tokens=4).usage.completion_tokens == 4
     assert engine_of(model).idle
+
+
+@pytest.mark.parametrize(
+    ("count", "purpose"),
+    [
+        (lambda engine: engine.count_tokens(Request((Message("user", ("What?",)),))), "request"),
+        (lambda engine: engine.token_ids("What?"), "text"),
+    ],
+    ids=["count_tokens", "token_ids"],
+)
+def test_memory_that_runs_out_while_tokens_are_counted_is_named(
+    llava: Llava,
+    monkeypatch: pytest.MonkeyPatch,
+    count: Callable[[LlavaEngine], object],
+    purpose: str,
+) -> None:
+    def exhausted(*_: object, **__: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(Tokenizer, "_ids", exhausted)
+    with pytest.raises(MemoryExhaustedError, match=f"not enough memory for the {purpose}"):
+        count(engine_of(llava))
 
 
 def test_a_fault_in_the_text_of_an_answer_ends_its_request(
