@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from llava_tools.core.backend import measures_evidence
 from llava_tools.embedding import Embedder
-from llava_tools.errors import EngineError, LlavaToolsError, ModelNotFoundError, on_one_line
+from llava_tools.errors import (
+    EngineClosedError,
+    EngineError,
+    LlavaToolsError,
+    ModelNotFoundError,
+    on_one_line,
+)
 from llava_tools.model import Llava
 from llava_tools.server.admission import Admission
 from llava_tools.server.errors import ModelLoadingError
@@ -64,6 +70,9 @@ class Service:
             self._measures_evidence = measures_evidence(backend)
             self._load_error = None
             _log.info("model %s is ready", on_one_line(self.model_name))
+        except EngineClosedError as error:  # the server ended meanwhile
+            self._load_error = error
+            _log.info("the model was closed while it was loaded")
         except LlavaToolsError as error:
             self._load_error = error
             _log.error("the model cannot be loaded: %s", error)
