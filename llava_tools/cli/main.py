@@ -10,12 +10,14 @@ import argparse
 import atexit
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from llava_tools import __version__
@@ -36,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, by default the one of this process, and return its exit code."""
     interrupts: list[int] = []
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
+        if argv is None and _is_importing(frame):
+            os._exit(130)  # torch's C++ code aborts the process if what it imports is interrupted
         raise KeyboardInterrupt
 
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -56,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if in_main_thread:
             # At exit, Python would print a traceback for an interrupt.
             signal.signal(signal.SIGINT, signal.SIG_DFL if argv is None else previous)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame is part of an import."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _run(argv: Sequence[str] | None) -> int:

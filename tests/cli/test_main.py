@@ -175,6 +175,26 @@ def test_interrupt_of_an_import_is_silent_whatever_it_raises(
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_interrupt_of_an_import_ends_the_process_there(tmp_path: Path) -> None:
+    """torch's C++ code called `abort` if an interrupt came in modules that it imports."""
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(5)\n"
+        "finally:\n"
+        "    print('the interrupt was raised')\n"
+    )
+    program = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "from llava_tools.cli import main\n"
+        "main._run = lambda argv: __import__('interrupted')\n"
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("end", ["return 130", "raise KeyboardInterrupt"])
 def test_interrupt_waits_neither_for_threads_nor_for_the_exit_of_libraries(end: str) -> None:
     """Python's own exit took 20 s of a busy machine; a thread that goes on would keep it."""
