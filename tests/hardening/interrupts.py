@@ -203,4 +203,4 @@ def attack(count: int, seed: int) -> Tally:
     return tally
 
 
-ATTACK = Attack("interrupts", "Ctrl-C at any moment of any command", attack, 400, 18)
+ATTACK = Attack("interrupts", "Ctrl-C at any moment of any command", attack, 200, 18)
