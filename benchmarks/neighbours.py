@@ -19,13 +19,11 @@ import json
 import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.queues import Queue
 from pathlib import Path
 from statistics import median
@@ -35,6 +33,7 @@ import httpx
 from PIL import Image
 
 from benchmarks.machine import describe
+from benchmarks.serving import serving, wait_until_healthy
 
 IMAGES = sorted((Path(__file__).parents[1] / "examples" / "images").glob("*.png"))
 QUESTION = "What colour is the star?"
@@ -115,7 +114,7 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: question([_image(5_470, "WEBP", "RGBA", lossless=True, method=0)], QUESTION),
     ),
     "16 images of noise": (_CHAT, lambda: question(_noise(), QUESTION, max_tokens=512)),
-    "text of 700 tokens": (_CHAT, lambda: _texts(100)),
+    "text of 1,300 tokens": (_CHAT, lambda: _texts(100)),
     "text of 990,000 characters": (_CHAT, lambda: _texts(33_000)),
     "text of 30 million characters": (_CHAT, lambda: _texts(1_000_000)),
     "schema of 30,000 words": (_CHAT, lambda: formed({"enum": [f"w {n}" for n in range(30_000)]})),
@@ -147,21 +146,13 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
 }
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Run the server for the keys "neighbour" and "attacker"; yield its URL."""
+def server_arguments(folder: Path) -> list[str]:
+    """Return the arguments of a server for the keys "neighbour" and "attacker"."""
     keys = folder / "keys"
     keys.write_text("neighbour-key-of-24-chars\nattacker-key-of-24-chars!\n")
     keys.chmod(0o600)
-    command = [sys.executable, "-m", "llava_tools", "serve", "--port", "0"]
-    command += ["--log-format", "none", "--api-key-file", str(keys)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        url = process.stderr.readline().split("http", 1)[1].split(" ", 1)[0]
-        try:
-            yield f"http{url}"
-        finally:
-            process.terminate()
+    arguments = ["llava_tools", "serve", "--port", "{port}", "--log-format", "none"]
+    return [*arguments, "--api-key-file", str(keys)]
 
 
 def attack(url: str, kind: str, at_once: int, seconds: float, statuses: Queue[Any]) -> None:
@@ -246,9 +237,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6)
     options = parser.parse_args()
     results = []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as url:
-        while httpx.get(f"{url}/health", trust_env=False).status_code != 200:
-            time.sleep(0.2)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serving(server_arguments(folder := Path(name)), folder / "log") as (url, _),
+    ):
+        wait_until_healthy(url)
         ask_for(url, 3)
         for kind in options.kind:
             result = compare(url, kind, options.at_once, options.rounds, options.seconds)

@@ -14,14 +14,9 @@ import asyncio
 import base64
 import json
 import random
-import signal
-import subprocess
-import sys
-import threading
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -31,6 +26,7 @@ import httpx
 import psutil
 
 from benchmarks.machine import describe
+from benchmarks.serving import serving, wait_until_healthy
 from llava_tools import Embedder, Llava
 
 IMAGES = sorted((Path(__file__).parents[1] / "examples" / "images").glob("*.png"))
@@ -168,35 +164,11 @@ def _openai_text(item: dict[str, Any]) -> str:
     return message.get("content") or ""
 
 
-@contextmanager
-def serving() -> Iterator[tuple[subprocess.Popen[str], str, list[dict[str, Any]]]]:
-    """Run the server; yield its process, its URL and the lines of its log."""
-    command = [sys.executable, "-m", "llava_tools", "serve", "--port", "0"]
-    command += ["--log-format", "json"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        url = process.stderr.readline().split("http", 1)[1].split(" ", 1)[0]
-        lines: list[dict[str, Any]] = []
-
-        def read() -> None:
-            lines.extend(json.loads(line) for line in process.stderr or ())
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
-            yield process, f"http{url}", lines
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-            reader.join()
-
-
 async def load(url: str, process: psutil.Process, clients: int, seconds: float) -> dict[str, Any]:
     """Run the clients; return what they saw, and the server's memory meanwhile."""
     expected, counts = await asyncio.to_thread(Expected), Counts()
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-        while (await http.get("/health")).status_code != 200:
-            await asyncio.sleep(0.2)
+        await asyncio.to_thread(wait_until_healthy, url)
         until = time.monotonic() + seconds
         running = [Client(url, expected, counts, seed).run(until) for seed in range(clients)]
         memory: list[tuple[float, int]] = []
@@ -232,9 +204,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=180)
     options = parser.parse_args()
-    with serving() as (process, url, lines):
-        server = psutil.Process(process.pid)
-        result = asyncio.run(load(url, server, options.clients, options.seconds))
+    arguments = ["llava_tools", "serve", "--port", "{port}", "--log-format", "json"]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with serving(arguments, log) as (url, process):
+            server = psutil.Process(process.pid)
+            result = asyncio.run(load(url, server, options.clients, options.seconds))
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     requests = [line for line in lines if line["message"] == "request"]
     result |= {
         "clients": options.clients,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Seconds that a server gets to load its model, and to end.
-SECONDS_TO_START = 180
-SECONDS_TO_END = 60
+from benchmarks.serving import SECONDS_TO_START, serving
 
 
 @dataclass
@@ -63,17 +58,10 @@ class ServerProcess:
 @contextmanager
 def running(name: str, flags: Sequence[str], folder: Path) -> Iterator[ServerProcess]:
     """Run a subcommand that serves on the port of `flags`, `{port}` in them; end it by SIGTERM."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     counts, log = folder / f"{name}.counts.json", folder / f"{name}.log"
     counts.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "benchmarks.soak.served", str(counts), name]
-    command += [flag.format(port=port) for flag in flags]
-    with log.open("wb") as file, subprocess.Popen(command, stderr=file) as process:
-        server = ServerProcess(name, f"http://127.0.0.1:{port}", process, log, counts)
-        try:
-            server.wait_until_loaded()
-            yield server
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(SECONDS_TO_END)
+    arguments = ["benchmarks.soak.served", str(counts), name, *flags]
+    with serving(arguments, log) as (url, process):
+        server = ServerProcess(name, url, process, log, counts)
+        server.wait_until_loaded()
+        yield server

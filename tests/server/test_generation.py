@@ -168,7 +168,7 @@ async def test_beside_others_a_user_rests_for_what_a_long_prompt_took(
     seconds: float | None, charged: float
 ) -> None:
     backend = TimedBackend(["one two three"])
-    paced = Paced(_service(backend, **KEYS), lambda *args: answer(*args, QUESTION))
+    paced = Paced(_service(backend, **KEYS), lambda service, user: answer(service, user, QUESTION))
     backend.seconds = seconds
     begin = time.monotonic()
     await paced.request()
@@ -178,7 +178,7 @@ async def test_beside_others_a_user_rests_for_what_a_long_prompt_took(
 
 async def test_beside_others_a_user_s_next_request_waits_for_the_first_chunk() -> None:
     backend = ScriptedBackend(["one two three"])
-    paced = Paced(_service(backend, **KEYS), lambda *args: answer(*args, QUESTION))
+    paced = Paced(_service(backend, **KEYS), lambda service, user: answer(service, user, QUESTION))
     hold = threading.Event()
     backend._pause = hold.wait  # type: ignore[assignment]
     requests = [asyncio.ensure_future(paced.request()) for _ in range(2)]
@@ -197,7 +197,9 @@ async def test_beside_others_a_user_s_texts_are_embedded_one_request_after_anoth
         running.append(1)
         hold.wait()
 
-    paced = Paced(_service(ScriptedBackend(), **KEYS), lambda *args: run(*args, work))
+    paced = Paced(
+        _service(ScriptedBackend(), **KEYS), lambda service, user: run(service, user, work)
+    )
     requests = [asyncio.ensure_future(paced.request()) for _ in range(2)]
     while not running:
         await asyncio.sleep(0)
