@@ -14,7 +14,7 @@ from llava_tools.errors import ForeignIndexError, IndexStoreError
 from llava_tools.images.sources import shorten
 from llava_tools.retrieval.location import IndexLocation
 from llava_tools.retrieval.schema import IndexMetadata
-from llava_tools.retrieval.tables import connect, open_table
+from llava_tools.retrieval.tables import connect, open_table, read_rows
 from llava_tools.retrieval.writable_store import WritableStore
 
 _MOST_VERSIONS = 2**64 - 1
@@ -131,8 +131,7 @@ def _is_readable(
         with location.translate_errors():
             table = open_table(database, name, version)
             if version is None:
-                for _ in table.search().to_batches():
-                    pass
+                read_rows(table)
     except IndexStoreError:
         return False
     return True

@@ -66,6 +66,12 @@ def open_table(database: Any, name: str, version: int | None = None) -> Any:
     return table
 
 
+def read_rows(table: Any) -> None:
+    """Read all rows, and raise LanceDB's error for one that cannot be read."""
+    for _ in table.search().to_batches():
+        pass
+
+
 def table_names(database: Any) -> set[str]:
     """Return the names of all tables."""
     return set(database.list_tables().tables)

@@ -22,6 +22,7 @@ from llava_tools.retrieval.tables import (
     delete_rows,
     index_exists,
     open_table,
+    read_rows,
 )
 from llava_tools.retrieval.text_index import TEXT_COLUMNS, index_text
 
@@ -90,12 +91,18 @@ class WritableStore(Store):
     def clean_up(self, *, verify: bool = False) -> None:
         """Remove pages that no file has, and bring the search indexes up to date.
 
-        `verify` reads the search indexes to their end, and rebuilds those that are damaged.
+        `verify` reads pages and search indexes to their end, and rebuilds the indexes that are
+        damaged.
+
+        Raises:
+            IndexStoreError: A page cannot be read.
         """
         digests = {row.digest for row in self.documents().values()}
         orphans = sorted(self.page_counts().keys() - digests)
         with self.location.translate_errors():
             self._check_sole_writer(self._pages, "pages")
+            if verify and self.location.folder is not None:  # only folders can be mended
+                read_rows(self._pages)
             delete_rows(self._pages, "digest", orphans)
             self._complete_indexes(verify)
             for table in (self._pages, self._documents):

@@ -111,6 +111,21 @@ def test_i8_corrupted_files_raise_index_store_errors_only(
         shutil.rmtree(folder)
 
 
+def test_i8_an_update_without_changes_notices_damaged_pages(intact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(intact / "index", tmp_path / "index")
+    data = (folder / "pages.lance").glob("data/*.lance")
+    largest = max(data, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    middle = len(content) // 2
+    content[middle - 300 : middle + 300] = bytes(600)  # its head and its end stay
+    largest.write_bytes(content)
+    index = PageIndex(folder, embedder())
+    with suppress(IndexStoreError):  # "its last writes are removed. Index again"
+        index.update([intact / "in"])
+    index.update([intact / "in"])
+    assert use(folder) == []
+
+
 def test_i8_one_update_mends_data_and_search_indexes(intact: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(intact / "index", tmp_path / "index")
     data = (folder / "pages.lance").glob("data/*.lance")
