@@ -1,10 +1,10 @@
-"""`PacingMiddleware`: a user's costly requests leave the processor to others half of the time.
+"""`PacingMiddleware`: a user's costly requests leave the processor to others most of the time.
 
 A request is parsed, its images are checked, its schema is compiled, and its prompt is computed, or
 it is refused, or texts are embedded: on the cores that compute everybody's answers. Any number of
 such requests could follow one another. So, while several users are active, the requests of each
 take turns. A turn lasts from the end of the body until the first chunk of the answer, or until the
-response. After it the user's next one waits for as long as this one was worked on.
+response. After it the user's next one waits for twice as long as this one was worked on.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from llava_tools.server.users import User, Users
 
 #: A user is active for so many seconds after his last request.
 ACTIVE_SECONDS = 1.0
+#: Seconds of rest for each second of work. With 1, some requests more than doubled others' latency.
+REST = 2.0
 #: Most seconds that a request waits for.
 LONGEST_REST = 2.0
 #: Bytes of a body that are received in a second of a core's time, about.
@@ -139,7 +141,7 @@ class _Turn:
         if self._start is not None:
             now = self._clock()
             work = max(now - self._start - self.waited, 0)
-            self.user.rests_until = now + min(work, LONGEST_REST)
+            self.user.rests_until = now + min(REST * work, LONGEST_REST)
             self._start = None
             self.user.turn.release()
 

@@ -89,14 +89,14 @@ async def test_beside_others_a_user_s_requests_begin_one_by_one_with_rests(bench
         "x begins", "x is answered", "y begins", "y is answered",
     ]  # fmt: skip
     times = dict(bench.events)
-    assert times["y begins"] == pytest.approx(times["x is answered"] + 0.5, abs=1e-6)
+    assert times["y begins"] == pytest.approx(times["x is answered"] + 1.0, abs=1e-6)
 
 
 async def test_a_turn_ends_with_the_first_chunk(bench: Bench) -> None:
     bench.other.pending = 1
     await bench.request(bench.one, "x", 0.5, streams=True)
     assert not bench.one.turn.locked()
-    assert bench.one.rests_until == pytest.approx(101.0, abs=1e-6)
+    assert bench.one.rests_until == pytest.approx(101.5, abs=1e-6)
     await bench.request(bench.one, "y", 0.5)  # 50 seconds later
     assert dict(bench.events)["y begins"] == 150.5
 
@@ -107,7 +107,7 @@ async def test_a_request_that_waited_for_others_has_no_rest_for_that(
 ) -> None:
     bench.other.pending = 1
     await bench.request(bench.one, "x", 0.5, streams=streams, waited=0.4)
-    assert bench.one.rests_until == pytest.approx(100.6, abs=1e-6)
+    assert bench.one.rests_until == pytest.approx(100.7, abs=1e-6)
 
 
 async def test_more_requests_wait_for_their_turn_than_allowed(bench: Bench) -> None:
