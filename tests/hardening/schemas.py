@@ -76,14 +76,14 @@ def _memory(field: str) -> int:
     """Return a figure of this process's memory in MiB; 0 where that is not Linux."""
     if not _MEMORY[0].exists():
         return 0
-    return int(_MEMORY[0].read_text().partition(field + ":")[2].split()[0]) >> 10
+    return int(_MEMORY[0].read_text("ascii").partition(field + ":")[2].split()[0]) >> 10
 
 
 def prepare(case: Case) -> str:
     """Prepare a schema's grammar; return whether it has one, and the time."""
     backend = engine()
     if _MEMORY[1].exists():
-        _MEMORY[1].write_text("5")  # the peak of memory is counted from here
+        _MEMORY[1].write_text("5", "ascii")  # the peak of memory is counted from here
     before, start = _memory("VmRSS"), time.process_time()
     try:
         json_schema.check_constraint(case.constraint)
