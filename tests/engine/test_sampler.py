@@ -40,11 +40,10 @@ def test_every_row_follows_its_own_settings() -> None:
 
 
 class Allowing:
-    """A constraint that allows some tokens."""
+    """A constraint that allows some tokens; without one it has failed."""
 
-    error = "no way on"
-
-    def __init__(self, *tokens: int) -> None:
+    def __init__(self, *tokens: int, error: str = "") -> None:
+        self.error = error if tokens else "no way on"
         self.bits = bytes([sum(1 << token for token in tokens)])
         self.accepted: list[int] = []
 
@@ -56,6 +55,13 @@ class Allowing:
 
     def forced_tokens(self, limit: int) -> list[int]:
         return []
+
+
+def test_a_constraint_that_failed_ends_the_answer_whatever_it_allows() -> None:
+    [state] = _states(SamplingParams())
+    state.constraint = Allowing(1, 2, error="no way on")
+    assert Sampler(eos_token_id=3).sample(torch.tensor([[9.0, 3.0, 2.9, -5.0]]), [state]) == [3]
+    assert state.constraint_error == "no way on"
 
 
 def test_a_constraint_narrows_its_own_row_only() -> None:
