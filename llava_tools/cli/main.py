@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             os._exit(130)  # torch's C++ code aborts the process if what it imports is interrupted
         raise KeyboardInterrupt
 
+    if argv is None:
+        sys.unraisablehook = _exit_if_interrupted
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, interrupt) if in_main_thread else None
     try:
@@ -67,6 +69,16 @@ def _is_importing(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
         frame = frame.f_back
     return frame is not None
+
+
+def _exit_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
+    """End the process for an interrupt that Python ignores: in a destructor, or a weak reference's.
+
+    Other errors that Python ignores are printed as always.
+    """
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        os._exit(130)
+    sys.__unraisablehook__(ignored)
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -195,6 +195,25 @@ def test_interrupt_of_an_import_ends_the_process_there(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_interrupt_where_python_ignores_errors_ends_the_process() -> None:
+    """In a destructor it was printed, and the command went on."""
+    program = (
+        "import os, signal, sys\n"
+        "from llava_tools.cli import main\n"
+        "class Interrupting:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        for _ in range(1000): pass\n"
+        "def command(argv):\n"
+        "    Interrupting()\n"
+        "    print('it went on')\n"
+        "main._run = command\n"
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("end", ["return 130", "raise KeyboardInterrupt"])
 def test_interrupt_waits_neither_for_threads_nor_for_the_exit_of_libraries(end: str) -> None:
     """Python's own exit took 20 s of a busy machine; a thread that goes on would keep it."""
