@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,11 +11,15 @@ from urllib.parse import urlsplit
 from llava_tools.core import patterns, schema_cost, validators
 from llava_tools.core.constraints import Constraint, Schema
 from llava_tools.core.finite_values import has_finite_value
+from llava_tools.core.reference_graph import LostReferenceError, reference_graph
 from llava_tools.core.references import resolve_reference
 from llava_tools.errors import OutputError, SchemaError
 
 #: Largest integer that every JSON reader holds exactly (RFC 8259, section 6).
 LARGEST_EXACT_INTEGER = 2**53 - 1
+
+#: Smallest number but 0 that answers may have to be: grammars write all of its zeros.
+SMALLEST_NUMBER = 1e-60
 
 
 def check_constraint(constraint: Constraint) -> None:
@@ -50,7 +54,8 @@ def validate(value: Any, schema: Schema, name: str) -> None:
     try:
         for error in validators.errors(schema, value):
             raise OutputError(
-                f"{name} is not of its schema at {error.json_path}: {error.message}",
+                f"{name} is not of its schema at {_short(error.json_path, 100)}: "
+                f"{_short(error.message, 250)}",
                 "Ask again, or make the schema simpler.",
             )
     except RecursionError:
@@ -96,6 +101,16 @@ def parts(schema: Schema) -> Iterator[dict[str, Any]]:
             waiting += validators.specification(schema).subresources_of(part)
 
 
+def _short(text: str, longest: int) -> str:
+    """Return a text on one line, without its middle if it is longer; names may hold any character.
+
+    jsonschema quotes whole values and lists, and says behind them what is wrong.
+    """
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    half = (longest - 1) // 2
+    return line if len(line) <= longest else f"{line[:half]}…{line[-half:]}"
+
+
 def _adds_values(schema: Any, known: set[object]) -> bool:
     """Add the values of `const` or `enum`; return whether they are new, and no others allowed.
 
@@ -135,16 +150,27 @@ def _schema_fault(text: str, strict: bool) -> tuple[str, str]:
         return fault, "Leave parts out, or put what repeats into '$defs' and refer to it."
     try:
         for error in validators.metaschema_validator(schema).iter_errors(schema):
-            fault = f"is not a valid JSON schema: {error.message:.200} at {error.json_path:.100}"
+            place = _short(error.json_path, 100)
+            fault = f"is not a valid JSON schema: {_short(error.message, 200)} at {place}"
             return fault, "See https://json-schema.org/learn."
-        if any(found := _pattern_cost_fault(schema)):
+        own = list(parts(schema))
+        if any(part is not schema and "$schema" in part for part in own):
+            return "names a dialect within itself", "Leave the inner '$schema' out."
+        try:
+            graph = reference_graph(schema, own)
+        except LostReferenceError as error:
+            return error.args[0], "Put every definition into '$defs' of the schema itself."
+        known = set(map(id, own))
+        all_parts = own + [part for key, part in graph.schemas.items() if key not in known]
+        if any(found := _pattern_cost_fault(all_parts)):
             return found
-        for part in parts(schema):
-            if part is not schema and "$schema" in part:
-                return "names a dialect within itself", "Leave the inner '$schema' out."
+        for part in all_parts:
             if any(found := _pattern_fault(part, strict)) or any(found := _number_fault(part)):
                 return found
-        if any(found := _cost_fault(schema)):
+        if graph.has_circle():
+            fault = "refers to itself without end: no part of the value lies between"
+            return fault, "Refer to the whole in 'properties' or 'items' only."
+        if any(found := _cost_fault(schema, all_parts)):
             return found
         if not has_finite_value(schema):
             fault = "refers to itself without end: no finite value satisfies it"
@@ -175,18 +201,17 @@ def _patterns(schema: Schema) -> list[str]:
     return [*own, schema["pattern"]] if "pattern" in schema else own
 
 
-def _pattern_cost_fault(schema: Schema) -> tuple[str, str]:
-    """Return why the patterns of a schema cost too much to compile, and a hint."""
-    different = {pattern for part in parts(schema) for pattern in _patterns(part)}
+def _pattern_cost_fault(all_parts: Collection[Schema]) -> tuple[str, str]:
+    """Return why the patterns of a schema's parts cost too much to compile, and a hint."""
+    different = {pattern for part in all_parts for pattern in _patterns(part)}
     if sum(map(schema_cost.pattern_units, different)) > schema_cost.MAX_PATTERN_UNITS:
         fault = "has too many patterns, or patterns that repeat too much"
         return fault, "Repeat fewer characters by '{n}', and use fewer Unicode classes."
     return "", ""
 
 
-def _cost_fault(schema: Schema) -> tuple[str, str]:
-    """Return why a schema costs too much to enforce, and a hint."""
-    all_parts = list(parts(schema))
+def _cost_fault(schema: Schema, all_parts: Collection[Schema]) -> tuple[str, str]:
+    """Return why a schema with these parts costs too much to enforce, and a hint."""
     if sum(map(schema_cost.divisor_units, all_parts)) > schema_cost.MAX_DIVISORS:
         fault = "has a 'multipleOf' with too many digits, or too many of them"
         return fault, "Use a rounder number, or leave it out and check the answer."
@@ -201,18 +226,22 @@ def _cost_fault(schema: Schema) -> tuple[str, str]:
 def _number_fault(schema: Schema) -> tuple[str, str]:
     """Return the fault of the numbers that a schema has itself, and a hint."""
     limit = LARGEST_EXACT_INTEGER
-    numbers = [n for n in _numbers([schema.get("const"), schema.get("enum")]) if abs(n) > limit]
+    values = [*numbers([schema.get("const"), schema.get("enum")])]
+    inexact = [n for n in values if abs(n) > limit]
     lower = [schema.get(name) for name in ("minimum", "exclusiveMinimum")]
     upper = [schema.get(name) for name in ("maximum", "exclusiveMaximum")]
-    numbers += [n for n in lower if isinstance(n, int | float) and n > limit]
-    numbers += [n for n in upper if isinstance(n, int | float) and n < -limit]
-    if numbers:
-        fault = f"needs the number {numbers[0]}, which JSON readers do not hold exactly"
+    inexact += [n for n in lower if isinstance(n, int | float) and n > limit]
+    inexact += [n for n in upper if isinstance(n, int | float) and n < -limit]
+    if inexact:
+        fault = f"needs the number {inexact[0]!s:.40}, which JSON readers do not hold exactly"
         return fault, f"Stay within {limit}, or use a string."
+    if tiny := [n for n in values if 0 < abs(n) < SMALLEST_NUMBER]:
+        fault = f"needs the number {tiny[0]}, which has too many zeros to be written out"
+        return fault, f"Use 0, a number of {SMALLEST_NUMBER:g} at least, or a string."
     return "", ""
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def numbers(value: Any) -> Iterator[float]:
     """Yield the numbers in a JSON value."""
     waiting = [value]
     while waiting:

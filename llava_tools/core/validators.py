@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
 from functools import cache
@@ -57,6 +57,11 @@ def validator(schema: Schema) -> Validator:
 def metaschema_validator(schema: Schema) -> Validator:
     """Return a validator of schemas of the draft that the schema names."""
     return _metaschema_validator(_draft(schema))
+
+
+def keywords(schema: Schema) -> Collection[str]:
+    """Return the keywords that the draft knows which the schema names."""
+    return _draft(schema).VALIDATORS.keys()
 
 
 def specification(schema: Schema) -> Specification[Any]:

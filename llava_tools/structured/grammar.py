@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from llava_tools.chat.tool_calls import CLOSE_TAG, OPEN_TAG, SEPARATOR
@@ -140,9 +141,29 @@ def _bound(schema: dict[str, Any]) -> None:
             schema["maximum"] = limit
 
 
+def _check_numbers(value: Any) -> None:
+    """Check that llguidance reads the numbers in a value exactly.
+
+    Its reader (serde_json) takes the digits as an integer and multiplies by a power of ten, and
+    both are rounded: those of up to 15 digits and 22 places are exact.
+    """
+    for number in json_schema.numbers(value):
+        sign, digits, exponent = Decimal(repr(number)).as_tuple()
+        whole = float(int("".join(map(str, digits))))
+        power = float(f"1e{abs(int(exponent))}")
+        read = whole * power if int(exponent) >= 0 else whole / power
+        if (-read if sign else read) != number:
+            raise SchemaError(
+                f"A schema needs the number {number!r}, whose last digit cannot be enforced.",
+                "Round it to 15 digits and 22 places, or use a string.",
+            )
+
+
 def _prepare_part(keyword: str, schema: Schema, root: Schema, close: bool) -> Any:
     """Return the prepared value of one keyword of a schema."""
     value = schema[keyword]
+    if keyword in ("const", "enum"):
+        _check_numbers(value)
     if keyword in ("items", "additionalProperties"):
         return _prepare(value, root, close=True)
     if keyword in ("properties", "$defs", "definitions", "patternProperties"):

@@ -146,7 +146,14 @@ class ToolCallParser:
             raise OutputError(
                 f"The answer is not JSON: {text[:80]!r}.", "Use a backend that enforces schemas."
             ) from None
-        json_schema.validate(answer, schema, "The answer")
+        try:
+            json_schema.validate(answer, schema, "The answer")
+        except OutputError:
+            # What is left of a number's digits may be another number.
+            is_number = isinstance(answer, int | float) and not isinstance(answer, bool)
+            if is_number and (reason == "length" or stop_string):
+                raise self._cut_off("The JSON answer", reason, stop_string) from None
+            raise
 
     def _cut_off(self, subject: str, reason: FinishReason, stop_string: str) -> OutputError:
         cause, hint = "max_tokens", "Allow more max_tokens."

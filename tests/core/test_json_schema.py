@@ -251,8 +251,156 @@ def test_endless_schemas_are_found_however_often_they_refer_to_each_other(keywor
 
 
 def test_a_circle_through_one_branch_is_finite_through_another() -> None:
-    schema = {"anyOf": [{"$ref": "#"}, {"oneOf": [{"$ref": "#"}, True]}]}
+    whole = {"type": "array", "items": {"$ref": "#"}, "minItems": 1}
+    schema = {"anyOf": [whole, {"oneOf": [whole, True]}]}
     json_schema.check_constraint(Constraint(schema=schema))
+
+
+_DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#"}
+_DRAFT_2019 = {"$schema": "https://json-schema.org/draft/2019-09/schema"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"$ref": "#"}, {"oneOf": [{"$ref": "#"}, True]}]},
+        {"oneOf": [{"$ref": "#"}, {"const": -1}]},
+        {"not": {"$ref": "#"}},
+        {"if": {"$ref": "#"}},
+        {"if": True, "then": {"$ref": "#"}},
+        {"if": True, "else": {"allOf": [{"$ref": "#"}]}},
+        {"dependentSchemas": {"a": {"$ref": "#"}}},
+        {**_DRAFT_7, "dependencies": {"a": {"$ref": "#"}}},
+        {**_DRAFT_2019, "anyOf": [{"$recursiveRef": "#"}, {"type": "null"}]},
+        {"$dynamicAnchor": "a", "anyOf": [{"$dynamicRef": "#a"}, {"type": "null"}]},
+        {"$anchor": "a", "anyOf": [{"$ref": "#a"}, {"type": "null"}]},
+        {"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, True]}}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_references_back_to_the_same_value_are_refused(
+    schema: dict[str, Any], strict: bool
+) -> None:
+    with pytest.raises(SchemaError, match=r"to itself without end: no(t| part| finite)"):
+        json_schema.check_constraint(Constraint(schema=schema, strict=strict))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]},
+        {"not": {"required": ["a"], "properties": {"a": {"$ref": "#"}}}},
+        {"then": {"$ref": "#"}},
+        {"allOf": [{"$ref": "#/$defs/a"}] * 2, "$defs": {"a": {"type": "null"}}},
+        {"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+        {**_DRAFT_7, "definitions": {"a": {}}, "$ref": "#/definitions/a", "not": {"$ref": "#"}},
+    ],
+    ids=str,
+)
+def test_references_to_parts_of_the_value_and_unused_ones_may_lead_back(
+    schema: dict[str, Any],
+) -> None:
+    json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize(
+    "pointer", ["#/lost", "#lost", "http://192.0.2.1/s", "http://[", "#/enum/x"]
+)
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "not",
+        "if",
+        "allOf",
+        "prefixItems",
+        "items",
+        "contains",
+        "propertyNames",
+        "properties",
+        "patternProperties",
+        "dependentSchemas",
+        "unevaluatedProperties",
+        "additionalProperties",
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_lost_references_are_refused_wherever_they_stand(
+    keyword: str, pointer: str, strict: bool
+) -> None:
+    part: Any = {"$ref": pointer}
+    if keyword in ("allOf", "prefixItems"):
+        part = [part]
+    elif keyword in ("properties", "patternProperties", "dependentSchemas"):
+        part = {"a": part}
+    schema = {"enum": [1], keyword: part}
+    with pytest.raises(SchemaError, match=r"refers to .*, which it does not contain") as caught:
+        json_schema.check_constraint(Constraint(schema=schema, strict=strict))
+    assert repr(pointer) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"not": {"$ref": "#/enum"}, "enum": [1]}, "'#/enum', which is not a valid JSON schema"),
+        ({"not": {"$ref": "#/x"}, "x": {"type": 3}}, "'#/x', which is not a valid JSON schema"),
+        ({"not": {"$ref": "#/x"}, "x": {"pattern": r"(a)\1"}}, "not supported: backreferences"),
+        ({"not": {"$ref": "#/x"}, "x": {"allOf": [{"const": 2**60}]}}, "needs the number 11529"),
+        ({"not": {"$ref": "#/x"}, "x": {"not": {"$ref": "#/y"}}}, "'#/y', which it does not"),
+        ({"if": True, "then": {"$ref": "#/lost"}}, "'#/lost', which it does not contain"),
+        ({"if": True, "else": {"$ref": "#/lost"}}, "'#/lost', which it does not contain"),
+        ({"$dynamicRef": "#lost"}, "'#lost', which it does not contain"),
+    ],
+)
+def test_what_references_lead_to_is_checked(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": {"a": {"$ref": "#/lost"}}},
+        {"properties": {"a": {"$ref": "#/x/y"}}, "x": {"y": {"type": "null"}}},
+        {"not": {"$ref": "#a"}, "$defs": {"b": {"$anchor": "a", "type": "null"}}},
+        {"not": {"$ref": "b.json"}, "$defs": {"b": {"$id": "b.json", "type": "null"}}},
+        {"not": {"$ref": "https://json-schema.org/draft/2020-12/schema"}},
+        {"const": {"$ref": "#/lost"}},
+        {"properties": {"$ref": {"type": "string"}}},
+        {**_DRAFT_7, "dependentSchemas": {"a": {"$ref": "#/lost"}}},
+        {"allOf": [{"$ref": "#/$defs/a~1b%25"}], "$defs": {"a/b%": True}},
+    ],
+    ids=str,
+)
+def test_references_that_lead_to_a_schema_or_are_not_reached_are_valid(
+    schema: dict[str, Any],
+) -> None:
+    json_schema.check_constraint(Constraint(schema=schema, strict=False))
+
+
+def test_schemas_outside_of_the_parts_count_too() -> None:
+    inner: Any = {"properties": {f"p{n}": {} for n in range(60)}}
+    schema: dict[str, Any] = {"x": inner, "allOf": []}
+    for depth in range(30):
+        inner["not"] = inner = {"properties": {f"p{n}": {} for n in range(30)}}
+        schema["allOf"].append({"$ref": "#/x" + "/not" * depth})
+    with pytest.raises(SchemaError, match="refers to more than 2,048 parts"):
+        json_schema.check_constraint(Constraint(schema=schema))
+
+
+@pytest.mark.parametrize("number", [1e-300, -1e-300, 5e-324, 9.9e-61, 10**400, -(10**4000)])
+@pytest.mark.parametrize("strict", [True, False])
+def test_numbers_that_grammars_do_not_write_are_refused(number: float, strict: bool) -> None:
+    for schema in ({"const": number}, {"enum": [1, number]}, {"const": [{"a": number}]}):
+        with pytest.raises(SchemaError, match="needs the number") as caught:
+            json_schema.check_constraint(Constraint(schema=schema, strict=strict))
+        assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("number", [-0.0, 0.0, 1e-60, -6.62607015e-34, 1e15, 0.1 + 0.2])
+def test_numbers_that_grammars_write_are_valid(number: float) -> None:
+    for schema in ({"const": number}, {"enum": [number]}, {"const": [number]}):
+        json_schema.check_constraint(Constraint(schema=schema))
 
 
 @pytest.mark.parametrize(
@@ -416,3 +564,17 @@ def test_a_text_that_is_no_regular_expression_is_not_of_that_format(text: str) -
 )
 def test_patterns_of_different_texts_and_round_divisors_cost_little(schema: dict[str, Any]) -> None:
     json_schema.check_constraint(Constraint(schema=schema))
+
+
+def test_errors_of_values_are_short_and_of_one_line() -> None:
+    schema = {"additionalProperties": {"enum": ["a" * 60_000]}}
+    for value in ({"b\nc": "x\n" * 9_000}, {"b\u2028" * 900: 1}):
+        with pytest.raises(OutputError, match=r"^The answer is not of its schema at ") as caught:
+            json_schema.validate(value, schema, "The answer")
+        assert len(str(caught.value)) < 500
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(OutputError, match=r"at \$\['b\\nc'\]: 'x\\nx.*…a+'\]"):
+        json_schema.validate({"b\nc": "x\n" * 9_000}, schema, "The answer")
+    with pytest.raises(SchemaError, match=r"at \$.properties\['b\\nc'\].type") as invalid:
+        json_schema.check_constraint(Constraint(schema={"properties": {"b\nc": {"type": 3}}}))
+    assert len(str(invalid.value).splitlines()) == 1

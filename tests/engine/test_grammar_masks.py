@@ -254,6 +254,26 @@ def test_a_best_effort_answer_is_checked_and_marked(model: Llava) -> None:
     assert outcomes == {"[1, 2] True", "refused"}
 
 
+@pytest.mark.parametrize("number", [-6.62607015e-34, 1.5e-7, -0.0, 1e15, 2**53 - 1])
+@pytest.mark.parametrize("keyword", ["const", "enum"])
+def test_a_number_is_written_out_in_full(model: Llava, number: float, keyword: str) -> None:
+    schema = {keyword: number if keyword == "const" else [number]}
+    result = answer(model, Constraint(schema=schema), max_tokens=120)
+    assert json.loads(result.text) == number
+    with pytest.raises(OutputError, match="cut off by max_tokens"):
+        answer(model, Constraint(schema={"const": -6.62607015e-34}), max_tokens=20)
+
+
+@pytest.mark.parametrize("number", [1e-60, -1e-60])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_number_whose_last_digit_would_be_wrong_is_refused(
+    vocabulary: Vocabulary, number: float, strict: bool
+) -> None:
+    for schema in ({"const": number}, {"properties": {"a": {"enum": [0, [number]]}}}):
+        with pytest.raises(SchemaError, match="whose last digit cannot be enforced"):
+            vocabulary.grammars.matcher(Constraint(schema=schema, strict=strict))
+
+
 def test_a_call_that_is_cut_off_is_an_error(model: Llava) -> None:
     with pytest.raises(OutputError, match="cut off by max_tokens"):
         answer(model, Constraint((ADD,), "add"), max_tokens=5)

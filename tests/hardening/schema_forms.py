@@ -91,6 +91,11 @@ FIXED: Mapping[str, dict[str, Any]] = {
         "oneOf": [{"$ref": "#/$defs/a"}] * 1_200,
     },
     "itself": {"$ref": "#"},
+    "itself by one branch": {"oneOf": [{"$ref": "#"}, {"const": -1}]},
+    "nothing but by 'not'": {"not": {"$ref": "#/lost"}},
+    "a number of 300 zeros": {"const": 1e-300},
+    "a number of 33 zeros": {"const": -6.62607015e-34},
+    "a number that is read inexactly": {"const": 1e-50},
     "a foreign reference": {"$ref": "http://192.0.2.1/schema.json"},
 }
 

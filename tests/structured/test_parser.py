@@ -99,6 +99,9 @@ def test_arguments_are_streamed() -> None:
         ('<tool_call>{"name": "look", "arguments": {"at": 1', BOTH, "cut off by max_tokens"),
         ('<tool_call>{"name": "look", "arguments": {"at": 1}}', BOTH, "cut off by max_tokens"),
         ('{"a": ', Constraint(schema={"type": "object"}), "cut off by max_tokens"),
+        ("0.000", Constraint(schema={"const": 1e-9}), "cut off by max_tokens"),
+        ("12", Constraint(schema={"type": "integer", "minimum": 100}), "cut off by max_tokens"),
+        ("true", Constraint(schema={"const": False}), "False was expected"),
     ],
 )
 def test_answer_cut_off_by_max_tokens_raises(
@@ -211,6 +214,12 @@ def test_stop_string_is_blamed_for_what_it_can_have_cut(
     parser.feed(text)
     with pytest.raises(OutputError, match=re.escape(message)):
         parser.finish("stop")
+
+
+def test_a_number_that_a_stop_string_cuts_is_cut_off() -> None:
+    backend = ScriptedBackend(["0.0000001"])
+    with pytest.raises(OutputError, match="was cut off by the stop string '1'"):
+        list(backend.stream(request(Constraint(schema={"const": 1e-7}), stop=("1",))))
 
 
 def test_stop_string_beside_an_answer_does_no_harm() -> None:
