@@ -35,7 +35,7 @@ _SAME_VALUE_BY_NAME = ("dependentSchemas", "dependencies")
 # Keywords with schemas that no value is checked against.
 _UNCHECKED = ("$defs", "definitions", "contentSchema")
 _OTHERS = frozenset({*_SAME_VALUE, *_SAME_VALUE_BY_NAME, *_UNCHECKED})
-#: Drafts in which nothing counts beside a `$ref`.
+# Drafts in which nothing counts beside a `$ref`.
 _LONE_REFERENCES = ("draft-03", "draft-04", "draft-06", "draft-07")
 
 
