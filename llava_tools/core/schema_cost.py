@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -43,6 +43,7 @@ _TEXT_RULES = ("pattern", "format")
 _UNIONS = ("anyOf", "oneOf")
 _MAPS = ("properties", "patternProperties")
 _PARTS = ("items", "additionalProperties")
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
 @dataclass
@@ -184,13 +185,23 @@ def _children(schema: Schema) -> Iterator[tuple[str, Any]]:
             yield keyword, schema[keyword]
 
 
-def divisor_units(schema: Schema) -> int:
-    """Return what a schema's own `multipleOf` takes, in units of its last digit; 0 for none."""
-    divisor = schema.get("multipleOf")
-    if isinstance(divisor, bool) or not isinstance(divisor, int | float):
-        return 0
-    _, digits, _ = Decimal(repr(divisor)).normalize().as_tuple()
-    return _DIVISOR_UNITS + int("".join(map(str, digits)))
+def divisor_units(schemas: Collection[Schema]) -> int:
+    """Return what the `multipleOf` of all parts of a schema take, in units of their last digits.
+
+    The zeros that end a whole number are units, too, where anything has bounds: a range of 10^15
+    has a million multiples of 10^9.
+    """
+    has_bounds = any(bound in schema for schema in schemas for bound in _BOUNDS)
+    units = 0
+    for schema in schemas:
+        divisor = schema.get("multipleOf")
+        if isinstance(divisor, bool) or not isinstance(divisor, int | float):
+            continue
+        exact = Decimal(repr(divisor)).normalize()
+        exponent = int(exact.as_tuple().exponent)
+        digits = exact.scaleb(-min(0, exponent) if has_bounds else -exponent)
+        units += _DIVISOR_UNITS + abs(int(digits))
+    return units
 
 
 def pattern_units(pattern: str) -> int:

@@ -439,6 +439,14 @@ def test_unique_items_are_found_in_linear_time() -> None:
             "more than 8 patterns",
         ),
         ({"type": "integer", "multipleOf": 1_000_003}, "'multipleOf' with too many digits"),
+        (
+            {"type": "number", "multipleOf": 1e9, "exclusiveMaximum": 9e15},
+            "'multipleOf' with too many digits",
+        ),
+        (
+            {"allOf": [{"multipleOf": 10_000_000}, {"type": "integer", "minimum": 3}]},
+            "'multipleOf' with too many digits",
+        ),
         ({"type": "number", "multipleOf": 1.2345678}, "'multipleOf' with too many digits"),
         (
             {"anyOf": [{"type": "integer", "multipleOf": 99_991}] * 3},
@@ -559,6 +567,7 @@ def test_a_text_that_is_no_regular_expression_is_not_of_that_format(text: str) -
             },
         },
         {"type": "integer", "multipleOf": 1_000_000_000},
+        {"type": "integer", "multipleOf": 1000, "minimum": 0, "maximum": 10**15},
         {"type": "number", "multipleOf": 0.0001},
     ],
 )
