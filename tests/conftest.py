@@ -13,6 +13,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: tests use
 from llava_tools import Llava
 from llava_tools.core.backend import Backend
 from llava_tools.options import EngineOptions
+from tests.hardening import guard
+
+guard.install()  # tests reach this machine only
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,8 @@ import sys
 
 import pytest
 
-from tests.hardening import guard
 from tests.hardening.attack import Attack
 from tests.hardening.attacks import ATTACKS
-
-
-@pytest.fixture(autouse=True)
-def _loopback_only() -> None:
-    guard.install()
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)

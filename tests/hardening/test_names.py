@@ -11,13 +11,8 @@ import pytest
 
 from llava_tools.images import fetch, opening
 from llava_tools.images.access import ImageResolver
-from tests.hardening import guard, paths, swaps, urls
+from tests.hardening import paths, swaps, urls
 from tests.hardening.url_forms import forms
-
-
-@pytest.fixture(autouse=True)
-def _loopback_only() -> None:
-    guard.install()
 
 
 def test_there_are_many_forms_of_urls() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -168,7 +169,13 @@ def test_credentials_of_a_url_are_sent_and_not_shown(serve: Serve, place: str) -
 @pytest.mark.parametrize(
     "url", ["http://me:pass-word@h ost/v1", "http://me:pass-word@h/v1?x", "me:pass-word@h"]
 )
-def test_no_message_about_a_url_shows_its_password(url: str) -> None:
+def test_no_message_about_a_url_shows_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
     creators: list[Callable[[], object]] = [
         lambda: Llava(base_url=url),
         lambda: ChatLlava(base_url=url),
