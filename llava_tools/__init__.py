@@ -8,8 +8,6 @@ Importing this package loads neither torch nor a model; the first request does.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # typing's, whose import takes longer than all else here
 if TYPE_CHECKING:
     from llava_tools.core.backend import Backend, Stream
@@ -106,6 +104,9 @@ _NAMES = {
 
 
 def __getattr__(name: str) -> object:
+    # Not before: an interrupt of an import here could not be handled.
+    from importlib import import_module
+
     for module, names in _NAMES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -151,8 +152,9 @@ def _outcome(command: Command, moment: float, code: int | None) -> str:
             _, err = process.communicate(timeout=LONGEST + (60 if command.goes_on else 0))
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it goes on: {_stacks(process)}") from None
-    if "Traceback" in err and "llava_tools" not in err:
-        return "before it began"  # Python itself was starting
+    own = set(re.findall(r"/llava_tools/(\S+)\"", err))
+    if "Traceback" in err and own <= {"__init__.py"}:
+        return "before it began"  # Python itself was starting: it imports the package before `run`
     if process.returncode == code:
         return _check_done(process.returncode, code, err)
     assert process.returncode in (130, -signal.SIGINT), f"{process.returncode}: {err[-600:]}"
