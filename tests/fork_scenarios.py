@@ -140,6 +140,7 @@ def embeddings() -> dict[str, str]:
             "model's images": in_child(lambda: model.embed_images([])),
             "search": in_child(lambda: index.search("a red page")),
             "search for text": in_child(lambda: index.search("red", mode="text")),
+            "new index": in_child(lambda: PageIndex(Path(name) / "index", embedder).documents()),
             "closed": in_child(embedder.close),
         }
         answers["parent"] = str(len(index.search("a red page")))

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from llava_tools.errors import IndexStoreError, LlavaToolsError, RequestError
 from llava_tools.images.sources import shorten
+from llava_tools.retrieval.process import check_process
 
 #: Object stores that LanceDB knows: Amazon S3 and its like, Google Cloud Storage, Azure.
 SCHEMES = ("s3", "gs", "az")
@@ -105,7 +106,7 @@ class _ErrorTranslation:
         self._location = location
 
     def __enter__(self) -> None:
-        return None
+        check_process()
 
     def __exit__(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 from llava_tools.errors import ForeignIndexError, require
 from llava_tools.retrieval.location import IndexLocation
+from llava_tools.retrieval.process import remember_process
 from llava_tools.retrieval.schema import (
     IndexMetadata,
     image_schema,
@@ -30,6 +31,7 @@ def connect(location: IndexLocation) -> Any:
     Connecting creates the folder.
     """
     require("lancedb", extra="documents")
+    remember_process()
     import lancedb
 
     session = lancedb.Session(metadata_cache_size_bytes=METADATA_CACHE_BYTES)
