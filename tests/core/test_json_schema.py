@@ -584,6 +584,6 @@ def test_errors_of_values_are_short_and_of_one_line() -> None:
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(OutputError, match=r"at \$\S*b\\nc\S*: 'x\\nx.*…a+'\]"):
         json_schema.validate({"b\nc": "x\n" * 9_000}, schema, "The answer")
-    with pytest.raises(SchemaError, match=r"at \$.properties\['b\\nc'\].type") as invalid:
+    with pytest.raises(SchemaError, match=r"at \$.properties\S*b\\nc\S*type") as invalid:
         json_schema.check_constraint(Constraint(schema={"properties": {"b\nc": {"type": 3}}}))
     assert len(str(invalid.value).splitlines()) == 1
