@@ -39,9 +39,16 @@ def errors(schema: Schema, value: Any) -> _Errors:
 
     Raises:
         TooManyStepsError: It takes too long.
+        RecursionError: It is nested too deeply.
     """
     _steps.set(0)
-    yield from validator(schema).iter_errors(value)
+    try:
+        yield from validator(schema).iter_errors(value)
+    except BaseException as error:
+        # rpds, which jsonschema's references are kept in, panics where Python's stack ends.
+        if type(error).__name__ == "PanicException":
+            raise RecursionError from None
+        raise
 
 
 def validator(schema: Schema) -> Validator:
