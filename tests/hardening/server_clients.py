@@ -1,11 +1,11 @@
-"""Clients of a model server: every surface through which one is asked."""
+"""Clients of a model server: every surface through which one is used."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from langchain_llava import ChatLlava
@@ -49,13 +49,8 @@ def _aask(url: str) -> str:
     return asyncio.run(ask())
 
 
-@contextmanager
-def _chat(url: str) -> Iterator[ChatLlava]:
-    chat = ChatLlava(base_url=url, api_key=KEY, default_headers=_HEADERS)
-    try:
-        yield chat
-    finally:
-        chat.close()
+def _chat(url: str) -> closing[ChatLlava]:
+    return closing(ChatLlava(base_url=url, api_key=KEY, default_headers=_HEADERS))
 
 
 def _invoke(url: str) -> str:
@@ -101,13 +96,8 @@ def tool_call(url: str) -> str:
         return chat.bind_tools([tool], tool_choice="any").invoke(_QUESTION).text
 
 
-@contextmanager
-def _llm(url: str) -> Iterator[LlamaIndexLlava]:
-    llm = LlamaIndexLlava(base_url=url, api_key=KEY, default_headers=_HEADERS)
-    try:
-        yield llm
-    finally:
-        llm.close()
+def _llm(url: str) -> closing[LlamaIndexLlava]:
+    return closing(LlamaIndexLlava(base_url=url, api_key=KEY, default_headers=_HEADERS))
 
 
 def _complete(url: str) -> str:
