@@ -1,0 +1,204 @@
+"""How well words find images and images words, among images that no training shows.
+
+Three trials, each in two hundred different scenes: `own` (the training renderer and phrasings with
+unseen seeds), `words` (the training renderer, phrasings of `data/retrieval.txt`) and `stranger`
+(the second renderer as well).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from . import render, stranger_draw
+from .captions import MANY, Caption, Claim, caption
+from .exam import SEED
+from .sample import sample_scene
+from .things import COLOURS, SHAPES, Scene
+from .words import NUMBERS, PLURALS, an, load, phrase, pick
+
+#: Images among which each is searched for.
+SIZE = 200
+TRIALS = ("own", "words", "stranger")
+#: In what two images of `neighbours` differ.
+RESPECTS = ("colour", "shape", "background", "number", "colours swapped")
+
+Vectors = NDArray[np.float32]
+EmbedTexts = Callable[[Sequence[str]], Vectors]
+EmbedImages = Callable[[Sequence[Image.Image]], Vectors]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Images of different scenes, a caption of all that each shows, and one of a part of it."""
+
+    scenes: list[Scene]
+    images: list[Image.Image]
+    wholes: list[Caption]
+    parts: list[Caption]
+
+
+def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
+    """Return one of `TRIALS`; no two of its scenes hold the same shapes."""
+    rng = np.random.default_rng((SEED, 7, TRIALS.index(name), seed))
+    strange = name == "stranger"
+    sample = stranger_draw.sample_scene if strange else sample_scene
+    draw = stranger_draw.draw_scene if strange else render.draw
+    scenes: dict[frozenset[tuple[tuple[str, str], int]], Scene] = {}
+    while len(scenes) < size:
+        scene = sample(rng)
+        if scene.shapes:
+            scenes.setdefault(frozenset(_groups(scene).items()), scene)
+    chosen = list(scenes.values())
+    whole, part = (own_whole, own_part) if name == "own" else (strange_whole, strange_part)
+    return Trial(
+        chosen,
+        [draw(scene, rng).image for scene in chosen],
+        [whole(scene, rng) for scene in chosen],
+        [part(scene, rng) for scene in chosen],
+    )
+
+
+def _groups(scene: Scene) -> Counter[tuple[str, str]]:
+    return Counter((shape.colour, shape.kind) for shape in scene.shapes)
+
+
+def _all(scene: Scene) -> Claim:
+    return Claim(None, None, len(scene.shapes), len(scene.shapes))
+
+
+def own_whole(scene: Scene, rng: np.random.Generator) -> Caption:
+    """Return a caption of all shapes, which must be some, as training has them."""
+    while True:
+        if _all(scene) in (found := caption(scene, rng)).claims:
+            return found
+
+
+def own_part(scene: Scene, rng: np.random.Generator) -> Caption:
+    """Return a caption of one or two of the shapes, as training has them."""
+    while True:
+        if (found := caption(scene, rng)).claims and _all(scene) not in found.claims:
+            return found
+
+
+def strange_whole(scene: Scene, rng: np.random.Generator) -> Caption:
+    """Return a caption of all shapes, and of the background where it has a name."""
+    groups = list(_groups(scene).items())
+    groups = [groups[int(i)] for i in rng.permutation(len(groups))]
+    named = [
+        an(f"{colour} {kind}") if count == 1 else f"{NUMBERS[count]} {colour} {PLURALS[kind][0]}"
+        for (colour, kind), count in groups
+    ]
+    listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} as well as {named[-1]}"
+    key = "whole" if scene.background else "whole without background"
+    text = phrase(rng, load("retrieval")[key], {"list": listed, "ground": scene.background or ""})
+    claims = [_all(scene), *(Claim(*sort, count, count) for sort, count in groups)]
+    return Caption(text, tuple(claims), scene.background)
+
+
+def strange_part(scene: Scene, rng: np.random.Generator) -> Caption:
+    """Return a caption of one sort of shape that is there."""
+    shape = pick(rng, scene.shapes)
+    text = phrase(rng, load("retrieval")["part"], {"what": an(f"{shape.colour} {shape.kind}")})
+    return Caption(text, (Claim(shape.colour, shape.kind, 1, MANY),))
+
+
+def figures(one: Trial, embed_texts: EmbedTexts, embed_images: EmbedImages) -> dict[str, float]:
+    """Return shares of a trial, 0-1.
+
+    `text 1`, `text 5`: the described image is the first, or among the first five, of all. `image
+    1`, `image 5`: the same for an image's own caption. `part 1`: the first image holds what is
+    searched for; `part chance`: a random one does.
+    """
+    images = embed_images(one.images)
+    scores = embed_texts([text.text for text in one.wholes]) @ images.T
+    parts = embed_texts([text.text for text in one.parts]) @ images.T
+    true = np.array([[text.holds(scene) for scene in one.scenes] for text in one.parts])
+    ranks = {
+        name: (table > np.diag(table)[:, None]).sum(1)
+        for name, table in (("text", scores), ("image", scores.T))
+    }
+    shares = {f"{name} {n}": float((ranks[name] < n).mean()) for name in ranks for n in (1, 5)}
+    found = true[np.arange(len(true)), parts.argmax(1)]
+    return {**shares, "part 1": float(found.mean()), "part chance": float(true.mean())}
+
+
+def examine(
+    embed_texts: EmbedTexts, embed_images: EmbedImages, times: int = 3, size: int = SIZE
+) -> dict[str, dict[str, float]]:
+    """Return the mean shares of each trial over `times` sets of `size` images."""
+    means = {}
+    for name in TRIALS:
+        trials = (trial(name, size, seed) for seed in range(times))
+        runs = [figures(one, embed_texts, embed_images) for one in trials]
+        means[name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
+    return means
+
+
+def neighbours(
+    embed_texts: EmbedTexts, embed_images: EmbedImages, pairs: int = 200
+) -> dict[str, float]:
+    """Return how often a caption is nearer to its image than to one that differs in one respect.
+
+    By respect, 0-1, on the training renderer in the words of `data/retrieval.txt`; chance is half.
+    """
+    shares = {}
+    for number, respect in enumerate(RESPECTS):
+        rng = np.random.default_rng((SEED, 8, number))
+        found: list[tuple[Scene, Scene]] = []
+        while len(found) < pairs:
+            scene = sample_scene(rng)
+            if (other := differing(scene, respect, rng)) is not None:
+                found.append((scene, other))
+        texts = embed_texts([strange_whole(scene, rng).text for scene, _ in found])
+        own = embed_images([render.draw(scene, rng).image for scene, _ in found])
+        others = embed_images([render.draw(other, rng).image for _, other in found])
+        shares[respect] = float(((texts * own).sum(1) > (texts * others).sum(1)).mean())
+    return shares
+
+
+def differing(scene: Scene, respect: str, rng: np.random.Generator) -> Scene | None:
+    """Return the scene changed in one of `RESPECTS`, None where it cannot be.
+
+    `number` takes one of several equal shapes away; `colours swapped` exchanges two colours.
+    """
+    if not scene.shapes:
+        return None
+    shapes = [scene.shapes[int(i)] for i in rng.permutation(len(scene.shapes))]
+    first, rest = shapes[0], tuple(shapes[1:])
+    used = {scene.background, *(shape.colour for shape in shapes)}
+    colour = pick(rng, [name for name in COLOURS if name not in used])
+    if respect == "background":
+        return replace(scene, background=colour) if scene.background else None
+    if respect == "number":
+        return replace(scene, shapes=rest) if _groups(scene)[first.colour, first.kind] > 1 else None
+    if respect == "colour":
+        changed = (replace(first, colour=colour), *rest)
+    elif respect == "shape":
+        kind = pick(rng, [name for name in SHAPES if name != first.kind])
+        changed = (replace(first, kind=kind), *rest)
+    elif rest:
+        second = replace(rest[0], colour=first.colour)
+        changed = (replace(first, colour=rest[0].colour), second, *rest[1:])
+    else:
+        return None
+    other = replace(scene, shapes=changed)
+    return other if _groups(other) != _groups(scene) else None
+
+
+def table(shares: dict[str, dict[str, float]], size: int = SIZE) -> str:
+    """Return a Markdown table of percentages, chance last."""
+    keys = ("text 1", "text 5", "image 1", "image 5", "part 1")
+    lines = [f"| trial | {' | '.join(keys)} |", "|-|" + "-|" * len(keys)]
+    lines += [
+        f"| {name} | {' | '.join(f'{100 * row[key]:.0f}' for key in keys)} |"
+        for name, row in shares.items()
+    ]
+    part = np.mean([row["part chance"] for row in shares.values()])
+    chance = [f"{100 * first / size:.1f}" for first in (1, 5, 1, 5)]
+    return "\n".join([*lines, f"| chance | {' | '.join(chance)} | {100 * part:.0f} |"])
