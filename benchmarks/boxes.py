@@ -25,9 +25,10 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.tools.geometry import Box, clip_box, unpad_box
 from llava_tools.tools.locate import LocateArguments, locate
-from recipes.tiny_llava.draw import draw
-from recipes.tiny_llava.wide.questions import overlap
-from recipes.tiny_llava.world import Scene, sample_scene
+from recipes.tiny.questions import overlap
+from recipes.tiny.render import draw
+from recipes.tiny.sample import sample_scene
+from recipes.tiny.things import Picture, Scene
 
 FORMS = ("wide", "tall", "square")
 SEED = 4_000_037
@@ -62,14 +63,15 @@ def cases(each: int, seed: int = SEED) -> Iterator[Case]:
         drawing = draw(sample_scene(rng), rng)
         width, height = drawing.image.size
         form = "wide" if width > height else "tall" if height > width else "square"
-        target = _unique_shape(drawing.scene, drawing.image.size)
+        target = _unique_shape(drawing.picture, drawing.image.size)
         if remaining[form] and target is not None:
             remaining[form] -= 1
             yield Case(form, drawing.image, *target)
 
 
-def _unique_shape(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
+def _unique_shape(scene: Picture, size: tuple[int, int]) -> tuple[str, Box] | None:
     """Return the first shape that is unique by colour and kind, and its box."""
+    assert isinstance(scene, Scene)
     for shape in scene.shapes:
         if scene.count(shape.colour, shape.kind) == 1 and shape.box is not None:
             box = clip_box([round(edge * max(size)) for edge in shape.box], size)

@@ -27,8 +27,8 @@ from llava_tools.images.store import ImageStore
 from llava_tools.label_scoring import short_answer_question
 from llava_tools.tools import TOOLS
 from llava_tools.tools.compare import agree
-from recipes.tiny_llava import held_out
-from recipes.tiny_llava.world import Scene
+from recipes.tiny.stranger import draw_scene, sample_scene
+from recipes.tiny.things import Scene
 
 QUESTIONS = {
     "background": "What is the colour of the background?",
@@ -68,10 +68,10 @@ def drawn_pairs(each: int) -> Iterator[Pair]:
 
     def scene(kind: str) -> tuple[ImageRef, str]:
         while True:
-            sampled = held_out.sample(rng)
+            sampled = sample_scene(rng)
             answer = _answer(sampled, kind)
             if answer is not None:
-                return open_image(held_out.render(sampled, rng)), answer
+                return open_image(draw_scene(sampled, rng).image), answer
 
     for kind in QUESTIONS:
         for number in range(each):

@@ -36,11 +36,10 @@ from llava_tools import Llava
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.tools.compare import normalize_answer
-from recipes.tiny_llava import held_out as shapes
-from recipes.tiny_llava.wide import held_out, stranger
-from recipes.tiny_llava.wide.fonts import HELD_OUT, font
-from recipes.tiny_llava.wide.strings import LISTED
-from recipes.tiny_llava.words import pick
+from recipes.tiny import stranger
+from recipes.tiny.fonts import HELD_OUT, font
+from recipes.tiny.strings import listed
+from recipes.tiny.words import pick
 
 KINDS = ("title", "total", "stamp", "tallest", "shortest")
 SHAPE = "shape"
@@ -72,7 +71,7 @@ def draw_cases(count: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> li
     rng = np.random.default_rng(seed)
     cases: list[Case] = []
     titles: set[str] = set()
-    words = [str(word) for word in rng.permutation(LISTED)]
+    words = [str(word) for word in rng.permutation(listed())]
     while len(cases) < count:
         kind = kinds[len(cases) % len(kinds)]
         page = _draw(rng, kind)
@@ -83,7 +82,7 @@ def draw_cases(count: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> li
         if answer.lower() in subject:
             continue
         titles.add(title)
-        body = [word for word in rng.choice(LISTED, 40).tolist() if word != answer.lower()]
+        body = [word for word in rng.choice(listed(), 40).tolist() if word != answer.lower()]
         body[3:3] = subject
         body[30:30] = subject
         cases.append(Case(kind, image, title, subject, " ".join(body), question, answer))
@@ -99,37 +98,32 @@ def _draw(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, s
 
 def _shape(rng: np.random.Generator) -> tuple[Image.Image, str, str, str] | None:
     """One shape; the title is not drawn."""
-    scene = shapes.sample(rng)
+    scene = stranger.sample_scene(rng)
     if len(scene.shapes) != 1:
         return None
     (shape,) = scene.shapes
     title = str(rng.integers(10**9))
-    return shapes.render(scene, rng), title, f"what colour is the {shape.kind}?", shape.colour
+    image = stranger.draw_scene(scene, rng).image
+    return image, title, f"what colour is the {shape.kind}?", shape.colour
 
 
 def _page(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str] | None:
-    page, image = held_out.page(rng)
-    answers = {
-        "title": page.title.text,
-        "total": page.total.text,
-        "stamp": page.stamp.colour if page.stamp else None,
-    }
-    answer = answers[kind]
-    question = pick(rng, stranger.WORDS[kind])
-    return None if answer is None else (image, page.title.text, question, answer)
+    page, image = stranger.draw_page(rng)
+    question = stranger.ask(page, kind, rng)
+    return None if question is None else (image, page.title.text, question.text, question.answer)
 
 
 def _chart(rng: np.random.Generator, kind: str) -> tuple[Image.Image, str, str, str]:
     """A bar chart below a title."""
-    chart, bars = held_out.chart(rng, labelled=bool(rng.random() < 0.4))
-    title = pick(rng, LISTED).title()
-    image = Image.new("RGB", (held_out.SIDE, held_out.SIDE + 40), "white")
+    chart, bars = stranger.draw_chart(rng, labelled=bool(rng.random() < 0.4))
+    title = pick(rng, listed()).title()
+    image = Image.new("RGB", (bars.width, bars.height + 40), "white")
     image.paste(bars, (0, 40))
     letters = font(pick(rng, HELD_OUT), 26)
     ImageDraw.Draw(image).text((112, 22), title, fill=(25, 25, 30), font=letters, anchor="mm")
-    bar = chart.tallest if kind == "tallest" else chart.shortest
-    answer = bar.label.text if bar.label else bar.colour
-    return image, title, pick(rng, stranger.WORDS[kind]), answer
+    question = stranger.ask(chart, kind, rng)
+    assert question is not None
+    return image, title, question.text, question.answer
 
 
 def write_pdfs(folder: Path, cases: Sequence[Case], by: str) -> None:

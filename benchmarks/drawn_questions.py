@@ -14,17 +14,13 @@ import numpy as np
 
 from llava_tools.images import ImageRef, open_image
 from recipes.drawn_world import DrawnExample, Renderer, draw_example
-from recipes.tiny_llava.places import PLACES
-from recipes.tiny_llava.world import COLOURS, SHAPES
+from recipes.tiny.labelled import CLOSED, labels
+from recipes.tiny.things import COLOURS, SHAPES
 
 #: First seeds of the images that calibrations are fitted on, and of those that are reported.
 FIT, REPORT = 1_000_000, 2_000_000
 #: Kinds of questions of both renderers whose answers are among few.
-KINDS = (
-    *("colour", "shape", "background", "position", "relation", "exist", "stamp there"),
-    *("count", "count colour", "count shape", "count both", "count bars", "count lines"),
-    *("stamp", "bar's colour", "tallest", "shortest"),
-)
+KINDS = CLOSED
 #: How POPE chooses what is not there: any object, a frequent one, or one like those that are there.
 SETTINGS = ("random", "popular", "adversarial")
 #: Frequent objects among which the popular ones are chosen.
@@ -72,23 +68,11 @@ class ExistenceQuestion:
 def choice_question(renderer: Renderer, kind: str, seed: int) -> ChoiceQuestion | None:
     """Draw a question; None if its answer is none of the labels, such as a bar's letter."""
     example = draw_example(kind, seed, renderer)
-    labels = _labels(kind, example.answer)
-    if example.answer not in labels:
+    among = labels(kind, example.answer)
+    if example.answer not in among:
         return None
     image = open_image(example.image)
-    return ChoiceQuestion(renderer, kind, seed, image, example.question, labels, example.answer)
-
-
-def _labels(kind: str, answer: str) -> tuple[str, ...]:
-    if kind.startswith("count"):
-        return tuple(map(str, range(9)))
-    if answer in ("yes", "no"):
-        return ("yes", "no")
-    if kind in ("shape", "relation"):
-        return tuple(SHAPES)
-    if kind == "position":
-        return tuple(place for row in PLACES for place in row)
-    return tuple(COLOURS)
+    return ChoiceQuestion(renderer, kind, seed, image, example.question, among, example.answer)
 
 
 def existence_questions(

@@ -21,10 +21,10 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools import Llava
-from recipes.tiny_llava.draw import draw
-from recipes.tiny_llava.manners import spoken
-from recipes.tiny_llava.questions import ASKERS
-from recipes.tiny_llava.world import Scene, sample_scene
+from recipes.tiny.questions import ask, spoken
+from recipes.tiny.render import draw
+from recipes.tiny.sample import sample_scene
+from recipes.tiny.things import Scene
 
 FORMS = ("square", "wide", "tall")
 KINDS = ("colour", "shape", "count", "exist", "background")
@@ -60,7 +60,7 @@ def cases(each: int, kinds: Sequence[str] = KINDS, seed: int = SEED) -> Iterator
         if form is None or not remaining[form]:
             continue
         kind = kinds[remaining[form] % len(kinds)]
-        question = ASKERS[kind][1](scene, rng)
+        question = ask(scene, rng, kind)
         if question is not None:
             remaining[form] -= 1
             yield Case(form, draw(scene, rng).image, spoken(question, rng), question.answer)

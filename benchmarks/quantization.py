@@ -29,10 +29,9 @@ from llava_tools.chat.tool_calls import write_turn
 from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.errors import OutputError
-from recipes.tiny_llava.evaluate import Score, score
-from recipes.tiny_llava.items import Item, own_items, stranger_items
-from recipes.tiny_llava.manners import LONG
-from recipes.tiny_llava.talk import exam
+from recipes.tiny import tool_exam
+from recipes.tiny.evaluate import LONG, LONG_KINDS, SHORT
+from recipes.tiny.exam import Item, Score, own_items, score, stranger_items
 
 #: Options by the names in the table.
 PRECISIONS: dict[str, dict[str, Any]] = {
@@ -48,17 +47,17 @@ def answers(llava: Llava, items: Sequence[Item]) -> list[str]:
     """Return greedy answers, as long as on the card."""
 
     def ask(item: Item) -> str:
-        limit = 64 if item.kind in LONG else 12
+        limit = LONG if item.kind in LONG_KINDS else SHORT
         return llava.ask(item.question, item.image, max_tokens=limit).text.strip()
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(ask, items))
 
 
-def calls(llava: Llava, items: Sequence[exam.ToolItem]) -> list[str]:
+def calls(llava: Llava, items: Sequence[tool_exam.ToolItem]) -> list[str]:
     """Return the text of calls that a grammar enforces."""
 
-    def call(item: exam.ToolItem) -> str:
+    def call(item: tool_exam.ToolItem) -> str:
         request = Request(item.messages, SamplingParams(max_tokens=150), item.constraint)
         try:
             answer = collect(llava.backend.stream(request), "")
@@ -74,7 +73,7 @@ def embedded(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return for each precision the shares of right answers, by kind and in all."""
     draw = own_items if options.trial == "own" else stranger_items
     items = draw(options.each, options.seed)
-    tools = exam.call_items()
+    tools = [item for item in tool_exam.items() if "tools/" in item.kind]
     tools = tools[:: max(1, len(tools) // options.calls)] if options.calls else []
     figures: dict[str, dict[str, Any]] = {}
     exact: list[str] = []
@@ -87,11 +86,11 @@ def embedded(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         by_kind = score(items, texts)
         figures[name] = {
             "right": _mean(by_kind),
-            "calls": _share(exam.right(*pair) for pair in zip(tools, written, strict=True)),
+            "calls": _share(item.right(text) for item, text in zip(tools, written, strict=True)),
             "same": _share(a == b for a, b in zip(exact, [*texts, *written], strict=True)),
             "of": len(exact),
             "seconds": round(time.perf_counter() - begin),
-            "kinds": {kind: round(s.share, 3) for kind, s in by_kind.items()},
+            "kinds": {kind: round(s.right / s.asked, 3) for kind, s in by_kind.items()},
         }
         print(name, json.dumps(figures[name]), flush=True)
     return figures
@@ -119,7 +118,7 @@ def language_model(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _mean(scores: dict[str, Score]) -> float:
     """Return the mean over the kinds of questions."""
-    return round(sum(s.share for s in scores.values()) / len(scores), 4)
+    return round(sum(s.right / s.asked for s in scores.values()) / len(scores), 4)
 
 
 def _share(values: Any) -> float | None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools.embedding import Embedder
-from recipes.tiny_llava.retrieve import SIZE, Vectors, examine, neighbours, table, trial
+from recipes.tiny.retrieval import SIZE, Vectors, examine, neighbours, table, trial
 
 
 def main() -> None:

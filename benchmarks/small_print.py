@@ -29,12 +29,11 @@ from llava_tools.label_scoring import short_answer_question
 from llava_tools.retrieval.tiling import answer_with_tiles, statement
 from llava_tools.tools.compare import normalize_answer
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, run_requests
-from recipes.tiny_llava.draw import polygon
-from recipes.tiny_llava.held_out import TONES
-from recipes.tiny_llava.wide import stranger
-from recipes.tiny_llava.wide.fonts import HELD_OUT, font
-from recipes.tiny_llava.words import pick
-from recipes.tiny_llava.world import SHAPES
+from recipes.tiny.fonts import HELD_OUT, font
+from recipes.tiny.render import polygon
+from recipes.tiny.stranger import TONES, phrasings
+from recipes.tiny.things import SHAPES
+from recipes.tiny.words import phrase, pick
 
 KINDS = ("number", "small shape", "large shape")
 SIZE = (1000, 1344)
@@ -68,7 +67,7 @@ def _number(rng: np.random.Generator) -> Case:
     image = _paper(rng, (x - 20, y - 15, x + 180, y + 50))
     letters = font(pick(rng, HELD_OUT), size)
     ImageDraw.Draw(image).text((x, y), text, fill=(20, 20, 25), font=letters)
-    return Case("number", image, pick(rng, stranger.WORDS["number"]), text)
+    return Case("number", image, phrase(rng, phrasings("number")), text)
 
 
 def _shape(rng: np.random.Generator, kind: str) -> Case:
@@ -78,7 +77,7 @@ def _shape(rng: np.random.Generator, kind: str) -> Case:
     image = _paper(rng, (x - reach, y - reach, x + reach, y + reach))
     shape = pick(rng, SHAPES)
     colour = pick(rng, tuple(name for name in TONES if name != "white"))
-    outline = polygon(shape, x, y, radius, 0.0, 1.0, 0.4)
+    outline = polygon(shape, x, y, radius, slim=0.4)
     ImageDraw.Draw(image).polygon(outline, fill=TONES[colour][0])
     if rng.random() < 0.5:
         return Case(kind, image, f"What colour is the {shape}?", colour)

@@ -36,8 +36,8 @@ from benchmarks.pages import (
 from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
-from recipes.tiny_llava.retrieve import strange_whole, trial
-from recipes.tiny_llava.wide.strings import LISTED
+from recipes.tiny.retrieval import strange_whole, trial
+from recipes.tiny.strings import listed
 
 #: Each page whose number it divides has no text layer.
 THIRD = 3
@@ -80,7 +80,7 @@ def draw_pages(folder: Path, count: int, seed: int) -> dict[str, list[Pair]]:
     for index, (scene, image) in enumerate(zip(drawn.scenes, drawn.images, strict=True)):
         name, page = f"{index // PAGES_PER_FILE:04}", index % PAGES_PER_FILE + 1
         words = [f"Figure {index + 1}.", *strange_whole(scene, rng).text.split()]
-        words += rng.choice(LISTED, SMALL_PRINT_WORDS).tolist()
+        words += rng.choice(listed(), SMALL_PRINT_WORDS).tolist()
         lines = [] if is_stripped(page) else _lines(words)
         width, height = (2.0 * length for length in image.size)
         pages.setdefault(name, []).append(DrawnPage((width, height), lines, image=image))

@@ -5,7 +5,7 @@
     write_dataset(Path("drawn"), ["colour", "shape"], count=200)
 
 Training, evaluation and measurements of evidence stand on this interface; what draws is
-`recipes.tiny_llava`, and may change. The same kind, seed and renderer give the same example, as
+`recipes.tiny`, and may change. The same kind, seed and renderer give the same example, as
 long as that does not change.
 """
 
@@ -21,26 +21,23 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from recipes.tiny_llava import held_out, stranger
-from recipes.tiny_llava.draw import draw
-from recipes.tiny_llava.questions import ASKERS
-from recipes.tiny_llava.sights import ask_sight, draw_sight, sample_sight
-from recipes.tiny_llava.wide import stranger as wide_stranger
-from recipes.tiny_llava.wide.questions import KINDS as _WIDE_KINDS
-from recipes.tiny_llava.words import PLURALS, SINGULARS, Question
-from recipes.tiny_llava.world import COLOURS, Scene, sample_scene
+from recipes.tiny import exam, questions, stranger
+from recipes.tiny.questions import Question
+from recipes.tiny.things import COLOURS, Box, Drawing, Scene
+from recipes.tiny.words import PLURALS, SINGULARS
 
 #: The training renderer with the wordings of training, or the second renderer with its own, which
 #: nothing is trained on.
 Renderer = Literal["training", "evaluation"]
 RENDERERS: tuple[Renderer, ...] = ("training", "evaluation")
 
+_LONG = ("box", "caption")
 #: Kinds of questions about shapes, whose objects are known.
-SHAPE_KINDS = tuple(ASKERS)
+SHAPE_KINDS = tuple(kind for kind in questions.TABLES[Scene] if kind not in _LONG)
 #: All kinds of questions, by renderer.
 KINDS: Mapping[Renderer, tuple[str, ...]] = {
-    "training": (*SHAPE_KINDS, *_WIDE_KINDS),
-    "evaluation": (*SHAPE_KINDS, *wide_stranger.KINDS, "box", "caption"),
+    "training": (*(kind for kind in questions.KINDS if kind not in _LONG), *_LONG),
+    "evaluation": stranger.KINDS,
 }
 
 #: Seeds of these examples begin with this number; no stage of the embedded model's recipe does.
@@ -110,10 +107,12 @@ def draw_example(kind: str, seed: int, renderer: Renderer = "training") -> Drawn
         raise ValueError(f"There is no kind {kind!r}. Use one of {KINDS[renderer]}.")
     number = KINDS["training"].index(kind)
     rng = np.random.default_rng((_WORLD, RENDERERS.index(renderer), number, seed))
-    attempt = _draw_for_training if renderer == "training" else _draw_for_evaluation
+    draw = exam.draw_question if renderer == "training" else stranger.draw_question
     for _ in range(_MOST_TRIES):
-        if (example := attempt(kind, rng)) is not None:
-            return example
+        if (found := draw(kind, rng)) is None:
+            continue
+        if kind not in SHAPE_KINDS or isinstance(found[0].picture, Scene):
+            return _example(*found)
     raise AssertionError(f"No image leaves a question of the kind {kind!r}.")
 
 
@@ -150,41 +149,18 @@ def write_dataset(
     return path
 
 
-def _draw_for_training(kind: str, rng: np.random.Generator) -> DrawnExample | None:
-    """Return an example, None if chance leaves no question of that kind."""
-    if kind in ASKERS:
-        scene = sample_scene(rng)
-        if (question := ASKERS[kind][1](scene, rng)) is None:
-            return None
-        drawn = draw(scene, rng)
-        return _example(question, drawn.image, drawn.scene)
-    sight, seed = sample_sight(rng, wide=0.8), int(rng.integers(2**32))
-    if ask_sight(sight, np.random.default_rng(seed), more=0.5).kind != kind:
-        return None
-    sheet = draw_sight(sight, rng)  # asked again once drawn, when boxes are known
-    question = ask_sight(sheet.scene, np.random.default_rng(seed), more=0.5)
-    return _example(question, sheet.image, sheet.scene if isinstance(sheet.scene, Scene) else None)
-
-
-def _draw_for_evaluation(kind: str, rng: np.random.Generator) -> DrawnExample | None:
-    """Return an example, None if chance leaves no question of that kind."""
-    if kind in wide_stranger.KINDS:
-        found = wide_stranger.item(kind, rng)
-        return None if found is None else _example(*found, None)
-    scene, image = held_out.paint(held_out.sample(rng), rng)
-    question = stranger.ask(scene, kind, rng)
-    return None if question is None else _example(question, image, scene)
-
-
-def _example(question: Question, image: Image.Image, scene: Scene | None) -> DrawnExample:
-    longer = max(image.size)  # the unit of a scene's coordinates
-    objects = [
+def _example(drawing: Drawing, question: Question) -> DrawnExample:
+    longer = max(drawing.image.size)  # the unit of a picture's coordinates
+    shapes = drawing.picture.shapes if isinstance(drawing.picture, Scene) else ()
+    objects = tuple(
         DrawnObject(shape.kind, shape.colour, _pixels(shape.box, longer))
-        for shape in (() if scene is None else scene.shapes)
+        for shape in shapes
         if shape.box is not None
-    ]
+    )
     about = _about(question, objects)
-    return DrawnExample(question.kind, image, question.text, question.answer, tuple(objects), about)
+    return DrawnExample(
+        question.kind, drawing.image, question.text, question.answer, objects, about
+    )
 
 
 def _about(question: Question, objects: Sequence[DrawnObject]) -> tuple[int, ...]:
@@ -208,8 +184,6 @@ def _names(question: Question, *words: str) -> bool:
     return re.search(rf"\b({'|'.join(words)})\b", question.text.lower()) is not None
 
 
-def _pixels(
-    box: tuple[float, float, float, float], longer: int
-) -> tuple[float, float, float, float]:
+def _pixels(box: Box, longer: int) -> Box:
     left, top, right, bottom = (edge * longer for edge in box)
     return left, top, right, bottom

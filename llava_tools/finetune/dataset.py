@@ -187,7 +187,8 @@ class TrainingDataset(Dataset[tuple[TokenizedExample, Tensor | None]]):
         placeholder = open_image(Image.new("RGB", (1, 1)))
         truncated = 0
         for record in self._records:
-            most_tokens = sum(len(turn.encode()) + 20 for turn in record.turns)
+            texts = (record.system or "", *record.turns)
+            most_tokens = sum(len(text.encode()) + 20 for text in texts)
             if 256 + self._image_tokens + most_tokens <= self._max_length:
                 continue
             image = None if record.image is None else placeholder

@@ -3,7 +3,8 @@
 A file is a list of `{"id", "image", "conversations": [{"from": "human"|"gpt", "value"}]}`. A record
 with an image has `<image>` in its first human turn; one without has no `image`. The official code
 drops a bad record silently or fails without naming it; here, an error names it. As in the official
-code, a first turn of `gpt` is dropped.
+code, a first turn of `gpt` is dropped. A turn of `system` may precede all others: its text replaces
+the system sentence of the conversation format.
 
 The first stage reads captions in the same form, of which it takes the image and the answer only
 (llava/train/train.py, preprocess_plain).
@@ -43,25 +44,28 @@ class Record:
         turns: Of human and assistant alternately, from the human's first to the assistant's last;
             without the image's placeholder.
         image: Its file, or None.
+        system: Text instead of the conversation format's system sentence, or None.
     """
 
     name: str
     turns: tuple[str, ...]
     image: Path | None = None
+    system: str | None = None
 
     @cached_property
     def word_count(self) -> int:
-        """Number of words in all turns."""
-        return sum(len(turn.split()) for turn in self.turns)
+        """Number of words in the system text and all turns."""
+        return sum(len(text.split()) for text in (self.system or "", *self.turns))
 
     def messages(self, image: ImageRef | None) -> list[Message]:
         """Return the conversation, with its opened image or a substitute."""
+        system = [] if self.system is None else [Message("system", (self.system,))]
         first = (self.turns[0],) if image is None else (image, self.turns[0])
         rest = [
             Message("user" if index % 2 == 0 else "assistant", (turn,))
             for index, turn in enumerate(self.turns[1:], 1)
         ]
-        return [Message("user", first), *rest]
+        return [*system, Message("user", first), *rest]
 
 
 def read_records(data: Path, images: Path | None, *, captions: bool = False) -> list[Record]:
@@ -125,7 +129,8 @@ def read_captions(data: Path, images: Path | None) -> list[Record]:
     """Read a JSON file of captions: conversations of one turn about an image and one answer.
 
     Raises:
-        RequestError: See `read_records`; or a record has no image, or more than one answer.
+        RequestError: See `read_records`; or a record has no image, more than one answer, or a
+            system text.
         ImageError: An image is missing, or not in the folder.
     """
     records = read_records(data, images, captions=True)
@@ -135,6 +140,9 @@ def read_captions(data: Path, images: Path | None) -> list[Record]:
         if len(record.turns) != 2:
             hint = "Captions have one answer; conversations are for `train tune`."
             raise _error(record.name, f"has {len(record.turns) // 2} answers", hint)
+        if record.system is not None:
+            hint = "Captions are trained without one: drop it."
+            raise _error(record.name, "has a system text", hint)
     return records
 
 
@@ -144,22 +152,22 @@ def _record(item: object, index: int, folder: Path | None, captions: bool) -> Re
         raise _error(name, f"is a {type(item).__name__}", "Write an object with conversations.")
     if item.get("id") is not None:
         name = f"{name} (id {shorten(item['id'])})"
-    turns = _turns(item.get("conversations"), name)
+    system, turns = _turns(item.get("conversations"), name)
     image = item.get("image")
     if image is None:
         if turns[0].startswith(f"{PLACEHOLDER}\n") or turns[0].endswith(f"\n{PLACEHOLDER}"):
             raise _error(name, f"has {PLACEHOLDER}, but no image", "Name its file in 'image'.")
-        return Record(name, turns)
+        return Record(name, turns, system=system)
     if not isinstance(image, str) or not image.strip():
         raise _error(name, f"has the image {shorten(image)}", "Name one file, or leave it out.")
     turns = _without_placeholder(turns, name)
     if not turns[0] and not captions:
         raise _error(name, "has no question about its image", "Add one after the image.")
-    return Record(name, turns, _image_path(image, folder, name))
+    return Record(name, turns, _image_path(image, folder, name), system)
 
 
-def _turns(conversation: object, name: str) -> tuple[str, ...]:
-    """Return the turns, the human's first and the assistant's last."""
+def _turns(conversation: object, name: str) -> tuple[str | None, tuple[str, ...]]:
+    """Return the system text or None, and the turns, the human's first, the assistant's last."""
     if not isinstance(conversation, list):
         raise _error(name, "has no list 'conversations'", "Write its turns there.")
     turns: list[tuple[str, str]] = []
@@ -168,7 +176,9 @@ def _turns(conversation: object, name: str) -> tuple[str, ...]:
         if not isinstance(turn, dict):
             raise _error(where, f"is a {type(turn).__name__}", "Write 'from' and 'value'.")
         speaker, value = turn.get("from"), turn.get("value")
-        if speaker not in ("human", "gpt"):
+        if speaker == "system" and index > 0:
+            raise _error(where, "is from 'system'", "Put one system text before all other turns.")
+        if speaker not in ("system", "human", "gpt"):
             raise _error(where, f"is from {shorten(speaker)}", "Use 'human' or 'gpt'.")
         if not isinstance(value, str) or not value.strip():
             raise _error(where, "is empty", "Write text in 'value', or drop the record.")
@@ -178,6 +188,7 @@ def _turns(conversation: object, name: str) -> tuple[str, ...]:
             hint = "Correct its text."
             raise _error(where, "has a lone surrogate, which is no character", hint) from None
         turns.append((cast(str, speaker), value))
+    system = turns.pop(0)[1] if turns and turns[0][0] == "system" else None
     if turns and turns[0][0] == "gpt":
         turns = turns[1:]
     for index, (speaker, _) in enumerate(turns):
@@ -185,7 +196,7 @@ def _turns(conversation: object, name: str) -> tuple[str, ...]:
             raise _error(name, f"has two turns of {speaker!r} in a row", "Alternate the speakers.")
     if not turns or turns[-1][0] != "gpt":
         raise _error(name, "does not end with an answer", "Let the last turn be from 'gpt'.")
-    return tuple(value for _, value in turns)
+    return system, tuple(value for _, value in turns)
 
 
 def _without_placeholder(turns: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image
 
 from recipes.drawn_world import DrawnObject, draw_example
-from recipes.tiny_llava.lexicon import WORDS
-from recipes.tiny_llava.words import PLURALS
-from recipes.tiny_llava.world import COLOURS, SHAPES
+from recipes.tiny.things import COLOURS, SHAPES
+from recipes.tiny.words import PLURALS, lexicon
 
 #: Kinds whose answer is written in the image.
 TEXT_KINDS = ("number", "word", "letters", "title", "stamp's word")
@@ -92,7 +91,7 @@ def wrong_answers(kind: str, answer: str, rng: np.random.Generator) -> tuple[str
         return _some(near, answer, rng)
     if any(character.isdigit() for character in answer):
         return _some([_with_other_digit(answer, rng) for _ in range(8)], answer, rng)
-    words = [_in_case_of(answer, WORDS[int(n)]) for n in rng.integers(len(WORDS), size=8)]
+    words = [_in_case_of(answer, str(word)) for word in rng.choice(lexicon(), size=8)]
     return _some(words, answer, rng)
 
 

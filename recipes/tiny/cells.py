@@ -80,7 +80,7 @@ def labels(
         glyphs: The characters as drawn; guessed without.
     """
     cells = np.zeros((GRID * GRID, len(GROUPS)), np.int64)
-    ground = 1 + len(COLOURS) if picture.background is None else COLOURS.index(picture.background)
+    ground = len(COLOURS) if picture.background is None else COLOURS.index(picture.background)
     cells[:, _COLUMN["ground"]] = np.where(_inside(picture), ground + 1, 0)
     if isinstance(picture, Scene):
         _mark_shapes(cells, picture, outlines or _guess_outlines(picture))

@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,29 +31,26 @@ from llava_tools.images import open_image
 
 from . import captions, cells, loop, model, questions, sample, tools
 
-#: Number of examples in a step, and the weight of each target token in the loss, by group.
-COUNTS = {"picture": 20, "caption": 4, "tools": 6}
-WEIGHTS = {"picture": 2.0, "caption": 1.0, "tools": 1.0}
-#: Share of pictures of writing, charts and pages.
-WIDE = 0.55
+Rng = np.random.Generator
+
+#: Groups of examples: how many are in a step, and the weight of their target tokens in the loss.
+GROUPS = {"picture": (20, 2.0), "caption": (4, 1.0), "tools": (6, 1.0)}
+#: Shares of pictures that are not of shapes, and of labels that are wrong (half of those are 0).
+WIDE, ERRORS = 0.55, 0.03
 #: Probabilities of one to five rounds about a picture.
 ROUNDS = (0.2, 0.1, 0.2, 0.25, 0.25)
-#: Share of labels that are replaced, half of them by 0: a vision tower makes mistakes, too.
-ERRORS = 0.03
 #: Standard deviations of the embeddings of labels at the start, and of the noise on features.
 SCALE, NOISE = 0.05, 0.02
-#: The most tokens of a conversation with tools, and of a batch, which has to fit into caches.
-LONGEST, BATCH = 1024, 1536
-#: Examples are padded to multiples of this: every new shape of a batch costs time.
-MULTIPLE = 32
+#: The most tokens of a batch (larger ones leave the processor's caches), and of what its length is
+#: a multiple (every new shape costs time).
+BATCH, MULTIPLE = 1536, 32
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """A conversation to learn from.
 
     Attributes:
-        group: One of the keys of `COUNTS`.
+        group: One of `GROUPS`.
         kinds: The kind of each answer.
         tokens: Ids and targets.
         labels: Those of its symbolic picture, int64 (64, label groups), or None.
@@ -73,27 +69,21 @@ class Writer:
         self._arguments = tokenizer, model.IMAGE, model.IMAGE_TOKENS
         self._image = open_image(Image.new("RGB", (8, 8)))  # stands for any picture
 
-    def write(self, group: str, rng: np.random.Generator) -> Example:
-        """Return an example of a group; tool conversations have at most `LONGEST` tokens."""
+    def write(self, group: str, rng: Rng) -> Example:
+        """Return an example of a group."""
         if group == "tools":
             conversation = tools.conversation(rng)
-            tokens = self.tokenize(conversation.turns, conversation.system)
+            system = Message("system", (conversation.system,))
             kinds = (conversation.kind,) * len(conversation.turns)
-            return (
-                self.write(group, rng)
-                if len(tokens.ids) > LONGEST
-                else Example(group, kinds, tokens)
-            )
+            return Example(group, kinds, self.tokenize(conversation.turns, system))
         picture = sample.sample(rng, wide=WIDE)
         labels = perturb(cells.labels(picture), rng)
         if group == "caption":  # as in LLaVA's first stage
-            text = captions.describe(picture, rng)
-            tokens = pad(dataset.tokenize_caption(text, *self._arguments))
+            tokens = dataset.tokenize_caption(captions.describe(picture, rng), *self._arguments)
             return Example(group, ("describe",), tokens, labels)
         rounds = 1 + int(rng.choice(len(ROUNDS), p=ROUNDS))
         asked = [q for _ in range(rounds) if (q := questions.ask(picture, rng)) is not None]
-        turns = [(questions.spoken(question, rng), question.answer) for question in asked]
-        tokens = self.tokenize(turns, image=self._image)
+        tokens = self.tokenize([(questions.spoken(q, rng), q.answer) for q in asked])
         return Example(group, tuple(question.kind for question in asked), tokens, labels)
 
     def tokenize(
@@ -106,25 +96,18 @@ class Writer:
         return dataset.tokenize(messages, *self._arguments)
 
 
-def pad(tokens: dataset.TokenizedExample) -> dataset.TokenizedExample:
-    """Return tokens with padding at the end, to a multiple of `MULTIPLE`."""
-    rest = -len(tokens.ids) % MULTIPLE
-    labels = tokens.labels + rest * (dataset.IGNORED,)
-    return dataset.TokenizedExample(tokens.ids + rest * (model.PAD,), labels)
-
-
-def split(examples: Sequence[Example]) -> list[list[Example]]:
+def split(examples: Iterable[Example]) -> list[list[Example]]:
     """Return batches of similar length with at most `BATCH` tokens each, padding included."""
     batches: list[list[Example]] = [[]]
     for example in sorted(examples, key=lambda example: len(example.tokens.ids)):
-        if (len(batches[-1]) + 1) * len(example.tokens.ids) > BATCH:
+        if batches[-1] and (len(batches[-1]) + 1) * len(example.tokens.ids) > BATCH:
             batches.append([])
         batches[-1].append(example)
     return batches
 
 
-def perturb(labels: cells.Labels, rng: np.random.Generator) -> cells.Labels:
-    """Return labels (64, groups) with a share `ERRORS` of those that are not 0 replaced."""
+def perturb(labels: cells.Labels, rng: Rng) -> cells.Labels:
+    """Return labels (64, groups) with mistakes in those that are not 0, as a vision tower's."""
     others = rng.integers(0, list(cells.GROUPS.values()), size=labels.shape)
     others[rng.random(labels.shape) < 0.5] = 0
     return np.where((labels > 0) & (rng.random(labels.shape) < ERRORS), others, labels)
@@ -155,28 +138,28 @@ class Pretraining(nn.Module):
         self.language, self._writer = language, writer
         self.symbols = Symbols(language.config.hidden_size)
 
-    def loss(self, rng: np.random.Generator, done: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, rng: Rng, done: float) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted mean loss of a step's target tokens, and figures; see `loop.Loss`.
 
         The figures: each group's mean loss, and the share of each kind's answers without a mistake.
         """
-        examples = [self._writer.write(g, rng) for g, n in COUNTS.items() for _ in range(n)]
+        examples = [self._writer.write(g, rng) for g, (n, _) in GROUPS.items() for _ in range(n)]
         figures: defaultdict[str, list[float]] = defaultdict(list)
         total, weight = torch.zeros(()), 0.0
         for batch in split(examples):
             answers = [(example.group, kind) for example in batch for kind in example.kinds]
             for (group, kind), (losses, hits) in zip(answers, self._score(batch, rng), strict=True):
-                total = total + WEIGHTS[group] * losses.sum()
-                weight += WEIGHTS[group] * len(losses)
+                total = total + GROUPS[group][1] * losses.sum()
+                weight += GROUPS[group][1] * len(losses)
                 figures[f"{group} loss"].append(float(losses.detach().mean()))
                 figures[f"{kind} right"].append(float(hits.all()))
-        return total / weight, {name: fmean(values) for name, values in figures.items()}
+        return total / weight, {name: float(np.mean(f)) for name, f in figures.items()}
 
-    def _score(
-        self, examples: Sequence[Example], rng: np.random.Generator
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _score(self, examples: list[Example], rng: Rng) -> list[tuple[Tensor, Tensor]]:
         """Return for each answer the losses of its tokens and whether each is the likeliest."""
         ids, labels, *_ = dataset.collate([(example.tokens, None) for example in examples])
+        rest = (0, -ids.shape[1] % MULTIPLE)
+        ids, labels = functional.pad(ids, rest), functional.pad(labels, rest, value=dataset.IGNORED)
         embedded = self.language.model.embed_tokens(ids)
         seen = [example.labels for example in examples if example.labels is not None]
         if seen:
@@ -211,5 +194,4 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="DIR; reads DIR/tokenizer, writes DIR/language")
     parser.add_argument("--steps", type=int, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     pretrain(options.folder, options.steps)

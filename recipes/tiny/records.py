@@ -21,11 +21,11 @@ from .things import Picture
 Record = dict[str, Any]
 
 #: Share of pictures with writing, a chart or a page; the others show shapes.
-WIDE = 0.55
+WIDE = 0.5
 #: Questions that are drawn for a picture; repeats are dropped.
 QUESTIONS = 7
 #: One of so many conversations is about tools and has no image.
-TOOLS_EVERY = 4
+TOOLS_EVERY = 8
 #: Records that a process draws at once.
 CHUNK = 500
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,13 +56,11 @@ def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
         if scene.shapes:
             scenes.setdefault(frozenset(_groups(scene).items()), scene)
     chosen = list(scenes.values())
-    whole, part = (own_whole, own_part) if name == "own" else (strange_whole, strange_part)
-    return Trial(
-        chosen,
-        [draw(scene, rng).image for scene in chosen],
-        [whole(scene, rng) for scene in chosen],
-        [part(scene, rng) for scene in chosen],
-    )
+    whole = partial(_own, True) if name == "own" else strange_whole
+    part = partial(_own, False) if name == "own" else strange_part
+    images = [draw(scene, rng).image for scene in chosen]
+    wholes = [whole(scene, rng) for scene in chosen]
+    return Trial(chosen, images, wholes, [part(scene, rng) for scene in chosen])
 
 
 def _groups(scene: Scene) -> Counter[tuple[str, str]]:
@@ -72,17 +71,11 @@ def _all(scene: Scene) -> Claim:
     return Claim(None, None, len(scene.shapes), len(scene.shapes))
 
 
-def own_whole(scene: Scene, rng: np.random.Generator) -> Caption:
-    """Return a caption of all shapes, which must be some, as training has them."""
+def _own(whole: bool, scene: Scene, rng: np.random.Generator) -> Caption:
+    """Return a caption of all shapes, or of one or two, as training has them."""
     while True:
-        if _all(scene) in (found := caption(scene, rng)).claims:
-            return found
-
-
-def own_part(scene: Scene, rng: np.random.Generator) -> Caption:
-    """Return a caption of one or two of the shapes, as training has them."""
-    while True:
-        if (found := caption(scene, rng)).claims and _all(scene) not in found.claims:
+        found = caption(scene, rng)
+        if found.claims and (_all(scene) in found.claims) == whole:
             return found
 
 

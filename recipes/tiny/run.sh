@@ -3,7 +3,8 @@
 # The same command after a kill goes on where it was. Two cores, about three hours.
 set -euo pipefail
 DIR=${1:?usage: recipes/tiny/run.sh DIR}
-STEPS=${STEPS:-2180} ALIGN_STEPS=${ALIGN_STEPS:-300} TUNE_STEPS=${TUNE_STEPS:-1300} EACH=${EACH:-300}
+STEPS=${STEPS:-2180} LANGUAGE_STEPS=${LANGUAGE_STEPS:-${STEPS:-2180}}
+ALIGN_STEPS=${ALIGN_STEPS:-300} TUNE_STEPS=${TUNE_STEPS:-1300} EACH=${EACH:-300}
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 TOKENIZERS_PARALLELISM=false
 # glibc keeps freed memory: getting it from the system for every tensor takes a tenth of the time.
 export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -27,7 +28,7 @@ both() { wait -n && wait -n; }
 
 part tokenizer python -m recipes.tiny.tokenizer "$DIR" & wait $!
 part clip python -m recipes.tiny.clip "$DIR" --steps "$STEPS" &
-part language python -m recipes.tiny.language "$DIR" --steps "$STEPS" &
+part language python -m recipes.tiny.language "$DIR" --steps "$LANGUAGE_STEPS" &
 both
 part stages python -m recipes.tiny.stages "$DIR" \
     --align-steps "$ALIGN_STEPS" --tune-steps "$TUNE_STEPS" & wait $!

@@ -20,12 +20,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from llava_tools.chat.formats import SYSTEM
 
 from . import captions, questions, sample, tools
+from .model import CONTEXT
 from .things import Scene
 
 #: Special tokens, in the order of their ids. `<s>` starts every encoded text.
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-#: The most tokens of a conversation.
-CONTEXT = 2048
 #: What `AutoTokenizer` and LLaVA's processor read beside the vocabulary.
 SETTINGS = {
     "tokenizer_class": "TokenizersBackend",
@@ -43,17 +42,15 @@ SETTINGS = {
 
 
 def corpus(seed: int, pictures: int) -> Iterator[str]:
-    """Yield training text: for each picture a question, at times a caption and a use of tools."""
+    """Yield training text: a question about each picture, captions, conversations with tools."""
     rng = np.random.default_rng((5, seed))
     for number in range(pictures):
         picture = sample.sample(rng)
         question = questions.ask(picture, rng)
         assert question is not None  # never without a kind
+        yield f"USER: {questions.spoken(question, rng)} ASSISTANT:"
         if isinstance(picture, Scene):
-            yield f"USER: {questions.spoken(question, rng)} ASSISTANT: {question.answer}"
-            yield captions.describe(picture, rng)
-        else:
-            yield f"USER: {questions.spoken(question, rng)} ASSISTANT:"
+            yield f" {question.answer}\n{captions.describe(picture, rng)}"
         if number % 4 == 0:
             conversation = tools.conversation(rng)
             yield from (SYSTEM, conversation.system)

@@ -1,8 +1,8 @@
 """The examination of tool calls: tools, names and sentences that no training conversation has.
 
 `data/tool_exam.json` has the tools and the cases. Names and descriptions of tools use the words
-`tools.held_out`, and no sentence is one that the training templates compose (a test checks both).
-Each case of a call is asked with one to four tools bound.
+`tools.held_out`, and no sentence but greetings is one of the training (a test checks both). Each
+case of a call is asked with one to four tools bound.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from llava_tools.chat import prompt
+from llava_tools.core.requests import Message
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.errors import ModelError
 from llava_tools.finetune.dataset import IGNORED, TokenizedExample, tokenize
@@ -28,7 +30,7 @@ Turns = list[tuple[str, str]]
 
 def example(turns: Turns, folder: Path, image_tokens: int = 3) -> TokenizedExample:
     """Write a conversation as LLaVA's JSON, read it back, and tokenize it."""
-    has_image = "<image>" in turns[0][1]
+    has_image = any("<image>" in value for _, value in turns)
     Image.new("RGB", (4, 4)).save(folder / "p.png")
     item = {"conversations": [{"from": speaker, "value": value} for speaker, value in turns]}
     data = folder / "data.json"
@@ -85,6 +87,38 @@ def test_no_image_and_text_that_looks_like_structure(tmp_path: Path) -> None:
         "▁A", "SS", "IST", "ANT", ":",
         "[▁the]", "[▁US]", "[ER]", "[:]", "[▁red]", "[</s>]",
     ]  # fmt: skip
+
+
+def test_a_system_text_makes_the_prompt_of_the_engine(tmp_path: Path) -> None:
+    turns = [
+        ("system", "Answer in red."),
+        ("human", "<image>\nWhat?"),
+        ("gpt", "A circle."),
+        ("human", "Is it?"),
+        ("gpt", "No."),
+    ]
+    tokenized = example(turns, tmp_path, image_tokens=3)
+    tokenizer = Tokenizer(TOKENIZER)
+    assert isinstance(IMAGE_ID, int)
+    image_ids = [IMAGE_ID] * 3
+    conversation = [
+        Message("system", ("Answer in red.",)),
+        Message("user", (PHOTO, "What?")),
+        Message("assistant", ("A circle.",)),
+        Message("user", ("Is it?",)),
+    ]
+    for index, answer in ((2, "A circle."), (4, "No.")):
+        pieces = prompt.build(conversation[:index])
+        prompt_ids = tokenizer.tokenize(pieces, lambda _: image_ids)
+        assert list(tokenized.ids[: len(prompt_ids)]) == prompt_ids
+        answer_ids = tokenizer.encode(f" {answer}", start=True)
+        answer_ids.append(tokenizer.end_of_turn)
+        end = len(prompt_ids) + len(answer_ids)
+        assert list(tokenized.labels[len(prompt_ids) : end]) == answer_ids
+        assert tokenized.labels[len(prompt_ids) - 1] == IGNORED
+    assert end == len(tokenized.ids)
+    targets = tokenized.target_tokens
+    assert targets == sum(len(tokenizer.encode(f" {a}", start=True)) + 1 for _, a in turns[2::2])
 
 
 OFFICIAL: list[Turns] = [

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from llava_tools.errors import ImageError, RequestError
-from llava_tools.finetune.records import Record, read_records, split_records
+from llava_tools.finetune.records import Record, read_captions, read_records, split_records
 from llava_tools.images import open_image
 
 HUMAN = {"from": "human", "value": "What?"}
 HUMAN_WITH_IMAGE = {"from": "human", "value": "<image>\nWhat?"}
 GPT = {"from": "gpt", "value": "That."}
+SYSTEM = {"from": "system", "value": "Answer in two words."}
 
 
 @pytest.fixture
@@ -49,6 +50,33 @@ def test_good_records(folder: Path) -> None:
     assert "<image>" in without_image.turns[0]
 
 
+def test_a_system_text_precedes_the_turns(folder: Path) -> None:
+    with_image, text_only, without_system = read(
+        folder,
+        {"image": "sub/a.png", "conversations": [SYSTEM, HUMAN_WITH_IMAGE, GPT]},
+        {"conversations": [SYSTEM, GPT, HUMAN, GPT]},  # a first turn of gpt is dropped
+        {"conversations": [HUMAN, GPT]},
+    )
+    for record in (with_image, text_only):
+        assert record.system == SYSTEM["value"]
+        assert record.turns == ("What?", "That.")
+        assert record.word_count == 6
+    messages = with_image.messages(open_image(with_image.image))
+    assert [message.role for message in messages] == ["system", "user", "assistant"]
+    assert messages[0].text == SYSTEM["value"]
+    assert [len(message.images) for message in messages] == [0, 1, 0]
+    assert without_system.system is None
+    assert [message.role for message in without_system.messages(None)] == ["user", "assistant"]
+
+
+def test_a_caption_has_no_system_text(folder: Path) -> None:
+    data = folder.parent / "data.json"
+    item = {"id": "a", "image": "sub/a.png", "conversations": [SYSTEM, HUMAN_WITH_IMAGE, GPT]}
+    data.write_text(json.dumps([item]))
+    with pytest.raises(RequestError, match=r"record 0 \(id 'a'\) has a system text"):
+        read_captions(data, folder)
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
@@ -62,6 +90,12 @@ def test_good_records(folder: Path) -> None:
         ({"conversations": [GPT, GPT]}, "two turns of 'gpt' in a row"),
         ({"conversations": [HUMAN, GPT, GPT]}, "two turns of 'gpt' in a row"),
         ({"conversations": [HUMAN, {"from": "bot", "value": "a"}]}, "turn 1 is from 'bot'"),
+        ({"conversations": [HUMAN, SYSTEM, GPT]}, "turn 1 is from 'system'. Put one system text"),
+        ({"conversations": [HUMAN, GPT, SYSTEM]}, "turn 2 is from 'system'"),
+        ({"conversations": [SYSTEM, SYSTEM, HUMAN, GPT]}, "turn 1 is from 'system'"),
+        ({"conversations": [SYSTEM | {"value": " "}, HUMAN, GPT]}, "turn 0 is empty"),
+        ({"conversations": [SYSTEM]}, "does not end with an answer"),
+        ({"conversations": [SYSTEM, HUMAN]}, "does not end with an answer"),
         ({"conversations": [HUMAN, {"from": [], "value": "a"}]}, "turn 1 is from '[]'"),
         ({"conversations": [HUMAN, {"from": "gpt", "value": " "}]}, "turn 1 is empty"),
         ({"conversations": [HUMAN, {"from": "gpt", "value": 3}]}, "turn 1 is empty"),

@@ -17,8 +17,8 @@ from langchain_llava import LlavaEmbeddings
 from langchain_llava import compat as langchain
 from llava_tools import model_cache
 from llava_tools.errors import ImageError, ModelNotFoundError, RequestError
-from recipes.tiny_llava.held_out import render
-from recipes.tiny_llava.world import Scene, Shape
+from recipes.tiny.stranger import draw_scene
+from recipes.tiny.things import Scene, Shape
 
 
 class TestUnit(EmbeddingsUnitTests):
@@ -38,16 +38,19 @@ class TestIntegration(EmbeddingsIntegrationTests):
 
 
 SCENES = {
-    "one red circle": Scene((Shape("circle", "red", 0.5, 0.5, 0.3),), "white"),
-    "one green cross": Scene((Shape("cross", "green", 0.5, 0.5, 0.3),), "yellow"),
-    "one blue star": Scene((Shape("star", "blue", 0.4, 0.5, 0.3),), "white"),
+    "one red circle": Scene("white", shapes=(Shape("circle", "red", 0.5, 0.5, 0.3),)),
+    "one green cross": Scene("yellow", shapes=(Shape("cross", "green", 0.5, 0.5, 0.3),)),
+    "one blue star": Scene("white", shapes=(Shape("star", "blue", 0.4, 0.5, 0.3),)),
     "two pink squares": Scene(
-        (Shape("square", "pink", 0.25, 0.5, 0.15), Shape("square", "pink", 0.75, 0.5, 0.15)),
         "black",
+        shapes=(Shape("square", "pink", 0.25, 0.5, 0.15), Shape("square", "pink", 0.75, 0.5, 0.15)),
     ),
     "circle and triangle": Scene(
-        (Shape("circle", "orange", 0.25, 0.3, 0.15), Shape("triangle", "purple", 0.7, 0.7, 0.2)),
         "white",
+        shapes=(
+            Shape("circle", "orange", 0.25, 0.3, 0.15),
+            Shape("triangle", "purple", 0.7, 0.7, 0.2),
+        ),
     ),
 }
 
@@ -55,7 +58,7 @@ SCENES = {
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, Image.Image]:
     rng = np.random.default_rng(8)
-    return {name: render(scene, rng) for name, scene in SCENES.items()}
+    return {name: draw_scene(scene, rng).image for name, scene in SCENES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,7 @@ def test_image_finds_a_similar_image(
     embeddings: LlavaEmbeddings, drawn: dict[str, Image.Image]
 ) -> None:
     store = store_of(embeddings, drawn)
-    similar = render(SCENES["one blue star"], np.random.default_rng(9))
+    similar = draw_scene(SCENES["one blue star"], np.random.default_rng(9)).image
     (vector,) = embeddings.embed_images([similar])
     (document,) = store.similarity_search_by_vector(vector, k=1)
     assert document.page_content == "one blue star"
