@@ -1,16 +1,17 @@
 """The examination of tool calls: tools, names and sentences that no training conversation has.
 
-`data/tool_exam.json` has the tools and the cases. Names and descriptions of tools use the words
-`tools.held_out`, and no sentence but greetings is one of the training (a test checks both). Each
-case of a call is asked with one to four tools bound.
+Names and descriptions of the tools in `data/tool_exam.json` use the words `tools.held_out`, and no
+sentence but greetings is one of the training (a test checks both).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,10 @@ from recipes.tiny.words import DATA, pick
 
 @dataclass(frozen=True)
 class ToolItem:
-    """One item of the examination.
+    """A conversation to answer with tools bound.
 
     Attributes:
         kind: `N tools/ARGUMENT/STYLE` for a call; `result`, `words` or `none fits`.
-        messages: The conversation to answer.
-        constraint: The bound tools.
         answer: The exact text of the right answer; "" if any words without a call are right.
     """
 
@@ -43,86 +42,56 @@ class ToolItem:
 
 
 @cache
-def _data() -> Mapping[str, Any]:
-    data: Mapping[str, Any] = json.loads((DATA / "tool_exam.json").read_text(encoding="utf-8"))
-    return data
+def _data() -> Any:
+    return json.loads((DATA / "tool_exam.json").read_text(encoding="utf-8"))
 
 
 @cache
-def tools() -> Mapping[str, ToolSpec]:
-    """Return the tools of the examination by name; all their arguments are required."""
-    return {
-        name: ToolSpec(
-            name,
-            description,
-            {"type": "object", "properties": properties, "required": list(properties)},
-        )
-        for name, (description, properties) in _data()["tools"].items()
-    }
+def tools() -> dict[str, ToolSpec]:
+    """Return the tools of the examination by name."""
+    return {name: ToolSpec(name, *texts) for name, texts in _data()["tools"].items()}
+
+
+def _item(
+    kind: str, question: str, names: Sequence[str], answer: str,
+    others: Sequence[Message] = (), choice: str = "auto",
+) -> ToolItem:  # fmt: skip
+    constraint = Constraint(tuple(tools()[name] for name in names), choice)
+    return ToolItem(kind, (Message("user", (question,)), *others), constraint, answer)
 
 
 def items() -> list[ToolItem]:
     """Return all items: 388 calls, 15 results, 15 of small talk, and 20 that no tool fits."""
-    return [*_calls(), *_results(), *_words()]
-
-
-def _bound(names: Sequence[str], choice: str = "auto") -> Constraint:
-    return Constraint(tuple(tools()[name] for name in names), choice)
-
-
-def _question(text: str) -> Message:
-    return Message("user", (text,))
-
-
-def _calls() -> list[ToolItem]:
-    rng = np.random.default_rng((1_000_003, 4, 0))
-    found = []
-    for argument, group in _data()["calls"].items():
-        for value in group["values"]:
-            slots = {"<value>": value, "<first>": str(value).split(" ")[0].rstrip(",")}
-            for style, name, question, arguments in group["cases"]:
-                for slot, text in slots.items():
-                    question = question.replace(slot, str(text))
-                values = {key: slots.get(str(given), given) for key, given in arguments.items()}
-                answer = write_turn("", (ToolCall("", name, values),))
-                for count in (1, 2, 3, 4):
-                    others = rng.choice([n for n in tools() if n != name], count - 1, False)
-                    names = [name, *map(str, others)]
-                    rng.shuffle(names)
-                    constraint = _bound(names, pick(rng, ("auto", "any")))
-                    kind = f"{count} tools/{argument}/{style}"
-                    found.append(ToolItem(kind, (_question(question),), constraint, answer))
-    return found
-
-
-def _results() -> list[ToolItem]:
-    found = []
-    for name, arguments, question, result, answer in _data()["results"]:
+    data, found, rng = _data(), [], np.random.default_rng((1_000_003, 4, 0))
+    for argument, (values, cases) in data["calls"].items():
+        for given, (style, name, question, arguments) in product(values, cases):
+            slots = {"<value>": given, "<first>": str(given).split(" ")[0]}
+            for slot, text in slots.items():
+                question = question.replace(slot, str(text))
+            filled = {key: slots.get(str(text), text) for key, text in arguments.items()}
+            answer = write_turn("", (ToolCall("", name, filled),))
+            for count in (1, 2, 3, 4):
+                others = rng.choice([n for n in tools() if n != name], count - 1, False)
+                names = [name, *map(str, others)]
+                rng.shuffle(names)
+                kind, choice = f"{count} tools/{argument}/{style}", pick(rng, ("auto", "any"))
+                found.append(_item(kind, question, names, answer, choice=choice))
+    for row, others in product(data["results"], data["bound with results"]):
+        name, arguments, question, result, answer = row
         call = Message("assistant", (), (ToolCall("1", name, arguments),))
-        messages = (_question(question), call, Message("tool", (result,), tool_call_id="1"))
-        for others in _data()["bound with results"]:
-            found.append(ToolItem("result", messages, _bound([name, *others]), answer))
+        messages = call, Message("tool", (result,), tool_call_id="1")
+        found.append(_item("result", question, [name, *others], answer, messages))
+    for kind, questions, bound in data["in words"]:
+        found += [_item(kind, text, names, "") for text, names in product(questions, bound)]
     return found
-
-
-def _words() -> list[ToolItem]:
-    words = [(text, *_data()["bound with words"]) for text in _data()["words"]]
-    return [
-        ToolItem(kind, (_question(question),), _bound(names), "")
-        for kind, rows in (("words", words), ("none fits", _data()["unfit"]))
-        for question, *bound in rows
-        for names in bound
-    ]
 
 
 def by_part(items: Sequence[ToolItem], answers: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return how many answers are right, and of how many, for each part of the items' kinds.
-
-    All calls together are the part `exact call`.
-    """
-    counts: dict[str, tuple[int, int]] = {}
+    """Return how many answers are right, and of how many, by part of a kind and for all calls."""
+    right: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
     for item, answer in zip(items, answers, strict=True):
-        for part in ("exact call", *item.kind.split("/")) if "/" in item.kind else (item.kind,):
-            right, total = counts.get(part, (0, 0))
-            counts[part] = right + item.right(answer), total + 1
-    return counts
+        parts = ["exact call", *item.kind.split("/")] if "/" in item.kind else [item.kind]
+        asked.update(parts)
+        right.update(parts if item.right(answer) else ())
+    return {part: (right[part], count) for part, count in asked.items()}

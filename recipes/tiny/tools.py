@@ -1,11 +1,8 @@
 """Conversations with made-up tools, which the embedded model learns to call tools from.
 
-A seeded generator goes in, a `Conversation` comes out: `make_tool` makes a tool of a family,
-`ask_for` words a request for it, `dialogue` puts messages together, and `write` turns them into the
-text that the engine sends. Words, families and phrasings are data (`data/tools.txt`).
-
-What a call copies from a request must not be guessable: half of all words are random syllables.
-Images as results and several calls at once are not covered.
+Words, families of tools and phrasings are data (`data/tools.txt`). What a call copies from a
+request must not be guessable: half of all words are random syllables. Images as results and
+several calls at once are not covered.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from typing import Any
 from numpy.random import Generator as Rng
 
 from llava_tools.chat.formats import SYSTEM
-from llava_tools.chat.image_handles import ARGUMENT, takes_images
+from llava_tools.chat.image_handles import ARGUMENT
 from llava_tools.chat.prompt import write_turns
 from llava_tools.chat.tool_calls import write_turn
 from llava_tools.core.constraints import Constraint, ToolCall, ToolSpec
@@ -30,6 +27,13 @@ from recipes.tiny.words import lexicon, load, phrase, pick
 
 #: The answer to a request that no bound tool fits.
 NO_TOOL = "I have no tool for that."
+#: Schemas of arguments by their kind, where it is not a string.
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    **{name: {"type": name} for name in ("integer", "number", "boolean")},
+    "words": {"type": "array", "items": {"type": "string"}},
+    "integers": {"type": "array", "items": {"type": "integer"}},
+    "image": ARGUMENT,
+}
 #: Shares of conversations by what they end with: a call, an answer from a tool's result, words that
 #: need no tool, or `NO_TOOL`.
 SHARES = {"call": 0.65, "result": 0.12, "words": 0.10, "none": 0.13}
@@ -48,9 +52,8 @@ def value(rng: Rng, name: str) -> str:
     if name == "Word":
         return value(rng, "word").capitalize()
     if name == "script":
-        script = phrase(rng, load("tools")["scripts"])
-        codes = rng.integers(ord(script[0]), ord(script[1]) + 1, size=int(rng.integers(2, 9)))
-        return "".join(chr(int(code)) for code in codes)
+        first, last = map(ord, phrase(rng, load("tools")["scripts"]))
+        return "".join(map(chr, rng.integers(first, last + 1, size=int(rng.integers(2, 9)))))
     text = fill(rng, load("tools")[name])
     return value(rng, name) if name in ("made", "subject") and text in held_out() else text
 
@@ -62,25 +65,21 @@ def fill(rng: Rng, templates: Sequence[str], slots: dict[str, str] | None = None
     """
 
     def text(slot: re.Match[str]) -> str:
-        if slots is not None and slot[1] in slots:
-            return slots[slot[1]]
-        new = value(rng, slot[1])
-        return new if slots is None else slots.setdefault(slot[1], new)
+        if slots is None:
+            return value(rng, slot[1])
+        if slot[1] not in slots:
+            slots[slot[1]] = value(rng, slot[1])
+        return slots[slot[1]]
 
     return re.sub(r"<([A-Za-z]+)>", text, phrase(rng, templates))
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A made-up tool, and how to ask for it.
+    """A made-up tool of a family, and how to ask for it.
 
-    Attributes:
-        spec: What the model reads of it.
-        family: Name of its section in `data/tools.txt`.
-        about: A word of its purpose, which no other bound tool has.
-        topic: What its result is called in an answer.
-        request: A request in natural words, with arguments as `<1>`; "" for none.
-        kinds: Kinds of its arguments by name, in order.
+    Its `topic` names its result in an answer, and no other bound tool has its word `about`. Its
+    `request` in natural words, "" for none, names its arguments, of these `kinds`, `<1>` and so on.
     """
 
     spec: ToolSpec
@@ -120,32 +119,23 @@ def make_tool(rng: Rng) -> Tool:
     kinds = dict(fill(rng, [ln], {**slots}).rsplit(": ", 1) for ln in parts["argument"])
     request = fill(rng, parts["request"], slots) if parts["request"] else ""
     optional = not request and rng.random() < 0.35
+    properties = {}
+    for argument, kind in kinds.items():
+        properties[argument] = dict(SCHEMAS.get(kind, {"type": "string"}))
+        if kind == "enum":
+            options = [value(rng, "subject") for _ in range(int(rng.integers(2, 5)))]
+            properties[argument]["enum"] = list(dict.fromkeys(options))
+        if rng.random() < 0.2:
+            properties[argument]["description"] = f"The {argument.replace('_', ' ')} to use."
+    required = [argument for argument in kinds if not optional or rng.random() < 0.8]
+    schema = {"type": "object", "properties": properties, "required": required}
     about = slots.get("about") or (slots["subject"] if request else name)
-    spec = ToolSpec(name, description, _parameters(rng, kinds, optional))
+    spec = ToolSpec(name, description, schema)
     return Tool(spec, family, about, slots.get("topic", "result"), request, kinds)
 
 
-def _parameters(rng: Rng, kinds: Mapping[str, str], optional: bool) -> dict[str, Any]:
-    """Return the schema of arguments, some of them not required if `optional`."""
-    properties: dict[str, dict[str, Any]] = {}
-    for name, kind in kinds.items():
-        properties[name] = {"type": kind if kind in ("integer", "number", "boolean") else "string"}
-        if kind == "image":
-            properties[name] = dict(ARGUMENT)
-        elif kind == "enum":
-            options = [value(rng, "subject") for _ in range(int(rng.integers(2, 5)))]
-            properties[name]["enum"] = list(dict.fromkeys(options))
-        elif kind in ("words", "integers"):
-            items = {"type": "string" if kind == "words" else "integer"}
-            properties[name] = {"type": "array", "items": items}
-        if rng.random() < 0.2:
-            properties[name]["description"] = f"The {name.replace('_', ' ')} to use."
-    required = [name for name in kinds if not optional or rng.random() < 0.8]
-    return {"type": "object", "properties": properties, "required": required}
-
-
 def _argument(rng: Rng, kind: str, schema: Mapping[str, Any]) -> Any:
-    """Return a value of a kind of arguments that the schema allows."""
+    """Return a value that an argument's schema allows."""
     if kind in ("enum", "boolean"):
         return pick(rng, schema.get("enum", (False, True)))
     if kind in ("words", "integers"):
@@ -157,20 +147,18 @@ def _argument(rng: Rng, kind: str, schema: Mapping[str, Any]) -> Any:
 
 def ask_for(rng: Rng, tool: Tool, natural: float = 0.72) -> tuple[str, dict[str, Any]]:
     """Return a request, a share `natural` of them in natural words, and the call's arguments."""
-    schema = tool.spec.parameters
+    schema, data = tool.spec.parameters, load("tools")
     names = [name for name in tool.kinds if name in schema["required"] or rng.random() < 0.5]
     arguments = {n: _argument(rng, tool.kinds[n], schema["properties"][n]) for n in names}
-    texts = {str(n): _spoken(rng, value) for n, value in enumerate(arguments.values(), 1)}
-    texts |= {"call": _call(rng, tool, arguments), "pairs": _pairs(rng, arguments)}
-    texts["name"] = tool.spec.name
+    texts = _texts(rng, tool, arguments)
     style = "functions" if rng.random() < 0.55 else "keywords" if arguments else "without"
     words = tool.request if rng.random() < natural else ""
-    request = words or phrase(rng, load("tools")[style])
-    request = f"{phrase(rng, load('tools')['opening'])} {request}".strip()
+    request = words or phrase(rng, data[style])
+    request = f"{phrase(rng, data['opening'])} {request}".strip()
     request = request[0].upper() + request[1:] if rng.random() < 0.7 else request
     if rng.random() < 0.2:
         request += "" if request[-1] in ".?!" else "."
-        request = f"{request} {phrase(rng, load('tools')['reminder'])}"
+        request += f" {phrase(rng, data['reminder'])}"
     return re.sub(r"<(\w+)>", lambda slot: texts[slot[1]], request), arguments
 
 
@@ -179,7 +167,7 @@ def _spoken(rng: Rng, value: Any, quoted: float = 0.0) -> str:
     if isinstance(value, bool):
         return pick(rng, (("false", "true"), ("off", "on"), ("no", "yes")))[value]
     if isinstance(value, list) and rng.random() < 0.6:
-        return _join([str(item) for item in value], pick(rng, (" and ", ", ")))
+        return _join(list(map(str, value)), pick(rng, (" and ", ", ")))
     if isinstance(value, str):
         return pick(rng, (f"'{value}'", f'"{value}"')) if rng.random() < quoted else value
     return json.dumps(value, ensure_ascii=False)
@@ -189,37 +177,27 @@ def _join(parts: Sequence[str], last: str) -> str:
     return last.join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
-def _call(rng: Rng, tool: Tool, arguments: Mapping[str, Any]) -> str:
-    """Return a call as of a function; by position only if no argument is left out before."""
-    quote = str(rng.choice(("'", '"', ""), p=(0.4, 0.45, 0.15)))
-    values = arguments.values()
+def _texts(rng: Rng, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return what fills the slots of a request: each argument, a call as of a function, pairs."""
+    texts = {str(n): _spoken(rng, item) for n, item in enumerate(arguments.values(), 1)}
+    quote, values = str(rng.choice(("'", '"', ""), p=(0.4, 0.45, 0.15))), arguments.values()
     parts = [f"{quote}{v}{quote}" if isinstance(v, str) else json.dumps(v) for v in values]
+    # An argument can stand without its name if none is left out before it.
     if list(arguments) != list(tool.kinds)[: len(arguments)] or rng.random() < 0.3:
         parts = [f"{name}={part}" for name, part in zip(arguments, parts, strict=True)]
-    return f"{tool.spec.name}({pick(rng, (', ', ', ', ',')).join(parts)})"
-
-
-def _pairs(rng: Rng, arguments: Mapping[str, Any]) -> str:
-    """Return the arguments with their names, all in one style."""
+    call = f"{tool.spec.name}({pick(rng, (', ', ', ', ',')).join(parts)})"
     bare = len(arguments) == 1 and rng.random() < 0.3
-    style = "<value>" if bare else pick(rng, load("tools")["pairs"])
-    parts = []
+    style, pairs = "<value>" if bare else pick(rng, load("tools")["pairs"]), []
     for name, item in arguments.items():
         slots = {"name": name, "spoken": name.replace("_", " ")}
-        parts.append(fill(rng, [style], slots | {"value": _spoken(rng, item, quoted=0.6)}))
-    return _join(parts, pick(rng, (" and ", ", ")))
+        pairs.append(fill(rng, [style], slots | {"value": _spoken(rng, item, quoted=0.6)}))
+    joined = _join(pairs, pick(rng, (" and ", ", ")))
+    return texts | {"name": tool.spec.name, "call": call, "pairs": joined}
 
 
 def _exchange(rng: Rng, section: str, **slots: str) -> list[str]:
     """Return the two sides of a line `text => answer` of a section."""
     return fill(rng, load("tools")[section], {"open": "{", "close": "}", **slots}).split(" => ")
-
-
-def _bind(rng: Rng) -> list[Tool]:
-    """Return one to four tools of different purposes."""
-    made = [make_tool(rng) for _ in range(int(rng.integers(1, 5)))]
-    by_purpose = {tool.about: tool for tool in made}
-    return list({tool.spec.name: tool for tool in by_purpose.values()}.values())
 
 
 def _unfit(rng: Rng, tools: Sequence[Tool]) -> str:
@@ -235,7 +213,10 @@ def _unfit(rng: Rng, tools: Sequence[Tool]) -> str:
 def dialogue(rng: Rng) -> tuple[list[Message], Constraint, str]:
     """Return the messages of a conversation, the last an answer, the bound tools and the kind."""
     kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
-    tools, tool_choice = _bind(rng), "any" if kind == "call" and rng.random() < 0.4 else "auto"
+    made = [make_tool(rng) for _ in range(int(rng.integers(1, 5)))]
+    made = list({tool.about: tool for tool in made}.values())
+    tools = list({tool.spec.name: tool for tool in made}.values())
+    tool_choice = "any" if kind == "call" and rng.random() < 0.4 else "auto"
     texts, messages = [], []
     if kind == "words" or (tool_choice == "auto" and rng.random() < 0.08):
         texts += _exchange(rng, "small talk")
@@ -259,19 +240,11 @@ def dialogue(rng: Rng) -> tuple[list[Message], Constraint, str]:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation as text.
-
-    Attributes:
-        system: Text of the system turn.
-        turns: Exchanges in order: the user's text and the assistant's answer.
-        kind: See `SHARES`.
-        picture: Whether any picture may precede the first request; no bound tool takes images.
-    """
+    """Texts of the system turn and of the user's and assistant's turns in pairs."""
 
     system: str
     turns: tuple[tuple[str, str], ...]
     kind: str
-    picture: bool = False
 
     def as_record(self, name: str) -> dict[str, Any]:
         """Return the conversation in LLaVA's JSON, with its system turn and no picture."""
@@ -281,15 +254,9 @@ class Conversation:
         return {"id": name, "conversations": turns}
 
 
-def write(messages: Sequence[Message], constraint: Constraint, kind: str) -> Conversation:
-    """Return a conversation in the text that the engine writes; its last message is an answer."""
-    *prompt, answer = messages
+def conversation(rng: Rng) -> Conversation:
+    """Return a conversation about made-up tools, in the text that the engine writes."""
+    (*prompt, answer), constraint, kind = dialogue(rng)
     system, turns = write_turns(prompt, constraint)
     texts = [*(turn.text for turn in turns), write_turn(answer.text, answer.tool_calls)]
-    exchanges = tuple(zip(texts[::2], texts[1::2], strict=True))
-    return Conversation(system, exchanges, kind, not takes_images(constraint))
-
-
-def conversation(rng: Rng) -> Conversation:
-    """Return a conversation about made-up tools."""
-    return write(*dialogue(rng))
+    return Conversation(system, tuple(zip(texts[::2], texts[1::2], strict=True)), kind)
