@@ -14,13 +14,17 @@ import numpy as np
 
 from llava_tools.images import ImageRef, open_image
 from recipes.drawn_world import DrawnExample, Renderer, draw_example
-from recipes.tiny.labelled import CLOSED, labels
+from recipes.tiny.questions import PLACES
 from recipes.tiny.things import COLOURS, SHAPES
 
 #: First seeds of the images that calibrations are fitted on, and of those that are reported.
 FIT, REPORT = 1_000_000, 2_000_000
 #: Kinds of questions of both renderers whose answers are among few.
-KINDS = CLOSED
+KINDS = (
+    "colour", "shape", "background", "position", "relation", "exist", "stamp there", "count",
+    "count colour", "count shape", "count both", "count bars", "count lines", "stamp",
+    "bar's colour", "tallest", "shortest",
+)  # fmt: skip
 #: How POPE chooses what is not there: any object, a frequent one, or one like those that are there.
 SETTINGS = ("random", "popular", "adversarial")
 #: Frequent objects among which the popular ones are chosen.
@@ -63,6 +67,17 @@ class ExistenceQuestion:
         """POPE's question."""
         article = "an" if self.thing[0] in "aeiou" else "a"
         return f"Is there {article} {self.thing} in the image?"
+
+
+def labels(kind: str, answer: str) -> tuple[str, ...]:
+    """Return what a question of a kind may be answered, given its right answer."""
+    if kind.startswith("count"):
+        return tuple("012345678")
+    if answer in ("yes", "no"):
+        return "yes", "no"
+    if kind in ("shape", "relation"):
+        return SHAPES
+    return tuple(place for row in PLACES for place in row) if kind == "position" else COLOURS
 
 
 def choice_question(renderer: Renderer, kind: str, seed: int) -> ChoiceQuestion | None:

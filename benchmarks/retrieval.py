@@ -11,14 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
-
-import numpy as np
-from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools.embedding import Embedder
-from recipes.tiny.retrieval import SIZE, Vectors, examine, neighbours, table, trial
+from recipes.tiny import card
+from recipes.tiny.retrieval import SIZE, examine, neighbours, trial
 
 
 def main() -> None:
@@ -28,15 +25,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=SIZE, help=f"images per set ({SIZE})")
     options = parser.parse_args()
     embedder = Embedder()
-
-    def embed_texts(texts: Sequence[str]) -> Vectors:
-        return np.array(embedder.embed_texts(texts), np.float32)
-
-    def embed_images(images: Sequence[Image.Image]) -> Vectors:
-        return np.array(embedder.embed_images(images), np.float32)
-
+    embed_texts, embed_images = embedder.embed_texts, embedder.embed_images
     results = examine(embed_texts, embed_images, options.times, options.images)
-    print(table(results, options.images))
+    print(card.retrieval(results, options.images))
     pairs = neighbours(embed_texts, embed_images)
     print(f"of two images that differ in one respect, the right one: {pairs}")
     timed = trial("own")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,8 +18,6 @@ from .things import Drawing
 SEED = 1_000_003
 #: How much of a box has to be right: intersection over union.
 LEAST_OVERLAP = 0.6
-#: From a kind to a drawing and a question about it, None if chance has none.
-Drawer = Callable[[str, np.random.Generator], tuple[Drawing, Question] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +52,25 @@ def draw_question(kind: str, rng: np.random.Generator) -> tuple[Drawing, Questio
 
 def own_items(each: int, seed: int = 0, kinds: Sequence[str] = KINDS) -> list[Item]:
     """Return `each` questions a kind, one a picture, drawn and asked as in training."""
-    return [
-        Item(kind, render.square(drawing.image), questions.spoken(question, rng), question.answer)
-        for kind in kinds
-        for drawing, question, rng in drawn(draw_question, kind, each, (1, seed))
-    ]
+    return _items(draw_question, questions.spoken, each, (1, seed), kinds)
 
 
 def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = stranger.KINDS) -> list[Item]:
     """Return `each` questions a kind, one a picture, of the second renderer in its own words."""
-    return [
-        Item(kind, render.square(drawing.image), question.text, question.answer)
-        for kind in kinds
-        for drawing, question, _ in drawn(stranger.draw_question, kind, each, (2, seed))
-    ]
+    return _items(stranger.draw_question, lambda asked, _: asked.text, each, (2, seed), kinds)
 
 
-def drawn(
-    draw: Drawer, kind: str, count: int, seed: tuple[int, int]
-) -> Iterator[tuple[Drawing, Question, np.random.Generator]]:
-    """Yield `count` drawings and questions of a kind, and the generator that they came from."""
-    rng = np.random.default_rng((SEED, *seed, KINDS.index(kind)))
-    while count > 0:
-        if (found := draw(kind, rng)) is not None:
-            yield (*found, rng)
-            count -= 1
+def _items(
+    draw: Any, word: Any, each: int, seed: tuple[int, int], kinds: Sequence[str]
+) -> list[Item]:
+    items: list[Item] = []
+    for number, kind in enumerate(kinds, start=1):
+        rng = np.random.default_rng((SEED, *seed, KINDS.index(kind)))
+        while len(items) < number * each:
+            if (found := draw(kind, rng)) is not None:  # by chance there is none
+                image, question = render.square(found[0].image), found[1]
+                items.append(Item(kind, image, word(question, rng), question.answer))
+    return items
 
 
 def blinded(items: Sequence[Item], seed: int = 0) -> list[Item]:
@@ -92,12 +85,12 @@ def score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
     scores = {}
     for kind in dict.fromkeys(item.kind for item in items):
         pairs = [(i.answer, a) for i, a in zip(items, answers, strict=True) if i.kind == kind]
-        commonest = Counter(true for true, _ in pairs).most_common(1)[0][1]
         right = sum(true == a or (kind == "box" and _near(true, a)) for true, a in pairs)
+        commonest = Counter(true for true, _ in pairs).most_common(1)[0][1]
         scores[kind] = Score(right, len(pairs), commonest)
     return scores
 
 
 def _near(true: str, answer: str) -> bool:
-    boxes = read_box(true), read_box(answer)
-    return bool(boxes[0] and boxes[1] and overlap(boxes[0], boxes[1]) >= LEAST_OVERLAP)
+    box, found = read_box(true), read_box(answer)
+    return box is not None and found is not None and overlap(box, found) >= LEAST_OVERLAP

@@ -1,10 +1,4 @@
-"""Fonts to draw with, from Python packages of the extra `dev`.
-
-matplotlib brings DejaVu, STIX and Computer Modern; three packages bring Roboto, Source Sans and
-Source Serif; Pillow brings Aileron.
-"""
-
-from __future__ import annotations
+"""Fonts to draw with, from Pillow (Aileron) and from packages of the extra `dev`."""
 
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -15,21 +9,19 @@ from PIL import ImageFont
 from llava_tools.errors import MissingExtraError
 
 _FOLDERS = {
-    "matplotlib": "mpl-data/fonts/ttf",
+    "matplotlib": "mpl-data/fonts/ttf",  # DejaVu, STIX and Computer Modern
     "font_roboto": "files",
     "font_source_sans_pro": "files",
     "font_source_serif_pro": "files",
 }
-_PILLOW = "Aileron"
 #: Fonts of training images; a repeated name is used more often.
 TRAINED = (
-    _PILLOW, _PILLOW, _PILLOW,
-    "DejaVuSans", "DejaVuSans", "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Bold",
-    "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif",
-    "DejaVuSerif-Bold", "DejaVuSerif-Italic", "cmr10", "cmss10", "cmb10",
-    "SourceSansPro-Regular", "SourceSansPro-Regular", "SourceSansPro-Bold", "SourceSansPro-It",
-    "SourceSansPro-Light", "SourceSansPro-Black", "SourceSansPro-Semibold",
-    "SourceSerifPro-Regular", "SourceSerifPro-Bold", "SourceSerifPro-It", "SourceSerifPro-Semibold",
+    "Aileron", "Aileron", "Aileron", "DejaVuSans", "DejaVuSans", "DejaVuSans", "DejaVuSans-Bold",
+    "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif",
+    "DejaVuSerif-Bold", "DejaVuSerif-Italic", "cmr10", "cmss10", "cmb10", "SourceSansPro-Regular",
+    "SourceSansPro-Regular", "SourceSansPro-Bold", "SourceSansPro-It", "SourceSansPro-Light",
+    "SourceSansPro-Black", "SourceSansPro-Semibold", "SourceSerifPro-Regular",
+    "SourceSerifPro-Bold", "SourceSerifPro-It", "SourceSerifPro-Semibold",
 )  # fmt: skip
 #: Fonts that only evaluation draws with.
 HELD_OUT = (
@@ -40,16 +32,12 @@ HELD_OUT = (
 
 @lru_cache(maxsize=4096)
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """Return the font of that name, `size` pixels to the em.
-
-    Raises:
-        MissingExtraError: If the package that brings the font is not installed.
-    """
-    if name == _PILLOW:
-        found = ImageFont.load_default(size)
-        assert isinstance(found, ImageFont.FreeTypeFont)
-        return found
-    return ImageFont.truetype(str(_files()[name]), size)
+    """Return a font, `size` pixels to the em; `MissingExtraError` if its package is missing."""
+    if name != "Aileron":
+        return ImageFont.truetype(str(_files()[name]), size)
+    found = ImageFont.load_default(size)
+    assert isinstance(found, ImageFont.FreeTypeFont)
+    return found
 
 
 @cache
@@ -67,5 +55,5 @@ def _files() -> dict[str, Path]:
         if spec is None or spec.origin is None:
             raise MissingExtraError(package, "dev")
         files = sorted((Path(spec.origin).parent / folder).glob("*.*tf"))
-        found |= {path.stem: path for path in files}
+        found |= {path.stem: path for path in files}  # rather .ttf than .otf
     return found

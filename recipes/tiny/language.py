@@ -37,8 +37,10 @@ Rng = np.random.Generator
 GROUPS = {"picture": (20, 2.0), "caption": (4, 1.0), "tools": (6, 1.0)}
 #: Shares of pictures that are not of shapes, and of labels that are wrong (half of those are 0).
 WIDE, ERRORS = 0.55, 0.03
-#: Probabilities of one to five rounds about a picture.
-ROUNDS = (0.2, 0.1, 0.2, 0.25, 0.25)
+#: Probabilities of one to seven rounds about a picture.
+ROUNDS = (0.15, 0.05, 0.1, 0.15, 0.15, 0.2, 0.2)
+#: Share of questions in their plainest words, and the peak learning rate.
+PLAIN, RATE = 0.3, 4e-3
 #: Standard deviations of the embeddings of labels at the start, and of the noise on features.
 SCALE, NOISE = 0.05, 0.02
 #: The most tokens of a batch (larger ones leave the processor's caches), and of what its length is
@@ -83,7 +85,13 @@ class Writer:
             return Example(group, ("describe",), tokens, labels)
         rounds = 1 + int(rng.choice(len(ROUNDS), p=ROUNDS))
         asked = [q for _ in range(rounds) if (q := questions.ask(picture, rng)) is not None]
-        tokens = self.tokenize([(questions.spoken(q, rng), q.answer) for q in asked])
+        texts = [
+            f"{q.text[0].upper()}{q.text[1:]}?"
+            if rng.random() < PLAIN
+            else questions.spoken(q, rng)
+            for q in asked
+        ]
+        tokens = self.tokenize([(t, q.answer) for t, q in zip(texts, asked, strict=True)])
         return Example(group, tuple(question.kind for question in asked), tokens, labels)
 
     def tokenize(
@@ -184,7 +192,7 @@ def pretrain(folder: Path, steps: int) -> None:
     language = model.new_language_model(len(backend))
     language.set_attn_implementation("eager")  # trains faster than "sdpa" at these lengths
     module = Pretraining(language, Writer(Tokenizer(backend)))
-    loop.train("language", folder, module, module.loss, steps=steps, rate=2e-3)
+    loop.train("language", folder, module, module.loss, steps=steps, rate=RATE)
     language.save_pretrained(folder / "language")
     shutil.copytree(folder / "tokenizer", folder / "language", dirs_exist_ok=True)
 

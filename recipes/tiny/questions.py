@@ -1,39 +1,50 @@
-"""Questions about any picture, with their answers.
+"""Questions about any picture, with their answers, and how people put them.
 
-Each type of picture has a table from kinds of questions to their shares and the functions that
-ask. Answers are short and lower case (a colour, a shape, digits, yes or no, a place); what is
-written is answered with its capitals; boxes are written as LLaVA 1.5 writes them.
+Answers are short and lower case (a colour, a shape, digits, yes or no, a place); what is written
+is answered with its capitals; boxes are written as LLaVA 1.5 writes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.random import Generator as Rng
 
-from . import shape_questions as shapes
-from .descriptions import brief
-from .shape_questions import PLACES, Asker, Said, overlap, read_box, say, written_box
-from .things import Bar, Box, Chart, Page, Picture, Scene, Writing
-from .words import lexicon, pick
+from .captions import brief
+from .shape_questions import ASKERS, PLACES, Said, overlap, read_box, written_box
+from .things import Box, Chart, Page, Picture, Scene, Writing
+from .words import lexicon, pick, say
 
 __all__ = [
     "KINDS", "PLACES", "TABLES", "Question", "ask", "overlap", "read_box", "spoken", "written_box",
 ]  # fmt: skip
 
+#: For each type of picture, its kinds of questions with their shares (of any sum).
+TABLES: Mapping[type, Mapping[str, float]] = {
+    Scene: {
+        "colour": 0.13, "shape": 0.12, "count": 0.15, "count colour": 0.12, "count shape": 0.12,
+        "count both": 0.06, "exist": 0.19, "background": 0.08, "relation": 0.24, "position": 0.10,
+        "box": 0.07, "caption": 0.08,
+    },
+    Writing: {"number": 0.86, "word": 0.86, "letters": 0.86, "background": 0.07, "caption": 0.07},
+    Chart: {
+        "tallest": 0.22, "shortest": 0.22, "bar's colour": 0.25, "count bars": 0.18,
+        "title": 0.07, "background": 0.04, "caption": 0.06,
+    },
+    Page: {
+        "title": 0.26, "total": 0.26, "count lines": 0.18, "stamp": 0.08, "stamp's word": 0.08,
+        "stamp there": 0.06, "caption": 0.08,
+    },
+}  # fmt: skip
+#: All kinds of questions.
+KINDS = tuple(dict.fromkeys(kind for table in TABLES.values() for kind in table))
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about a picture, as asked plainly: no capital and no question mark.
-
-    Attributes:
-        kind: One of `KINDS`.
-        text: Its words.
-        answer: The right answer.
-        box: The box that the answer gives, in padded coordinates 0-1.
-    """
+    """A question in plain words, without a question mark; `box` is in padded coordinates 0-1."""
 
     kind: str
     text: str
@@ -41,133 +52,64 @@ class Question:
     box: Box | None = None
 
 
-def ask(picture: Picture, rng: np.random.Generator, kind: str | None = None) -> Question | None:
+def ask(picture: Picture, rng: Rng, kind: str | None = None) -> Question | None:
     """Return a question of this kind, None if the picture leaves none to ask.
 
     Without a kind, draw kinds by their shares until one fits; the result is never None then.
     """
     table = TABLES[type(picture)]
-    if kind is not None:
-        said = table[kind][1](picture, rng) if kind in table else None
-        return None if said is None else Question(kind, *said)
-    kinds, ends = list(table), np.cumsum([share for share, _ in table.values()])
+    shares = np.array(list(table.values()))
     while True:
-        drawn = kinds[int(np.searchsorted(ends, rng.random() * ends[-1], side="right"))]
-        if (said := table[drawn][1](picture, rng)) is not None:
-            return Question(drawn, *said)
+        drawn = kind or str(rng.choice(list(table), p=shares / shares.sum()))
+        said = _ask(picture, drawn, rng) if drawn in table else None
+        if said or kind:
+            return Question(drawn, *said) if said else None
 
 
-def _fact(key: str, answer: Callable[[Any], str | None], things: str = "") -> Asker:
-    """Return what asks in words of the section `key`, with one of the section `things` for a slot.
-
-    `answer` takes the picture and returns None where there is nothing to ask.
-    """
-
-    def fact(picture: Picture, rng: np.random.Generator) -> Said | None:
-        if (said := answer(picture)) is None:
-            return None
-        return say(rng, key, things=say(rng, things) if things else ""), said
-
-    return fact
-
-
-def _written(kind: str) -> Asker:
-    """Return what asks for a single line of writing if it is of that kind."""
-
-    def answer(writing: Writing) -> str | None:
-        return writing.lines[0].text if writing.lines[0].kind == kind else None
-
-    return _fact("number" if kind == "number" else "word", answer)
-
-
-def _outstanding(kind: str) -> Asker:
-    """Return what asks for the `tallest` or `shortest` bar: its label, or else its colour."""
-
-    def outstanding(chart: Chart, rng: np.random.Generator) -> Said:
-        bar: Bar = getattr(chart, kind)
-        style = rng.random()
-        if bar.label is None:
-            return say(rng, f"{kind} colour" if style < 0.6 else kind), bar.colour
-        if style < 0.35:
-            return say(rng, f"{kind} colour"), bar.colour
-        return say(rng, kind if style < 0.8 else f"{kind} label"), bar.label.text
-
-    return outstanding
+def _ask(picture: Picture, kind: str, rng: Rng) -> Said | None:
+    """Ask for a fact about the picture, or for what takes more than one fact to ask for."""
+    facts: dict[str, str | None] = {"caption": brief(picture), "background": picture.background}
+    if isinstance(picture, Scene) and kind not in facts:
+        return ASKERS[kind](picture, rng)
+    if isinstance(picture, Chart) and kind in ("tallest", "shortest", "bar's colour"):
+        return _ask_bar(picture, kind, rng)
+    if not isinstance(picture, Scene):
+        roles = {"title": "title", "total": "total", "stamp": "stamp's word"}
+        facts |= {roles[line.role]: line.text for line in picture.lines if line.role in roles}
+    if isinstance(picture, Writing):
+        facts[picture.lines[0].kind] = picture.lines[0].text
+    elif isinstance(picture, Chart):
+        facts["count bars"] = str(len(picture.bars))
+    elif isinstance(picture, Page):
+        facts["count lines"] = str(len(picture.strokes))
+        facts["stamp"] = picture.stamp.colour if picture.stamp else None
+        # Three in four pages have a stamp; a third of these is as many as have none.
+        if kind == "stamp there" and not (picture.stamp and rng.random() < 2 / 3):
+            facts[kind] = "yes" if picture.stamp else "no"
+    if not (answer := facts.get(kind)):
+        return None
+    if things := {"count bars": "bars", "count lines": "rows"}.get(kind):
+        return say(rng, "count", things=say(rng, things)), answer
+    # Words about shapes would be false where there are none.
+    without = "\n" if kind != "background" or isinstance(picture, Scene) else "object"
+    return say(rng, "word" if kind == "letters" else kind, without), answer
 
 
-def _bar_colour(chart: Chart, rng: np.random.Generator) -> Said | None:
-    bar = pick(rng, chart.bars)
+def _ask_bar(chart: Chart, kind: str, rng: Rng) -> Said | None:
+    """Ask for the tallest or shortest bar, by label or colour, or for a labelled bar's colour."""
+    if kind == "bar's colour":
+        bar = pick(rng, chart.bars)
+        return (say(rng, kind, label=bar.label.text), bar.colour) if bar.label else None
+    bar, style = chart.tallest if kind == "tallest" else chart.shortest, rng.random()
+    if style < 0.35 or (bar.label is None and style < 0.6):
+        return say(rng, f"{kind} colour"), bar.colour
     if bar.label is None:
-        return None
-    return say(rng, "bar's colour", label=bar.label.text), bar.colour
+        return say(rng, kind), bar.colour
+    return say(rng, kind if style < 0.8 else f"{kind} label"), bar.label.text
 
 
-def _stamp_word(page: Page) -> str | None:
-    return page.stamp.line.text if page.stamp and page.stamp.line else None
-
-
-def _stamp_there(page: Page, rng: np.random.Generator) -> Said | None:
-    # Three in four pages have a stamp; a third of these is as many as have none.
-    if page.stamp and rng.random() < 2 / 3:
-        return None
-    return say(rng, "stamp there"), "yes" if page.stamp else "no"
-
-
-_TITLE = _fact("title", lambda picture: picture.title and picture.title.text)
-_CAPTION = _fact("caption", brief)
-
-#: For each type of picture, its kinds of questions with their shares (of any sum) and functions.
-TABLES: Mapping[type, Mapping[str, tuple[float, Asker]]] = {
-    Scene: {
-        "colour": (0.13, shapes.ask_colour),
-        "shape": (0.12, shapes.ask_shape),
-        "count": (0.15, shapes.ask_count(False, False)),
-        "count colour": (0.12, shapes.ask_count(True, False)),
-        "count shape": (0.12, shapes.ask_count(False, True)),
-        "count both": (0.06, shapes.ask_count(True, True)),
-        "exist": (0.19, shapes.ask_exist),
-        "background": (0.08, shapes.ask_background),
-        "relation": (0.24, shapes.ask_relation),
-        "position": (0.10, shapes.ask_position),
-        "box": (0.07, shapes.ask_box),
-        "caption": (0.08, _CAPTION),
-    },
-    Writing: {
-        "number": (0.86, _written("number")),
-        "word": (0.86, _written("word")),
-        "letters": (0.86, _written("letters")),
-        "background": (0.07, shapes.ask_background),
-        "caption": (0.07, _CAPTION),
-    },
-    Chart: {
-        "tallest": (0.22, _outstanding("tallest")),
-        "shortest": (0.22, _outstanding("shortest")),
-        "bar's colour": (0.25, _bar_colour),
-        "count bars": (0.18, _fact("count", lambda chart: str(len(chart.bars)), "bars")),
-        "title": (0.07, _TITLE),
-        "background": (0.04, shapes.ask_background),
-        "caption": (0.06, _CAPTION),
-    },
-    Page: {
-        "title": (0.26, _TITLE),
-        "total": (0.26, _fact("total", lambda page: page.total.text)),
-        "count lines": (0.18, _fact("count", lambda page: str(len(page.strokes)), "rows")),
-        "stamp": (0.08, _fact("stamp", lambda page: page.stamp and page.stamp.colour)),
-        "stamp's word": (0.08, _fact("stamp's word", _stamp_word)),
-        "stamp there": (0.06, _stamp_there),
-        "caption": (0.08, _CAPTION),
-    },
-}
-#: All kinds of questions.
-KINDS = tuple(dict.fromkeys(kind for table in TABLES.values() for kind in table))
-
-
-def spoken(question: Question, rng: np.random.Generator) -> str:
-    """Return the question as people may type it: one user's turn.
-
-    The words keep their order; others come before, between and after them, and small words such
-    as "the" may be missing, so that a model learns to hear a question through noise.
-    """
+def spoken(question: Question, rng: Rng) -> str:
+    """Return the question as people may type it: with other words around and between its own."""
     text, chance = question.text, rng.random(7)
     if chance[0] < 0.12:
         text = f"{text} {say(rng, 'after')}".replace(" ,", ",")
@@ -176,7 +118,16 @@ def spoken(question: Question, rng: np.random.Generator) -> str:
     if chance[2] < 0.08:
         text = f"{say(rng, 'reference')} {_noise(rng, 1, 3)}{pick(rng, (',', ':', ''))} {text}"
     if chance[3] < 0.13:
-        text = _strewn(text, rng)
+        words = text.split(" ")
+        for _ in range(int(rng.integers(1, 4))):
+            style = rng.random()
+            small = [i for i, word in enumerate(words) if word in ("the", "is", "are", "do", "of")]
+            if style < 0.15 and small:
+                del words[pick(rng, small)]
+                continue
+            more = _noise(rng, 1, 1) if style < 0.85 else pick(rng, ("really", "just", "exactly"))
+            words.insert(int(rng.integers(len(words) + 1)), more)
+        text = " ".join(words)
     if not text.endswith((".", "?")):
         text += str(rng.choice(["?", "", ".", " ?"], p=[0.76, 0.15, 0.07, 0.02]))
     if chance[4] < 0.06:
@@ -188,12 +139,10 @@ def spoken(question: Question, rng: np.random.Generator) -> str:
     return text + _format(question, rng) if chance[6] < 0.34 else text
 
 
-def _format(question: Question, rng: np.random.Generator) -> str:
+def _format(question: Question, rng: Rng) -> str:
     """Return the wished form of the answer, on a line of its own as benchmarks write it, or not."""
-    key = "one word"
-    if question.kind in ("box", "caption"):  # no single word answers these
-        key = "coordinates" if question.kind == "box" else "sentence"
-    elif rng.random() < 0.55:
+    key = {"box": "coordinates", "caption": "sentence"}.get(question.kind, "one word")
+    if key == "one word" and rng.random() < 0.55:
         if question.answer in ("yes", "no"):
             key = "yes or no"
         elif question.kind.startswith("count"):
@@ -205,25 +154,10 @@ def _format(question: Question, rng: np.random.Generator) -> str:
     return ("\n" if rng.random() < 0.6 else " ") + words
 
 
-def _strewn(text: str, rng: np.random.Generator) -> str:
-    """Insert one to three words that mean nothing here, or leave out small words."""
-    words = text.split(" ")
-    for _ in range(int(rng.integers(1, 4))):
-        style = rng.random()
-        light = [i for i, word in enumerate(words) if word in ("the", "is", "are", "do", "of")]
-        if style < 0.15 and light:
-            del words[pick(rng, light)]
-        else:
-            noise = _noise(rng, 1, 1) if style < 0.85 else pick(rng, ("really", "just", "exactly"))
-            words.insert(int(rng.integers(len(words) + 1)), noise)
-    return " ".join(words)
-
-
-def _noise(rng: np.random.Generator, least: int, most: int) -> str:
+def _noise(rng: Rng, least: int, most: int) -> str:
     """Return `least` to `most` words of the lexicon, or at times random letters for words."""
     words = []
     for _ in range(int(rng.integers(least, most + 1))):
-        codes = rng.integers(97, 123, size=int(rng.integers(2, 9)))
-        random = "".join(map(chr, codes))
-        words.append(pick(rng, lexicon()) if rng.random() < 0.8 else random)
+        letters = "".join(map(chr, rng.integers(97, 123, size=int(rng.integers(2, 9)))))
+        words.append(pick(rng, lexicon()) if rng.random() < 0.8 else letters)
     return " ".join(words)

@@ -1,50 +1,53 @@
-"""The data of the two stages: drawn images with captions and conversations, as LLaVA has them.
+"""The data of LLaVA's two stages: drawn images with captions (align) and conversations (tune).
 
-`write` fills a folder with `data.json`, in LLaVA's conversation JSON, and `images/`. Every record
-has a seed of its own, so the data do not depend on how many processes draw.
+    python -m recipes.tiny.records FOLDER align|tune COUNT
+
+writes `FOLDER/images` and `FOLDER/data.json`, in LLaVA's conversation JSON. Each record has a seed
+of its own, so a killed run resumes with the same data.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import captions, questions, render, sample, tools
-from .processes import run_all
 from .things import Picture
 
 Record = dict[str, Any]
 
+#: Seeds of records begin with these numbers.
+SEEDS = {"align": 41, "tune": 42}
 #: Share of pictures with writing, a chart or a page; the others show shapes.
 WIDE = 0.5
 #: Questions that are drawn for a picture; repeats are dropped.
 QUESTIONS = 7
 #: One of so many conversations is about tools and has no image.
 TOOLS_EVERY = 8
-#: Records that a process draws at once.
-CHUNK = 500
 
 
-def align_record(number: int, images: Path) -> Record:
-    """Draw an image into a folder, and return its caption as a record."""
-    rng = np.random.default_rng((41, number))
-    picture, file = _draw(number, images, rng)
-    return _record(file, [("<image>", captions.describe(picture, rng))])
-
-
-def tune_record(number: int, images: Path) -> Record:
-    """Return a conversation: about an image, which is drawn into a folder, or with tools."""
-    rng = np.random.default_rng((42, number))
-    if number % TOOLS_EVERY == 0:
+def make(stage: str, number: int, images: Path) -> Record:
+    """Return a record of `align` or `tune`, and draw its image into a folder."""
+    rng = np.random.default_rng((SEEDS[stage], number))
+    if stage == "tune" and number % TOOLS_EVERY == 0:
         return tools.conversation(rng).as_record(f"{number:06}")
-    picture, file = _draw(number, images, rng)
-    (question, answer), *others = ask_all(picture, rng)
-    return _record(file, [(f"<image>\n{question}", answer), *others])
+    drawing, file = render.draw(sample.sample(rng, wide=WIDE), rng), f"{number:06}.jpg"
+    drawing.image.save(images / file, quality=95)
+    if stage == "align":
+        exchanges = [("", captions.describe(drawing.picture, rng))]
+    else:
+        exchanges = ask_all(drawing.picture, rng)
+    turns = [
+        {"from": speaker, "value": text}
+        for exchange in exchanges
+        for speaker, text in zip(("human", "gpt"), exchange, strict=True)
+    ]
+    turns[0]["value"] = f"<image>\n{turns[0]['value']}".strip()
+    return {"id": file, "image": file, "conversations": turns}
 
 
 def ask_all(picture: Picture, rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -61,55 +64,24 @@ def ask_all(picture: Picture, rng: np.random.Generator) -> list[tuple[str, str]]
     return exchanges
 
 
-def _draw(number: int, images: Path, rng: np.random.Generator) -> tuple[Picture, str]:
-    """Write a drawing at its own size; return its picture and the file's name."""
-    drawing, file = render.draw(sample.sample(rng, wide=WIDE), rng), f"{number:06}.jpg"
-    drawing.image.save(images / file, quality=95)
-    return drawing.picture, file
-
-
-def _record(file: str, exchanges: Iterable[tuple[str, str]]) -> Record:
-    turns = [
-        {"from": speaker, "value": text}
-        for exchange in exchanges
-        for speaker, text in zip(("human", "gpt"), exchange, strict=True)
-    ]
-    return {"id": file, "image": file, "conversations": turns}
-
-
-#: What makes a record, by stage.
-MAKERS: dict[str, Callable[[int, Path], Record]] = {"align": align_record, "tune": tune_record}
-
-
 def write(folder: Path, stage: str, count: int) -> None:
-    """Write `count` records of a stage; what a killed run left is kept.
-
-    Args:
-        folder: For `data.json` and `images/`.
-        stage: One of `MAKERS`.
-        count: Number of records.
-    """
-    if (folder / "data.json").exists():
-        return
-    for name in ("images", "parts"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    run_all(partial(_write_chunk, folder, stage), chunks)
-    parts = (_part(folder, chunk).read_text(encoding="utf-8") for chunk in chunks)
-    _write_json(folder / "data.json", [record for part in parts for record in json.loads(part)])
+    """Write `count` records; finished ones are lines of `FOLDER/records.jsonl`."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    path = folder / "records.jsonl"
+    path.touch()
+    lines = path.read_text().splitlines(keepends=True)
+    lines = [line for line in lines if line.endswith("\n")]  # a kill may cut the last one
+    path.write_text("".join(lines))
+    with path.open("a", buffering=1) as file:
+        for number in range(len(lines), count):
+            file.write(json.dumps(make(stage, number, folder / "images")) + "\n")
+    (folder / "data.json").write_text(f"[{','.join(path.read_text().splitlines()[:count])}]")
 
 
-def _write_chunk(folder: Path, stage: str, chunk: range) -> None:
-    path = _part(folder, chunk)
-    if not path.exists():
-        _write_json(path, [MAKERS[stage](number, folder / "images") for number in chunk])
-
-
-def _part(folder: Path, chunk: range) -> Path:
-    return folder / "parts" / f"{chunk.start}-{chunk.stop}.json"
-
-
-def _write_json(path: Path, records: list[Record]) -> None:
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
-    unfinished.replace(path)
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("stage", choices=tuple(SEEDS))
+    parser.add_argument("count", type=int)
+    options = parser.parse_args()
+    write(options.folder, options.stage, options.count)

@@ -8,15 +8,16 @@ unseen seeds), `words` (the training renderer, phrasings of `data/retrieval.txt`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from PIL import Image
 
-from . import render, stranger_draw
+from . import render, stranger
 from .captions import MANY, Caption, Claim, caption
 from .exam import SEED
 from .sample import sample_scene
@@ -29,9 +30,8 @@ TRIALS = ("own", "words", "stranger")
 #: In what two images of `neighbours` differ.
 RESPECTS = ("colour", "shape", "background", "number", "colours swapped")
 
-Vectors = NDArray[np.float32]
-EmbedTexts = Callable[[Sequence[str]], Vectors]
-EmbedImages = Callable[[Sequence[Image.Image]], Vectors]
+#: From n texts or images to unit vectors, float (n, width).
+Embed = Callable[[Any], ArrayLike]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,19 @@ class Trial:
 def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
     """Return one of `TRIALS`; no two of its scenes hold the same shapes."""
     rng = np.random.default_rng((SEED, 7, TRIALS.index(name), seed))
-    strange = name == "stranger"
-    sample = stranger_draw.sample_scene if strange else sample_scene
-    draw = stranger_draw.draw_scene if strange else render.draw
-    scenes: dict[frozenset[tuple[tuple[str, str], int]], Scene] = {}
-    while len(scenes) < size:
-        scene = sample(rng)
-        if scene.shapes:
-            scenes.setdefault(frozenset(_groups(scene).items()), scene)
-    chosen = list(scenes.values())
-    whole = partial(_own, True) if name == "own" else strange_whole
-    part = partial(_own, False) if name == "own" else strange_part
-    images = [draw(scene, rng).image for scene in chosen]
-    wholes = [whole(scene, rng) for scene in chosen]
-    return Trial(chosen, images, wholes, [part(scene, rng) for scene in chosen])
+    sample: Any = stranger.sample_scene if name == "stranger" else sample_scene
+    draw: Any = stranger.draw_scene if name == "stranger" else render.draw
+    different: dict[frozenset[Any], Scene] = {}
+    while len(different) < size:
+        if (scene := sample(rng)).shapes:
+            different.setdefault(frozenset(_groups(scene).items()), scene)
+    scenes = list(different.values())
+    images = [draw(scene, rng).image for scene in scenes]
+    whole, part = strange_whole, strange_part
+    if name == "own":
+        whole, part = partial(_own, whole=True), partial(_own, whole=False)
+    wholes = [whole(scene, rng) for scene in scenes]
+    return Trial(scenes, images, wholes, [part(scene, rng) for scene in scenes])
 
 
 def _groups(scene: Scene) -> Counter[tuple[str, str]]:
@@ -71,7 +70,7 @@ def _all(scene: Scene) -> Claim:
     return Claim(None, None, len(scene.shapes), len(scene.shapes))
 
 
-def _own(whole: bool, scene: Scene, rng: np.random.Generator) -> Caption:
+def _own(scene: Scene, rng: np.random.Generator, whole: bool) -> Caption:
     """Return a caption of all shapes, or of one or two, as training has them."""
     while True:
         found = caption(scene, rng)
@@ -87,7 +86,7 @@ def strange_whole(scene: Scene, rng: np.random.Generator) -> Caption:
         an(f"{colour} {kind}") if count == 1 else f"{NUMBERS[count]} {colour} {PLURALS[kind][0]}"
         for (colour, kind), count in groups
     ]
-    listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} as well as {named[-1]}"
+    listed = " as well as ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
     key = "whole" if scene.background else "whole without background"
     text = phrase(rng, load("retrieval")[key], {"list": listed, "ground": scene.background or ""})
     claims = [_all(scene), *(Claim(*sort, count, count) for sort, count in groups)]
@@ -101,28 +100,27 @@ def strange_part(scene: Scene, rng: np.random.Generator) -> Caption:
     return Caption(text, (Claim(shape.colour, shape.kind, 1, MANY),))
 
 
-def figures(one: Trial, embed_texts: EmbedTexts, embed_images: EmbedImages) -> dict[str, float]:
+def figures(one: Trial, embed_texts: Embed, embed_images: Embed) -> dict[str, float]:
     """Return shares of a trial, 0-1.
 
     `text 1`, `text 5`: the described image is the first, or among the first five, of all. `image
     1`, `image 5`: the same for an image's own caption. `part 1`: the first image holds what is
     searched for; `part chance`: a random one does.
     """
-    images = embed_images(one.images)
-    scores = embed_texts([text.text for text in one.wholes]) @ images.T
-    parts = embed_texts([text.text for text in one.parts]) @ images.T
+    images = np.asarray(embed_images(one.images))
+    scores = np.asarray(embed_texts([text.text for text in one.wholes])) @ images.T
+    shares: dict[str, float] = {}
+    for name, table in (("text", scores), ("image", scores.T)):
+        ranks = (table > np.diag(table)[:, None]).sum(1)
+        shares |= {f"{name} {first}": float((ranks < first).mean()) for first in (1, 5)}
+    first = (np.asarray(embed_texts([text.text for text in one.parts])) @ images.T).argmax(1)
     true = np.array([[text.holds(scene) for scene in one.scenes] for text in one.parts])
-    ranks = {
-        name: (table > np.diag(table)[:, None]).sum(1)
-        for name, table in (("text", scores), ("image", scores.T))
-    }
-    shares = {f"{name} {n}": float((ranks[name] < n).mean()) for name in ranks for n in (1, 5)}
-    found = true[np.arange(len(true)), parts.argmax(1)]
-    return {**shares, "part 1": float(found.mean()), "part chance": float(true.mean())}
+    found = true[np.arange(len(true)), first].mean()
+    return {**shares, "part 1": float(found), "part chance": float(true.mean())}
 
 
 def examine(
-    embed_texts: EmbedTexts, embed_images: EmbedImages, times: int = 3, size: int = SIZE
+    embed_texts: Embed, embed_images: Embed, times: int = 3, size: int = SIZE
 ) -> dict[str, dict[str, float]]:
     """Return the mean shares of each trial over `times` sets of `size` images."""
     means = {}
@@ -133,9 +131,7 @@ def examine(
     return means
 
 
-def neighbours(
-    embed_texts: EmbedTexts, embed_images: EmbedImages, pairs: int = 200
-) -> dict[str, float]:
+def neighbours(embed_texts: Embed, embed_images: Embed, pairs: int = 200) -> dict[str, float]:
     """Return how often a caption is nearer to its image than to one that differs in one respect.
 
     By respect, 0-1, on the training renderer in the words of `data/retrieval.txt`; chance is half.
@@ -148,10 +144,12 @@ def neighbours(
             scene = sample_scene(rng)
             if (other := differing(scene, respect, rng)) is not None:
                 found.append((scene, other))
-        texts = embed_texts([strange_whole(scene, rng).text for scene, _ in found])
-        own = embed_images([render.draw(scene, rng).image for scene, _ in found])
-        others = embed_images([render.draw(other, rng).image for _, other in found])
-        shares[respect] = float(((texts * own).sum(1) > (texts * others).sum(1)).mean())
+        texts = np.asarray(embed_texts([strange_whole(scene, rng).text for scene, _ in found]))
+        own, others = (
+            (texts * np.asarray(embed_images([render.draw(s, rng).image for s in scenes]))).sum(1)
+            for scenes in zip(*found, strict=True)
+        )
+        shares[respect] = float((own > others).mean())
     return shares
 
 
@@ -162,36 +160,21 @@ def differing(scene: Scene, respect: str, rng: np.random.Generator) -> Scene | N
     """
     if not scene.shapes:
         return None
-    shapes = [scene.shapes[int(i)] for i in rng.permutation(len(scene.shapes))]
-    first, rest = shapes[0], tuple(shapes[1:])
-    used = {scene.background, *(shape.colour for shape in shapes)}
+    first, *rest = (scene.shapes[int(i)] for i in rng.permutation(len(scene.shapes)))
+    used = {scene.background, *(shape.colour for shape in scene.shapes)}
     colour = pick(rng, [name for name in COLOURS if name not in used])
     if respect == "background":
         return replace(scene, background=colour) if scene.background else None
-    if respect == "number":
-        return replace(scene, shapes=rest) if _groups(scene)[first.colour, first.kind] > 1 else None
-    if respect == "colour":
-        changed = (replace(first, colour=colour), *rest)
+    changed = [first, *rest]
+    if respect == "number" and _groups(scene)[first.colour, first.kind] > 1:
+        changed = rest
+    elif respect == "colour":
+        changed = [replace(first, colour=colour), *rest]
     elif respect == "shape":
         kind = pick(rng, [name for name in SHAPES if name != first.kind])
-        changed = (replace(first, kind=kind), *rest)
-    elif rest:
+        changed = [replace(first, kind=kind), *rest]
+    elif respect == "colours swapped" and rest:
         second = replace(rest[0], colour=first.colour)
-        changed = (replace(first, colour=rest[0].colour), second, *rest[1:])
-    else:
-        return None
-    other = replace(scene, shapes=changed)
+        changed = [replace(first, colour=rest[0].colour), second, *rest[1:]]
+    other = replace(scene, shapes=tuple(changed))
     return other if _groups(other) != _groups(scene) else None
-
-
-def table(shares: dict[str, dict[str, float]], size: int = SIZE) -> str:
-    """Return a Markdown table of percentages, chance last."""
-    keys = ("text 1", "text 5", "image 1", "image 5", "part 1")
-    lines = [f"| trial | {' | '.join(keys)} |", "|-|" + "-|" * len(keys)]
-    lines += [
-        f"| {name} | {' | '.join(f'{100 * row[key]:.0f}' for key in keys)} |"
-        for name, row in shares.items()
-    ]
-    part = np.mean([row["part chance"] for row in shares.values()])
-    chance = [f"{100 * first / size:.1f}" for first in (1, 5, 1, 5)]
-    return "\n".join([*lines, f"| chance | {' | '.join(chance)} | {100 * part:.0f} |"])

@@ -6,17 +6,20 @@ The pictures come from `stranger_draw.py`, the phrasings, written by hand and wh
 
 from __future__ import annotations
 
-import numpy as np
+from itertools import product
 
-from .descriptions import brief
-from .questions import PLACES, Question, read_box, written_box
+from numpy.random import Generator as Rng
+
+from .captions import brief
+from .questions import Question, read_box, written_box
+from .shape_questions import place
 from .stranger_draw import TONES, draw_chart, draw_page, draw_scene, draw_writing, sample_scene
-from .things import COLOURS, SHAPES, Chart, Drawing, Page, Picture, Scene, Shape, Writing
+from .things import COLOURS, SHAPES, Chart, Drawing, Page, Picture, Scene, Writing
 from .words import PLURALS, an, load, phrase, pick
 
 __all__ = [
-    "KINDS", "TONES", "ask", "draw_chart", "draw_page", "draw_question", "draw_scene",
-    "draw_writing", "phrasings", "sample_scene",
+    "KINDS", "TONES", "ask", "draw_chart", "draw_page", "draw_question", "draw_scene", "phrasings",
+    "sample_scene",
 ]  # fmt: skip
 
 #: All kinds of questions, in the examination's order.
@@ -27,50 +30,26 @@ KINDS = (
 )  # fmt: skip
 #: Kinds with another kind's phrasings.
 _LIKE = dict.fromkeys(("count colour", "count shape", "count both"), "count") | {"letters": "word"}
-_SIDES = ("to the left of", "to the right of", "above", "below")
 #: What fills a phrasing's slots, and the answer; None where there is no sure answer.
 _Facts = tuple[dict[str, str], str | None]
 
 
-def draw_question(kind: str, rng: np.random.Generator) -> tuple[Drawing, Question] | None:
+def draw_question(kind: str, rng: Rng) -> tuple[Drawing, Question] | None:
     """Return a picture with a question of that kind of `KINDS`, None if chance leaves none."""
     picture: Picture
-    match kind:
-        case "number" | "word" | "letters":
-            picture, image = draw_writing(rng, kind)
-        case "tallest" | "shortest":
-            picture, image = draw_chart(rng, labelled=bool(rng.random() < 0.4))
-        case "bar's colour" | "count bars":
-            picture, image = draw_chart(rng, labelled=kind == "bar's colour")
-        case "title" | "total" | "stamp" | "count lines" | "stamp there":
-            picture, image = draw_page(rng)
-        case _:
-            drawing = draw_scene(sample_scene(rng), rng)
-            picture, image = drawing.picture, drawing.image
+    if kind in ("number", "word", "letters"):
+        picture, image = draw_writing(rng, kind)
+    elif kind in ("tallest", "shortest"):
+        picture, image = draw_chart(rng, labelled=bool(rng.random() < 0.4))
+    elif kind in ("bar's colour", "count bars"):
+        picture, image = draw_chart(rng, labelled=kind == "bar's colour")
+    elif kind in ("title", "total", "stamp", "count lines", "stamp there"):
+        picture, image = draw_page(rng)
+    else:
+        drawing = draw_scene(sample_scene(rng), rng)
+        picture, image = drawing.picture, drawing.image
     question = ask(picture, kind, rng)
     return None if question is None else (Drawing(image, picture), question)
-
-
-def ask(picture: Picture, kind: str, rng: np.random.Generator) -> Question | None:
-    """Return a question about a drawn picture, None if there is no sure answer.
-
-    Raises:
-        KeyError: The kind is not one of `KINDS`.
-    """
-    templates, slots = phrasings(kind), dict[str, str]()
-    match picture:
-        case Scene():
-            slots, answer = _about_scene(picture, kind, rng)
-        case Chart():
-            slots, answer = _about_chart(picture, kind, rng)
-        case Page():
-            answer = _about_page(picture, kind, rng)
-        case Writing():
-            answer = picture.lines[0].text
-    if answer is None:
-        return None
-    box = read_box(answer) if kind == "box" else None
-    return Question(kind, phrase(rng, templates, slots), answer, box)
 
 
 def phrasings(kind: str) -> tuple[str, ...]:
@@ -78,73 +57,72 @@ def phrasings(kind: str) -> tuple[str, ...]:
     return load("stranger")[_LIKE.get(kind, kind)]
 
 
-def _about_chart(chart: Chart, kind: str, rng: np.random.Generator) -> _Facts:
-    if kind == "count bars":
-        return {}, str(len(chart.bars))
-    if kind == "bar's colour":
-        bar = pick(rng, chart.bars)
-        return ({"label": bar.label.text}, bar.colour) if bar.label else ({}, None)
-    bar = chart.tallest if kind == "tallest" else chart.shortest
-    return {}, bar.label.text if bar.label else bar.colour
+def ask(picture: Picture, kind: str, rng: Rng) -> Question | None:
+    """Return a question of a kind of `KINDS` on a drawn picture, None if no answer is sure."""
+    templates, slots, answer = phrasings(kind), dict[str, str](), None
+    match picture:
+        case Scene():
+            slots, answer = _about_scene(picture, kind, rng)
+        case Writing():
+            answer = picture.lines[0].text
+        case Chart() if kind == "count bars":
+            answer = str(len(picture.bars))
+        case Chart() if kind == "bar's colour":
+            bar = pick(rng, picture.bars)
+            if bar.label:
+                slots, answer = {"label": bar.label.text}, bar.colour
+        case Chart():
+            bar = picture.tallest if kind == "tallest" else picture.shortest
+            answer = bar.label.text if bar.label else bar.colour
+        case Page(stamp=stamp):
+            # 60% of pages have a stamp; without a third of these, yes and no are even.
+            answer = {
+                "title": picture.title.text,
+                "total": picture.total.text,
+                "count lines": str(len(picture.strokes)),
+                "stamp": stamp.colour if stamp else None,
+                "stamp there": "no" if not stamp else "yes" if rng.random() < 2 / 3 else None,
+            }[kind]
+    if answer is None:
+        return None
+    box = read_box(answer) if kind == "box" else None
+    return Question(kind, phrase(rng, templates, slots), answer, box)
 
 
-def _about_page(page: Page, kind: str, rng: np.random.Generator) -> str | None:
-    # 60% of pages have a stamp; without a third of these, yes and no are even.
-    return {
-        "title": page.title.text,
-        "total": page.total.text,
-        "count lines": str(len(page.strokes)),
-        "stamp": page.stamp.colour if page.stamp else None,
-        "stamp there": "no" if not page.stamp else "yes" if rng.random() < 2 / 3 else None,
-    }[kind]
-
-
-def _about_scene(scene: Scene, kind: str, rng: np.random.Generator) -> _Facts:
+def _about_scene(scene: Scene, kind: str, rng: Rng) -> _Facts:
     shape = pick(rng, scene.shapes)
+    colour, form = shape.colour, shape.kind
     if kind == "exist":
         return _existence(scene, rng)
     if kind == "relation":
         return _relation(scene, rng)
-    if kind.startswith("count"):
-        return _count(scene, shape, kind, rng)
-    if kind == "background":
-        return {}, scene.background
-    if kind == "caption":
-        return {}, brief(scene)
-    if kind == "shape":
-        sure = scene.count(colour=shape.colour) == 1
-        return {"colour": shape.colour}, shape.kind if sure else None
-    if kind == "box":
-        box = shape.box if scene.count(shape.colour, shape.kind) == 1 else None
-        return {"thing": f"{shape.colour} {shape.kind}"}, written_box(box) if box else None
-    sure = scene.count(kind=shape.kind) == 1
-    answer = shape.colour if kind == "colour" else _place(shape)
-    return {"thing": shape.kind}, answer if sure else None
-
-
-def _count(scene: Scene, shape: Shape, kind: str, rng: np.random.Generator) -> _Facts:
-    """How many shapes there are, of all or like `shape`; 15% ask for a random colour and kind."""
     if kind == "count":
-        return {"things": pick(rng, ("shapes", "objects", "figures"))}, str(len(scene.shapes))
-    colour, form = shape.colour, shape.kind
-    if rng.random() < 0.15:
-        colour, form = pick(rng, COLOURS), pick(rng, SHAPES)
-    if kind == "count colour":
-        return {"things": f"{colour} shapes"}, str(scene.count(colour=colour))
-    if kind == "count shape":
-        return {"things": PLURALS[form][0]}, str(scene.count(kind=form))
-    return {"things": f"{colour} {PLURALS[form][0]}"}, str(scene.count(colour, form))
+        return {"things": pick(rng, ("shapes", "objects", "figures"))}, str(scene.count())
+    if kind.startswith("count"):
+        if rng.random() < 0.15:
+            colour, form = pick(rng, COLOURS), pick(rng, SHAPES)
+        wanted = "" if kind == "count shape" else colour
+        things = "shapes" if kind == "count colour" else PLURALS[form][0]
+        number = scene.count(wanted or None, None if kind == "count colour" else form)
+        return {"things": f"{wanted} {things}"}, str(number)
+    lone = scene.count(kind=form) == 1
+    box = shape.box if scene.count(colour, form) == 1 else None
+    facts: dict[str, _Facts] = {
+        "background": ({}, scene.background),
+        "caption": ({}, brief(scene)),
+        "colour": ({"thing": form}, colour if lone else None),
+        "position": ({"thing": form}, place(scene, shape, 0.15) if lone else None),
+        "shape": ({"colour": colour}, form if scene.count(colour) == 1 else None),
+        "box": ({"thing": f"{colour} {form}"}, written_box(box) if box else None),
+    }
+    return facts[kind]
 
 
-def _existence(scene: Scene, rng: np.random.Generator) -> _Facts:
+def _existence(scene: Scene, rng: Rng) -> _Facts:
     """A third asks for a kind, a third for a colour, a third for both; half of each exist."""
     style, there = int(rng.integers(3)), bool(rng.random() < 0.5)
-    options = [
-        (colour if style != 0 else None, form if style != 1 else None)
-        for colour in COLOURS
-        for form in SHAPES
-        if colour != scene.background
-    ]
+    colours = [colour if style != 0 else None for colour in COLOURS if colour != scene.background]
+    options = list(product(colours, [form if style != 1 else None for form in SHAPES]))
     if not there and style == 2 and rng.random() < 0.7:
         near = [pair for pair in options if scene.count(pair[0]) and scene.count(kind=pair[1])]
         options = near or options
@@ -155,21 +133,14 @@ def _existence(scene: Scene, rng: np.random.Generator) -> _Facts:
     return {"a": an(f"{colour or ''} {form or 'shape'}".strip())}, "yes" if there else "no"
 
 
-def _relation(scene: Scene, rng: np.random.Generator) -> _Facts:
+def _relation(scene: Scene, rng: Rng) -> _Facts:
     """Whether one of two shapes, each the only one of its kind, lies on some side of the other."""
     lone = [shape for shape in scene.shapes if scene.count(kind=shape.kind) == 1]
     if len(lone) < 2:
         return {}, None
     first, second = (lone[index] for index in rng.permutation(len(lone))[:2])
-    side = pick(rng, _SIDES)
+    side = pick(rng, ("to the left of", "to the right of", "above", "below"))
     gap = second.x - first.x if "the" in side else second.y - first.y
     answer = "yes" if (gap > 0) == (side in ("to the left of", "above")) else "no"
     slots = {"first": first.kind, "second": second.kind, "side": side}
     return slots, answer if abs(gap) > 0.1 else None
-
-
-def _place(shape: Shape) -> str | None:
-    """In which of nine places the shape's centre is; None near a border of two."""
-    column, row = shape.x * 3, shape.y * 3
-    near = any(abs(at - line) < 0.15 for at in (column, row) for line in (1, 2))
-    return None if near else PLACES[int(row)][int(column)]

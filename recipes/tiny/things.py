@@ -1,19 +1,15 @@
 """What a picture of the drawn world holds, before and after it is drawn.
 
-Coordinates are fractions of the canvas's longer side, x to the right and y downwards, so a canvas
-of width 1 and height 0.5 is a wide picture. "Padded" coordinates are those of the square that
-LLaVA pads the canvas to, with the canvas in its middle.
+Places, of things' middles, and lengths are fractions of the canvas's longer side, from its upper
+left corner; "padded" ones are of the square that LLaVA pads the canvas to on both sides.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
 from PIL import Image
 
-COLOURS = (
-    "red", "green", "blue", "yellow", "orange", "purple", "pink", "cyan", "black", "white",
-)  # fmt: skip
+#: Names of colours and of shapes.
+COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "pink", "cyan", "black", "white")
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 #: What a line of writing is in its picture; `label` also is the word beside a page's total.
 ROLES = ("writing", "title", "total", "stamp", "label")
@@ -25,7 +21,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A filled shape: centre, circumscribed radius, and its box once it is drawn."""
+    """A filled shape with its circumscribed radius, and its box once it is drawn."""
 
     kind: str
     colour: str
@@ -37,13 +33,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """The ground of every picture.
-
-    Attributes:
-        background: One of `COLOURS`, or None where no colour's name fits (greys, pastels, noise).
-        width: The longer of width and height is 1.
-        height: See `width`.
-    """
+    """The ground of every picture; `background` is None where no name of `COLOURS` fits."""
 
     background: str | None
     width: float = 1.0
@@ -72,18 +62,7 @@ class Scene(Canvas):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of up to ten characters without spaces, around its middle.
-
-    Attributes:
-        text: As written.
-        x: The middle.
-        y: The middle.
-        height: That of a capital letter.
-        width: What the line may fill from left to right.
-        colour: Of the ink.
-        role: One of `ROLES`.
-        kind: `number`, `word` (of the list) or `letters` (at random).
-    """
+    """Up to ten characters; `kind` is `number`, `word` (of the list) or `letters` (at random)."""
 
     text: str
     x: float
@@ -115,7 +94,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart(Canvas):
-    """Two to six bars on a base at the height `base`; one is the tallest, one the shortest."""
+    """Two to six bars that stand on `base`; one is the tallest, one the shortest."""
 
     bars: tuple[Bar, ...] = ()
     base: float = 1.0
@@ -124,8 +103,7 @@ class Chart(Canvas):
     @property
     def lines(self) -> tuple[Line, ...]:
         """Everything that is written."""
-        lines = (*(bar.label for bar in self.bars), self.title)
-        return tuple(line for line in lines if line is not None)
+        return tuple(filter(None, (*(bar.label for bar in self.bars), self.title)))
 
     @property
     def tallest(self) -> Bar:
@@ -140,7 +118,7 @@ class Chart(Canvas):
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A ring or a frame around its middle, turned by radians."""
+    """A ring or a frame, turned by radians."""
 
     x: float
     y: float
@@ -154,7 +132,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """A line of text too small to read: it starts at `x` and is `width` long."""
+    """A line of text too small to read, which starts at `x`."""
 
     x: float
     y: float
@@ -174,8 +152,8 @@ class Page(Canvas):
     @property
     def lines(self) -> tuple[Line, ...]:
         """Everything that is written large enough to read."""
-        lines = (self.title, self.label, self.total, self.stamp and self.stamp.line)
-        return tuple(line for line in lines if line is not None)
+        stamped = self.stamp.line if self.stamp else None
+        return tuple(filter(None, (self.title, self.label, self.total, stamped)))
 
 
 Picture = Scene | Writing | Chart | Page
@@ -183,7 +161,7 @@ Picture = Scene | Writing | Chart | Page
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """A drawn character: its middle in the picture's coordinates, its place in its line."""
+    """A drawn character in the picture's coordinates, and its index in its line."""
 
     letter: str
     x: float
@@ -194,14 +172,7 @@ class Glyph:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A drawn picture.
-
-    Attributes:
-        image: RGB at its own resolution, not padded.
-        picture: What it shows; shapes know their boxes.
-        outlines: A polygon for each shape of a scene, in the picture's coordinates.
-        glyphs: The drawn characters.
-    """
+    """An RGB image, not padded, with what it shows and a polygon for each shape of a scene."""
 
     image: Image.Image
     picture: Picture

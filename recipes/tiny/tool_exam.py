@@ -24,11 +24,9 @@ from recipes.tiny.words import DATA, pick
 
 @dataclass(frozen=True)
 class ToolItem:
-    """A conversation to answer with tools bound.
+    """A conversation to answer with exactly this text or, if it is "", any words without a call.
 
-    Attributes:
-        kind: `N tools/ARGUMENT/STYLE` for a call; `result`, `words` or `none fits`.
-        answer: The exact text of the right answer; "" if any words without a call are right.
+    A `kind` is `N tools/ARGUMENT/STYLE` for a call, or else `result`, `words` or `none fits`.
     """
 
     kind: str
@@ -46,23 +44,21 @@ def _data() -> Any:
     return json.loads((DATA / "tool_exam.json").read_text(encoding="utf-8"))
 
 
-@cache
 def tools() -> dict[str, ToolSpec]:
     """Return the tools of the examination by name."""
     return {name: ToolSpec(name, *texts) for name, texts in _data()["tools"].items()}
 
 
-def _item(
-    kind: str, question: str, names: Sequence[str], answer: str,
-    others: Sequence[Message] = (), choice: str = "auto",
-) -> ToolItem:  # fmt: skip
-    constraint = Constraint(tuple(tools()[name] for name in names), choice)
-    return ToolItem(kind, (Message("user", (question,)), *others), constraint, answer)
-
-
 def items() -> list[ToolItem]:
     """Return all items: 388 calls, 15 results, 15 of small talk, and 20 that no tool fits."""
-    data, found, rng = _data(), [], np.random.default_rng((1_000_003, 4, 0))
+    data, specs, rng = _data(), tools(), np.random.default_rng((1_000_003, 4, 0))
+    found: list[ToolItem] = []
+
+    def add(kind: str, names: Sequence[str], answer: str, *messages: Message) -> None:
+        choice = pick(rng, ("auto", "any")) if "/" in kind else "auto"
+        constraint = Constraint(tuple(specs[name] for name in names), choice)
+        found.append(ToolItem(kind, messages, constraint, answer))
+
     for argument, (values, cases) in data["calls"].items():
         for given, (style, name, question, arguments) in product(values, cases):
             slots = {"<value>": given, "<first>": str(given).split(" ")[0]}
@@ -71,25 +67,25 @@ def items() -> list[ToolItem]:
             filled = {key: slots.get(str(text), text) for key, text in arguments.items()}
             answer = write_turn("", (ToolCall("", name, filled),))
             for count in (1, 2, 3, 4):
-                others = rng.choice([n for n in tools() if n != name], count - 1, False)
+                others = rng.choice([n for n in specs if n != name], count - 1, False)
                 names = [name, *map(str, others)]
                 rng.shuffle(names)
-                kind, choice = f"{count} tools/{argument}/{style}", pick(rng, ("auto", "any"))
-                found.append(_item(kind, question, names, answer, choice=choice))
+                kind = f"{count} tools/{argument}/{style}"
+                add(kind, names, answer, Message("user", (question,)))
     for row, others in product(data["results"], data["bound with results"]):
         name, arguments, question, result, answer = row
         call = Message("assistant", (), (ToolCall("1", name, arguments),))
-        messages = call, Message("tool", (result,), tool_call_id="1")
-        found.append(_item("result", question, [name, *others], answer, messages))
+        said = Message("user", (question,)), call, Message("tool", (result,), tool_call_id="1")
+        add("result", [name, *others], answer, *said)
     for kind, questions, bound in data["in words"]:
-        found += [_item(kind, text, names, "") for text, names in product(questions, bound)]
+        for question, names in product(questions, bound):
+            add(kind, names, "", Message("user", (question,)))
     return found
 
 
 def by_part(items: Sequence[ToolItem], answers: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return how many answers are right, and of how many, by part of a kind and for all calls."""
-    right: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
+    right, asked = Counter[str](), Counter[str]()
     for item, answer in zip(items, answers, strict=True):
         parts = ["exact call", *item.kind.split("/")] if "/" in item.kind else [item.kind]
         asked.update(parts)

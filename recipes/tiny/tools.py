@@ -152,8 +152,7 @@ def ask_for(rng: Rng, tool: Tool, natural: float = 0.72) -> tuple[str, dict[str,
     arguments = {n: _argument(rng, tool.kinds[n], schema["properties"][n]) for n in names}
     texts = _texts(rng, tool, arguments)
     style = "functions" if rng.random() < 0.55 else "keywords" if arguments else "without"
-    words = tool.request if rng.random() < natural else ""
-    request = words or phrase(rng, data[style])
+    request = (tool.request if rng.random() < natural else "") or phrase(rng, data[style])
     request = f"{phrase(rng, data['opening'])} {request}".strip()
     request = request[0].upper() + request[1:] if rng.random() < 0.7 else request
     if rng.random() < 0.2:

@@ -2,8 +2,7 @@
 
 In a template, `{a|b|}` chooses one of its parts (groups may nest) and `<name>` is a slot. A data
 file has sections: a line `[key]`, then one template a line. Its section `[macros]` has lines
-`NAME = text`; `$NAME` in a template or in a later macro stands for that text. Lines that begin
-with `#` are comments.
+`NAME = text`; `$NAME` in a later line stands for that text. Lines that begin with `#` are comments.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
+from numpy.random import Generator as Rng
 
 T = TypeVar("T")
 
@@ -24,28 +23,18 @@ DATA = Path(__file__).parent / "data"
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 #: Words for one shape of each kind, the plain word first.
 SINGULARS = {
-    "circle": ("circle", "disc", "disk"),
-    "square": ("square",),
-    "triangle": ("triangle",),
-    "star": ("star",),
-    "cross": ("cross", "plus sign", "plus"),
-    "diamond": ("diamond", "rhombus"),
-}
+    "circle": ("circle", "disc", "disk"), "square": ("square",), "triangle": ("triangle",),
+    "star": ("star",), "cross": ("cross", "plus sign", "plus"), "diamond": ("diamond", "rhombus"),
+}  # fmt: skip
 #: Words for several shapes of each kind, the plain word first.
 PLURALS = {
-    "circle": ("circles", "discs", "disks"),
-    "square": ("squares",),
-    "triangle": ("triangles",),
-    "star": ("stars",),
-    "cross": ("crosses", "plus signs", "pluses"),
+    "circle": ("circles", "discs", "disks"), "square": ("squares",), "triangle": ("triangles",),
+    "star": ("stars",), "cross": ("crosses", "plus signs", "pluses"),
     "diamond": ("diamonds", "rhombuses", "rhombi"),
-}
-
-_GROUP = re.compile(r"\{([^{}]*)\}")
-_MACRO = re.compile(r"\$([A-Z]+)")
+}  # fmt: skip
 
 
-def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
+def pick(rng: Rng, items: Sequence[T]) -> T:
     """Return one of the items at random."""
     return items[int(rng.integers(len(items)))]
 
@@ -55,49 +44,43 @@ def an(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def singular(rng: np.random.Generator, kind: str) -> str:
-    """Return a word for one shape of that kind: mostly the plain one, at times a synonym."""
-    return SINGULARS[kind][0] if rng.random() < 0.9 else pick(rng, SINGULARS[kind])
-
-
-def plural(rng: np.random.Generator, kind: str) -> str:
-    """Return a word for several shapes of that kind: mostly the plain one, at times a synonym."""
-    return PLURALS[kind][0] if rng.random() < 0.9 else pick(rng, PLURALS[kind])
-
-
-def phrase(
-    rng: np.random.Generator, templates: Sequence[str], slots: Mapping[str, str] | None = None
-) -> str:
+def phrase(rng: Rng, templates: Sequence[str], slots: Mapping[str, str] = {}) -> str:
     """Return one random phrasing of the templates, its slots filled, with single spaces."""
     text = pick(rng, templates)
     while "{" in text:
-        text = _GROUP.sub(lambda group: pick(rng, group[1].split("|")), text)
-    for name, value in (slots or {}).items():
-        text = text.replace(f"<{name}>", value)
+        text = re.sub(r"\{([^{}]*)\}", lambda group: pick(rng, group[1].split("|")), text)
+    for slot, value in slots.items():
+        text = text.replace(f"<{slot}>", value)
     return re.sub(r" +([,.:?])", r"\1", re.sub(r" {2,}", " ", text)).strip()
+
+
+def name(rng: Rng, sort: tuple[str | None, str | None], many: bool = False) -> str:
+    """Return words for shapes of this colour and kind, mostly plain ones; None stands for any."""
+    colour, kind = sort
+    if kind is None:
+        noun = say(rng, "objects" if many else "object")
+    else:
+        nouns = (PLURALS if many else SINGULARS)[kind]
+        noun = nouns[0] if rng.random() < 0.9 else pick(rng, nouns)
+    return f"{colour} {noun}" if colour else noun
+
+
+def say(rng: Rng, key: str, without: str = "\n", **slots: str) -> str:
+    """Return a phrasing of the section `key` of `data/phrasings.txt` that lacks `without`."""
+    return phrase(rng, [text for text in load("phrasings")[key] if without not in text], slots)
 
 
 @cache
 def load(name: str) -> dict[str, tuple[str, ...]]:
-    """Return the sections of `data/NAME.txt`: each key with its templates, macros replaced.
-
-    Raises:
-        KeyError: A macro that is not defined above its use.
-    """
-    macros: dict[str, str] = {}
-    sections: dict[str, list[str]] = {}
-    key = ""
-    for line in (DATA / f"{name}.txt").read_text(encoding="utf-8").splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        if line.startswith("[") and line.endswith("]"):
-            key = line[1:-1]
-        elif key == "macros":
-            macro, text = line.split(" = ", 1)
-            macros[macro] = _MACRO.sub(lambda found: macros[found[1]], text)
-        else:
-            sections.setdefault(key, []).append(_MACRO.sub(lambda found: macros[found[1]], line))
-    return {key: tuple(lines) for key, lines in sections.items()}
+    """Return the sections of `data/NAME.txt`: each key with its templates, macros replaced."""
+    text = (DATA / f"{name}.txt").read_text(encoding="utf-8")
+    for macro, value in reversed(re.findall(r"^([A-Z]+) = (.*)$", text, re.MULTILINE)):
+        text = re.sub(rf"\${macro}\b", value, text)
+    sections: dict[str, tuple[str, ...]] = {}
+    for section in re.split(r"^\[", text, flags=re.MULTILINE)[1:]:
+        key, *lines = (line for line in section.splitlines() if line and line[0] != "#")
+        sections[key.rstrip("]")] = tuple(lines)
+    return {key: lines for key, lines in sections.items() if key != "macros"}
 
 
 @cache

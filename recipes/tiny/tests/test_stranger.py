@@ -13,23 +13,21 @@ from recipes.tiny.words import load, phrase
 
 def seen(drawing: Drawing, kind: str, text: str, answer: str) -> str:
     """Return the answer as read from the pixels; as given where it is not checked."""
-    pixels, picture, tone = np.asarray(drawing.image, float), drawing.picture, None
+    pixels, picture = np.asarray(drawing.image, float), drawing.picture
     if kind == "count lines":
         return str((np.diff((pixels[44:185, 14, 0] < 200).astype(int)) > 0).sum())
     if isinstance(picture, Scene) and kind == "colour":
         [shape] = [shape for shape in picture.shapes if shape.kind in text]
         tone = pixels[int(shape.y * 192), int(shape.x * 192)]
-    if isinstance(picture, Chart) and kind != "bar's colour":
+    elif isinstance(picture, Chart) and kind != "bar's colour":
         dark = pixels[: round(picture.base * 224) - 4].min(axis=2) < 215
         steps = np.diff(np.median(dark[-20:], axis=0))
         bars = (np.flatnonzero(steps > 0) + np.flatnonzero(steps < 0)) // 2
-        if kind == "count bars":
-            return str(len(bars))
         bar = np.argsort(dark[:, bars].sum(axis=0))[-1 if kind == "tallest" else 0]
-        if picture.lines:
-            return "ABCDEF"[bar]
+        if kind == "count bars" or picture.lines:
+            return str(len(bars)) if kind == "count bars" else "ABCDEF"[bar]
         tone = pixels[len(dark) - 5, bars[bar]]
-    if tone is None:
+    else:
         return answer
     return min(TONES, key=lambda name: min(abs(tone - t).sum() for t in TONES[name]))
 
@@ -51,13 +49,14 @@ def pattern(template: str) -> str:
 
 
 def test_neither_phrasings_nor_fonts_are_trained_on() -> None:
-    sections = {key: "|".join(map(pattern, lines)) for key, lines in load("phrasings").items()}
-    every, before, after = "|".join(sections.values()), sections["before"], sections["after"]
+    sections, rng = load("phrasings"), np.random.default_rng(0)
+    any_of = {key: "|".join(map(pattern, lines)) for key, lines in sections.items()}
+    every, before, after = "|".join(any_of.values()), any_of["before"], any_of["after"]
     composed = re.compile(f"(?:{before})? *(?:{every}) *(?:{after})?")
-    trained = [phrase(np.random.default_rng(0), lines) for lines in load("phrasings").values()]
-    ours = [text.replace("<side>", "above") for kind in KINDS for text in phrasings(kind)]
-    ours += [text.replace("<side>", "to the left of") for text in phrasings("relation")]
-    for text, known in [*((t, True) for t in trained), *((t, False) for t in ours)]:
+    cases = {phrase(rng, lines): True for lines in sections.values()}
+    for side in ("above", "to the left of"):
+        cases |= {t.replace("<side>", side): False for kind in KINDS for t in phrasings(kind)}
+    for text, trained in cases.items():
         words = " ".join(re.findall(r"[\w']+", re.sub(r"<\w+>", "_", text.lower())))
-        assert (composed.fullmatch(words) is not None) == known, text
+        assert (composed.fullmatch(words) is not None) == trained, text
     assert not set(HELD_OUT) & set(TRAINED)

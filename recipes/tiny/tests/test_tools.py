@@ -20,24 +20,25 @@ def words(text: str) -> set[str]:
 
 
 def test_the_text_is_the_prompt_of_the_engine_and_the_answer() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(300):
-        messages, constraint, kind = tools.dialogue(rng)
-        conversation = tools.write(messages, constraint, kind)
+    for seed in range(300):
+        messages, constraint, _ = tools.dialogue(np.random.default_rng(seed))
+        conversation = tools.conversation(np.random.default_rng(seed))
         *turns, (request, answer) = conversation.turns
         text = "".join(f"USER: {user} ASSISTANT: {reply}</s>" for user, reply in turns)
         text = f"{conversation.system} {text}USER: {request} ASSISTANT:"
         assert text == render(build(messages[:-1], constraint))
         assert answer == write_turn(messages[-1].text, messages[-1].tool_calls)
-        assert constraint.tool_choice in ("auto", "any")
+        record = conversation.as_record("7")["conversations"]
+        told = [conversation.system, *(text for turn in conversation.turns for text in turn)]
+        assert [turn["value"] for turn in record] == told
+        assert [turn["from"] for turn in record[:3]] == ["system", "human", "gpt"]
 
 
 def test_arguments_satisfy_the_schema_and_stand_in_the_request() -> None:
     rng = np.random.default_rng(2)
-    families: Counter[str] = Counter()
-    for _ in range(2000):
-        tool = tools.make_tool(rng)
-        families[tool.family] += 1
+    made = [tools.make_tool(rng) for _ in range(2000)]
+    assert {tool.family for tool in made} == set(tools.families())
+    for tool in made:
         request, arguments = tools.ask_for(rng, tool)
         schema = tool.spec.parameters
         jsonschema.validate(arguments, schema)
@@ -48,15 +49,13 @@ def test_arguments_satisfy_the_schema_and_stand_in_the_request() -> None:
         for value in arguments.values():
             for part in value if isinstance(value, list) else [value]:
                 assert isinstance(part, bool) or str(part) in request, (request, part)
-    assert set(families) == set(tools.families())
 
 
 def test_kinds_have_their_shares_and_answers() -> None:
     rng = np.random.default_rng(3)
     found = [tools.conversation(rng) for _ in range(1000)]
     counts = Counter(conversation.kind for conversation in found)
-    for kind, share in tools.SHARES.items():
-        assert counts[kind] / 1000 == pytest.approx(share, abs=0.05)
+    assert {kind: n / 1000 for kind, n in counts.items()} == pytest.approx(tools.SHARES, abs=0.05)
     assert 0.8 < np.mean([conversation.system.startswith(SYSTEM) for conversation in found]) < 0.9
     for conversation in found:
         answer = conversation.turns[-1][1]
@@ -65,20 +64,10 @@ def test_kinds_have_their_shares_and_answers() -> None:
         assert "\n" not in "".join(text for turn in conversation.turns for text in turn)
 
 
-def test_a_record_has_the_system_turn() -> None:
-    conversation = tools.Conversation("S", (("Hi.", "Hello!"), ("Bye.", "Goodbye!")), "words")
-    record = conversation.as_record("7")
-    assert record["id"] == "7"
-    turns = [(turn["from"], turn["value"]) for turn in record["conversations"]]
-    assert turns[:3] == [("system", "S"), ("human", "Hi."), ("gpt", "Hello!")]
-    assert turns[3:] == [("human", "Bye."), ("gpt", "Goodbye!")]
-
-
 def test_the_examination_is_not_trained_on() -> None:
-    items = tool_exam.items()
+    items, rng = tool_exam.items(), np.random.default_rng(4)
     kinds = Counter("call" if "/" in item.kind else item.kind for item in items)
     assert kinds == {"call": 388, "result": 15, "words": 15, "none fits": 20}
-    rng = np.random.default_rng(4)
     text = "\n".join("\n".join(turn) for _ in range(1000) for turn in tools.conversation(rng).turns)
     asked = {item.messages[0].text for item in items if item.kind != "words"}
     assert not asked & set(text.split("\n"))
