@@ -25,10 +25,10 @@ from llava_tools.images.access import ImageResolver
 from llava_tools.images.store import ImageStore
 from llava_tools.tools.geometry import Box, clip_box, unpad_box
 from llava_tools.tools.locate import LocateArguments, locate
-from recipes.tiny.questions import overlap
-from recipes.tiny.render import draw
-from recipes.tiny.sample import sample_scene
-from recipes.tiny.things import Picture, Scene
+from recipes.tiny_llava.questions import overlap
+from recipes.tiny_llava.render import draw
+from recipes.tiny_llava.sample import sample_scene
+from recipes.tiny_llava.things import Picture, Scene
 
 FORMS = ("wide", "tall", "square")
 SEED = 4_000_037

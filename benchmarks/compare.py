@@ -27,8 +27,8 @@ from llava_tools.images.store import ImageStore
 from llava_tools.label_scoring import short_answer_question
 from llava_tools.tools import TOOLS
 from llava_tools.tools.compare import agree
-from recipes.tiny.stranger import draw_scene, sample_scene
-from recipes.tiny.things import Scene
+from recipes.tiny_llava.stranger import draw_scene, sample_scene
+from recipes.tiny_llava.things import Scene
 
 QUESTIONS = {
     "background": "What is the colour of the background?",

@@ -36,10 +36,10 @@ from llava_tools import Llava
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex, ask
 from llava_tools.tools.compare import normalize_answer
-from recipes.tiny import stranger
-from recipes.tiny.fonts import HELD_OUT, font
-from recipes.tiny.strings import listed
-from recipes.tiny.words import pick
+from recipes.tiny_llava import stranger
+from recipes.tiny_llava.fonts import HELD_OUT, font
+from recipes.tiny_llava.strings import listed
+from recipes.tiny_llava.words import pick
 
 KINDS = ("title", "total", "stamp", "tallest", "shortest")
 SHAPE = "shape"

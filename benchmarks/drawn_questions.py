@@ -14,8 +14,8 @@ import numpy as np
 
 from llava_tools.images import ImageRef, open_image
 from recipes.drawn_world import DrawnExample, Renderer, draw_example
-from recipes.tiny.questions import PLACES
-from recipes.tiny.things import COLOURS, SHAPES
+from recipes.tiny_llava.questions import PLACES
+from recipes.tiny_llava.things import COLOURS, SHAPES
 
 #: First seeds of the images that calibrations are fitted on, and of those that are reported.
 FIT, REPORT = 1_000_000, 2_000_000

@@ -40,7 +40,7 @@ from llava_tools.evaluation.runner import AT_ONCE, answer_samples
 from llava_tools.evaluation.task import Sample
 from recipes.drawn_benchmarks.files import SHORT
 from recipes.drawn_benchmarks.scenes import draw_item, existence_question
-from recipes.tiny.things import COLOURS, SHAPES
+from recipes.tiny_llava.things import COLOURS, SHAPES
 from tests.checkpoints import Geometry, write_checkpoint
 
 SHAPE = Geometry(vision=(256, 6), language=(768, 12), image=336, context_length=2048)

@@ -21,10 +21,10 @@ from PIL import Image
 
 from benchmarks.machine import describe
 from llava_tools import Llava
-from recipes.tiny.questions import ask, spoken
-from recipes.tiny.render import draw
-from recipes.tiny.sample import sample_scene
-from recipes.tiny.things import Scene
+from recipes.tiny_llava.questions import ask, spoken
+from recipes.tiny_llava.render import draw
+from recipes.tiny_llava.sample import sample_scene
+from recipes.tiny_llava.things import Scene
 
 FORMS = ("square", "wide", "tall")
 KINDS = ("colour", "shape", "count", "exist", "background")

@@ -26,7 +26,7 @@ from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
 from llava_tools.retrieval.search import SearchMode
-from recipes.tiny.retrieval import Trial, trial
+from recipes.tiny_llava.retrieval import Trial, trial
 
 K = 5
 INDEXES_HELP = "folder that keeps the indexes for further runs; by default they are removed"

@@ -29,9 +29,9 @@ from llava_tools.chat.tool_calls import write_turn
 from llava_tools.core.outputs import collect
 from llava_tools.core.requests import Request, SamplingParams
 from llava_tools.errors import OutputError
-from recipes.tiny import tool_exam
-from recipes.tiny.evaluate import LONG, LONG_KINDS, SHORT
-from recipes.tiny.exam import Item, Score, own_items, score, stranger_items
+from recipes.tiny_llava import tool_exam
+from recipes.tiny_llava.evaluate import LONG, LONG_KINDS, SHORT
+from recipes.tiny_llava.exam import Item, Score, own_items, score, stranger_items
 
 #: Options by the names in the table.
 PRECISIONS: dict[str, dict[str, Any]] = {

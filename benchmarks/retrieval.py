@@ -14,8 +14,8 @@ import time
 
 from benchmarks.machine import describe
 from llava_tools.embedding import Embedder
-from recipes.tiny import card
-from recipes.tiny.retrieval import SIZE, examine, neighbours, trial
+from recipes.tiny_llava import card
+from recipes.tiny_llava.retrieval import SIZE, examine, neighbours, trial
 
 
 def main() -> None:

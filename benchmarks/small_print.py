@@ -29,11 +29,11 @@ from llava_tools.label_scoring import short_answer_question
 from llava_tools.retrieval.tiling import answer_with_tiles, statement
 from llava_tools.tools.compare import normalize_answer
 from llava_tools.tools.requests import RequestGenerator, build_request, get_answers, run_requests
-from recipes.tiny.fonts import HELD_OUT, font
-from recipes.tiny.render import polygon
-from recipes.tiny.stranger import TONES, phrasings
-from recipes.tiny.things import SHAPES
-from recipes.tiny.words import phrase, pick
+from recipes.tiny_llava.fonts import HELD_OUT, font
+from recipes.tiny_llava.render import polygon
+from recipes.tiny_llava.stranger import TONES, phrasings
+from recipes.tiny_llava.things import SHAPES
+from recipes.tiny_llava.words import phrase, pick
 
 KINDS = ("number", "small shape", "large shape")
 SIZE = (1000, 1344)

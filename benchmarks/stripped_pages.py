@@ -36,8 +36,8 @@ from benchmarks.pages import (
 from examples.debian_manuals import get_manuals
 from llava_tools.embedding import Embedder
 from llava_tools.retrieval import PageIndex
-from recipes.tiny.retrieval import strange_whole, trial
-from recipes.tiny.strings import listed
+from recipes.tiny_llava.retrieval import strange_whole, trial
+from recipes.tiny_llava.strings import listed
 
 #: Each page whose number it divides has no text layer.
 THIRD = 3

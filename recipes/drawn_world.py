@@ -5,7 +5,7 @@
     write_dataset(Path("drawn"), ["colour", "shape"], count=200)
 
 Training, evaluation and measurements of evidence stand on this interface; what draws is
-`recipes.tiny`, and may change. The same kind, seed and renderer give the same example, as
+`recipes.tiny_llava`, and may change. The same kind, seed and renderer give the same example, as
 long as that does not change.
 """
 
@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from recipes.tiny import exam, questions, stranger
-from recipes.tiny.questions import Question
-from recipes.tiny.things import COLOURS, Box, Drawing, Scene
-from recipes.tiny.words import PLURALS, SINGULARS
+from recipes.tiny_llava import exam, questions, stranger
+from recipes.tiny_llava.questions import Question
+from recipes.tiny_llava.things import COLOURS, Box, Drawing, Scene
+from recipes.tiny_llava.words import PLURALS, SINGULARS
 
 #: The training renderer with the wordings of training, or the second renderer with its own, which
 #: nothing is trained on.

@@ -50,7 +50,7 @@ def test_nothing_else_is_in_the_wheel(files: set[str]) -> None:
 
 def test_the_sdist_holds_the_recipe() -> None:
     files = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
-    assert {"recipes/tiny/run.sh", "recipes/tiny/data/words.txt"} <= files
+    assert {"recipes/tiny_llava/run.sh", "recipes/tiny_llava/data/words.txt"} <= files
 
 
 def test_the_shared_namespace_holds_no_files(files: set[str]) -> None:

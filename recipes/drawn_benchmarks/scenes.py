@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from recipes.drawn_world import DrawnObject, draw_example
-from recipes.tiny.things import COLOURS, SHAPES
-from recipes.tiny.words import PLURALS, lexicon
+from recipes.tiny_llava.things import COLOURS, SHAPES
+from recipes.tiny_llava.words import PLURALS, lexicon
 
 #: Kinds whose answer is written in the image.
 TEXT_KINDS = ("number", "word", "letters", "title", "stamp's word")

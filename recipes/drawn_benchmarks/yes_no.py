@@ -18,7 +18,7 @@ from recipes.drawn_benchmarks.files import (
     write_lines,
 )
 from recipes.drawn_benchmarks.scenes import DrawnItem, absent_pair, draw_item, existence_question
-from recipes.tiny.things import SHAPES
+from recipes.tiny_llava.things import SHAPES
 
 POPE_SPLITS = ("random", "popular", "adversarial")
 _POPE_QUESTIONS = 6  # of an image, half of them about what is there

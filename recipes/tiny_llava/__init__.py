@@ -1,6 +1,5 @@
-"""Training of the embedded model, from drawn scenes to the files that are shipped.
+"""How the embedded model is made from nothing: a drawn world, and a LLaVA 1.5 trained on it.
 
-``python -m recipes.tiny_llava.tiny --out DIR --minutes N`` runs all stages in order. Tuning of real
-weights on a user's conversations is :mod:`llava_tools.finetune`; the recipe takes only its plot and
-its saving of files from there.
+`run.sh DIR` runs it whole: `tokenizer`, then `clip` beside `language`, then the two stages of
+`llava_tools.finetune` (`stages`), then `evaluate` and `card`. Not part of the wheel.
 """

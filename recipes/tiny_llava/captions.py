@@ -1,64 +1,28 @@
-"""Captions: what people write beside a picture, or type to find it, with what they claim.
+"""Captions of scenes as people write or search them, and descriptions of any picture.
 
-A :class:`~recipes.tiny_llava.world.Scene` and a seeded generator go in; a :class:`Caption` comes
-out: its words and its claims, which say of any other scene whether the same words would be true
-of it. Contrastive training must not push such a pair apart. Words are composed from templates in
-the manner of :mod:`~recipes.tiny_llava.phrasings`.
+Words are lower case, except for what is written in the picture.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
-import numpy as np
+from numpy.random import Generator as Rng
 
-from .lexicon import WORDS
-from .phrasings import VIEW, phrase
-from .words import an, pick, plural, singular
-from .world import COLOURS, SHAPES, Scene
+from .shape_questions import MOST, place
+from .things import COLOURS, SHAPES, Chart, Page, Picture, Scene, Writing
+from .words import NUMBERS, PLURALS, an, lexicon, name, pick, say
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
-
-HERE = (
-    f"{{a|an|the|this|my|}} {VIEW} {{of|showing|with|that shows|containing|that contains}} <what>",
-    "{there is|there are|we see|you see|i see|it shows|shown:|this shows} <what>",
-    f"<what> {{in|on}} {{a|the|this|one}} {VIEW}",
-    "<what> {drawn|painted|depicted|together|on a canvas|}",
-    "<what>",
-    "<what>",
-    "{just|only|exactly|nothing but} <what>",
-)
-LOOKING = (
-    "{pictures|images|photos|drawings|any picture|all images|an image|a picture} "
-    "{with|of|showing|that have|containing|where i can see|in which there is|featuring} <what>",
-    f"{{find|show|show me|search for|look for|get me|give me|i want|i need}} {{the|a|}} {VIEW} "
-    "{with|of|showing|containing} <what>",
-    f"{{which|what}} {VIEW} {{has|shows|contains|includes}} <what>{{?|}}",
-    "{where is|where are|where did i see|is there|do we have} <what>{?|}",
-    "<what>",
-    "<what> {picture|image|drawing|please|}",
-)
-GROUND = (
-    "<list> {on|against|over|in front of} <a> {background|backdrop|ground}",
-    "<list> {on|against|over} {plain|solid|}{ | a } <ground>",
-    "<list>, {the|with a|and a} {background|backdrop} {is|in|of|coloured} <ground>",
-    "<list>{,| and|, with|;} <a> background",
-    "<a> {background|canvas|picture} with <list>",
-    "{on|against} <a> {background|canvas|ground}: <list>",
-    "<ground> background, <list>",
-)
-GROUND_ALONE = (
-    "<a> {background|backdrop|canvas|ground}",
-    "{a|the} {background|backdrop} {of|in|painted|coloured} <ground>",
-    "{something|anything|shapes|things} on <ground>",
-)
+#: More than any scene holds.
+MANY = 99
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """So many shapes, ``least`` to ``most``, of a colour and a kind; ``None`` stands for any."""
+class Claim(NamedTuple):
+    """From `least` to `most` shapes have this colour and this kind; None stands for any."""
 
     colour: str | None
     kind: str | None
@@ -66,192 +30,189 @@ class Claim:
     most: int
 
 
-MANY = 99
-
-
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Words about a scene, and all that they claim; no ``background`` claims nothing about it."""
+    """Words and all that they claim, so that training knows which other scenes they are true of."""
 
     text: str
-    claims: tuple[Claim, ...]
+    claims: Sequence[Claim] = ()
     background: str | None = None
 
     def holds(self, scene: Scene) -> bool:
-        """Whether the words are true of the scene."""
-        return (self.background is None or self.background == scene.background) and all(
-            claim.least <= scene.count(claim.colour, claim.kind) <= claim.most
-            for claim in self.claims
-        )
+        """Return whether the words are true of the scene."""
+        fits = all(c.least <= scene.count(c.colour, c.kind) <= c.most for c in self.claims)
+        return fits and self.background in (None, scene.background)
 
 
-def whole(scene: Scene, rng: np.random.Generator, ground: float = 0.7) -> Caption:
-    """Everything that is there; the background, where it has a name, with chance ``ground``."""
-    groups = groups_of(scene, rng)
-    named, claims = [], [Claim(None, None, len(scene.shapes), len(scene.shapes))]
-    manner = rng.random()
-    for colour, kind, count in groups:
-        named.append(
-            _tag(rng, colour, kind, count)
-            if manner > 0.85
-            else _number(
-                rng, count, f"{colour} {singular(rng, kind)}", f"{colour} {plural(rng, kind)}"
-            )
-        )
-        claims.append(Claim(colour, kind, count, count))
-    listed = ", ".join(named) if manner > 0.85 else join(rng, named)
-    return _framed(listed, tuple(claims), scene, rng, HERE, ground)
-
-
-def part(scene: Scene, rng: np.random.Generator) -> Caption:
-    """One or two things that are there, as somebody asks who looks for such a picture."""
-    things = [_thing(scene, rng) for _ in range(1 if rng.random() < 0.65 else 2)]
-    named = list(dict.fromkeys(words for words, _ in things))
-    claims = tuple(claim for _, claim in things)
-    return _framed(join(rng, named), claims, scene, rng, LOOKING, 0.25)
-
-
-def ground(scene: Scene, rng: np.random.Generator) -> Caption:
-    """The background alone; the scene must have one with a name."""
-    assert scene.background is not None
-    slots = {"ground": scene.background, "a": an(scene.background)}
-    text = phrase(rng, GROUND_ALONE, slots)
-    return Caption(phrase(rng, (*HERE, *LOOKING), {"what": text}), (), scene.background)
-
-
-def caption(scene: Scene, rng: np.random.Generator) -> Caption:
-    """A random caption as somebody may type it: whole, part or background."""
-    manner = rng.random()
-    if not scene.shapes or (manner < 0.06 and scene.background is not None):
-        told = ground(scene, rng) if scene.background else Caption("an empty picture", ())
+def caption(scene: Scene, rng: Rng) -> Caption:
+    """Return a caption as people type it: of all shapes, of one or two, or of the background."""
+    style, ground = rng.random(), scene.background
+    claims: list[Claim] = []
+    if scene.shapes and not (style < 0.06 and ground):
+        whole = style < 0.62
+        text, claims = _whole(scene, rng) if whole else _part(scene, rng)
+        ground = ground if rng.random() < (0.7 if whole else 0.25) else None
+        if ground:
+            text = say(rng, "on ground", ground=ground, a=an(ground), list=text)
+    elif ground:
+        text = say(rng, "ground", ground=ground, a=an(ground))
+        whole = pick(rng, (True, False))
     else:
-        told = whole(scene, rng) if manner < 0.62 else part(scene, rng)
-    return replace(told, text=_dressed(told.text, rng))
+        return Caption("an empty picture")
+    text = say(rng, "picture of" if whole else "looking for", what=text)
+    return Caption(_dressed(text, rng), claims, ground)
 
 
-def groups_of(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str, int]]:
-    """Colour, kind and number of each sort of shape, in random order."""
-    counted = Counter((shape.colour, shape.kind) for shape in scene.shapes)
-    groups = [(colour, kind, count) for (colour, kind), count in counted.items()]
-    return [groups[int(i)] for i in rng.permutation(len(groups))]
+def _whole(scene: Scene, rng: Rng) -> tuple[str, list[Claim]]:
+    """Return words for all shapes, in random order, at times short labels: "2x red-circle"."""
+    counts = list(Counter((shape.colour, shape.kind) for shape in scene.shapes).items())
+    groups = [counts[int(i)] for i in rng.permutation(len(counts))]
+    claims = [Claim(None, None, len(scene.shapes), len(scene.shapes))]
+    claims += [Claim(*sort, count, count) for sort, count in groups]
+    if rng.random() >= 0.15:
+        named = [_number(rng, n, name(rng, sort), name(rng, sort, True)) for sort, n in groups]
+        return _join(rng, named), claims
+    tags = []
+    for sort, n in groups:
+        first, second = reversed(sort) if rng.random() < 0.25 else sort
+        tag = f"{first}{pick(rng, '  -_')}{second}"
+        counted = f"{n}x {tag}", f"{n} {tag}", f"{tag} x{n}", f"{tag} {n}"
+        tags.append(tag if n == 1 else pick(rng, counted))
+    return ", ".join(tags), claims
 
 
-def join(rng: np.random.Generator, parts: Sequence[str]) -> str:
-    """A list in words: commas and "and", or one of them."""
-    manner = rng.random()
-    if len(parts) == 1 or manner < 0.15:
-        return ", ".join(parts)
-    if manner < 0.25:
-        return " and ".join(parts)
-    if manner < 0.3:
-        return "; ".join(parts)
+def _part(scene: Scene, rng: Rng) -> tuple[str, list[Claim]]:
+    """Return words for one or two things, as people write who look for such a picture."""
+    named, claims = [], []
+    for _ in range(1 if rng.random() < 0.65 else 2):
+        shape, style = pick(rng, scene.shapes), rng.random()
+        colour = shape.colour if style < 0.78 else None
+        kind = shape.kind if style < 0.6 or 0.78 <= style < 0.94 else None
+        count, word = scene.count(colour, kind), pick(rng, ("shape", "object", "figure", "thing"))
+        one = name(rng, (colour, kind)) if kind else f"{colour or ''} {word}".strip()
+        many = name(rng, (colour, kind), True) if kind else f"{one}s"
+        if (count == 1 and rng.random() < 0.9) or rng.random() < 0.35:
+            least, words = 1, pick(rng, (an(one), an(one), one, f"some {one}"))
+        elif count > 1 and rng.random() < 0.3:
+            least, words = 2, pick(rng, (many, f"several {many}", f"some {many}"))
+        else:  # who asks for two may accept three: such a pair is no contradiction
+            least, words = count, _number(rng, count, one, many)
+        named.append(words)
+        claims.append(Claim(colour, kind, least, MANY))
+    return _join(rng, list(dict.fromkeys(named))), claims
+
+
+def _number(rng: Rng, count: int, one: str, many: str) -> str:
+    """Return words for so many: a circle, one circle, two circles, 2 circles, a pair of circles."""
+    style = rng.random()
+    if count == 1:
+        return an(one) if style < 0.7 else pick(rng, (f"one {one}", one, f"1 {one}"))
+    if count == 2 and style < 0.15:
+        return f"{pick(rng, ('a pair of', 'a couple of', 'both', 'two'))} {many}"
+    return f"{NUMBERS[count] if count < len(NUMBERS) and style < 0.8 else count} {many}"
+
+
+def _join(rng: Rng, parts: Sequence[str]) -> str:
+    style = rng.random()
+    if len(parts) == 1 or style < 0.3:
+        return ("; " if style < 0.05 else " and " if style < 0.15 else ", ").join(parts)
     last = pick(rng, (" and ", ", and ", " and also ", " plus ", " & "))
     return ", ".join(parts[:-1]) + last + parts[-1]
 
 
-def _framed(
-    listed: str,
-    claims: tuple[Claim, ...],
-    scene: Scene,
-    rng: np.random.Generator,
-    frames: Sequence[str],
-    chance: float,
-) -> Caption:
-    """The list in a sentence, with the background at times."""
-    background = scene.background if rng.random() < chance else None
-    if background is not None:
-        slots = {"ground": background, "a": an(background), "list": listed}
-        listed = phrase(rng, GROUND, slots)
-    return Caption(phrase(rng, frames, {"what": listed}), claims, background)
+def _dressed(text: str, rng: Rng) -> str:
+    """Return the text in some case, at times with a full stop and words that mean nothing here."""
 
+    def noise() -> str:
+        return " ".join(pick(rng, lexicon()) for _ in range(int(rng.integers(1, 7))))
 
-def _thing(scene: Scene, rng: np.random.Generator) -> tuple[str, Claim]:
-    """Words for something in the scene, by colour and kind, one of them or neither."""
-    shape = pick(rng, scene.shapes)
-    manner = rng.random()
-    colour = shape.colour if manner < 0.78 else None
-    kind = shape.kind if manner < 0.6 or 0.78 <= manner < 0.94 else None
-    count = scene.count(colour, kind)
-    word = pick(rng, ("shape", "object", "figure", "thing"))
-    one, many = (singular(rng, kind), plural(rng, kind)) if kind else (word, f"{word}s")
-    lead = f"{colour} " if colour else ""
-    one, many = lead + one, lead + many
-    if (count == 1 and rng.random() < 0.9) or rng.random() < 0.35:
-        return pick(rng, (an(one), an(one), one, f"some {one}")), Claim(colour, kind, 1, MANY)
-    if count > 1 and rng.random() < 0.3:
-        return pick(rng, (many, f"several {many}", f"some {many}")), Claim(colour, kind, 2, MANY)
-    # Somebody who asks for two may be content with three: such a pair is no contradiction.
-    return _number(rng, count, one, many), Claim(colour, kind, count, MANY)
-
-
-def _number(rng: np.random.Generator, count: int, one: str, many: str) -> str:
-    """So many of a thing: a circle, one circle, two circles, 2 circles, a pair of circles."""
-    manner = rng.random()
-    if count == 1:
-        return an(one) if manner < 0.7 else pick(rng, (f"one {one}", one, f"1 {one}"))
-    if count == 2 and manner < 0.15:
-        return f"{pick(rng, ('a pair of', 'a couple of', 'both', 'twice a'))} {many}".replace(
-            f"twice a {many}", f"two {many}"
-        )
-    if count < len(NUMBERS) and manner < 0.8:
-        return f"{NUMBERS[count]} {many}"
-    return f"{count} {many}"
-
-
-def _tag(rng: np.random.Generator, colour: str, kind: str, count: int) -> str:
-    """Short as a label: "red circle", "circle red", "2x red circle", "red-circle"."""
-    name = pick(
-        rng, (f"{colour} {kind}", f"{kind} {colour}", f"{colour}-{kind}", f"{colour}_{kind}")
-    )
-    if count == 1:
-        return name
-    return pick(rng, (f"{count}x {name}", f"{count} {name}", f"{name} x{count}", f"{name} {count}"))
-
-
-def _dressed(text: str, rng: np.random.Generator) -> str:
-    """Case, a full stop, and at times words that mean nothing here, before, after or within."""
-    chance = rng.random(4)
+    chance = rng.random(5)
     if chance[0] < 0.15:
-        text = f"{_noise(rng)}{pick(rng, (' ', ', ', ': ', '. '))}{text}"
+        text = f"{noise()}{pick(rng, (' ', ', ', ': ', '. '))}{text}"
     if chance[1] < 0.1:
-        text = f"{text}{pick(rng, (' ', ', ', '. '))}{_noise(rng)}"
+        text = f"{text}{pick(rng, (' ', ', ', '. '))}{noise()}"
     if chance[2] < 0.08:
         words = text.split(" ")
-        words.insert(int(rng.integers(len(words) + 1)), pick(rng, WORDS))
+        words.insert(int(rng.integers(len(words) + 1)), pick(rng, lexicon()))
         text = " ".join(words)
-    if chance[3] < 0.5:
-        text = text[0].upper() + text[1:]
-    elif chance[3] < 0.53:
-        text = text.upper()
-    return f"{text}." if text[-1] not in "?." and rng.random() < 0.25 else text
+    if chance[3] < 0.53:
+        text = text[0].upper() + text[1:] if chance[3] < 0.5 else text.upper()
+    return f"{text}." if text[-1] not in "?." and chance[4] < 0.25 else text
 
 
-def _noise(rng: np.random.Generator) -> str:
-    """One to six words that say nothing about shapes."""
-    return " ".join(pick(rng, WORDS) for _ in range(int(rng.integers(1, 7))))
+def _groups(scene: Scene) -> list[tuple[str, int]]:
+    """Return colour with kind and the number of such shapes, in the order of the constants."""
+    counts = Counter((shape.colour, shape.kind) for shape in scene.shapes)
+    sorts = [(sort, counts[sort]) for sort in product(COLOURS, SHAPES) if sort in counts]
+    return [(f"{colour} {PLURALS[kind][0] if n > 1 else kind}", n) for (colour, kind), n in sorts]
 
 
-def alter(scene: Scene, rng: np.random.Generator) -> Scene:
-    """A scene that differs in one respect: a colour, a kind, two colours swapped, one shape less.
+def brief(picture: Picture) -> str | None:
+    """Return a caption in one fixed form, None for a scene of no or more than `MOST` shapes."""
+    ground = f" on {an(picture.background)} background" if picture.background else ""
+    if isinstance(picture, Writing):
+        line = picture.lines[0]
+        return f"the {'number' if line.kind == 'number' else 'word'} {line.text}{ground}"
+    if isinstance(picture, Chart):
+        top, number = picture.tallest, NUMBERS[len(picture.bars)]
+        bar = f"bar {top.label.text}" if top.label else f"the {top.colour} bar"
+        return f"a bar chart with {number} bars, {bar} is the tallest"
+    if isinstance(picture, Page):
+        stamp = an(f"{picture.stamp.colour} stamp") if picture.stamp else "no stamp"
+        title, total = picture.title.text, picture.total.text
+        return f"a page with the title {title}, the total {total} and {stamp}"
+    if not 0 < len(picture.shapes) <= MOST:
+        return None
+    named = [f"{NUMBERS[n]} {sort}" if n > 1 else an(sort) for sort, n in _groups(picture)]
+    return ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1] + ground
 
-    Telling such neighbours apart is what retrieval asks for. Now and then the respect is one that
-    they share, and nothing differs.
-    """
-    shapes, manner = list(scene.shapes), int(rng.integers(5))
-    if not shapes or manner == 4:
-        used = {shape.colour for shape in shapes}
-        return replace(scene, background=pick(rng, [c for c in COLOURS if c not in used]))
-    index = int(rng.integers(len(shapes)))
-    shape = shapes[index]
-    if manner == 0:
-        others = [c for c in COLOURS if c not in (shape.colour, scene.background)]
-        shapes[index] = replace(shape, colour=pick(rng, others))
-    elif manner == 1 and len(shapes) > 1:
-        del shapes[index]
-    elif manner == 2 and len(shapes) > 1:
-        other = (index + int(rng.integers(1, len(shapes)))) % len(shapes)
-        shapes[index] = replace(shape, colour=shapes[other].colour)
-        shapes[other] = replace(shapes[other], colour=shape.colour)
+
+def describe(picture: Picture, rng: Rng) -> str:
+    """Return a dense description of any picture: all that it shows, about 60 tokens at most."""
+    if isinstance(picture, Page):
+        stamp, rows = picture.stamp, len(picture.strokes)
+        word = f" {stamp.line.text}" if stamp and stamp.line else ""
+        slots = {"title": picture.title.text, "total": picture.total.text}
+        slots["rows"] = f"{rows} line{'s' if rows > 1 else ''}"
+        slots["stamp"] = f"{stamp.colour} stamp{word}" if stamp else "no stamp"
+        return say(rng, "describe page", **slots)
+    if isinstance(picture, Scene):
+        text = _describe_scene(picture, rng)
+    elif isinstance(picture, Chart):
+        title = f"titled {picture.title.text}" if picture.title else ""
+        bars = (*picture.bars, picture.tallest, picture.shortest)
+        *_, tallest, shortest = (bar.label.text if bar.label else bar.colour for bar in bars)
+        every = [f"{b.label.text} {b.colour}" if b.label else b.colour for b in picture.bars]
+        slots = {"title": title, "number": NUMBERS[len(every)], "bars": ", ".join(every)}
+        text = say(rng, "describe chart", tallest=tallest, shortest=shortest, **slots)
+    elif len(picture.lines) > 1:
+        text = "writing: " + " ".join(line.text for line in picture.lines[:12])
     else:
-        shapes[index] = replace(shape, kind=pick(rng, [k for k in SHAPES if k != shape.kind]))
-    return replace(scene, shapes=tuple(shapes))
+        line = picture.lines[0]
+        text = say(rng, "describe writing", thing=line.kind, text=line.text, colour=line.colour)
+    ground = picture.background
+    if ground is None or rng.random() < 0.15:
+        return text
+    return say(rng, "describe ground", what=text, ground=ground, a=an(ground))
+
+
+def _describe_scene(scene: Scene, rng: Rng) -> str:
+    """Return up to eight shapes with their places in reading order, or else how many of each."""
+    number, groups = len(scene.shapes), _groups(scene)
+    if number == 0:
+        return "no shapes"
+    if number > 8:
+        if len(groups) > 10:
+            kinds = Counter(shape.kind for shape in scene.shapes).most_common()
+            groups = Counter(shape.colour for shape in scene.shapes).most_common()
+            groups += [(kind if n == 1 else PLURALS[kind][0], n) for kind, n in kinds]
+        named = [f"{n} {sort}" for sort, n in groups]
+    else:
+        named, style = [], int(rng.integers(4 if number <= MOST else 3))
+        for s in sorted(scene.shapes, key=lambda s: (int(s.y / scene.height * 3), s.x)):
+            sort, where = f"{s.colour} {s.kind}", place(scene, s) or ""
+            before = {"center": "in", "left": "on", "right": "on"}.get(where, "at")
+            tag, article = f"{sort} {where}", f"{an(sort)} {before} the {where}"
+            named.append((tag, tag, f"{where} {sort}", article)[style])
+    total = f"{number} shape{'s' if number > 1 else ''}"
+    return say(rng, "describe scene", what=", ".join(named), total=total)

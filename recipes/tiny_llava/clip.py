@@ -1,169 +1,203 @@
-"""A CLIP around the embedded model's eye: what is new in it, how it embeds, what is written.
+"""The first part: a CLIP, trained on drawn pictures and captions.
 
-The eye's layers up to −2, which LLaVA reads, stay as they are. Trained is what LLaVA never runs:
-the eye's last layer and its final norm, whose CLS becomes the picture's embedding as in CLIP, the
-text tower, the two projections and the scale.
+Two things are learned at once: to match pictures and captions (CLIP's contrastive loss), and to
+name what each patch shows (`cells`), by linear heads on the features that LLaVA reads, layer -2.
+The heads are thrown away. `python -m recipes.tiny_llava.clip DIR --steps N` leaves the CLIP in
+`DIR/clip`: its vision tower is the embedded model's, all of it is what retrieval uses.
 """
 
 from __future__ import annotations
 
-import hashlib
+import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, LlavaForConditionalGeneration
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
+from transformers import AutoTokenizer, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from .architecture import normalise
+from .captions import caption, describe
+from .cells import FINE, GRID, GROUPS, labels, owners
+from .loop import train
+from .model import BOS, PAD, SIDE, TEXT_CONTEXT, new_clip, pixels
+from .render import draw
+from .sample import sample, sample_scene
+from .things import Drawing, Scene
 
-BOS, END, CONTEXT = 1, 3, 77
-"""A text is ``<s>``, its tokens, then ``<pad>``s, the first of which is read: CLIP ends and pads
-with one token too, and transformers takes 2, ``</s>``, for a mark of its oldest CLIP files."""
+BATCH = 64
+RATE = 2.5e-3
+#: Weight of a patch that shows nothing of a group, where a patch that does counts 1.
+NOTHING = 0.1
 
 
-def new_clip(
-    model: LlavaForConditionalGeneration, width: int = 128, depth: int = 3, seed: int = 3
-) -> CLIPModel:
-    """A CLIP around the model's eye, all that is new in it untrained.
+@dataclass(frozen=True)
+class Batch:
+    """Pictures with captions and labels.
 
-    The last layer starts by looking at all patches alike and passing on what it sees: CLS itself
-    knows nothing of the picture yet, and random queries look mostly at CLS.
+    Attributes:
+        images: float32 (n, 3, 112, 112).
+        texts: int64 (n, tokens).
+        match: bool (n, n), whether caption i is true of picture j.
+        labels: int64 (n, 64, groups), as `cells.labels`.
+        covered: float32 (n, 64, 49) in 0-1, whether a shape covers a part of a patch.
+        is_scene: bool (n,), whether it is a picture of shapes.
     """
-    torch.manual_seed(seed)
-    config: Any = model.config
-    vision, vocabulary = config.vision_config, config.text_config.vocab_size
-    text = CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=4 * width,
-        num_hidden_layers=depth,
-        num_attention_heads=max(1, width // 64),
-        max_position_embeddings=CONTEXT,
-        projection_dim=vision.hidden_size,
-        bos_token_id=BOS,
-        eos_token_id=END,
-        pad_token_id=END,
+
+    images: Tensor
+    texts: Tensor
+    match: Tensor
+    labels: Tensor
+    covered: Tensor
+    is_scene: Tensor
+
+
+def make_batch(rng: np.random.Generator, done: float, tokenizer: Tokenizer) -> Batch:
+    """Draw a batch: at first plain shapes on white, then shapes of all kinds, then everything."""
+    plain = min(1.0, max(0.03, 1 - (done - 0.06) / 0.12))
+    wide = 0.55 * min(1.0, max(0.0, (done - 0.15) / 0.1))
+    crowded = 0.7 if done < 0.6 else 0.2
+    drawings = []
+    for _ in range(BATCH):
+        if rng.random() < plain:
+            drawings.append(draw(sample_scene(rng, crowded, white=True), rng, plain=True))
+        else:
+            drawings.append(draw(sample(rng, wide, crowded), rng))
+    texts, match = _captions(drawings, rng)
+    return Batch(
+        pixels([drawing.image for drawing in drawings]),
+        text_ids(texts, tokenizer),
+        match,
+        torch.from_numpy(np.stack([labels(d.picture, d.outlines, d.glyphs) for d in drawings])),
+        torch.from_numpy(np.stack([_covered(drawing) for drawing in drawings])),
+        torch.tensor([isinstance(drawing.picture, Scene) for drawing in drawings]),
     )
-    clip: CLIPModel = CLIPModel(
-        CLIPConfig(text_config=text, vision_config=vision, projection_dim=vision.hidden_size)
-    ).float()
-    clip.vision_model.load_state_dict(model.model.vision_tower.state_dict())
-    last = clip.vision_model.encoder.layers[-1]
-    with torch.no_grad():
-        attention = last.self_attn
-        nn.init.zeros_(attention.q_proj.weight)
-        nn.init.normal_(attention.q_proj.bias, std=0.02)
-        nn.init.orthogonal_(attention.k_proj.weight)
-        nn.init.eye_(attention.v_proj.weight)
-        nn.init.eye_(attention.out_proj.weight)
-        attention.out_proj.weight.mul_(4)
-    return clip
 
 
-def trained(clip: CLIPModel) -> dict[str, nn.Parameter]:
-    """What the twin adds to the model's eye, by its names in a CLIP."""
-    last = cast(Any, clip.config).vision_config.num_hidden_layers - 1
-    frozen = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
-    return {
-        name: parameter
-        for name, parameter in clip.named_parameters()
-        if not name.startswith(frozen)
-        and (".encoder." not in name or name.startswith(("text_model.", _layer(last))))
-    }
+def _captions(drawings: Sequence[Drawing], rng: np.random.Generator) -> tuple[list[str], Tensor]:
+    """Return a caption of each picture, and which are true of which pictures: bool (n, n)."""
+    pictures = [drawing.picture for drawing in drawings]
+    match = np.eye(len(pictures), dtype=bool)
+    texts = []
+    for row, picture in zip(match, pictures, strict=True):
+        if not isinstance(picture, Scene):
+            texts.append(describe(picture, rng))
+            continue
+        told = caption(picture, rng)
+        texts.append(told.text)
+        row |= [isinstance(other, Scene) and told.holds(other) for other in pictures]
+    return texts, torch.from_numpy(match)
 
 
-def _layer(index: int) -> str:
-    return f"vision_model.encoder.layers.{index}."
+def _covered(drawing: Drawing) -> np.ndarray:
+    if not isinstance(drawing.picture, Scene):
+        return np.zeros((GRID * GRID, FINE * FINE), np.float32)
+    return (owners(drawing.picture, drawing.outlines) > 0).astype(np.float32)
 
 
-@torch.inference_mode()
-def look(clip: CLIPModel, pixels: Tensor) -> Tensor:
-    """Hidden states of the eye's layer −2, CLS first.
-
-    Args:
-        clip: Whose eye looks; nothing that is trained here is run.
-        pixels: Pictures, (n, 112, 112, 3) uint8.
-
-    Returns:
-        (n, 65, width) float.
-    """
-    eye = clip.vision_model
-    hidden: Tensor = eye.pre_layrnorm(eye.embeddings(normalise(pixels)))
-    for layer in eye.encoder.layers[:-1]:
-        hidden = layer(hidden, None)
-    return hidden
+def text_ids(texts: Sequence[str], tokenizer: Tokenizer) -> Tensor:
+    """Return the ids of texts: `<s>`, at most 75 tokens, and pads, the first of which is read."""
+    encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    rows = [[BOS, *ids[: TEXT_CONTEXT - 2], PAD] for ids in encoded]
+    length = max(map(len, rows))
+    return torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
 
 
-def embed_hidden(clip: CLIPModel, hidden: Tensor) -> Tensor:
-    """Embeddings of pictures from :func:`look`: (n, 65, width) to (n, dimensions), unit length.
+class PatchHeads(nn.Module):
+    """Linear heads that name what patches show, and trace outlines after the second layer."""
 
-    The last layer is run for CLS alone, which is all that is read of it. With one query a picture
-    it is cheaper to bring the query to the patches than keys and values out of them.
-    """
-    eye = clip.vision_model
-    layer = eye.encoder.layers[-1]
-    attention = layer.self_attn
-    heads, size = attention.num_heads, attention.head_dim
-    seen = layer.layer_norm1(hidden)
-    query = attention.q_proj(seen[:, 0]).unflatten(-1, (heads, size)) * size**-0.5
-    wanted = torch.einsum("nhd,hdw->nhw", query, attention.k_proj.weight.unflatten(0, (heads, -1)))
-    share = torch.einsum("nhw,ntw->nht", wanted, seen).softmax(-1)
-    mixed = torch.einsum("nht,ntw->nhw", share, seen)
-    value = torch.einsum("nhw,hdw->nhd", mixed, attention.v_proj.weight.unflatten(0, (heads, -1)))
-    cls = hidden[:, 0] + attention.out_proj(value.flatten(1) + attention.v_proj.bias)
-    cls = cls + layer.mlp(layer.layer_norm2(cls))
-    return functional.normalize(clip.visual_projection(eye.post_layernorm(cls)), dim=-1)
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.classes = nn.Linear(width, sum(GROUPS.values()))
+        self.outline = nn.Linear(width, FINE * FINE)
 
+    def loss(self, hidden: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return the summed loss of all groups and the outlines, and shares of right classes.
 
-def embed_captions(clip: CLIPModel, texts: Sequence[str], tokenizer: Tokenizer) -> Tensor:
-    """Embeddings of texts, (n, dimensions), unit length; cut off at the tower's context.
+        Args:
+            hidden: The tower's hidden states (n, 65, width), the embeddings first.
+            batch: The truth.
+        """
+        logits = self.classes(hidden[-2][:, 1:]).float().flatten(0, 1)
+        total = self._outline_loss(hidden[2][:, 1:], batch)
+        figures = {}
+        split = logits.split(list(GROUPS.values()), dim=1)
+        for name, said, true in zip(GROUPS, split, batch.labels.flatten(0, 1).T, strict=True):
+            weights = torch.ones(said.shape[1])
+            weights[0] = 1.0 if name == "ground" else NOTHING
+            if not (true > 0).any():
+                continue
+            total = total + cross_entropy(said, true, weight=weights)
+            if name in ("shape", "colour", "character 1", "index 1", "standing"):
+                right = said[true > 0].argmax(1) == true[true > 0]
+                figures[name] = float(right.float().mean())
+        return total, figures
 
-    Run in three lots of like length, since padding costs as much as words.
-    """
-    said = [token_ids(text, tokenizer) for text in texts]
-    order = sorted(range(len(said)), key=lambda i: len(said[i]))
-    lots = []
-    for lot in np.array_split(np.array(order), min(3, len(order))):
-        length = max(len(said[i]) for i in lot)
-        ids = torch.tensor([said[i] + [END] * (length - len(said[i])) for i in lot])
-        lots.append(clip.text_model(input_ids=ids).pooler_output)
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return functional.normalize(clip.text_projection(torch.cat(lots)[back]), dim=-1)
+    def _outline_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Shapes are put together from outlines, so the early layers learn these."""
+        said = self.outline(hidden[batch.is_scene]).float()
+        return 2 * binary_cross_entropy_with_logits(said, batch.covered[batch.is_scene])
 
 
-def token_ids(text: str, tokenizer: Tokenizer) -> list[int]:
-    """``<s>``, the text, the end; at most ``CONTEXT``."""
-    words = tokenizer.encode(text, add_special_tokens=False).ids[: CONTEXT - 2]
-    return [BOS, *words, END]
+class Pretraining(nn.Module):
+    """A CLIP with the heads that are thrown away."""
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        self.clip = clip
+        self.heads = PatchHeads(clip.visual_projection.in_features)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of a batch and its figures."""
+        seen = self.clip.vision_model(batch.images, output_hidden_states=True)
+        named, figures = self.heads.loss(seen.hidden_states, batch)
+        images = normalize(self.clip.visual_projection(seen.pooler_output).float(), dim=-1)
+        read = self.clip.text_model(batch.texts).pooler_output
+        texts = normalize(self.clip.text_projection(read).float(), dim=-1)
+        contrast, found = self._contrast(images, texts, batch.match)
+        return named + contrast, {**figures, "patches": float(named.detach()), "found": found}
+
+    def _contrast(self, images: Tensor, texts: Tensor, match: Tensor) -> tuple[Tensor, float]:
+        """CLIP's loss, without pairs whose caption is true by chance; and the share found."""
+        scores = self.clip.logit_scale.exp().clamp(max=100) * texts @ images.T
+        scores = scores.masked_fill(match & ~torch.eye(len(match), dtype=torch.bool), -torch.inf)
+        own = torch.arange(len(match))
+        loss = (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
+        return loss, float((scores.argmax(1) == own).float().mean())
 
 
-def export(clip: CLIPModel, folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors``: what was trained, in float16.
-
-    The configuration also tells which eye it was trained behind: the digest of its weights.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    clip.config.architectures = ["CLIPModel"]
-    clip.config.dtype = torch.float16
-    clip.config.eye_sha256 = digest(clip)
-    clip.config.save_pretrained(folder)
-    weights = {name: value.detach().half().contiguous() for name, value in trained(clip).items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)
+def save(clip: CLIPModel, tokenizer_folder: Path, folder: Path) -> None:
+    """Write the CLIP with its image processor and tokenizer, as transformers loads them."""
+    clip.save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(folder)
 
 
-def digest(clip: CLIPModel) -> str:
-    """SHA-256 of the eye's layers up to −2 in float16, in which they are shipped."""
-    new = trained(clip)
-    told = hashlib.sha256()
-    for name, value in sorted(clip.vision_model.named_parameters(prefix="vision_model")):
-        if name not in new:
-            told.update(value.detach().half().numpy().tobytes())
-    return told.hexdigest()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--steps", type=int, default=2000)
+    options = parser.parse_args(arguments)
+    if (options.folder / "clip" / "config.json").exists():
+        return
+    tokenizer = Tokenizer.from_file(str(options.folder / "tokenizer" / "tokenizer.json"))
+    module = Pretraining(new_clip(tokenizer.get_vocab_size()))
+    train(
+        "clip",
+        options.folder,
+        module,
+        lambda rng, done: module.loss(make_batch(rng, done, tokenizer)),
+        steps=options.steps,
+        rate=RATE,
+    )
+    save(module.clip, options.folder / "tokenizer", options.folder / "clip")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,15 @@
-"""The embedded model's tokenizer: byte-level BPE, trained on the questions' own words.
+"""The embedded model's tokenizer: byte-level BPE, trained on the recipe's own text.
 
-Digits and spaces are tokens of their own, so a name is tokenised alike after a space, a quote or
-a line break; every byte is in the vocabulary, so any text goes through unharmed. Special tokens
-are ``<unk>`` 0, ``<s>`` 1, ``</s>`` 2, ``<pad>`` 3, ``<image>`` 4, and ``<s>`` is put in front.
+    python -m recipes.tiny_llava.tokenizer DIR    # writes DIR/tokenizer/, unless it is there
+
+Digits and spaces are tokens of their own, so a word has the same tokens after a space, a quote or
+a line break. Every byte is in the vocabulary, so any text survives. Text that only images show is
+left out of the corpus: models read it better in short tokens.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,51 +19,47 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 
 from llava_tools.chat.formats import SYSTEM
 
-from .lexicon import WORDS
-from .manners import spoken
-from .questions import ask
-from .world import sample_scene
+from . import captions, questions, sample, tools
+from .model import CONTEXT
+from .things import Scene
 
+#: Special tokens, in the order of their ids. `<s>` starts every encoded text.
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>")
-CONTEXT = 2048
+#: What `AutoTokenizer` and LLaVA's processor read beside the vocabulary.
+SETTINGS = {
+    "tokenizer_class": "TokenizersBackend",
+    "backend": "tokenizers",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "extra_special_tokens": ["<image>"],
+    "model_max_length": CONTEXT,
+    "padding_side": "left",
+    "processor_class": "LlavaProcessor",
+    "clean_up_tokenization_spaces": False,
+}
 
 
-def corpus(seed: int, questions: int = 12_000) -> Iterator[str]:
-    """Training text: questions as spoken, the system sentence, JSON of random words."""
-    rng = np.random.default_rng(seed)
-    for index in range(questions):
-        question = ask(sample_scene(rng), rng)
-        yield f"USER: {spoken(question, rng)} ASSISTANT: {question.answer}"
-        if index % 8 == 0:
-            yield SYSTEM
-            yield call(rng)
+def corpus(seed: int, pictures: int) -> Iterator[str]:
+    """Yield training text: a question about each picture, captions, conversations with tools."""
+    rng = np.random.default_rng((5, seed))
+    for number in range(pictures):
+        picture = sample.sample(rng)
+        question = questions.ask(picture, rng)
+        assert question is not None  # never without a kind
+        yield f"USER: {questions.spoken(question, rng)} ASSISTANT:"
+        if isinstance(picture, Scene):
+            yield f" {question.answer}\n{captions.describe(picture, rng)}"
+        if number % 4 == 0:
+            conversation = tools.conversation(rng)
+            yield from (SYSTEM, conversation.system)
+            for request, answer in conversation.turns:
+                yield f"USER: {request} ASSISTANT: {answer}"
 
 
-def call(rng: np.random.Generator) -> str:
-    """A JSON object in the manner of tool calls and their schemas, made of random words."""
-    words = [WORDS[int(i)] for i in rng.integers(len(WORDS), size=6)]
-    values: list[object] = [words[2], int(rng.integers(1000)), bool(rng.random() < 0.5), [words[3]]]
-    value = values[int(rng.integers(len(values)))]
-    schema = {"type": ("string", "integer", "number", "boolean", "array")[int(rng.integers(5))]}
-    told = {"name": words[0], "arguments": {f"{words[1]}_{words[4]}": value, words[5]: schema}}
-    if rng.random() < 0.5:
-        told = {
-            "type": "function",
-            "function": {
-                "name": f"{words[0]}_{words[1]}",
-                "description": " ".join(words),
-                "parameters": {
-                    "type": "object",
-                    "properties": {words[2]: schema},
-                    "required": [words[2]],
-                },
-            },
-        }
-    return json.dumps(told)
-
-
-def train_tokenizer(seed: int = 5, vocabulary: int = 1536, questions: int = 12_000) -> Tokenizer:
-    """Train on ``questions`` questions; ``vocabulary`` counts special tokens and all bytes."""
+def train_tokenizer(vocabulary: int = 1536, pictures: int = 8_000, seed: int = 0) -> Tokenizer:
+    """Return a tokenizer with `vocabulary` tokens, special tokens and all 256 bytes included."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -77,7 +76,7 @@ def train_tokenizer(seed: int = 5, vocabulary: int = 1536, questions: int = 12_0
         min_frequency=3,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(seed, questions), trainer)
+    tokenizer.train_from_iterator(corpus(seed, pictures), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
     )
@@ -85,22 +84,16 @@ def train_tokenizer(seed: int = 5, vocabulary: int = 1536, questions: int = 12_0
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write ``tokenizer.json`` and the configuration that ``AutoTokenizer`` reads beside it."""
+    """Write `tokenizer_config.json` and then `tokenizer.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    settings = json.dumps(SETTINGS, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(settings, encoding="utf-8")
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "TokenizersBackend",
-        "backend": "tokenizers",
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "extra_special_tokens": ["<image>"],
-        "model_max_length": CONTEXT,
-        "padding_side": "left",
-        "processor_class": "LlavaProcessor",
-        "clean_up_tokenization_spaces": False,
-    }
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
-    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train the embedded model's tokenizer.")
+    parser.add_argument("folder", type=Path, help="DIR; writes DIR/tokenizer")
+    target = parser.parse_args().folder / "tokenizer"
+    if not (target / "tokenizer.json").exists():
+        save_tokenizer(train_tokenizer(), target)

@@ -1,103 +1,108 @@
-"""Which red is red: the tones that training draws for each colour's name.
+"""Tones of colours' names, the grounds behind things, and the wear of an image."""
 
-Anchors are the CSS/PIL names, the palettes of common plotting and design kits, and their
-darker and lighter sisters as far as people still agree on the name. A sampled tone is an anchor
-with jitter, kept only while an anchor of the same name stays the nearest one.
-"""
-
-from __future__ import annotations
+import io
+import json
+import math
+from functools import cache
 
 import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
+from .things import COLOURS
+from .words import DATA
+
+#: Red, green and blue, each 0-255.
 Tone = tuple[int, int, int]
+#: Width and height in pixels.
+Size = tuple[int, int]
 
-ANCHORS: dict[str, tuple[Tone, ...]] = {
-    "red": (
-        (255, 0, 0), (220, 20, 60), (178, 34, 34), (214, 39, 40), (244, 67, 54), (231, 76, 60),
-        (200, 30, 30), (230, 25, 75), (150, 10, 15), (240, 50, 50), (139, 0, 0), (255, 60, 50),
-        (235, 64, 52), (205, 40, 45), (211, 47, 47),
-    ),
-    "green": (
-        (0, 128, 0), (0, 255, 0), (34, 139, 34), (50, 205, 50), (44, 160, 44), (76, 175, 80),
-        (46, 204, 113), (39, 174, 96), (0, 100, 0), (60, 180, 75), (0, 200, 0), (40, 167, 69),
-        (0, 170, 60), (124, 200, 60), (20, 150, 50), (34, 197, 94), (60, 160, 60), (90, 220, 90),
-    ),
-    "blue": (
-        (0, 0, 255), (65, 105, 225), (30, 144, 255), (31, 119, 180), (33, 150, 243), (0, 0, 139),
-        (52, 152, 219), (41, 128, 185), (0, 0, 128), (0, 130, 200), (30, 60, 200), (70, 110, 240),
-        (40, 80, 220), (25, 25, 112), (59, 130, 246), (20, 80, 180), (60, 90, 200), (0, 80, 255),
-    ),
-    "yellow": (
-        (255, 255, 0), (255, 215, 0), (255, 235, 59), (241, 196, 15), (255, 225, 25),
-        (240, 230, 40), (250, 220, 50), (230, 210, 20), (255, 240, 100), (245, 215, 30),
-        (255, 221, 51), (250, 240, 70), (234, 205, 8),
-    ),
-    "orange": (
-        (255, 165, 0), (255, 140, 0), (255, 127, 14), (255, 152, 0), (230, 126, 34),
-        (243, 156, 18), (245, 130, 48), (255, 127, 0), (240, 120, 20), (250, 150, 30),
-        (255, 120, 20), (235, 135, 15), (249, 115, 22), (225, 110, 15),
-    ),
-    "purple": (
-        (128, 0, 128), (148, 0, 211), (138, 43, 226), (148, 103, 189), (156, 39, 176),
-        (155, 89, 182), (142, 68, 173), (145, 30, 180), (160, 32, 240), (130, 40, 180),
-        (110, 30, 140), (102, 51, 153), (150, 60, 200), (147, 51, 234), (120, 60, 170),
-    ),
-    "pink": (
-        (255, 192, 203), (255, 105, 180), (255, 20, 147), (255, 182, 193), (227, 119, 194),
-        (233, 30, 99), (250, 150, 200), (245, 130, 170), (255, 130, 190), (240, 98, 146),
-        (255, 160, 190), (236, 72, 153), (255, 175, 210), (244, 143, 177),
-    ),
-    "cyan": (
-        (0, 255, 255), (0, 188, 212), (23, 190, 207), (70, 240, 240), (0, 206, 209),
-        (0, 210, 220), (26, 200, 219), (50, 225, 235), (0, 230, 240), (40, 210, 230),
-        (64, 224, 230), (6, 182, 212), (90, 235, 245), (20, 200, 200),
-    ),
-    "black": ((0, 0, 0), (10, 10, 10), (20, 20, 20), (30, 30, 30), (25, 20, 25), (35, 35, 40)),
-    "white": (
-        (255, 255, 255), (250, 250, 250), (245, 245, 245), (240, 240, 240), (250, 248, 240),
-        (255, 250, 250),
-    ),
-}  # fmt: skip
 
-UNNAMED: tuple[Tone, ...] = (
-    (128, 128, 128), (160, 160, 160), (200, 200, 200), (211, 211, 211), (220, 220, 220),
-    (90, 90, 90), (192, 192, 192), (105, 105, 105), (230, 220, 200), (245, 222, 179),
-    (210, 225, 240), (225, 210, 235), (205, 235, 210), (255, 228, 225), (139, 90, 60),
-    (180, 150, 120), (60, 70, 80), (112, 128, 144), (255, 239, 205), (222, 230, 200),
-    (47, 79, 79), (170, 190, 200), (235, 235, 225), (122, 116, 104),
-)  # fmt: skip
-"""Tones whose name people would argue about: backgrounds that nobody is asked about."""
+@cache
+def anchors() -> dict[str, tuple[Tone, ...]]:
+    """Return each name's tones, the plain CSS colour first; `unnamed` have no agreed name."""
+    table = json.loads((DATA / "tones.json").read_text(encoding="utf-8"))
+    return {name: tuple((r, g, b) for r, g, b in tones) for name, tones in table.items()}
 
-_NAMES = tuple(ANCHORS)
-_TABLE = np.array([tone for name in _NAMES for tone in ANCHORS[name]], dtype=np.float64)
-_OWNER = np.array([i for i, name in enumerate(_NAMES) for _ in ANCHORS[name]])
+
+@cache
+def _named() -> tuple[NDArray[np.float64], list[str]]:
+    pairs = [(tone, name) for name in COLOURS for tone in anchors()[name]]
+    return np.array([tone for tone, _ in pairs], float), [name for _, name in pairs]
 
 
 def nearest_name(tone: Tone) -> str:
-    """The colour name that owns the anchor nearest to ``tone`` in RGB."""
-    nearest = int(((_TABLE - np.asarray(tone)) ** 2).sum(axis=1).argmin())
-    return _NAMES[int(_OWNER[nearest])]
+    """Return the colour whose anchor is nearest to `tone` in RGB."""
+    tones, names = _named()
+    return names[int(((tones - tone) ** 2).sum(axis=1).argmin())]
 
 
-def sample_tone(rng: np.random.Generator, name: str | None, purity: float = 0.3) -> Tone:
-    """A tone of that name, 0–255 a channel; with probability ``purity`` an exact anchor.
-
-    The first anchor, the plain CSS colour, is drawn more often than the others. ``None`` gives a
-    tone that has no agreed name.
-    """
-    anchors = UNNAMED if name is None else ANCHORS[name]
-    first = name is not None and rng.random() < 0.15
-    anchor = anchors[0 if first else int(rng.integers(len(anchors)))]
-    if rng.random() < purity:
-        return anchor
-    for _ in range(8):
+def sample_tone(rng: Generator, name: str | None, purity: float = 0.3) -> Tone:
+    """Return a tone of that name (None: without one): an anchor (`purity`), or one with jitter."""
+    tones = anchors()[name or "unnamed"]
+    plain = name is not None and rng.random() < 0.15
+    anchor = tones[0 if plain else int(rng.integers(len(tones)))]
+    for _ in range(0 if rng.random() < purity else 8):
         jittered = np.asarray(anchor) * rng.uniform(0.93, 1.05) + rng.normal(0, 9, size=3)
-        red, green, blue = (int(value) for value in np.clip(jittered, 0, 255))
-        if name is None or nearest_name((red, green, blue)) == name:
+        red, green, blue = np.clip(jittered, 0, 255).astype(int).tolist()
+        if name in (None, nearest_name((red, green, blue))):
             return red, green, blue
     return anchor
 
 
-def distance(first: Tone, second: Tone) -> float:
-    """How far two tones lie apart in RGB: 0 for the same, 441 for black and white."""
-    return float(np.linalg.norm(np.asarray(first, float) - np.asarray(second, float)))
+def paint(name: str | None, rng: Generator, size: Size, plain: bool) -> tuple[Image.Image, Tone]:
+    """Return an RGB ground and its mean tone; if not `plain`, it has a texture at times."""
+    (width, height), tone = size, sample_tone(rng, name, purity=0.5)
+    style = 0.0 if plain else rng.random()
+    if style < 0.6:
+        return Image.new("RGB", size, tone), tone
+    if name is None and 0.9 <= style < 0.95:
+        low, high = sorted(int(value) for value in rng.integers(0, 256, size=2))
+        channels = int(rng.choice((1, 3)))
+        static = rng.integers(low, max(high, low + 20), (height, width, channels))
+        return _image(static, size), (128, 128, 128)
+    strength = rng.uniform(4, 26 if name else 60)
+    x, y = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
+    texture: NDArray[np.floating]
+    if style < 0.7:
+        angle = rng.uniform(0, 2 * math.pi)
+        slope = math.cos(angle) * (2 * x / width - 1) + math.sin(angle) * (2 * y / height - 1)
+        texture = np.asarray(slope, np.float32)
+    elif style < 0.85:
+        grain, channels = int(rng.choice((1, 1, 2, 4, 12))), int(rng.choice((1, 3)))
+        noise = rng.normal(0, 1, (height // grain + 1, width // grain + 1, channels))
+        texture = np.repeat(np.repeat(noise, grain, 0), grain, 1)[:height, :width]
+    elif style < 0.9:
+        step = int(rng.integers(3, max(4, max(size) // 6)))
+        bands = y // step + (x // step if rng.random() < 0.5 else 0)
+        texture = np.asarray(bands % 2 - 0.5, np.float32)
+    else:
+        blotches = Image.fromarray(rng.normal(0, 2, (8, 8)).astype(np.float32))
+        texture = np.asarray(blotches.resize(size, Image.Resampling.BICUBIC))[..., None]
+    return _image(np.asarray(tone) + strength * texture, size), tone
+
+
+def _image(pixels: NDArray[np.generic], size: Size) -> Image.Image:
+    """Return an image of values around 0-255, (height, width, 1 or 3)."""
+    bounded = np.clip(pixels, 0, 255).astype(np.uint8)
+    return Image.fromarray(np.broadcast_to(bounded, (size[1], size[0], 3)).copy())
+
+
+def wear(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return the image after, at times, noise, blur, resizing and JPEG."""
+    noisy, blurred, resized, packed = rng.random(4) < (0.12, 0.06, 0.12, 0.25)
+    if noisy:
+        noise = rng.normal(0, rng.uniform(3, 16), (image.height, image.width, 3))
+        image = _image(np.asarray(image) + noise, image.size)
+    if blurred:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
+    if resized:
+        share, ways = rng.uniform(0.6, 1.8), Image.Resampling
+        size = max(16, round(image.width * share)), max(16, round(image.height * share))
+        image = image.resize(size, ways.BILINEAR if rng.random() < 0.7 else ways.NEAREST)
+    if packed:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(rng.integers(40, 96)))
+        image = Image.open(file).convert("RGB")
+    return image

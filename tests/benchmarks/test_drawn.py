@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks import boxes, drawn_documents, formats, small_print
 from benchmarks.drawn_pdf import DrawnPage, TextLine, write_pages
 from llava_tools.retrieval.pages import hash_file, open_document, read_pages
-from recipes.tiny.questions import overlap
+from recipes.tiny_llava.questions import overlap
 
 
 def test_text_layer_has_visible_and_invisible_lines(tmp_path: Path) -> None:

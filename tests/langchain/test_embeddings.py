@@ -17,8 +17,8 @@ from langchain_llava import LlavaEmbeddings
 from langchain_llava import compat as langchain
 from llava_tools import model_cache
 from llava_tools.errors import ImageError, ModelNotFoundError, RequestError
-from recipes.tiny.stranger import draw_scene
-from recipes.tiny.things import Scene, Shape
+from recipes.tiny_llava.stranger import draw_scene
+from recipes.tiny_llava.things import Scene, Shape
 
 
 class TestUnit(EmbeddingsUnitTests):

@@ -15,9 +15,9 @@ from llava_tools.images.store import ImageStore
 from llava_tools.testing import ScriptedBackend
 from llava_tools.tools.geometry import Box, clip_box, unpad_box
 from llava_tools.tools.locate import LocateArguments, locate
-from recipes.tiny.questions import overlap
-from recipes.tiny.render import draw
-from recipes.tiny.sample import sample_scene
+from recipes.tiny_llava.questions import overlap
+from recipes.tiny_llava.render import draw
+from recipes.tiny_llava.sample import sample_scene
 
 lengths = st.integers(1, 3000)
 sizes = st.tuples(lengths, lengths)
