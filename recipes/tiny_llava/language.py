@@ -1,12 +1,15 @@
 """Pre-training of the language model on text that the recipe writes itself.
 
-    python -m recipes.tiny_llava.language DIR --steps N    # reads DIR/tokenizer, writes DIR/language
+    python -m recipes.tiny_llava.language DIR --steps N
+
+reads `DIR/tokenizer` and writes `DIR/language`.
 
 A step has questions about symbolic pictures, captions of them, and conversations with tools. A
 symbolic picture is sampled but never drawn: `Symbols` says in words what each of its 64 patches
-shows (`cells.labels`), in place of the vision tower and the projector, in this stage only. Questions
-about a picture share its patches, but do not see each other. `llava_tools.finetune.dataset`
-tokenizes, so prompts and targets are those of later stages.
+shows (`cells.labels`), in place of the vision tower and the projector, in this stage only.
+Questions about a picture share its patches, but do not see each other. At first they are of few
+kinds: a model learns to look things up soon from few kinds, and late from many.
+`llava_tools.finetune.dataset` tokenizes, so prompts and targets are those of later stages.
 """
 
 from __future__ import annotations
@@ -31,23 +34,31 @@ from llava_tools.finetune import dataset
 from llava_tools.images import open_image
 
 from . import captions, cells, loop, model, questions, sample, tools
+from .things import Picture
 
 Rng = np.random.Generator
 IGNORED = dataset.IGNORED
 
 #: Groups of examples: how many are in a step, and the weight of their target tokens in the loss.
-GROUPS = {"picture": (20, 2.0), "caption": (4, 1.0), "tools": (6, 1.0)}
+GROUPS = {"picture": (8, 2.0), "caption": (1, 1.0), "tools": (2, 1.0)}
 #: Questions about a picture.
-QUESTIONS = 8
+QUESTIONS = 5
+#: Kinds of questions, in the order in which they are taught.
+LESSONS = (
+    "background", "count", "colour", "shape", "number", "count bars", "exist", "count shape",
+    "count colour", "tallest", "shortest", "position", "stamp", "bar's colour", "relation",
+    "count both", "stamp there", "count lines", "total", "letters", "word", "title",
+    "stamp's word", "caption", "box",
+)  # fmt: skip
+#: Share of the training after which all kinds are taught; at first questions are plain.
+EASY = 0.35
+#: Share of questions that stay plain: the others are put as people may put them.
+PLAIN = 0.2
 #: Shares of pictures that are not of shapes, and of labels that are wrong (half of those are 0).
 WIDE, ERRORS = 0.5, 0.03
 #: Standard deviations of the embeddings of labels at the start, and of the noise on features.
 SCALE, NOISE = 0.05, 0.02
-#: Share of questions in their plainest words; at first all are plain, and about shapes.
-PLAIN = 0.2
-#: Share of the training in which the easy start gives way to everything.
-EASY = 0.25
-RATE = 4e-3
+RATE = 3e-3
 #: The most tokens of a batch (larger ones leave the processor's caches), and of what its length is
 #: a multiple (every new shape costs time).
 BATCH, MULTIPLE = 2048, 32
@@ -89,18 +100,16 @@ class Writer:
             system = Message("system", (conversation.system,))
             kinds = (conversation.kind,) * len(conversation.turns)
             return pack(group, kinds, [self.tokenize(conversation.turns, system)])
-        ease = max(0.0, 1 - done / EASY)
-        picture = sample.sample(rng, wide=WIDE * (1 - ease))
-        labels = perturb(cells.labels(picture), rng)
         if group == "caption":  # as in LLaVA's first stage
+            picture = sample.sample(rng, wide=WIDE)
             text = captions.describe(picture, rng)
             tokens = dataset.tokenize_caption(text, self.tokenizer, model.IMAGE, model.IMAGE_TOKENS)
-            return pack(group, ("describe",), [tokens], labels)
-        asked = [q for _ in range(QUESTIONS) if (q := questions.ask(picture, rng)) is not None]
-        plain = PLAIN + (1 - PLAIN) * ease
+            return pack(group, ("describe",), [tokens], perturb(cells.labels(picture), rng))
+        picture, asked = ask(rng, done)
+        plain = max(PLAIN, 1 - done / EASY)
         texts = [q.plain if rng.random() < plain else questions.spoken(q, rng) for q in asked]
         alone = [self.tokenize([(t, q.answer)]) for t, q in zip(texts, asked, strict=True)]
-        return pack(group, tuple(q.kind for q in asked), alone, labels)
+        return pack(group, tuple(q.kind for q in asked), alone, perturb(cells.labels(picture), rng))
 
     def tokenize(
         self, turns: Sequence[tuple[str, str]], first: Message | None = None
@@ -110,6 +119,16 @@ class Writer:
         for question, answer in turns:
             messages += [Message("user", (question,)), Message("assistant", (answer,))]
         return dataset.tokenize(messages, self.tokenizer, model.IMAGE, model.IMAGE_TOKENS)
+
+
+def ask(rng: Rng, done: float) -> tuple[Picture, list[questions.Question]]:
+    """Return a picture and questions about it, of the kinds that are taught so far."""
+    taught = LESSONS[: max(4, round(len(LESSONS) * done / EASY))]
+    while True:
+        picture = sample.sample(rng, wide=WIDE)
+        asked = [questions.ask(picture, rng) for _ in range(3 * QUESTIONS)]
+        if found := [question for question in asked if question and question.kind in taught]:
+            return picture, found[:QUESTIONS]
 
 
 def pack(
@@ -196,14 +215,14 @@ class Pretraining(nn.Module):
         total, weight = torch.zeros(()), 0.0
         for batch in split(examples):
             answers = [(example.group, kind) for example in batch for kind in example.kinds]
-            for (group, kind), (losses, hits) in zip(answers, self._score(batch, rng), strict=True):
+            for (group, kind), (losses, hits) in zip(answers, self.score(batch, rng), strict=True):
                 total = total + GROUPS[group][1] * losses.sum()
                 weight += GROUPS[group][1] * len(losses)
                 figures[f"{group} loss"].append(float(losses.detach().mean()))
                 figures[f"{kind} right"].append(float(hits.all()))
         return total / weight, {name: float(np.mean(f)) for name, f in figures.items()}
 
-    def _score(self, examples: list[Example], rng: Rng) -> list[tuple[Tensor, Tensor]]:
+    def score(self, examples: list[Example], rng: Rng) -> list[tuple[Tensor, Tensor]]:
         """Return for each answer the losses of its tokens and whether each is the likeliest."""
         length = -(-max(len(example.ids) for example in examples) // MULTIPLE) * MULTIPLE
         ids, targets, branches, positions = (

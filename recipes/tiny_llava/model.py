@@ -7,6 +7,7 @@ layer -2 without CLS, 64 image tokens; a Llama with tied embeddings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,9 +70,14 @@ def new_clip(vocabulary: int, width: int = 256, depth: int = 6, seed: int = 1) -
         positions = clip.vision_model.embeddings.position_embedding.weight
         positions[1:] = 0.7 * waves(SIDE // PATCH, width)
         for layer in clip.vision_model.encoder.layers:
-            nn.init.normal_(layer.self_attn.q_proj.weight, std=0.8 * width**-0.5)
-            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+            start_alike(layer.self_attn, width)
     return clip
+
+
+def start_alike(attention: Any, width: int) -> None:
+    """Give an attention layer the same random queries and keys."""
+    nn.init.normal_(attention.q_proj.weight, std=0.8 * width**-0.5)
+    attention.k_proj.weight.data.copy_(attention.q_proj.weight)
 
 
 def waves(grid: int, width: int) -> Tensor:
@@ -86,7 +92,10 @@ def waves(grid: int, width: int) -> Tensor:
 def new_language_model(
     vocabulary: int, width: int = 256, depth: int = 4, seed: int = 2
 ) -> LlamaForCausalLM:
-    """Return a Llama with new weights, float32, tied embeddings and twice the usual heads."""
+    """Return a Llama with new weights, float32, tied embeddings and twice the usual heads.
+
+    Keys start as queries, as in `new_clip`: what is alike is looked up from the start.
+    """
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -104,6 +113,8 @@ def new_language_model(
     )
     model: LlamaForCausalLM = LlamaForCausalLM(config).float()
     nn.init.normal_(model.model.embed_tokens.weight, std=0.08)
+    for layer in model.model.layers:
+        start_alike(layer.self_attn, width)
     return model
 
 

@@ -15,7 +15,7 @@ from llava_tools.core.requests import Message
 from llava_tools.engine.tokenizer import Tokenizer
 from llava_tools.finetune.dataset import IGNORED
 from llava_tools.images import open_image
-from recipes.tiny_llava import cells, language, loop, model, tokenizer
+from recipes.tiny_llava import cells, language, loop, model, questions, sample, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +34,15 @@ def test_tokenizer(engine: Tokenizer, text: str, word: str) -> None:
     assert engine.tokenizer("<image></s><pad>").input_ids == [1, model.IMAGE, model.END, model.PAD]
 
 
-def test_features_are_a_sum_to_which_class_0_adds_nothing() -> None:
-    symbols, sizes = language.Symbols(8), list(cells.GROUPS.values())
+def test_features_are_a_sum_to_which_class_0_adds_nothing(engine: Tokenizer) -> None:
+    symbols, sizes = language.Symbols(engine, 8), list(cells.GROUPS.values())
+    words = torch.randn(len(engine.tokenizer), 8)
     labels = torch.zeros(1, model.IMAGE_TOKENS, len(sizes), dtype=torch.int64)
-    labels[0, 5, 1:3] = torch.tensor([3, 4])
+    labels[0, 5, 1:4] = torch.tensor([1, 4, 1])  # red, on yellow, a middle
+    own = symbols.label_embedding[[sizes[0] + 1, sum(sizes[:2]) + 4, sum(sizes[:3]) + 1]]
     expected = symbols.place_embedding.clone()
-    expected[5] += symbols.label_embedding[[sizes[0] + 3, sizes[0] + sizes[1] + 4]].sum(0)
-    torch.testing.assert_close(symbols(labels)[0], expected)
+    expected[5] += own.sum(0) + sum(words[engine.encode(name)[0]] for name in ("red", "yellow"))
+    torch.testing.assert_close(symbols(labels, words)[0], expected)
 
 
 def test_targets_follow_the_prompts_of_the_engine(engine: Tokenizer) -> None:
@@ -53,6 +55,27 @@ def test_targets_follow_the_prompts_of_the_engine(engine: Tokenizer) -> None:
         target = [*engine.encode_answer(answer), engine.end_of_turn]
         assert list(tokens.ids[: len(ids) + len(target)]) == ids + target
         assert list(tokens.labels[len(ids) - 1 : len(ids) + len(target)]) == [IGNORED, *target]
+
+
+def test_questions_of_one_row_do_not_see_each_other(engine: Tokenizer) -> None:
+    small = model.new_language_model(len(engine.tokenizer), width=32, depth=2)
+    module = language.Pretraining(small, language.Writer(engine))
+    writer, labels = language.Writer(engine), cells.labels(sample.sample(np.random.default_rng(1)))
+    alone = [writer.tokenize([turn]) for turn in (("what?", "red"), ("and how many?", "7"))]
+    rows = [language.pack("picture", ("one", "two"), alone, labels)]
+    rows += [language.pack("picture", ("one",), [tokens], labels) for tokens in alone]
+    together, *apart = [module.score([row], np.random.default_rng(0)) for row in rows]
+    for (loss, _), ((single, _),) in zip(together, apart, strict=True):
+        torch.testing.assert_close(loss, single, atol=1e-5, rtol=1e-5)
+
+
+def test_all_kinds_are_taught_in_the_end() -> None:
+    assert sorted(language.LESSONS) == sorted(questions.KINDS)
+    rng = np.random.default_rng(0)
+    first = {q.kind for _ in range(20) for q in language.ask(rng, 0.0)[1]}
+    assert first <= set(language.LESSONS[:4])
+    late = {q.kind for _ in range(200) for q in language.ask(rng, 1.0)[1]}
+    assert len(late) > 20
 
 
 def test_some_labels_are_wrong() -> None:
