@@ -58,7 +58,7 @@ PLAIN = 0.2
 WIDE, ERRORS = 0.5, 0.03
 #: Standard deviations of the embeddings of labels at the start, and of the noise on features.
 SCALE, NOISE = 0.05, 0.02
-RATE = 3e-3
+RATE = 1.5e-3
 #: The most tokens of a batch (larger ones leave the processor's caches), and of what its length is
 #: a multiple (every new shape costs time).
 BATCH, MULTIPLE = 2048, 32
