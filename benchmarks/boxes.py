@@ -28,7 +28,7 @@ from llava_tools.tools.locate import LocateArguments, locate
 from recipes.tiny_llava.questions import overlap
 from recipes.tiny_llava.render import draw
 from recipes.tiny_llava.sample import sample_scene
-from recipes.tiny_llava.things import Picture, Scene
+from recipes.tiny_llava.things import Scene
 
 FORMS = ("wide", "tall", "square")
 SEED = 4_000_037
@@ -63,15 +63,14 @@ def cases(each: int, seed: int = SEED) -> Iterator[Case]:
         drawing = draw(sample_scene(rng), rng)
         width, height = drawing.image.size
         form = "wide" if width > height else "tall" if height > width else "square"
-        target = _unique_shape(drawing.picture, drawing.image.size)
+        target = _unique_shape(drawing.scene, drawing.image.size)
         if remaining[form] and target is not None:
             remaining[form] -= 1
             yield Case(form, drawing.image, *target)
 
 
-def _unique_shape(scene: Picture, size: tuple[int, int]) -> tuple[str, Box] | None:
+def _unique_shape(scene: Scene, size: tuple[int, int]) -> tuple[str, Box] | None:
     """Return the first shape that is unique by colour and kind, and its box."""
-    assert isinstance(scene, Scene)
     for shape in scene.shapes:
         if scene.count(shape.colour, shape.kind) == 1 and shape.box is not None:
             box = clip_box([round(edge * max(size)) for edge in shape.box], size)

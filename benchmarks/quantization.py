@@ -90,7 +90,7 @@ def embedded(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             "same": _share(a == b for a, b in zip(exact, [*texts, *written], strict=True)),
             "of": len(exact),
             "seconds": round(time.perf_counter() - begin),
-            "kinds": {kind: round(s.right / s.asked, 3) for kind, s in by_kind.items()},
+            "kinds": {kind: round(s.right / s.total, 3) for kind, s in by_kind.items()},
         }
         print(name, json.dumps(figures[name]), flush=True)
     return figures
@@ -118,7 +118,7 @@ def language_model(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _mean(scores: dict[str, Score]) -> float:
     """Return the mean over the kinds of questions."""
-    return round(sum(s.right / s.asked for s in scores.values()) / len(scores), 4)
+    return round(sum(s.right / s.total for s in scores.values()) / len(scores), 4)
 
 
 def _share(values: Any) -> float | None:

@@ -41,7 +41,7 @@ def answers(now: Figures, before: Figures) -> str:
     rows: dict[str, list[float]] = {}
     for kind in [name.removeprefix("own/") for name in now if name.startswith("own/")]:
         scores = [(figures.get(f"{trial}/{kind}"), key) for figures, trial, key in columns]
-        rows[kind] = [100 * score[key] / score["asked"] if score else nan for score, key in scores]
+        rows[kind] = [100 * score[key] / score["total"] if score else nan for score, key in scores]
     rows["mean"] = np.ma.masked_invalid(list(rows.values())).mean(0).filled(nan).tolist()
     head = ("kind", "stranger", "own", "blind", "best guess", "stranger, before", "own, before")
     return table(head, [(kind, *(f"{x:.1f}" for x in row)) for kind, row in rows.items()])
@@ -60,12 +60,14 @@ def training(folder: Path) -> str:
     """Return the table of the training's parts: steps, minutes and last losses."""
     rows = []
     for name in ("clip", "language"):
-        last = json.loads((folder / f"{name}.jsonl").read_text().splitlines()[-1])
+        last = json.loads((folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()[-1])
         rows.append((name, last["step"], last["seconds"] / 60, f"{last['loss']:.3f}"))
     for name, out in (("align", "aligned"), ("tune", "tuned")):
-        report = json.loads((folder / out / "tuning.json").read_text())
+        report = json.loads((folder / out / "tuning.json").read_text(encoding="utf-8"))
         steps = len(report["steps"])
-        seconds = re.findall(r"([\d.]+) s/step", (folder / f"{name}.log").read_text())[-1]
+        seconds = re.findall(
+            r"([\d.]+) s/step", (folder / f"{name}.log").read_text(encoding="utf-8")
+        )[-1]
         rows.append((name, steps, steps * float(seconds) / 60, f"{report['loss']:.3f}"))
     return table(("part", "steps", "minutes", "last loss"), rows)
 
@@ -73,8 +75,8 @@ def training(folder: Path) -> str:
 def write(folder: Path) -> None:
     """Write both cards; `folder` is that of `run.sh`."""
     shipped, model = DATA / "shipped.json", folder / "model"
-    now = json.loads((folder / "figures.json").read_text())
-    before = json.loads(shipped.read_text()) if shipped.exists() else {}
+    now = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    before = json.loads(shipped.read_text(encoding="utf-8")) if shipped.exists() else {}
     tools, neighbours = before.get("tools", {}), before.get("neighbours", {})
     calls = [
         (part, asked, 100 * right / asked, 100 * tools.get(part, [nan])[0] / asked)

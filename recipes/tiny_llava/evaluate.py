@@ -109,7 +109,10 @@ def evaluate(folder: Path, out: Path, each: int) -> None:
     """Measure what the JSON file `out` does not have yet of this model."""
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     figures: dict[str, Any] = {"sha256": digest, "each": each}
-    if out.exists() and figures.items() <= (saved := json.loads(out.read_text())).items():
+    if (
+        out.exists()
+        and figures.items() <= (saved := json.loads(out.read_text(encoding="utf-8"))).items()
+    ):
         figures = saved
     examinee = Examinee(folder)
     for name in MEASURES:
@@ -117,7 +120,7 @@ def evaluate(folder: Path, out: Path, each: int) -> None:
             figures[name] = measure(name, folder, examinee, each)
             sys.stderr.write(f"{name} {json.dumps(figures[name])}\n")
             part = out.with_suffix(".part")
-            part.write_text(json.dumps(figures, indent=1) + "\n")
+            part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
             part.replace(out)
 
 

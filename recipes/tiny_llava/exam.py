@@ -32,10 +32,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Right answers to `asked` questions, and how many the most frequent answer would get."""
+    """Right answers to `total` questions, and how many the most frequent answer would get."""
 
     right: int
-    asked: int
+    total: int
     commonest: int
 
 

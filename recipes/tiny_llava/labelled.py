@@ -34,7 +34,7 @@ def write(folder: Path, each: int = 100, scenes: int = 180) -> None:
     for image, _ in found:
         (folder / f"{image.handle}.png").write_bytes(image.data)
     records = [{"image": f"{image.handle}.png", **fields} for image, fields in found]
-    (folder / "data.json").write_text(json.dumps(records))
+    (folder / "data.json").write_text(json.dumps(records), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -69,13 +69,15 @@ def write(folder: Path, stage: str, count: int) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     path = folder / "records.jsonl"
     path.touch()
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     lines = [line for line in lines if line.endswith("\n")]  # a kill may cut the last one
-    path.write_text("".join(lines))
-    with path.open("a", buffering=1) as file:
+    path.write_text("".join(lines), encoding="utf-8")
+    with path.open("a", buffering=1, encoding="utf-8") as file:
         for number in range(len(lines), count):
             file.write(json.dumps(make(stage, number, folder / "images")) + "\n")
-    (folder / "data.json").write_text(f"[{','.join(path.read_text().splitlines()[:count])}]")
+    (folder / "data.json").write_text(
+        f"[{','.join(path.read_text(encoding='utf-8').splitlines()[:count])}]", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -178,3 +178,9 @@ class Drawing:
     picture: Picture
     outlines: tuple[tuple[Point, ...], ...] = ()
     glyphs: tuple[Glyph, ...] = ()
+
+    @property
+    def scene(self) -> Scene:
+        """What a drawing of shapes shows."""
+        assert isinstance(self.picture, Scene)
+        return self.picture

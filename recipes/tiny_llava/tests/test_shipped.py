@@ -34,7 +34,7 @@ def examinee() -> Examinee:
 
 def share(examinee: Examinee, items: list[exam.Item]) -> float:
     (found,) = exam.score(items, examinee.answers(items)).values()
-    return found.right / found.asked
+    return found.right / found.total
 
 
 @pytest.mark.parametrize(("trial", "kind"), [(t, kind) for t in ITEMS for kind in FLOORS[t]])

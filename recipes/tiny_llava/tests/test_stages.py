@@ -25,7 +25,7 @@ from recipes.tiny_llava.sample import sample_scene
 TINY, ROOT = Path(llava_tools.__file__).parent / "tiny", Path(__file__).parents[3]
 SHARES = ("text 1", "text 5", "image 1", "image 5", "part 1", "part chance")
 FIGURES: dict[str, Any] = {
-    "each": 2, "own/colour": {"right": 1, "asked": 2, "commonest": 1},
+    "each": 2, "own/colour": {"right": 1, "total": 2, "commonest": 1},
     "tools": {"exact call": (1, 4)}, "neighbours": {"colour": 0.7},
     "retrieval": {"own": dict.fromkeys(SHARES, 0.5)},
 }  # fmt: skip
@@ -33,7 +33,7 @@ FIGURES: dict[str, Any] = {
 
 def returncode(folder: Path, **environment: str) -> int:
     environment = {"ALIGN_STEPS": "2", "TUNE_STEPS": "2", "PYTHONPATH": str(ROOT), **environment}
-    command = ["bash", str(ROOT / "recipes" / "tiny" / "run.sh"), str(folder)]
+    command = ["bash", str(ROOT / "recipes" / "tiny_llava" / "run.sh"), str(folder)]
     return subprocess.run(command, env=os.environ | environment, timeout=300).returncode
 
 
@@ -45,14 +45,14 @@ def test_run_sh_fails_as_a_whole_and_resumes(tmp_path: Path) -> None:
     )
     python.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    assert returncode(tmp_path, PATH=path, FAIL="tiny.clip", HANG="tiny.language") == 3
+    assert returncode(tmp_path, PATH=path, FAIL="tiny_llava.clip", HANG="tiny_llava.language") == 3
     assert returncode(tmp_path, PATH=path, FAIL="nothing", HANG="nothing") == 0
     calls = (tmp_path / "calls").read_text()
     for part, count in {
-        "tiny.tokenizer": 1,
-        "tiny.clip": 2,
+        "tiny_llava.tokenizer": 1,
+        "tiny_llava.clip": 2,
         "train tune": 2,
-        "tiny.card": 1,
+        "tiny_llava.card": 1,
     }.items():
         assert calls.count(part) == count
 
