@@ -182,7 +182,9 @@ def describe(picture: Picture, rng: Rng) -> str:
         title = f"titled {picture.title.text}" if picture.title else ""
         bars = (*picture.bars, picture.tallest, picture.shortest)
         *_, tallest, shortest = (bar.label.text if bar.label else bar.colour for bar in bars)
-        every = [f"{b.label.text} {b.colour}" if b.label else b.colour for b in picture.bars]
+        order = 1 if rng.random() < 0.5 else -1
+        named = [(bar.label.text, bar.colour) if bar.label else (bar.colour,) for bar in bars[:-2]]
+        every = [" ".join(words[::order]) for words in named]
         slots = {"title": title, "number": NUMBERS[len(every)], "bars": ", ".join(every)}
         text = say(rng, "describe chart", tallest=tallest, shortest=shortest, **slots)
     elif len(picture.lines) > 1:
@@ -197,7 +199,10 @@ def describe(picture: Picture, rng: Rng) -> str:
 
 
 def _describe_scene(scene: Scene, rng: Rng) -> str:
-    """Return up to eight shapes with their places in reading order, or else how many of each."""
+    """Return up to eight shapes with their places in reading order, or else how many of each.
+
+    Colour comes before kind or after it, so that either is looked up by the other.
+    """
     number, groups = len(scene.shapes), _groups(scene)
     if number == 0:
         return "no shapes"
@@ -208,11 +213,13 @@ def _describe_scene(scene: Scene, rng: Rng) -> str:
             groups += [(kind if n == 1 else PLURALS[kind][0], n) for kind, n in kinds]
         named = [f"{n} {sort}" for sort, n in groups]
     else:
-        named, style = [], int(rng.integers(4 if number <= MOST else 3))
+        named, style = [], int(rng.integers(5 if number <= MOST else 4))
         for s in sorted(scene.shapes, key=lambda s: (int(s.y / scene.height * 3), s.x)):
             sort, where = f"{s.colour} {s.kind}", place(scene, s) or ""
             before = {"center": "in", "left": "on", "right": "on"}.get(where, "at")
-            tag, article = f"{sort} {where}", f"{an(sort)} {before} the {where}"
-            named.append((tag, tag, f"{where} {sort}", article)[style])
+            swapped = f"{s.kind} {s.colour}"
+            tags = tuple(f"{words} {where}" for words in (sort, swapped))
+            tags += tuple(f"{where} {words}" for words in (sort, swapped))
+            named.append((*tags, f"{an(sort)} {before} the {where}")[style])
     total = f"{number} shape{'s' if number > 1 else ''}"
     return say(rng, "describe scene", what=", ".join(named), total=total)

@@ -39,8 +39,8 @@ from .things import Picture
 Rng = np.random.Generator
 IGNORED = dataset.IGNORED
 
-#: Groups of examples: how many are in a step, and the weight of their target tokens in the loss.
-GROUPS = {"picture": (8, 2.0), "caption": (1, 1.0), "tools": (2, 1.0)}
+#: The weight of target tokens in the loss, by group of examples.
+WEIGHTS = {"picture": 2.0, "caption": 1.0, "tools": 1.0}
 #: Questions about a picture.
 QUESTIONS = 5
 #: Kinds of questions, in the order in which they are taught.
@@ -50,7 +50,7 @@ LESSONS = (
     "count both", "stamp there", "count lines", "total", "letters", "word", "title",
     "stamp's word", "caption", "box",
 )  # fmt: skip
-#: Share of the training after which all kinds are taught; at first questions are plain.
+#: Share of the training in which the start, mostly captions and plain questions, gives way to all.
 EASY = 0.35
 #: Share of questions that stay plain: the others are put as people may put them.
 PLAIN = 0.2
@@ -58,7 +58,7 @@ PLAIN = 0.2
 WIDE, ERRORS = 0.5, 0.03
 #: Standard deviations of the embeddings of labels at the start, and of the noise on features.
 SCALE, NOISE = 0.05, 0.02
-RATE = 1.5e-3
+RATE = 2e-3
 #: The most tokens of a batch (larger ones leave the processor's caches), and of what its length is
 #: a multiple (every new shape costs time).
 BATCH, MULTIPLE = 2048, 32
@@ -68,7 +68,7 @@ class Example(NamedTuple):
     """What one row of a batch holds.
 
     Attributes:
-        group: One of `GROUPS`.
+        group: One of `WEIGHTS`.
         kinds: The kind of each answer.
         ids: Token ids.
         targets: Equal to `ids` where there is loss, `IGNORED` elsewhere.
@@ -119,6 +119,16 @@ class Writer:
         for question, answer in turns:
             messages += [Message("user", (question,)), Message("assistant", (answer,))]
         return dataset.tokenize(messages, self.tokenizer, model.IMAGE, model.IMAGE_TOKENS)
+
+
+def groups(done: float) -> list[str]:
+    """Return the groups of a step's examples.
+
+    Captions teach soon to look up what a patch shows, and questions need that.
+    """
+    ease = max(0.0, 1 - done / EASY)
+    counts = {"picture": 8 - 5 * ease, "caption": 2 + 10 * ease, "tools": 2.0}
+    return [group for group, count in counts.items() for _ in range(round(count))]
 
 
 def ask(rng: Rng, done: float) -> tuple[Picture, list[questions.Question]]:
@@ -209,15 +219,14 @@ class Pretraining(nn.Module):
 
         The figures: each group's mean loss, and the share of each kind's answers without a mistake.
         """
-        counts = [group for group, (count, _) in GROUPS.items() for _ in range(count)]
-        examples = [self._writer.write(group, rng, done) for group in counts]
+        examples = [self._writer.write(group, rng, done) for group in groups(done)]
         figures: defaultdict[str, list[float]] = defaultdict(list)
         total, weight = torch.zeros(()), 0.0
         for batch in split(examples):
             answers = [(example.group, kind) for example in batch for kind in example.kinds]
             for (group, kind), (losses, hits) in zip(answers, self.score(batch, rng), strict=True):
-                total = total + GROUPS[group][1] * losses.sum()
-                weight += GROUPS[group][1] * len(losses)
+                total = total + WEIGHTS[group] * losses.sum()
+                weight += WEIGHTS[group] * len(losses)
                 figures[f"{group} loss"].append(float(losses.detach().mean()))
                 figures[f"{kind} right"].append(float(hits.all()))
         return total / weight, {name: float(np.mean(f)) for name, f in figures.items()}
