@@ -148,7 +148,7 @@ def _vizwiz_split(
         write_image(folder / split / name, item.image)
         question, answerable = item.questions[0], number % 3 != 2
         text = question.text
-        answers = _annotators(question, rng)
+        answers = [answer.lower() for answer in _annotators(question, rng)]  # as published ones
         if not answerable:
             text = "what is the brand of this camera"
             answers = ["unanswerable"] * 8 + ["canon", "unsuitable image"]

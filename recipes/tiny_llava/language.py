@@ -45,8 +45,8 @@ WEIGHTS = {"picture": 2.0, "caption": 1.0, "tools": 1.0}
 QUESTIONS = 5
 #: Kinds of questions, in the order in which they are taught.
 LESSONS = (
-    "background", "count", "colour", "shape", "number", "count bars", "exist", "count shape",
-    "count colour", "tallest", "shortest", "position", "stamp", "bar's colour", "relation",
+    "background", "count", "colour", "shape", "exist", "count shape", "count colour", "number",
+    "count bars", "tallest", "shortest", "position", "stamp", "bar's colour", "relation",
     "count both", "stamp there", "count lines", "total", "letters", "word", "title",
     "stamp's word", "caption", "box",
 )  # fmt: skip
@@ -101,7 +101,7 @@ class Writer:
             kinds = (conversation.kind,) * len(conversation.turns)
             return pack(group, kinds, [self.tokenize(conversation.turns, system)])
         if group == "caption":  # as in LLaVA's first stage
-            picture = sample.sample(rng, wide=WIDE)
+            picture = sample.sample(rng, wide(done))
             text = captions.describe(picture, rng)
             tokens = dataset.tokenize_caption(text, self.tokenizer, model.IMAGE, model.IMAGE_TOKENS)
             return pack(group, ("describe",), [tokens], perturb(cells.labels(picture), rng))
@@ -131,11 +131,16 @@ def groups(done: float) -> list[str]:
     return [group for group, count in counts.items() for _ in range(round(count))]
 
 
+def wide(done: float) -> float:
+    """Return the share of pictures that are not of shapes: none at first."""
+    return WIDE * min(1.0, done / EASY)
+
+
 def ask(rng: Rng, done: float) -> tuple[Picture, list[questions.Question]]:
     """Return a picture and questions about it, of the kinds that are taught so far."""
     taught = LESSONS[: max(4, round(len(LESSONS) * done / EASY))]
     while True:
-        picture = sample.sample(rng, wide=WIDE)
+        picture = sample.sample(rng, wide(done))
         asked = [questions.ask(picture, rng) for _ in range(3 * QUESTIONS)]
         if found := [question for question in asked if question and question.kind in taught]:
             return picture, found[:QUESTIONS]
