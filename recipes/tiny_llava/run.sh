@@ -3,8 +3,8 @@
 # The same command after a kill resumes where it was. It takes about two hours on two cores.
 set -euo pipefail
 DIR=${1:?usage: recipes/tiny_llava/run.sh DIR}
-STEPS=${STEPS:-3600} LANGUAGE_STEPS=${LANGUAGE_STEPS:-2000}
-ALIGN_STEPS=${ALIGN_STEPS:-300} TUNE_STEPS=${TUNE_STEPS:-1300} EACH=${EACH:-300}
+STEPS=${STEPS:-3600} LANGUAGE_STEPS=${LANGUAGE_STEPS:-5000}
+ALIGN_STEPS=${ALIGN_STEPS:-150} TUNE_STEPS=${TUNE_STEPS:-1300} EACH=${EACH:-300}
 ALIGN_BATCH=64 TUNE_BATCH=48 PORT=$((20000 + $$ % 12000))
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 TOKENIZERS_PARALLELISM=false
 # glibc keeps freed memory: getting it from the system for every tensor takes a tenth of the time.
@@ -12,9 +12,9 @@ export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592
 
 mkdir -p "$DIR/done"
 exec 9>"$DIR/lock"  # all that runs here inherits it, so a new run waits for the end of an old one
-flock -n 9 || { echo "Another run is still going in $DIR." >&2; exit 1; }
-set -m  # each background job is a process group, which the end of this script ends
-trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done' EXIT
+flock -w 10 9 || { echo "Another run is still going in $DIR." >&2; exit 1; }
+set -m  # each background job is a process group, which the end of this script ends and awaits
+trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done; wait || true' EXIT
 trap 'exit 143' TERM INT HUP
 
 # part NAME COMMAND...: run the command, unless it has finished in an earlier run.
