@@ -3,9 +3,9 @@
 # The same command after a kill resumes where it was. It takes about two hours on two cores.
 set -euo pipefail
 DIR=${1:?usage: recipes/tiny_llava/run.sh DIR}
-STEPS=${STEPS:-3600} LANGUAGE_STEPS=${LANGUAGE_STEPS:-5000}
-ALIGN_STEPS=${ALIGN_STEPS:-150} TUNE_STEPS=${TUNE_STEPS:-1300} EACH=${EACH:-300}
-ALIGN_BATCH=64 TUNE_BATCH=48 PORT=$((20000 + $$ % 12000))
+STEPS=${STEPS:-3600} LANGUAGE_STEPS=${LANGUAGE_STEPS:-5400}
+ALIGN_STEPS=${ALIGN_STEPS:-150} TUNE_STEPS=${TUNE_STEPS:-2400} EACH=${EACH:-300}
+ALIGN_BATCH=64 TUNE_BATCH=24 PORT=$((20000 + $$ % 12000))
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 TOKENIZERS_PARALLELISM=false
 # glibc keeps freed memory: getting it from the system for every tensor takes a tenth of the time.
 export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -54,7 +54,7 @@ both
 part align stage align aligned --vision "$DIR/clip" --language "$DIR/language" \
     --learning-rate 2e-3 --batch-size $ALIGN_BATCH --micro-batch-size 16
 part tune stage tune tuned --model "$DIR/aligned" --full \
-    --learning-rate 1e-3 --projector-learning-rate 5e-4 --batch-size $TUNE_BATCH --micro-batch-size 12
+    --learning-rate 1e-3 --projector-learning-rate 5e-4 --batch-size $TUNE_BATCH --micro-batch-size 6
 part export python -m recipes.tiny_llava.export "$DIR" & wait $!
 part calibration python -m llava_tools calibrate --model "$DIR/model" --device cpu --dtype float32 \
     --data "$DIR/labelled/data.json" --out "$DIR/model/calibration.json" \
