@@ -1,7 +1,4 @@
-"""Captions of scenes as people write or search them, and descriptions of any picture.
-
-Words are lower case, except for what is written in the picture.
-"""
+"""Captions of scenes as people write or search them, and descriptions of any picture."""
 
 from __future__ import annotations
 

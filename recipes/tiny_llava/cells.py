@@ -42,31 +42,28 @@ SLOTS = 3
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,$"
 EDGES = 28
 """Steps in which the edges of a shape's box are told."""
-GROUPS: dict[str, int] = {
-    "shape": 1 + len(SHAPES),
-    "colour": 1 + len(COLOURS),
-    "ground": 2 + len(COLOURS),
-    "middle": 2,
-    **{f"character {slot}": 1 + len(CHARACTERS) for slot in range(SLOTS)},
-    **{f"index {slot}": 11 for slot in range(SLOTS)},
-    "role": 1 + len(ROLES),
-    "bar": 6,
-    "standing": 3,
-    "stroke": 4,
-    **dict.fromkeys(("left", "top", "right", "bottom"), 2 + EDGES),
+#: Words for the classes of each group, "" where there is none; class 0 is nothing of the kind.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "shape": ("", *SHAPES),
+    "colour": ("", *COLOURS),
+    "ground": ("", *COLOURS, ""),
+    "middle": ("",) * 2,
+    **{f"character {slot}": ("", *CHARACTERS) for slot in range(SLOTS)},
+    **{f"index {slot}": ("",) * 11 for slot in range(SLOTS)},
+    "role": ("",) * (1 + len(ROLES)),
+    "bar": ("",) * 6,
+    "standing": ("",) * 3,
+    "stroke": ("",) * 4,
+    **dict.fromkeys(("left", "top", "right", "bottom"), ("",) * (2 + EDGES)),
 }
-"""Number of classes of each group; class 0 is nothing of the kind.
+GROUPS: dict[str, int] = {name: len(words) for name, words in CLASSES.items()}
+"""Number of classes of each group.
 
 `middle` is that of a shape, at which also its box's edges are told; `index` is a character's place
 in its line; `bar` is a bar's body (1) or its top, by the quarter of the patch (2 to 5); `standing`
 is the tallest (1) or shortest (2) bar; `stroke` is the start of a line too small to read in the
 upper (1) or lower (2) half of the patch or in both (3).
 """
-#: The word that names each class, group after group; "" where there is none.
-NAMES = (
-    "", *SHAPES, "", *COLOURS, "", *COLOURS, "", "", "",
-    *("", *CHARACTERS) * SLOTS, *[""] * (sum(GROUPS.values()) - 32 - SLOTS * (1 + len(CHARACTERS))),
-)  # fmt: skip
 _COLUMN = {name: index for index, name in enumerate(GROUPS)}
 _LEAST = 0.12
 """Share of a patch from which on a shape or bar is noticed in it."""

@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, required=True)
     options = parser.parse_args(arguments)
     if (options.folder / "clip" / "config.json").exists():
         return

@@ -93,7 +93,7 @@ class Writer:
         self.tokenizer = tokenizer
         self._image = open_image(Image.new("RGB", (8, 8)))  # stands for any picture
 
-    def write(self, group: str, rng: Rng, done: float = 1.0) -> Example:
+    def write(self, group: str, rng: Rng, done: float) -> Example:
         """Return an example of a group."""
         if group == "tools":
             conversation = tools.conversation(rng)
@@ -124,10 +124,11 @@ class Writer:
 def groups(done: float) -> list[str]:
     """Return the groups of a step's examples.
 
-    Captions teach soon to look up what a patch shows, and questions need that.
+    Captions teach soon to look up what a patch shows, which questions need. Tools come later: what
+    they are given can only be copied, and before a model copies, that is noise.
     """
     ease = max(0.0, 1 - done / EASY)
-    counts = {"picture": 8 - 5 * ease, "caption": 2 + 10 * ease, "tools": 2.0}
+    counts = {"picture": 8 - 5 * ease, "caption": 2 + 10 * ease, "tools": 3 - 3 * ease}
     return [group for group, count in counts.items() for _ in range(round(count))]
 
 
@@ -192,7 +193,11 @@ class Symbols(nn.Module):
     def __init__(self, tokenizer: Tokenizer, width: int) -> None:
         super().__init__()
         sizes = torch.tensor(list(cells.GROUPS.values()))
-        words = [tokenizer.encode(name) if name else [] for name in cells.NAMES]
+        words = [
+            tokenizer.encode(name) if name else []
+            for group in cells.CLASSES.values()
+            for name in group
+        ]
         ids = torch.tensor([word[0] if len(word) == 1 else model.PAD for word in words])
         self.offsets: Tensor
         self.words: Tensor
@@ -267,6 +272,7 @@ class Pretraining(nn.Module):
         is_target = targets[:, 1:] != IGNORED
         true = targets[:, 1:][is_target]
         logits = self.language.lm_head(hidden[:, :-1][is_target]).float()
+        # An answer's losses stand together: it starts where the token before is no target.
         starts = is_target & ~functional.pad(is_target, (1, 0))[:, :-1]
         lengths = (starts.flatten().cumsum(0)[is_target.flatten()] - 1).bincount().tolist()
         losses = functional.cross_entropy(logits, true, reduction="none").split(lengths)

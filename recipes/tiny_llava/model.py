@@ -1,4 +1,4 @@
-"""The three parts of the embedded model at the start: a CLIP, a Llama, and how images enter.
+"""The parts of the embedded model at the start, a CLIP and a Llama, and how images enter.
 
 The shapes are LLaVA 1.5's at 9.7 million parameters: a CLIP of 112 px in 14 px patches, features of
 layer -2 without CLS, 64 image tokens; a Llama with tied embeddings.

@@ -3,7 +3,7 @@
 # The same command after a kill resumes where it was. It takes about two hours on two cores.
 set -euo pipefail
 DIR=${1:?usage: recipes/tiny_llava/run.sh DIR}
-STEPS=${STEPS:-3600} LANGUAGE_STEPS=${LANGUAGE_STEPS:-5400}
+CLIP_STEPS=${CLIP_STEPS:-3600} LANGUAGE_STEPS=${LANGUAGE_STEPS:-5400}
 ALIGN_STEPS=${ALIGN_STEPS:-150} TUNE_STEPS=${TUNE_STEPS:-2400} EACH=${EACH:-300}
 ALIGN_BATCH=64 TUNE_BATCH=24 PORT=$((20000 + $$ % 12000))
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 TOKENIZERS_PARALLELISM=false
@@ -11,7 +11,7 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 TOKENIZERS_PAR
 export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592
 
 mkdir -p "$DIR/done"
-exec 9>"$DIR/lock"  # all that runs here inherits it, so a new run waits for the end of an old one
+exec 9>"$DIR/lock"  # all that runs here inherits it, so two runs never write at once
 flock -w 10 9 || { echo "Another run is still going in $DIR." >&2; exit 1; }
 set -m  # each background job is a process group, which the end of this script ends and awaits
 trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done; wait || true' EXIT
@@ -43,7 +43,7 @@ stage() {
 }
 
 part tokenizer python -m recipes.tiny_llava.tokenizer "$DIR" & wait $!
-part clip python -m recipes.tiny_llava.clip "$DIR" --steps "$STEPS" &
+part clip python -m recipes.tiny_llava.clip "$DIR" --steps "$CLIP_STEPS" &
 {
     part language python -m recipes.tiny_llava.language "$DIR" --steps "$LANGUAGE_STEPS" &&
     part captions python -m recipes.tiny_llava.records "$DIR/align" align $((ALIGN_STEPS * ALIGN_BATCH)) &&

@@ -9,7 +9,7 @@ from .strings import amount, cased, letters, listed, number
 from .things import COLOURS, SHAPES, Bar, Chart, Line, Page, Scene, Shape, Stamp, Stroke, Writing
 from .words import load, pick
 
-#: Height of the smallest capital letter, 9.5 pixels of 112: the model cannot read smaller ones.
+#: Height of a small capital letter, 9.5 pixels of 112: much smaller ones cannot be read.
 LOWEST = 0.085
 #: Radius of the smallest shape: 5 pixels of 112.
 SMALLEST = 0.045

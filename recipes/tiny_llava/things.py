@@ -55,10 +55,6 @@ class Scene(Canvas):
         """Return how many shapes have this colour and this kind; None stands for any."""
         return sum(colour in (None, s.colour) and kind in (None, s.kind) for s in self.shapes)
 
-    def padded(self, shape: Shape) -> Point:
-        """Return the shape's centre in padded coordinates."""
-        return shape.x + self.offset[0], shape.y + self.offset[1]
-
 
 @dataclass(frozen=True, slots=True)
 class Line:

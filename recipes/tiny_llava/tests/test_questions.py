@@ -87,9 +87,10 @@ def check(picture: Picture, question: Question) -> None:
     elif not isinstance(picture, Scene):
         assert {answer} == answers_about_wide(picture, kind, text)
     elif box := question.box:
-        [(x, y)] = [picture.padded(shape) for shape in fitting(picture, kind, text)]
-        assert box[0] < x < box[2]
-        assert box[1] < y < box[3]
+        [shape] = fitting(picture, kind, text)
+        left, top = picture.offset
+        assert box[0] < shape.x + left < box[2]
+        assert box[1] < shape.y + top < box[3]
         assert overlap(box, read_box(answer) or (0, 0, 0, 0)) > 0.8
     else:
         assert {answer} == answers_about_shapes(picture, kind, text), text
