@@ -50,8 +50,8 @@ LESSONS = (
     "count both", "stamp there", "count lines", "total", "letters", "word", "title",
     "stamp's word", "caption", "box",
 )  # fmt: skip
-#: Share of the training in which the start, mostly captions and plain questions, gives way to all.
-EASY = 0.35
+#: Shares of the training between which its start, mostly captions of shapes, gives way to all.
+EASY = (0.12, 0.4)
 #: Share of questions that stay plain: the others are put as people may put them.
 PLAIN = 0.2
 #: Shares of pictures that are not of shapes, and of labels that are wrong (half of those are 0).
@@ -106,7 +106,7 @@ class Writer:
             tokens = dataset.tokenize_caption(text, self.tokenizer, model.IMAGE, model.IMAGE_TOKENS)
             return pack(group, ("describe",), [tokens], perturb(cells.labels(picture), rng))
         picture, asked = ask(rng, done)
-        plain = max(PLAIN, 1 - done / EASY)
+        plain = max(PLAIN, ease(done))
         texts = [q.plain if rng.random() < plain else questions.spoken(q, rng) for q in asked]
         alone = [self.tokenize([(t, q.answer)]) for t, q in zip(texts, asked, strict=True)]
         return pack(group, tuple(q.kind for q in asked), alone, perturb(cells.labels(picture), rng))
@@ -121,25 +121,30 @@ class Writer:
         return dataset.tokenize(messages, self.tokenizer, model.IMAGE, model.IMAGE_TOKENS)
 
 
+def ease(done: float) -> float:
+    """Return how much of the start is left: 1 at first, 0 once everything is taught."""
+    return min(1.0, max(0.0, (EASY[1] - done) / (EASY[1] - EASY[0])))
+
+
 def groups(done: float) -> list[str]:
     """Return the groups of a step's examples.
 
     Captions teach soon to look up what a patch shows, which questions need. Tools come later: what
     they are given can only be copied, and before a model copies, that is noise.
     """
-    ease = max(0.0, 1 - done / EASY)
-    counts = {"picture": 8 - 5 * ease, "caption": 2 + 10 * ease, "tools": 3 - 3 * ease}
+    start = ease(done)
+    counts = {"picture": 8 - 5 * start, "caption": 2 + 10 * start, "tools": 3 - 3 * start}
     return [group for group, count in counts.items() for _ in range(round(count))]
 
 
 def wide(done: float) -> float:
     """Return the share of pictures that are not of shapes: none at first."""
-    return WIDE * min(1.0, done / EASY)
+    return WIDE * (1 - ease(done))
 
 
 def ask(rng: Rng, done: float) -> tuple[Picture, list[questions.Question]]:
     """Return a picture and questions about it, of the kinds that are taught so far."""
-    taught = LESSONS[: max(4, round(len(LESSONS) * done / EASY))]
+    taught = LESSONS[: max(4, round(len(LESSONS) * (1 - ease(done))))]
     while True:
         picture = sample.sample(rng, wide(done))
         asked = [questions.ask(picture, rng) for _ in range(3 * QUESTIONS)]
