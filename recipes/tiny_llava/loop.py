@@ -61,12 +61,7 @@ def train(
     """
     optimizer = MuonAdamW(module.named_parameters(), rate)
     path, log = folder / f"{name}.pt", folder / f"{name}.jsonl"
-    first, seconds = 0, 0.0
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        module.load_state_dict(state["weights"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, seconds = state["step"], state["seconds"]
+    first, seconds = _resume(path, module, optimizer)
     figures: defaultdict[str, list[float]] = defaultdict(list)
     start = saved = time.monotonic()
     for step in range(first, steps):
@@ -87,6 +82,16 @@ def train(
             state = {"step": step + 1, "seconds": seconds + now - start}
             state |= {"weights": module.state_dict(), "optimizer": optimizer.state_dict()}
             save_atomically(state, path)
+
+
+def _resume(path: Path, module: nn.Module, optimizer: MuonAdamW) -> tuple[int, float]:
+    """Load a saved state, if there is one; return its steps and seconds."""
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["weights"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["seconds"]
 
 
 def _log(path: Path, line: dict[str, float]) -> None:
