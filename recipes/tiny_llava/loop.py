@@ -79,9 +79,8 @@ def train(
             figures.clear()
         if now - saved > SAVE_SECONDS or is_last:
             saved = now
-            state = {"step": step + 1, "seconds": seconds + now - start}
-            state |= {"weights": module.state_dict(), "optimizer": optimizer.state_dict()}
-            save_atomically(state, path)
+            state = {"weights": module.state_dict(), "optimizer": optimizer.state_dict()}
+            save_atomically({**state, "step": step + 1, "seconds": seconds + now - start}, path)
 
 
 def _resume(path: Path, module: nn.Module, optimizer: MuonAdamW) -> tuple[int, float]:
@@ -91,7 +90,7 @@ def _resume(path: Path, module: nn.Module, optimizer: MuonAdamW) -> tuple[int, f
     state = torch.load(path, weights_only=True)
     module.load_state_dict(state["weights"])
     optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["seconds"]
+    return int(state["step"]), float(state["seconds"])
 
 
 def _log(path: Path, line: dict[str, float]) -> None:
