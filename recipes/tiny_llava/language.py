@@ -40,7 +40,7 @@ Rng = np.random.Generator
 IGNORED = dataset.IGNORED
 
 #: The weight of target tokens in the loss, by group of examples.
-WEIGHTS = {"picture": 2.0, "caption": 1.0, "tools": 1.0}
+WEIGHTS = {"picture": 2.0, "caption": 1.0, "tools": 0.3}
 #: Questions about a picture.
 QUESTIONS = 5
 #: Kinds of questions, in the order in which they are taught.
