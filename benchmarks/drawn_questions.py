@@ -69,7 +69,7 @@ class ExistenceQuestion:
         return f"Is there {article} {self.thing} in the image?"
 
 
-def labels(kind: str, answer: str) -> tuple[str, ...]:
+def _labels(kind: str, answer: str) -> tuple[str, ...]:
     """Return what a question of a kind may be answered, given its right answer."""
     if kind.startswith("count"):
         return tuple("012345678")
@@ -83,7 +83,7 @@ def labels(kind: str, answer: str) -> tuple[str, ...]:
 def choice_question(renderer: Renderer, kind: str, seed: int) -> ChoiceQuestion | None:
     """Draw a question; None if its answer is none of the labels, such as a bar's letter."""
     example = draw_example(kind, seed, renderer)
-    among = labels(kind, example.answer)
+    among = _labels(kind, example.answer)
     if example.answer not in among:
         return None
     image = open_image(example.image)

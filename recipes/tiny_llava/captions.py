@@ -62,7 +62,7 @@ def caption(scene: Scene, rng: Rng) -> Caption:
 
 def _whole(scene: Scene, rng: Rng) -> tuple[str, list[Claim]]:
     """Return words for all shapes, in random order, at times short labels: "2x red-circle"."""
-    counts = list(Counter((shape.colour, shape.kind) for shape in scene.shapes).items())
+    counts = list(scene.sorts().items())
     groups = [counts[int(i)] for i in rng.permutation(len(counts))]
     claims = [Claim(None, None, len(scene.shapes), len(scene.shapes))]
     claims += [Claim(*sort, count, count) for sort, count in groups]
@@ -139,7 +139,7 @@ def _dressed(text: str, rng: Rng) -> str:
 
 def _groups(scene: Scene) -> list[tuple[str, int]]:
     """Return colour with kind and the number of such shapes, in the order of the constants."""
-    counts = Counter((shape.colour, shape.kind) for shape in scene.shapes)
+    counts = scene.sorts()
     sorts = [(sort, counts[sort]) for sort in product(COLOURS, SHAPES) if sort in counts]
     return [(f"{colour} {PLURALS[kind][0] if n > 1 else kind}", n) for (colour, kind), n in sorts]
 

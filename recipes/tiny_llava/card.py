@@ -79,8 +79,8 @@ def write(folder: Path) -> None:
     before = json.loads(shipped.read_text(encoding="utf-8")) if shipped.exists() else {}
     tools, neighbours = before.get("tools", {}), before.get("neighbours", {})
     calls = [
-        (part, asked, 100 * right / asked, 100 * tools.get(part, [nan])[0] / asked)
-        for part, (right, asked) in now["tools"].items()
+        (part, total, 100 * right / total, 100 * tools.get(part, [nan])[0] / total)
+        for part, (right, total) in now["tools"].items()
     ]
     pairs = [(x, 100 * y, 100 * neighbours.get(x, nan)) for x, y in now["neighbours"].items()]
     values = {

@@ -41,7 +41,7 @@ SLOTS = 3
 """Places for characters in a patch, from left to right."""
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,$"
 EDGES = 28
-"""Steps in which the edges of a shape's box are told."""
+"""Steps in which the edges of a shape's box are given."""
 #: Words for the classes of each group, "" where there is none; class 0 is nothing of the kind.
 CLASSES: dict[str, tuple[str, ...]] = {
     "shape": ("", *SHAPES),
@@ -59,7 +59,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 GROUPS: dict[str, int] = {name: len(words) for name, words in CLASSES.items()}
 """Number of classes of each group.
 
-`middle` is that of a shape, at which also its box's edges are told; `index` is a character's place
+`middle` is that of a shape, at which also its box's edges are given; `index` is a character's place
 in its line; `bar` is a bar's body (1) or its top, by the quarter of the patch (2 to 5); `standing`
 is the tallest (1) or shortest (2) bar; `stroke` is the start of a line too small to read in the
 upper (1) or lower (2) half of the patch or in both (3).

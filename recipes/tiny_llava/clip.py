@@ -87,9 +87,9 @@ def _captions(drawings: Sequence[Drawing], rng: np.random.Generator) -> tuple[li
         if not isinstance(picture, Scene):
             texts.append(describe(picture, rng))
             continue
-        told = caption(picture, rng)
-        texts.append(told.text)
-        row |= [isinstance(other, Scene) and told.holds(other) for other in pictures]
+        found = caption(picture, rng)
+        texts.append(found.text)
+        row |= [isinstance(other, Scene) and found.holds(other) for other in pictures]
     return texts, torch.from_numpy(match)
 
 

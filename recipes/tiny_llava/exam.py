@@ -51,13 +51,13 @@ def draw_question(kind: str, rng: np.random.Generator) -> tuple[Drawing, Questio
 
 
 def own_items(each: int, seed: int = 0, kinds: Sequence[str] = KINDS) -> list[Item]:
-    """Return `each` questions a kind, one a picture, drawn and asked as in training."""
+    """Return `each` questions a kind, one a picture, drawn and worded as in training."""
     return _items(draw_question, questions.spoken, each, (1, seed), kinds)
 
 
 def stranger_items(each: int, seed: int = 0, kinds: Sequence[str] = stranger.KINDS) -> list[Item]:
     """Return `each` questions a kind, one a picture, of the second renderer in its own words."""
-    return _items(stranger.draw_question, lambda asked, _: asked.text, each, (2, seed), kinds)
+    return _items(stranger.draw_question, lambda question, _: question.text, each, (2, seed), kinds)
 
 
 def _items(

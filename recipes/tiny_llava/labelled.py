@@ -25,11 +25,11 @@ def write(folder: Path, each: int = 100, scenes: int = 180) -> None:
             if (one := choice_question("training", kind, seed)) is not None:
                 fields = {"question": one.question, "labels": one.labels, "answer": one.answer}
                 found.append((one.image, fields))
-    for asked in existence_questions("training", FIRST, scenes):
+    for question in existence_questions("training", FIRST, scenes):
         # What is there, and as often what is not: any thing, or one like those that are there.
-        if asked.setting in ("there", ("random", "adversarial")[asked.seed % 2]):
-            answer = "yes" if asked.setting == "there" else "no"
-            found.append((asked.image, {"shows": asked.thing, "answer": answer}))
+        if question.setting in ("there", ("random", "adversarial")[question.seed % 2]):
+            answer = "yes" if question.setting == "there" else "no"
+            found.append((question.image, {"shows": question.thing, "answer": answer}))
     folder.mkdir(parents=True, exist_ok=True)
     for image, _ in found:
         (folder / f"{image.handle}.png").write_bytes(image.data)

@@ -67,10 +67,10 @@ def train(
     for step in range(first, steps):
         done = step / steps
         with torch.autocast("cpu", torch.bfloat16, enabled=computes_bfloat16()):
-            value, told = loss(np.random.default_rng((seed, step)), done)
+            value, more = loss(np.random.default_rng((seed, step)), done)
         value.backward()
         optimizer.step(learning_rate_factor(done))
-        for key, figure in {"loss": float(value.detach()), **told}.items():
+        for key, figure in {"loss": float(value.detach()), **more}.items():
             figures[key].append(figure)
         now, is_last = time.monotonic(), step + 1 == steps
         if (step + 1) % LOG_STEPS == 0 or is_last:

@@ -7,7 +7,6 @@ unseen seeds), `words` (the training renderer, phrasings of `data/retrieval.txt`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,7 +51,7 @@ def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
     different: dict[frozenset[Any], Scene] = {}
     while len(different) < size:
         if (scene := sample(rng)).shapes:
-            different.setdefault(frozenset(_groups(scene).items()), scene)
+            different.setdefault(frozenset(scene.sorts().items()), scene)
     scenes = list(different.values())
     images = [draw(scene, rng).image for scene in scenes]
     whole, part = strange_whole, strange_part
@@ -60,10 +59,6 @@ def trial(name: str, size: int = SIZE, seed: int = 0) -> Trial:
         whole, part = partial(_own, whole=True), partial(_own, whole=False)
     wholes = [whole(scene, rng) for scene in scenes]
     return Trial(scenes, images, wholes, [part(scene, rng) for scene in scenes])
-
-
-def _groups(scene: Scene) -> Counter[tuple[str, str]]:
-    return Counter((shape.colour, shape.kind) for shape in scene.shapes)
 
 
 def _all(scene: Scene) -> Claim:
@@ -80,7 +75,7 @@ def _own(scene: Scene, rng: np.random.Generator, whole: bool) -> Caption:
 
 def strange_whole(scene: Scene, rng: np.random.Generator) -> Caption:
     """Return a caption of all shapes, and of the background where it has a name."""
-    groups = list(_groups(scene).items())
+    groups = list(scene.sorts().items())
     groups = [groups[int(i)] for i in rng.permutation(len(groups))]
     named = [
         an(f"{colour} {kind}") if count == 1 else f"{NUMBERS[count]} {colour} {PLURALS[kind][0]}"
@@ -166,7 +161,7 @@ def differing(scene: Scene, respect: str, rng: np.random.Generator) -> Scene | N
     if respect == "background":
         return replace(scene, background=colour) if scene.background else None
     changed = [first, *rest]
-    if respect == "number" and _groups(scene)[first.colour, first.kind] > 1:
+    if respect == "number" and scene.sorts()[first.colour, first.kind] > 1:
         changed = rest
     elif respect == "colour":
         changed = [replace(first, colour=colour), *rest]
@@ -177,4 +172,4 @@ def differing(scene: Scene, respect: str, rng: np.random.Generator) -> Scene | N
         second = replace(rest[0], colour=first.colour)
         changed = [replace(first, colour=rest[0].colour), second, *rest[1:]]
     other = replace(scene, shapes=tuple(changed))
-    return other if _groups(other) != _groups(scene) else None
+    return other if other.sorts() != scene.sorts() else None

@@ -146,7 +146,7 @@ def _verify(scene: Scene, shape: Shape, yes: bool, rng: Rng) -> str:
 
 def _relation(scene: Scene, rng: Rng) -> Said | None:
     """Ask whether a shape is left of, right of, above or below another, or which of two is."""
-    named = [(shape, told) for shape in scene.shapes if (told := _name_alone(scene, shape, rng))]
+    named = [(shape, words) for shape in scene.shapes if (words := _name_alone(scene, shape, rng))]
     if len(named) < 2:
         return None
     (one, first), (two, second) = (named[i] for i in rng.choice(len(named), size=2, replace=False))
@@ -172,10 +172,10 @@ def place(scene: Scene, shape: Shape, margin: float = 0.0) -> str | None:
 def _position(scene: Scene, rng: Rng) -> Said | None:
     """Ask in which of `PLACES` a shape is; not where it is near the border of a place."""
     named = [(_name_alone(scene, s, rng), place(scene, s, 0.12)) for s in scene.shapes]
-    if not (clear := [(told, where) for told, where in named if told and where]):
+    if not (clear := [(words, where) for words, where in named if words and where]):
         return None
-    told, where = pick(rng, clear)
-    return say(rng, "position", thing=told), where
+    words, where = pick(rng, clear)
+    return say(rng, "position", thing=words), where
 
 
 def _box(scene: Scene, rng: Rng) -> Said | None:
@@ -183,15 +183,15 @@ def _box(scene: Scene, rng: Rng) -> Said | None:
     if not scene.shapes:
         return None
     shape = pick(rng, scene.shapes)
-    told = f"{shape.colour} shape" if rng.random() < 0.3 else _name_alone(scene, shape, rng)
-    if told is None or (told.endswith(" shape") and scene.count(shape.colour) > 1):
+    words = f"{shape.colour} shape" if rng.random() < 0.3 else _name_alone(scene, shape, rng)
+    if words is None or (words.endswith(" shape") and scene.count(shape.colour) > 1):
         return None
     # A shape that is not drawn yet has no box: take its usual size.
     half = shape.radius * (0.78 if shape.kind == "square" else 0.92)
     guess = shape.x - half, shape.y - half, shape.x + half, shape.y + half
     (left, top, right, bottom), (x, y) = shape.box or guess, scene.offset
     box = left + x, top + y, right + x, bottom + y
-    return say(rng, "box", the=f"the {told}"), written_box(box), box
+    return say(rng, "box", the=f"the {words}"), written_box(box), box
 
 
 #: What asks each kind of question.

@@ -4,6 +4,7 @@ Places, of things' middles, and lengths are fractions of the canvas's longer sid
 left corner; "padded" ones are of the square that LLaVA pads the canvas to on both sides.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from PIL import Image
@@ -54,6 +55,10 @@ class Scene(Canvas):
     def count(self, colour: str | None = None, kind: str | None = None) -> int:
         """Return how many shapes have this colour and this kind; None stands for any."""
         return sum(colour in (None, s.colour) and kind in (None, s.kind) for s in self.shapes)
+
+    def sorts(self) -> Counter[tuple[str, str]]:
+        """Return how many shapes there are of each colour and kind."""
+        return Counter((shape.colour, shape.kind) for shape in self.shapes)
 
 
 @dataclass(frozen=True, slots=True)

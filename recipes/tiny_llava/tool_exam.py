@@ -85,9 +85,9 @@ def items() -> list[ToolItem]:
 
 def by_part(items: Sequence[ToolItem], answers: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return how many answers are right, and of how many, by part of a kind and for all calls."""
-    right, asked = Counter[str](), Counter[str]()
+    right, total = Counter[str](), Counter[str]()
     for item, answer in zip(items, answers, strict=True):
         parts = ["exact call", *item.kind.split("/")] if "/" in item.kind else [item.kind]
-        asked.update(parts)
+        total.update(parts)
         right.update(parts if item.right(answer) else ())
-    return {part: (right[part], count) for part, count in asked.items()}
+    return {part: (right[part], count) for part, count in total.items()}

@@ -108,10 +108,10 @@ def test_answers_follow_from_the_picture(seed: int) -> None:
 
 def test_every_kind_is_asked_and_yes_is_as_frequent_as_no() -> None:
     rng = np.random.default_rng(0)
-    asked = [ask(sample.sample(rng), rng) for _ in range(4000)]
-    assert {question.kind for question in asked if question} == set(KINDS)
+    drawn = [ask(sample.sample(rng), rng) for _ in range(4000)]
+    assert {question.kind for question in drawn if question} == set(KINDS)
     pages = [ask(sample.sample_page(rng), rng, "stamp there") for _ in range(800)]
-    for kind, questions in {"exist": asked, "stamp there": pages}.items():
+    for kind, questions in {"exist": drawn, "stamp there": pages}.items():
         answers = Counter(found.answer for found in questions if found and found.kind == kind)
         assert 0.7 < answers["yes"] / answers["no"] < 1.4
 
@@ -164,8 +164,8 @@ def test_captions_hold_and_descriptions_name_everything(seed: int, crowded: floa
 
 def test_claims_fail_for_changed_scenes() -> None:
     stars = tuple(Shape("star", "blue", x, x, 0.1) for x in (0.3, 0.7))
-    told = Caption("two blue stars on green", (Claim("blue", "star", 2, 2),), "green")
-    assert told.holds(Scene("green", shapes=stars))
-    assert not told.holds(Scene("white", shapes=stars))
-    assert not told.holds(Scene("green", shapes=stars[:1]))
+    caption = Caption("two blue stars on green", (Claim("blue", "star", 2, 2),), "green")
+    assert caption.holds(Scene("green", shapes=stars))
+    assert not caption.holds(Scene("white", shapes=stars))
+    assert not caption.holds(Scene("green", shapes=stars[:1]))
     assert Caption("a star", (Claim(None, "star", 1, 99),)).holds(Scene("green", shapes=stars))

@@ -78,6 +78,6 @@ def test_the_clip_belongs_to_the_vision_tower() -> None:
 
 def test_no_question_of_the_stranger_is_asked_in_training() -> None:
     rng = np.random.default_rng(77)
-    asked = (ask(sample(rng), rng) for _ in range(2000))
-    trained = {question.text.lower().rstrip(".? ") for question in asked if question}
+    found = (ask(sample(rng), rng) for _ in range(2000))
+    trained = {question.text.lower().rstrip(".? ") for question in found if question}
     assert not trained & {i.question.lower().rstrip(".? ") for i in exam.stranger_items(5, 77)}

@@ -29,8 +29,8 @@ def test_the_text_is_the_prompt_of_the_engine_and_the_answer() -> None:
         assert text == render(build(messages[:-1], constraint))
         assert answer == write_turn(messages[-1].text, messages[-1].tool_calls)
         record = conversation.as_record("7")["conversations"]
-        told = [conversation.system, *(text for turn in conversation.turns for text in turn)]
-        assert [turn["value"] for turn in record] == told
+        texts = [conversation.system, *(text for turn in conversation.turns for text in turn)]
+        assert [turn["value"] for turn in record] == texts
         assert [turn["from"] for turn in record[:3]] == ["system", "human", "gpt"]
 
 
@@ -69,8 +69,8 @@ def test_the_examination_is_not_trained_on() -> None:
     kinds = Counter("call" if "/" in item.kind else item.kind for item in items)
     assert kinds == {"call": 388, "result": 15, "words": 15, "none fits": 20}
     text = "\n".join("\n".join(turn) for _ in range(1000) for turn in tools.conversation(rng).turns)
-    asked = {item.messages[0].text for item in items if item.kind != "words"}
-    assert not asked & set(text.split("\n"))
+    requests = {item.messages[0].text for item in items if item.kind != "words"}
+    assert not requests & set(text.split("\n"))
     for tool in tool_exam.tools().values():
         assert words(f"{tool.name} {tool.description}") & tools.held_out()
     right = tool_exam.by_part(items, [item.answer or "Yes." for item in items])
